@@ -1,0 +1,1 @@
+"""Recipe, events, run folder, workspace, atomic files. No torch, no textual, no datasets."""

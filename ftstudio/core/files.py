@@ -1,0 +1,151 @@
+"""Files that survive a kill: replaced whole or appended by line, and read while another process writes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ftstudio.core.errors import StudioError
+
+
+def explain(error: OSError, path: Path | str) -> StudioError:
+    """What an operating system error on PATH means to a person."""
+    what = {
+        errno.ENOSPC: ("The disk is full", "Free some space or choose another --workspace."),
+        errno.EDQUOT: ("Your disk quota is used up", "Free some space or choose another --workspace."),
+        errno.EROFS: ("The file system is read-only", "Choose another --workspace."),
+        errno.EACCES: ("Permission denied", "Check who owns it, or choose another --workspace."),
+        errno.EPERM: ("Permission denied", "Check who owns it, or choose another --workspace."),
+        errno.ENOENT: ("No such file", "Check the path; it is relative to where you are."),
+        errno.EISDIR: ("That is a folder", "Name a file."),
+        errno.ENOTDIR: ("A part of that path is a file, not a folder", "Choose another path."),
+    }.get(error.errno or 0, (error.strerror or str(error), ""))
+    return StudioError(f"{what[0]}: {path}.", what[1])
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Replace PATH by CONTENT at once: readers see the old file or the new one, also after a power cut."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise explain(error, path) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise explain(error, path) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace PATH by VALUE as indented JSON."""
+    write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON in PATH; None where it is missing, torn or no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+class LineWriter:
+    """Appends JSON lines to a file. A line torn by an earlier kill is closed first, so it can't swallow ours."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, *rows: dict[str, Any]) -> None:
+        """Append ROWS, one line each, in one write."""
+        text = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
+        data = text.encode("utf-8", "replace")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                end = os.lseek(handle, 0, os.SEEK_END)
+                if end and os.pread(handle, 1, end - 1) != b"\n":
+                    data = b"\n" + data
+                while data:
+                    data = data[os.write(handle, data) :]
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise explain(error, self.path) from error
+
+
+class LineReader:
+    """Reads JSON lines as they are appended, each once. Torn or foreign lines are skipped and counted."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self.offset = offset
+        self.skipped = 0
+
+    def poll(self, limit: int = 4 << 20) -> list[dict[str, Any]]:
+        """What was appended since the last call: whole lines only, about LIMIT bytes at most."""
+        try:
+            size = os.stat(self.path).st_size
+            if size < self.offset:  # replaced by a shorter file: begin again
+                self.offset = 0
+            if size == self.offset:
+                return []
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read(limit)
+                while data and b"\n" not in data:  # one line longer than the limit
+                    more = file.read(limit)
+                    if not more:
+                        return []
+                    data += more
+        except OSError:
+            return []
+        whole = data.rfind(b"\n") + 1
+        self.offset += whole
+        rows = []
+        for line in data[:whole].split(b"\n"):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                self.skipped += 1
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+            else:
+                self.skipped += 1
+        return rows
+
+    def all(self) -> list[dict[str, Any]]:
+        """Everything from here to the end."""
+        rows: list[dict[str, Any]] = []
+        while True:
+            before = self.offset
+            rows += self.poll()
+            if self.offset == before:
+                return rows
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All JSON objects in PATH; an absent file is empty, a torn last line is left out."""
+    return LineReader(path).all()
+
+
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Replace PATH by ROWS as JSON lines."""
+    write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

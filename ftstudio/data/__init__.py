@@ -1,0 +1,1 @@
+"""Loading, column mapping, templates, tokens, checks, splits."""

@@ -1,0 +1,1 @@
+"""The bundled tiny base model and dataset, and the scripts that made them."""

@@ -1,0 +1,1 @@
+"""The worker thread, models, training, generation, telemetry. The only place that runs torch."""

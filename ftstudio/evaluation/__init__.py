@@ -1,0 +1,1 @@
+"""Error categories, metrics, similarity, statistics, reports. No torch at import."""

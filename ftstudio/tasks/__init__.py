@@ -1,0 +1,1 @@
+"""One file a task: columns, rows to tokens, what it predicts and how that is scored."""
