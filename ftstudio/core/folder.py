@@ -1,0 +1,227 @@
+"""A job's folder: events out, requests in, and who owns it. The truth about a job, in plain files.
+
+events.jsonl   append-only, written by the owner alone
+control.jsonl  append-only, written by anyone
+owner.json     who works on this now: process, host, heartbeat
+log.txt        all that libraries print
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError
+
+STATES = ("queued", "running", "paused", "stopped", "failed", "interrupted", "done")
+REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate")
+# A heartbeat of another host older than this counts as gone. Its clock may differ from ours; on our own host
+# the process itself is asked, so there a jumping clock can't end anything.
+STALE_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that works on a job: id, host, when that process began (against reused ids), last sign of life."""
+
+    process: int
+    host: str
+    began: float
+    heartbeat: float
+    token: str
+
+    def alive(self) -> bool:
+        """Whether that process is still there."""
+        if self.host == socket.gethostname():
+            began = _process_began(self.process)
+            return began is not None and abs(began - self.began) < 2
+        return time.time() - self.heartbeat < STALE_SECONDS
+
+
+def _process_began(process: int) -> float | None:
+    """When PROCESS began, in seconds since boot (a clock that never jumps); None where there is no such process."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        if fields[0] in (b"Z", b"X"):
+            return None
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        pass
+    if os.path.exists("/proc/self/stat"):
+        return None
+    import psutil  # not Linux
+
+    try:
+        return float(psutil.Process(process).create_time())
+    except psutil.Error:
+        return None
+
+
+class JobFolder:
+    """One job's folder. Cheap to make; reading never writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.events_path = self.path / "events.jsonl"
+        self.control_path = self.path / "control.jsonl"
+        self.owner_path = self.path / "owner.json"
+        self.log_path = self.path / "log.txt"
+        self._token: str | None = None
+        self._writer = files.LineWriter(self.events_path)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.name
+
+    # -- who owns it -------------------------------------------------------------------------------------------
+    def owner(self) -> Owner | None:
+        """Who works on it now; None where nobody does (no owner, or its process is gone)."""
+        found = self._recorded_owner()
+        return found if found is not None and found.alive() else None
+
+    def _recorded_owner(self) -> Owner | None:
+        value = files.read_json(self.owner_path)
+        try:
+            return Owner(**{key: value[key] for key in Owner.__dataclass_fields__}) if value else None
+        except (KeyError, TypeError):
+            return None
+
+    def claim(self) -> None:
+        """Become the owner, or raise StudioError naming who is. Exactly one of several claimants succeeds."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        present = self.owner()
+        if present is not None:
+            raise StudioError(
+                f"{self.name} is being worked on by process {present.process} on {present.host}.",
+                "Watch it in the studio, or stop it there first.",
+            )
+        token = uuid.uuid4().hex
+        mine = self.path / f".owner.{token}"
+        files.write_json(mine, asdict(self._self(token)))
+        try:
+            stale = self.path / f".stale.{token}"
+            try:  # a dead owner's file is renamed away: one claimant manages that, the others find it gone
+                if self.owner_path.exists():
+                    os.rename(self.owner_path, stale)
+                    value = files.read_json(stale) or {}
+                    if value.get("token") not in (None, "") and self._is_live(value):
+                        os.link(stale, self.owner_path)  # someone claimed between our look and our rename
+                    stale.unlink()
+            except FileNotFoundError:
+                pass
+            try:
+                os.link(mine, self.owner_path)  # atomic also on NFS: fails where another was first
+            except FileExistsError:
+                raise StudioError(
+                    f"{self.name} was just taken by another process.", "Watch it in the studio."
+                ) from None
+        except OSError as error:
+            raise files.explain(error, self.owner_path) from error
+        finally:
+            mine.unlink(missing_ok=True)
+        self._token = token
+
+    @staticmethod
+    def _is_live(value: dict[str, Any]) -> bool:
+        try:
+            return Owner(**{key: value[key] for key in Owner.__dataclass_fields__}).alive()
+        except (KeyError, TypeError):
+            return False
+
+    def _self(self, token: str) -> Owner:
+        process = os.getpid()
+        return Owner(process, socket.gethostname(), _process_began(process) or 0.0, time.time(), token)
+
+    def beat(self) -> None:
+        """Write a new heartbeat. Called by the owner every few seconds."""
+        if self._token is not None:
+            files.write_json(self.owner_path, asdict(self._self(self._token)))
+
+    def release(self) -> None:
+        """Stop being the owner."""
+        if self._token is None:
+            return
+        recorded = self._recorded_owner()
+        if recorded is not None and recorded.token == self._token:
+            self.owner_path.unlink(missing_ok=True)
+        self._token = None
+
+    @property
+    def owned_here(self) -> bool:
+        """Whether this object holds the claim."""
+        return self._token is not None
+
+    # -- events and requests -----------------------------------------------------------------------------------
+    def emit(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Append an event and return it. Non-finite numbers become null, so that every line is strict JSON."""
+        event = {"kind": kind, "time": time.time(), **{key: _finite(value) for key, value in fields.items()}}
+        self._writer.append(event)
+        return event
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events so far."""
+        return files.read_lines(self.events_path)
+
+    def request(self, what: str, **fields: Any) -> None:
+        """Ask the owner for WHAT (one of REQUESTS)."""
+        if what not in REQUESTS:
+            raise ValueError(what)
+        files.LineWriter(self.control_path).append({"kind": "request", "request": what, "time": time.time(), **fields})
+
+    def requests(self) -> files.LineReader:
+        """A reader that yields the requests made from now on."""
+        try:
+            offset = self.control_path.stat().st_size
+        except OSError:
+            offset = 0
+        return files.LineReader(self.control_path, offset)
+
+    # -- state -------------------------------------------------------------------------------------------------
+    def state(self, last: dict[str, Any] | None = None) -> str:
+        """One of STATES. LAST is the last event of a kind in STATE_KINDS, where the caller knows it already."""
+        if last is None:
+            last = next((event for event in reversed(self._tail()) if event.get("kind") in STATE_KINDS), None)
+        kind = last.get("kind") if last else None
+        if kind in ("done", "failed", "stopped"):
+            return str(kind) if self.owner() is None or kind != "stopped" else "stopped"
+        if self.owner() is None:
+            return "interrupted" if self.events_path.exists() and kind is not None else "queued"
+        return "paused" if kind == "phase" and last is not None and last.get("phase") == "paused" else "running"
+
+    def _tail(self, span: int = 1 << 16) -> list[dict[str, Any]]:
+        """The last events, and all of them where the last SPAN bytes hold none that tells the state."""
+        try:
+            size = self.events_path.stat().st_size
+        except OSError:
+            return []
+        while True:
+            start = max(0, size - span)
+            rows = files.LineReader(self.events_path, start).all()
+            if start == 0 or any(row.get("kind") in STATE_KINDS for row in rows):
+                return rows
+            span *= 16
+
+
+# the kinds of events a state is read from
+STATE_KINDS = ("phase", "failed", "done", "stopped")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    return json.loads(json.dumps(value, default=str))

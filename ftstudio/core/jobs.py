@@ -1,0 +1,50 @@
+"""What the worker is asked. Each job works in a folder of its own and tells all it does there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftstudio.core.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train the recipe in the run folder; RESUME goes on from its last checkpoint."""
+
+    folder: Path
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer held-out rows with the recipe's base model (RUN None) or a run's tuned model: `<folder>/outputs.jsonl`.
+
+    Rows already answered in the folder are kept and skipped.
+    """
+
+    folder: Path
+    recipe: Recipe
+    run: Path | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Answer held-out rows with base and tuned from one load of the weights, score both, report.
+
+    Writes `<folder>/base.jsonl`, `<folder>/<run>.jsonl` as answers come and `<folder>/report.json` at the end. RUNS
+    after the first are further arms and may be of other recipes over the same base model and held-out rows.
+    """
+
+    folder: Path
+    runs: tuple[Path, ...]
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Free the base model that is kept loaded between jobs."""
+
+
+Job = Train | Answer | Compare | Unload

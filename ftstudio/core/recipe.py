@@ -1,0 +1,187 @@
+"""The recipe: one immutable YAML file that says what is trained, on what, how and how it is judged.
+
+`None` means "inherit": the engine resolves it for the model and machine at hand and writes the value it chose, with
+everything else, into the run's own recipe. What the settings of a method are is known in `methods/`; its models are
+handed in by whoever loads a recipe, so that this file stays below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Part(BaseModel):
+    """A section of the recipe: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Method(BaseModel):
+    """Which weights learn. The settings beside `name` are the method's own, checked against its model."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str = Field("lora", description="full, lora or qlora")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings beside the name."""
+        return dict(self.model_extra or {})
+
+
+class Columns(Part):
+    """Which column of the data plays which part. All left out: guessed, and shown before use."""
+
+    prompt: str | None = Field(None, description="the column the model is given")
+    completion: str | None = Field(None, description="the column it learns to write")
+    input: str | None = Field(None, description="extra input beside the prompt (Alpaca)")
+    system: str | None = Field(None, description="a system message")
+    messages: str | None = Field(None, description="a column of chat turns (OpenAI or ShareGPT)")
+    text: str | None = Field(None, description="a lone text column; all of it is trained")
+
+
+class Data(Part):
+    """Where the rows come from and how they become tokens."""
+
+    train: str = Field(description="file or hub id; `demo` is the bundled dataset")
+    eval: float | str | None = Field(
+        0.1, description="held-out rows: a fraction of the training rows, a file, or null for none"
+    )
+    split: str | None = Field(None, description="the split of a hub dataset (default: train)")
+    columns: Columns | None = Field(None, description="column mapping; guessed when left out")
+    template: str | None = Field(None, description="alpaca, chat, plain, or a Jinja string; guessed when left out")
+    max_length: int | None = Field(None, ge=8, description="tokens a row may have; longer rows are cut, and counted")
+    limit: int | None = Field(None, ge=1, description="use only the first N training rows")
+
+    @field_validator("eval")
+    @classmethod
+    def _fraction(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 < value < 1:
+            raise ValueError("a fraction between 0 and 1 (such as 0.1), or a path")
+        return value
+
+
+class Training(Part):
+    """How long, how fast, how much at once."""
+
+    epochs: float | None = Field(None, gt=0, description="passes over the data, or give steps (default: 3 epochs)")
+    steps: int | None = Field(None, ge=1, description="optimiser steps instead of epochs")
+    learning_rate: float | None = Field(
+        None, gt=0, le=1, description="peak learning rate; default 2e-4 for lora and qlora, 2e-5 for full"
+    )
+    scheduler: Literal["linear", "cosine", "constant"] = Field("cosine", description="shape of the learning rate")
+    warmup: float = Field(0.03, ge=0, description="share of the steps (below 1) or number of steps of warm-up")
+    batch_size: int = Field(8, ge=1, description="rows a forward pass (micro-batch)")
+    gradient_accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the forward pass")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw", description="the optimiser")
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about 30 % slower")
+    save_steps: int = Field(200, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay")
+    seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give epochs or steps, not both")
+        return self
+
+
+class Format(Part):
+    """The contract an answer must keep; the error category `format` counts those that break it."""
+
+    regex: str | None = Field(None, description="the whole answer must match")
+    json_schema: dict[str, Any] | None = Field(None, description="the answer must be JSON of this schema")
+    labels: tuple[str, ...] | None = Field(None, description="the answer must be one of these")
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        import re
+
+        if value is not None:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+
+METRICS = ("rouge", "similarity", "bleu", "exact")
+
+
+class Evaluation(Part):
+    """How the model is judged while it learns and after."""
+
+    every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
+    metrics: tuple[str, ...] = Field(("rouge", "similarity"), description="rouge, similarity, bleu, exact")
+    samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
+    rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="tokens an answer may have; default: twice the longest reference, at most 256"
+    )
+    temperature: float = Field(0.0, ge=0, description="0 is greedy, the same answer every time")
+    similarity: str = Field("auto", description="auto, minilm, static, or a sentence-transformers folder or hub id")
+    format: Format | None = Field(None, description="the contract an answer must keep")
+    forgetting: bool = Field(True, description="measure bits per byte on general text, base against tuned")
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in METRICS:
+                raise ValueError(f"no metric named {name!r}; there are {', '.join(METRICS)}")
+        return value
+
+
+class Recipe(Part):
+    """Task + model + method + data + training + evaluation."""
+
+    task: str = Field("sft", description="what is learnt: sft (prompt → completion)")
+    model: str = Field(description="hub id or folder; `demo` is the bundled one")
+    method: Method = Field(default_factory=lambda: Method(name="lora"))
+    data: Data
+    training: Training = Field(default_factory=Training)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    name: str | None = Field(None, description="how runs of this recipe are called (default: data and method)")
+    resolved: dict[str, Any] | None = Field(None, description="written by the studio: versions, data hash, choices")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """`method: lora` is short for `method: {name: lora}`."""
+        return {"name": value} if isinstance(value, str) else value
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
+        """A new recipe in which the dotted keys of CHANGES have new values. Raises pydantic's ValidationError."""
+        tree = self.model_dump(mode="json")
+        for key, value in changes.items():
+            put(tree, key, value)
+        return Recipe.model_validate(tree)
+
+    def plain(self, *, defaults: bool = False) -> dict[str, Any]:
+        """As plain values for YAML or JSON; without DEFAULTS only what was set."""
+        tree = self.model_dump(mode="json", exclude_unset=not defaults)
+        if not defaults:
+            tree = {key: value for key, value in tree.items() if value is not None}
+        return tree
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the dotted KEY in nested dictionaries, making those in between."""
+    *path, last = key.split(".")
+    for part in path:
+        below = tree.get(part)
+        if not isinstance(below, dict):
+            below = tree[part] = {}
+        tree = below
+    tree[last] = value
+
+
+MethodModels = Mapping[str, type[BaseModel]]
+TaskNames = Collection[str]

@@ -1,0 +1,198 @@
+"""A run: one training from one recipe, as its folder tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftstudio.core import files
+from ftstudio.core.folder import STATE_KINDS, JobFolder
+
+
+class RunFolder(JobFolder):
+    """recipe.yaml, checkpoints/, model/, compare/ and errors/ beside what every job has."""
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints, one folder each: `step-<n>`."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The tuned model or adapter, there once the run has saved it."""
+        return self.path / "model"
+
+    @property
+    def compare(self) -> JobFolder:
+        """The comparison of base and this run."""
+        return JobFolder(self.path / "compare")
+
+    @property
+    def errors(self) -> JobFolder:
+        """The tuned model's answers on the held-out rows."""
+        return JobFolder(self.path / "errors")
+
+    def summary(self) -> dict[str, Any]:
+        """What `ftstudio runs --json` tells of it."""
+        story = Story()
+        story.feed(files.read_lines(self.events_path))
+        return self.summary_of(story)
+
+    def summary_of(self, story: Story) -> dict[str, Any]:
+        """The same, from a STORY already read."""
+        start = story.start
+        return {
+            "run": self.name,
+            "path": str(self.path),
+            "state": self.state(story.last_state),
+            "task": start.get("task"),
+            "method": start.get("method"),
+            "model": start.get("model"),
+            "steps": story.step,
+            "total_steps": story.total_steps,
+            "loss": story.loss,
+            "eval_loss": story.eval_loss,
+            "started": story.started,
+            "seconds": story.seconds,
+        }
+
+
+@dataclass
+class Story:
+    """What the events of a run tell so far; fed with events as they come, the same for live and old runs.
+
+    Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
+    replacing what the lost steps had written.
+    """
+
+    start: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    telemetry: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    last_step: dict[str, Any] = field(default_factory=dict)
+    last_state: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    done: dict[str, Any] | None = None
+    phase: str = ""
+    started: float | None = None
+    last_time: float | None = None
+    best: tuple[int, float] | None = None
+    version: int = 0
+
+    STEP_CURVES = ("loss", "lr", "grad_norm", "tokens_per_second")
+
+    def feed(self, events: Iterable[dict[str, Any]]) -> None:
+        """Take in EVENTS, in the order they were written."""
+        for event in events:
+            self.version += 1
+            kind = event.get("kind")
+            self.last_time = event.get("time", self.last_time)
+            if self.started is None:
+                self.started = event.get("time")
+            if kind in STATE_KINDS:
+                self.last_state = event
+            handler = getattr(self, f"_{kind}", None)
+            if handler is not None:
+                handler(event)
+
+    def _start(self, event: dict[str, Any]) -> None:
+        self.start = event
+        self.failure = self.done = None
+        resumed = event.get("resumed_from")
+        if resumed is not None:
+            for name, points in self.curves.items():
+                self.curves[name] = [point for point in points if point[0] <= resumed]
+            self.samples = [sample for sample in self.samples if sample.get("step", 0) <= resumed]
+
+    def _phase(self, event: dict[str, Any]) -> None:
+        self.phase = event.get("phase", "")
+
+    def _step(self, event: dict[str, Any]) -> None:
+        self.last_step = event
+        for name in self.STEP_CURVES:
+            self._point(name, event.get("step"), event.get(name))
+
+    def _eval(self, event: dict[str, Any]) -> None:
+        self.evaluation = event
+        for name, value in event.items():
+            if name not in ("kind", "time", "step") and isinstance(value, (int, float)):
+                self._point(f"eval_{name}" if not name.startswith("eval_") else name, event.get("step"), value)
+        losses = self.curves.get("eval_loss")
+        if losses:
+            self.best = min(losses, key=lambda point: point[1])
+
+    def _point(self, name: str, step: Any, value: Any) -> None:
+        if isinstance(step, int) and isinstance(value, (int, float)):
+            self.curves.setdefault(name, []).append((step, float(value)))
+
+    def _sample(self, event: dict[str, Any]) -> None:
+        self.samples.append(event)
+
+    def _telemetry(self, event: dict[str, Any]) -> None:
+        self.telemetry = event
+
+    def _alert(self, event: dict[str, Any]) -> None:
+        self.alerts.append(event)
+
+    def _checkpoint(self, event: dict[str, Any]) -> None:
+        self.checkpoints.append(event)
+
+    def _failed(self, event: dict[str, Any]) -> None:
+        self.failure = event
+
+    def _done(self, event: dict[str, Any]) -> None:
+        self.done = event
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps taken."""
+        return int(self.last_step.get("step") or 0)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Optimiser steps planned."""
+        value = self.start.get("total_steps")
+        return int(value) if value else None
+
+    @property
+    def loss(self) -> float | None:
+        """The last training loss, nats a token."""
+        value = self.last_step.get("loss")
+        return None if value is None else float(value)
+
+    @property
+    def eval_loss(self) -> float | None:
+        """The last held-out loss, nats a token."""
+        points = self.curves.get("eval_loss")
+        return points[-1][1] if points else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to the end, as the worker last told."""
+        value = self.last_step.get("eta")
+        return None if value is None else float(value)
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first event to the last."""
+        return None if self.started is None or self.last_time is None else max(0.0, self.last_time - self.started)
+
+
+def smoothed(points: list[tuple[int, float]], beta: float = 0.9) -> list[tuple[int, float]]:
+    """Exponential moving average of POINTS without the start's bias (Kingma & Ba 2015, section 3)."""
+    average, weight, result = 0.0, 0.0, []
+    for step, value in points:
+        average = beta * average + (1 - beta) * value
+        weight = beta * weight + (1 - beta)
+        result.append((step, average / weight))
+    return result
