@@ -21,7 +21,7 @@ class RunFolder(JobFolder):
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of checkpoints, one folder each: `step-<n>`."""
+        """Folder of checkpoints, one folder each: `checkpoint-<n>`, valid once it holds `complete.json`."""
         return self.path / "checkpoints"
 
     @property
