@@ -1,0 +1,107 @@
+"""LoRA: two small matrices beside each chosen linear layer learn, the base stays as it is (Hu et al. 2021)."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from ftstudio.core.errors import StudioError
+from ftstudio.methods.base import Method, Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class LoraSettings(Settings):
+    """Settings of LoRA."""
+
+    r: int = Field(16, ge=1, le=1024, description="rank: how much can be learnt (and how big the adapter gets)")
+    alpha: float = Field(32, gt=0, description="the update is scaled by alpha / r (alpha / √r with rslora)")
+    dropout: float = Field(0.05, ge=0, lt=1, description="share of the adapter's inputs dropped while training")
+    targets: Literal["all-linear", "attention"] | tuple[str, ...] = Field(
+        "all-linear", description="layers that get an adapter: all-linear, attention, or names such as [q_proj, v_proj]"
+    )
+    rslora: bool = Field(False, description="rank-stabilised scaling alpha / √r: for ranks of 64 and more")
+    dora: bool = Field(False, description="learn direction and magnitude apart (DoRA): often better, slower")
+
+    @field_validator("targets")
+    @classmethod
+    def _some(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one layer, or all-linear")
+        return value
+
+
+class Lora(Method):
+    """Low-rank adapters on linear layers."""
+
+    name = "lora"
+    title = "LoRA: small adapters learn, the base stays"
+    help = (
+        "Trains about 1 % as many weights as the model has, beside its linear layers. Keeps most of what the base "
+        "knows, saves as a few MB, and base and tuned answer from one load. The right first choice."
+    )
+    limits = (
+        "Can't add new tokens to the vocabulary.",
+        "Learns less new knowledge than full fine-tuning on large data.",
+    )
+    learning_rate = 2e-4
+    adapter = True
+    model: type[Settings] = LoraSettings
+
+    def apply(self, model: nn.Module, settings: Any) -> nn.Module:
+        """MODEL wrapped by peft, only the adapter's weights set to learn; its update is zero at the start.
+
+        Random initial values are drawn from torch's global generator: seed it first for a repeatable run.
+        """
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=settings.r,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=targets(model, settings.targets),
+            use_rslora=settings.rslora,
+            use_dora=settings.dora,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        return get_peft_model(model, config)  # type: ignore[arg-type]
+
+
+def targets(model: nn.Module, wanted: str | tuple[str, ...]) -> str | list[str]:
+    """The layers of MODEL that WANTED names, as peft takes them. Raises StudioError naming the nearest layers."""
+    if wanted == "all-linear":
+        return "all-linear"
+    linear = _linear_layers(model)
+    if wanted == "attention":
+        found = sorted({name for name in linear if any("attn" in p or "attention" in p for p in name.split("."))})
+        if not found:
+            raise StudioError(
+                f"No attention layers were found in {type(model).__name__}.", "Use targets: all-linear, or name layers."
+            )
+        return found
+    names = {part for name in linear for part in (name, name.rpartition(".")[2])}
+    for name in wanted:
+        if name not in names and not any(layer.endswith(f".{name}") for layer in linear):
+            last = sorted({layer.rpartition(".")[2] for layer in linear})
+            near = difflib.get_close_matches(name, last, 1, 0.4)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise StudioError(
+                f"method.targets: the model has no linear layer {name!r}.", f"{hint}It has: {', '.join(last)}."
+            )
+    return list(wanted)
+
+
+def _linear_layers(model: nn.Module) -> list[str]:
+    """Names of the linear layers (also quantised ones, and GPT-2's Conv1D) but the output head."""
+    from torch import nn
+
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return [
+        name
+        for name, module in model.named_modules()
+        if module is not head and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
+    ]
