@@ -1,0 +1,1 @@
+"""Base and tuned, side by side."""

@@ -1,0 +1,1 @@
+"""Dataset, rows, statistics, and the tokens the model sees."""

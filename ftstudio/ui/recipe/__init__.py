@@ -1,0 +1,1 @@
+"""The wizard: task, data, model, method, settings, review."""

@@ -1,0 +1,170 @@
+"""The app: six screens over one workspace. Holds no state of its own beside the session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.screen import Screen
+from textual.theme import Theme
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.text import clean
+from ftstudio.ui.shell.actions import Action, bindings
+from ftstudio.ui.shell.dialogs import Ask
+from ftstudio.ui.shell.help import Help
+from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.shell.session import Session
+from ftstudio.ui.shell.strip import MODES
+
+PULL_SECONDS = 0.35  # how often the screen in view looks at the files
+
+EVERYWHERE = (
+    *(Action(str(i), f"go('{mode}')", "", f"the screen {title}") for i, (mode, title) in enumerate(MODES, 1)),
+    Action("question_mark", "help", "", "what this screen is for, and its keys"),
+    Action("ctrl+p", "command_palette", "", "find any action by its name"),
+    Action("q,ctrl+q", "leave", "", "quit; asks while something is running"),
+)
+
+THEME = Theme(
+    name="studio",
+    primary="#5fafd7",
+    secondary="#87afaf",
+    accent="#5fd7d7",
+    warning="#d7af5f",
+    error="#ff8787",
+    success="#87d787",
+    foreground="#d0d0d0",
+    background="#121212",
+    surface="#1c1c1c",
+    panel="#262626",
+    dark=True,
+    variables={"footer-key-foreground": "#5fd7d7", "scrollbar": "#444444", "scrollbar-background": "#1c1c1c"},
+)
+
+
+def _screen(mode: str) -> Callable[[], Screen[Any]]:
+    """A function that makes MODE's screen; its module is imported when it is first shown."""
+
+    def make() -> Screen[Any]:
+        module = importlib.import_module(f"ftstudio.ui.{mode}.screen")
+        made: Screen[Any] = getattr(module, f"{mode.capitalize()}Screen")()
+        return made
+
+    return make
+
+
+class StudioApp(App[str]):
+    """The studio. `return_value` after `run()`: "" quit, "headless" go on, "stop" checkpoint and end."""
+
+    TITLE = "ftstudio"
+    CSS_PATH = Path(__file__).with_name("studio.tcss")
+    MODES = {mode: _screen(mode) for mode, _ in MODES}  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[Any]] = bindings(*EVERYWHERE)
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+
+    def __init__(self, session: Session, start: str = "runs") -> None:
+        super().__init__()
+        self.session = session
+        self.start_mode = start
+        self._pulling = False
+
+    def on_mount(self) -> None:
+        self.register_theme(THEME)
+        self.theme = "studio"
+        self._listen()
+        self.switch_mode(self.start_mode)
+        self.set_interval(PULL_SECONDS, self._pull)
+
+    # -- what changes ----------------------------------------------------------------------------------------------
+    def _pull(self) -> None:
+        if self.session.feed is not None:
+            self.session.feed.poll()
+        base = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(base, StudioScreen) and base.is_mounted:
+            base.refresh_shell()
+            base.pull()
+
+    def show_error(self, error: BaseException) -> None:
+        """Tell of ERROR in one sentence and its way out."""
+        if not isinstance(error, StudioError):
+            text = f"{type(error).__name__}: {error}"
+            self.notify(clean(text, 400), title="Unexpected fault", severity="error", markup=False, timeout=15)
+            return
+        self.notify(clean(str(error), 600), severity="error", markup=False, timeout=12)
+
+    def tell(self, text: str, severity: str = "information") -> None:
+        """A short notice."""
+        self.notify(clean(text, 400), severity=severity, markup=False, timeout=6)  # type: ignore[arg-type]
+
+    # -- actions ---------------------------------------------------------------------------------------------------
+    def action_go(self, mode: str) -> None:
+        """Show the screen MODE; dialogs in between are left alone."""
+        if len(self.screen_stack) == 1:
+            self.switch_mode(mode)
+
+    def action_help(self) -> None:
+        """Explain the screen in view."""
+        screen = self.screen
+        if isinstance(screen, StudioScreen):
+            self.push_screen(Help(screen.TITLE_TEXT, screen.HELP, screen.current_actions(), EVERYWHERE))
+
+    async def action_leave(self) -> None:
+        """Quit; while a job runs here, ask what becomes of it."""
+        if isinstance(self.screen, Ask):
+            return
+        if not self.session.busy:
+            self.exit("")
+            return
+
+        def chosen(answer: str | None) -> None:
+            if answer == "h":
+                self.exit("headless")
+            elif answer == "s":
+                self.exit("stop")
+
+        self.push_screen(
+            Ask(
+                "Something is still running here.",
+                "It can go on without this screen; opening the studio again shows it live.",
+                {"h": "go on headless, give me my shell back when it has ended", "s": "checkpoint, stop and quit"},
+            ),
+            chosen,
+        )
+
+    async def action_quit(self) -> None:
+        await self.action_leave()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every action of the screen in view and of the studio, by name, for ctrl+p."""
+        if isinstance(screen, StudioScreen):
+            for action in screen.current_actions():
+                yield SystemCommand(
+                    f"{action.label or action.help}", f"{action.help}  ({action.keys})", self._runner(screen, action)
+                )
+        for action in EVERYWHERE:
+            if action.run != "command_palette":
+                yield SystemCommand(
+                    action.help[0].upper() + action.help[1:], f"key {action.keys}", self._runner(None, action)
+                )
+
+    def _runner(self, screen: Screen[Any] | None, action: Action) -> Callable[[], None]:
+        def run() -> None:
+            self.call_later(self.run_action, action.run, screen or self)
+
+        return run
+
+    # -- signals -----------------------------------------------------------------------------------------------------
+    def _listen(self) -> None:
+        """A hang-up lets go of the terminal and goes on headless; SIGTERM checkpoints and ends."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread: under test
+            loop.add_signal_handler(signal.SIGHUP, self.exit, "hangup")
+            loop.add_signal_handler(signal.SIGTERM, self.exit, "stop")

@@ -1,0 +1,57 @@
+"""Small dialogs: a question with named answers, and a line to type in."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+
+class Ask(ModalScreen[str | None]):
+    """A question; each answer has a key. Gives back the key, or None for escape."""
+
+    def __init__(self, title: str, text: str, answers: dict[str, str]) -> None:
+        super().__init__()
+        self.question, self.text, self.answers = title, text, answers
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Content(self.question), classes="dialog-title")
+            if self.text:
+                yield Static(Content(self.text), classes="dialog-text")
+            for key, label in self.answers.items():
+                yield Static(Content.assemble((f" {key} ", "bold"), f" {label}"), classes="dialog-answer")
+            yield Static(Content.assemble((" esc ", "bold"), " go back"), classes="dialog-answer")
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        if event.key == "escape":
+            self.dismiss(None)
+        elif event.character in self.answers:
+            self.dismiss(event.character)
+        elif event.key in self.answers:
+            self.dismiss(event.key)
+
+
+class Prompt(ModalScreen[str | None]):
+    """One line to type; enter gives it back, escape gives None."""
+
+    BINDINGS = [("escape", "dismiss(None)", "back")]
+
+    def __init__(self, title: str, value: str = "", hint: str = "", placeholder: str = "") -> None:
+        super().__init__()
+        self.question, self.value, self.hint, self.placeholder = title, value, hint, placeholder
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Content(self.question), classes="dialog-title")
+            field = Input(self.value, placeholder=self.placeholder, compact=True)
+            field.cursor_blink = False
+            yield field
+            yield Static(Content(self.hint or "enter accepts · esc goes back"), classes="dialog-hint")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)

@@ -1,0 +1,73 @@
+"""The base of the six screens: strip on top, key line below, one timer that pulls, one list of actions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.screen import Screen
+
+from ftstudio.ui.shell.actions import Action
+from ftstudio.ui.shell.keyline import KeyLine
+from ftstudio.ui.shell.session import Session
+from ftstudio.ui.shell.strip import TopStrip
+
+if TYPE_CHECKING:
+    from ftstudio.ui.shell.app import StudioApp
+
+
+class StudioScreen(Screen[None]):
+    """One of the six screens.
+
+    A subclass sets MODE, TITLE_TEXT, HELP (what the screen is for, in plain words, shown by `?`) and ACTIONS (and
+    BINDINGS = bindings(*ACTIONS)), yields its widgets in `compose_body` and, if it shows things that change, pulls
+    them in `pull`, which is called about three times a second while the screen is in view. `pull` must be quick,
+    must never wait for the worker, and must refresh only what changed. Anything that takes longer than 30 ms runs in
+    `self.run_worker(..., thread=True, exclusive=True, group=...)` and comes back by a message.
+    """
+
+    MODE: ClassVar[str] = ""
+    TITLE_TEXT: ClassVar[str] = ""
+    HELP: ClassVar[str] = ""
+    ACTIONS: ClassVar[tuple[Action, ...]] = ()
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-huge")]
+
+    @property
+    def studio(self) -> StudioApp:
+        """The app."""
+        from ftstudio.ui.shell.app import StudioApp
+
+        return cast(StudioApp, self.app)
+
+    @property
+    def session(self) -> Session:
+        """What the studio is working on."""
+        return self.studio.session
+
+    def compose(self) -> ComposeResult:
+        yield TopStrip(self.session, self.MODE)
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield KeyLine()
+
+    def compose_body(self) -> ComposeResult:
+        """The widgets between strip and key line."""
+        yield from ()
+
+    def current_actions(self) -> tuple[Action, ...]:
+        """The actions that work now; a subclass may leave out those that don't."""
+        return self.ACTIONS
+
+    def pull(self) -> None:
+        """Bring the view up to date with the files."""
+
+    def refresh_shell(self) -> None:
+        """Bring strip and key line up to date."""
+        self.query_one(TopStrip).update_from()
+        self.query_one(KeyLine).show_actions(self.current_actions())
+
+    def on_screen_resume(self) -> None:
+        """Coming into view: show the present at once, not at the next tick."""
+        self.refresh_shell()
+        self.pull()

@@ -1,0 +1,92 @@
+"""What the studio is working on: the workspace, the worker, the recipe at hand, the run in view. No widgets here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core.files import LineReader
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
+    from ftstudio.engine.worker import Worker
+
+
+class RunFeed:
+    """Follows one run's events, whoever writes them. `poll` is cheap where nothing came."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.story = Story()
+        self._reader = LineReader(run.events_path)
+        self._state = ""
+        self._checked = 0
+
+    def poll(self) -> bool:
+        """Take in what came; True where something did."""
+        events = self._reader.poll()
+        self.story.feed(events)
+        self._checked += 1
+        before = self._state
+        if events or not self._state or self._checked % 8 == 0:  # an owner can vanish without a word
+            self._state = self.run.state(self.story.last_state)
+        return bool(events) or before != self._state
+
+    @property
+    def state(self) -> str:
+        """One of `folder.STATES`."""
+        return self._state or self.run.state()
+
+
+class Session:
+    """The explicit state that screens share. Screens read it; they hold only their own view."""
+
+    def __init__(self, workspace: Workspace, recipe: Recipe | None = None, recipe_source: str = "") -> None:
+        self.workspace = workspace
+        self.recipe = recipe  # the draft the wizard edits and Data/Errors look at; immutable, replaced whole
+        self.recipe_source = recipe_source
+        self.data_source: str | None = recipe.data.train if recipe else None  # what the Data screen shows
+        self.feed: RunFeed | None = None  # the run in view on Train, Compare and the strip
+        self._worker: Worker | None = None
+
+    @property
+    def worker(self) -> Worker:
+        """The worker; its thread starts with the first job."""
+        if self._worker is None:
+            from ftstudio.engine.worker import Worker
+
+            self._worker = Worker()
+        return self._worker
+
+    @property
+    def busy(self) -> bool:
+        """Whether this process works on a job."""
+        return self._worker is not None and self._worker.busy
+
+    def submit(self, job: Any) -> None:
+        """Hand JOB to the worker."""
+        self.worker.submit(job)
+
+    def view_run(self, run: RunFolder | None) -> None:
+        """Make RUN the one in view."""
+        if run is None:
+            self.feed = None
+        elif self.feed is None or self.feed.run.path != run.path:
+            self.feed = RunFeed(run)
+            self.feed.poll()
+
+    def adopt(self) -> None:
+        """At start: bring the run that is being trained now, by whichever process, into view."""
+        for run in self.workspace.runs()[:20]:
+            if run.owner() is not None:
+                self.view_run(run)
+                return
+
+    def current_folder(self) -> JobFolder | None:
+        """The folder of the job this process works on."""
+        job = self._worker.current if self._worker is not None else None
+        folder: Path | None = getattr(job, "folder", None)
+        return JobFolder(folder) if folder is not None else None

@@ -1,0 +1,116 @@
+"""The two lines on top of every screen: where one is, and what the run in view is doing."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ftstudio.core.text import duration, number, one_line
+from ftstudio.ui.shell.session import Session
+
+MODES = (
+    ("data", "Data"),
+    ("errors", "Errors"),
+    ("recipe", "Recipe"),
+    ("train", "Train"),
+    ("compare", "Compare"),
+    ("runs", "Runs"),
+)
+MARKS = {
+    "queued": "…", "running": "▶", "paused": "‖", "stopped": "■", "failed": "✗", "interrupted": "!", "done": "✓",
+}  # fmt: skip
+
+
+class TopStrip(Widget, can_focus=False):
+    """Line 1: the screens and the run's name. Line 2: state, step, epoch, loss, eval, speed, ETA, GPU."""
+
+    DEFAULT_CSS = "TopStrip { height: 2; dock: top; background: $panel; }"
+    COMPONENT_CLASSES = {"strip--here", "strip--dim", "strip--good", "strip--bad", "strip--text"}
+
+    def __init__(self, session: Session, mode: str) -> None:
+        super().__init__()
+        self.session = session
+        self.mode = mode
+        self._shown: tuple[str, tuple[str, str]] | None = None
+
+    def update_from(self) -> None:
+        """Redraw where what is shown has changed; nothing is written to the terminal otherwise."""
+        now = (self._place(), self._status())
+        if now != self._shown:
+            place_changed = self._shown is None or now[0] != self._shown[0]
+            self._shown = now
+            self.refresh(*([] if place_changed else [Region(0, 1, self.size.width, 1)]))
+
+    def _place(self) -> str:
+        feed = self.session.feed
+        return feed.run.name if feed is not None else str(self.session.workspace.path.name)
+
+    def _status(self) -> tuple[str, str]:
+        """(state, the rest of line 2)."""
+        feed = self.session.feed
+        if feed is None:
+            return "", "no run yet · 3 makes a recipe and starts one"
+        story, state = feed.story, feed.state
+        if state == "failed" and story.failure:
+            return state, one_line(story.failure.get("text", "failed"), 200)
+        if state in ("running", "queued") and not story.step:
+            text = next((v for v in ((story.last_state or {}).get("text"), story.phase) if v), "waiting for the worker")
+            return state, str(text)
+        total = f"/{story.total_steps}" if story.total_steps else ""
+        parts = [f"step {story.step}{total}"]
+        epoch, epochs = story.last_step.get("epoch"), story.start.get("epochs")
+        if epoch is not None:
+            parts.append(f"epoch {epoch:.1f}" + (f"/{epochs:g}" if epochs else ""))
+        if story.loss is not None:
+            parts.append(f"loss {number(story.loss)}{self._trend()}")
+        if story.eval_loss is not None:
+            parts.append(f"eval {number(story.eval_loss)}")
+        speed = story.last_step.get("tokens_per_second")
+        if speed and state == "running":
+            parts.append(f"{speed / 1000:.1f}k tok/s" if speed >= 1000 else f"{speed:.0f} tok/s")
+        if state == "running":
+            phase = story.phase
+            parts.append(f"ETA {duration(story.eta)}" if phase in ("", "training") else phase)
+        gpus = story.telemetry.get("gpus") or []
+        if gpus and state == "running" and gpus[0].get("use") is not None:
+            parts.append(f"GPU {gpus[0]['use']:.0f}%")
+        return state, "  ".join(parts)
+
+    def _trend(self) -> str:
+        points = self.session.feed.story.curves.get("loss", []) if self.session.feed else []
+        if len(points) < 20:
+            return ""
+        recent = sum(value for _, value in points[-10:]) / 10
+        before = sum(value for _, value in points[-20:-10]) / 10
+        return " ▼" if recent < before * 0.995 else " ▲" if recent > before * 1.005 else " ="
+
+    def render_line(self, y: int) -> Strip:
+        base = self.rich_style
+        width = self.size.width
+        styles = {
+            name: self.get_component_rich_style(f"strip--{name}") for name in ("here", "dim", "good", "bad", "text")
+        }
+        shown = self._shown = self._shown or (self._place(), self._status())
+        segments = self._line_one(styles, width, shown[0]) if y == 0 else self._line_two(styles, *shown[1])
+        return Strip(segments).adjust_cell_length(width, base).apply_style(base)
+
+    def _line_one(self, styles: dict[str, Style], width: int, place: str) -> list[Segment]:
+        segments, used = [Segment(" ")], 1
+        for index, (mode, title) in enumerate(MODES, 1):
+            here = mode == self.mode
+            text = f"▸{index} {title}◂" if here else f" {index} {title} "
+            segments.append(Segment(text, styles["here" if here else "text"]))
+            used += len(text)
+        name = one_line(place, max(0, width - used - 2))
+        if width - used - len(name) - 1 >= 1:
+            segments += [Segment(" " * (width - used - len(name) - 1)), Segment(name, styles["dim"])]
+        return segments
+
+    def _line_two(self, styles: dict[str, Style], state: str, text: str) -> list[Segment]:
+        style = {"failed": "bad", "interrupted": "bad", "done": "good", "running": "good"}.get(state, "dim")
+        if not state:
+            return [Segment("  "), Segment(text, styles["dim"])]
+        return [Segment(f" {MARKS.get(state, ' ')} {state}  ", styles[style]), Segment(text, styles["text"])]

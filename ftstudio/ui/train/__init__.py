@@ -1,0 +1,1 @@
+"""A run, live or of last week, from its events."""
