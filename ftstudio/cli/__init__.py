@@ -1,0 +1,53 @@
+"""The command line. Starts in a blink: each command imports what it needs when it is run.
+
+parser.py     what can be typed          output.py    plain text or one JSON document
+follow.py     a job run headless, told   studio.py    the screens, the demo
+train.py      train, plan                inspect.py   data, errors, compare
+runs.py       runs and their control     checkup.py   doctor
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit status: 0 done, 1 found problems or failed, 2 used wrongly, 130 stopped."""
+    from ftstudio.cli.parser import parse
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parse(words)
+    from ftstudio.cli.output import Out
+
+    out = Out(json=getattr(arguments, "json", False))
+    try:
+        return _run(arguments, out)
+    except KeyboardInterrupt:
+        out.error("Stopped.", "", 130)
+        return 130
+    except BrokenPipeError:
+        out.discard()
+        return 1
+
+
+def _run(arguments: object, out: object) -> int:
+    import importlib
+
+    from ftstudio.cli.output import Out
+    from ftstudio.core.errors import StudioError
+
+    assert isinstance(out, Out)
+    module, function = str(getattr(arguments, "command")).split(":")  # noqa: B009
+    try:
+        result: int = getattr(importlib.import_module(f"ftstudio.cli.{module}"), function)(arguments, out)
+        return result
+    except StudioError as error:
+        out.error(error.message, error.hint, error.code)
+        return error.code
+    except OSError as error:
+        from ftstudio.core.files import explain
+
+        problem = explain(error, error.filename or "the workspace")
+        out.error(problem.message, problem.hint, 1)
+        return 1

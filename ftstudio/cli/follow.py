@@ -1,0 +1,166 @@
+"""A job run headless: the same worker as under the studio, told line by line from its events."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.cli.output import Out
+from ftstudio.core.files import LineReader
+from ftstudio.core.folder import STATE_KINDS, JobFolder
+from ftstudio.core.text import clean, duration, number
+
+if TYPE_CHECKING:
+    from ftstudio.core.jobs import Job
+    from ftstudio.engine.worker import Worker
+
+POLL_SECONDS = 0.1
+LINE_SECONDS = 5.0  # a line of progress at most this often
+EXIT = {"done": 0, "stopped": 130}
+
+
+class Headless:
+    """Runs jobs one after the other in this process. Signals: the first asks for a stop, the second insists.
+
+    A hang-up of the terminal lets go of it and goes on.
+    """
+
+    def __init__(self, out: Out) -> None:
+        self.out = out
+        self._worker: Worker | None = None
+        self._folder: JobFolder | None = None
+        self._signals = 0
+
+    def __enter__(self) -> Headless:
+        from ftstudio.engine.capture import Capture
+        from ftstudio.engine.worker import Worker
+
+        self._capture = Capture.install()
+        self._worker = Worker()
+        self._before = {
+            number: signal.signal(number, handler)
+            for number, handler in (
+                (signal.SIGINT, self._stop),
+                (signal.SIGTERM, self._stop),
+                (signal.SIGHUP, self._hangup),
+            )
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
+        self._capture.restore()
+
+    def _stop(self, *_: object) -> None:
+        self._signals += 1
+        if self._signals > 1 or self._folder is None:
+            raise KeyboardInterrupt
+        self.out.say("Stopping: saving what was done (again to insist) …")
+        self._folder.request("stop")
+
+    def _hangup(self, *_: object) -> None:
+        self.out.let_go()
+        with contextlib.suppress(OSError):
+            self._capture.release_terminal()
+
+    def run(self, job: Job, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
+        """Do JOB and give back its last event (`done`, `stopped` or `failed`)."""
+        assert self._worker is not None
+        self._folder = JobFolder(folder)
+        teller = Teller(self.out, quiet=quiet)
+        try:
+            offset = self._folder.events_path.stat().st_size
+        except OSError:
+            offset = 0
+        reader = LineReader(self._folder.events_path, offset)
+        last: dict[str, Any] = {}
+        self._worker.submit(job)
+        while True:
+            busy = self._worker.busy  # asked before reading: what it wrote last is then surely read
+            for event in reader.poll():
+                teller.tell(event)
+                if event.get("kind") in STATE_KINDS:
+                    last = event
+            if not busy:
+                break
+            time.sleep(POLL_SECONDS)
+        self._folder = None
+        if last.get("kind") not in ("done", "stopped", "failed"):
+            from ftstudio.core.errors import StudioError
+
+            notice = getattr(self._worker, "last_error", None)
+            if isinstance(notice, StudioError):
+                raise notice
+            raise StudioError("The worker ended without a word.", f"See {Path(folder) / 'log.txt'}.")
+        return last
+
+
+class Teller:
+    """Events as lines of text."""
+
+    def __init__(self, out: Out, *, quiet: bool = False) -> None:
+        self.out, self.quiet = out, quiet
+        self._line = 0.0
+        self._said = ""
+        self._total: int | None = None
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Say EVENT where it is worth a line."""
+        if self.quiet:
+            return
+        handler = getattr(self, f"_{event.get('kind')}", None)
+        if handler is not None:
+            handler(event)
+
+    def _start(self, event: dict[str, Any]) -> None:
+        self._total = event.get("total_steps")
+        if self._total is None:
+            return
+        rows, tokens, weights = event.get("rows") or {}, event.get("tokens") or {}, event.get("parameters") or {}
+        self.out.say(
+            f"  {number(rows.get('train'))} rows, {number(rows.get('eval'))} held out · "
+            f"{number(tokens.get('trained'))} of {number(tokens.get('total'))} tokens trained, "
+            f"{number(tokens.get('lost'))} lost to max_length · "
+            f"{number(weights.get('trainable'))} of {number(weights.get('total'))} parameters learn"
+        )
+        if event.get("resumed_from"):
+            self.out.say(f"  resumed from step {event['resumed_from']}")
+
+    def _phase(self, event: dict[str, Any]) -> None:
+        text = str(event.get("text") or event.get("phase") or "")
+        if event.get("phase") in ("training", "answering", "evaluating", "generating samples"):
+            return  # the lines of progress tell that
+        if text and text != self._said:
+            self._said = text
+            self.out.say(f"  {clean(text)}")
+
+    def _step(self, event: dict[str, Any]) -> None:
+        now = time.monotonic()
+        last = event.get("step") == self._total
+        if now - self._line < LINE_SECONDS and not last:
+            return
+        self._line = now
+        total = f"/{self._total}" if self._total else ""
+        speed = event.get("tokens_per_second")
+        self.out.say(
+            f"  step {event.get('step')}{total}  loss {number(event.get('loss'))}"
+            + (f"  {speed:,.0f} tok/s" if speed else "")
+            + f"  ETA {duration(event.get('eta'))}"
+        )
+
+    def _eval(self, event: dict[str, Any]) -> None:
+        self.out.say(f"  step {event.get('step')}  held-out loss {number(event.get('loss', event.get('eval_loss')))}")
+
+    def _progress(self, event: dict[str, Any]) -> None:
+        now, done, total = time.monotonic(), event.get("done"), event.get("total")
+        if now - self._line < LINE_SECONDS and done != total:
+            return
+        self._line = now
+        self.out.say(f"  {event.get('arm') or 'answers'} {done}/{total}  ETA {duration(event.get('eta'))}")
+
+    def _alert(self, event: dict[str, Any]) -> None:
+        self.out.say(f"  {event.get('level', 'info')}: {clean(event.get('text', ''))}")

@@ -1,0 +1,112 @@
+"""What can be typed after `ftstudio`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ftstudio import __version__
+
+_EPILOG = """\
+Every command takes --json (one JSON document on stdout) and --workspace FOLDER (default: ./studio, or
+FTSTUDIO_WORKSPACE). Exit status: 0 done, 1 found problems or failed, 2 used wrongly, 130 stopped.
+`ftstudio COMMAND --help` tells more."""
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The command and its arguments; prints usage and exits with 2 where they can't be understood."""
+    return build().parse_args(list(words))
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document on stdout")
+    common.add_argument(
+        "--workspace", metavar="FOLDER", default=argparse.SUPPRESS, help="where runs are kept (default: ./studio)"
+    )
+    parser = argparse.ArgumentParser(
+        "ftstudio",
+        parents=[common],
+        formatter_class=_Help,
+        epilog=_EPILOG,
+        description="The terminal fine-tuning studio: inspect data, see errors, fine-tune, prove it got better.\n"
+        "Without a command it opens the studio.",
+    )
+    parser.add_argument("--version", action="version", version=f"ftstudio {__version__}")
+    parser.add_argument(
+        "--mouse", action=argparse.BooleanOptionalAction, default=True, help="let the studio use the mouse"
+    )
+    parser.set_defaults(command="studio:studio")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, command: str, text: str, more: str = "") -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            parents=[common],
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}. {more}".strip(),
+            formatter_class=_Help,
+        )
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add("demo", "studio:demo", "the bundled model and data, the whole loop")
+    sub.add_argument("--headless", action="store_true", help="no screen: run the loop and print the report")
+    sub.add_argument(
+        "--mouse", action=argparse.BooleanOptionalAction, default=True, help="let the studio use the mouse"
+    )
+
+    sub = add("train", "train:train", "run a recipe without a screen", "Goes on when the terminal hangs up.")
+    sub.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe file, or `demo`")
+    sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.epochs=2")
+    sub.add_argument("--watch", action="store_true", help="open the studio on it")
+    sub.add_argument("--resume", metavar="RUN", help="go on with RUN from its last checkpoint")
+
+    sub = add(
+        "plan", "train:plan", "what a recipe would do: fit, parameters, tokens", "Exit status 1 where it can't run."
+    )
+    sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or `demo`")
+    sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as method.name=lora")
+
+    sub = add("data", "inspect:data", "profile and check a dataset", "Exit status 1 where a check finds an error.")
+    sub.add_argument("dataset", metavar="DATASET", help="file or hub id; `demo` is the bundled one")
+    sub.add_argument("--eval", metavar="DATASET", help="held-out rows, to look for leaks")
+    sub.add_argument("--model", metavar="MODEL", help="count tokens with this model's tokenizer")
+    sub.add_argument("--max-length", type=int, metavar="N", help="tokens a row may have")
+    sub.add_argument("--template", metavar="NAME", help="alpaca, chat, plain or a Jinja string")
+    sub.add_argument("--column", action="append", default=[], metavar="ROLE=NAME", help="such as prompt=question")
+    sub.add_argument("--split", metavar="NAME", help="split of a hub dataset")
+
+    sub = add("errors", "inspect:errors", "answer held-out rows and categorise what is wrong")
+    sub.add_argument("what", nargs="?", metavar="RUN|RECIPE", help="a run's tuned model, or a recipe's base model")
+    sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
+    sub.add_argument(
+        "--predictions", metavar="FILE", help="categorise stored outputs (JSONL: prompt, reference, output)"
+    )
+    sub.add_argument("--rows", type=int, metavar="N", help="at most N held-out rows")
+
+    sub = add("compare", "inspect:compare", "score base and tuned side by side")
+    sub.add_argument("runs", nargs="*", metavar="RUN", help="runs to compare with their base")
+    sub.add_argument("--predictions", nargs=2, metavar=("A", "B"), help="compare two files of stored outputs")
+    sub.add_argument("--rows", type=int, metavar="N", help="at most N held-out rows")
+    sub.add_argument("--similarity", metavar="NAME", default=None, help="minilm, static, a folder or a hub id")
+
+    add("runs", "runs:runs", "runs and their state")
+    for name, text in (
+        ("stop", "checkpoint, stop and save a run"),
+        ("pause", "pause a run; its model stays loaded"),
+        ("resume", "go on with a paused run"),
+        ("checkpoint", "save a checkpoint now"),
+    ):
+        sub = add(name, "runs:control", text, "From any terminal.")
+        sub.set_defaults(request=name)
+        sub.add_argument("run", metavar="RUN", help="its name, a beginning of it, or `last`")
+
+    add("doctor", "checkup:doctor", "GPU, libraries, disk, terminal")
+    return parser

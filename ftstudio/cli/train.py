@@ -1,0 +1,153 @@
+"""`train` and `plan`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ftstudio.cli.follow import EXIT, Headless
+from ftstudio.cli.output import Out
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.jobs import Train
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.text import duration, number, size
+from ftstudio.core.workspace import PRESETS, Workspace
+
+
+def workspace(arguments: argparse.Namespace) -> Workspace:
+    """The workspace the command line names."""
+    return Workspace(getattr(arguments, "workspace", None))
+
+
+def recipe_path(name: str) -> Path:
+    """The file of the recipe called NAME: a path, `demo`, or the name of a shipped preset."""
+    path = Path(name).expanduser()
+    preset = PRESETS / f"{name}.yaml"
+    return preset if not path.exists() and preset.is_file() else path
+
+
+def load(name: str, overrides: list[str]) -> Recipe:
+    """The recipe called NAME with OVERRIDES."""
+    from ftstudio.engine.recipes import load_recipe
+
+    return load_recipe(recipe_path(name), overrides)
+
+
+def train(arguments: argparse.Namespace, out: Out) -> int:
+    """Train a recipe, or go on with a run."""
+    place = workspace(arguments)
+    if arguments.resume:
+        # `--resume RUN` leaves no recipe to name; a word in its place is an override that can't apply any more
+        if arguments.recipe:
+            raise UsageError("A resumed run keeps its own recipe.", "Leave out the recipe and the overrides.")
+        run = place.run(arguments.resume)
+        owner = run.owner()
+        if owner is not None:
+            raise StudioError(
+                f"{run.name} is being trained by process {owner.process} on {owner.host}.", "Watch it with `ftstudio`."
+            )
+    else:
+        if not arguments.recipe:
+            raise UsageError("Which recipe?", "Name a recipe file, such as presets/sft-lora.yaml, or `demo`.")
+        recipe = load(arguments.recipe, arguments.overrides)
+        if arguments.watch:
+            from ftstudio.ui.run import require_terminal
+
+            require_terminal()
+        from ftstudio.engine.prepare import prepare_run
+
+        run = prepare_run(recipe, place)
+    job = Train(run.path, resume=bool(arguments.resume))
+    if arguments.watch:
+        from ftstudio.ui.run import open_studio
+
+        return open_studio(place, start="train", run=run.name, job=job)
+    with Headless(out) as headless:
+        out.say(f"Training {run.name} in {run.path}")
+        last = headless.run(job, run.path)
+    return finish(run, last, out)
+
+
+def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
+    """Tell how training ended."""
+    story = Story()
+    story.feed(files.read_lines(run.events_path))
+    value = training_summary(run, story)
+    if last["kind"] == "failed":
+        out.error(last.get("text", "Training failed."), last.get("hint", ""), 1)
+        return 1
+    lines = [
+        f"{run.name}: {value['state']} after {value['steps']} steps in {duration(story.seconds)}",
+        f"  loss {number(value['loss']['first'])} → {number(value['loss']['last'])}"
+        + (f", held-out {number(story.eval_loss)}" if story.eval_loss is not None else ""),
+        f"  {number(value['tokens_per_second'], 0)} tokens/s, peak memory {size(value['peak_memory_bytes'])}",
+    ]
+    if value["state"] == "done":
+        lines.append(f"  model in {run.model}\n  next: ftstudio compare {run.name}")
+    else:
+        lines.append(f"  next: ftstudio train --resume {run.name}")
+    out.result(value, "\n".join(lines))
+    return EXIT.get(last["kind"], 1)
+
+
+def training_summary(run: RunFolder, story: Story) -> dict[str, Any]:
+    """What `train --json` holds."""
+    end = story.done or {}
+    losses = story.curves.get("loss", [])
+    first = end.get("loss", {}).get("first") if story.done else None
+    evaluation = {k: v for k, v in story.evaluation.items() if k not in ("kind", "time", "step")}
+    return {
+        "run": run.name,
+        "path": str(run.path),
+        "state": run.state(story.last_state),
+        "steps": story.step,
+        "loss": {"first": first if first is not None else (losses[0][1] if losses else None), "last": story.loss},
+        "eval": evaluation or end.get("eval") or {},
+        "tokens_per_second": end.get("tokens_per_second", story.last_step.get("tokens_per_second")),
+        "peak_memory_bytes": end.get("peak_memory_bytes"),
+        "parameters": story.start.get("parameters") or {},
+        "tokens": story.start.get("tokens") or {},
+        "seconds": story.seconds,
+        "model": str(run.model) if run.model.is_dir() else None,
+    }
+
+
+def plan(arguments: argparse.Namespace, out: Out) -> int:
+    """What a recipe would do, without doing it."""
+    recipe = load(arguments.recipe, arguments.overrides)
+    from ftstudio.engine.plan import plan as make
+
+    value = make(recipe)
+    out.result(value, plan_text(recipe, value))
+    return 0 if value["compatible"] else 1
+
+
+def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
+    """A plan for people."""
+    from ftstudio.core.text import clean
+
+    weights, tokens = value["parameters"], value["tokens"]
+    lines = [f"{recipe.task} · {recipe.method.name} · {clean(recipe.model)}"]
+    if weights.get("total"):
+        share = 100 * (weights.get("trainable") or 0) / weights["total"]
+        lines.append(
+            f"  parameters  {number(weights['trainable'])} of {number(weights['total'])} learn ({share:.2f} %)"
+        )
+    if tokens.get("total") is not None:
+        lines.append(
+            f"  tokens      {number(tokens['total'])} a pass, {number(tokens['trained'])} trained, "
+            f"{number(tokens['lost'])} lost to max_length"
+        )
+    if value.get("steps"):
+        lines.append(f"  steps       {number(value['steps'])}")
+    for name, count in (value.get("memory", {}).get("parts") or {}).items():
+        lines.append(f"  memory      {name} {size(count)}")
+    for problem in value["problems"]:
+        mark = {"error": "✗", "warning": "▲"}.get(problem["severity"], "·")
+        key = f"{problem['key']}: " if problem.get("key") else ""
+        lines.append(f"  {mark} {problem['severity']}: {key}{clean(problem['text'])}")
+    lines.append("  fits together" if value["compatible"] else "  can't run as it is")
+    return "\n".join(lines)
