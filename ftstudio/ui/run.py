@@ -10,6 +10,7 @@ from ftstudio.core.errors import UsageError
 from ftstudio.core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ftstudio.core.jobs import Job
     from ftstudio.core.recipe import Recipe
 
 
@@ -18,16 +19,21 @@ def usable_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
-def open_studio(
-    workspace: Workspace, *, recipe: Recipe | None = None, source: str = "", start: str | None = None,
-    run: str | None = None, mouse: bool = True,
-) -> int:  # fmt: skip
-    """Run the studio until the person leaves. Gives back the exit status. Raises UsageError without a terminal."""
+def require_terminal() -> None:
+    """Raises UsageError where there is no terminal that can show screens."""
     if not usable_terminal():
         raise UsageError(
             "There is no terminal here that can show the studio.",
             "Headless: `ftstudio demo --headless`, `ftstudio train RECIPE`, `ftstudio --help`.",
         )
+
+
+def open_studio(
+    workspace: Workspace, *, recipe: Recipe | None = None, source: str = "", start: str | None = None,
+    run: str | None = None, mouse: bool = True,
+) -> int:  # fmt: skip
+    """Run the studio until the person leaves; JOB is begun at once. Gives back the exit status. Raises UsageError without a terminal."""
+    require_terminal()
     # Read when textual is imported: no animations, and frames no faster than a slow link can take.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     os.environ.setdefault("TEXTUAL_FPS", "30")
@@ -45,6 +51,8 @@ def open_studio(
         session.view_run(workspace.run(run))
     else:
         session.adopt()
+    if job is not None:
+        session.submit(job)
     if start is None:
         start = "train" if session.feed is not None else "runs" if workspace.runs() else "data"
     app = StudioApp(session, start)
