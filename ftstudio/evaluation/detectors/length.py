@@ -1,0 +1,115 @@
+"""Outputs of the wrong length: empty, too long, too short, cut off by the limit."""
+
+from __future__ import annotations
+
+from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding, Verdict
+from ftstudio.evaluation.context import CLOSING, FEWEST, Context
+from ftstudio.evaluation.rows import Row
+
+LONG = 2.0  # times the words of the reference
+SHORT = 0.5
+CLOSED = 0.95  # share of references with closing punctuation from which its absence means something
+
+
+def _empty(row: Row, context: Context) -> Verdict:
+    output = row.prediction.output
+    if any(map(str.isalnum, output)):
+        return None
+    if not output.strip():
+        return Finding("empty", "nothing but white space" if output else "no characters at all")
+    return Finding("empty", "no letter and no digit", ((0, len(output)),))
+
+
+def _too_long(row: Row, context: Context) -> Verdict:
+    if row.reference_length is not None:
+        if row.length > LONG * row.reference_length:
+            return Finding("too_long", f"{row.length} words, the reference has {row.reference_length}")
+        return None
+    if context.longest is None:
+        return UNJUDGED
+    if row.length > context.longest:
+        return Finding("too_long", f"{row.length} words, 99 % of the answers have at most {context.longest:.0f}")
+    return None
+
+
+def _too_short(row: Row, context: Context) -> Verdict:
+    if row.reference_length is None:
+        return UNJUDGED
+    if row.length < SHORT * row.reference_length:
+        return Finding("too_short", f"{row.length} words, the reference has {row.reference_length}")
+    return None
+
+
+def _truncated(row: Row, context: Context) -> Verdict:
+    prediction = row.prediction
+    if prediction.ended is not None:
+        if prediction.ended:
+            return None
+        limit = f" of {prediction.tokens} tokens" if prediction.tokens else ""
+        return Finding("truncated", f"no end token within the limit{limit}", _tail(row))
+    if prediction.tokens is not None and context.max_new_tokens is not None:
+        if prediction.tokens >= context.max_new_tokens:
+            return Finding("truncated", f"all {context.max_new_tokens} allowed tokens used", _tail(row))
+        return None
+    if _unclosed_means_nothing(context):
+        return UNJUDGED
+    text = prediction.output.rstrip()
+    if text and text[-1] not in CLOSING:
+        return Finding("truncated", "ends without closing punctuation, which the references have", _tail(row))
+    return None
+
+
+def _tail(row: Row) -> tuple[tuple[int, int], ...]:
+    text = row.prediction.output.rstrip()
+    if not text:
+        return ()
+    start = len(text) - len(text[-60:].split()[-1])
+    return ((start, len(text)),)
+
+
+def _unclosed_means_nothing(context: Context) -> bool:
+    return context.closing_share is None or context.closing_share < CLOSED
+
+
+def _why_unjudged(context: Context) -> str:
+    if context.closing_share is None:
+        return f"whether the end token was reached is unknown, and there are fewer than {FEWEST} references"
+    share = round(100 * context.closing_share)
+    return f"whether the end token was reached is unknown, and only {share} % of the references end in punctuation"
+
+
+def explain_truncated(context: Context) -> str:
+    """Why `truncated` can't be judged on outputs whose end is unknown; empty where it can."""
+    return _why_unjudged(context) if _unclosed_means_nothing(context) else ""
+
+
+EMPTY = Detector(
+    Category("empty", "e", "∅", "bright_black", "Empty", "Nothing usable: no letter and no digit."),
+    _empty,
+)
+TOO_LONG = Detector(
+    Category(
+        "too_long",
+        "l",
+        "▲",
+        "yellow",
+        "Too long",
+        "More than twice the words of the reference; without one, more than 99 % of the answers have.",
+    ),
+    _too_long,
+)
+TOO_SHORT = Detector(
+    Category("too_short", "s", "▼", "yellow", "Too short", "Fewer than half the words of the reference."),
+    _too_short,
+)
+TRUNCATED = Detector(
+    Category(
+        "truncated",
+        "t",
+        "✂",
+        "bright_yellow",
+        "Truncated",
+        "Stopped by the limit: no end token. In stored outputs: no closing punctuation where 95 % of references have it.",
+    ),
+    _truncated,
+)
