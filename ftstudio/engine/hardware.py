@@ -1,0 +1,109 @@
+"""Which device, which arithmetic, how many threads: what the recipe leaves open, resolved for this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ftstudio.core.errors import StudioError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ftstudio.core.recipe import Recipe
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Device (`cpu` or `cuda`), arithmetic of the forward pass, threads of the CPU, and why."""
+
+    device: str
+    precision: Precision
+    threads: int
+    why: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The arithmetic as torch names it."""
+        import torch
+
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+
+def cores() -> int:
+    """CPU cores this process may use (affinity and container limits counted where the system tells)."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:
+        count = os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return count
+
+
+def threads() -> int:
+    """Threads for torch: one core is left to the screen. OMP_NUM_THREADS, where smaller, stands."""
+    wanted = max(1, cores() - 1)
+    try:
+        return max(1, min(wanted, int(os.environ["OMP_NUM_THREADS"])))
+    except (KeyError, ValueError):
+        return wanted
+
+
+def resolve(recipe: Recipe) -> Hardware:
+    """What RECIPE runs on here. Imports torch. Raises StudioError for what this machine hasn't."""
+    import torch
+
+    training = recipe.training
+    there = torch.cuda.is_available()
+    device = training.device
+    if device == "cuda" and not there:
+        built = "is built without CUDA" if torch.version.cuda is None else "sees no GPU"
+        raise StudioError(
+            f"The recipe asks for a GPU (training.device: cuda), but torch {built}.",
+            "Set training.device to auto or cpu; `ftstudio doctor` tells what this machine has.",
+        )
+    if device == "auto":
+        device = "cuda" if there else "cpu"
+    precision = training.precision
+    why = "as the recipe says"
+    if precision == "auto":
+        if device == "cpu":
+            precision, why = "fp32", "exact, and as fast as bf16 on most CPUs at this size"
+        elif torch.cuda.is_bf16_supported(including_emulation=False):
+            precision, why = "bf16", "the GPU computes it natively"
+        else:
+            precision, why = "fp16", "the GPU has no bf16"
+    if precision == "fp16" and device == "cpu":
+        raise StudioError(
+            "training.precision fp16 needs a GPU: its gradients under- and overflow on the CPU.",
+            "Use precision auto, fp32 or bf16.",
+        )
+    return Hardware(device, precision, threads(), why)
+
+
+def apply_threads(count: int) -> None:
+    """Let torch use COUNT threads, and make the calling thread polite (nice +10) so that the screen comes first."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def be_polite(increment: int = 10) -> None:
+    """Lower the calling thread's priority. On Linux each thread has its own; elsewhere it would be the process: no."""
+    if hasattr(os, "setpriority") and os.path.exists("/proc/self/task"):
+        import threading
+
+        try:
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + increment))
+        except OSError:
+            pass
