@@ -30,9 +30,12 @@ def require_terminal() -> None:
 
 def open_studio(
     workspace: Workspace, *, recipe: Recipe | None = None, source: str = "", start: str | None = None,
-    run: str | None = None, mouse: bool = True,
+    run: str | None = None, mouse: bool = True, job: Job | None = None,
 ) -> int:  # fmt: skip
-    """Run the studio until the person leaves; JOB is begun at once. Gives back the exit status. Raises UsageError without a terminal."""
+    """Run the studio until the person leaves; JOB is begun at once. Gives back the exit status.
+
+    Raises UsageError without a terminal.
+    """
     require_terminal()
     # Read when textual is imported: no animations, and frames no faster than a slow link can take.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
