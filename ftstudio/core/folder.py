@@ -89,7 +89,11 @@ class JobFolder:
         return found if found is not None and found.alive() else None
 
     def _recorded_owner(self) -> Owner | None:
-        value = files.read_json(self.owner_path)
+        return self._read_owner(self.owner_path)
+
+    @staticmethod
+    def _read_owner(path: Path) -> Owner | None:
+        value = files.read_json(path)
         try:
             return Owner(**{key: value[key] for key in Owner.__dataclass_fields__}) if value else None
         except (KeyError, TypeError):
@@ -107,35 +111,33 @@ class JobFolder:
         token = uuid.uuid4().hex
         mine = self.path / f".owner.{token}"
         files.write_json(mine, asdict(self._self(token)))
+        door = self.path / ".claiming"
         try:
-            stale = self.path / f".stale.{token}"
-            try:  # a dead owner's file is renamed away: one claimant manages that, the others find it gone
-                if self.owner_path.exists():
-                    os.rename(self.owner_path, stale)
-                    value = files.read_json(stale) or {}
-                    if value.get("token") not in (None, "") and self._is_live(value):
-                        os.link(stale, self.owner_path)  # someone claimed between our look and our rename
-                    stale.unlink()
-            except FileNotFoundError:
-                pass
+            self._enter(mine, door)
             try:
-                os.link(mine, self.owner_path)  # atomic also on NFS: fails where another was first
-            except FileExistsError:
-                raise StudioError(
-                    f"{self.name} was just taken by another process.", "Watch it in the studio."
-                ) from None
+                if self.owner() is not None:
+                    raise StudioError(f"{self.name} was just taken by another process.", "Watch it there.")
+                os.replace(mine, self.owner_path)
+            finally:
+                door.unlink(missing_ok=True)
         except OSError as error:
             raise files.explain(error, self.owner_path) from error
         finally:
             mine.unlink(missing_ok=True)
         self._token = token
 
-    @staticmethod
-    def _is_live(value: dict[str, Any]) -> bool:
-        try:
-            return Owner(**{key: value[key] for key in Owner.__dataclass_fields__}).alive()
-        except (KeyError, TypeError):
-            return False
+    def _enter(self, mine: Path, door: Path) -> None:
+        """Be alone in looking and claiming. Making a link is atomic, also on NFS where locks are not to be trusted."""
+        for _ in range(100):
+            try:
+                os.link(mine, door)
+                return
+            except FileExistsError:
+                inside = self._read_owner(door)
+                if inside is not None and not inside.alive():  # killed within the few microseconds at the door
+                    door.unlink(missing_ok=True)
+                time.sleep(0.02)
+        raise StudioError(f"{self.name} is being claimed by another process.", f"If none runs, delete {door}.")
 
     def _self(self, token: str) -> Owner:
         process = os.getpid()

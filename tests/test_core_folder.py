@@ -1,0 +1,110 @@
+"""A job's folder: one owner, a state read from events, requests from anyone."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError
+from ftstudio.core.folder import JobFolder
+
+CLAIM = "import sys; from pathlib import Path; from ftstudio.core.folder import JobFolder; f = JobFolder(Path(sys.argv[1]))\n"
+
+
+def claimant(path: Path, then: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", CLAIM + then, str(path)], stdout=subprocess.PIPE, text=True)
+
+
+def test_exactly_one_of_several_claimants_becomes_the_owner(tmp_path: Path) -> None:
+    then = (
+        f"import time\ntime.sleep(max(0, float({time.time() + 1}) - time.time()))\n"
+        "try:\n f.claim(); print('mine', flush=True); time.sleep(2)\nexcept Exception as e:\n print(type(e).__name__)"
+    )
+    said = [p.communicate()[0].strip() for p in [claimant(tmp_path, then) for _ in range(6)]]
+    assert sorted(said) == ["StudioError"] * 5 + ["mine"]
+
+
+def test_the_owner_is_gone_when_its_process_is_killed_and_another_may_follow(tmp_path: Path) -> None:
+    process = claimant(tmp_path, "f.claim(); print('mine', flush=True); import time; time.sleep(60)")
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "mine"
+    folder = JobFolder(tmp_path)
+    assert folder.owner() is not None
+    with pytest.raises(StudioError, match=f"process {process.pid}"):
+        folder.claim()
+    process.kill()
+    process.wait()
+    assert folder.owner() is None
+    folder.claim()
+    assert folder.owner() is not None
+    folder.release()
+    assert folder.owner() is None
+
+
+def test_a_reused_process_id_is_not_the_owner(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.claim()
+    value = files.read_json(folder.owner_path)
+    files.write_json(folder.owner_path, {**value, "began": value["began"] - 100})
+    assert folder.owner() is None
+
+
+def test_a_jumping_clock_does_not_end_an_owner_on_this_host(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.claim()
+    value = files.read_json(folder.owner_path)
+    files.write_json(folder.owner_path, {**value, "heartbeat": time.time() - 1e6})
+    assert folder.owner() is not None
+    files.write_json(folder.owner_path, {**value, "host": "elsewhere", "heartbeat": time.time() - 1e6})
+    assert folder.owner() is None
+    files.write_json(folder.owner_path, {**value, "host": "elsewhere", "heartbeat": time.time()})
+    assert folder.owner() is not None
+
+
+def test_the_state_follows_the_events(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    assert folder.state() == "queued"
+    folder.claim()
+    folder.emit("start", total_steps=3)
+    folder.emit("phase", phase="training", text="")
+    assert folder.state() == "running"
+    folder.emit("phase", phase="paused", text="")
+    for step in range(3000):  # the state's event lies far before the end of the file
+        folder.emit("telemetry", cpu=step, filler="x" * 60)
+    assert folder.state() == "paused"
+    folder.release()
+    assert folder.state() == "interrupted"
+    for kind in ("failed", "stopped", "done"):
+        folder.emit(kind, text="")
+        assert folder.state() == kind
+
+
+def test_events_are_strict_json(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.emit("step", loss=float("nan"), lr=float("inf"), path=Path("x"), nested={"a": [float("nan")]})
+    assert "NaN" not in folder.events_path.read_text()
+    event = folder.events()[0]
+    assert (event["loss"], event["lr"], event["path"], event["nested"]) == (None, None, "x", {"a": [None]})
+
+
+def test_requests_made_before_are_not_heard_again(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.request("stop")
+    heard = folder.requests()
+    JobFolder(tmp_path).request("pause")
+    assert [row["request"] for row in heard.poll()] == ["pause"]
+    with pytest.raises(ValueError):
+        folder.request("dance")
+
+
+def test_beating_keeps_the_claim(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.claim()
+    folder.beat()
+    owner = folder.owner()
+    assert owner is not None
+    assert owner.process == os.getpid()

@@ -1,0 +1,75 @@
+"""Recipes: strict, immutable, and clear about what is wrong and where."""
+
+import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ftstudio.core.errors import UsageError
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.recipe_file import parse, to_yaml
+
+
+class Rank(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    r: int = 16
+
+
+METHODS = {"lora": Rank, "full": Rank}
+GOOD = "task: sft\nmodel: demo\nmethod: {name: lora, r: 4}\ndata: {train: a.jsonl}\ntraining: {learning_rate: 2e-4}\n"
+
+
+def read(text: str, *overrides: str) -> Recipe:
+    return parse(text, "r.yaml", overrides, METHODS, ("sft",))
+
+
+def test_a_recipe_comes_back_as_it_was_written() -> None:
+    recipe = read(GOOD)
+    assert recipe.training.learning_rate == 2e-4
+    assert recipe.method.settings == {"r": 4}
+    for defaults in (False, True):
+        for comments in (False, True):
+            again = read(to_yaml(recipe, defaults=defaults, comments=comments))
+            assert again.model_dump() == recipe.model_dump()
+
+
+def test_overrides_are_yaml_at_dotted_paths() -> None:
+    recipe = read(GOOD, "training.epochs=2", "data.columns.prompt=q", "evaluation.metrics=[rouge]", "data.eval=")
+    assert (recipe.training.epochs, recipe.data.columns and recipe.data.columns.prompt) == (2, "q")
+    assert (recipe.evaluation.metrics, recipe.data.eval) == (("rouge",), None)
+
+
+def test_a_method_may_be_just_its_name() -> None:
+    assert read(GOOD.replace("{name: lora, r: 4}", "full")).method.name == "full"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (GOOD.replace("train:", "trian:"), 4, "data.trian: there is no such key. Did you mean 'train'?"),
+        (GOOD.replace("task: sft", "task: stf"), 1, "Did you mean 'sft'?"),
+        (GOOD.replace("name: lora", "name: lroa"), 3, "Did you mean 'lora'?"),
+        (GOOD.replace("r: 4", "rank: 4"), 3, "method.rank: there is no such key"),
+        (GOOD.replace("r: 4", "r: four"), 3, "method.r"),
+        (GOOD.replace("model: demo\n", ""), None, "model is missing"),
+        (GOOD.replace("learning_rate: 2e-4", "epochs: 1, steps: 2"), 5, "epochs or steps, not both"),
+        (GOOD.replace("train: a.jsonl", "train: a.jsonl, eval: 7"), 4, "between 0 and 1"),
+        ("task: [", None, "r.yaml"),
+        ("just words", None, "holds no recipe"),
+        (GOOD + "evaluation: {metrics: [ruge]}", 6, "no metric named 'ruge'"),
+        (GOOD + "evaluation: {format: {regex: '('}}", 6, "not a regular expression"),
+    ],
+)
+def test_faults_name_key_line_and_way_out(text: str, line: int | None, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    assert words in str(caught.value)
+    if line is not None:
+        assert f"line {line}" in str(caught.value)
+    assert caught.value.code == 2
+
+
+def test_a_recipe_can_not_be_changed_only_replaced() -> None:
+    recipe = read(GOOD)
+    with pytest.raises(ValidationError):
+        recipe.model = "other"  # type: ignore[misc]
+    other = recipe.with_changes({"model": "other", "training.epochs": 1})
+    assert (recipe.model, other.model, other.training.epochs) == ("demo", "other", 1)

@@ -1,0 +1,71 @@
+"""The story of a run as its events tell it, and the workspace."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftstudio.core.errors import UsageError
+from ftstudio.core.run import Story, smoothed
+from ftstudio.core.workspace import Workspace, slug
+
+
+def test_a_resumed_run_replaces_what_the_lost_steps_wrote() -> None:
+    story = Story()
+    story.feed([{"kind": "start", "time": 0, "total_steps": 10, "resumed_from": None}])
+    story.feed({"kind": "step", "time": n, "step": n, "loss": 5.0 - n} for n in range(1, 6))
+    story.feed([{"kind": "start", "time": 9, "total_steps": 10, "resumed_from": 3}])
+    story.feed({"kind": "step", "time": 9 + n, "step": n, "loss": 1.0} for n in range(4, 7))
+    assert story.curves["loss"] == [(1, 4.0), (2, 3.0), (3, 2.0), (4, 1.0), (5, 1.0), (6, 1.0)]
+    assert (story.step, story.total_steps, story.loss) == (6, 10, 1.0)
+
+
+def test_best_and_last_evaluation() -> None:
+    story = Story()
+    story.feed({"kind": "eval", "time": n, "step": n, "loss": loss} for n, loss in ((10, 2.0), (20, 1.5), (30, 1.7)))
+    assert (story.best, story.eval_loss) == ((20, 1.5), 1.7)
+
+
+def test_foreign_events_and_absent_values_do_no_harm() -> None:
+    story = Story()
+    story.feed([{"kind": "novelty", "time": 1}, {"kind": "step", "step": 1, "loss": None}, {}])
+    assert story.loss is None
+    assert "loss" not in story.curves
+
+
+@given(st.floats(-1e3, 1e3), st.integers(1, 50), st.floats(0.0, 0.99))
+def test_smoothing_a_constant_gives_the_constant(value: float, count: int, beta: float) -> None:
+    assert all(math.isclose(v, value, abs_tol=1e-6) for _, v in smoothed([(i, value) for i in range(count)], beta))
+
+
+def test_two_runs_of_one_name_never_share_a_folder(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    runs = [place.new_run("Tickets qlora") for _ in range(3)]
+    assert [run.name for run in runs] == ["tickets-qlora-1", "tickets-qlora-2", "tickets-qlora-3"]
+
+
+def test_runs_are_found_by_name_beginning_path_and_last(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    for stem in ("alpha", "beta"):
+        run = place.new_run(stem)
+        run.recipe_path.write_text("task: sft\n")
+    assert place.run("alp").name == "alpha-1"
+    assert place.run(str(tmp_path / "runs" / "beta-1")).name == "beta-1"
+    with pytest.raises(UsageError, match="alpha-1"):
+        place.run("gamma")
+
+
+def test_a_deleted_run_lies_in_the_trash(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    run = place.new_run("x")
+    run.recipe_path.write_text("task: sft\n")
+    trash = place.delete_run(run)
+    assert (trash / "recipe.yaml").is_file()
+    assert place.runs() == []
+
+
+def test_names_for_files() -> None:
+    assert slug("Größe / ../x") == "gr-e-x"
+    assert slug("///") == "run"
