@@ -12,7 +12,10 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 
-CLAIM = "import sys; from pathlib import Path; from ftstudio.core.folder import JobFolder; f = JobFolder(Path(sys.argv[1]))\n"
+CLAIM = (
+    "import sys; from pathlib import Path; from ftstudio.core.folder import JobFolder\n"
+    "f = JobFolder(Path(sys.argv[1]))\n"
+)
 
 
 def claimant(path: Path, then: str) -> subprocess.Popen[str]:
