@@ -1,0 +1,116 @@
+"""What a row becomes once its columns are mapped: a conversation of turns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool", "text"]
+
+
+class BadRow(ValueError):
+    """This row can't become an example; the text says why. Counted and shown, never fatal."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message. Role `text` is running text without roles, all of it trained."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row as a conversation. `fields` are its parts by role name (prompt, completion, instruction, input, output,
+    system, and the row's own columns): what a Jinja template sees."""
+
+    messages: tuple[Turn, ...]
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def prompt(self) -> str:
+        """All that comes before the last answer, as plain text; empty for running text."""
+        return "\n".join(turn.content for turn in self.messages[: self.answer_at] if turn.role != "text")
+
+    @property
+    def reference(self) -> str | None:
+        """The last assistant turn; None where there is none."""
+        place = self.answer_at
+        return self.messages[place].content if place < len(self.messages) else None
+
+    @property
+    def answer_at(self) -> int:
+        """Where the last assistant turn stands in `messages`; their number where there is none."""
+        for place in range(len(self.messages) - 1, -1, -1):
+            if self.messages[place].role == "assistant":
+                return place
+        return len(self.messages)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether this is running text."""
+        return any(turn.role == "text" for turn in self.messages)
+
+
+def text_of(value: Any) -> str:
+    """VALUE as the text a model reads: lists of strings joined by spaces, objects as JSON, lone surrogates replaced."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bytes):
+        text = value.decode("utf-8", "replace")
+    elif isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+        text = " ".join(value)
+    elif isinstance(value, (dict, list, tuple, bool)):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    else:
+        text = str(value)
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+_ROLES: dict[str, Role] = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
+    "model": "assistant", "bot": "assistant", "function_call": "assistant",
+    "tool": "tool", "function": "tool", "observation": "tool", "function_response": "tool", "ipython": "tool",
+}  # fmt: skip
+
+
+def turns_of(value: Any) -> tuple[Turn, ...]:
+    """The turns in a cell of OpenAI messages (role/content) or ShareGPT (from/value). Raises BadRow."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise BadRow("the messages are text, not a list of turns") from None
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, (list, tuple)):
+        raise BadRow("the messages are no list of turns")
+    if not value:
+        raise BadRow("the conversation has no turns")
+    return tuple(_turn(part, number) for number, part in enumerate(value, 1))
+
+
+def _turn(part: Any, number: int) -> Turn:
+    if not isinstance(part, Mapping):
+        raise BadRow(f"turn {number} is no object with a role and a content")
+    name = part.get("role", part.get("from"))
+    role = _ROLES.get(str(name).strip().lower())
+    if role is None:
+        raise BadRow(f"turn {number} has the unknown role {str(name)[:40]!r}")
+    content = part.get("content") if "content" in part else part.get("value", part.get("text"))
+    if isinstance(content, list):  # OpenAI content parts
+        pieces = [piece.get("text", "") if isinstance(piece, Mapping) else piece for piece in content]
+        return Turn(role, "".join(text_of(piece) for piece in pieces))
+    if content is None:
+        calls = part.get("tool_calls") or part.get("function_call")
+        return Turn(role, text_of(calls) if calls else "")
+    return Turn(role, text_of(content))

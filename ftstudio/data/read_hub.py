@@ -1,0 +1,83 @@
+"""Datasets of the Hugging Face hub, through `datasets` (imported only here, only when asked for)."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.data.dataset import Cancel, Column, Dataset, Progress, Row
+from ftstudio.data.read_arrow import columns_of
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?")
+_FILE_END = re.compile(r"\.(jsonl?|ndjson|csv|tsv|tab|parquet|arrow|feather|txt|md|gz|zst|zip|xlsx?|conll)$", re.I)
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether NAME can be `owner/name` (or `owner/name:configuration`) on the hub rather than a file."""
+    return bool(_HUB_ID.fullmatch(name)) and not _FILE_END.search(name)
+
+
+class HubStore:
+    """Rows of a `datasets.Dataset`."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def row(self, index: int) -> Row:
+        return dict(self.data[int(index)])
+
+
+def read_hub(name: str, split: str, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Dataset:
+    """SPLIT of the hub dataset NAME (`owner/name` or `owner/name:configuration`), from the cache or downloaded.
+
+    Raises StudioError where it isn't cached and the hub can't be reached, or has no such dataset or split.
+    """
+    if cancel is not None and cancel():
+        raise Stopped("Stopped before the download.")
+    if progress is not None:
+        progress(0, 1)
+    repository, _, configuration = name.partition(":")
+    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    try:
+        import datasets
+        import datasets.utils.logging as logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    except ImportError as error:
+        raise StudioError("Hub datasets need the package `datasets`.", "pip install datasets") from error
+    try:
+        data = datasets.load_dataset(repository, configuration or None, split=split)
+    except Exception as error:
+        raise explain_hub(error, name, split, offline) from error
+    if progress is not None:
+        progress(1, 1)
+    if not len(data):
+        raise StudioError(f"The split {split} of {name} has no rows.", "Name another split.")
+    known = {column.name: column for column in columns_of(data.data)}
+    columns = tuple(known.get(column, Column(column, "text")) for column in data.column_names)
+    return Dataset(HubStore(data), columns, "hub", "utf-8", name, None, {"split": split})
+
+
+def explain_hub(error: Exception, name: str, split: str, offline: bool) -> StudioError:
+    """What an error of the hub means to a person."""
+    text = f"{type(error).__name__}: {error}"
+    if "split" in text.lower() and "Unknown split" in text:
+        return StudioError(f"{name} has no split {split!r}.", text.split(". ")[-1][:200])
+    if "Config name is missing" in text or "BuilderConfig" in text:
+        return StudioError(f"{name} needs a configuration.", f"Write {name.split(':')[0]}:CONFIGURATION.")
+    away = ("Connection", "Offline", "offline", "Timeout", "resolve", "MaxRetry", "LocalEntryNotFound", "reach")
+    if offline or any(word in text for word in away):
+        why = "the hub is switched off (HF_HUB_OFFLINE)" if offline else "the hub can't be reached"
+        hint = "If it is a file, check the path; else connect, or copy the dataset here and name the file."
+        return StudioError(f"{name} is no file here, and {why}.", hint)
+    if "doesn't exist" in text or "NotFound" in text or "404" in text:
+        return StudioError(f"{name} is neither a file here nor a dataset on the hub.", "Check the name.")
+    if "gated" in text.lower() or "401" in text or "403" in text:
+        return StudioError(f"{name} needs access rights.", "Accept its terms on the hub and run `hf auth login`.")
+    return StudioError(f"{name} can't be loaded from the hub ({text.splitlines()[0][:200]}).", "Check the name.")

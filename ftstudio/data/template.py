@@ -1,0 +1,236 @@
+"""From an example to the text a model reads, cut into what is trained and what is not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ftstudio.core.errors import UsageError
+from ftstudio.data.chat import ChatTemplate, Segment, compile_template
+from ftstudio.data.example import BadRow, Example, Turn
+from ftstudio.data.shape import Shape
+from ftstudio.data.tokenizer import Tokenizer
+
+NAMES = ("alpaca", "chat", "plain", "text")
+
+# The prompts of Stanford Alpaca (tatsu-lab/stanford_alpaca, train.py), with the line break after "Response:" that
+# later trainers write, so that prompt and answer never share a token.
+_ALPACA = (
+    "Below is an instruction that describes a task{}. Write a response that appropriately completes the request.\n\n"
+)
+_ALPACA_INPUT = _ALPACA.format(", paired with an input that provides further context")
+_ALPACA_ALONE = _ALPACA.format("")
+_MARK = "\ue000\ue001\ue000"  # private use: where the completion stands in a Jinja template
+
+Writer = Callable[[Example], list[Segment]]
+
+
+def _running(example: Example) -> list[Segment]:
+    return [Segment(turn.content, turn.role == "text") for turn in example.messages]
+
+
+@dataclass(frozen=True)
+class Template:
+    """How examples are written. `name` is alpaca, chat, plain, text or jinja; `note` is what a person should know.
+
+    `adds_special`: the tokenizer adds its own special tokens (begin of text); chat templates write them themselves.
+    """
+
+    name: str
+    writer: Writer
+    prompter: Writer
+    adds_special: bool = True
+    note: str = ""
+    texter: Writer = _running
+
+    @staticmethod
+    def resolve(name: str | None, tokenizer: Tokenizer | None, shape: Shape | None) -> Template:
+        """The template NAME (alpaca, chat, plain, text or a Jinja string), or the usual one for SHAPE.
+
+        None: messages and ShareGPT → chat, Alpaca → alpaca, text → text, prompt/completion → chat where the tokenizer
+        has a chat template, else plain. Raises UsageError for an unknown name or a faulty Jinja string.
+        """
+        if name is not None and ("{{" in name or "{%" in name):
+            return _jinja(name, shape)
+        chosen = name if name is not None else default_name(tokenizer, shape)
+        if chosen == "chat":
+            return _chat(tokenizer)
+        if chosen == "alpaca":
+            return _turnwise("alpaca", _alpaca)
+        if chosen == "plain":
+            return _turnwise("plain", _plain)
+        if chosen == "text":
+            return _turnwise("text", _plain, "All of the text is trained.")
+        near = difflib.get_close_matches(chosen, NAMES, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Use alpaca, chat, plain, or a Jinja string with {{ prompt }}."
+        raise UsageError(f"There is no template {chosen!r}.", hint)
+
+    def segments(self, example: Example, *, for_generation: bool = False) -> list[Segment]:
+        """The text of EXAMPLE in pieces; FOR_GENERATION only up to where the last assistant turn is to be written.
+
+        Raises BadRow where the template can't write this example.
+        """
+        if example.is_text:
+            return [] if for_generation else _join(self.texter(example))
+        last = example.answer_at + 1  # turns after the last answer teach nothing
+        if last < len(example.messages):
+            example = Example(example.messages[:last], example.fields)
+        if not for_generation:
+            return _join(self.writer(example))
+        prompt = _join(self.prompter(example))
+        try:  # cut where training cuts, so that the ids are the same
+            whole = _join(self.writer(example))
+        except BadRow:
+            return prompt
+        before = whole[: max((place for place, part in enumerate(whole) if part.trained), default=len(whole))]
+        same = "".join(part.text for part in before) == "".join(part.text for part in prompt)
+        return before if same else prompt
+
+    def text(self, example: Example, *, for_generation: bool = False) -> str:
+        """The text of EXAMPLE as one string."""
+        return "".join(segment.text for segment in self.segments(example, for_generation=for_generation))
+
+
+def default_name(tokenizer: Tokenizer | None, shape: Shape | None) -> str:
+    """The usual template for SHAPE."""
+    if shape is None:
+        return "plain"
+    if shape.name in ("messages", "sharegpt", "preference"):
+        return "chat"
+    if shape.name in ("alpaca", "instances"):
+        return "alpaca"
+    if shape.name == "text":
+        return "text"
+    return "chat" if tokenizer is not None and tokenizer.chat_template else "plain"
+
+
+def _join(segments: Sequence[Segment]) -> list[Segment]:
+    """SEGMENTS without empty ones, neighbours of a kind made one."""
+    found: list[Segment] = []
+    for segment in segments:
+        if not segment.text:
+            continue
+        if found and found[-1].trained == segment.trained:
+            found[-1] = Segment(found[-1].text + segment.text, segment.trained)
+        else:
+            found.append(segment)
+    return found
+
+
+def _before_answer(example: Example) -> Sequence[Turn]:
+    return example.messages[: example.answer_at]
+
+
+# Turn by turn: a head (system message), then for every turn what stands before its content and after it.
+
+
+def _turnwise(name: str, write: Callable[[Example, Sequence[Turn], bool], list[Segment]], note: str = "") -> Template:
+    return Template(
+        name,
+        writer=lambda example: write(example, example.messages, False),
+        prompter=lambda example: write(example, _before_answer(example), True),
+        note=note,
+    )
+
+
+def _plain(example: Example, turns: Sequence[Turn], open_end: bool) -> list[Segment]:
+    found: list[Segment] = []
+    for place, turn in enumerate(turns):
+        if place:
+            found.append(Segment("\n", False))
+        found.append(Segment(turn.content, turn.role == "assistant"))
+    if open_end and turns:
+        found.append(Segment("\n", False))
+    return found
+
+
+def _alpaca(example: Example, turns: Sequence[Turn], open_end: bool) -> list[Segment]:
+    extra = str(example.fields.get("input") or "")
+    single = sum(turn.role == "user" for turn in example.messages) == 1 and "instruction" in example.fields
+    with_input = single and bool(extra.strip())
+    system = "".join(turn.content + "\n\n" for turn in turns if turn.role == "system")
+    head = system or (_ALPACA_INPUT if with_input else _ALPACA_ALONE)
+    found = [Segment(head, False)]
+    rest = [turn for turn in turns if turn.role != "system"]
+    for place, turn in enumerate(rest):
+        if turn.role == "assistant":
+            found += [Segment("### Response:\n", False), Segment(turn.content, True)]
+            if place < len(rest) - 1 or open_end:
+                found.append(Segment("\n\n", False))
+        elif with_input:
+            asked = str(example.fields["instruction"])
+            found.append(Segment(f"### Instruction:\n{asked}\n\n### Input:\n{extra}\n\n", False))
+        else:
+            title = "Input" if turn.role == "tool" else "Instruction"
+            found.append(Segment(f"### {title}:\n{turn.content}\n\n", False))
+    if open_end:
+        found.append(Segment("### Response:\n", False))
+    return found
+
+
+_TITLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
+
+
+def _generic(example: Example, turns: Sequence[Turn], open_end: bool) -> list[Segment]:
+    found: list[Segment] = []
+    for place, turn in enumerate(turns):
+        gap = "\n\n" if place else ""
+        found.append(Segment(f"{gap}{_TITLES[turn.role]}:\n", False))
+        found.append(Segment(turn.content, turn.role == "assistant"))
+    if open_end:
+        gap = "\n\n" if turns else ""
+        found.append(Segment(f"{gap}Assistant:\n", False))
+    return found
+
+
+def _chat(tokenizer: Tokenizer | None) -> Template:
+    if tokenizer is None or not tokenizer.chat_template:
+        note = "The tokenizer has no chat template: turns are written as 'User:' and 'Assistant:'."
+        return _turnwise("chat", _generic, note)
+    chat = ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens, tokenizer.end_texts)
+    return Template(
+        "chat",
+        writer=lambda example: chat.segments(example.messages),
+        prompter=lambda example: [Segment(chat.prompt(_before_answer(example)), False)],
+        adds_special=False,
+    )
+
+
+def _jinja(source: str, shape: Shape | None) -> Template:
+    """A Jinja string over the row: what stands before the completion is prompt, the completion and the rest trained."""
+    template = compile_template(source)
+    answer_names = {"completion", "output"}
+    if shape is not None and shape.name in ("alpaca", "prompt-completion"):
+        answer_names.add(shape.columns["completion"])
+
+    def fill(values: dict[str, Any]) -> str:
+        try:
+            return str(template.render(**values))
+        except Exception as error:
+            raise BadRow(f"the template can't be filled: {str(error)[:150]}") from error
+
+    def parts(example: Example) -> tuple[str, str, str]:
+        answer = example.reference or ""
+        turns = [
+            {"role": turn.role, "content": _MARK if place == example.answer_at else turn.content}
+            for place, turn in enumerate(example.messages)
+        ]
+        values = {"prompt": example.prompt, **example.fields, "messages": turns}
+        text = fill(values | dict.fromkeys(answer_names, _MARK))
+        before, mark, after = text.partition(_MARK)
+        if not mark:
+            raise BadRow("the template doesn't write the completion: it needs {{ completion }}")
+        return before, answer, after.replace(_MARK, answer)
+
+    def write(example: Example) -> list[Segment]:
+        before, answer, after = parts(example)
+        return [Segment(before, False), Segment(answer + after, True)]
+
+    return Template(
+        "jinja",
+        writer=write,
+        prompter=lambda example: [Segment(parts(example)[0], False)],
+        texter=lambda example: [Segment(fill(dict(example.fields)), True)],
+    )

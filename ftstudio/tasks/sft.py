@@ -1,0 +1,92 @@
+"""Supervised fine-tuning: a prompt, and the completion the model is to write."""
+
+from __future__ import annotations
+
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.encode import Encoded, encode, end_ids, prompt_ids
+from ftstudio.data.encoded_set import EncodedSet, encode_dataset
+from ftstudio.data.example import BadRow, Example
+from ftstudio.data.shape import Shape
+from ftstudio.data.template import Template
+from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.tasks.base import Prompt, Role
+
+
+class Sft:
+    """Prompt → completion, conversations, and running text, for causal language models."""
+
+    name = "sft"
+    title = "Supervised fine-tuning (prompt → completion)"
+    help = (
+        "The model reads a prompt and learns to write the completion. Only the completion and its end token are "
+        "trained; in a conversation, every assistant turn is. A dataset with nothing but text trains on all of it. "
+        "Use it to teach a format, a style, or how to answer your kind of question."
+    )
+    roles = (
+        Role("prompt", "what the model is given"),
+        Role("completion", "what it learns to write"),
+        Role("input", "extra input beside the prompt (Alpaca)"),
+        Role("system", "a system message that comes first"),
+        Role("messages", "a column of chat turns, instead of prompt and completion"),
+        Role("text", "running text, instead of all others: all of it is trained"),
+    )
+    default_template: str | None = None  # by the shape of the data: see Template.resolve
+    templates = ("chat", "alpaca", "plain")
+    default_metrics = ("rouge", "similarity")
+    error_categories = (
+        "empty", "too_long", "too_short", "truncated", "repetitive", "misspelling", "copying", "template_leak",
+        "format", "mode_collapse",
+    )  # fmt: skip
+
+    def encode(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> Encoded:
+        """See `data.encode`: prompt ids as generation is fed, labels on completions and their end."""
+        return encode(example, template, tokenizer, max_length)
+
+    def encode_dataset(
+        self,
+        dataset: Dataset,
+        shape: Shape,
+        template: Template,
+        tokenizer: Tokenizer,
+        max_length: int | None = None,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> EncodedSet:
+        """See `data.encoded_set`."""
+        return encode_dataset(dataset, shape, template, tokenizer, max_length, progress=progress, cancel=cancel)
+
+    def generation_prompt(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> Prompt:
+        """The prompt of the last assistant turn, which is the reference.
+
+        Running text has no prompt: its first half in tokens is one, and the second half the reference (a language
+        model's continuation). MAX_LENGTH counts for running text only: a prompt is never cut, since that would ask
+        something else. Raises BadRow where the template can't write it or the text has fewer than two tokens.
+        """
+        if example.is_text:
+            return self._continuation(example, template, tokenizer, max_length)
+        segments = template.segments(example, for_generation=True)
+        text = "".join(segment.text for segment in segments)
+        return Prompt(prompt_ids(segments, template, tokenizer), text, example.reference)
+
+    def _continuation(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None
+    ) -> Prompt:
+        text = "".join(segment.text for segment in template.segments(example))
+        ids, spans = tokenizer.encode_with_offsets(text)
+        ids, spans = ids[:max_length], spans[:max_length]
+        if len(ids) < 2:
+            raise BadRow("the text is too short to be continued")
+        half = (len(ids) + 1) // 2
+        place = spans[half][0] if spans[half][1] else len(tokenizer.decode(ids[:half]))
+        prefix = [] if tuple(ids[: len(tokenizer.prefix)]) == tokenizer.prefix else list(tokenizer.prefix)
+        end = spans[-1][1] or len(text)
+        return Prompt([*prefix, *ids[:half]], text[:place], text[place:end])
+
+    def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
+        """The model's end tokens and the one that ends a turn in its chat template."""
+        return end_ids(template, tokenizer)
