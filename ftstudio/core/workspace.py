@@ -13,7 +13,8 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import RunFolder
 
-PRESETS = Path(__file__).resolve().parents[2] / "presets"
+# `ftstudio/presets` is a link to the folder at the top of the repository; a wheel holds the files themselves
+PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 
 def slug(text: str) -> str:
