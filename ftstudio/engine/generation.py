@@ -1,0 +1,276 @@
+"""Answering many prompts fast: batches of like length, padded on the left, each prompt stopped at its end token.
+
+The answers are those of `model.generate` on one prompt at a time; batching changes only the speed. The model's own
+generation defaults (temperature, repetition penalty and the like) are left out on purpose: base and tuned are compared
+under the same plain decoding, which the report can name in one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+# Tokens (prompt and answer, padding included) a batch may hold. On a CPU bigger batches stop paying early; on a GPU
+# the memory left decides, up to this many rows.
+CPU_TOKENS = 8192
+CPU_ROWS = 32
+GPU_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is written: at most `max_new_tokens`, greedy where `temperature` is 0, else sampled with `seed`."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+
+    def signature(self) -> str:
+        """One line that names it in reports and tells stored answers of other settings apart."""
+        if self.temperature == 0:
+            return f"greedy, at most {self.max_new_tokens} tokens"
+        return f"sampled at temperature {self.temperature:g} (seed {self.seed}), at most {self.max_new_tokens} tokens"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to prompt number `index`: its tokens without end token and padding, and whether an end token came."""
+
+    index: int
+    token_ids: tuple[int, ...]
+    ended: bool
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were written, the end token among them."""
+        return len(self.token_ids) + self.ended
+
+
+def end_token_ids(model: Any, tokenizer: Any, extra: Collection[int] = ()) -> tuple[int, ...]:
+    """All tokens that end an answer: the tokenizer's, those of the model's generation settings, and EXTRA."""
+    found: set[int] = set(extra)
+    for holder in (getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer):
+        value = getattr(holder, "eos_token_id", None)
+        found.update([value] if isinstance(value, int) else value or [])
+    return tuple(sorted(found))
+
+
+def decode(tokenizer: Any, answer: Answer) -> str:
+    """The answer as text. Special tokens inside it stay visible: a template that leaks is an error to be seen."""
+    return str(tokenizer.decode(list(answer.token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def batches(lengths: Sequence[int], new_tokens: int, tokens: int, rows: int) -> list[list[int]]:
+    """Indices of prompts of LENGTHS in batches of like length, the longest first (so that memory fails early, if at all).
+
+    A batch holds at most ROWS prompts and, padding and NEW_TOKENS answers included, at most TOKENS tokens; a prompt
+    that is longer alone gets a batch of its own.
+    """
+    result: list[list[int]] = []
+    widest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if result and len(result[-1]) < rows and (len(result[-1]) + 1) * (widest + new_tokens) <= tokens:
+            result[-1].append(index)
+        else:
+            result.append([index])
+            widest = lengths[index]
+    return result
+
+
+def budget(model: Any) -> tuple[int, int]:
+    """(tokens, rows) a batch may hold on the device MODEL is on."""
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return CPU_TOKENS, CPU_ROWS
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    layers = getattr(config, "num_hidden_layers", 32)
+    heads = getattr(config, "num_attention_heads", 32)
+    width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 4096) // heads
+    cache = 2 * layers * (getattr(config, "num_key_value_heads", None) or heads) * width * 4  # bytes a token, at worst
+    # as much again goes to activations of the prompt and to what the allocator can't use
+    return max(1024, int(free * 0.4 / cache)), GPU_ROWS
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    decoding: Decoding,
+    end_tokens: Collection[int],
+    *,
+    pad_token: int = 0,
+    should_stop: Callable[[], bool] | None = None,
+    tick: Callable[[int], None] | None = None,
+    limits: tuple[int, int] | None = None,
+) -> Iterator[list[Answer]]:
+    """Answer PROMPTS (token ids each), yielding the answers of a batch as soon as it is through.
+
+    SHOULD_STOP is asked at every token: once true, answers that have ended are yielded, unfinished ones dropped, and the
+    iterator ends. TICK is told the rows still being written at every token. LIMITS overrides `budget`'s (tokens, rows).
+    Where a GPU runs out of memory the batch is halved and done again. Raises torch's OutOfMemoryError for a single row.
+    """
+    tokens, rows = limits or budget(model)
+    waiting = batches([len(prompt) for prompt in prompts], decoding.max_new_tokens, tokens, rows)
+    waiting.reverse()
+    while waiting:
+        if should_stop is not None and should_stop():
+            return
+        chosen = waiting.pop()
+        try:
+            answers, stopped = _batch(model, prompts, chosen, decoding, end_tokens, pad_token, should_stop, tick)
+        except Exception as error:
+            if len(chosen) == 1 or not _out_of_memory(error):
+                raise
+            answers = None
+        if answers is None:  # outside the handler: the traceback would keep the tensors alive
+            _free()
+            half = len(chosen) // 2
+            log.info("out of memory with %d rows: going on with %d", len(chosen), half)
+            waiting += [chosen[half:], chosen[:half]]
+            continue
+        yield answers
+        if stopped:
+            return
+
+
+def _batch(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    chosen: list[int],
+    decoding: Decoding,
+    end_tokens: Collection[int],
+    pad_token: int,
+    should_stop: Callable[[], bool] | None,
+    tick: Callable[[int], None] | None,
+) -> tuple[list[Answer], bool]:
+    import torch
+    from transformers import GenerationConfig
+
+    device = next(model.parameters()).device
+    width = max(len(prompts[index]) for index in chosen)
+    ids = torch.full((len(chosen), width), pad_token, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, index in enumerate(chosen):
+        prompt = prompts[index]
+        ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        mask[row, width - len(prompt) :] = 1
+    sampling = {"do_sample": True, "temperature": decoding.temperature} if decoding.temperature else {"do_sample": False}
+    config = GenerationConfig(
+        max_new_tokens=decoding.max_new_tokens,
+        eos_token_id=sorted(end_tokens) or None,
+        pad_token_id=pad_token,
+        use_cache=True,
+        top_k=0 if decoding.temperature else None,
+        **sampling,
+    )
+    watch = _Watch(should_stop, tick, width, frozenset(end_tokens))
+    with ready(model), torch.inference_mode(), _seeded(decoding, chosen, device):
+        output = model.generate(
+            input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config, stopping_criteria=[watch]
+        )
+    answers = []
+    for index, row in zip(chosen, output[:, width:].tolist(), strict=True):
+        end = next((place for place, token in enumerate(row) if token in watch.ends), None)
+        if end is None and watch.stopped:
+            continue
+        answers.append(Answer(index, tuple(row if end is None else row[:end]), end is not None))
+    return answers, watch.stopped
+
+
+class _Watch:
+    """A stopping criterion that asks SHOULD_STOP at every token."""
+
+    def __init__(
+        self,
+        should_stop: Callable[[], bool] | None,
+        tick: Callable[[int], None] | None,
+        width: int,
+        ends: frozenset[int],
+    ) -> None:
+        self.should_stop, self.tick, self.width, self.ends = should_stop, tick, width, ends
+        self.stopped = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        import torch
+
+        if self.should_stop is not None and not self.stopped:
+            self.stopped = self.should_stop()
+        if self.tick is not None:
+            self.tick(input_ids.shape[0])
+        return torch.full((input_ids.shape[0],), self.stopped, dtype=torch.bool, device=input_ids.device)
+
+
+@contextlib.contextmanager
+def ready(model: Any) -> Iterator[None]:
+    """MODEL in evaluation mode, with plain decoding defaults and an attention that knows padding; put back after."""
+    from transformers import GenerationConfig
+
+    holders = [model]
+    with contextlib.suppress(AttributeError):
+        holders.append(model.get_base_model())
+    own = [(holder, holder.generation_config) for holder in holders if hasattr(holder, "generation_config")]
+    training = [module for module in model.modules() if module.training]
+    for holder, _ in own:
+        holder.generation_config = GenerationConfig()
+    model.eval()
+    try:
+        with plain_attention(holders[-1]):
+            yield
+    finally:
+        for holder, config in own:
+            holder.generation_config = config
+        for module in training:
+            module.training = True
+
+
+@contextlib.contextmanager
+def plain_attention(model: Any) -> Iterator[None]:
+    """Use SDPA where MODEL was switched to an attention of ours, which knows concatenated rows but no padding."""
+    before = getattr(model.config, "_attn_implementation", None)
+    if before in (None, "sdpa", "eager") or "flash" in str(before) or "flex" in str(before):
+        yield
+        return
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextlib.contextmanager
+def _seeded(decoding: Decoding, chosen: list[int], device: torch.device) -> Iterator[None]:
+    """A random state of our own for sampling, so that samples repeat and training's dropout isn't disturbed."""
+    import torch
+
+    if not decoding.temperature:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(decoding.seed * 1_000_003 + min(chosen))
+        yield
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
+
+
+def _free() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,106 @@
+"""Reading recipes with everything this installation knows: its tasks, its methods, and where files lie.
+
+A relative path in a recipe (`data.train`, `data.eval`, `model`, `evaluation.similarity`) is looked for from the
+recipe's own folder first, then from where the person is; what is found becomes absolute at once, so that a recipe means
+the same later and elsewhere. Paths in `k=v` overrides are typed by someone standing somewhere: they are looked for from
+there. What isn't found stays as written: it may be a hub id, and whoever opens it says so if it isn't.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftstudio import methods, tasks
+from ftstudio.core import recipe_file
+from ftstudio.core.recipe import Recipe
+
+PATH_KEYS = ("data.train", "data.eval", "model", "evaluation.similarity")
+# words that name something of ours even where a file of that name lies around
+RESERVED = frozenset({"demo", "auto", "minilm", "static"})
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in the file PATH with `k=v` OVERRIDES (dotted keys). Raises UsageError naming key, line and way out."""
+    path = Path(path).expanduser()
+    here = Path.cwd()
+    typed = [_from_here(override, here) for override in overrides]
+    recipe = recipe_file.load(path, typed, methods.models(), tasks.names())
+    return locate(recipe, path.absolute().parent)
+
+
+def parse_recipe(text: str, source: str = "the recipe", folder: Path | None = None) -> Recipe:
+    """The recipe in the YAML TEXT; SOURCE names it in errors, relative paths are looked for from FOLDER, then from here."""
+    return locate(recipe_file.parse(text, source, (), methods.models(), tasks.names()), folder)
+
+
+def check_recipe(values: Mapping[str, Any], source: str = "the recipe", folder: Path | None = None) -> Recipe:
+    """A recipe from nested VALUES, as the wizard collects them. Raises UsageError."""
+    return locate(recipe_file.check(dict(values), source, methods.models(), tasks.names()), folder)
+
+
+def locate(recipe: Recipe, folder: Path | None = None) -> Recipe:
+    """RECIPE with absolute paths for all files and folders it names that exist, seen from FOLDER, then from here."""
+    places = [place for place in (folder, Path.cwd()) if place is not None]
+    changes: dict[str, Any] = {}
+    for key in PATH_KEYS:
+        value = _get(recipe, key)
+        found = _find(value, places) if isinstance(value, str) else None
+        if found is not None and str(found) != value:
+            changes[key] = str(found)
+    return _changed(recipe, changes)
+
+
+def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """RECIPE with CHANGES, and with what was left unset still unset (`with_changes` would set every default)."""
+    if not changes:
+        return recipe
+    parts: dict[str, dict[str, Any]] = {}
+    top: dict[str, Any] = {}
+    for key, value in changes.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            parts.setdefault(section, {})[name] = value
+        else:
+            top[section] = value
+    for section, update in parts.items():
+        top[section] = getattr(recipe, section).model_copy(update=update)
+    return recipe.model_copy(update=top)
+
+
+def _from_here(override: str, here: Path) -> str:
+    key, equals, value = override.partition("=")
+    if not equals or key.strip() not in PATH_KEYS or not value.strip():
+        return override
+    found = _find(value.strip(), [here])
+    return override if found is None else f"{key}={json.dumps(str(found))}"  # a JSON string is a YAML string
+
+
+def _find(name: str, places: Sequence[Path]) -> Path | None:
+    if not name.strip() or name in RESERVED:
+        return None
+    try:
+        path = Path(name).expanduser()
+        for place in places:
+            candidate = path if path.is_absolute() else place / path
+            if candidate.exists():
+                return Path(_plain(candidate))
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL in it, no such home
+        pass
+    return None
+
+
+def _plain(path: Path) -> str:
+    """Absolute and without `..` (unless a symbolic link makes that another file), links kept as the person made them."""
+    short = os.path.abspath(path)
+    return short if os.path.exists(short) and os.path.samefile(short, path) else str(path.absolute())
+
+
+def _get(recipe: Recipe, key: str) -> Any:
+    value: Any = recipe
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value

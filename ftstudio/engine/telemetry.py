@@ -1,0 +1,91 @@
+"""What the machine is doing: CPU and memory always, each GPU where NVIDIA's driver is there.
+
+Only reads; needs neither torch nor a CUDA context. A read costs well under 2 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+import psutil
+
+
+class Telemetry:
+    """Reads use, memory, temperature and power. One object a process; reads are cheap and never raise.
+
+    `nvml` is the module that speaks to the driver (default: `pynvml`, from nvidia-ml-py); without a driver there are
+    simply no GPUs.
+    """
+
+    def __init__(self, nvml: Any = None) -> None:
+        self._process = psutil.Process(os.getpid())
+        self._nvml = nvml
+        self._handles: list[tuple[str, Any]] = []
+        self._open()
+        psutil.cpu_percent()  # the first reading is the span since import, so it is thrown away
+
+    def _open(self) -> None:
+        try:
+            if self._nvml is None:
+                import pynvml
+
+                self._nvml = pynvml
+            self._nvml.nvmlInit()
+            for index in range(self._nvml.nvmlDeviceGetCount()):
+                handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+                name = self._nvml.nvmlDeviceGetName(handle)
+                self._handles.append((name.decode() if isinstance(name, bytes) else str(name), handle))
+        except Exception:  # no driver, no library, no permission: all mean "no GPU to show"
+            self._handles = []
+
+    def read(self) -> dict[str, Any]:
+        """One reading: `{cpu, ram_used, ram_total, process_ram, gpus}`.
+
+        `cpu` in percent of all cores since the last read; sizes in bytes; `gpus` is a list of
+        `{name, use, memory_used, memory_total, temperature, power}` in percent, bytes, °C and W, with None for what
+        that card doesn't tell.
+        """
+        memory = psutil.virtual_memory()
+        return {
+            "cpu": psutil.cpu_percent(),
+            "ram_used": memory.total - memory.available,
+            "ram_total": memory.total,
+            "process_ram": self._process.memory_info().rss,
+            "gpus": [self._gpu(name, handle) for name, handle in self._handles],
+        }
+
+    def _gpu(self, name: str, handle: Any) -> dict[str, Any]:
+        values: dict[str, Any] = dict.fromkeys(
+            ("name", "use", "memory_used", "memory_total", "temperature", "power")
+        ) | {"name": name}
+        nvml = self._nvml
+        # each on its own: a MIG slice or a passively cooled card tells some of these and refuses others
+        with contextlib.suppress(Exception):
+            values["use"] = float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        with contextlib.suppress(Exception):
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+            values["memory_used"], values["memory_total"] = int(memory.used), int(memory.total)
+        with contextlib.suppress(Exception):
+            values["temperature"] = float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        with contextlib.suppress(Exception):
+            values["power"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1000.0  # the driver tells milliwatts
+        return values
+
+    def driver(self) -> str | None:
+        """The NVIDIA driver's version; None where there is no GPU."""
+        if not self._handles:
+            return None
+        try:
+            version = self._nvml.nvmlSystemGetDriverVersion()
+        except Exception:
+            return None
+        return version.decode() if isinstance(version, bytes) else str(version)
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        if self._handles:
+            self._handles = []
+            with contextlib.suppress(Exception):
+                self._nvml.nvmlShutdown()

@@ -1,0 +1,112 @@
+"""Telemetry against psutil itself and against a driver that is played."""
+
+from __future__ import annotations
+
+import os
+import time
+from types import SimpleNamespace
+
+import psutil
+
+from ftstudio.engine.telemetry import Telemetry
+
+
+class Driver:
+    """NVML with two cards: the second tells neither power nor use, as a MIG slice does."""
+
+    NVML_TEMPERATURE_GPU = 0
+
+    def __init__(self, bytes_names: bool = False) -> None:
+        self.bytes_names = bytes_names
+        self.shut = False
+
+    def nvmlInit(self) -> None: ...
+
+    def nvmlShutdown(self) -> None:
+        self.shut = True
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetName(self, handle: int) -> str | bytes:
+        name = f"Card {handle}"
+        return name.encode() if self.bytes_names else name
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:
+        if handle == 1:
+            raise RuntimeError("Not Supported")
+        return SimpleNamespace(gpu=87, memory=12)
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
+        return SimpleNamespace(used=41 << 30, total=139 << 30, free=98 << 30)
+
+    def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
+        return 61 + handle
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
+        if handle == 1:
+            raise RuntimeError("Not Supported")
+        return 512_345
+
+    def nvmlSystemGetDriverVersion(self) -> bytes:
+        return b"580.65.06"
+
+
+class NoDriver:
+    def nvmlInit(self) -> None:
+        raise RuntimeError("Driver Not Loaded")
+
+
+def test_cpu_and_memory_are_those_of_psutil() -> None:
+    value = Telemetry(NoDriver()).read()
+    assert value["gpus"] == []
+    assert value["ram_total"] == psutil.virtual_memory().total
+    assert 0 < value["ram_used"] < value["ram_total"]
+    assert 0 <= value["cpu"] <= 100
+    rss = psutil.Process(os.getpid()).memory_info().rss
+    assert abs(value["process_ram"] - rss) < 64 << 20
+
+
+def test_a_card_is_told_in_the_units_promised() -> None:
+    telemetry = Telemetry(Driver(bytes_names=True))
+    first, second = telemetry.read()["gpus"]
+    assert first == {
+        "name": "Card 0",
+        "use": 87.0,
+        "memory_used": 41 << 30,
+        "memory_total": 139 << 30,
+        "temperature": 61.0,
+        "power": 512.345,
+    }
+    assert second["name"] == "Card 1"
+    assert second["use"] is None
+    assert second["power"] is None
+    assert second["temperature"] == 62.0
+    assert telemetry.driver() == "580.65.06"
+
+
+def test_no_driver_is_no_error() -> None:
+    telemetry = Telemetry(NoDriver())
+    assert telemetry.driver() is None
+    telemetry.close()
+
+
+def test_close_lets_go_of_the_driver() -> None:
+    driver = Driver()
+    telemetry = Telemetry(driver)
+    telemetry.close()
+    assert driver.shut
+    assert telemetry.read()["gpus"] == []
+
+
+def test_a_read_is_cheap() -> None:
+    telemetry = Telemetry(Driver())
+    spans = []
+    for _ in range(50):
+        began = time.perf_counter()
+        telemetry.read()
+        spans.append(time.perf_counter() - began)
+    assert sorted(spans)[25] < 0.002  # the median: a busy machine may delay a few
