@@ -62,6 +62,14 @@ def compile_template(source: str) -> Any:
         raise UsageError(message, "Check braces and tags, e.g. {{ prompt }}.") from error
 
 
+def variables_of(source: str) -> frozenset[str]:
+    """The names that the template SOURCE uses but doesn't set itself."""
+    import jinja2.meta
+
+    environment = compile_template(source).environment
+    return frozenset(jinja2.meta.find_undeclared_variables(environment.parse(source))) - set(environment.globals)
+
+
 class ChatTemplate:
     """A chat template with the special tokens it may write."""
 

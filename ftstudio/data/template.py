@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftstudio.core.errors import UsageError
-from ftstudio.data.chat import ChatTemplate, Segment, compile_template
+from ftstudio.data.chat import ChatTemplate, Segment, compile_template, variables_of
 from ftstudio.data.example import BadRow, Example, Turn
 from ftstudio.data.shape import Shape
 from ftstudio.data.tokenizer import Tokenizer
@@ -35,7 +35,8 @@ def _running(example: Example) -> list[Segment]:
 class Template:
     """How examples are written. `name` is alpaca, chat, plain, text or jinja; `note` is what a person should know.
 
-    `adds_special`: the tokenizer adds its own special tokens (begin of text); chat templates write them themselves.
+    `variables` are the names a Jinja string uses. `adds_special`: the tokenizer adds its own special tokens (begin of
+    text); chat templates write them themselves.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Template:
     adds_special: bool = True
     note: str = ""
     texter: Writer = _running
+    variables: frozenset[str] = frozenset()
 
     @staticmethod
     def resolve(name: str | None, tokenizer: Tokenizer | None, shape: Shape | None) -> Template:
@@ -233,4 +235,5 @@ def _jinja(source: str, shape: Shape | None) -> Template:
         writer=write,
         prompter=lambda example: [Segment(parts(example)[0], False)],
         texter=lambda example: [Segment(fill(dict(example.fields)), True)],
+        variables=variables_of(source),
     )

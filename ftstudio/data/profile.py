@@ -1,0 +1,253 @@
+"""A dataset in figures: every column, the lengths in tokens, and what the checks found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ftstudio.core.errors import UsageError
+from ftstudio.core.text import one_line
+from ftstudio.data.checks import Check, names_of, run_checks
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.encoded_set import EncodedSet, encode_dataset
+from ftstudio.data.example import BadRow, text_of
+from ftstudio.data.shape import Shape, recognise
+from ftstudio.data.template import Template
+from ftstudio.data.tokenizer import Tokenizer
+
+_MOST_VALUES = 20_000  # distinct short values counted for `top`
+
+
+@dataclass(frozen=True)
+class ColumnStats:
+    """One column. Lengths are in characters; `low`, `mean_value` and `high` are for numbers. `top`: (value, count)."""
+
+    name: str
+    type: str
+    rows: int
+    empty: int
+    unique: int
+    min_length: int
+    mean_length: float
+    max_length: int
+    top: tuple[tuple[str, int], ...]
+    low: float | None = None
+    mean_value: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """A distribution of lengths. `edges` has one value more than `counts`: bin i holds edges[i] ≤ length < edges[i+1],
+    the last bin its upper edge too. `cut` is the share of rows over the limit (0 to 1)."""
+
+    unit: str
+    count: int
+    mean: float
+    p50: int
+    p95: int
+    max: int
+    edges: tuple[int, ...]
+    counts: tuple[int, ...]
+    cut: float = 0.0
+
+
+def lengths(values: Sequence[int], *, unit: str = "tokens", limit: int | None = None, bins: int = 20) -> Lengths:
+    """The distribution of VALUES in at most BINS equal bins of whole numbers, percentiles by nearest rank."""
+    count = len(values)
+    if not count:
+        return Lengths(unit, 0, 0.0, 0, 0, 0, (0, 1), (0,))
+    ordered = sorted(values)
+    low, high = ordered[0], ordered[-1]
+    width = max(1, -(-(high - low + 1) // bins))
+    slots = (high - low) // width + 1
+    counts = [0] * slots
+    for value in ordered:
+        counts[(value - low) // width] += 1
+    edges = tuple(low + width * slot for slot in range(slots + 1))
+    over = 0.0 if limit is None else sum(value > limit for value in ordered) / count
+    p50, p95 = (ordered[max(0, -(-count * share // 100) - 1)] for share in (50, 95))
+    return Lengths(unit, count, sum(ordered) / count, p50, p95, high, edges, tuple(counts), over)
+
+
+def column_stats(
+    dataset: Dataset, *, progress: Progress | None = None, cancel: Cancel | None = None
+) -> list[ColumnStats]:
+    """Every column of DATASET in one pass. Raises Stopped when CANCEL says so."""
+    gatherers = {column.name: _Gatherer() for column in dataset.columns}
+    total = len(dataset)
+    for index, row in enumerate(dataset.iter(cancel=cancel)):
+        if progress is not None and index % 1024 == 0:
+            progress(index, total)
+        for name, gatherer in gatherers.items():
+            gatherer.add(row.get(name))
+    return [gatherers[column.name].stats(column.name, column.type, total) for column in dataset.columns]
+
+
+class _Gatherer:
+    def __init__(self) -> None:
+        self.empty = self.filled = self.sum_length = self.max_length = 0
+        self.min_length: int | None = None
+        self.seen: set[int] = set()
+        self.top: Counter[str] = Counter()
+        self.numbers = 0
+        self.low, self.high, self.sum = float("inf"), float("-inf"), 0.0
+
+    def add(self, value: Any) -> None:
+        text = value if isinstance(value, str) else text_of(value)
+        if not text or text.isspace():
+            self.empty += 1
+            return
+        self.filled += 1
+        length = len(text)
+        self.sum_length += length
+        self.max_length = max(self.max_length, length)
+        self.min_length = length if self.min_length is None else min(self.min_length, length)
+        self.seen.add(hash(text))
+        if length <= 120 and (text in self.top or len(self.top) < _MOST_VALUES):
+            self.top[text] += 1
+        if isinstance(value, bool):
+            return
+        if isinstance(value, (int, float)) or (
+            isinstance(value, str) and length < 25 and self.numbers == self.filled - 1
+        ):
+            try:
+                number = float(value)
+            except (ValueError, OverflowError):
+                return
+            self.numbers += 1
+            self.low, self.high, self.sum = min(self.low, number), max(self.high, number), self.sum + number
+
+    def stats(self, name: str, kind: str, rows: int) -> ColumnStats:
+        numeric = self.numbers == self.filled > 0
+        top = tuple((text, count) for text, count in self.top.most_common(10) if count > 1)
+        mean = self.sum_length / self.filled if self.filled else 0.0
+        values = (self.low, self.sum / self.numbers, self.high) if numeric else (None, None, None)
+        return ColumnStats(
+            name, kind, rows, self.empty, len(self.seen), self.min_length or 0, mean, self.max_length, top, *values
+        )
+
+
+def token_lengths(encoded: EncodedSet, max_length: int | None) -> dict[str, Lengths]:
+    """Lengths in tokens before the cut: prompt (all that is masked), completion (all that is trained) and total."""
+    usable = [row for row, total in enumerate(encoded.table["total"]) if total]
+    return {
+        name: lengths([encoded.table[name][row] for row in usable], limit=max_length if name == "total" else None)
+        for name in ("prompt", "completion", "total")
+    }
+
+
+def character_lengths(dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Lengths]:
+    """Lengths in characters, where no tokenizer is known."""
+    found: dict[str, list[int]] = {"prompt": [], "completion": [], "total": []}
+    for row in dataset.iter(cancel=cancel):
+        try:
+            example = shape.example(row)
+        except BadRow:
+            continue
+        total = sum(len(turn.content) for turn in example.messages)
+        answers = sum(len(turn.content) for turn in example.messages if turn.role in ("assistant", "text"))
+        for name, value in (("prompt", total - answers), ("completion", answers), ("total", total)):
+            found[name].append(value)
+    return {name: lengths(values, unit="characters") for name, values in found.items()}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All that is known about a dataset. `shape` is None where no columns are recognised; `unmapped` then says why."""
+
+    dataset: Dataset
+    shape: Shape | None
+    unmapped: str
+    template: Template | None
+    columns: list[ColumnStats]
+    lengths: dict[str, Lengths]
+    checks: list[Check]
+    encoded: EncodedSet | None
+    task: str
+
+    def plain(self) -> dict[str, Any]:
+        """For `ftstudio data --json`."""
+        dataset = self.dataset
+        tokens = None if self.encoded is None else asdict(self.encoded.stats)
+        return {
+            "rows": len(dataset),
+            "unread": dataset.unread,
+            "source": dataset.source,
+            "path": None if dataset.path is None else str(dataset.path),
+            "hash": dataset.hash,
+            "format": dataset.format,
+            "encoding": dataset.encoding,
+            "details": dict(dataset.details),
+            "columns": [_column(stats) for stats in self.columns],
+            "task": self.task if self.shape else None,
+            "shape": self.shape.name if self.shape else None,
+            "mapping": dict(self.shape.columns) if self.shape else {},
+            "why": self.shape.why if self.shape else self.unmapped,
+            "template": self.template.name if self.template else None,
+            "lengths": {name: asdict(found) for name, found in self.lengths.items()},
+            "tokens": tokens,
+            "checks": [check.plain() for check in self.checks],
+        }
+
+
+def _column(stats: ColumnStats) -> dict[str, Any]:
+    found = asdict(stats)
+    found["top"] = [{"value": one_line(value, 120), "count": count} for value, count in stats.top]
+    return found
+
+
+def profile(
+    dataset: Dataset,
+    *,
+    columns: Mapping[str, str | None] | None = None,
+    tokenizer: Tokenizer | None = None,
+    template: str | None = None,
+    max_length: int | None = None,
+    held_out: Dataset | None = None,
+    checks: str | Collection[str] | None = None,
+    task: str = "sft",
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Profile:
+    """DATASET in figures. Without TOKENIZER lengths are in characters and checks on tokens are left out.
+
+    Where nothing is recognised and no COLUMNS are given, columns are described all the same. Raises UsageError for
+    faulty COLUMNS, TEMPLATE or CHECKS, Stopped when CANCEL says so.
+    """
+    wanted = names_of(checks)
+    shape, unmapped = None, ""
+    try:
+        shape = recognise(dataset, columns)
+    except UsageError as error:
+        if any((columns or {}).values()):
+            raise
+        unmapped = str(error)
+    stats = column_stats(dataset, progress=progress, cancel=cancel)
+    found: dict[str, Lengths] = {}
+    encoded, chosen, other = None, None, None
+    if shape is not None:
+        chosen = Template.resolve(template, tokenizer, shape)
+        if tokenizer is not None:
+            encoded = encode_dataset(dataset, shape, chosen, tokenizer, max_length, progress=progress, cancel=cancel)
+            found = token_lengths(encoded, max_length)
+        else:
+            found = character_lengths(dataset, shape, cancel=cancel)
+        if held_out is not None:
+            try:
+                other = recognise(held_out, columns)
+            except UsageError:
+                other = recognise(held_out)
+    results = run_checks(
+        dataset, shape, template=chosen, tokenizer=tokenizer, encoded=encoded, max_length=max_length,
+        held_out=held_out, held_out_shape=other, only=wanted, progress=progress, cancel=cancel,
+    )  # fmt: skip
+    return Profile(dataset, shape, unmapped, chosen, stats, found, results, encoded, task)
+
+
+def profile_dataset(dataset: Dataset, **settings: Any) -> dict[str, Any]:
+    """`profile(...)` as the JSON of `ftstudio data`: rows, format, encoding, columns, task, mapping, lengths, checks
+    and more."""
+    return profile(dataset, **settings).plain()

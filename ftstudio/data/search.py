@@ -1,0 +1,232 @@
+"""Finding and ordering rows: a query becomes a predicate, hits come as they are found."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ftstudio.core.errors import Stopped, UsageError
+from ftstudio.data.dataset import Cancel, Dataset, Row
+
+Predicate = Callable[[int, Row], bool]
+
+HELP = (
+    "text · column:text · /regular expression/ · column=value · column!=value · column>3 · length>200 · "
+    "column.length<20 · row>100 · -text (not) · several in a row must all hold · quotes keep blanks together"
+)
+_TERM = re.compile(r'(?:[^\s"/]|"[^"]*"|(?<![\s:=])/|(?:(?<=[\s:=-])|^)/(?:[^/\\]|\\.)*/i?)+')
+_PART = re.compile(r"(?P<column>[^\s:=<>!\"/]+)(?P<sign>!=|>=|<=|:|=|>|<)(?P<value>.*)", re.DOTALL)
+_SIGNS = {
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+
+
+def find(dataset: Dataset, query: str | Predicate, *, cancel: Cancel | None = None) -> Iterator[int]:
+    """The rows for which QUERY holds, in order, as they are found. The empty query finds all.
+
+    QUERY is text as in `HELP` (letter case counts nowhere) or a function of (row number, row). CANCEL is asked every
+    256 rows and ends the search. Raises UsageError for a faulty query at once.
+    """
+    holds = parse(query, dataset.names) if isinstance(query, str) else query
+    return _hits(dataset, holds, cancel)
+
+
+def _hits(dataset: Dataset, holds: Predicate, cancel: Cancel | None) -> Iterator[int]:
+    for index in range(len(dataset)):
+        if cancel is not None and index % 256 == 0 and cancel():
+            return
+        if holds(index, dataset[index]):
+            yield index
+
+
+def parse(query: str, names: list[str]) -> Predicate:
+    """QUERY as a predicate over rows with columns NAMES. Raises UsageError where it is faulty."""
+    query = query.strip()
+    terms = _terms(query, names)
+    if terms is None:
+        return _contains(None, query)
+    tests = [_term(term, names) for term in terms]
+    return lambda index, row: all(test(index, row) for test in tests)
+
+
+def _terms(query: str, names: list[str]) -> list[str] | None:
+    """QUERY as separate terms; None where it is nothing but words: these are looked for as they stand."""
+    terms = _TERM.findall(query)
+    lone_regex = len(query) > 1 and query.startswith("/") and query.rstrip("i").endswith("/")
+    if lone_regex:
+        return [query]
+    special = any(
+        term.startswith(('"', "/")) or (term.startswith("-") and len(term) > 1) or _is_part(term, names)
+        for term in terms
+    )
+    return terms if special and "".join(terms) == "".join(_outside_blanks(query)) else None
+
+
+def _outside_blanks(query: str) -> Iterator[str]:
+    place = 0
+    for match in _TERM.finditer(query):
+        yield query[place : match.start()].strip() + match.group()
+        place = match.end()
+    yield query[place:].strip()
+
+
+def _is_part(term: str, names: list[str]) -> bool:
+    match = _PART.fullmatch(term.lstrip("-"))
+    if match is None:
+        return False
+    column = match["column"]
+    base = column.removesuffix(".length")
+    known = {name.lower() for name in names} | {"length", "row"}
+    return base.lower() in known or match["sign"] != ":"
+
+
+def _term(term: str, names: list[str]) -> Predicate:
+    if term.startswith("-") and len(term) > 1:
+        inner = _term(term[1:], names)
+        return lambda index, row: not inner(index, row)
+    match = _PART.fullmatch(term) if _is_part(term, names) else None
+    if match is None:
+        return _text_test(None, term)
+    column, sign, value = match["column"], match["sign"], match["value"]
+    if sign == ":":
+        return _text_test(_column(column, names), value)
+    return _compared(column, sign, _bare(value), names)
+
+
+def _bare(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def _text_test(column: str | None, value: str) -> Predicate:
+    body = value.removesuffix("i") if value.endswith("/i") else value
+    if len(body) > 2 and body.startswith("/") and body.endswith("/"):
+        try:
+            pattern = re.compile(body[1:-1], re.IGNORECASE | re.MULTILINE)
+        except (re.error, OverflowError, RecursionError) as error:
+            hint = "Escape special characters with \\, or search for plain text."
+            raise UsageError(f"{body} is no regular expression: {error}.", hint) from error
+        return lambda index, row: pattern.search(_text(row, column)) is not None
+    return _contains(column, _bare(value))
+
+
+def _contains(column: str | None, value: str) -> Predicate:
+    needle = value.lower()
+    return lambda index, row: needle in _text(row, column).lower()
+
+
+def _column(name: str, names: list[str]) -> str:
+    for known in names:
+        if known.lower() == name.lower():
+            return known
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names[:12])}."
+    raise UsageError(f"There is no column {name!r}.", hint)
+
+
+def _compared(column: str, sign: str, value: str, names: list[str]) -> Predicate:
+    lower = {name.lower() for name in names}
+    compare = _SIGNS[sign]
+    measure: Callable[[int, Row], Any]
+    if column.lower() == "row" and "row" not in lower:
+        measure = lambda index, row: index  # noqa: E731
+    elif column.lower() == "length" and "length" not in lower:
+        measure = lambda index, row: len(_text(row, None))  # noqa: E731
+    elif column.lower().endswith(".length") and column.lower() not in lower:
+        name = _column(column[: -len(".length")], names)
+        measure = lambda index, row: len(_text(row, name))  # noqa: E731
+    else:
+        return _value_test(_column(column, names), sign, value)
+    number = _number(value)
+    if number is None:
+        raise UsageError(f"{column}{sign}{value} compares with no number.", f"Write e.g. {column}{sign}200.")
+    return lambda index, row: compare(measure(index, row), number)
+
+
+def _value_test(name: str, sign: str, value: str) -> Predicate:
+    compare, number = _SIGNS[sign], _number(value)
+    if sign in ("=", "!="):
+        wanted = value.strip().lower()
+
+        def equals(index: int, row: Row) -> bool:
+            text = _text(row, name).strip()
+            same = text.lower() == wanted or (number is not None and _number(text) == number)
+            return same == (sign == "=")
+
+        return equals
+    if number is None:
+        raise UsageError(f"{name}{sign}{value} compares with no number.", f"Write e.g. {name}{sign}200.")
+
+    def compares(index: int, row: Row) -> bool:
+        found = _number(row.get(name))
+        return found is not None and bool(compare(found, number))
+
+    return compares
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _text(row: Row, column: str | None) -> str:
+    """The text of a cell, or of the whole row; nested values by their leaves."""
+    if column is not None:
+        value = row.get(column)
+        return value if isinstance(value, str) else "\n".join(_leaves(value))
+    return "\n".join(_leaves(list(row.values())))
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _leaves(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _leaves(part)
+    elif value is not None:
+        yield str(value)
+
+
+def sort_rows(
+    dataset: Dataset,
+    column: str,
+    *,
+    descending: bool = False,
+    by_length: bool = False,
+    rows: list[int] | None = None,
+    cancel: Cancel | None = None,
+) -> list[int]:
+    """ROWS (default all) ordered by COLUMN: numbers by value before texts, empty cells last; BY_LENGTH by text length.
+
+    Ties keep their order. Raises UsageError for an unknown column, Stopped when CANCEL says so.
+    """
+    name = _column(column, dataset.names)
+    filled: list[tuple[Any, int]] = []
+    empty: list[int] = []
+    for place, index in enumerate(range(len(dataset)) if rows is None else rows):
+        if cancel is not None and place % 256 == 0 and cancel():
+            raise Stopped("Stopped while sorting.")
+        row = dataset[index]
+        text = _text(row, name)
+        if not text.strip() and not by_length:
+            empty.append(index)
+            continue
+        number = float(len(text)) if by_length else _number(row.get(name))
+        known = number is not None and number == number
+        filled.append(((0, number, "") if known else (1, 0.0, text.casefold()), index))
+    filled.sort(key=lambda pair: pair[0], reverse=descending)
+    return [index for _, index in filled] + empty
