@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from ftstudio.data.tokenizer import Tokenizer
+
 log = logging.getLogger(__name__)
 
 # Tokens (prompt and answer, padding included) a batch may hold. On a CPU bigger batches stop paying early; on a GPU
@@ -54,18 +56,9 @@ class Answer:
         return len(self.token_ids) + self.ended
 
 
-def end_token_ids(model: Any, tokenizer: Any, extra: Collection[int] = ()) -> tuple[int, ...]:
-    """All tokens that end an answer: the tokenizer's, those of the model's generation settings, and EXTRA."""
-    found: set[int] = set(extra)
-    for holder in (getattr(model, "generation_config", None), getattr(model, "config", None), tokenizer):
-        value = getattr(holder, "eos_token_id", None)
-        found.update([value] if isinstance(value, int) else value or [])
-    return tuple(sorted(found))
-
-
-def decode(tokenizer: Any, answer: Answer) -> str:
+def decode(tokenizer: Tokenizer, answer: Answer) -> str:
     """The answer as text. Special tokens inside it stay visible: a template that leaks is an error to be seen."""
-    return str(tokenizer.decode(list(answer.token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return tokenizer.decode(answer.token_ids, skip_special=False)
 
 
 def batches(lengths: Sequence[int], new_tokens: int, tokens: int, rows: int) -> list[list[int]]:

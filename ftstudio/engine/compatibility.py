@@ -1,0 +1,154 @@
+"""What can be told to fail before anything is loaded: recipe against model configuration and machine. No torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ftstudio import methods
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.recipe import Recipe
+from ftstudio.data.tokenizer import model_folder
+
+BLOCK = 64  # weights that share one scale in bitsandbytes' 4-bit types
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about a recipe that doesn't fit: `error` stops it, `warning` and `note` don't. `key` is the recipe's."""
+
+    severity: Literal["error", "warning", "note"]
+    text: str
+    key: str = ""
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return {name: value for name, value in asdict(self).items() if value or name in ("severity", "text", "key")}
+
+
+def model_config(model: str) -> dict[str, Any]:
+    """The config.json of MODEL. Raises StudioError where there is none."""
+    folder, name = model_folder(model)
+    config = files.read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise StudioError(f"{name} holds no model: its config.json is missing or no JSON.", "Name a model's folder.")
+    return config
+
+
+def model_limit(config: dict[str, Any]) -> int | None:
+    """How many tokens a model of CONFIG can read at once; None where it doesn't say."""
+    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
+        value = (text or {}).get(name)
+        if isinstance(value, int) and value > 1:
+            return value
+    return None
+
+
+def config_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
+    """What of RECIPE the model's CONFIG rules out."""
+    found = []
+    limit = model_limit(config)
+    wanted = recipe.data.max_length
+    if limit is not None and wanted is not None and wanted > limit:
+        found.append(
+            Problem(
+                "error",
+                f"{wanted} tokens a row are more than the {limit} that {recipe.model} can read.",
+                "data.max_length",
+                f"Set data.max_length to {limit} or less.",
+            )
+        )
+    new = recipe.evaluation.max_new_tokens
+    if limit is not None and new is not None and new >= limit:
+        found.append(
+            Problem(
+                "error",
+                f"answers of {new} tokens leave no room for a prompt: {recipe.model} reads {limit} tokens.",
+                "evaluation.max_new_tokens",
+                f"Set evaluation.max_new_tokens below {limit}.",
+            )
+        )
+    if config.get("is_encoder_decoder"):
+        found.append(
+            Problem(
+                "error",
+                f"{recipe.model} is an encoder-decoder; the task sft trains causal language models.",
+                "model",
+                "Name a decoder model, such as a Llama, Qwen, Gemma or GPT-2.",
+            )
+        )
+    if config.get("quantization_config"):
+        found.append(
+            Problem(
+                "error",
+                f"{recipe.model} is stored quantised already.",
+                "model",
+                "Name the original model; method qlora quantises it while loading.",
+            )
+        )
+    return found
+
+
+def machine_problems(recipe: Recipe) -> list[Problem]:
+    """What of RECIPE this machine rules out, as far as can be told without torch."""
+    found = []
+    training = recipe.training
+    gpu = gpu_present()
+    if training.device == "cuda" and not gpu:
+        found.append(
+            Problem(
+                "error",
+                "the recipe asks for a GPU, but this machine shows none.",
+                "training.device",
+                "Set training.device to auto or cpu; `ftstudio doctor` tells what this machine has.",
+            )
+        )
+    on_gpu = training.device != "cpu" and gpu
+    if training.precision == "fp16" and not on_gpu:
+        found.append(
+            Problem(
+                "error",
+                "fp16 needs a GPU: on the CPU its gradients under- and overflow.",
+                "training.precision",
+                "Use precision auto, fp32 or bf16.",
+            )
+        )
+    method = methods.get(recipe.method.name)
+    try:
+        method.check(
+            method.settings(recipe.method.settings),
+            device="cuda" if on_gpu else "cpu",
+            precision="fp32" if training.precision == "auto" else training.precision,
+        )
+    except StudioError as error:
+        found.append(Problem("error", error.message, "method", error.hint))
+    return found
+
+
+def gpu_present() -> bool:
+    """Whether a GPU's driver shows itself: NVIDIA (also under WSL) or AMD."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    return any(Path(name).exists() for name in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
+
+
+def check_config(recipe: Recipe, config: dict[str, Any]) -> None:
+    """Raise UsageError for the first thing that CONFIG rules out."""
+    _raise(config_problems(recipe, config))
+
+
+def check_machine(recipe: Recipe) -> None:
+    """Raise UsageError for the first thing that this machine rules out."""
+    _raise(machine_problems(recipe))
+
+
+def _raise(problems: list[Problem]) -> None:
+    for problem in problems:
+        if problem.severity == "error":
+            where = f"{problem.key}: " if problem.key else ""
+            raise UsageError(f"{where}{problem.text}", problem.hint)

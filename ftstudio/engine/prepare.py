@@ -1,0 +1,256 @@
+"""From a recipe to a run: everything it leaves open is decided, written out, and given a folder. No torch.
+
+`auto` stays where only the machine that trains can say (device, precision); its `start` event tells what it became.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ftstudio import __version__, methods
+from ftstudio.core import files, recipe_file
+from ftstudio.core.errors import StudioError
+from ftstudio.core.recipe import Columns, Recipe
+from ftstudio.core.run import RunFolder
+from ftstudio.core.text import one_line
+from ftstudio.core.workspace import Workspace, slug
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.example import BadRow
+from ftstudio.data.shape import recognise
+from ftstudio.engine.compatibility import check_config, check_machine, model_config, model_limit
+from ftstudio.engine.locate import locate
+from ftstudio.engine.materials import (
+    Materials,
+    effective_eval,
+    heldout,
+    longest_reference,
+    open_materials,
+)
+
+__all__ = ["heldout", "open_materials", "prepare_run", "resolve", "run_stem"]
+
+MAX_LENGTH = 1024
+NEW_TOKENS = 256
+EPOCHS = 3.0
+LIBRARIES = (
+    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "datasets", "safetensors",
+    "sentence-transformers",
+)  # fmt: skip
+_COMMON = {"train", "training", "data", "dataset", "index", "all"}  # file names that say nothing: the folder does
+
+
+def prepare_run(
+    recipe: Recipe, workspace: Workspace, *, progress: Progress | None = None, cancel: Cancel | None = None
+) -> RunFolder:
+    """A new run of RECIPE in WORKSPACE: its folder with the resolved recipe in it, nothing trained yet.
+
+    Raises StudioError for everything that can be known to fail without loading the model; then no folder is made.
+    """
+    resolved, materials = resolve(recipe, progress=progress, cancel=cancel)
+    check_machine(resolved)
+    locate(resolved.model, weights=resolved.model == "demo" or Path(resolved.model).is_dir())
+    _check_trainable(materials)
+    run = workspace.new_run(run_stem(resolved))
+    try:
+        files.write(run.recipe_path, recipe_file.to_yaml(resolved, defaults=True, comments=True))
+    except BaseException:
+        run.path.rmdir()
+        raise
+    return run
+
+
+def _check_trainable(materials: Materials, step: int = 64) -> None:
+    """Raise StudioError where no row leaves a single token to train; reads no further than the first that does."""
+    reason = "there are none"
+    for start in range(0, len(materials.train), step):
+        part = materials.train.select(range(start, min(start + step, len(materials.train))))
+        encoded = materials.task.encode_dataset(
+            part, materials.shape, materials.template, materials.tokenizer, materials.recipe.data.max_length
+        )
+        if len(encoded):
+            return
+        reason = encoded.excluded[0][1]
+    raise StudioError(
+        f"No row of {one_line(materials.recipe.data.train)} can be trained: {reason}.",
+        "Raise data.max_length, or look at the rows: ftstudio data.",
+    )
+
+
+def resolve(
+    recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | None = None
+) -> tuple[Recipe, Materials]:
+    """RECIPE with every default written out, and the materials it works on. Raises StudioError.
+
+    A recipe that was resolved before keeps its choices; its data must still be the same.
+    """
+    config = model_config(recipe.model)
+    check_config(recipe, config)
+    method = methods.get(recipe.method.name)
+    settings = method.settings(recipe.method.settings).model_dump(mode="json")
+    limit = model_limit(config)
+    max_length = recipe.data.max_length or min(MAX_LENGTH, limit or MAX_LENGTH)
+    first = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_length": max_length})})
+    materials = open_materials(first, progress=progress, cancel=cancel)
+    training = recipe.training.model_copy(
+        update={
+            "epochs": recipe.training.epochs
+            if recipe.training.epochs is not None or recipe.training.steps is not None
+            else EPOCHS,
+            "learning_rate": recipe.training.learning_rate or method.learning_rate,
+        }
+    )
+    data = first.data.model_copy(
+        update={
+            "train": _absolute(recipe.data.train, materials.whole),
+            "eval": _eval(recipe, materials),
+            "columns": _columns(materials),
+            "template": recipe.data.template or materials.template.name,
+        }
+    )
+    evaluation = recipe.evaluation.model_copy(
+        update={"max_new_tokens": recipe.evaluation.max_new_tokens or _new_tokens(materials, limit)}
+    )
+    tree = recipe.model_dump(mode="json") | {
+        "method": {"name": recipe.method.name, **settings},
+        "data": data.model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "evaluation": evaluation.model_dump(mode="json"),
+        "model": _model(recipe.model),
+        "resolved": recipe.resolved or _facts(recipe, materials),
+    }
+    resolved = Recipe.model_validate(tree)
+    return resolved, Materials(**{**materials.__dict__, "recipe": resolved})
+
+
+def run_stem(recipe: Recipe) -> str:
+    """How runs of RECIPE are called when it has no name of its own: data and method, such as `gsm8k-lora`."""
+    if recipe.name:
+        return recipe.name
+    path = Path(recipe.data.train)
+    stem = path.name.split(".")[0] or path.name
+    if stem.lower() in _COMMON and path.parent.name:
+        stem = path.parent.name
+    return f"{slug(stem)[:32]}-{recipe.method.name}"
+
+
+def _absolute(name: str, dataset: Dataset) -> str:
+    """NAME as it means the same from anywhere."""
+    if name == "demo" or dataset.path is None:
+        return name
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if path.exists() else str(dataset.path)
+
+
+def _eval(recipe: Recipe, materials: Materials) -> float | str | None:
+    wanted = effective_eval(recipe)
+    if not isinstance(wanted, str) or materials.held_out is None or wanted == recipe.data.train:
+        return wanted if wanted != recipe.data.train else _absolute(recipe.data.train, materials.whole)
+    path = Path(wanted).expanduser()
+    return os.path.abspath(path) if wanted != "demo" and path.exists() else wanted
+
+
+def _model(name: str) -> str:
+    path = Path(name).expanduser()
+    return os.path.abspath(path) if name != "demo" and path.is_dir() else name
+
+
+def _columns(materials: Materials) -> Columns | None:
+    """The mapping written out, where reading it back gives the same examples (nested answers can't be written so)."""
+    if materials.recipe.data.columns is not None:
+        return materials.recipe.data.columns
+    mapping = dict(materials.shape.columns)
+    again = recognise(materials.whole, mapping)
+    for index in range(min(5, len(materials.whole))):
+        try:
+            if again.example(materials.whole[index]) != materials.shape.example(materials.whole[index]):
+                return None
+        except BadRow:
+            continue
+    return Columns(**mapping)
+
+
+def _new_tokens(materials: Materials, limit: int | None) -> int:
+    """Twice the longest reference, at most 256 and at most half of what the model can read, at least 16."""
+    if materials.held_out is None:
+        return NEW_TOKENS
+    longest = longest_reference(materials, materials.examples(materials.recipe.evaluation.rows))
+    most = min(NEW_TOKENS, limit // 2) if limit else NEW_TOKENS
+    return max(1, min(most, max(16, 2 * (longest + 1))))
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything a run depends on."""
+    found = {"ftstudio": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _facts(recipe: Recipe, materials: Materials) -> dict[str, Any]:
+    """What `resolved:` tells: where every choice came from, and what must be the same for the run to be repeated."""
+    data: dict[str, Any] = {
+        "train": _data_facts(materials.whole) | {"used": len(materials.train)},
+        "shape": materials.shape.name,
+        "why": materials.shape.why,
+        "split": materials.split_note,
+    }
+    if materials.held_out is not None:
+        named = isinstance(effective_eval(recipe), str)
+        data["eval"] = _data_facts(materials.held_out) if named else {"rows": len(materials.held_out)}
+    if materials.notes:
+        data["notes"] = list(materials.notes)
+    return {
+        "versions": versions(),
+        "seed": recipe.training.seed,
+        "data": data,
+        "template": materials.template.name,
+        "similarity": similarity_name(recipe.evaluation.similarity),
+        "model": _model_facts(recipe.model),
+    }
+
+
+def _data_facts(dataset: Dataset) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "path": str(dataset.path) if dataset.path is not None else dataset.source,
+        "sha256": dataset.hash,
+        "rows": len(dataset),
+        "format": dataset.format,
+        "encoding": dataset.encoding,
+    }
+    if dataset.unread:
+        facts["unread"] = dataset.unread
+    return facts
+
+
+def _model_facts(model: str) -> dict[str, Any]:
+    from ftstudio.data.tokenizer import model_folder
+
+    folder, name = model_folder(model)
+    facts: dict[str, Any] = {"name": name}
+    if folder.parent.name == "snapshots":  # the hub's cache: the folder is called by the commit
+        facts["revision"] = folder.name
+    return facts
+
+
+def similarity_name(wanted: str) -> str:
+    """What `evaluation.similarity` stands for on this machine: `auto` is minilm where its package is, else static."""
+    from ftstudio.evaluation.similarity import minilm_folder
+
+    if wanted != "auto":
+        return wanted
+    return "minilm" if minilm_folder() is not None else "static"
+
+
+def facts_differ(recipe: Recipe) -> Mapping[str, tuple[str, str]]:
+    """Libraries whose version now differs from the one RECIPE was resolved with: name → (then, now)."""
+    then = (recipe.resolved or {}).get("versions") or {}
+    now = versions()
+    return {name: (str(old), now.get(name, "absent")) for name, old in then.items() if now.get(name) != old}
