@@ -27,7 +27,7 @@ class ModelSpec:
 
 
 def load(where: Located, spec: ModelSpec) -> nn.Module:
-    """The causal language model in WHERE, in evaluation mode, weights from safetensors alone, no code of the model's own.
+    """The causal language model in WHERE, in evaluation mode: safetensors only, no code of its own.
 
     Raises StudioError for models of another kind, of unknown architecture, or with damaged files.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Loaded:
-    """A model ready to answer. `model` is what to call; `adapter` its adapter's name where base and tuned share weights.
+    """A model ready to answer. `model` is what to call; `adapter` its adapter, where base and tuned share weights.
 
     Inside `as_base()` the very same module answers as the base model (adapter off), inside `as_tuned()` as the tuned
     one. A fully fine-tuned model shares nothing: its base is `store.base(recipe)`, another load.

@@ -1,0 +1,58 @@
+"""What others ask of a running job: requests appended to its control.jsonl, read between steps."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ftstudio.core.files import LineReader
+
+# how often the file is looked at, seconds: a stat a step would be cheap too, but not on a network file system
+EVERY = 0.1
+
+
+class Control:
+    """Reads requests as they come. `poll()` is cheap and answers each request once; `stopping` stays true once asked.
+
+    ASKED is the worker's own way to ask for a stop (quit, SIGTERM), without the file.
+    """
+
+    def __init__(self, reader: LineReader, asked: threading.Event | None = None) -> None:
+        self._reader = reader
+        self._asked = asked if asked is not None else threading.Event()
+        self._next = 0.0
+        self._waiting: list[str] = []
+        self.stopping = False
+
+    def poll(self, *, now: bool = False) -> list[str]:
+        """The requests that came since the last call, in order; with NOW without the pause between looks."""
+        self._look(now)
+        found, self._waiting = self._waiting, []
+        return found
+
+    def _look(self, now: bool) -> None:
+        if self._asked.is_set() and not self.stopping:
+            self.stopping = True
+            self._waiting.append("stop")
+        time_now = time.monotonic()
+        if not now and time_now < self._next:
+            return
+        self._next = time_now + EVERY
+        for row in self._reader.poll():
+            request = row.get("request")
+            if not isinstance(request, str):
+                continue
+            if request == "stop":
+                if self.stopping:
+                    continue
+                self.stopping = True
+            self._waiting.append(request)
+
+    def should_stop(self) -> bool:
+        """Whether a stop was asked for. Other requests stay waiting for `poll`."""
+        self._look(False)
+        return self.stopping
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but wake at once when the worker asks for a stop."""
+        self._asked.wait(seconds)

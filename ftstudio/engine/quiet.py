@@ -1,0 +1,102 @@
+"""Libraries keep quiet: no progress bars, no prints; what they have to say goes to the job's log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import traceback as traces
+import warnings
+from pathlib import Path
+
+NAMES = ("transformers", "peft", "accelerate", "datasets", "huggingface_hub", "bitsandbytes", "torch", "py.warnings")
+_done = threading.Event()
+
+
+def environment() -> None:
+    """What libraries read when they are imported. Call before importing any of them."""
+    for key, value in {
+        "TRANSFORMERS_VERBOSITY": "warning",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "BITSANDBYTES_NOWELCOME": "1",
+    }.items():
+        os.environ.setdefault(key, value)
+
+
+def libraries() -> None:
+    """Import torch, transformers and peft, once, and send what they log to the job's log file."""
+    if _done.is_set():
+        return
+    environment()
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|torch|peft|bitsandbytes")
+    import torch  # noqa: F401
+    import transformers
+    import transformers.utils.logging as told
+
+    told.disable_progress_bar()
+    told.disable_default_handler()
+    told.set_verbosity_warning()
+    import peft  # noqa: F401
+    from transformers import AutoModelForCausalLM, Trainer  # noqa: F401  imported lazily by transformers, so now
+
+    del transformers
+    for name in NAMES:
+        _to_log(logging.getLogger(name))
+    _done.set()
+
+
+class JobLog(logging.Handler):
+    """Writes records to the log file of the job that runs now; drops them where none does."""
+
+    path: Path | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        if self.path is not None:
+            append(self.path, self.format(record) + "\n")
+
+
+_handler = JobLog()
+_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+
+
+def _to_log(logger: logging.Logger) -> None:
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+    if _handler not in logger.handlers:
+        logger.addHandler(_handler)
+    logger.propagate = False
+
+
+def log_to(path: Path | None) -> Path | None:
+    """Send the libraries' log records to PATH from now on; what it was before is returned."""
+    before, _handler.path = _handler.path, path
+    return before
+
+
+def append(path: Path, text: str) -> None:
+    """Append TEXT to the log at PATH; a log that can't be written is no reason to fail."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+    except OSError:
+        pass
+
+
+def traceback(path: Path, error: BaseException) -> None:
+    """Append the traceback of ERROR to the log at PATH."""
+    append(path, time.strftime("%H:%M:%S ") + "".join(traces.format_exception(error)))
+
+
+def note(text: str) -> None:
+    """A line for the log of the job that runs now, if any."""
+    if _handler.path is not None:
+        append(_handler.path, time.strftime("%H:%M:%S ") + text + "\n")

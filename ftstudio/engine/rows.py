@@ -1,0 +1,149 @@
+"""The rows of a training as tokens, with the account of what is trained, what is cut and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.text import number, one_line
+from ftstudio.data.encode import encode_many
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.example import BadRow, Example
+from ftstudio.engine.collate import Row
+from ftstudio.engine.context import JobContext
+from ftstudio.engine.materials import Materials, open_materials
+from ftstudio.engine.samples import Fixed, Samples, spread
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
+    from ftstudio.engine.trainer import StudioTrainer
+
+PROBE = 32  # tokens the saved model is compared on
+
+
+@dataclass
+class TrainingRows:
+    """`train` and `held_out` rows as ids and labels; `examples` are the held-out rows with their numbers.
+
+    `held_out` are at most `evaluation.rows`, the same ones that are answered and compared; `held_out_total` counts all.
+    """
+
+    materials: Materials
+    train: EncodedSet
+    held_out: list[Row]
+    examples: list[tuple[int, Example]]
+    notes: list[tuple[str, str]]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each training row."""
+        return [int(length) for length in self.train.lengths]
+
+    @property
+    def held_out_total(self) -> int:
+        """How many rows are kept away from training."""
+        return len(self.materials.held_out) if self.materials.held_out is not None else 0
+
+    @property
+    def pad(self) -> int:
+        """An id to fill up with; which one doesn't matter, since it is never seen nor predicted."""
+        tokenizer = self.materials.tokenizer
+        return next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
+
+    @property
+    def highest(self) -> int:
+        """The highest token id in any row: the model must have it."""
+        held = max((max(row["input_ids"]) for row in self.held_out), default=0)
+        return max(max(self.train.ids, default=0), held)
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """`{total, trained, lost}` of the training rows; lost ones were cut off by max_length."""
+        stats = self.train.stats
+        return {
+            "total": stats.tokens,
+            "trained": stats.trained,
+            "lost": stats.lost,
+            "lost_trained": stats.lost_completion,
+        }
+
+    def probe(self) -> list[int]:
+        """A few tokens of the first row, on which two models are compared."""
+        return list(self.train[0]["input_ids"][:PROBE])
+
+    def samples(
+        self, folder: JobFolder, recipe: Recipe, should_stop: Callable[[], bool]
+    ) -> Callable[[StudioTrainer, int], None] | None:
+        """What answers the fixed held-out prompts at every evaluation; None where none are wanted or held out."""
+        fixed: list[Fixed] = []
+        for place in spread(len(self.examples), recipe.evaluation.samples):
+            row, example = self.examples[place]
+            try:
+                fixed.append(Fixed(row, self.materials.prompt(example)))
+            except BadRow:
+                continue
+        if not fixed:
+            return None
+        limit = recipe.evaluation.max_new_tokens or 256
+        tokenizer, ends = self.materials.tokenizer, self.materials.end_tokens
+        return Samples(folder, folder.path / "samples.json", fixed, tokenizer, ends, limit, should_stop)
+
+
+def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
+    """Read and tokenise what RECIPE names. Raises StudioError where no row is left to train on, Stopped when asked."""
+    materials = open_materials(recipe, cancel=context.should_stop)
+    limit = recipe.data.max_length
+    train = materials.task.encode_dataset(
+        materials.train, materials.shape, materials.template, materials.tokenizer, limit, cancel=context.should_stop
+    )
+    if not len(train):
+        reason = train.excluded[0][1] if train.excluded else "there are none"
+        raise StudioError(
+            f"No row of {one_line(recipe.data.train)} can be trained: {reason}.",
+            "Raise data.max_length, or look at the rows: ftstudio data.",
+        )
+    examples = materials.examples(recipe.evaluation.rows) if materials.held_out is not None else []
+    held_out = _encode(materials, examples, limit)
+    return TrainingRows(materials, train, held_out, examples, _notes(materials, train, limit))
+
+
+def _encode(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[Row]:
+    segments = []
+    for _, example in examples:
+        try:
+            segments.append(materials.template.segments(example))
+        except BadRow:
+            continue
+    encoded = encode_many(segments, materials.template, materials.tokenizer, limit)
+    return [{"input_ids": item.input_ids, "labels": item.labels} for item in encoded if item.trained]
+
+
+def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[tuple[str, str]]:
+    """What a person must know before launching, as (level, text): nothing is cut or left out silently."""
+    stats: dict[str, Any] = asdict(train.stats)
+    found: list[tuple[str, str]] = [("info", text) for text in materials.notes]
+    if stats["truncated"]:
+        found.append(
+            (
+                "warning",
+                f"{number(stats['truncated'])} of {number(stats['rows'])} rows are longer than {limit} tokens "
+                f"(data.max_length): {number(stats['lost'])} tokens are cut off, "
+                f"{number(stats['lost_completion'])} of them would have been trained.",
+            )
+        )
+    if train.excluded:
+        row, reason = train.excluded[0]
+        where = materials.train.origin_of(row) + 1
+        found.append(
+            (
+                "warning",
+                f"{number(len(train.excluded))} of {number(stats['rows'])} rows can't be used and are left out "
+                f"(row {number(where)}: {one_line(reason)}).",
+            )
+        )
+    if stats["not_ended"] and stats["not_ended"] > stats["truncated"]:
+        found.append(("warning", f"In {number(stats['not_ended'])} rows no end token is trained."))
+    return found

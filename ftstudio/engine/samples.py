@@ -1,0 +1,102 @@
+"""The same held-out prompts answered at every evaluation: what the numbers mean, in words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core import files
+from ftstudio.core.folder import JobFolder
+from ftstudio.engine import generation
+from ftstudio.engine.generation import Decoding
+
+if TYPE_CHECKING:
+    from ftstudio.data.tokenizer import Tokenizer
+    from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.tasks.base import Prompt
+
+# An answer that goes on forever tells no more after this many tokens, and training waits for it.
+LONGEST = 96
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """One of the prompts: `row` of the held-out rows, and what the model is fed."""
+
+    row: int
+    prompt: Prompt
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """WANTED of COUNT places, evenly spread, so that they don't all come from the file's first lines."""
+    wanted = min(count, wanted)
+    return [place * count // wanted for place in range(wanted)] if wanted else []
+
+
+class Samples:
+    """Answers FIXED prompts greedily; the base model's answers are computed once and kept in `samples.json`."""
+
+    def __init__(
+        self,
+        folder: JobFolder,
+        path: Path,
+        fixed: Sequence[Fixed],
+        tokenizer: Tokenizer,
+        ends: Sequence[int],
+        limit: int,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.folder, self.path, self.fixed, self.tokenizer = folder, path, fixed, tokenizer
+        self.ends, self.should_stop = ends, should_stop
+        self.decoding = Decoding(min(limit, LONGEST))
+        self.base: list[str | None] = [None] * len(fixed)
+        kept = files.read_json(path)
+        if isinstance(kept, list) and [item.get("row") for item in kept] == [item.row for item in fixed]:
+            self.base = [item.get("base") for item in kept]
+
+    def __call__(self, trainer: StudioTrainer, step: int) -> None:
+        """Answer all prompts with the model as it is at STEP and tell them as `sample` events."""
+        model = trainer.model
+        answers: list[str | None] | None = None
+        if step == 0 or None in self.base:
+            adapted = hasattr(model, "disable_adapter")
+            if adapted or step == 0:  # before its first step a fully trained model still is the base
+                with model.disable_adapter() if adapted else contextlib.nullcontext():
+                    self.base = self._answers(model)
+                files.write_json(
+                    self.path,
+                    [{"row": item.row, "base": text} for item, text in zip(self.fixed, self.base, strict=True)],
+                )
+                answers = list(self.base) if step == 0 else None
+        if answers is None:
+            answers = self._answers(model)
+        for index, (item, base, output) in enumerate(zip(self.fixed, self.base, answers, strict=True)):
+            if output is not None:
+                self.folder.emit(
+                    "sample",
+                    step=step,
+                    index=index,
+                    row=item.row,
+                    prompt=item.prompt.text,
+                    reference=item.prompt.reference,
+                    base=base,
+                    output=output,
+                )
+
+    def _answers(self, model: Any) -> list[str | None]:
+        found: list[str | None] = [None] * len(self.fixed)
+        prompts = [item.prompt.ids for item in self.fixed]
+        for batch in generation.generate(
+            model,
+            prompts,
+            self.decoding,
+            self.ends,
+            pad_token=self.tokenizer.pad_id or 0,
+            should_stop=self.should_stop,
+        ):
+            for answer in batch:
+                found[answer.index] = generation.decode(self.tokenizer, answer)
+        return found

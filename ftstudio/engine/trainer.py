@@ -1,0 +1,250 @@
+"""A thin subclass of transformers' Trainer: exact token-weighted loss, length-grouped order, sealed checkpoints.
+
+The loop, accumulation, mixed precision, clipping, schedule, optimiser and their checkpoints are transformers'.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError
+from ftstudio.engine import resume
+from ftstudio.engine.collate import Collator, narrows, summed_loss
+from ftstudio.engine.meter import Meter
+from ftstudio.engine.order import LengthGrouped
+
+
+class Director(Protocol):
+    """Who decides between steps, and is told. Implemented by `engine.callback`."""
+
+    first_loss: float | None
+
+    def planned(self, step: int, last: int) -> set[str]:
+        """What is due after STEP of LAST: any of evaluate, checkpoint, stop."""
+
+    def stepped(self, trainer: StudioTrainer, logs: dict[str, float]) -> None:
+        """A step was taken. Raises StudioError to end the run as failed."""
+
+    def evaluating(self, trainer: StudioTrainer) -> None:
+        """An evaluation begins."""
+
+    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float]) -> None:
+        """An evaluation was made."""
+
+    def saving(self, trainer: StudioTrainer) -> None:
+        """A checkpoint is about to be written."""
+
+    def saved(self, trainer: StudioTrainer, path: Path) -> None:
+        """A checkpoint was written and sealed."""
+
+    def between(self, trainer: StudioTrainer) -> None:
+        """Step, evaluation and checkpoint are through: the place to pause."""
+
+
+class _Plan(TrainerCallback):
+    """Asks the director after each step; transformers' own rhythm of saving and evaluating is off."""
+
+    def __init__(self, director: Director) -> None:
+        self.director = director
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """See TrainerCallback."""
+        due = self.director.planned(state.global_step, state.max_steps)
+        control.should_log = True
+        control.should_evaluate = "evaluate" in due
+        control.should_save = "checkpoint" in due
+        if "stop" in due:
+            control.should_training_stop = True
+        return control
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Nothing is due at the end of an epoch: it was done after its last step."""
+        control.should_log = control.should_evaluate = control.should_save = False
+        return control
+
+
+class StudioTrainer(Trainer):
+    """Trains on rows of token ids and labels (`Collator`'s input).
+
+    `narrow`: the output head runs only where labels are. `meter` holds time and tokens, `last_loss` the loss of the
+    last step in nats a token. Evaluation sums over all trained tokens of the held-out rows; transformers' own mean of
+    batch means depends on the batch size.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: TrainingArguments,
+        train: Sequence[Any],
+        held_out: Sequence[Any],
+        lengths: Sequence[int],
+        collator: Collator,
+        director: Director,
+        meter: Meter,
+        *,
+        keep: int,
+    ) -> None:
+        super().__init__(model=model, args=args, train_dataset=train, data_collator=collator)  # type: ignore[arg-type]
+        for callback in (ProgressCallback, PrinterCallback):
+            self.remove_callback(callback)
+        self.add_callback(_Plan(director))
+        self.director, self.meter, self.keep = director, meter, keep
+        self.held_out = held_out
+        self.lengths = lengths
+        self.narrow = narrows(model)
+        self.model_accepts_loss_kwargs = True  # our loss is already divided by all tokens of the accumulated step
+        self.loss_is_scaled_for_ga = True
+        self.last_loss = float("nan")
+
+    # -- data --------------------------------------------------------------------------------------------------
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed)  # type: ignore[return-value]
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+        count = sum((batch["targets"] != -100).sum() for batch in batch_samples)
+        found = torch.as_tensor(count, device=device)
+        if self.args.world_size > 1:
+            found = self.accelerator.gather(found).sum()
+        return found.clamp(min=1)
+
+    # -- loss --------------------------------------------------------------------------------------------------
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The batch's summed loss over all trained tokens of the optimiser step: gradients add up to the exact mean."""
+        loss = summed_loss(model, inputs, self.narrow)
+        count = num_items_in_batch if num_items_in_batch is not None else (inputs["targets"] != -100).sum().clamp(min=1)
+        loss = loss / count
+        if self.args.world_size > 1:
+            loss = loss * self.accelerator.num_processes  # data parallelism takes the mean over ranks
+        if model.training:
+            self.meter.tokens += inputs["tokens"]
+        return (loss, None) if return_outputs else loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: it would be estimated from the parameter count, at every batch."""
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Hand the step to the director instead of keeping a history that grows with every step."""
+        if "loss" in logs:
+            self.last_loss = float(logs["loss"])
+            self.director.stepped(self, logs)
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        self.director.between(self)
+
+    # -- evaluation --------------------------------------------------------------------------------------------
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """`{loss, perplexity, rows, tokens}` on the held-out rows, weighted by tokens; and the director is told."""
+        with self.meter.away():
+            self.director.evaluating(self)
+            metrics = held_out_loss(
+                self.model_wrapped, self.held_out, self.data_collator, self.args.per_device_eval_batch_size, self.narrow
+            )
+            self.director.evaluated(self, metrics)
+        return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        return False
+
+    # -- checkpoints -------------------------------------------------------------------------------------------
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(Path(self.args.output_dir or ".") / resume.SAVING)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write beside, seal with hashes, rename, then drop what is older than the last `keep`."""
+        folder = Path(self.args.output_dir or ".")
+        target = folder / f"checkpoint-{self.state.global_step}"
+        with self.meter.away():
+            self.director.saving(self)
+            shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
+            try:
+                super()._save_checkpoint(model, trial)
+                saving = folder / resume.SAVING / target.name
+                resume.seal(saving, step=self.state.global_step, seconds=self.meter.seconds, tokens=self.meter.tokens)
+                resume.settle(saving, target)
+            except Exception as error:
+                shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
+                raise disk_trouble(error, target) or error from error
+            resume.prune(folder, self.keep)
+            self.director.saved(self, target)
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint now, between two steps."""
+        self._save_checkpoint(self.model_wrapped, None)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        save_weights(self.model, Path(output_dir or self.args.output_dir or "."), state_dict)
+
+
+def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """MODEL's weights (an adapter's alone, where it has one) and configuration into FOLDER, as safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if hasattr(model, "peft_config"):
+        model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # an empty template of a model card
+    else:
+        model.save_pretrained(str(folder), state_dict=state)
+
+
+def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
+    """ERROR as a full disk, quota or permission on PATH; None where it is something else.
+
+    torch and safetensors hide the operating system's error in theirs, so the text is read too.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            return files.explain(seen, path)
+        seen = seen.__cause__ or seen.__context__
+    text = str(error)
+    full = "No space left" in text or "PytorchStreamWriter failed" in text or "unexpected pos" in text
+    if full or "os error 28" in text:
+        return files.explain(OSError(errno.ENOSPC, "No space left on device"), path)
+    return None
+
+
+@torch.no_grad()
+def held_out_loss(
+    model: Any,
+    rows: Sequence[Any],
+    collator: Callable[[Sequence[Any]], dict[str, Any]],
+    batch: int,
+    narrow: bool,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size."""
+    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    total, tokens = 0.0, 0
+    try:
+        for start in range(0, len(order), batch):
+            if should_stop():
+                break
+            inputs = collator([rows[row] for row in order[start : start + batch]])
+            inputs = {key: item.to(device) if torch.is_tensor(item) else item for key, item in inputs.items()}
+            total += float(summed_loss(model, inputs, narrow).double())
+            tokens += int((inputs["targets"] != -100).sum())
+    finally:
+        model.train(training)
+    loss = total / tokens if tokens else float("nan")
+    return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "rows": len(rows), "tokens": tokens}

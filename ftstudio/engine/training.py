@@ -1,0 +1,267 @@
+"""One training, from the run's recipe to its saved model."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio import methods
+from ftstudio.core.errors import StudioError
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder
+from ftstudio.engine import hardware, loading, resume
+from ftstudio.engine.callback import RunDirector
+from ftstudio.engine.context import JobContext
+from ftstudio.engine.control import Control
+from ftstudio.engine.locate import locate
+from ftstudio.engine.meter import Meter
+from ftstudio.engine.models import recipe_of
+from ftstudio.engine.pulse import Pulse
+from ftstudio.engine.rows import TrainingRows, open_rows
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
+    from ftstudio.engine.hardware import Hardware
+    from ftstudio.engine.trainer import StudioTrainer
+
+# the tokenizer's files, so that the saved folder can be loaded by transformers and peft as it stands
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+)
+
+
+def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
+    """Train what JOB's folder says. Ends with a `done` or `stopped` event; raises for the worker to tell `failed`."""
+    Training(RunFolder(job.folder), context, control, pulse).run(resuming=job.resume)
+
+
+class Training:
+    """The parts of one training, and the order they come in."""
+
+    def __init__(self, run: RunFolder, context: JobContext, control: Control, pulse: Pulse) -> None:
+        self.folder, self.context, self.control, self.pulse = run, context, control, pulse
+        self.recipe: Recipe = recipe_of(run)
+        self.method = methods.get(self.recipe.method.name)
+        self.settings = self.method.settings(self.recipe.method.settings)
+
+    def run(self, *, resuming: bool) -> None:
+        """Everything."""
+        began = time.perf_counter()
+        checkpoint = resume.newest(self.folder.checkpoints) if resuming else None
+        machine = hardware.resolve(self.recipe)
+        self.context.phase("preparing data", "reading and tokenising the rows")
+        rows = open_rows(self.recipe, self.context)
+        self.context.check()
+        self.context.phase("loading model", self.recipe.model)
+        model = self._model(rows)
+        try:
+            trainer, director = self._trainer(model, rows, machine, checkpoint)
+            self._start(trainer, rows, machine, checkpoint)
+            director.tell("training", "")
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            director.tell("saving", "the tuned model")
+            probe = rows.probe()
+            expected = answers_of(trainer.model, probe)
+            self._save(trainer.model)
+            facts = self._facts(trainer, director, began)
+        finally:
+            if self.method.adapter and hasattr(model, "unload"):
+                self.context.models.give_back(model)
+        del trainer, model, director.samples
+        loading.free()
+        facts["reload_difference"] = self._reload(probe, expected)
+        if facts.pop("stopped"):
+            self.folder.emit("stopped", text="Stopped and saved; it can be resumed.", **facts)
+        else:
+            self.folder.emit("done", **facts)
+
+    # -- setting up ----------------------------------------------------------------------------------------------
+    def _model(self, rows: TrainingRows) -> Any:
+        """The model with what learns set to learn. Raises StudioError where the tokenizer doesn't fit it."""
+        from transformers import set_seed
+
+        base = self.context.models.to_train(self.recipe)
+        room = base.get_input_embeddings().num_embeddings
+        if rows.highest >= room:
+            raise StudioError(
+                f"The rows hold token {rows.highest}, but the model has only {room} tokens.",
+                "Use the tokenizer that belongs to the model.",
+            )
+        set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
+        model = self.method.apply(base, self.settings)
+        if self.recipe.training.gradient_checkpointing and self.method.adapter:
+            base.enable_input_require_grads()
+        return model
+
+    def _trainer(
+        self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
+    ) -> tuple[StudioTrainer, RunDirector]:
+        from ftstudio.engine.arguments import arguments
+        from ftstudio.engine.collate import Collator
+        from ftstudio.engine.trainer import StudioTrainer
+
+        recipe = self.recipe
+        known = resume.facts(checkpoint) if checkpoint else {}
+        director = RunDirector(
+            self.folder,
+            self.control,
+            every=recipe.evaluation.every if rows.held_out else None,
+            save=recipe.training.save_steps,
+            first=resume.step_of(checkpoint) if checkpoint else 0,
+            rest=lambda resting: setattr(self.pulse, "resting", resting),
+            samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
+        )
+        director.first_loss = known.get("first_loss")
+        trainer = StudioTrainer(
+            model,
+            arguments(
+                recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
+            ),
+            rows.train,
+            rows.held_out,
+            rows.lengths,
+            Collator(rows.pad, 8 if machine.device == "cuda" else 1),
+            director,
+            Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
+            keep=recipe.training.keep_checkpoints,
+        )
+        if machine.device == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+        return trainer, director
+
+    def _start(self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None) -> None:
+        recipe = self.recipe
+        per_epoch = -(-len(trainer.get_train_dataloader()) // recipe.training.gradient_accumulation)
+        total = recipe.training.steps
+        if total is None:
+            import math
+
+            total = math.ceil((recipe.training.epochs or 3) * per_epoch)
+        self.folder.emit(
+            "start",
+            run=self.folder.name,
+            task=recipe.task,
+            method=recipe.method.name,
+            model=recipe.model,
+            device=device_name(machine.device),
+            precision=machine.precision,
+            precision_why=machine.why,
+            threads=machine.threads,
+            total_steps=total,
+            epochs=total / per_epoch,
+            steps_per_epoch=per_epoch,
+            rows={"train": len(rows.train), "eval": rows.held_out_total},
+            tokens=rows.tokens,
+            parameters=loading.parameters(trainer.model),
+            resumed_from=resume.step_of(checkpoint) if checkpoint else None,
+        )
+        for level, text in rows.notes:
+            self.folder.emit("alert", level=level, text=text)
+
+    # -- ending --------------------------------------------------------------------------------------------------
+    def _save(self, model: Any) -> None:
+        """The tuned model with its tokenizer, written beside and then put in place at once."""
+        from ftstudio.engine.trainer import disk_trouble, save_weights
+
+        where = locate(self.recipe.model, weights=False)
+        beside = self.folder.path / ".model"
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            if hasattr(model, "peft_config"):
+                for config in model.peft_config.values():
+                    config.base_model_name_or_path = where.name
+            save_weights(model, beside)
+            for name in TOKENIZER:
+                if (where.folder / name).is_file():
+                    shutil.copyfile(where.folder / name, beside / name)
+            old = self.folder.path / ".model-old"
+            shutil.rmtree(old, ignore_errors=True)
+            if self.folder.model.exists():
+                self.folder.model.rename(old)
+            beside.rename(self.folder.model)
+            shutil.rmtree(old, ignore_errors=True)
+        except Exception as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise disk_trouble(error, self.folder.model) or error from error
+
+    def _facts(self, trainer: StudioTrainer, director: RunDirector, began: float) -> dict[str, Any]:
+        meter = trainer.meter
+        return {
+            "stopped": director.stopped,
+            "step": trainer.state.global_step,
+            "loss": {"first": director.first_loss, "last": director.last_loss},
+            "eval": director.evaluation,
+            "tokens": meter.tokens,
+            "tokens_per_second": meter.tokens / meter.seconds if meter.seconds > 0 else None,
+            "peak_memory_bytes": peak_memory(trainer.args.device.type),
+            "training_seconds": meter.seconds,
+            "seconds": time.perf_counter() - began,
+            "parameters": loading.parameters(trainer.model),
+            "path": str(self.folder.model),
+        }
+
+    def _reload(self, probe: list[int], expected: Any) -> float:
+        """Load what was saved and compare what it says with what the trained model said; the greatest difference.
+
+        Raises StudioError where it is another model than the one that was trained.
+        """
+        self.context.phase("saving", "reading the saved model back")
+        loaded = self.context.models.tuned(self.folder, self.recipe)
+        with loaded.as_tuned() as model:
+            found = answers_of(model, probe)
+        difference = float((found - expected).abs().max())
+        allowed = 1e-3 if loaded.spec.dtype == "float32" else 0.25
+        if not difference <= allowed * max(1.0, float(expected.abs().max())):
+            raise StudioError(
+                f"The saved model differs from the trained one (logits by {difference:.3g}).",
+                "Train again, or resume from the last checkpoint; if it happens again, report it with the log.",
+            )
+        return difference
+
+
+def answers_of(model: Any, ids: list[int]) -> Any:
+    """The logits of MODEL after each of IDS, [tokens, vocabulary], in 32 bits on the CPU; dropout off."""
+    import torch
+
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float().cpu()
+    model.train(training)
+    return logits
+
+
+def peak_memory(device: str) -> int:
+    """The most memory used so far, bytes: on a GPU what torch held at once, else the process's resident peak."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def device_name(device: str) -> str:
+    """`cpu`, or the GPU's name."""
+    if device != "cuda":
+        return device
+    import torch
+
+    return f"cuda ({torch.cuda.get_device_name()})"

@@ -1,0 +1,64 @@
+"""What went wrong, for a person: exceptions of the libraries as one sentence and a way out."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.text import one_line
+
+LOG = "The traceback is in the log."
+SMALLER = (
+    "Halve training.batch_size and double training.gradient_accumulation, lower data.max_length, set "
+    "training.gradient_checkpointing, or use method qlora."
+)
+
+
+def explain(error: BaseException) -> StudioError:
+    """ERROR as one sentence and one way out."""
+    if isinstance(error, StudioError):
+        return error
+    text = one_line(str(error), 300)
+    low = text.lower()
+    kind = type(error).__name__
+    if (
+        isinstance(error, MemoryError)
+        or kind == "OutOfMemoryError"
+        or "out of memory" in low
+        or "can't allocate memory" in low
+    ):
+        where = "GPU memory" if "cuda" in low or kind == "OutOfMemoryError" else "memory"
+        return StudioError(f"There is not enough {where}.", SMALLER)
+    if "device-side assert" in low or "cuda error" in low or "cublas" in low or "cudnn" in low:
+        return StudioError(
+            f"The GPU reported an error that this process can't recover from ({one_line(text, 120)}).",
+            "Close the studio and open it again: the run can be resumed from its last checkpoint.",
+        )
+    if isinstance(error, OSError) and error.errno is not None and error.filename:
+        return files.explain(error, str(error.filename))
+    if isinstance(error, OSError) and error.errno is not None:
+        return files.explain(error, "the workspace")
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return StudioError("Interrupted.", "Resume the run to go on.")
+    if isinstance(error, ModuleNotFoundError):
+        return StudioError(
+            f"The library {error.name} is missing.", "Set ftstudio up again; `ftstudio doctor` lists what is there."
+        )
+    return StudioError(f"{kind}: {text or 'no message'}.", LOG)
+
+
+def drop_frames(error: BaseException) -> None:
+    """Let go of what the frames of ERROR hold (models, batches), so that their memory can be freed."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
+
+
+def last_step(folder: JobFolder) -> int | None:
+    """The last step FOLDER's events tell of; None where there is none."""
+    rows: list[dict[str, Any]] = folder._tail()
+    return next((row["step"] for row in reversed(rows) if row.get("kind") == "step" and "step" in row), None)

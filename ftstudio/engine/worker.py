@@ -1,0 +1,240 @@
+"""The worker: one thread of the studio's own process that takes jobs one at a time and keeps the base model loaded.
+
+It never calls the screen. All it has to say stands in the job's folder: events, log, results.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.core.files import LineReader
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.jobs import Answer, Compare, Job, Train, Unload
+from ftstudio.core.run import RunFolder
+from ftstudio.engine import hardware, quiet
+from ftstudio.engine.capture import Capture
+from ftstudio.engine.context import JobContext
+from ftstudio.engine.control import Control
+from ftstudio.engine.pulse import Pulse
+
+if TYPE_CHECKING:
+    from ftstudio.engine.models import ModelStore
+
+
+@dataclass
+class _Queued:
+    """A job and where its control.jsonl stood when it was queued: a stop asked for while it waits counts."""
+
+    job: Job
+    requests: LineReader | None
+
+
+class Worker:
+    """Does jobs in the order they come. Never raises out of a job: failures are `failed` events.
+
+    All methods may be called from any thread and return at once, but `join`, `stop` and `execute`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._queue: collections.deque[_Queued] = collections.deque()
+        self._thread: threading.Thread | None = None
+        self._current: Job | None = None
+        self._asked = threading.Event()  # a stop for the current job
+        self._closed = False
+        self._models: ModelStore | None = None
+        self.last_error: StudioError | None = None  # why the last job could not even begin
+
+    # -- from outside --------------------------------------------------------------------------------------------
+    def submit(self, job: Job) -> None:
+        """Queue JOB; the thread starts with the first one."""
+        queued = _Queued(job, None if isinstance(job, Unload) else _folder(job).requests())
+        with self._lock:
+            if self._closed:
+                raise StudioError("The studio is closing.", "Open it again.")
+            self._queue.append(queued)
+            if self._thread is None:
+                # no daemon: after a hang-up the interpreter waits here until training has ended
+                self._thread = threading.Thread(target=self._run, name="ftstudio-worker")
+                self._thread.start()
+            self._lock.notify_all()
+
+    @property
+    def current(self) -> Job | None:
+        """The job in work."""
+        return self._current
+
+    @property
+    def waiting(self) -> tuple[Job, ...]:
+        """Jobs not begun yet."""
+        with self._lock:
+            return tuple(queued.job for queued in self._queue)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in work or waits."""
+        with self._lock:
+            return self._current is not None or bool(self._queue)
+
+    @property
+    def loaded(self) -> str | None:
+        """The base model that is in memory, as its recipe names it."""
+        return self._models.loaded if self._models is not None else None
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Ask the current job to save and stop, drop those that wait, and wait for the thread to end.
+
+        True once it has; False where TIMEOUT seconds did not do. Safe to call again, and from a signal handler's
+        thread.
+        """
+        with self._lock:
+            self._closed = True
+            self._queue.clear()
+            self._asked.set()
+            self._lock.notify_all()
+            thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until everything queued is done, then let the thread end. False where TIMEOUT seconds did not do."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            while self._current is not None or self._queue:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._lock.wait(left)
+            self._closed = True
+            self._lock.notify_all()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            return not thread.is_alive()
+        return True
+
+    def ask_stop(self) -> None:
+        """Ask the current job to save and stop; the worker stays for the next. Returns at once; signal-safe."""
+        self._asked.set()
+
+    def execute(self, job: Job) -> None:
+        """Do JOB in the calling thread (headless). Raises StudioError only where the job's folder can't be claimed."""
+        if self._thread is not None:
+            raise RuntimeError("this worker has a thread of its own")
+        queued = _Queued(job, None if isinstance(job, Unload) else _folder(job).requests())
+        self._current = job
+        try:
+            self._do(queued, raising=True)
+        finally:
+            self._current = None
+
+    # -- the thread ----------------------------------------------------------------------------------------------
+    def _run(self) -> None:
+        hardware.be_polite()
+        while True:
+            with self._lock:
+                self._current = None
+                self._lock.notify_all()
+                while not self._queue and not self._closed:
+                    self._lock.wait()
+                if not self._queue:
+                    break
+                queued = self._queue.popleft()
+                self._current = queued.job
+                self._asked.clear()
+            self._do(queued, raising=False)
+        self._forget()
+
+    def _do(self, queued: _Queued, *, raising: bool) -> None:
+        job = queued.job
+        if isinstance(job, Unload):
+            self._forget()
+            return
+        folder = _folder(job)
+        try:
+            folder.claim()
+        except StudioError as error:
+            self.last_error = error
+            if raising:
+                raise
+            # another process works on it: its events are not ours to write
+            quiet.note(f"{folder.path}: {error}")
+            return
+        reader = queued.requests or folder.requests()
+        control = Control(reader, self._asked)
+        try:
+            with Pulse(folder, telemetry=isinstance(job, Train)) as pulse, Capture.job(folder.log_path):
+                try:
+                    self._work(job, folder, control, pulse)
+                except BaseException as error:
+                    self._failed(folder, error)
+                    if isinstance(error, (KeyboardInterrupt, SystemExit)) and raising:
+                        raise
+        finally:
+            with contextlib.suppress(StudioError, OSError):
+                folder.release()
+
+    def _work(self, job: Job, folder: JobFolder, control: Control, pulse: Pulse) -> None:
+        context = JobContext(
+            folder=folder,
+            models=self._store(folder),
+            should_stop=control.should_stop,
+            phase=lambda phase, text: folder.emit("phase", phase=phase, text=text) and None,
+            heartbeat=pulse.beat,
+        )
+        if isinstance(job, Train):
+            from ftstudio.engine import training
+
+            training.run(job, context, control, pulse)
+        elif isinstance(job, Answer):
+            from ftstudio.engine import answer
+
+            answer.run(job, context)
+        elif isinstance(job, Compare):
+            from ftstudio.engine import compare
+
+            compare.run(job, context)
+
+    def _store(self, folder: JobFolder) -> ModelStore:
+        """The model store; the first job imports the libraries, which takes seconds and is said."""
+        folder.emit("phase", phase="loading libraries", text="torch, transformers, peft")
+        quiet.libraries()
+        hardware.apply_threads(hardware.threads())
+        if self._models is None:
+            from ftstudio.engine.models import ModelStore
+
+            self._models = ModelStore()
+        return self._models
+
+    def _failed(self, folder: JobFolder, error: BaseException) -> None:
+        """Tell how a job ended that did not end by itself; the traceback goes to the log alone."""
+        from ftstudio.engine import trouble
+
+        with contextlib.suppress(StudioError, OSError):
+            if isinstance(error, Stopped):
+                folder.emit("stopped", text=error.message, step=None)
+                return
+            told = trouble.explain(error)
+            if not isinstance(error, StudioError):
+                quiet.traceback(folder.log_path, error)
+            folder.emit("failed", text=told.message, hint=told.hint, step=trouble.last_step(folder))
+        if not isinstance(error, Stopped):
+            trouble.drop_frames(error)
+            self._forget()  # memory may be short, or a model half changed
+
+    def _forget(self) -> None:
+        if self._models is not None:
+            with contextlib.suppress(Exception):  # a dead GPU must not keep the worker from going on
+                self._models.unload()
+
+
+def _folder(job: Train | Answer | Compare) -> JobFolder:
+    return RunFolder(job.folder) if isinstance(job, Train) else JobFolder(job.folder)
