@@ -16,7 +16,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Category:
-    """A kind of error: `name` in files, `key` that tags it, `mark` and `colour` on screen, `title` and `help` for people.
+    """A kind of error: `name` in files, `key` that tags it, `mark` and `colour` on screen, `title` and `help` in words.
 
     `hint` is True where the detector only points at rows to look at.
     """
@@ -52,19 +52,24 @@ def _always(context: Context) -> str:
     return ""
 
 
+def _no_reference(context: Context) -> str:
+    return "the rows have no reference"
+
+
 @dataclass(frozen=True)
 class Detector:
     """How a category is found.
 
     `ready` says why the category can't be judged in a context (an empty string where it can). `judge` looks at one
     row; `collect` looks at all rows at once instead, given an embedder or None, and returns the verdicts by row number
-    of the rows it judged: all others count as unjudged.
+    of the rows it judged: all others count as unjudged. `none` says why, where no row at all could be judged.
     """
 
     category: Category
     judge: Callable[[Row, Context], Verdict] | None = None
     ready: Callable[[Context], str] = _always
     collect: Callable[[Sequence[Row], Context, Any], Mapping[int, Finding | None] | str] | None = None
+    none: Callable[[Context], str] = _no_reference
 
 
 @cache
@@ -84,8 +89,8 @@ def categories() -> dict[str, Category]:
 class Categorised:
     """What the detectors found.
 
-    `findings`: by row number, only rows with any. `rows`: the row numbers of each category, in order. `judged`: how many
-    rows each detector could judge. `reasons`: why a category couldn't be judged at all. `references`: how often the
+    `findings`: by row number, only rows with any. `rows`: the row numbers of each category, in order. `judged`: how
+    many rows each detector could judge. `reasons`: why a category couldn't be judged at all. `references`: how often the
     same detector fired on the references, and on how many of them it could judge. `unjudged`: by category, the rows
     that it couldn't judge while others it could.
     """
@@ -143,7 +148,7 @@ class Categoriser:
         ]
 
     def add(self, prediction: Prediction) -> tuple[Finding, ...]:
-        """Take PREDICTION in (its row anew, if it was there); the findings of the detectors that look at single rows."""
+        """Take PREDICTION in (its row anew, if it was there); what the detectors that look at single rows find."""
         row = Row(prediction)
         self._rows[row.row] = row
         verdicts = self._judge(row)
@@ -190,7 +195,7 @@ class Categoriser:
             if name in reasons:
                 continue
             if order and not judged[name]:
-                reasons[name] = "no row could be judged: the references are missing"
+                reasons[name] = self.detectors[name].none(self.context)
             elif missing:
                 unjudged[name] = frozenset(missing)
             verdicts = [_verdict(name, number, self._on_reference, on_all_references) for number in self._references]

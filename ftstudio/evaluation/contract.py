@@ -81,7 +81,7 @@ class Contract:
         return frozenset(str(label).strip() for label in self.value) if self.kind == "labels" else frozenset()
 
     def breach(self, output: str) -> str | None:
-        """How OUTPUT breaks the contract, in words; an empty string where it keeps it, None where it can't be judged."""
+        """How OUTPUT breaks the contract, in words; empty where it keeps it, None where that can't be judged."""
         text = output.strip()
         if self.kind == "labels":
             return "" if text in self.labels else f"“{one_line(text, 40)}” is none of the {len(self.labels)} labels"
@@ -105,13 +105,13 @@ class Contract:
         from referencing.exceptions import Unresolvable
 
         try:
-            error = next(self._validator.iter_errors(value), None)
+            broken = next(self._validator.iter_errors(value), None)
         except (RecursionError, Unresolvable):
             return None
-        if error is None:
+        if broken is None:
             return ""
-        where = "/".join(str(step) for step in error.absolute_path)
-        return one_line(f"{where}: {error.message}" if where else error.message, 120)
+        where = "/".join(str(step) for step in broken.absolute_path)
+        return one_line(f"{where}: {broken.message}" if where else broken.message, 120)
 
 
 def _fenced(text: str) -> bool:

@@ -8,15 +8,12 @@ from collections.abc import Sequence
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
 # A capitalised word inside a sentence: after a small letter, a digit or a comma, never at its start.
 _NAME = re.compile(r"(?<=[a-z0-9,;)] )[A-Z][\w’'-]*[a-z][\w’'-]*")
-_SPELT = dict(
-    zip(
-        "one two three four five six seven eight nine ten eleven twelve".split(),
-        "1 2 3 4 5 6 7 8 9 10 11 12".split(),
-        strict=True,
-    )
-)
-_TRIVIAL = frozenset("0 1 2 3 4 5 6 7 8 9 10".split())  # counts and list numbers, no facts of a source
-_ALWAYS = frozenset("January February March April May June July August September October November December".split())
+_SPELT = {
+    **{"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8"},
+    **{"nine": "9", "ten": "10", "eleven": "11", "twelve": "12"},
+}
+_TRIVIAL = frozenset(map(str, range(11)))  # counts and list numbers, no facts of a source
+_ALWAYS = re.compile(r"(?:Jan|Febr)uary|March|April|May|June|July|August|(?:Septem|Octo|Novem|Decem)ber")
 _WORD = re.compile(r"\w+")
 
 
@@ -31,7 +28,7 @@ def number(text: str) -> str:
 def found(text: str) -> list[tuple[str, int, int]]:
     """The numbers and names in TEXT: (as written, start, end)."""
     places = [(match.group(), *match.span()) for match in _NUMBER.finditer(text)]
-    places += [(match.group(), *match.span()) for match in _NAME.finditer(text) if match.group() not in _ALWAYS]
+    places += [(match.group(), *match.span()) for match in _NAME.finditer(text) if not _ALWAYS.fullmatch(match.group())]
     return [place for place in places if number(place[0]) not in _TRIVIAL]
 
 

@@ -60,8 +60,10 @@ _STEP_3 = (
     ("ful", ""),
     ("ness", ""),
 )
+# the order counts: the first that fits decides
 _STEP_4 = (
-    "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize".split()  # the order counts
+    *("al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent"),
+    *("ion", "ou", "ism", "ate", "iti", "ous", "ive", "ize"),
 )
 
 

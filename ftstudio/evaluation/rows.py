@@ -39,6 +39,11 @@ class Row:
         """The output's words in small letters."""
         return words.split(self.text)
 
+    @cached_property
+    def pieces(self) -> list[str]:
+        """What stands between white space in the output, in small letters."""
+        return words.pieces(self.text)
+
     @property
     def prompt(self) -> Prompt:
         """The prompt, cut up; shared by all rows that have it."""
@@ -50,7 +55,9 @@ class Row:
         if prediction.reference is None:
             return None
         ended = None if prediction.ended is None else True  # people finish
-        return Row(Prediction(prediction.row, prediction.prompt, prediction.reference, prediction.reference, ended=ended))
+        return Row(
+            Prediction(prediction.row, prediction.prompt, prediction.reference, prediction.reference, ended=ended)
+        )
 
     def candidates(self, language: str) -> list[str]:
         """The words of the output that a dictionary can judge."""

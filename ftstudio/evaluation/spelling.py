@@ -25,28 +25,6 @@ _SMALL = {
 }
 _SMALL_WORDS = {language: frozenset(words.split()) for language, words in _SMALL.items()}
 
-# Words younger than the word list, which good text uses: without them they would count as misspelt.
-_RECENT = frozenset(
-    """app apps blog blogs blogging blogger chatbot chatbots covid coronavirus crowdfunding crowdsourcing cryptocurrency
-    cryptocurrencies cyberattack cyberattacks cyberbullying cybersecurity dataset datasets deepfake ebook ebooks emoji
-    emojis fintech freelancer freelancers google googling hashtag hashtags healthcare hoodie hotspot inbox influencer
-    influencers livestream livestreaming lockdown malware metadata microservices millennials misinformation mindset
-    mindsets multitask multitasking onboarding online paywall podcast podcasts preprocess preprocessed preprocessing
-    quinoa ransomware rideshare screenshot screenshots selfie selfies signup smartphone smartphones smartwatch
-    startup startups staycation streamline streamlined streamlining sustainability sustainably takeaway takeaways
-    tokenizer tokenizers tweet tweets tweeting upcycle upcycled upcycling upload uploads uploading username usernames
-    vape vaping vegan vegans vlog vlogger webinar webinars wearables webpage webpages wellness whiteboard wifi wiki
-    workflow workflows workout workouts zoom empathetic impactful actionable scalable scalability analytics backend
-    frontend bitcoin blockchain booklist clickable codebase customizable decluttering ecommerce filesystem gamification
-    geolocation hackathon hyperlink hyperlinks inclusivity interconnectedness login logins mentorship microplastics
-    monetize nonprofit nonprofits offline permafrost personalization personalize photovoltaic playlist playlists
-    reusable recyclable relatable resilience runtime sedentary skincare spreadsheet spreadsheets storytelling
-    subreddit subdirectory subfolder sunscreen superfood superfoods teleconferencing timeframe timeline timelines
-    timestamp timestamps tofu touchscreen transgender tutorials upskilling url urls voicemail website websites webcam
-    algorithm algorithms autoencoder autoencoders bigram bigrams hyperparameter hyperparameters perceptron softmax
-    tensor tensors tokenization tokenize tokenized convolutional regularization optimizer optimizers pretrained
-    pretraining""".split()
-)
 _BRITISH: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), american)
     for pattern, american in (
@@ -70,16 +48,11 @@ _BRITISH: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"ou(?=ld)", "o"),  # mould
     )
 )
-_BRITISH_ONLY = frozenset(
-    """aluminium aeroplane aeroplanes axe cosy doughnut doughnuts jewellery kerb kerbs maths moustache mum mums pyjamas
-    sceptic sceptical sceptics storey storeys sulphur tyre tyres whilst amongst towards learnt spelt storeyed artefact
-    artefacts ageing judgement acknowledgement plc lorry lorries fortnight""".split()
+_PREFIXES = tuple(
+    """anti auto bio co counter cross cyber de dis eco electro extra fore geo hydro hyper immuno inter intra macro mega
+    meta micro mid mini mis mono multi nano neuro non out over photo physio poly post pre pro pseudo psycho quasi radio
+    re retro self semi socio sub super tele thermo trans ultra un under uni up""".split()  # noqa: SIM905
 )
-_PREFIXES = (
-    "anti auto bio co counter cross cyber de dis eco electro extra fore geo hydro hyper immuno inter intra macro mega "
-    "meta micro mid mini mis mono multi nano neuro non out over photo physio poly post pre pro pseudo psycho quasi radio "
-    "re retro self semi socio sub super tele thermo trans ultra un under uni up"
-).split()
 _SUFFIXES = ("'s", "’s", "s", "es", "ly", "ness", "less", "like", "wise", "able", "ability", "er", "ers", "ing", "ed")
 
 # Not prose: code, markup, formulas, addresses. Checked only where their mark occurs.
@@ -122,7 +95,14 @@ def dictionary(language: str = "en") -> frozenset[str]:
     """The words of LANGUAGE in small letters; empty where no word list is installed."""
     # the file is one JSON object of word: count; a pattern reads its keys in half the time json takes
     words = frozenset(re.findall(r'"([^"\\]+)":', _text(language)))
-    return words | _RECENT if language == "en" and words else words
+    return words | _extra("recent") if language == "en" and words else words
+
+
+@cache
+def _extra(name: str) -> frozenset[str]:
+    """Words that good text uses and the list lacks: `recent` ones, and `british` ones that no rule leads to."""
+    lines = (Path(__file__).parent / "word_lists" / f"{name}.txt").read_text(encoding="utf-8")
+    return frozenset(lines.split())
 
 
 @cache
@@ -199,7 +179,7 @@ def known(word: str, language: str = "en", british: bool = True) -> bool:
         return True
     if language != "en":
         return False
-    if british and (plain in _BRITISH_ONLY or _american(plain, words)):
+    if british and (plain in _extra("british") or _american(plain, words)):
         return True
     return _formed(plain, words)
 
@@ -225,9 +205,7 @@ def _formed(word: str, words: frozenset[str]) -> bool:
             if suffix in ("s", "es", "'s", "’s"):
                 if stem in words:
                     return True
-            elif suffix in ("ly", "ness", "less", "like", "wise") and stem in common:
-                return True
-            elif suffix in ("able", "ability", "er", "ers", "ing", "ed") and (stem + "e") in common:
+            elif (stem if suffix in ("ly", "ness", "less", "like", "wise") else stem + "e") in common:
                 return True
     return any(word[:cut] in common and word[cut:] in common for cut in range(4, len(word) - 3))
 

@@ -8,6 +8,8 @@ import re
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_PIECE = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_SPACED = re.compile(r"\S+")
 _ASCII_WORD = re.compile(r"\w+", re.ASCII)
 
 
@@ -32,13 +34,16 @@ def split(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
-def spans(text: str, first: int, last: int) -> tuple[int, int]:
-    """Where in TEXT the words number FIRST up to, not with, LAST stand: (start, end) in characters."""
-    start = end = 0
-    for index, match in enumerate(pattern(text).finditer(text)):
-        if index == first:
-            start = match.start()
-        if index == last - 1:
-            end = match.end()
-            break
-    return start, end
+def pieces(text: str) -> list[str]:
+    """What stands between white space in TEXT, in small letters; each character of a script written without spaces.
+
+    For finding repeats: in `<<48/2=24>>24` or `} }` the parts repeat, the text doesn't.
+    """
+    if text.isascii() or not _UNSPACED_CHARACTER.search(text):
+        return [piece.lower() for piece in text.split()]
+    return [piece.lower() for piece in _PIECE.findall(text)]
+
+
+def piece_places(text: str) -> list[tuple[int, int]]:
+    """Where the pieces of TEXT stand: (start, end) in characters."""
+    return [match.span() for match in (_PIECE if _UNSPACED_CHARACTER.search(text) else _SPACED).finditer(text)]

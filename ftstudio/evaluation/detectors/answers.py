@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import facts
+from ftstudio.evaluation.answer import answer
 from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding, Verdict
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import LONGEST, Row
-
-_NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£]?\d[\d,]*(?:\.\d+)?")
-_TAIL = 20_000  # characters in which the last number is looked for
 
 
 def _format(row: Row, context: Context) -> Verdict:
@@ -26,22 +22,6 @@ def _format(row: Row, context: Context) -> Verdict:
 
 def _format_ready(context: Context) -> str:
     return "" if context.contract else "no format is declared, and the references share none"
-
-
-def answer(text: str, kind: str) -> str | None:
-    """The answer in TEXT, normalised, as KIND says (see Context.answer); None where there is none.
-
-    `marker`: the number after the last `####`, or the last number where the mark is missing, so that a right answer
-    in the wrong format is right here and a breach of format there.
-    """
-    if kind in ("marker", "number"):
-        after = text.rpartition("####")
-        found = _NUMBER.findall(after[2][:200] if after[1] and kind == "marker" else text[-_TAIL:])
-        if not found:
-            return None
-        return facts.number(re.sub(r"[$€£+]", "", found[0] if after[1] and kind == "marker" else found[-1]))
-    plain = " ".join(text.lower().split()).strip(" .!\"'")
-    return plain or None
 
 
 def _wrong_answer(row: Row, context: Context) -> Verdict:
@@ -78,6 +58,9 @@ FORMAT = Detector(
     Category("format", "f", "#", "bright_red", "Format", "Breaks the declared format: pattern, JSON schema or labels."),
     _format,
     _format_ready,
+    none=lambda context: (
+        "the format can't be checked on these outputs: they are too long, or its pattern takes too long"
+    ),
 )
 WRONG_ANSWER = Detector(
     Category("wrong_answer", "a", "×", "red", "Wrong answer", "Another number or label than the reference."),

@@ -18,7 +18,7 @@ SURE = 0.6  # score of the language model from which it is believed
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff]")
 # UTF-8 that was read as Windows-1252 or Latin-1: the first byte's letter followed by what a continuation byte becomes.
 _MOJIBAKE = re.compile(
-    "[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œ]|â€[\u0080-\u00bfœ™˜š›žŸ“”\"¦¢]|â€\x9d|ï»¿|[ÐÑ][\u0080-\u00bf][ÐÑ]"
+    '[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œ]|â€[\u0080-\u00bfœ™˜š›žŸ“”"¦¢]|â€\x9d|ï»¿|[ÐÑ][\u0080-\u00bf][ÐÑ]'
 )
 
 
@@ -74,4 +74,5 @@ WRONG_LANGUAGE = Detector(
     Category("wrong_language", "w", "¿", "green", "Wrong language", "Another language than the references are in."),
     _wrong_language,
     _language_ready,
+    none=lambda context: f"no output has the {language.SHORTEST} characters that it takes",
 )

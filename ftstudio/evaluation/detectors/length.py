@@ -78,11 +78,6 @@ def _why_unjudged(context: Context) -> str:
     return f"whether the end token was reached is unknown, and only {share} % of the references end in punctuation"
 
 
-def explain_truncated(context: Context) -> str:
-    """Why `truncated` can't be judged on outputs whose end is unknown; empty where it can."""
-    return _why_unjudged(context) if _unclosed_means_nothing(context) else ""
-
-
 EMPTY = Detector(
     Category("empty", "e", "∅", "bright_black", "Empty", "Nothing usable: no letter and no digit."),
     _empty,
@@ -109,7 +104,8 @@ TRUNCATED = Detector(
         "✂",
         "bright_yellow",
         "Truncated",
-        "Stopped by the limit: no end token. In stored outputs: no closing punctuation where 95 % of references have it.",
+        "Stopped by the limit: no end token. Stored outputs: no closing punctuation where 95 % of references have it.",
     ),
     _truncated,
+    none=_why_unjudged,
 )

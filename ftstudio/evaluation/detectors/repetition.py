@@ -23,19 +23,21 @@ _CHARACTERS = re.compile(r"([^\W_]{1,6}?)\1{11,}|([^\s\w\-=*#.~─━│|+])\2{1
 
 
 def _repetitive(row: Row, context: Context) -> Verdict:
-    found = row.words
-    count = len(found)
+    found = row.pieces
     grams = list(zip(found, found[1:], found[2:], found[3:], strict=False))
     repeated = len(grams) - len(set(grams))
     # A phrase of two words or more, three times in a row, repeats a 4-gram; a single word may not.
-    loop = _loop(found, LONGEST_PHRASE if repeated else 1) if count >= TIMES else None
+    loop = _loop(found, LONGEST_PHRASE if repeated else 1) if len(found) >= TIMES else None
     if loop is not None:
         start, period, times = loop
         phrase = one_line(" ".join(found[start : start + period]), 60)
-        span = words.spans(row.text, start, start + period * times)
+        places = words.piece_places(row.text)
+        span = (places[start][0], places[start + period * times - 1][1])
         return Finding("repetitive", f"“{phrase}” {times} times in a row", (span,))
     if grams and repeated > SHARE * len(grams):
-        return Finding("repetitive", f"{repeated / len(grams):.0%} of its 4-grams are repeats", _repeats(row.text, grams))
+        return Finding(
+            "repetitive", f"{repeated / len(grams):.0%} of its 4-grams are repeats", _repeats(row.text, grams)
+        )
     match = _CHARACTERS.search(row.text)
     if match:
         unit = match.group(1) or match.group(2)
@@ -45,12 +47,13 @@ def _repetitive(row: Row, context: Context) -> Verdict:
 
 
 def _loop(found: Sequence[str], longest: int) -> tuple[int, int, int] | None:
-    """The first phrase of up to LONGEST words that stands TIMES in a row: (its first word, its words, how often).
+    """The first phrase of up to LONGEST pieces that stands TIMES in a row: (its first piece, its pieces, how often).
 
-    A phrase of p words stands three times in a row where word i equals word i + p for 2p words on end.
+    A phrase of p pieces stands three times in a row where piece i equals piece i + p for 2p pieces on end. A phrase
+    without a letter or digit (closing brackets, dots) is no loop.
     """
     numbers: dict[str, int] = {}
-    codes = [numbers.setdefault(word, len(numbers)) for word in found]
+    codes = [numbers.setdefault(piece, len(numbers)) for piece in found]
     if len(numbers) > len(codes) - (TIMES - 1):
         return None  # too few repeats for any loop
     import numpy as np
@@ -58,18 +61,21 @@ def _loop(found: Sequence[str], longest: int) -> tuple[int, int, int] | None:
     ids = np.asarray(codes, dtype=np.int32)
     for period in range(1, min(longest, len(codes) // TIMES) + 1):
         same = (ids[period:] == ids[:-period]).tobytes()
-        start = same.find(b"\x01" * (period * (TIMES - 1)))
-        if start >= 0:
+        wanted = b"\x01" * (period * (TIMES - 1))
+        start = same.find(wanted)
+        while start >= 0:
             end = same.find(b"\x00", start)
-            run = (len(same) if end < 0 else end) - start
-            return start, period, run // period + 1
+            end = len(same) if end < 0 else end
+            if any(character.isalnum() for piece in found[start : start + period] for character in piece):
+                return start, period, (end - start) // period + 1
+            start = same.find(wanted, end)
     return None
 
 
 def _repeats(text: str, grams: Sequence[tuple[str, ...]]) -> tuple[tuple[int, int], ...]:
     """Where 4-grams stand that stood before, joined, the first 20."""
     seen: set[tuple[str, ...]] = set()
-    places = [match.span() for match in words.pattern(text).finditer(text)]
+    places = words.piece_places(text)
     merged: list[list[int]] = []
     for index, gram in enumerate(grams):
         if gram in seen:
@@ -118,7 +124,9 @@ REPETITIVE = Detector(
     _repetitive,
 )
 MODE_COLLAPSE = Detector(
-    Category("mode_collapse", "o", "≡", "bright_magenta", "Mode collapse", "Three or more prompts got the same answer."),
+    Category(
+        "mode_collapse", "o", "≡", "bright_magenta", "Mode collapse", "Three or more prompts got the same answer."
+    ),
     ready=_not_labels,
     collect=_mode_collapse,
 )

@@ -49,7 +49,7 @@ MISSPELLING = Detector(
         "~",
         "cyan",
         "Misspelling",
-        "Words in no dictionary, not in the prompt, not in the training answers: one in a short text, two in a long one.",
+        "Words in no dictionary, prompt or training answer: one in a short text, two in a long one.",
     ),
     _misspelling,
     _ready,

@@ -1,0 +1,205 @@
+"""Two or more arms on the same rows: metrics, differences with intervals, categories before and after, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.text import one_line
+from ftstudio.evaluation import metrics as m
+from ftstudio.evaluation import statistics
+from ftstudio.evaluation.categories import Categorised, categorise
+from ftstudio.evaluation.context import Context, build
+from ftstudio.evaluation.pairing import pair
+from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.scoring import RowScorer, Scores
+from ftstudio.evaluation.similarity import Embedder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
+GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2")  # by which rows are sorted: the first there is
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One column of a comparison: its name and its predictions."""
+
+    name: str
+    predictions: Sequence[Prediction]
+
+
+def aligned(arms: Sequence[Arm]) -> list[dict[int, Prediction]]:
+    """The predictions of ARMS by row number, once it is sure that all arms answer the same rows.
+
+    Raises UsageError for fewer than two arms or equal names, StudioError naming the first row that differs.
+    """
+    if len(arms) < 2:
+        raise UsageError("One arm can't be compared.", "Give two runs or two files of predictions.")
+    names = [arm.name for arm in arms]
+    if len(set(names)) < len(names):
+        raise UsageError(f"Two arms are named {one_line(names[0], 40)}.", "Give every arm its own name.")
+    tables = []
+    for arm in arms:
+        table = {prediction.row: prediction for prediction in arm.predictions}
+        if len(table) < len(arm.predictions):
+            raise StudioError(f"{arm.name} holds a row twice.", "Number the rows differently, or leave `row` out.")
+        tables.append(table)
+    first, base = tables[0], arms[0].name
+    if not first:
+        raise StudioError(f"{base} holds no predictions.", "Generate some first.")
+    for arm, table in zip(arms[1:], tables[1:], strict=True):
+        if table.keys() != first.keys():
+            odd = min(table.keys() ^ first.keys())
+            missing = arm.name if odd in first else base
+            raise StudioError(
+                f"{base} ({len(first)} rows) and {arm.name} ({len(table)}) don't hold the same rows: row {odd} is "
+                f"missing in {missing}.",
+                "Compare predictions on the same held-out rows.",
+            )
+        for row, prediction in table.items():
+            for key in ("prompt", "reference"):
+                if getattr(prediction, key) != getattr(first[row], key):
+                    raise StudioError(
+                        f"Row {row} has one {key} in {base} and another in {arm.name}.",
+                        "Compare predictions on the same held-out rows.",
+                    )
+    return tables
+
+
+def identical(tables: Sequence[Mapping[int, Prediction]], names: Sequence[str]) -> list[list[str]]:
+    """The pairs of arms that gave the same output on every row: tuning that had no effect, or a mistake."""
+    return [
+        [names[i], names[j]]
+        for i, j in combinations(range(len(tables)), 2)
+        if all(tables[i][row].output == tables[j][row].output for row in tables[i])
+    ]
+
+
+def compare(
+    arms: Sequence[Arm],
+    context: Context | None = None,
+    embedder: Embedder | None = None,
+    metrics: Sequence[str] = DEFAULT,
+    *,
+    forgetting: Any = None,
+    scorer: RowScorer | None = None,
+    resamples: int = statistics.RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """ARMS on the same rows, as `compare --json` gives it.
+
+    CONTEXT None is made from the rows. METRICS are names as in a recipe (`rouge`, `bleu`, `similarity`, `exact_match`);
+    length is always there. Without an EMBEDDER similarity is left out and named under `skipped`. Every difference is
+    b minus a, over the rows that have the metric in both, with a 95 % interval from RESAMPLES paired bootstrap samples
+    drawn by SEED. SCORER brings the scores that a screen has already. FORGETTING goes into the result as it is.
+    """
+    tables = aligned(arms)
+    names = [arm.name for arm in arms]
+    order = list(tables[0])
+    columns = [[table[row] for row in order] for table in tables]
+    prompts = [prediction.prompt for prediction in columns[0]]
+    references = [prediction.reference for prediction in columns[0]]
+    context = build(prompts, references) if context is None else context
+    wanted, unknown = m.expand([*metrics, "length"])
+    skipped = [{"metric": name, "reason": "unknown metric"} for name in unknown]
+    if "similarity" in wanted and embedder is None:
+        skipped.append({"metric": "similarity", "reason": "no embedding model is loaded"})
+        wanted.remove("similarity")
+    present = [index for index, reference in enumerate(references) if reference is not None]
+    if not present:
+        skipped += [{"metric": name, "reason": "the rows have no reference"} for name in wanted if name != "length"]
+        wanted = ["length"]
+    scorer = scorer or RowScorer(wanted, embedder, context.answer)
+    scores = [scorer.score(column) for column in columns]
+    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], columns, present)
+    categorised = [categorise(column, context, embedder=embedder) for column in columns]
+    result: dict[str, Any] = {
+        "rows": len(order),
+        "arms": [
+            {
+                "name": name,
+                "metrics": _metrics(scores[index], {key: found[index] for key, found in corpus.items()}, wanted),
+            }
+            for index, name in enumerate(names)
+        ],
+        "differences": [],
+        "categories": [],
+        "forgetting": forgetting,
+        "similarity": {"name": embedder.name, "signature": embedder.signature} if embedder else None,
+        "signatures": _signatures(wanted, embedder, len(order), resamples, seed),
+        "identical": identical(tables, names),
+        "skipped": skipped,
+    }
+    for i, j in combinations(range(len(arms)), 2):
+        differences, entries = pair(
+            (names[i], names[j]),
+            (scores[i], scores[j]),
+            {key: (found[i], found[j]) for key, found in corpus.items()},
+            present,
+            (categorised[i], categorised[j]),
+            (wanted, resamples, seed),
+        )
+        result["differences"] += differences
+        result["categories"] += entries
+    gain = next((name for name in GAIN if name in wanted), None)
+    result["gain"] = gain
+    result["per_row"] = _per_row(order, names, scores, categorised, gain)
+    return result
+
+
+def _metrics(scores: Sequence[Scores], corpus: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, float]:
+    """One arm's metrics: means over the rows that have them, and the corpus metrics from their counts."""
+    found = {}
+    for name in wanted:
+        values = [row[name] for row in scores if name in row]
+        if name in corpus:
+            found[name] = float(m.corpus_metric(name).score(corpus[name].sum(axis=0, keepdims=True))[0])
+        elif values:
+            found[name] = sum(values) / len(values)
+    return found
+
+
+def _corpus(
+    names: Sequence[str], columns: Sequence[Sequence[Prediction]], present: Sequence[int]
+) -> dict[str, list[np.ndarray]]:
+    """Of each corpus metric, the counts of every arm's rows."""
+    references = [columns[0][index].reference or "" for index in present]
+    systems = [[column[index].output for index in present] for column in columns]
+    return {name: m.corpus_metric(name).statistics(systems, references) for name in names}
+
+
+def _signatures(
+    wanted: Sequence[str], embedder: Embedder | None, rows: int, resamples: int, seed: int
+) -> dict[str, str]:
+    found = {name: m.signature(name) for name in wanted if name != "similarity"}
+    if embedder is not None and "similarity" in wanted:
+        found["similarity"] = f"cosine|{embedder.signature}"
+    found["interval"] = (
+        f"95 %|paired bootstrap|resamples:{statistics.affordable(rows, resamples)}|seed:{seed}|rows:{rows}"
+    )
+    return found
+
+
+def _per_row(
+    order: Sequence[int],
+    names: Sequence[str],
+    scores: Sequence[Sequence[Scores]],
+    categorised: Sequence[Categorised],
+    gain: str | None,
+) -> list[dict[str, Any]]:
+    """Row by row: every arm's scores and categories; `gain` is the last arm's minus the first's in the gain metric."""
+    found = []
+    for index, row in enumerate(order):
+        first, last = scores[0][index], scores[-1][index]
+        arms = {
+            name: scores[place][index] | {"categories": sorted(categorised[place].names(row))}
+            for place, name in enumerate(names)
+        }
+        step = last[gain] - first[gain] if gain is not None and gain in first and gain in last else None
+        found.append({"row": row, "arms": arms, "gain": step})
+    return found

@@ -1,0 +1,170 @@
+"""One pair of arms: every difference and every category, from the same resamples of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.evaluation import metrics as m
+from ftstudio.evaluation import statistics
+from ftstudio.evaluation.categories import Categorised, categories
+from ftstudio.evaluation.scoring import Scores
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BETTER: Mapping[str, bool | None] = {"length": None}  # every other metric is better when higher
+
+
+def pair(
+    names: tuple[str, str],
+    scores: tuple[Sequence[Scores], Sequence[Scores]],
+    corpus: Mapping[str, tuple[Any, Any]],
+    present: Sequence[int],
+    categorised: tuple[Categorised, Categorised],
+    settings: tuple[Sequence[str], int, int],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The differences and the categories of the pair of arms NAMES, from one pass of resampling per set of rows.
+
+    SCORES are both arms' scores by row, CORPUS both arms' counts of the PRESENT rows by corpus metric, SETTINGS the
+    metrics, the number of resamples and the seed. Categories come with `p_holm`, corrected for their number.
+    """
+    wanted, resamples, seed = settings
+    work = _Resampling(resamples, seed)
+    for name in wanted:
+        if name not in m.CORPUS_METRICS:
+            rows = [index for index in range(len(scores[0])) if all(name in arm[index] for arm in scores)]
+            work.add(name, rows, [[scores[1][index][name] - scores[0][index][name]] for index in rows])
+    for name, (a, b) in corpus.items():
+        work.add(name, present, [[*a[index], *b[index]] for index in range(len(present))])
+    entries = [_category(names, name, *categorised, work) for name in categorised[0].rows]
+    work.run()
+    differences = []
+    for name in wanted:
+        if name in m.CORPUS_METRICS:
+            found = _corpus_difference(names, name, work) if name in corpus else None
+        else:
+            found = _row_difference(names, name, work)
+        if found is not None:
+            differences.append(found)
+    for entry in entries:
+        if entry["n"]:
+            low, high = statistics.interval(work.means(f"category {entry['name']}"))
+            entry["low"], entry["high"] = float(low[0]), float(high[0])
+            entry["verdict"] = statistics.verdict(entry["low"], entry["high"], entry["n"], False)
+    judged = [entry for entry in entries if entry["n"]]
+    for entry, p in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
+        entry["p_holm"] = p
+    return differences, entries
+
+
+class _Resampling:
+    """Collects columns of values by the rows that have them, and resamples each set of rows once for all."""
+
+    def __init__(self, resamples: int, seed: int) -> None:
+        self.resamples, self.seed = resamples, seed
+        self.values: dict[str, np.ndarray] = {}
+        self._rows: dict[tuple[int, ...], list[str]] = {}
+        self._sums: dict[str, np.ndarray] = {}
+
+    def add(self, name: str, rows: Sequence[int], values: Sequence[Sequence[float]]) -> None:
+        """Take in the VALUES (rows, columns) that ROWS have under NAME; nothing where there are no rows."""
+        import numpy as np
+
+        if rows:
+            self.values[name] = np.asarray(values, dtype=np.float64)
+            self._rows.setdefault(tuple(rows), []).append(name)
+
+    def run(self) -> None:
+        """Resample."""
+        import numpy as np
+
+        for names in self._rows.values():
+            together = np.concatenate([self.values[name] for name in names], axis=1)
+            sums = statistics.resampled_sums(together, self.resamples, self.seed)
+            start = 0
+            for name in names:
+                width = self.values[name].shape[1]
+                self._sums[name] = sums[:, start : start + width]
+                start += width
+
+    def sums(self, name: str) -> np.ndarray:
+        """The sums of the columns under NAME: (resamples, columns)."""
+        return self._sums[name]
+
+    def means(self, name: str) -> np.ndarray:
+        """Their means."""
+        return self._sums[name] / len(self.values[name])
+
+
+def _row_difference(pair: tuple[str, str], name: str, work: _Resampling) -> dict[str, Any] | None:
+    """Mean difference of a row metric with interval and p; None where no row has it."""
+    if name not in work.values:
+        return None
+    values = work.values[name]
+    low, high = (float(bound[0]) for bound in statistics.interval(work.means(name)))
+    if name == "exact_match":
+        p = statistics.mcnemar(int((values < 0).sum()), int((values > 0).sum()))
+    else:
+        p = float(statistics.sign_flip(values, work.resamples, work.seed)[0])
+    word = statistics.verdict(low, high, len(values), BETTER.get(name, True))
+    return statistics.Difference(*pair, name, float(values.mean()), low, high, p, len(values), word).to_dict()
+
+
+def _corpus_difference(pair: tuple[str, str], name: str, work: _Resampling) -> dict[str, Any]:
+    """Paired bootstrap of a corpus metric (Koehn 2004): interval, and p as in sacrebleu's paired test."""
+    import numpy as np
+
+    metric = m.corpus_metric(name)
+    both, sums = work.values[name], work.sums(name)
+    half = both.shape[1] // 2
+    samples = metric.score(sums[:, half:]) - metric.score(sums[:, :half])
+    total = both.sum(axis=0, keepdims=True)
+    observed = float(metric.score(total[:, half:])[0] - metric.score(total[:, :half])[0])
+    low, high = (float(bound) for bound in statistics.interval(samples))
+    beyond = np.abs(samples - samples.mean()) >= abs(observed) - 1e-9
+    p = float((beyond.sum() + 1) / (len(samples) + 1))
+    word = statistics.verdict(low, high, len(both), True)
+    return statistics.Difference(*pair, name, observed, low, high, p, len(both), word).to_dict()
+
+
+def _category(pair: tuple[str, str], name: str, a: Categorised, b: Categorised, work: _Resampling) -> dict[str, Any]:
+    """A category before and after, over the rows judged in both; its interval comes from WORK later."""
+    known = categories()
+    title = known[name].title if name in known else name
+    reason = a.reasons.get(name) or b.reasons.get(name) or ""
+    skip = a.unjudged.get(name, frozenset()) | b.unjudged.get(name, frozenset())
+    order = [prediction.row for prediction in a.predictions]
+    rows = [] if reason else [row for row in order if row not in skip]
+    if not rows:
+        return _unjudged(pair, name, title, reason or "no row could be judged in both")
+    in_a, in_b = set(a.rows[name]), set(b.rows[name])
+    work.add(f"category {name}", rows, [[(row in in_b) - (row in in_a)] for row in rows])
+    count_a, count_b = (sum(row in found for row in rows) for found in (in_a, in_b))
+    fixed, broke = [row for row in rows if row in in_a - in_b], [row for row in rows if row in in_b - in_a]
+    return {
+        "name": name,
+        "title": title,
+        "a": count_a / len(rows),
+        "b": count_b / len(rows),
+        "difference": (count_b - count_a) / len(rows),
+        "low": 0.0,
+        "high": 0.0,
+        "p": statistics.mcnemar(len(fixed), len(broke)),
+        "p_holm": None,
+        "n": len(rows),
+        "count_a": count_a,
+        "count_b": count_b,
+        "fixed": fixed,
+        "broke": broke,
+        "verdict": "",
+        "arms": list(pair),
+        "reason": "",
+    }
+
+
+def _unjudged(pair: tuple[str, str], name: str, title: str, reason: str) -> dict[str, Any]:
+    numbers = dict.fromkeys(("a", "b", "difference", "low", "high", "p", "p_holm"))
+    counts = {"n": 0, "count_a": 0, "count_b": 0, "fixed": [], "broke": []}
+    last = {"verdict": "not judged", "arms": list(pair), "reason": reason}
+    return {"name": name, "title": title, **numbers, **counts, **last}

@@ -1,0 +1,62 @@
+"""Scores row by row, as outputs come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ftstudio.evaluation import metrics
+from ftstudio.evaluation.answer import right
+from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.similarity import Embedder, similarities
+
+Scores = dict[str, float]
+
+
+class RowScorer:
+    """Scores predictions of any arms one after another; what was scored before is remembered.
+
+    METRICS are row metrics (`rouge1`, `similarity`, `length` …); similarity needs EMBEDDER. ANSWER says how right and
+    wrong is told (see Context.answer). A row without a reference has its length only.
+    """
+
+    def __init__(
+        self, names: Sequence[str] = metrics.ROW_METRICS, embedder: Embedder | None = None, answer: str | None = None
+    ) -> None:
+        self.names = [name for name in names if name in metrics.ROW_METRICS]
+        if embedder is None:
+            self.names = [name for name in self.names if name != "similarity"]
+        self.embedder = embedder
+        self.answer = answer or "exact"
+        self._known: dict[tuple[str, str | None], Scores] = {}
+
+    def score(self, predictions: Iterable[Prediction]) -> list[Scores]:
+        """The scores of PREDICTIONS in their order: metric to value, without those that need a missing reference."""
+        rows = list(predictions)
+        new = {(row.output, row.reference): None for row in rows if (row.output, row.reference) not in self._known}
+        if new:
+            self._known.update(zip(new, self._scores(list(new)), strict=True))
+        return [self._known[row.output, row.reference] for row in rows]
+
+    def _scores(self, pairs: Sequence[tuple[str, str | None]]) -> list[Scores]:
+        found = [self._single(output, reference) for output, reference in pairs]
+        with_reference = [index for index, (_, reference) in enumerate(pairs) if reference is not None]
+        if self.embedder is not None and "similarity" in self.names and with_reference:
+            outputs = [pairs[index][0] for index in with_reference]
+            references = [pairs[index][1] or "" for index in with_reference]
+            cosines = similarities(self.embedder, outputs, references)
+            for index, cosine in zip(with_reference, cosines, strict=True):
+                found[index]["similarity"] = float(cosine)
+        return found
+
+    def _single(self, output: str, reference: str | None) -> Scores:
+        scores: Scores = {}
+        if reference is not None:
+            if any(name.startswith("rouge") for name in self.names):
+                rouge = metrics.rouge(output, reference)
+                values = {"rouge1": rouge.rouge1, "rouge2": rouge.rouge2, "rougeL": rouge.rougeL}
+                scores |= {name: value for name, value in values.items() if name in self.names}
+            if "exact_match" in self.names:
+                scores["exact_match"] = float(right(output, reference, self.answer))
+        if "length" in self.names:
+            scores["length"] = float(metrics.length(output))
+        return scores
