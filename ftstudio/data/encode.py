@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ftstudio.data.chat import Segment
 from ftstudio.data.example import BadRow, Example, Turn
@@ -75,81 +76,87 @@ def _prefixes(segments: Sequence[Segment]) -> list[str]:
     return texts
 
 
-def _assemble(
-    segments: Sequence[Segment], encoded: Sequence[list[int]], tokenizer: Tokenizer, special: bool
-) -> tuple[list[int], list[bool], str]:
-    """(ids, trained flags, boundary) from the ids of each prefix text (without special tokens)."""
+class Tokens(NamedTuple):
+    """A row before any cut: `ids`, `flags` (1 where trained, a byte each), and whether a boundary was merged."""
+
+    ids: list[int]
+    flags: bytearray
+    merged: bool
+
+
+def _assemble(segments: Sequence[Segment], encoded: Sequence[list[int]], tokenizer: Tokenizer, special: bool) -> Tokens:
+    """The row from the ids of the text up to the end of each segment (without special tokens)."""
     ids: list[int] = []
-    flags: list[bool] = []
-    boundary = "clean"
+    flags, merged = bytearray(), False
     for segment, upto in zip(segments, encoded, strict=True):
         if upto[: len(ids)] == ids:
             new = upto[len(ids) :]
         else:
-            boundary = "merged"
+            merged = True
             new = tokenizer.encode_after(segment.text)
         ids += new
-        flags += [segment.trained] * len(new)
-    if special and tokenizer.prefix and tuple(ids[: len(tokenizer.prefix)]) != tokenizer.prefix:
-        ids = [*tokenizer.prefix, *ids]
-        flags = [False] * len(tokenizer.prefix) + flags
-    return ids, flags, boundary
+        flags += (b"\1" if segment.trained else b"\0") * len(new)
+    prefix = tokenizer.prefix
+    if special and prefix and tuple(ids[: len(prefix)]) != prefix:
+        ids = [*prefix, *ids]
+        flags = bytearray(len(prefix)) + flags
+    return Tokens(ids, flags, merged)
 
 
-def _finish(
-    segments: Sequence[Segment],
-    encoded: Sequence[list[int]],
-    template: Template,
-    tokenizer: Tokenizer,
-    ends: frozenset[int],
-    max_length: int | None,
-) -> Encoded:
-    ids, flags, boundary = _assemble(segments, encoded, tokenizer, template.adds_special)
-    last = max((place for place, flag in enumerate(flags) if flag), default=-1)
-    closed = last >= 0 and ids[last] in ends
-    if segments and not closed and tokenizer.eos_id is not None:  # also after an empty answer: to say nothing is learnt
-        ids, flags = [*ids, tokenizer.eos_id], [*flags, True]
-    return cut(ids, flags, boundary, ends, max_length)
+def tokens_of(rows: Iterable[list[Segment]], template: Template, tokenizer: Tokenizer) -> Iterator[Tokens]:
+    """Each of ROWS (segments of an example) in tokens, end token included: `tokenizers` works on all of them at once.
 
-
-def cut(ids: list[int], flags: list[bool], boundary: str, ends: frozenset[int], max_length: int | None) -> Encoded:
-    """IDS and which of them are trained as an `Encoded`, cut at the end to MAX_LENGTH tokens."""
-    keep = len(ids) if max_length is None else min(len(ids), max_length)
-    lost_ids, lost_flags = ids[keep:], flags[keep:]
-    ids, flags = ids[:keep], flags[:keep]
-    labels = [token if flag else IGNORED for token, flag in zip(ids, flags, strict=True)]
-    trained = sum(flags)
-    first = flags.index(True) if trained else len(ids)
-    lost_completion = sum(lost_flags)
-    last = max((place for place in range(keep - 1, -1, -1) if flags[place]), default=-1) if trained else -1
-    ends_here = last >= 0 and ids[last] in ends and not lost_completion
-    return Encoded(
-        ids, labels, first, trained, len(lost_ids) - lost_completion, lost_completion, ends_here, boundary,
-        tuple(lost_ids), tuple(lost_flags),
-    )  # fmt: skip
-
-
-def encode(example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None) -> Encoded:
-    """EXAMPLE as ids and labels. Raises BadRow where the template can't write it."""
-    return next(encode_many([template.segments(example)], template, tokenizer, max_length))
-
-
-def encode_many(
-    rows: Iterable[list[Segment]], template: Template, tokenizer: Tokenizer, max_length: int | None = None
-) -> Iterator[Encoded]:
-    """Each of ROWS (segments of an example) as ids and labels: `tokenizers` works on all of them at once."""
+    The tokenizer's end token is added, and trained, where the text doesn't end with an end token already; also after an
+    empty answer (to say nothing is what is learnt), but not where there is no text at all.
+    """
     held = list(rows)
     ends = frozenset(end_ids(template, tokenizer))
     texts = [text for segments in held for text in _prefixes(segments)]
     encoded = tokenizer.encode_batch(texts) if texts else []
     place = 0
     for segments in held:
-        part = encoded[place : place + len(segments)]
+        found = _assemble(segments, encoded[place : place + len(segments)], tokenizer, template.adds_special)
         place += len(segments)
-        yield _finish(segments, part, template, tokenizer, ends, max_length)
+        last = found.flags.rfind(1)
+        if segments and not (last >= 0 and found.ids[last] in ends) and tokenizer.eos_id is not None:
+            found.ids.append(tokenizer.eos_id)
+            found.flags.append(1)
+        yield found
+
+
+def ends_after(tokens: Tokens, keep: int, ends: frozenset[int]) -> bool:
+    """Whether the last trained token is an end token and among the first KEEP."""
+    last = tokens.flags.rfind(1)
+    return 0 <= last < keep and tokens.ids[last] in ends
+
+
+def cut(tokens: Tokens, ends: frozenset[int], max_length: int | None) -> Encoded:
+    """TOKENS as an `Encoded`, cut at the end to MAX_LENGTH tokens."""
+    keep = len(tokens.ids) if max_length is None else min(len(tokens.ids), max_length)
+    flags, lost = tokens.flags[:keep], tokens.flags[keep:]
+    ids = tokens.ids[:keep]
+    first = flags.find(1)
+    return Encoded(
+        input_ids=ids,
+        labels=[token if flag else IGNORED for token, flag in zip(ids, flags, strict=True)],
+        prompt_tokens=first if first >= 0 else keep,
+        trained=flags.count(1),
+        lost_prompt=lost.count(0),
+        lost_completion=lost.count(1),
+        ends=ends_after(tokens, keep, ends),
+        boundary="merged" if tokens.merged else "clean",
+        lost_ids=tuple(tokens.ids[keep:]),
+        lost_trained=tuple(map(bool, lost)),
+    )
+
+
+def encode(example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None) -> Encoded:
+    """EXAMPLE as ids and labels. Raises BadRow where the template can't write it."""
+    tokens = next(tokens_of([template.segments(example)], template, tokenizer))
+    return cut(tokens, frozenset(end_ids(template, tokenizer)), max_length)
 
 
 def prompt_ids(segments: Sequence[Segment], template: Template, tokenizer: Tokenizer) -> list[int]:
     """The ids of a prompt as generation is fed: the same way as in training, so they are equal."""
     encoded = tokenizer.encode_batch(_prefixes(segments)) if segments else []
-    return _assemble(segments, encoded, tokenizer, template.adds_special)[0]
+    return _assemble(segments, encoded, tokenizer, template.adds_special).ids

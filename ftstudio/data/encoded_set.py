@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import Stopped
 from ftstudio.data.dataset import Cancel, Dataset, Progress
-from ftstudio.data.encode import IGNORED, Encoded, encode_many
+from ftstudio.data.encode import IGNORED, Tokens, end_ids, ends_after, tokens_of
 from ftstudio.data.example import BadRow
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
@@ -91,7 +91,7 @@ class EncodedSet:
             rows=len(table["total"]),
             kept=len(self.rows),
             tokens=len(self.ids),
-            trained=sum(self.flags),
+            trained=self.flags.count(1),
             lost=sum(table["lost_prompt"]) + sum(table["lost_completion"]),
             lost_completion=sum(table["lost_completion"]),
             truncated=sum(1 for a, b in zip(table["lost_prompt"], table["lost_completion"], strict=True) if a or b),
@@ -101,24 +101,28 @@ class EncodedSet:
             merged=sum(table["merged"]),
         )
 
-    def add(self, row: int, encoded: Encoded) -> None:
-        """Take up ENCODED as row ROW of the dataset (rows come in order)."""
+    def add(self, row: int, tokens: Tokens, ends: frozenset[int], max_length: int | None) -> None:
+        """Take up TOKENS, cut to MAX_LENGTH, as row ROW of the dataset (rows come in order)."""
+        total = len(tokens.ids)
+        keep = total if max_length is None else min(total, max_length)
+        whole, trained = tokens.flags.count(1), tokens.flags.count(1, 0, keep)
+        lost = whole - trained
         table = self.table
-        table["completion"].append(encoded.trained + encoded.lost_completion)
-        table["prompt"].append(encoded.total - encoded.trained - encoded.lost_completion)
-        table["total"].append(encoded.total)
-        table["lost_prompt"].append(encoded.lost_prompt)
-        table["lost_completion"].append(encoded.lost_completion)
-        table["ends"].append(encoded.ends)
-        table["merged"].append(encoded.boundary == "merged")
-        table["trained"].append(encoded.trained)
-        if not encoded.trained:
+        table["completion"].append(whole)
+        table["prompt"].append(total - whole)
+        table["total"].append(total)
+        table["lost_prompt"].append(total - keep - lost)
+        table["lost_completion"].append(lost)
+        table["ends"].append(ends_after(tokens, keep, ends))
+        table["merged"].append(tokens.merged)
+        table["trained"].append(trained)
+        if not trained:
             self.all_masked.append(row)
-            why = "the prompt alone fills max_length" if encoded.lost_completion else "there is nothing to learn"
+            why = "the prompt alone fills max_length" if lost else "there is nothing to learn"
             self.excluded.append((row, f"all labels are masked: {why}"))
             return
-        self.ids.extend(encoded.input_ids)
-        self.flags.extend(label != IGNORED for label in encoded.labels)
+        self.ids.extend(tokens.ids[:keep])
+        self.flags += tokens.flags[:keep]
         self.starts.append(len(self.ids))
         self.rows.append(row)
 
@@ -145,6 +149,7 @@ def encode_dataset(
     """
     found = EncodedSet()
     count = len(dataset)
+    ends = frozenset(end_ids(template, tokenizer))
     for start in range(0, count, _CHUNK):
         if cancel is not None and cancel():
             raise Stopped("Stopped while tokenising.")
@@ -155,11 +160,11 @@ def encode_dataset(
                 usable.append((row, template.segments(shape.example(dataset[row]))))
             except BadRow as error:
                 faulty[row] = str(error)
-        encoded = encode_many([segments for _, segments in usable], template, tokenizer, max_length)
+        encoded = tokens_of([segments for _, segments in usable], template, tokenizer)
         done = dict(zip((row for row, _ in usable), encoded, strict=True))
         for row in range(start, stop):
             if row in done:
-                found.add(row, done[row])
+                found.add(row, done[row], ends, max_length)
             else:
                 found.leave_out(row, faulty[row])
         if progress is not None:

@@ -51,13 +51,13 @@ def read_jsonl(
     starts, ends = array("q"), array("q")
     kinds, wrong, strings = Kinds(), 0, None
     problems: list[Problem] = []
-    loads = json.loads
+    decode = json.JSONDecoder().decode
     for number, (start, line) in enumerate(_lines(text, progress, cancel), 1):
         line = line.strip(b" \t\r\n")
         if not line:
             continue
         try:
-            value = loads(line)
+            value = decode(line.decode("utf-8"))
             if isinstance(value, str) and strings is not False:
                 strings, value = True, {"text": value}
             elif not isinstance(value, dict):

@@ -25,7 +25,9 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 class Backend(Protocol):
     """What turns text into ids: `tokenizers`, or transformers where there is no tokenizer.json."""
 
-    def encode(self, texts: Sequence[str], special: bool) -> list[Encoding]: ...
+    def encode(self, texts: Sequence[str], special: bool) -> list[list[int]]: ...
+
+    def spans(self, text: str, special: bool) -> Encoding: ...
 
     def decode(self, ids: Sequence[int], skip_special: bool) -> str: ...
 
@@ -81,15 +83,15 @@ class Tokenizer:
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """The ids of TEXT; with SPECIAL also those the tokenizer adds around a text."""
-        return self.backend.encode([text], special)[0][0]
+        return self.backend.encode([text], special)[0]
 
     def encode_with_offsets(self, text: str, *, special: bool = False) -> Encoding:
         """(ids, character spans in TEXT)."""
-        return self.backend.encode([text], special)[0]
+        return self.backend.spans(text, special)
 
     def encode_batch(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         """The ids of each of TEXTS, many times faster than one by one."""
-        return [ids for ids, _ in self.backend.encode(texts, special)]
+        return self.backend.encode(texts, special)
 
     def encode_after(self, text: str) -> list[int]:
         """The ids of TEXT as a continuation: without special tokens and without the space that some tokenizers put
@@ -194,9 +196,12 @@ class _Fast:
         inner.no_padding()
         self.inner = inner
 
-    def encode(self, texts: Sequence[str], special: bool) -> list[Encoding]:
-        found = self.inner.encode_batch(list(texts), add_special_tokens=special)
-        return [(encoding.ids, encoding.offsets) for encoding in found]
+    def encode(self, texts: Sequence[str], special: bool) -> list[list[int]]:
+        return [found.ids for found in self.inner.encode_batch_fast(list(texts), add_special_tokens=special)]
+
+    def spans(self, text: str, special: bool) -> Encoding:
+        found = self.inner.encode(text, add_special_tokens=special)
+        return found.ids, found.offsets
 
     def decode(self, ids: Sequence[int], skip_special: bool) -> str:
         return str(self.inner.decode(list(map(int, ids)), skip_special_tokens=skip_special))
@@ -220,9 +225,12 @@ class _Slow:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
 
-    def encode(self, texts: Sequence[str], special: bool) -> list[Encoding]:
-        found = [self.inner.encode(text, add_special_tokens=special) for text in texts]
-        return [(ids, [(0, 0)] * len(ids)) for ids in found]
+    def encode(self, texts: Sequence[str], special: bool) -> list[list[int]]:
+        return [list(self.inner.encode(text, add_special_tokens=special)) for text in texts]
+
+    def spans(self, text: str, special: bool) -> Encoding:
+        ids = self.encode([text], special)[0]
+        return ids, [(0, 0)] * len(ids)
 
     def decode(self, ids: Sequence[int], skip_special: bool) -> str:
         return str(self.inner.decode(list(ids), skip_special_tokens=skip_special))
