@@ -18,7 +18,7 @@ BLOCK = 64  # weights that share one scale in bitsandbytes' 4-bit types
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about a recipe that doesn't fit: `error` stops it, `warning` and `note` don't. `key` is the recipe's."""
+    """Something about a recipe that doesn't fit: `error` stops it, `warning` and `note` don't. `key` is its key."""
 
     severity: Literal["error", "warning", "note"]
     text: str

@@ -76,8 +76,8 @@ def bits_per_byte(
 ) -> Bits:
     """What MODEL needs for TEXTS, each a document of its own.
 
-    The tokenizer's begin token (else its end token) is the context of a document's first token; with neither, that token
-    can't be scored and its bytes aren't counted. WINDOW in tokens. Raises Stopped when SHOULD_STOP says so.
+    The tokenizer's begin token (else its end token) is the context of a document's first token; with neither, that
+    token can't be scored and its bytes aren't counted. WINDOW in tokens. Raises Stopped when SHOULD_STOP says so.
     """
     from ftstudio.engine.generation import ready
 

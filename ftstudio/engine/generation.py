@@ -62,7 +62,7 @@ def decode(tokenizer: Tokenizer, answer: Answer) -> str:
 
 
 def batches(lengths: Sequence[int], new_tokens: int, tokens: int, rows: int) -> list[list[int]]:
-    """Indices of prompts of LENGTHS in batches of like length, the longest first (so that memory fails early, if at all).
+    """Indices of prompts of LENGTHS in batches of like length, the longest first (so that memory fails early).
 
     A batch holds at most ROWS prompts and, padding and NEW_TOKENS answers included, at most TOKENS tokens; a prompt
     that is longer alone gets a batch of its own.
@@ -108,9 +108,10 @@ def generate(
 ) -> Iterator[list[Answer]]:
     """Answer PROMPTS (token ids each), yielding the answers of a batch as soon as it is through.
 
-    SHOULD_STOP is asked at every token: once true, answers that have ended are yielded, unfinished ones dropped, and the
-    iterator ends. TICK is told the rows still being written at every token. LIMITS overrides `budget`'s (tokens, rows).
-    Where a GPU runs out of memory the batch is halved and done again. Raises torch's OutOfMemoryError for a single row.
+    SHOULD_STOP is asked at every token: once true, answers that have ended are yielded, unfinished ones dropped, and
+    the iterator ends. TICK is told the rows of the batch at every token. LIMITS overrides `budget`'s (tokens, rows).
+    Where a GPU runs out of memory the batch is halved and done again. Raises torch's OutOfMemoryError where a single
+    row doesn't fit.
     """
     tokens, rows = limits or budget(model)
     waiting = batches([len(prompt) for prompt in prompts], decoding.max_new_tokens, tokens, rows)
@@ -157,7 +158,9 @@ def _batch(
         prompt = prompts[index]
         ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
         mask[row, width - len(prompt) :] = 1
-    sampling = {"do_sample": True, "temperature": decoding.temperature} if decoding.temperature else {"do_sample": False}
+    sampling = (
+        {"do_sample": True, "temperature": decoding.temperature} if decoding.temperature else {"do_sample": False}
+    )
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         eos_token_id=sorted(end_tokens) or None,
@@ -169,7 +172,10 @@ def _batch(
     watch = _Watch(should_stop, tick, width, frozenset(end_tokens))
     with ready(model), torch.inference_mode(), _seeded(decoding, chosen, device):
         output = model.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config, stopping_criteria=[watch]
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=config,
+            stopping_criteria=[watch],
         )
     answers = []
     for index, row in zip(chosen, output[:, width:].tolist(), strict=True):

@@ -148,7 +148,7 @@ def _part(
             "Add rows, name a file of held-out rows (data.eval), or set data.eval to null.",
         )
     train, held = split_rows(whole, wanted, recipe.training.seed, shape=shape, cancel=cancel)
-    note = f"{len(held)} of {len(whole)} rows, chosen by their content and seed {recipe.training.seed}; equal prompts together"
+    note = f"{len(held)} of {len(whole)} rows, by content and seed {recipe.training.seed}; equal prompts together"
     return whole.select(train), whole.select(held), note
 
 
@@ -167,7 +167,7 @@ def _named(recipe: Recipe, wanted: str, progress: Progress | None, cancel: Cance
 
 
 def _shape_like(held_out: Dataset, shape: Shape, recipe: Recipe) -> Shape:
-    """How the rows of a held-out file are mapped: like the training rows where its columns allow, else as recognised."""
+    """How the rows of a held-out file are mapped: like the training rows where it can be, else as recognised."""
     if all(name in held_out.names for name in shape.columns.values()):
         return Shape(shape.name, shape.columns, shape.why)
     try:

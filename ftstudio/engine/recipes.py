@@ -24,7 +24,7 @@ RESERVED = frozenset({"demo", "auto", "minilm", "static"})
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in the file PATH with `k=v` OVERRIDES (dotted keys). Raises UsageError naming key, line and way out."""
+    """The recipe in the file PATH with `k=v` OVERRIDES (dotted keys). Raises UsageError with key and line."""
     path = Path(path).expanduser()
     here = Path.cwd()
     typed = [_from_here(override, here) for override in overrides]
@@ -33,7 +33,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse_recipe(text: str, source: str = "the recipe", folder: Path | None = None) -> Recipe:
-    """The recipe in the YAML TEXT; SOURCE names it in errors, relative paths are looked for from FOLDER, then from here."""
+    """The recipe in the YAML TEXT; SOURCE names it in errors. Relative paths are seen from FOLDER, then from here."""
     return locate(recipe_file.parse(text, source, (), methods.models(), tasks.names()), folder)
 
 
@@ -94,7 +94,7 @@ def _find(name: str, places: Sequence[Path]) -> Path | None:
 
 
 def _plain(path: Path) -> str:
-    """Absolute and without `..` (unless a symbolic link makes that another file), links kept as the person made them."""
+    """Absolute and without `..` (unless a symbolic link makes that another file); links stay as they are."""
     short = os.path.abspath(path)
     return short if os.path.exists(short) and os.path.samefile(short, path) else str(path.absolute())
 

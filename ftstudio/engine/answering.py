@@ -1,0 +1,249 @@
+"""Asking every arm every row: batches of like length, each put to all arms in turn: answers appear side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.core.recipe import Recipe
+from ftstudio.data.example import BadRow, Example
+from ftstudio.engine import generation
+from ftstudio.engine.arms import Arms
+from ftstudio.engine.context import JobContext
+from ftstudio.engine.forgetting import context_length
+from ftstudio.engine.generation import Decoding
+from ftstudio.engine.materials import Materials
+from ftstudio.engine.outputs import Outputs
+from ftstudio.engine.prepare import NEW_TOKENS
+from ftstudio.evaluation.predictions import Prediction
+
+TELL_SECONDS = 1.0  # between two progress events inside a batch
+ROOM_STEP = 32  # tokens
+
+
+@dataclass(frozen=True)
+class Question:
+    """A held-out row: its number, its example, and the ids that each arm is fed (arms may use other templates)."""
+
+    row: int
+    example: Example
+    text: str
+    reference: str | None
+    ids: Mapping[str, tuple[int, ...]]
+
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(len(ids) for ids in self.ids.values())
+
+
+def decoding_of(recipe: Recipe) -> Decoding:
+    """How RECIPE's answers are written."""
+    evaluation = recipe.evaluation
+    return Decoding(evaluation.max_new_tokens or NEW_TOKENS, evaluation.temperature, recipe.training.seed)
+
+
+def questions(
+    examples: Sequence[tuple[int, Example]], materials: Mapping[str, Materials]
+) -> tuple[list[Question], list[tuple[int, str]]]:
+    """EXAMPLES as each arm's MATERIALS (by arm name) write them, and the rows that can't be written: (row, why)."""
+    found, left_out = [], []
+    for row, example in examples:
+        try:
+            prompts = {name: part.prompt(example) for name, part in materials.items()}
+        except BadRow as error:
+            left_out.append((row, str(error)))
+            continue
+        first = next(iter(prompts.values()))
+        text = first.text if example.is_text else example.prompt
+        ids = {name: tuple(prompt.ids) for name, prompt in prompts.items()}
+        if all(ids.values()):
+            found.append(Question(row, example, text, first.reference, ids))
+        else:
+            left_out.append((row, "the prompt is empty"))
+    return found, left_out
+
+
+@dataclass
+class Speed:
+    """Progress and time of answering: rows to do and done, tokens written, seconds spent."""
+
+    rows: int = 0
+    done: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float | None:
+        """Tokens a second."""
+        return self.tokens / self.seconds if self.seconds > 0 and self.tokens else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to the end."""
+        return self.seconds / self.done * (self.rows - self.done) if self.done else None
+
+
+@dataclass
+class Answering:
+    """Puts questions to ARMS and keeps the answers in OUTPUTS (by arm name), telling progress in the job's folder."""
+
+    context: JobContext
+    arms: Arms
+    materials: Mapping[str, Materials]
+    outputs: Mapping[str, Outputs]
+    decoding: Decoding
+    speed: Speed = field(default_factory=Speed)
+    _done: dict[str, int] = field(default_factory=dict)
+    _total: int = 0
+    _told: float = 0.0
+
+    def run(self, asked: Sequence[Question]) -> list[int]:
+        """Answer what isn't answered yet; the rows that all arms have answers to. Raises Stopped, with every finished
+        answer kept, and StudioError where no prompt leaves room for an answer."""
+        self._total = len(asked)
+        missing = {
+            name: {question.row for question in asked if question.row not in outputs.known}
+            for name, outputs in self.outputs.items()
+        }
+        self._done = {name: len(asked) - len(rows) for name, rows in missing.items()}
+        self.speed = Speed(rows=sum(map(len, missing.values())))
+        for name in missing:
+            self._tell(name, now=True)
+        for group in self.arms.groups:
+            names = [name for name in group if missing.get(name)]
+            if names:
+                self._ask_group(group, names, asked, missing)
+        return [question.row for question in asked if all(question.row in o.known for o in self.outputs.values())]
+
+    def _ask_group(
+        self, group: Sequence[str], names: Sequence[str], asked: Sequence[Question], missing: Mapping[str, set[int]]
+    ) -> None:
+        self.context.phase("loading model", " and ".join(group))
+        with self.arms.use(names[0]) as model:
+            limits, reads = generation.budget(model), context_length(model)
+        self.context.phase("answering", "")
+        wanted = set().union(*(missing[name] for name in names))
+        rows = self._fitting([question for question in asked if question.row in wanted], reads)
+        for batch, new_tokens in _chunks(rows, self.decoding.max_new_tokens, reads, limits):
+            for name in names:
+                self._ask(name, [row for row in batch if row.row in missing[name]], new_tokens, limits)
+
+    def _fitting(self, rows: list[Question], reads: int | None) -> list[Question]:
+        """ROWS without those whose prompt alone fills what the model can read."""
+        if reads is None:
+            return rows
+        fitting = [question for question in rows if question.longest() < reads]
+        if len(fitting) < len(rows):
+            text = f"their prompts fill the {reads} tokens that the model can read."
+            if not fitting:
+                raise StudioError(f"No held-out row can be answered: {text}", "Use a model that reads more.")
+            self.context.folder.emit(
+                "alert", level="warning", text=f"{len(rows) - len(fitting)} held-out rows are left out: {text}"
+            )
+        return fitting
+
+    def _ask(self, name: str, batch: list[Question], new_tokens: int, limits: tuple[int, int]) -> None:
+        if not batch:
+            return
+        self.context.check()
+        materials, speed = self.materials[name], self.speed
+        began, seconds, tokens = time.monotonic(), speed.seconds, speed.tokens
+
+        def tick(rows: int) -> None:
+            speed.tokens += rows
+            speed.seconds = seconds + time.monotonic() - began
+            self._tell(name)
+
+        answered = 0
+        with self.arms.use(name) as model:
+            for answers in generation.generate(
+                model,
+                [question.ids[name] for question in batch],
+                replace(self.decoding, max_new_tokens=new_tokens),
+                materials.end_tokens,
+                pad_token=pad_token(materials),
+                should_stop=self.context.should_stop,
+                tick=tick,
+                limits=limits,
+            ):
+                self.outputs[name].append(
+                    _prediction(batch[answer.index], answer, generation.decode(materials.tokenizer, answer), name)
+                    for answer in answers
+                )
+                answered += len(answers)
+                tokens += sum(answer.tokens for answer in answers)
+        speed.tokens = tokens  # ticks count the padding of rows that had ended
+        speed.seconds = seconds + time.monotonic() - began
+        speed.done += answered
+        self._done[name] += answered
+        self._tell(name, now=True)
+        if answered < len(batch):
+            raise Stopped("Stopped while answering.", "The answers so far are kept; start again to go on.")
+
+    def _tell(self, name: str, now: bool = False) -> None:
+        moment = time.monotonic()
+        if not now and moment - self._told < TELL_SECONDS:
+            return
+        self._told = moment
+        self.context.folder.emit(
+            "progress",
+            arm=name,
+            done=self._done[name],
+            total=self._total,
+            tokens_per_second=self.speed.rate,
+            eta=self.speed.eta,
+        )
+
+
+def _prediction(question: Question, answer: generation.Answer, output: str, arm: str) -> Prediction:
+    return Prediction(
+        row=question.row,
+        prompt=question.text,
+        reference=question.reference,
+        output=output,
+        tokens=answer.tokens,
+        ended=answer.ended,
+        arm=arm,
+    )
+
+
+def pad_token(materials: Materials) -> int:
+    """The id that fills up prompts; it is masked, so any will do."""
+    tokenizer = materials.tokenizer
+    return next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
+
+
+def _chunks(
+    rows: Sequence[Question], new_tokens: int, reads: int | None, limits: tuple[int, int]
+) -> Iterator[tuple[list[Question], int]]:
+    """ROWS in batches of like length with the tokens each may write.
+
+    Where a prompt leaves less room than NEW_TOKENS before the model's end, its answer gets what is left, in whole
+    steps: so a row's room depends on its own length alone, and an answer doesn't depend on who shares the batch.
+    """
+    by_room: dict[int, list[Question]] = {}
+    for question in rows:
+        left = new_tokens if reads is None else reads - question.longest()
+        room = new_tokens if left >= new_tokens else left // ROOM_STEP * ROOM_STEP or left
+        by_room.setdefault(room, []).append(question)
+    for room in sorted(by_room, reverse=True):
+        part = by_room[room]
+        for chosen in generation.batches([question.longest() for question in part], room, *limits):
+            yield [part[index] for index in chosen], room
+
+
+def versions_alert(recipe: Recipe, folder: Any) -> None:
+    """Tell where a library that changes answers is another version than when the run was made."""
+    from ftstudio.engine.prepare import facts_differ
+
+    changed = {
+        name: pair
+        for name, pair in facts_differ(recipe).items()
+        if name in ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")
+    }
+    if changed:
+        text = ", ".join(f"{name} {now} (was {then})" for name, (then, now) in changed.items())
+        folder.emit("alert", level="info", text=f"Other library versions than when the run was made: {text}.")

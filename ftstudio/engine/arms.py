@@ -1,0 +1,183 @@
+"""The arms of a comparison: the base model and tuned ones, from as few loads of the weights as can be.
+
+With an adapter, one load of the base serves all: the adapter is switched off for the base arm. That this gives the
+base's very own numbers, and that the tuned arm differs from it, is measured on a probe before anything is compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from ftstudio.engine.loading import ModelSpec
+    from ftstudio.engine.models import Loaded, ModelStore
+
+BASE = "base"
+PROBE_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned arm: its name, the run it comes from and that run's resolved recipe."""
+
+    name: str
+    run: RunFolder
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the probe found, in logits: the greatest difference between the base with its adapter off and the base
+    loaded alone (`base`, None where two loads were compared), and between tuned and base (`tuned`)."""
+
+    base: float | None
+    tuned: float
+
+
+class Arms:
+    """The base of RECIPE and TUNED models of it, each ready inside `use(name)`.
+
+    `groups` are names that live in memory together, the base in the first: take the groups one after the other, and
+    inside one change as you like.
+    """
+
+    def __init__(self, models: ModelStore, recipe: Recipe, tuned: Sequence[Tuned]) -> None:
+        self.models, self.recipe = models, recipe
+        self.tuned = {arm.name: arm for arm in tuned}
+        self.spec = models.spec(recipe)
+        self._specs = {arm.name: models.spec(arm.recipe) for arm in tuned}
+        for arm in tuned:
+            if self._specs[arm.name].model != self.spec.model:
+                raise StudioError(
+                    f"{arm.name} was tuned from {arm.recipe.model}, not from {recipe.model}.",
+                    "Compare runs of the same base model.",
+                )
+        self.groups = self._grouped()
+
+    @property
+    def names(self) -> list[str]:
+        """All arms, the base first."""
+        return [BASE, *self.tuned]
+
+    def specification(self, name: str) -> ModelSpec:
+        """How the weights of arm NAME are loaded."""
+        return self.spec if name == BASE else self._specs[name]
+
+    def _grouped(self) -> list[list[str]]:
+        """Adapters over equally loaded weights share them; one full copy may lie beside the base."""
+        groups: dict[object, list[str]] = {self.spec: [BASE]}
+        beside = False
+        for name, arm in self.tuned.items():
+            if _is_adapter(arm.recipe):
+                groups.setdefault(self._specs[name], []).append(name)
+            elif not beside:
+                beside = True
+                groups[self.spec].append(name)
+            else:
+                groups[name] = [name]
+        return list(groups.values())
+
+    @contextlib.contextmanager
+    def use(self, name: str) -> Iterator[Any]:
+        """The model that answers as arm NAME; loads it where it isn't in memory."""
+        if name != BASE:
+            with self._loaded(name).as_tuned() as model:
+                yield model
+            return
+        partner = self._partner()
+        if partner is None:
+            yield self.models.base(self.recipe).model
+        else:
+            with self._loaded(partner).as_base() as model:
+                yield model
+
+    def _partner(self) -> str | None:
+        """An adapter whose load serves the base too; None where the base is loaded for itself."""
+        return next((name for name in self.groups[0] if name != BASE and _is_adapter(self.tuned[name].recipe)), None)
+
+    def _loaded(self, name: str) -> Loaded:
+        arm = self.tuned[name]
+        return self.models.tuned(arm.run, arm.recipe)
+
+    def check(self, prompts: Sequence[Sequence[int]]) -> dict[str, Check]:
+        """Measure on the beginnings of PROMPTS that each arm of the first group is what it says.
+
+        Raises StudioError where the adapter can't be switched off cleanly, where tuned and base give the same numbers
+        on everything, or where the tuned model gives none.
+        """
+        probe = _probe(prompts)
+        found = {}
+        alone = _logits(self.models.base(self.recipe).model, probe)
+        for name in self.groups[0]:
+            if name == BASE:
+                continue
+            with self._loaded(name).as_tuned() as model:
+                tuned = _logits(model, probe)
+            base_gap = None
+            if _is_adapter(self.tuned[name].recipe):
+                with self._loaded(name).as_base() as model:
+                    base_gap = _gap(_logits(model, probe), alone)
+                if base_gap > _tolerance(self.spec.dtype) * float(alone.abs().max()):
+                    raise StudioError(
+                        f"With {name}'s adapter off the model isn't the base: logits differ by {base_gap:.2g}.",
+                        "Train again with method lora or qlora, without options that change the base.",
+                    )
+            found[name] = Check(base_gap, self._differs(name, tuned, alone))
+        return found
+
+    @staticmethod
+    def _differs(name: str, tuned: torch.Tensor, base: torch.Tensor) -> float:
+        if not bool(tuned.isfinite().all()):
+            raise StudioError(
+                f"{name} gives numbers that are not finite: its training diverged.",
+                "Train again with a lower training.learning_rate.",
+            )
+        gap = _gap(tuned, base)
+        if gap == 0.0:
+            raise StudioError(
+                f"{name} gives exactly the base model's numbers: nothing was learnt, or its weights aren't in use.",
+                "Look at the run's loss, and train longer or with a higher training.learning_rate.",
+            )
+        return gap
+
+
+def _is_adapter(recipe: Recipe) -> bool:
+    from ftstudio import methods
+
+    return methods.get(recipe.method.name).adapter
+
+
+def _probe(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Up to four beginnings of equal length, so that no padding comes in."""
+    chosen = [list(prompt) for prompt in prompts if len(prompt)][:4]
+    width = min(PROBE_TOKENS, *(len(prompt) for prompt in chosen)) if len(chosen) > 1 else PROBE_TOKENS
+    return [prompt[:width] for prompt in chosen]
+
+
+def _logits(model: Any, probe: list[list[int]]) -> torch.Tensor:
+    """Logits of MODEL on PROBE: float32 on the CPU, (rows, tokens, vocabulary)."""
+    import torch
+
+    from ftstudio.engine.generation import ready
+
+    with ready(model), torch.inference_mode():
+        ids = torch.tensor(probe, device=next(model.parameters()).device)
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float().cpu()
+
+
+def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).abs().max())
+
+
+def _tolerance(dtype: str) -> float:
+    """What rounding may do, relative to the greatest logit."""
+    return 1e-5 if dtype == "float32" else 1e-2

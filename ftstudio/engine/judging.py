@@ -1,0 +1,57 @@
+"""What the evaluation needs to know of a recipe: context of the error categories, metrics by their names, embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ftstudio.core.recipe import Recipe
+from ftstudio.data.example import BadRow
+from ftstudio.engine.materials import Materials
+from ftstudio.evaluation import context as evaluation_context
+from ftstudio.evaluation.context import Context
+from ftstudio.evaluation.contract import Contract
+from ftstudio.evaluation.predictions import Prediction
+
+_NAMES = {"exact": "exact_match"}
+MOST_ANSWERS = 20_000  # training answers read for vocabulary and usual length
+
+
+def metrics_of(recipe: Recipe) -> list[str]:
+    """The metrics that RECIPE asks for, as the evaluation calls them."""
+    return [_NAMES.get(name, name) for name in recipe.evaluation.metrics]
+
+
+def contract_of(recipe: Recipe) -> Contract | None:
+    """The format that RECIPE declares. Raises UsageError for a faulty one."""
+    declared = recipe.evaluation.format
+    if declared is None:
+        return None
+    for kind in ("regex", "json_schema", "labels"):
+        value = getattr(declared, kind)
+        if value is not None:
+            return Contract(kind, value)
+    return None
+
+
+def context_of(materials: Materials, predictions: Sequence[Prediction]) -> Context:
+    """What the detectors must know to judge PREDICTIONS of MATERIALS: references, training answers, special tokens,
+    the declared format, the limit of tokens. Never imports torch."""
+    recipe = materials.recipe
+    return evaluation_context.build(
+        [row.prompt for row in predictions],
+        [row.reference for row in predictions],
+        answers=_answers(materials),
+        special_tokens=materials.tokenizer.end_texts,
+        contract=contract_of(recipe),
+        max_new_tokens=recipe.evaluation.max_new_tokens,
+    )
+
+
+def _answers(materials: Materials) -> Iterator[str]:
+    for index in range(min(len(materials.train), MOST_ANSWERS)):
+        try:
+            reference = materials.shape.example(materials.train[index]).reference
+        except BadRow:
+            continue
+        if reference:
+            yield reference
