@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.text import number, one_line
-from ftstudio.data.encode import encode_many
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
 from ftstudio.engine.collate import Row
@@ -111,14 +110,15 @@ def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
 
 
 def _encode(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[Row]:
-    segments = []
+    found: list[Row] = []
     for _, example in examples:
         try:
-            segments.append(materials.template.segments(example))
+            item = materials.task.encode(example, materials.template, materials.tokenizer, limit)
         except BadRow:
             continue
-    encoded = encode_many(segments, materials.template, materials.tokenizer, limit)
-    return [{"input_ids": item.input_ids, "labels": item.labels} for item in encoded if item.trained]
+        if item.trained:
+            found.append({"input_ids": item.input_ids, "labels": item.labels})
+    return found
 
 
 def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[tuple[str, str]]:
