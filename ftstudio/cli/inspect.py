@@ -1,0 +1,204 @@
+"""`data`, `errors` and `compare`: looking at rows and answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.cli.follow import EXIT, Headless
+from ftstudio.cli.output import Out
+from ftstudio.cli.train import load, recipe_path, workspace
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.jobs import Answer, Compare
+from ftstudio.core.text import clean, number
+
+if TYPE_CHECKING:
+    from ftstudio.engine.materials import Materials
+    from ftstudio.evaluation.context import Context
+    from ftstudio.evaluation.predictions import Prediction
+
+
+def data(arguments: argparse.Namespace, out: Out) -> int:
+    """Profile and checks of a dataset."""
+    from ftstudio.data.profile import profile_dataset
+    from ftstudio.data.read import open_dataset
+    from ftstudio.data.tokenizer import load_tokenizer
+
+    dataset = open_dataset(arguments.dataset, split=arguments.split)
+    if not len(dataset):
+        raise StudioError(f"{clean(arguments.dataset)} holds no rows.", "Name a file with rows in it.")
+    held_out = open_dataset(arguments.eval) if arguments.eval else None
+    value = profile_dataset(
+        dataset,
+        columns=_columns(arguments.column),
+        tokenizer=load_tokenizer(arguments.model) if arguments.model else None,
+        template=arguments.template,
+        max_length=arguments.max_length,
+        held_out=held_out,
+    )
+    out.result(value, data_text(value))
+    return 1 if any(check["severity"] == "error" and check["count"] for check in value["checks"]) else 0
+
+
+def _columns(words: list[str]) -> dict[str, str | None] | None:
+    found: dict[str, str | None] = {}
+    for word in words:
+        role, equals, name = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word!r} maps no column.", "Write --column prompt=question --column completion=answer.")
+        found[role] = name
+    return found or None
+
+
+def data_text(value: dict[str, Any]) -> str:
+    """A profile for people."""
+    mapping = ", ".join(f"{role} ← {name}" for role, name in value["mapping"].items())
+    lines = [
+        f"{clean(value['source'])}: {number(value['rows'])} rows, {value['format']}, {value['encoding'] or 'binary'}",
+        f"  recognised  {value['shape'] or 'nothing'}: {clean(value['why'])}",
+        *([f"  mapping     {clean(mapping)}"] if mapping else []),
+        *([f"  template    {clean(value['template'], 60)}"] if value["template"] else []),
+    ]
+    for column in value["columns"]:
+        lines.append(f"  column      {clean(column['name'], 40)} ({column['type']})")
+    for name, found in value["lengths"].items():
+        unit = found.get("unit", "tokens")
+        lines.append(
+            f"  {name:<11} median {number(found['p50'], 0)}, 95 % under {number(found['p95'], 0)}, "
+            f"longest {number(found['max'], 0)} {unit}"
+        )
+    if value["tokens"]:
+        tokens = value["tokens"]
+        lines.append("  tokens      " + ", ".join(f"{number(n)} {k.replace('_', ' ')}" for k, n in tokens.items() if n))
+    if value["unread"]:
+        lines.append(f"  ▲ {number(value['unread'])} rows could not be read")
+    for check in value["checks"]:
+        mark = {"error": "✗", "warning": "▲"}.get(check["severity"], "·") if check["count"] else "✓"
+        lines.append(
+            f"  {mark} {check['name'].replace('_', ' ')}: {clean(check.get('text') or number(check['count']))}"
+        )
+    return "\n".join(lines)
+
+
+def errors(arguments: argparse.Namespace, out: Out) -> int:
+    """What a model gets wrong on held-out rows, by category."""
+    from ftstudio.evaluation import report
+
+    if arguments.predictions:
+        if arguments.what:
+            raise UsageError("Stored predictions need no run or recipe.", "Leave out one of the two.")
+        value = stored_errors(Path(arguments.predictions))
+        out.result(value, report.errors_text(value))
+        return 0
+    if not arguments.what:
+        raise UsageError("Errors of what?", "Name a run, a recipe, or --predictions FILE.")
+    place = workspace(arguments)
+    path = recipe_path(arguments.what)
+    if path.is_file():
+        from ftstudio.engine.answer import base_folder
+        from ftstudio.engine.prepare import resolve
+
+        recipe, _ = resolve(load(arguments.what, arguments.overrides))
+        folder = base_folder(place, recipe)
+        job = Answer(folder.path, recipe, rows=arguments.rows)
+    else:
+        run = place.run(arguments.what)
+        recipe, folder = load(str(run.recipe_path), arguments.overrides), run.errors
+        job = Answer(folder.path, recipe, run=run.path, rows=arguments.rows)
+    with Headless(out) as headless:
+        out.say(f"Answering held-out rows in {folder.path}")
+        last = headless.run(job, folder.path)
+    if last["kind"] == "failed":
+        raise StudioError(last.get("text") or "Answering failed.", last.get("hint") or "")
+    value = error_report(folder, recipe)
+    out.result(value, report.errors_text(value))
+    return EXIT[last["kind"]]
+
+
+def stored_errors(path: Path) -> dict[str, Any]:
+    """The categories of stored predictions; no model, no torch."""
+    from ftstudio.evaluation.context import of_predictions
+    from ftstudio.evaluation.predictions import read_predictions
+
+    predictions = read_predictions(path)
+    if not predictions:
+        raise StudioError(f"{path} holds no predictions.", "One JSON line a row: prompt, reference, output.")
+    return _table(predictions, of_predictions(predictions), str(path))
+
+
+def error_report(folder: JobFolder, recipe: Any) -> dict[str, Any]:
+    """The categories of the answers in FOLDER, judged as RECIPE says, a person's tags in place of the detectors'."""
+    from ftstudio.engine.judging import context_of
+    from ftstudio.engine.materials import open_materials
+    from ftstudio.evaluation.predictions import read_predictions
+
+    predictions = read_predictions(folder.path / "outputs.jsonl")
+    materials: Materials = open_materials(recipe)
+    return _table(predictions, context_of(materials, predictions), str(folder.path / "outputs.jsonl"))
+
+
+def _table(predictions: list[Prediction], context: Context, source: str) -> dict[str, Any]:
+    from ftstudio.evaluation.categories import categorise
+    from ftstudio.evaluation.summary import category_table
+
+    categorised = categorise(predictions, context)
+    return {"rows": len(predictions), "categories": category_table(categorised), "predictions": source}
+
+
+def compare(arguments: argparse.Namespace, out: Out) -> int:
+    """Base and tuned side by side, scored."""
+    from ftstudio.evaluation import report
+
+    if arguments.predictions:
+        if arguments.runs:
+            raise UsageError("Stored predictions need no run.", "Leave out one of the two.")
+        value = stored_comparison([Path(path) for path in arguments.predictions], arguments.similarity)
+        out.result(value, report.compare_text(value))
+        return 0
+    if not arguments.runs:
+        raise UsageError("Compare which run?", "Name a run, `last`, or --predictions A B.")
+    place = workspace(arguments)
+    runs = [place.run(name) for name in arguments.runs]
+    for run in runs:
+        if not run.model.is_dir():
+            raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", "Train it to its end first.")
+    folder = runs[0].compare
+    job = Compare(folder.path, tuple(run.path for run in runs), rows=arguments.rows)
+    with Headless(out) as headless:
+        out.say(f"Comparing in {folder.path}")
+        last = headless.run(job, folder.path)
+    if last["kind"] == "failed":
+        raise StudioError(last.get("text") or "Comparing failed.", last.get("hint") or "")
+    if last["kind"] != "done":
+        out.error("Stopped; the answers so far are kept.", f"`ftstudio compare {runs[0].name}` goes on.", 130)
+        return 130
+    value = read_report(folder)
+    out.result(value, report.compare_text(value))
+    return 0
+
+
+def read_report(folder: JobFolder) -> dict[str, Any]:
+    """The report of a finished comparison."""
+    value = files.read_json(folder.path / "report.json")
+    if not isinstance(value, dict):
+        raise StudioError(f"{folder.path} holds no report.", "Compare again.")
+    return value
+
+
+def stored_comparison(paths: list[Path], similarity: str | None) -> dict[str, Any]:
+    """Two files of predictions on the same rows; the static embedding unless another is named, so no torch."""
+    from ftstudio.evaluation.comparison import Arm
+    from ftstudio.evaluation.comparison import compare as score
+    from ftstudio.evaluation.predictions import read_predictions
+    from ftstudio.evaluation.similarity import load_embedder
+
+    names = [path.stem for path in paths]
+    if names[0] == names[1]:
+        names = [str(path) for path in paths]
+    arms = [Arm(name, read_predictions(path)) for name, path in zip(names, paths, strict=True)]
+    embedder = load_embedder(similarity or "static", allow_torch=similarity is not None)
+    return json.loads(json.dumps(score(arms, embedder=embedder)))  # type: ignore[no-any-return]
