@@ -90,9 +90,9 @@ class Categorised:
     """What the detectors found.
 
     `findings`: by row number, only rows with any. `rows`: the row numbers of each category, in order. `judged`: how
-    many rows each detector could judge. `reasons`: why a category couldn't be judged at all. `references`: how often the
-    same detector fired on the references, and on how many of them it could judge. `unjudged`: by category, the rows
-    that it couldn't judge while others it could.
+    many rows each detector could judge. `reasons`: why a category couldn't be judged at all. `references`: how often
+    the same detector fired on the references, and on how many of them it could judge. `unjudged`: by category, the
+    rows that it couldn't judge while others it could.
     """
 
     predictions: tuple[Prediction, ...]

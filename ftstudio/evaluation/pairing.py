@@ -27,7 +27,8 @@ def pair(
     """The differences and the categories of the pair of arms NAMES, from one pass of resampling per set of rows.
 
     SCORES are both arms' scores by row, CORPUS both arms' counts of the PRESENT rows by corpus metric, SETTINGS the
-    metrics, the number of resamples and the seed. Categories come with `p_holm`, corrected for their number.
+    metrics, the number of resamples and the seed. Categories come with `p_holm`, corrected for their number (None where
+    too few rows changed to matter), and are called better or worse only where it is under 0.05.
     """
     wanted, resamples, seed = settings
     work = _Resampling(resamples, seed)
@@ -52,9 +53,13 @@ def pair(
             low, high = statistics.interval(work.means(f"category {entry['name']}"))
             entry["low"], entry["high"] = float(low[0]), float(high[0])
             entry["verdict"] = statistics.verdict(entry["low"], entry["high"], entry["n"], False)
-    judged = [entry for entry in entries if entry["n"]]
+    # Corrected for those that could differ at all: fewer than six changed rows never reach p = 0.05 (Tarone 1990).
+    judged = [entry for entry in entries if len(entry["fixed"]) + len(entry["broke"]) >= 6]
     for entry, p in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
         entry["p_holm"] = p
+    for entry in entries:
+        if entry["n"] >= statistics.FEWEST and (entry["p_holm"] or 1.0) >= 0.05:
+            entry["verdict"] = "no clear difference"
     return differences, entries
 
 

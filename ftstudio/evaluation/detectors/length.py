@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding, Verdict
-from ftstudio.evaluation.context import CLOSING, FEWEST, Context
+from ftstudio.evaluation.context import CLOSING, FEWEST, Context, closed
 from ftstudio.evaluation.rows import Row
 
 LONG = 2.0  # times the words of the reference
 SHORT = 0.5
 CLOSED = 0.95  # share of references with closing punctuation from which its absence means something
+# A last line of at least eight words, no list item, that ends in a word in small letters.
+_RUNNING = re.compile(r"(?:^|\n)(?![ \t]*(?:[-*•#|]|\d+[.)]|\w[.)]))[^\n]*?(?:\S+[ \t]+){7}[a-z'’-]+$")
 
 
 def _empty(row: Row, context: Context) -> Verdict:
@@ -54,8 +58,13 @@ def _truncated(row: Row, context: Context) -> Verdict:
     if _unclosed_means_nothing(context):
         return UNJUDGED
     text = prediction.output.rstrip()
-    if text and text[-1] not in CLOSING:
+    if not text or text[-1] in CLOSING:
+        return None
+    if prediction.reference is None or closed(prediction.reference):
         return Finding("truncated", "ends without closing punctuation, which the references have", _tail(row))
+    # The reference here ends like a list or a label: only what breaks off within a sentence is cut.
+    if _RUNNING.search(text[-400:]):
+        return Finding("truncated", "breaks off within a sentence", _tail(row))
     return None
 
 

@@ -25,13 +25,15 @@ _LEAK = re.compile(
 )
 _CANNOT = r"(?:can(?:not|['’]t| not)|(?:am|['’]m) (?:not able|unable) to|won['’]t|will not|must (?:decline|refuse) to)"
 _REFUSAL = re.compile(
-    r"\bas an? (?:AI|artificial intelligence|(?:large )?language model)\b"
+    r"\bas an? (?:AI|artificial intelligence|(?:large )?language model)\b[^.!?\n]{0,160}?"
+    r"(?:\b(?:not|no|cannot|unable)\b|n['’]t\b)"
     rf"|\bI(?: am|['’]m) (?:very |so |really )?(?:sorry|afraid)[,.]? (?:but )?(?:that )?I {_CANNOT}"
     rf"|\bI(?: {_CANNOT}|['’]m (?:not able|unable) to) (?:assist|help|provide|fulfil|fulfill|comply|complete|engage"
     r"|support|create|generate|write|discuss|answer|do that|process|access|browse|offer|respond|give)\b"
     r"|\bI (?:don['’]t|do not) have (?:access to|the ability to|personal (?:opinions|feelings|experiences?))"
     r"|\bagainst my (?:programming|guidelines|policy|policies)\b"
-    r"|\bI(?: am|['’]m) (?:just |only )?an? (?:AI|artificial intelligence|(?:large )?language model)\b",
+    r"|\bI(?: am|['’]m) (?:just |only )?an? (?:AI|artificial intelligence|(?:large )?language model)\b[^.!?\n]{0,160}?"
+    r"(?:\b(?:not|no|cannot|unable)\b|n['’]t\b)",
     re.IGNORECASE,
 )
 _HEAD = 400  # characters: a refusal opens the output

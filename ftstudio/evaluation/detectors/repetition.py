@@ -17,9 +17,9 @@ TIMES = 3  # in a row
 SHARE = 0.2  # of repeated 4-grams
 PROMPTS = 3  # different prompts with one answer
 
-# A few characters over and over without a space: hahahaha…, and in scripts that don't use spaces. Rules such as ----
-# and ==== are typography.
+# A few characters over and over without a space: hahahaha…, !!!!!!…. Rules such as ---- and ==== are typography.
 _CHARACTERS = re.compile(r"([^\W_]{1,6}?)\1{11,}|([^\s\w\-=*#.~─━│|+])\2{19,}")
+_LONG_PIECE = re.compile(r"\S{12,}")  # only there
 
 
 def _repetitive(row: Row, context: Context) -> Verdict:
@@ -38,11 +38,17 @@ def _repetitive(row: Row, context: Context) -> Verdict:
         return Finding(
             "repetitive", f"{repeated / len(grams):.0%} of its 4-grams are repeats", _repeats(row.text, grams)
         )
-    match = _CHARACTERS.search(row.text)
-    if match:
-        unit = match.group(1) or match.group(2)
-        times = (match.end() - match.start()) // len(unit)
-        return Finding("repetitive", f"“{one_line(unit, 20)}” {times} times in a row", (match.span(),))
+    return _stutter(row)
+
+
+def _stutter(row: Row) -> Verdict:
+    """A few characters over and over without a space between them."""
+    for piece in _LONG_PIECE.finditer(row.text):
+        match = _CHARACTERS.search(row.text, piece.start(), piece.end())
+        if match:
+            unit = match.group(1) or match.group(2)
+            times = (match.end() - match.start()) // len(unit)
+            return Finding("repetitive", f"“{one_line(unit, 20)}” {times} times in a row", (match.span(),))
     return None
 
 

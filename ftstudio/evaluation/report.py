@@ -1,0 +1,222 @@
+"""Reports in plain text, at most 80 columns: the table of error categories, a comparison, rows side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftstudio.core.text import one_line
+from ftstudio.evaluation import metrics as m
+from ftstudio.evaluation.categories import Categorised
+from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
+from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.statistics import FEWEST
+
+_GOOD = {"better": "▲ better", "worse": "▼ worse", "no clear difference": "= unclear"}
+
+
+def percent(share: float | None) -> str:
+    """A share for people: `12.5 %`, `–` where there is none."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def errors_report(rows: int, entries: Sequence[Mapping[str, Any]], name: str = "") -> str:
+    """The category table ENTRIES (of `summary.category_table`) over ROWS outputs, the commonest first.
+
+    NAME says whose outputs. Categories never found and those that couldn't be judged follow in words.
+    """
+    whose = f" of {one_line(name, 40)}" if name else ""
+    found = sorted((entry for entry in entries if entry["count"]), key=lambda entry: -entry["count"])
+    lines = [f"Errors in {rows:,} output{'' if rows == 1 else 's'}{whose}", ""]
+    if found:
+        header = ("category", "rows", "rate", "", "95 % interval", "references", "lift")
+        lines += table(header, [_category_row(entry) for entry in found], left=(0, 3))
+    else:
+        lines.append("No errors were found.")
+    clean = [entry["title"] for entry in entries if not entry["count"] and not entry["reason"]]
+    if clean:
+        lines += ["", *field("not found", ", ".join(clean), 12)]
+    unjudged = [entry for entry in entries if entry["reason"]]
+    for index, entry in enumerate(unjudged):
+        name = "not judged" if index == 0 else ""
+        lines += [*([""] if index == 0 else []), *field(name, f"{entry['title']}: {entry['reason']}", 12)]
+    partly = [entry for entry in found if entry["judged"] < rows]
+    if partly:
+        text = ", ".join(f"{entry['title']} {entry['judged']:,}" for entry in partly)
+        lines += ["", *field("judged on", f"fewer rows: {text}", 12)]
+    if any(entry.get("hint") for entry in found):
+        hints = ", ".join(entry["title"] for entry in found if entry.get("hint"))
+        lines += ["", *field("hints", f"{hints}: rows to look at, no verdicts", 12)]
+    return "\n".join(lines) + "\n"
+
+
+def _category_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    lift = entry["lift"]
+    return (
+        one_line(entry["title"], 18),
+        f"{entry['count']:,}",
+        percent(entry["rate"]),
+        bar(entry["rate"] or 0.0),
+        f"{100 * entry['low']:.1f} – {100 * entry['high']:.1f} %",
+        percent(entry["reference_rate"]),
+        "–" if lift is None else f"{lift:,.1f}×" if lift < 100 else f"{lift:,.0f}×",
+    )
+
+
+def findings_report(categorised: Categorised, name: str, most: int = 3) -> str:
+    """Up to MOST rows of the category NAME with the reason why the detector fired."""
+    lines: list[str] = []
+    by_row = {prediction.row: prediction for prediction in categorised.predictions}
+    for row in categorised.rows.get(name, [])[:most]:
+        prediction = by_row[row]
+        why = next(finding.why for finding in categorised.findings[row] if finding.category == name)
+        lines += [*wrap(f"row {row}: {why}", WIDTH, 2), *_texts(prediction.prompt, prediction.reference)]
+        lines += [*field("  output", prediction.output, 13, 3), ""]
+    return "\n".join(lines).rstrip() + "\n" if lines else ""
+
+
+def compare_report(
+    result: Mapping[str, Any],
+    outputs: Mapping[str, Mapping[int, Prediction]] | None = None,
+    examples: int = 2,
+) -> str:
+    """The comparison RESULT (of `comparison.compare`) in words and tables, pair of arms by pair.
+
+    With OUTPUTS (predictions by arm and row) the EXAMPLES rows that gained and lost most stand at the end.
+    """
+    names = [arm["name"] for arm in result["arms"]]
+    values = {arm["name"]: arm["metrics"] for arm in result["arms"]}
+    lines = [f"{' → '.join(one_line(name, 24) for name in names)}, on the same {result['rows']:,} rows"]
+    for a, b in result["identical"]:
+        text = f"{one_line(a, 24)} and {one_line(b, 24)} gave the same output on every row: nothing was changed."
+        lines += ["", *field("!", text, 2)]
+    if result["rows"] < FEWEST:
+        text = f"No verdict on {result['rows']} rows: {FEWEST - result['rows']} more are needed."
+        lines += ["", *field("!", text, 2)]
+    pairs = list(dict.fromkeys((entry["a"], entry["b"]) for entry in result["differences"]))
+    for a, b in pairs:
+        short = (one_line(a, 10), one_line(b, 10))
+        if len(pairs) > 1:
+            lines += ["", "", f"{one_line(a, 36)} → {one_line(b, 36)}"]
+        chosen = [entry for entry in result["differences"] if (entry["a"], entry["b"]) == (a, b)]
+        header = ("metric", *short, "difference", "95 % interval", "p", "")
+        lines += ["", *table(header, [_metric_row(entry, values) for entry in chosen], left=(0, 6))]
+        lines += _categories([entry for entry in result["categories"] if entry["arms"] == [a, b]], short)
+    lines += _notes(result)
+    if outputs is not None and examples > 0:
+        lines += _examples(result, names, outputs, examples)
+    return "\n".join(lines) + "\n"
+
+
+def _metric_row(entry: Mapping[str, Any], values: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    name = entry["metric"]
+    digits = 1 if name in (*m.CORPUS_METRICS, "length") else 3
+    a, b = (values[entry[side]].get(name) for side in ("a", "b"))
+    return (
+        m.TITLES.get(name, one_line(name, 14)),
+        "–" if a is None else f"{a:.{digits}f}",
+        "–" if b is None else f"{b:.{digits}f}",
+        f"{entry['difference']:+.{digits}f}",
+        f"{entry['low']:+.{digits}f} … {entry['high']:+.{digits}f}",
+        _chance(entry["p"]),
+        _word(entry["verdict"]),
+    )
+
+
+def _chance(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _word(verdict: str) -> str:
+    return "too few" if verdict.startswith("too few") else _GOOD.get(verdict, verdict)
+
+
+def _categories(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) -> list[str]:
+    """Error categories before and after, those that fell most first; those without any row are left out."""
+    found = [entry for entry in entries if entry["count_a"] or entry["count_b"]]
+    if not found:
+        return ["", "No errors were found in either."] if entries else []
+    found.sort(key=lambda entry: entry["difference"])
+    rows = [
+        (
+            one_line(entry["title"], 18),
+            f"{entry['count_a']:,}",
+            f"{entry['count_b']:,}",
+            f"{100 * entry['difference']:+.1f}",
+            f"{100 * entry['low']:+.1f} … {100 * entry['high']:+.1f}",
+            "–" if entry.get("p_holm") is None else _chance(entry["p_holm"]),
+            _word(entry["verdict"]),
+        )
+        for entry in found
+    ]
+    header = ("error category", *short, "points", "95 % interval", "p", "")
+    return ["", *table(header, rows, left=(0, 6))]
+
+
+def _notes(result: Mapping[str, Any]) -> list[str]:
+    lines = ["", *field("intervals", "paired bootstrap; p of categories corrected by Holm", 12)]
+    if result.get("similarity"):
+        lines += field("similarity", f"cosine by {result['similarity']['signature']}", 12)
+    for name in ("bleu", "chrf"):
+        if name in result["signatures"]:
+            lines += field(m.TITLES[name], result["signatures"][name], 12)
+    for skipped in result["skipped"]:
+        name = m.TITLES.get(skipped["metric"], one_line(skipped["metric"], 24))
+        lines += field("left out", f"{name}: {skipped['reason']}", 12)
+    reasons: dict[str, list[str]] = {}
+    for entry in result["categories"]:
+        if entry["reason"] and entry["title"] not in reasons.get(entry["reason"], []):
+            reasons.setdefault(entry["reason"], []).append(entry["title"])
+    for reason, titles in reasons.items():
+        lines += field("not judged", f"{', '.join(titles)}: {reason}", 12)
+    forgetting = result.get("forgetting")
+    if isinstance(forgetting, Mapping):
+        shown = [
+            f"{one_line(key, 30).replace('_', ' ')} {value:.4g}"
+            for key, value in forgetting.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+        lines += field("forgetting", ", ".join(shown), 12) if shown else []
+    return lines
+
+
+def _examples(
+    result: Mapping[str, Any], names: Sequence[str], outputs: Mapping[str, Mapping[int, Prediction]], count: int
+) -> list[str]:
+    gain = result["gain"]
+    scored = [entry for entry in result["per_row"] if entry["gain"] is not None]
+    if gain is None or not scored:
+        return []
+    ordered = sorted(scored, key=lambda entry: entry["gain"])
+    lines: list[str] = []
+    groups = (
+        ("gains", [entry for entry in reversed(ordered) if entry["gain"] > 0][:count]),
+        ("losses", [entry for entry in ordered if entry["gain"] < 0][:count]),
+    )
+    for title, entries in groups:
+        lines += ["", "", f"Biggest {title}, by {m.TITLES[gain]}" if entries else f"No row {title[:-1]}s"]
+        if not entries:
+            lines[-1] = f"No row gains in {m.TITLES[gain]}" if title == "gains" else f"No row loses in {m.TITLES[gain]}"
+        for entry in entries:
+            lines += ["", *_side_by_side(entry, names, outputs, gain)]
+    return lines
+
+
+def _side_by_side(
+    entry: Mapping[str, Any], names: Sequence[str], outputs: Mapping[str, Mapping[int, Prediction]], gain: str
+) -> list[str]:
+    row = entry["row"]
+    scores = " → ".join(f"{entry['arms'][name].get(gain, 0.0):.3f}" for name in names)
+    first = outputs[names[0]][row]
+    lines = [f"row {row}   {scores}", *_texts(first.prompt, first.reference)]
+    for name in names:
+        lines += field(f"  {one_line(name, 10)}", outputs[name][row].output or "(nothing)", 13, 3)
+        found = entry["arms"][name].get("categories")
+        if found:
+            lines += field("", f"[{', '.join(found)}]", 13, 2)
+    return lines
+
+
+def _texts(prompt: str, reference: str | None) -> list[str]:
+    lines = field("  prompt", prompt, 13, 3)
+    return lines if reference is None else [*lines, *field("  reference", reference, 13, 3)]
