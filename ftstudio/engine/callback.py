@@ -51,15 +51,19 @@ class RunDirector:
         if step % self.save == 0:
             due.add("checkpoint")
             self._reason = f"every {self.save} steps"
-        if self.every is not None and (step % self.every == 0 or step == last):
+        if self.every is not None and step % self.every == 0:
             due.add("evaluate")
         for request in self.control.poll():
             self._take(request, due)
+        if self.stopped:
+            due.discard("evaluate")  # whoever stops doesn't want to wait
         if step == last:
             due.add("checkpoint")
             self._reason = "last step"
             due.discard("stop")  # it is through anyway
             self.stopped = self.paused = False
+            if self.every is not None:
+                due.add("evaluate")
         return due
 
     def _take(self, request: str, due: set[str]) -> None:
@@ -119,8 +123,15 @@ class RunDirector:
         """See trainer.Director."""
         self.tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
 
-    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float]) -> None:
+    def should_stop(self) -> bool:
         """See trainer.Director."""
+        return self.control.should_stop()
+
+    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float] | None) -> None:
+        """See trainer.Director."""
+        if metrics is None:
+            self.tell("stopping", "")
+            return
         step = trainer.state.global_step
         self.evaluation = metrics
         self.folder.emit("eval", step=step, **metrics)
@@ -141,8 +152,18 @@ class RunDirector:
 
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""
-        if not self.paused:
-            return
+        last = trainer.state.global_step >= trainer.state.max_steps
+        if self.control.stopping and not self.stopped and not last:  # it was asked for during an evaluation
+            due: set[str] = set()
+            for request in self.control.poll():
+                self._take(request, due)
+            if "stop" in due:
+                trainer.checkpoint()
+                trainer.control.should_training_stop = True
+        if self.paused and not last:
+            self._rest(trainer)
+
+    def _rest(self, trainer: StudioTrainer) -> None:
         self.tell("paused", f"at step {trainer.state.global_step}")
         self.rest(True)
         with trainer.meter.away(pause=True):

@@ -37,7 +37,7 @@ class Capture:
         self.screen = _stream(1)
         self.errors = _stream(2)
         self.to(None)
-        sys.__stdout__, sys.__stderr__ = self.screen, self.errors  # type: ignore[misc]
+        sys.__stdout__, sys.__stderr__ = self.screen, self.errors  # type: ignore
 
     @classmethod
     def install(cls) -> Capture:
@@ -114,7 +114,7 @@ class Capture:
                 stream.flush()
             os.dup2(stream.fileno(), descriptor)
         out, errors, stdout, stderr = self._own
-        sys.__stdout__, sys.__stderr__ = out, errors  # type: ignore[misc]
+        sys.__stdout__, sys.__stderr__ = out, errors  # type: ignore
         if sys.stdout is self.screen:
             sys.stdout = stdout
         if sys.stderr is self.errors:

@@ -20,9 +20,17 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.engine import resume
-from ftstudio.engine.collate import Collator, narrows, summed_loss
+from ftstudio.engine.collate import Collator, Row, narrows, summed_loss
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.order import LengthGrouped
+
+
+class Rows(Protocol):
+    """Rows by number, as the collator takes them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Row: ...
 
 
 class Director(Protocol):
@@ -39,8 +47,11 @@ class Director(Protocol):
     def evaluating(self, trainer: StudioTrainer) -> None:
         """An evaluation begins."""
 
-    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float]) -> None:
-        """An evaluation was made."""
+    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float] | None) -> None:
+        """An evaluation was made; None where a stop was asked for in the middle of it."""
+
+    def should_stop(self) -> bool:
+        """Whether someone waits for the run to stop: evaluation is then cut short."""
 
     def saving(self, trainer: StudioTrainer) -> None:
         """A checkpoint is about to be written."""
@@ -86,8 +97,8 @@ class StudioTrainer(Trainer):
         self,
         model: nn.Module,
         args: TrainingArguments,
-        train: Sequence[Any],
-        held_out: Sequence[Any],
+        train: Rows,
+        held_out: Rows,
         lengths: Sequence[int],
         collator: Collator,
         director: Director,
@@ -156,10 +167,15 @@ class StudioTrainer(Trainer):
         with self.meter.away():
             self.director.evaluating(self)
             metrics = held_out_loss(
-                self.model_wrapped, self.held_out, self.data_collator, self.args.per_device_eval_batch_size, self.narrow
+                self.model_wrapped,
+                self.held_out,
+                self.data_collator,
+                self.args.per_device_eval_batch_size,
+                self.narrow,
+                self.director.should_stop,
             )
             self.director.evaluated(self, metrics)
-        return metrics
+        return metrics or {}
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         return False
@@ -224,13 +240,16 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 @torch.no_grad()
 def held_out_loss(
     model: Any,
-    rows: Sequence[Any],
+    rows: Rows,
     collator: Callable[[Sequence[Any]], dict[str, Any]],
     batch: int,
     narrow: bool,
     should_stop: Callable[[], bool] = lambda: False,
-) -> dict[str, float]:
-    """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size."""
+) -> dict[str, float] | None:
+    """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
+
+    None where SHOULD_STOP said so before all rows were through.
+    """
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
     device = next(model.parameters()).device
     training = model.training
@@ -239,7 +258,7 @@ def held_out_loss(
     try:
         for start in range(0, len(order), batch):
             if should_stop():
-                break
+                return None
             inputs = collator([rows[row] for row in order[start : start + batch]])
             inputs = {key: item.to(device) if torch.is_tensor(item) else item for key, item in inputs.items()}
             total += float(summed_loss(model, inputs, narrow).double())

@@ -73,13 +73,15 @@ class Training:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             director.tell("saving", "the tuned model")
             probe = rows.probe()
-            expected = answers_of(trainer.model, probe)
+            # without the mixed precision around it: so the saved model has to say the very same
+            plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+            expected = answers_of(plain, probe)
             self._save(trainer.model)
             facts = self._facts(trainer, director, began)
         finally:
             if self.method.adapter and hasattr(model, "unload"):
                 self.context.models.give_back(model)
-        del trainer, model, director.samples
+        del trainer, model, plain, director.samples
         loading.free()
         facts["reload_difference"] = self._reload(probe, expected)
         if facts.pop("stopped"):
@@ -167,10 +169,14 @@ class Training:
             rows={"train": len(rows.train), "eval": rows.held_out_total},
             tokens=rows.tokens,
             parameters=loading.parameters(trainer.model),
-            resumed_from=resume.step_of(checkpoint) if checkpoint else None,
+            resumed_from=resume.step_of(checkpoint) if checkpoint else 0 if self._began_before() else None,
         )
-        for level, text in rows.notes:
+        for level, text in rows.notes if checkpoint is None else ():
             self.folder.emit("alert", level=level, text=text)
+
+    def _began_before(self) -> bool:
+        """Whether events tell of steps that no checkpoint holds: they are taken again from the start."""
+        return any(event.get("kind") in ("step", "eval") for event in self.folder.events())
 
     # -- ending --------------------------------------------------------------------------------------------------
     def _save(self, model: Any) -> None:

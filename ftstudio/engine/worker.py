@@ -183,11 +183,14 @@ class Worker:
                 folder.release()
 
     def _work(self, job: Job, folder: JobFolder, control: Control, pulse: Pulse) -> None:
+        def phase(name: str, text: str) -> None:
+            folder.emit("phase", phase=name, text=text)
+
         context = JobContext(
             folder=folder,
             models=self._store(folder),
             should_stop=control.should_stop,
-            phase=lambda phase, text: folder.emit("phase", phase=phase, text=text) and None,
+            phase=phase,
             heartbeat=pulse.beat,
         )
         if isinstance(job, Train):
@@ -218,14 +221,16 @@ class Worker:
         """Tell how a job ended that did not end by itself; the traceback goes to the log alone."""
         from ftstudio.engine import trouble
 
-        with contextlib.suppress(StudioError, OSError):
+        told = trouble.explain(error)
+        self.last_error = told
+        if not isinstance(error, StudioError):
+            quiet.traceback(folder.log_path, error)
+        with contextlib.suppress(StudioError, OSError):  # a full disk takes no event either; last_error tells it
+            step = trouble.last_step(folder)
             if isinstance(error, Stopped):
-                folder.emit("stopped", text=error.message, step=None)
-                return
-            told = trouble.explain(error)
-            if not isinstance(error, StudioError):
-                quiet.traceback(folder.log_path, error)
-            folder.emit("failed", text=told.message, hint=told.hint, step=trouble.last_step(folder))
+                folder.emit("stopped", text=told.message, step=step)
+            else:
+                folder.emit("failed", text=told.message, hint=told.hint, step=step)
         if not isinstance(error, Stopped):
             trouble.drop_frames(error)
             self._forget()  # memory may be short, or a model half changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -49,7 +49,7 @@ class Lora(Method):
     )
     learning_rate = 2e-4
     adapter = True
-    model: type[Settings] = LoraSettings
+    model: ClassVar[type[Settings]] = LoraSettings
 
     def apply(self, model: nn.Module, settings: Any) -> nn.Module:
         """MODEL wrapped by peft, only the adapter's weights set to learn; its update is zero at the start.
