@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
+EXAMPLES = 5  # rows that gained and that lost most, kept with their texts
+_SHOWN = 2000  # characters of each text kept there
 GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2")  # by which rows are sorted: the first there is
 
 
@@ -149,6 +151,7 @@ def compare(
     gain = next((name for name in GAIN if name in wanted), None)
     result["gain"] = gain
     result["per_row"] = _per_row(order, names, scores, categorised, gain)
+    result["examples"] = _examples(result["per_row"], tables, names, gain)
     return result
 
 
@@ -203,3 +206,32 @@ def _per_row(
         step = last[gain] - first[gain] if gain is not None and gain in first and gain in last else None
         found.append({"row": row, "arms": arms, "gain": step})
     return found
+
+
+def _examples(
+    per_row: Sequence[Mapping[str, Any]],
+    tables: Sequence[Mapping[int, Prediction]],
+    names: Sequence[str],
+    gain: str | None,
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows that gained and those that lost most from the first arm to the last, with their texts."""
+    scored = sorted((entry for entry in per_row if entry["gain"]), key=lambda entry: entry["gain"])
+    losses = [entry for entry in scored if entry["gain"] < 0][:EXAMPLES]
+    gains = [entry for entry in reversed(scored) if entry["gain"] > 0][:EXAMPLES]
+    return {
+        kind: [
+            {
+                "row": entry["row"],
+                "gain": entry["gain"],
+                "prompt": tables[0][entry["row"]].prompt[:_SHOWN],
+                "reference": (tables[0][entry["row"]].reference or "")[:_SHOWN],
+                "outputs": {
+                    name: table[entry["row"]].output[:_SHOWN] for name, table in zip(names, tables, strict=True)
+                },
+                "scores": {name: entry["arms"][name].get(gain) for name in names},
+                "categories": {name: entry["arms"][name]["categories"] for name in names},
+            }
+            for entry in entries
+        ]
+        for kind, entries in (("gains", gains), ("losses", losses))
+    }

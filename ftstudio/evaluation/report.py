@@ -9,7 +9,6 @@ from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
-from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.statistics import FEWEST
 
 _GOOD = {"better": "▲ better", "worse": "▼ worse", "no clear difference": "= unclear"}
@@ -20,11 +19,12 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def errors_report(rows: int, entries: Sequence[Mapping[str, Any]], name: str = "") -> str:
-    """The category table ENTRIES (of `summary.category_table`) over ROWS outputs, the commonest first.
+def errors_text(value: Mapping[str, Any], name: str = "") -> str:
+    """What `errors --json` holds, VALUE (`rows` and `categories`), as a table: the commonest category first.
 
     NAME says whose outputs. Categories never found and those that couldn't be judged follow in words.
     """
+    rows, entries = value["rows"], value["categories"]
     whose = f" of {one_line(name, 40)}" if name else ""
     found = sorted((entry for entry in entries if entry["count"]), key=lambda entry: -entry["count"])
     lines = [f"Errors in {rows:,} output{'' if rows == 1 else 's'}{whose}", ""]
@@ -47,7 +47,7 @@ def errors_report(rows: int, entries: Sequence[Mapping[str, Any]], name: str = "
     if any(entry.get("hint") for entry in found):
         hints = ", ".join(entry["title"] for entry in found if entry.get("hint"))
         lines += ["", *field("hints", f"{hints}: rows to look at, no verdicts", 12)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _category_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def _category_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def findings_report(categorised: Categorised, name: str, most: int = 3) -> str:
+def findings_text(categorised: Categorised, name: str, most: int = 3) -> str:
     """Up to MOST rows of the category NAME with the reason why the detector fired."""
     lines: list[str] = []
     by_row = {prediction.row: prediction for prediction in categorised.predictions}
@@ -72,17 +72,13 @@ def findings_report(categorised: Categorised, name: str, most: int = 3) -> str:
         why = next(finding.why for finding in categorised.findings[row] if finding.category == name)
         lines += [*wrap(f"row {row}: {why}", WIDTH, 2), *_texts(prediction.prompt, prediction.reference)]
         lines += [*field("  output", prediction.output, 13, 3), ""]
-    return "\n".join(lines).rstrip() + "\n" if lines else ""
+    return "\n".join(lines).rstrip()
 
 
-def compare_report(
-    result: Mapping[str, Any],
-    outputs: Mapping[str, Mapping[int, Prediction]] | None = None,
-    examples: int = 2,
-) -> str:
-    """The comparison RESULT (of `comparison.compare`) in words and tables, pair of arms by pair.
+def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
+    """What `compare --json` holds, RESULT, in words and tables, pair of arms by pair.
 
-    With OUTPUTS (predictions by arm and row) the EXAMPLES rows that gained and lost most stand at the end.
+    EXAMPLES of the rows that gained and of those that lost most stand at the end.
     """
     names = [arm["name"] for arm in result["arms"]]
     values = {arm["name"]: arm["metrics"] for arm in result["arms"]}
@@ -103,9 +99,7 @@ def compare_report(
         lines += ["", *table(header, [_metric_row(entry, values) for entry in chosen], left=(0, 6))]
         lines += _categories([entry for entry in result["categories"] if entry["arms"] == [a, b]], short)
     lines += _notes(result)
-    if outputs is not None and examples > 0:
-        lines += _examples(result, names, outputs, examples)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_examples(result, names, examples)])
 
 
 def _metric_row(entry: Mapping[str, Any], values: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
@@ -170,50 +164,29 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     for reason, titles in reasons.items():
         lines += field("not judged", f"{', '.join(titles)}: {reason}", 12)
     forgetting = result.get("forgetting")
-    if isinstance(forgetting, Mapping):
-        shown = [
-            f"{one_line(key, 30).replace('_', ' ')} {value:.4g}"
-            for key, value in forgetting.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        ]
-        lines += field("forgetting", ", ".join(shown), 12) if shown else []
+    if isinstance(forgetting, Mapping) and {"base_bits_per_byte", "tuned_bits_per_byte"} <= forgetting.keys():
+        base, tuned = forgetting["base_bits_per_byte"], forgetting["tuned_bits_per_byte"]
+        text = f"{tuned - base:+.3f} bits a byte on general text ({base:.3f} → {tuned:.3f})"
+        lines += field("forgetting", text, 12)
     return lines
 
 
-def _examples(
-    result: Mapping[str, Any], names: Sequence[str], outputs: Mapping[str, Mapping[int, Prediction]], count: int
-) -> list[str]:
-    gain = result["gain"]
-    scored = [entry for entry in result["per_row"] if entry["gain"] is not None]
-    if gain is None or not scored:
+def _examples(result: Mapping[str, Any], names: Sequence[str], count: int) -> list[str]:
+    """The rows that gained and lost most, every arm's output under the other."""
+    if result["gain"] is None or count < 1:
         return []
-    ordered = sorted(scored, key=lambda entry: entry["gain"])
+    metric = m.TITLES[result["gain"]]
     lines: list[str] = []
-    groups = (
-        ("gains", [entry for entry in reversed(ordered) if entry["gain"] > 0][:count]),
-        ("losses", [entry for entry in ordered if entry["gain"] < 0][:count]),
-    )
-    for title, entries in groups:
-        lines += ["", "", f"Biggest {title}, by {m.TITLES[gain]}" if entries else f"No row {title[:-1]}s"]
-        if not entries:
-            lines[-1] = f"No row gains in {m.TITLES[gain]}" if title == "gains" else f"No row loses in {m.TITLES[gain]}"
+    for kind, verb in (("gains", "gains"), ("losses", "loses")):
+        entries = result["examples"][kind][:count]
+        lines += ["", "", f"Biggest {kind}, by {metric}" if entries else f"No row {verb} in {metric}"]
         for entry in entries:
-            lines += ["", *_side_by_side(entry, names, outputs, gain)]
-    return lines
-
-
-def _side_by_side(
-    entry: Mapping[str, Any], names: Sequence[str], outputs: Mapping[str, Mapping[int, Prediction]], gain: str
-) -> list[str]:
-    row = entry["row"]
-    scores = " → ".join(f"{entry['arms'][name].get(gain, 0.0):.3f}" for name in names)
-    first = outputs[names[0]][row]
-    lines = [f"row {row}   {scores}", *_texts(first.prompt, first.reference)]
-    for name in names:
-        lines += field(f"  {one_line(name, 10)}", outputs[name][row].output or "(nothing)", 13, 3)
-        found = entry["arms"][name].get("categories")
-        if found:
-            lines += field("", f"[{', '.join(found)}]", 13, 2)
+            scores = " → ".join(f"{entry['scores'][name]:.3f}" for name in names)
+            lines += ["", f"row {entry['row']}   {scores}", *_texts(entry["prompt"], entry["reference"])]
+            for name in names:
+                lines += field(f"  {one_line(name, 10)}", entry["outputs"][name] or "(nothing)", 13, 3)
+                found = entry["categories"][name]
+                lines += field("", f"[{', '.join(found)}]", 13, 2) if found else []
     return lines
 
 
