@@ -62,7 +62,9 @@ def test_alpaca_is_the_published_prompt() -> None:
 def test_alpaca_writes_conversations_and_systems() -> None:
     template = Template.resolve("alpaca", None, None)
     segments = template.segments(Example((Turn("system", "Be brief."), *TALK)))
-    assert whole(segments).startswith("Be brief.\n\n### Instruction:\nHow many apples?\n\n### Response:\nThree [a].\n\n")
+    assert whole(segments).startswith(
+        "Be brief.\n\n### Instruction:\nHow many apples?\n\n### Response:\nThree [a].\n\n"
+    )
     assert trained(segments) == ["Three [a].", "Two.\nReally  "]
 
 
@@ -126,7 +128,7 @@ def test_chat_text_is_that_of_transformers(chats: dict, name: str, talk: tuple[T
     messages = [{"role": turn.role, "content": turn.content} for turn in talk]
     refuses = talk[0].role == "system" and name in ("mistral", "gemma")
     if refuses:  # the system message goes before the first question instead
-        with pytest.raises(Exception, match="supported|alternate"):
+        with pytest.raises(Exception, match=r"supported|alternate"):
             theirs.apply_chat_template(messages, tokenize=False)
         messages = [{"role": "user", "content": "S\n\n" + messages[1]["content"]}, *messages[2:]]
     expected = theirs.apply_chat_template(messages, tokenize=False)

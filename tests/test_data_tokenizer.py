@@ -41,7 +41,9 @@ def folders(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
     source, target = shared / "models" / "tokenizers", tmp_path_factory.mktemp("tokenizers")
     plain = json.loads((source / "gpt2_bpe_encoder.json").read_text())
-    merges = [tuple(line.split()) for line in (source / "gpt2_bpe_vocab.bpe").read_text("utf-8").splitlines()[1:] if line]
+    merges = [
+        tuple(line.split()) for line in (source / "gpt2_bpe_vocab.bpe").read_text("utf-8").splitlines()[1:] if line
+    ]
     made = {
         "gpt2": transformers.GPT2Tokenizer(vocab=plain, merges=merges),
         "bert": transformers.BertTokenizer(vocab=str(source / "bert_base_uncased_vocab.txt")),
@@ -165,7 +167,12 @@ def test_end_tokens_of_the_generation_settings_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(None, "no tokenizer"), (b"{", "can't be read"), (b"\x00\xff", "can't be read"), (b'{"model": 1}', "can't be read")],
+    [
+        (None, "no tokenizer"),
+        (b"{", "can't be read"),
+        (b"\x00\xff", "can't be read"),
+        (b'{"model": 1}', "can't be read"),
+    ],
 )
 def test_faulty_folders_say_so(tmp_path: Path, content: bytes | None, expected: str) -> None:
     folder = tmp_path / "model"

@@ -33,7 +33,10 @@ def save_byte_level(
     inner.decoder = decoders.ByteLevel()
     special = [token for token in (eos, bos, *extra) if token]
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     inner.train_from_iterator(_TEXT, trainer)
     if bos:
