@@ -1,0 +1,121 @@
+"""Methods: what they tell about themselves, and what they do to a loaded model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ftstudio import methods
+from ftstudio.core.errors import StudioError, UsageError
+from tiny_models import make_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+def fresh(folder: Path):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
+
+
+def test_importing_the_methods_imports_no_torch():
+    heavy = ("torch", "peft", "transformers")
+    code = f"import sys, ftstudio.methods as m; m.models(); print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_method_tells_what_a_form_needs():
+    assert set(methods.names()) == {"full", "lora", "qlora"} == set(methods.models())
+    for name in methods.names():
+        method = methods.get(name)
+        assert method.name == name
+        assert all((method.title, method.help, method.limits))
+        assert 0 < method.learning_rate < 1
+        for key, field in method.model.model_fields.items():
+            assert field.description, f"{name}.{key} has no description"
+        assert method.settings().model_dump() == method.settings({}).model_dump()
+
+
+def test_unknown_names_and_settings_are_refused_with_the_way_out():
+    with pytest.raises(UsageError, match="qlora"):
+        methods.get("qlor")
+    with pytest.raises(UsageError, match=r"method\.rank"):
+        methods.get("lora").settings({"rank": 4})
+    with pytest.raises(UsageError, match=r"method\.r\b"):
+        methods.get("lora").settings({"r": 0})
+    with pytest.raises(UsageError):
+        methods.get("full").settings({"r": 8})
+
+
+def test_full_trains_every_weight(folder: Path):
+    model = fresh(folder)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    method = methods.get("full")
+    assert all(parameter.requires_grad for parameter in method.apply(model, method.settings()).parameters())
+
+
+@pytest.mark.parametrize(
+    "extra", [{}, {"rslora": True}, {"targets": "attention"}, {"targets": ["q_proj", "down_proj"]}]
+)
+def test_lora_starts_as_the_base_and_comes_off_without_a_trace(folder: Path, extra: dict):
+    import torch
+
+    ids = torch.arange(20)[None]
+    model = fresh(folder)
+    with torch.no_grad():
+        before = model(ids).logits
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    method = methods.get("lora")
+    settings = method.settings({"r": 4, **extra})
+    wrapped = method.apply(model, settings)
+    learning = [name for name, parameter in wrapped.named_parameters() if parameter.requires_grad]
+    assert learning
+    assert all("lora_" in name for name in learning)
+    wrapped.eval()
+    with torch.no_grad():
+        assert torch.equal(wrapped(ids).logits, before)
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.1)
+        assert not torch.equal(wrapped(ids).logits, before)
+        with wrapped.disable_adapter():
+            assert torch.equal(wrapped(ids).logits, before)
+    base = wrapped.unload()
+    after = base.state_dict()
+    assert after.keys() == weights.keys()
+    assert all(torch.equal(value, weights[name]) for name, value in after.items())
+
+
+def test_targets_choose_the_layers(folder: Path):
+    def layers(targets: object) -> set[str]:
+        method = methods.get("lora")
+        wrapped = method.apply(fresh(folder), method.settings({"r": 2, "targets": targets}))
+        return {
+            name.split(".lora_A")[0].rpartition(".")[2] for name, _ in wrapped.named_parameters() if "lora_A" in name
+        }
+
+    attention = {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert layers("attention") == attention
+    assert layers("all-linear") == attention | {"gate_proj", "up_proj", "down_proj"}
+    assert layers(["v_proj"]) == {"v_proj"}
+
+
+def test_a_layer_that_is_not_there_is_named_with_the_nearest(folder: Path):
+    method = methods.get("lora")
+    with pytest.raises(StudioError, match="q_proj"):
+        method.apply(fresh(folder), method.settings({"targets": ["q_pro"]}))
+
+
+def test_qlora_refuses_a_base_that_holds_no_4_bit_layer(folder: Path):
+    method = methods.get("qlora")
+    assert method.quantisation(method.settings()) == methods.Quantisation(kind="nf4", double=True)
+    with pytest.raises(StudioError, match="lora"):
+        method.apply(fresh(folder), method.settings())

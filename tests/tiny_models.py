@@ -1,0 +1,85 @@
+"""A tiny random Llama with a byte tokenizer, and rows to train it on: everything is made here, in milliseconds."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+WORDS = ("red", "green", "blue", "seven", "nine", "cats", "dogs", "birds", "run", "sleep", "eat", "quickly", "slowly")
+
+
+def make_model(folder: Path, *, layers: int = 2, seed: int = 0, **changes: Any) -> Path:
+    """A Llama of about 30,000 parameters in FOLDER, in Hugging Face form. CHANGES go into its configuration."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    values: dict[str, Any] = {
+        "vocab_size": 260,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "bos_token_id": 256,
+        "eos_token_id": 257,
+        "pad_token_id": 258,
+        "tie_word_embeddings": False,
+    }
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(**(values | changes)))
+    torch.random.set_rng_state(state)
+    model.save_pretrained(folder)
+    make_tokenizer(folder)
+    return folder
+
+
+def make_tokenizer(folder: Path) -> None:
+    """One token a byte; <s> 256, </s> 257, <pad> 258."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: place for place, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<s>", "</s>", "<pad>"])
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def make_rows(path: Path, count: int = 40, seed: int = 0) -> Path:
+    """COUNT rows of prompt and completion, of very different lengths, as JSONL."""
+    draw = random.Random(seed)
+    lines = []
+    for number in range(count):
+        words = [draw.choice(WORDS) for _ in range(draw.randint(1, 12))]
+        lines.append(json.dumps({"prompt": f"{number}: {' '.join(words)}", "completion": " ".join(reversed(words))}))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def recipe_values(model: Path, rows: Path, method: str = "lora", **training: Any) -> dict[str, Any]:
+    """A recipe for a training of seconds."""
+    settings: dict[str, Any] = {"name": method}
+    if method != "full":
+        settings |= {"r": 4, "alpha": 8, "dropout": 0.1}
+    return {
+        "task": "sft",
+        "model": str(model),
+        "method": settings,
+        "data": {"train": str(rows), "eval": 0.2, "max_length": 128},
+        "training": {
+            "steps": 8, "batch_size": 4, "save_steps": 3, "learning_rate": 1e-3, "device": "cpu", **training,
+        },
+        "evaluation": {"every": 4, "rows": 8, "samples": 2, "max_new_tokens": 8},
+    }  # fmt: skip
