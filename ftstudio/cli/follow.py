@@ -51,6 +51,8 @@ class Headless:
         return self
 
     def __exit__(self, *_: object) -> None:
+        assert self._worker is not None
+        self._worker.stop()  # its thread waits for more otherwise, and so would the interpreter
         for which, handler in self._before.items():
             signal.signal(which, handler)
         self._capture.restore()
