@@ -1,0 +1,207 @@
+"""What a model answered on held-out rows, what detectors found in it, and what a person says. No widgets here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.files import LineReader
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.recipe import Recipe
+from ftstudio.evaluation.predictions import Prediction, from_line
+from ftstudio.ui.errors.context import ContextMaker
+from ftstudio.ui.text.following import Following
+
+if TYPE_CHECKING:
+    from ftstudio.evaluation.categories import Categorised, Categoriser, Finding
+    from ftstudio.evaluation.tags import Tags
+
+ALL, CLEAN = "", "-"  # the two filters beside the categories: every row, and rows without any error
+REVIEWED = "reviewed"  # kept among the tags, but no category: a person has looked and agrees
+READ_AT_ONCE = 1 << 20  # bytes of outputs read in one look, so that no look takes long
+REST = 4.0  # categorising rests this many times as long as it took
+
+
+class Answers:
+    """The answers in one job folder. `poll` reads what came, `categorise` (off the screen's thread) judges it."""
+
+    def __init__(self, folder: JobFolder, model: str, recipe: Recipe | None) -> None:
+        from ftstudio.evaluation.tags import Tags
+
+        self.folder = folder
+        self.model = model
+        self.recipe = recipe
+        self.following = Following(folder)
+        self.predictions: dict[int, Prediction] = {}
+        self.categorised: Categorised | None = None  # as the detectors say
+        self.corrected: Categorised | None = None  # as the person has corrected them
+        self.tags: Tags = Tags.load(folder.path / "tags.jsonl")
+        self.refused = 0  # lines that are no predictions
+        self._steps: list[int] = []  # decisions each of the person's actions took, for undo
+        self._reader = LineReader(folder.path / "outputs.jsonl")
+        self._version = 0
+        self._judged_version = -1
+        self._working = False
+        self._rest_until = 0.0
+        self._categoriser: Categoriser | None = None
+        self._maker = ContextMaker(recipe)
+        self._taken: dict[int, Prediction] = {}
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+    def poll(self) -> bool:
+        """Take in what came; True where anything changed."""
+        before = self._reader.offset
+        lines = self._reader.poll(READ_AT_ONCE)
+        if self._reader.offset < before:  # answered anew
+            self.predictions.clear()
+        for line in lines:
+            try:
+                prediction = from_line(line, len(self.predictions))
+            except StudioError:
+                self.refused += 1
+                continue
+            self.predictions[prediction.row] = prediction
+        self._version += bool(lines)
+        return self.following.poll() or bool(lines)
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to categorise, and it is time to."""
+        return not self._working and self._version != self._judged_version and time.monotonic() >= self._rest_until
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+    def begin(self) -> tuple[int, list[Prediction]]:
+        """What `categorise` is to be given; called on the screen's thread."""
+        self._working = True
+        return self._version, list(self.predictions.values())
+
+    def categorise(self, predictions: list[Prediction]) -> Categorised:
+        """The detectors' findings in PREDICTIONS; those judged before aren't judged again. May take a while."""
+        from ftstudio.evaluation.categories import Categoriser
+
+        context = self._maker.make(predictions, not self.following.running)
+        if self._categoriser is None or context != self._categoriser.context:
+            self._categoriser, self._taken = Categoriser(context, embedder=self._maker.embedder), {}
+        for prediction in predictions:
+            if self._taken.get(prediction.row) is not prediction:
+                self._categoriser.add(prediction)
+                self._taken[prediction.row] = prediction
+        return self._categoriser.result()
+
+    def finish(self, version: int, categorised: Categorised | None, seconds: float) -> None:
+        """Take over what `categorise` found in VERSION after SECONDS; None where it failed. On the screen's thread."""
+        self._working = False
+        self._judged_version = version
+        self._rest_until = time.monotonic() + REST * seconds
+        if categorised is not None:
+            self.categorised = categorised
+            self._correct()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that came has been categorised."""
+        return self._version == self._judged_version
+
+    # -- what a person says ----------------------------------------------------------------------------------------
+    def toggle(self, row: int, category: str) -> bool:
+        """Turn CATEGORY on or off for ROW; whether it is on now. Raises StudioError where it can't be kept."""
+        on = self.tags.toggle(row, category, self.detected(row), who="person")
+        self._steps.append(1)
+        self._correct()
+        return on
+
+    def agree(self, row: int) -> None:
+        """Note that a person has looked at ROW and agrees with its categories."""
+        if row not in self.tags.decided:
+            self.tags.add(row, REVIEWED, who="person")
+            self._steps.append(1)
+
+    def automatic(self, row: int) -> bool:
+        """Leave ROW to the detectors again; False where nothing was decided on it."""
+        decided = self.tags.of(row)
+        for category in decided:
+            self.tags.reset(row, category, who="person")
+        if decided:
+            self._steps.append(len(decided))
+            self._correct()
+        return bool(decided)
+
+    def undo(self) -> int | None:
+        """Take back the person's last action; the row it was about, None where nothing is left."""
+        if not self._steps:
+            return None
+        row = None
+        for _ in range(self._steps.pop()):
+            tag = self.tags.undo()
+            row = tag.row if tag is not None else row
+        self._correct()
+        return row
+
+    def _correct(self) -> None:
+        if self.categorised is not None:
+            self.corrected = corrected(self.categorised, self.tags)
+
+    # -- what is shown ---------------------------------------------------------------------------------------------
+    def detected(self, row: int) -> set[str]:
+        """The categories that the detectors put ROW in."""
+        return self.categorised.names(row) if self.categorised is not None else set()
+
+    def names(self, row: int) -> set[str]:
+        """The categories of ROW, the person's word above the detectors'."""
+        return self.tags.apply(row, self.detected(row)) - {REVIEWED}
+
+    def decisions(self, row: int) -> dict[str, str]:
+        """What the person decided on ROW: category to `add` or `remove`."""
+        return {category: action for category, action in self.tags.of(row).items() if category != REVIEWED}
+
+    def findings(self, row: int) -> tuple[Finding, ...]:
+        """What the detectors found in ROW."""
+        return self.categorised.findings.get(row, ()) if self.categorised is not None else ()
+
+    @property
+    def judged(self) -> frozenset[int]:
+        """The rows that the detectors have seen."""
+        seen = self.categorised.predictions if self.categorised is not None else ()
+        return frozenset(prediction.row for prediction in seen)
+
+    def rows(self, wanted: str) -> list[int]:
+        """The rows of the filter WANTED: a category, ALL or CLEAN."""
+        if wanted == ALL or self.corrected is None:
+            return list(self.predictions)
+        if wanted == CLEAN:
+            wrong = set().union(*self.corrected.rows.values()) if self.corrected.rows else set()
+            return [prediction.row for prediction in self.corrected.predictions if prediction.row not in wrong]
+        return [row for row in self.corrected.rows.get(wanted, ()) if row in self.predictions]
+
+    def table(self) -> list[dict[str, Any]]:
+        """The category table, the person's corrections in it."""
+        from ftstudio.evaluation.summary import category_table
+
+        return category_table(self.corrected) if self.corrected is not None else []
+
+    @property
+    def reviewed(self) -> int:
+        """Rows that a person decided on."""
+        return len(self.tags.decided)
+
+
+def corrected(categorised: Categorised, tags: Tags) -> Categorised:
+    """CATEGORISED with the decisions in TAGS: they win, and a row that a person judged counts as judged."""
+    decided = {row: decisions for row in tags.decided if (decisions := tags.of(row))}
+    known = {prediction.row for prediction in categorised.predictions}
+    rows: dict[str, list[int]] = {}
+    judged = dict(categorised.judged)
+    for name, found in categorised.rows.items():
+        by_person = {row: says[name] for row, says in decided.items() if name in says and row in known}
+        if not by_person:
+            rows[name] = found
+            continue
+        inside = (set(found) | {row for row, says in by_person.items() if says == "add"}) - {
+            row for row, says in by_person.items() if says == "remove"
+        }
+        rows[name] = [prediction.row for prediction in categorised.predictions if prediction.row in inside]
+        missing = known if name in categorised.reasons else categorised.unjudged.get(name, frozenset())
+        judged[name] = judged.get(name, 0) + sum(row in missing for row in by_person)
+    return replace(categorised, rows=rows, judged=judged)

@@ -1,0 +1,76 @@
+"""What the detectors must know besides the answers: from the recipe's data where it can be read, else the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.recipe import Recipe
+from ftstudio.evaluation.predictions import Prediction
+
+if TYPE_CHECKING:
+    from ftstudio.evaluation.context import Context
+
+GROWTH = 1.5  # a context read off the answers is read again when there are this many times as many
+
+
+class ContextMaker:
+    """Makes the context of one recipe's answers, anew only where new answers change it. Used in a thread of its own."""
+
+    def __init__(self, recipe: Recipe | None) -> None:
+        self.recipe = recipe
+        self.context: Context | None = None
+        self.embedder: Any = None
+        self._opened = False
+        self._materials: Any = None
+        self._covered: set[int] = set()
+        self._rows = 0
+
+    def make(self, predictions: Sequence[Prediction], final: bool) -> Context:
+        """The context for PREDICTIONS; FINAL says that no more will come."""
+        if not self._opened:
+            self._open()
+        if self._materials is not None:
+            if self.context is None or any(prediction.row not in self._covered for prediction in predictions):
+                self.context = self._of_data(predictions)
+            return self.context
+        grown = len(predictions) >= GROWTH * max(self._rows, 1) or (final and len(predictions) != self._rows)
+        if self.context is None or grown:
+            from ftstudio.evaluation.context import of_predictions
+
+            self.context, self._rows = of_predictions(predictions), len(predictions)
+        return self.context
+
+    def _open(self) -> None:
+        self._opened = True
+        from ftstudio.evaluation.similarity import load_embedder
+
+        try:
+            self.embedder = load_embedder("static", allow_torch=False)
+        except StudioError:
+            self.embedder = None
+        if self.recipe is None:
+            return
+        from ftstudio.engine.prepare import open_materials
+
+        try:
+            self._materials = open_materials(self.recipe)
+        except StudioError:  # the data moved or changed since: the answers are still there
+            self._materials = None
+
+    def _of_data(self, predictions: Sequence[Prediction]) -> Context:
+        """From all held-out rows, answered or not, so that no check depends on how far the answers are."""
+        from ftstudio.engine.answering import questions
+        from ftstudio.engine.judging import context_of
+
+        rows = {prediction.row: prediction for prediction in predictions}
+        if self.recipe is not None:
+            try:
+                examples = self._materials.examples(self.recipe.evaluation.rows)
+            except StudioError:
+                examples = []
+            for question in questions(examples, {"": self._materials})[0]:
+                rows.setdefault(question.row, Prediction(question.row, question.text, question.reference, ""))
+        self._covered = set(rows)
+        return context_of(self._materials, list(rows.values()))

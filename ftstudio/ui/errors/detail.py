@@ -1,0 +1,106 @@
+"""One row: prompt, reference, output, why each detector fired and where, and the keys that tag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from ftstudio.core.text import one_line
+from ftstudio.evaluation.categories import Finding, categories
+from ftstudio.evaluation.predictions import Prediction
+from ftstudio.ui.errors.marks import PEN, ink, palette
+from ftstudio.ui.text.lines import Line, Part
+from ftstudio.ui.text.marked import mark
+from ftstudio.ui.text.panes import Pane, Panes
+from ftstudio.ui.text.said import Said
+from ftstudio.ui.text.worddiff import inline
+
+
+class Detail(Vertical):
+    """A row in full. `show` is told everything; the keys are the screen's."""
+
+    DEFAULT_CSS = "Detail { height: 1fr; }"
+
+    def compose(self) -> ComposeResult:
+        yield Said(id="detail-head")
+        yield Said(id="detail-why", grow=True)
+        yield Panes(id="detail-panes")
+        yield Said(id="detail-keys", grow=True)
+
+    def show(
+        self,
+        prediction: Prediction,
+        findings: Sequence[Finding],
+        names: set[str],
+        decisions: Mapping[str, str],
+        place: str,
+        reviewed: int,
+        *,
+        difference: bool = False,
+        stay: bool = False,
+    ) -> None:
+        """Show PREDICTION, in the categories NAMES, of which the detectors gave FINDINGS and the person DECISIONS.
+
+        PLACE says where one is among the rows, REVIEWED how many the person has looked at. DIFFERENCE marks what
+        differs from the reference instead of what the detectors saw. STAY keeps the scroll.
+        """
+        self.query_one("#detail-head", Said).say(_head(prediction, place, reviewed))
+        self.query_one("#detail-why", Said).say(*_why(findings, names, decisions))
+        self.query_one("#detail-keys", Said).say(*palette(names, decisions, max(40, self.app.size.width - 3)))
+        self.query_one(Panes).show(_panes(prediction, findings, difference), stay=stay)
+
+
+def _head(prediction: Prediction, place: str, reviewed: int) -> Line:
+    facts = []
+    if prediction.tokens is not None:
+        facts.append(f"{prediction.tokens} tokens")
+    if prediction.ended is not None:
+        facts.append("ended" if prediction.ended else "cut by the limit")
+    told = f"  {reviewed} reviewed {PEN}" if reviewed else ""
+    return (
+        (f"row {prediction.row}", "title"),
+        (f"  {place}", ""),
+        ("  " + " · ".join(facts) if facts else "", "dim"),
+        (told, "key"),
+    )
+
+
+def _why(findings: Sequence[Finding], names: set[str], decisions: Mapping[str, str]) -> list[Line]:
+    """A line for each category: what the detector saw, or what the person said."""
+    lines: list[Line] = []
+    by_name = {finding.category: finding for finding in findings}
+    for name, category in categories().items():
+        finding, decided = by_name.get(name), decisions.get(name)
+        if finding is None and decided is None:
+            continue
+        parts: list[Part] = [(f"{category.mark} ", ink(category))]
+        if name in names:
+            parts.append((f"{category.title:<16}", "strong"))
+        else:
+            parts.append((f"{category.title:<16}", "del"))
+        if decided == "add":
+            parts.append((f"{PEN} you say so  " if finding is None else f"{PEN} you agree  ", "key"))
+        elif decided == "remove":
+            parts.append((f"{PEN} you say no  ", "key"))
+        if finding is not None:
+            parts.append((one_line(finding.why, 300), ""))
+        lines.append(tuple(parts))
+    if not lines:
+        lines.append((("✓ no check found anything", "good"), ("  which doesn't make it right", "dim")))
+    return lines
+
+
+def _panes(prediction: Prediction, findings: Sequence[Finding], difference: bool) -> list[Pane]:
+    prompt = Pane("prompt", mark(prediction.prompt), fold=True)
+    reference = prediction.reference
+    if difference and reference is not None:
+        output = Pane("output", inline(reference, prediction.output), "[-missing-] {+not in the reference+}")
+    else:
+        spans = [(start, end, "mark") for finding in findings for start, end in finding.spans]
+        note = "what the checks saw is underlined" if spans else ""
+        output = Pane("output", mark(prediction.output, spans), note)
+    if reference is None:
+        return [prompt, output]
+    return [prompt, Pane("reference", mark(reference), f"{len(reference.split())} words", fold=True), output]
