@@ -1,0 +1,76 @@
+"""What is wrong with the rows: a list by severity, the rows one key away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ftstudio.core.text import one_line
+from ftstudio.data.checks import CHECKS, Check
+from ftstudio.data.dataset import Problem
+from ftstudio.ui.data.page import Page
+from ftstudio.ui.text.lines import Line
+from ftstudio.ui.text.marked import mark, wrap
+from ftstudio.ui.text.table import Column, Table
+
+SIGNS = {"error": ("✗ error", "bad"), "warning": ("! warning", "warn"), "note": ("· note", "dim")}
+BY_LINE = ("unreadable", "ragged")  # checks whose numbers are lines of the file, not rows of the table
+
+
+class ChecksTable(Table):
+    """Severity, count and sentence of each check that found something; below, what the one at hand means."""
+
+    def __init__(self, id: str | None = None) -> None:
+        columns = (Column("severity", 9), Column("rows", 8, "right"), Column("check", 20, least=70), Column("what"))
+        super().__init__(columns, self._cells, empty="Nothing was found: no check has anything to say.", id=id)
+        self.checks: Sequence[Check] = ()
+
+    def fill(self, checks: Sequence[Check]) -> None:
+        """List CHECKS, errors first."""
+        self.checks = checks
+        self.show(len(checks), 0)
+        self.again()
+
+    def _cells(self, index: int) -> tuple[str | tuple[str, str], ...]:
+        check = self.checks[index]
+        name = check.name.replace("_", " ")
+        return SIGNS[check.severity], f"{check.count:,}", name, one_line(check.text, 300)
+
+    @property
+    def at_hand(self) -> Check | None:
+        """The check under the cursor."""
+        return self.checks[self.cursor] if self.checks else None
+
+    def about(self, width: int) -> list[Line]:
+        """What the check at hand found and looks for, in lines of WIDTH cells."""
+        check = self.at_hand
+        if check is None:
+            return []
+        text = f"{one_line(check.text, 600)}  Looks for {CHECKS.get(check.name, check.name)}."
+        return [((text[start:stop], ""),) for start, stop in wrap(text, width)]
+
+
+class ProblemsPage(Page):
+    """Lines of the file that are no rows, or rows that had to be filled up: line, reason, the text itself."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id)
+        self.problems: Sequence[Problem] = ()
+        self.more = 0
+
+    def show(self, problems: Sequence[Problem], more: int = 0) -> None:
+        """List PROBLEMS; MORE were counted but not kept."""
+        self.problems, self.more = problems, more
+        self.fresh()
+
+    def compose_lines(self, width: int) -> list[Line]:
+        lines: list[Line] = []
+        for problem in self.problems:
+            what = "kept, filled up" if problem.kept else "left out"
+            lines.append(
+                ((f"line {problem.line:,}", "title"), (f"  {one_line(problem.reason, 200)}", ""), (f"  {what}", "dim"))
+            )
+            text = mark(problem.text, limit=2_000).text
+            lines += [(("  " + text[start:stop], "dim"),) for start, stop in wrap(text, max(8, width - 2))[:4]]
+        if self.more:
+            lines.append(((f"… and {self.more:,} more", "dim"),))
+        return lines

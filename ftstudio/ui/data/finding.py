@@ -1,0 +1,174 @@
+"""Search, filter and sort on the Data screen: they run off the screen's thread and fill in as they find."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftstudio.core.text import one_line
+from ftstudio.data.search import parse, sort_rows
+from ftstudio.ui.common.background import Background, Work
+from ftstudio.ui.data.grid import Grid
+from ftstudio.ui.data.model import Opened
+from ftstudio.ui.data.sheet import Layer, Search, scan
+from ftstudio.ui.text.lines import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Finder:
+    """Puts layers on the sheet and hits on the grid. One search or filter at a time; a new one stops the last."""
+
+    def __init__(self, grid: Grid, background: Background, failed: Callable[[BaseException], None]) -> None:
+        self.grid, self.background, self.failed = grid, background, failed
+        self.search: Search | None = None
+        self._sort: tuple[str, bool] | None = None
+        self._seek = False
+
+    def reset(self) -> None:
+        """Another dataset: nothing is searched for."""
+        self.background.stop("find")
+        self.search = self.grid.hits = None
+        self._sort = None
+
+    def _stop(self, opened: Opened) -> None:
+        """Stop what is running; a filter that wasn't through says so."""
+        self.background.stop("find")
+        for layer in opened.sheet.layers:
+            if layer.finding:
+                layer.finding = False
+                layer.label += " (stopped)"
+
+    # -- search ------------------------------------------------------------------------------------------------------
+    def look_for(self, opened: Opened, text: str) -> None:
+        """Search for TEXT from the cursor on. Raises StudioError for a faulty query."""
+        test = parse(text, opened.dataset.names)
+        self._stop(opened)
+        search = self.search = self.grid.hits = Search(one_line(text, 40))
+        rows, dataset, start = opened.sheet.rows, opened.dataset, self.grid.cursor
+        self._seek = True
+
+        def run(work: Work) -> None:
+            def each(done: int, total: int) -> bool:
+                work.progress(done, total)
+                return work.stopped
+
+            for place in scan(dataset, rows, test, start, each):
+                search.add(place)
+                work.tell(now=len(search.places) == 1)
+            search.over = True
+
+        self.background.start("find", "searching", run, lambda _: self.tick(), self.failed)
+
+    def hit(self, by: int) -> None:
+        """Go to the next (BY 1) or the previous (-1) hit."""
+        if self.search is None:
+            return
+        place = self.search.after(self.grid.cursor) if by > 0 else self.search.before(self.grid.cursor)
+        if place is not None:
+            self.grid.go(place)
+
+    # -- filter and sort ---------------------------------------------------------------------------------------------
+    def narrow(self, opened: Opened, text: str) -> None:
+        """Show only the rows in view that match TEXT. Raises StudioError for a faulty query."""
+        test = parse(text, opened.dataset.names)
+        self._stop(opened)
+        rows, dataset = opened.sheet.rows, opened.dataset
+        found: list[int] = []
+        layer = Layer(one_line(text, 40), found, finding=True)
+        self._lay(opened, layer)
+
+        def run(work: Work) -> None:
+            def each(done: int, total: int) -> bool:
+                work.progress(done, total)
+                return work.stopped
+
+            found.extend(rows[place] for place in scan(dataset, rows, test, 0, each))
+
+        def done(_: object) -> None:
+            layer.finding = False
+            self.tick()
+
+        self.background.start("find", "filtering", run, done, self.failed)
+
+    def sort(self, opened: Opened) -> None:
+        """Sort the rows in view by the column at hand: upwards, then downwards, then as they were."""
+        column = self.grid.column_name
+        if column is None:
+            return
+        top = opened.sheet.layers[-1] if opened.sheet.layers else None
+        sorted_now = top is not None and top.label.startswith("sorted by ")
+        down = sorted_now and self._sort == (column, False)
+        if sorted_now:
+            opened.sheet.layers.pop()
+        if sorted_now and self._sort == (column, True):
+            self._sort = None
+            self._show(opened)
+            return
+        self._sort = (column, down)
+        rows, dataset = list(opened.sheet.rows), opened.dataset
+        label = f"sorted by {one_line(column, 30)} {'▼' if down else '▲'}"
+
+        def done(found: list[int]) -> None:
+            self._lay(opened, Layer(label, found))
+
+        self.background.start(
+            "find", "sorting", lambda work: sort_rows(dataset, column, descending=down, rows=rows, cancel=work.cancel),
+            done, self.failed,
+        )  # fmt: skip
+
+    def only(self, opened: Opened, label: str, rows: list[int]) -> None:
+        """Show only ROWS."""
+        self.background.stop("find")
+        self._lay(opened, Layer(label, rows))
+
+    def pop(self, opened: Opened) -> bool:
+        """Take back what was done last: a search, a filter, a sort. False where there is nothing."""
+        running = self.background.stop("find")
+        if self.search is not None:
+            self.search = self.grid.hits = None
+            self.grid.paint()
+            return True
+        if opened.sheet.layers:
+            number = self.grid.row_number
+            opened.sheet.layers.pop()
+            self._show(opened, number)
+            return True
+        return running
+
+    def _lay(self, opened: Opened, layer: Layer) -> None:
+        self.search = self.grid.hits = None
+        opened.sheet.layers.append(layer)
+        self._show(opened)
+
+    def _show(self, opened: Opened, number: int | None = None) -> None:
+        self.grid.top = 0
+        self.grid.refill(opened.sheet.place_of(number) if number is not None else 0)
+
+    # -- what is told ------------------------------------------------------------------------------------------------
+    def tick(self) -> None:
+        """More was found: show it, and go to the first hit of a new search."""
+        if self._seek and self.search is not None and self.search.places:
+            self._seek = False
+            first = self.search.places
+            after = [place for place in first if place >= self.grid.cursor]
+            self.grid.go(after[0] if after else first[0])
+        self.grid.grow()
+
+    def said(self, opened: Opened) -> Line:
+        """Layers and search in words."""
+        work = self.background.running.get("find")
+        doing = f"  {work.text}" if work is not None else ""
+        parts: list[tuple[str, str]] = []
+        if opened.sheet.layers:
+            parts += [("filter " if not self._sort else "", "dim"), (opened.sheet.label, "warn")]
+            parts.append((f"  {len(opened.sheet):,} rows", ""))
+        if self.search is not None:
+            count = len(self.search.places)
+            rank = self.search.rank(self.grid.cursor)
+            place = f"{rank:,} of {count:,}" if rank else f"{count:,} hits" if count else "no hit"
+            if not count and work is not None:
+                place = ""
+            parts += [("  / " if parts else "/ ", "dim"), (self.search.text, "mark"), (f"  {place}", "")]
+        parts.append((doing, "dim"))
+        return tuple(parts)

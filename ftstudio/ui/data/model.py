@@ -1,0 +1,169 @@
+"""What the Data screen knows: the dataset open, how it is mapped, through which model it is looked at. No widgets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.recipe import Recipe, put
+from ftstudio.core.text import one_line
+from ftstudio.data.checks import Check
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.profile import ColumnStats
+from ftstudio.data.read import open_dataset
+from ftstudio.data.shape import Shape, recognise
+from ftstudio.engine.materials import columns as recipe_columns
+from ftstudio.engine.recipes import check_recipe
+from ftstudio.ui.common.paths import shown
+from ftstudio.ui.data.lens import Lens
+from ftstudio.ui.data.sheet import Sheet
+from ftstudio.ui.text.lines import Line
+
+NAMES = {
+    "alpaca": "Alpaca", "prompt-completion": "prompt → completion", "messages": "OpenAI messages",
+    "sharegpt": "ShareGPT turns", "preference": "preference pairs", "instances": "self-instruct",
+    "text": "running text",
+}  # fmt: skip
+
+
+@dataclass
+class Opened:
+    """A dataset that is open. `columns` is the mapping the person chose ({}: guessed), `unmapped` why there is none."""
+
+    source: str
+    dataset: Dataset
+    columns: dict[str, str]
+    shape: Shape | None = None
+    unmapped: str = ""
+    lens: Lens | None = None
+    lens_key: tuple[str, str, str | None, int | None] | None = None
+    max_length: int | None = None  # the cut looked at now
+    stats: list[ColumnStats] | None = None
+    encoded: dict[int | None, EncodedSet] = field(default_factory=dict)  # by max_length
+    checks: list[Check] | None = None
+
+    def __post_init__(self) -> None:
+        self.sheet = Sheet(self.dataset)
+
+    def map_columns(self, columns: Mapping[str, str]) -> None:
+        """Map by COLUMNS (role → column; empty: guess). What was counted with the old mapping is forgotten."""
+        self.columns = dict(columns)
+        try:
+            self.shape, self.unmapped = recognise(self.dataset, self.columns or None), ""
+        except UsageError as error:
+            self.shape, self.unmapped = None, str(error)
+        self.look_through(None)
+
+    def look_through(self, lens: Lens | None) -> None:
+        """Look through LENS from now on; what was counted through another one is forgotten."""
+        self.lens = lens
+        self.max_length = lens.limit if lens is not None else None
+        self.encoded.clear()
+        self.checks = None
+
+    def head(self) -> tuple[Line, Line]:
+        """The two lines on top: the file and how it is read; what its rows are."""
+        dataset = self.dataset
+        where = shown(dataset.path) if dataset.path is not None else dataset.source
+        name = "demo" if self.source == "demo" else one_line(where, 60)
+        details = [dataset.format.upper() if len(dataset.format) < 6 else dataset.format, dataset.encoding]
+        details += [_detail(key, value) for key, value in dataset.details.items()]
+        facts = " · ".join(part for part in details if part)
+        problems = dataset.unread + int(dataset.details.get("more_problems", 0))
+        kept = len(dataset.problems) - dataset.unread
+        first: Line = (
+            (name, "title"),
+            (f"  {len(dataset):,} rows", "strong"),
+            (f"  {facts}", "dim"),
+            (f"  ✗ {problems:,} not read (k)" if problems else "", "bad"),
+            (f"  ! {kept:,} filled up (k)" if kept else "", "warn"),
+        )
+        if self.shape is None:
+            return first, (
+                ("! no columns recognised", "warn"),
+                ("  c says which is the prompt, which the completion", ""),
+            )
+        return first, (
+            ("✓ ", "good"),
+            (NAMES.get(self.shape.name, self.shape.name), "strong"),
+            (f": {one_line(self.shape.why, 200)}", ""),
+        )
+
+    @property
+    def note(self) -> str:
+        """What is remembered about it beside its name."""
+        kind = NAMES.get(self.shape.name, "") if self.shape is not None else "not recognised"
+        return f"{len(self.dataset):,} rows, {kind}"
+
+
+def _detail(key: str, value: object) -> str:
+    """A finding of the reader in words; those shown elsewhere, or that say nothing, are left out."""
+    if key == "delimiter" and isinstance(value, str):
+        return {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}.get(value, repr(value))
+    if key == "header" and value is False:
+        return "no header"
+    if key == "quoted" and value is False:
+        return "quotes are text"
+    if key in ("split", "member", "key") and isinstance(value, str):
+        return f"{key} {one_line(value, 20)}"
+    return ""
+
+
+def open_source(
+    source: str, recipe: Recipe | None, *, progress: Progress | None = None, cancel: Cancel | None = None
+) -> Opened:
+    """Open SOURCE; where it is the RECIPE's training data, split and mapping are the recipe's. Raises StudioError."""
+    same = recipe is not None and recipe.data.train == source
+    split = recipe.data.split if recipe is not None and same else None
+    dataset = open_dataset(source, split=split, progress=progress, cancel=cancel)
+    columns = (recipe_columns(recipe) or {}) if recipe is not None and same else {}
+    opened = Opened(source, dataset, {})
+    opened.map_columns(columns)
+    if opened.shape is None and columns:  # the recipe's mapping doesn't fit: say so, but guess
+        why = opened.unmapped
+        opened.map_columns({})
+        opened.unmapped = why
+    return opened
+
+
+def absolute(source: str) -> str:
+    """SOURCE so that it means the same from anywhere: files by their full path, all else as it is."""
+    if source == "demo":
+        return source
+    try:
+        path = Path(source).expanduser()
+        return os.path.abspath(path) if path.exists() else source
+    except (OSError, ValueError, RuntimeError):
+        return source
+
+
+def with_data(recipe: Recipe | None, source: str, columns: Mapping[str, str]) -> Recipe:
+    """RECIPE (None: a new one, with the bundled model until another is named) for SOURCE with COLUMNS.
+
+    Raises UsageError.
+    """
+    values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
+    if recipe is not None and recipe.data.train != source:  # settings of other data: they need not fit
+        for key in ("split", "template", "limit", "columns"):
+            values["data"].pop(key, None)
+        if isinstance(values["data"].get("eval"), str):
+            del values["data"]["eval"]
+    values.pop("resolved", None)
+    put(values, "data.train", source)
+    if columns:
+        put(values, "data.columns", dict(columns))
+    else:
+        values["data"].pop("columns", None)
+    return check_recipe(values)
+
+
+def explain(error: BaseException) -> str:
+    """ERROR for a person."""
+    if isinstance(error, StudioError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,623 @@
+"""The Data screen: open, look, search, see the tokens, see what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+from textual.widgets import Input
+
+from ftstudio import tasks
+from ftstudio.core.errors import StudioError
+from ftstudio.core.text import one_line
+from ftstudio.data.checks import Check, run_checks
+from ftstudio.data.profile import column_stats
+from ftstudio.data.search import HELP as QUERY_HELP
+from ftstudio.data.view import TokenView
+from ftstudio.ui.common.background import Background, Ended, Ticked, Work
+from ftstudio.ui.common.pathfield import PathField
+from ftstudio.ui.data import actions, recent
+from ftstudio.ui.data.cells import row_text
+from ftstudio.ui.data.checks_page import BY_LINE, ChecksTable, ProblemsPage
+from ftstudio.ui.data.finding import Finder
+from ftstudio.ui.data.grid import Grid
+from ftstudio.ui.data.histogram import LengthsPage
+from ftstudio.ui.data.lens import lens_key, make_lens, next_cut, roles_of
+from ftstudio.ui.data.mapping import ColumnsDialog
+from ftstudio.ui.data.model import Opened, absolute, explain, open_source, with_data
+from ftstudio.ui.data.opening import OpenPanel
+from ftstudio.ui.data.row_page import RowPage
+from ftstudio.ui.data.stats_page import StatsPage
+from ftstudio.ui.data.token_page import TokenPage
+from ftstudio.ui.shell.actions import Action, bindings
+from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.text.copying import copy
+from ftstudio.ui.text.lines import Line
+from ftstudio.ui.text.said import Said
+
+BIG_ROW = 60_000  # characters from which a row is tokenised off the screen's thread
+
+
+class DataScreen(StudioScreen):
+    """One dataset, looked at in several views; `esc` always leads one step back."""
+
+    MODE = "data"
+    TITLE_TEXT = "Data"
+    HELP = actions.HELP
+    ACTIONS = actions.TABLE
+    BINDINGS: ClassVar[list[Any]] = bindings(*actions.EVERY)
+    DEFAULT_CSS = """
+    DataScreen #data-head { height: 2; }
+    DataScreen #data-views { height: 1fr; }
+    DataScreen #preview { display: none; width: 2fr; margin-left: 2; }
+    DataScreen.-huge #preview.beside { display: block; }
+    DataScreen #grid { width: 3fr; }
+    DataScreen #query { display: none; height: 1; }
+    DataScreen #query-help { display: none; height: auto; color: $foreground 60%; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: Opened | None = None
+        self.asked: str | None = None  # the source that was asked for last
+        self.trail: list[str] = ["open"]  # the views from the first to the present one
+        self.background = Background(self)
+        self.grid = Grid(id="grid")
+        self.finder = Finder(self.grid, self.background, self._failed)
+        self._asking = ""  # "search" or "filter" while its line is open
+
+    def compose_body(self) -> ComposeResult:
+        yield Said(id="data-head")
+        with Vertical(id="data-views"):
+            yield OpenPanel(id="open")
+            with Horizontal(id="table"):
+                yield self.grid
+                yield RowPage(id="preview")
+            yield from (RowPage("row"), TokenPage("tokens"), StatsPage("stats"), LengthsPage("lengths"),
+                         ChecksTable("checks"), ProblemsPage("problems"),)  # fmt: skip
+        yield Said(id="query-help", grow=True)
+        query = Input(id="query", compact=True, select_on_focus=False)
+        query.cursor_blink = False
+        yield query
+        yield Said(grow=True, id="data-status")
+
+    def on_mount(self) -> None:
+        self.query_one("#preview", RowPage).can_focus = False
+        self._show_view()
+
+    # -- views -------------------------------------------------------------------------------------------------------
+    @property
+    def view(self) -> str:
+        """The view shown."""
+        return self.trail[-1]
+
+    def current_actions(self) -> tuple[Action, ...]:
+        return () if self._asking else actions.BY_VIEW[self.view]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only the keys of the view shown work; none of them while a line is being typed."""
+        if action in actions.NAMES:
+            return action in {actions.name_of(known.run) for known in self.current_actions()}
+        return super().check_action(action, parameters)
+
+    def _go(self, view: str) -> None:
+        """Show VIEW; going back leads here."""
+        if self.view != view:
+            self.trail = [*(known for known in self.trail if known != view), view]
+        self._show_view()
+
+    def _show_view(self) -> None:
+        for child in self.query_one("#data-views").children:
+            child.display = child.id == self.view
+        self.query_one("#data-head").display = self.view != "open"
+        if self.view == "open":
+            self.query_one(OpenPanel).field.input.focus()
+        else:
+            self._widget(self.view).focus()
+        self._tell()
+        self.refresh_shell()
+
+    def _widget(self, view: str) -> Widget:
+        return self.grid if view == "table" else self.query_one(f"#{view}")
+
+    def action_back(self) -> None:
+        """One step back; in the table, take back the last filter, sort or search."""
+        if self._asking:
+            self._close_query()
+        elif self.view == "table":
+            if self.opened is not None:
+                self.finder.pop(self.opened)
+                self._tell()
+        elif self.view == "open":
+            self.background.stop("open")
+            if self.opened is not None:
+                self.asked = self.opened.source
+                self.trail = ["table"]
+                self._show_view()
+        else:
+            self.background.stop("count")
+            self.trail.pop()
+            self._show_view()
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+    def on_screen_resume(self) -> None:
+        source = self.session.data_source
+        if source is not None and source != self.asked:
+            self._open(source)
+        elif self.opened is None and self.view == "open" and not self.background.is_running("open"):
+            self._ask_source()
+        elif self.opened is not None:
+            self._follow_recipe(self.opened)
+        super().on_screen_resume()
+
+    def action_open_source(self) -> None:
+        """Ask for another dataset."""
+        self._go("open")
+        self._ask_source()
+
+    def _ask_source(self, value: str = "", fault: str = "") -> None:
+        panel = self.query_one(OpenPanel)
+        panel.begin(recent.offers(self.session.workspace), value)
+        panel.fault(fault)
+        self._tell()
+
+    def on_path_field_chosen(self, event: PathField.Chosen) -> None:
+        event.stop()
+        if event.value:
+            self._open(absolute(event.value))
+
+    def _open(self, source: str) -> None:
+        """Open SOURCE off the thread; the table shows as soon as it is read."""
+        self.asked = source
+        recipe, workspace = self.session.recipe, self.session.workspace
+        self.query_one(OpenPanel).fault("")
+
+        def run(work: Work) -> Opened:
+            opened = open_source(source, recipe, progress=work.progress, cancel=work.cancel)
+            recent.remember(workspace, source, opened.note)
+            return opened
+
+        self.background.start("open", f"reading {one_line(source, 60)}", run, self._opened, self._not_opened)
+        self._tell()
+
+    def _opened(self, opened: Opened) -> None:
+        self.background.stop_all()
+        self.opened = opened
+        self.asked = self.session.data_source = opened.source
+        self.finder.reset()
+        self.grid.show(opened.sheet, roles_of(opened.shape))
+        self.trail = ["table"]
+        self._show_view()
+        self._preview()
+        if opened.unmapped and opened.columns:
+            self.studio.tell(opened.unmapped, "warning")
+
+    def _not_opened(self, error: BaseException) -> None:
+        if self.view != "open":
+            self._go("open")
+        source = self.query_one(OpenPanel).field.value or (self.asked or "")
+        self._ask_source(source, explain(error))
+
+    def _follow_recipe(self, opened: Opened) -> None:
+        """The recipe may have changed on another screen: its mapping and model count here too."""
+        recipe = self.session.recipe
+        if recipe is not None and recipe.data.train == opened.source:
+            wanted = {k: v for k, v in (recipe.data.columns.model_dump() if recipe.data.columns else {}).items() if v}
+            if wanted != opened.columns:
+                self._map(opened, wanted)
+        if opened.lens is not None and opened.lens_key != lens_key(recipe):
+            opened.look_through(None)
+            if self.view != "table":
+                self.trail = ["table"]
+                self._show_view()
+
+    # -- the table ---------------------------------------------------------------------------------------------------
+    def on_grid_moved(self, event: Grid.Moved) -> None:
+        event.stop()
+        self._preview()
+        self._tell()
+
+    def on_grid_chosen(self, event: Grid.Chosen) -> None:
+        event.stop()
+        self.action_row()
+
+    def _row(self) -> dict[str, Any]:
+        number = self.grid.row_number
+        return self.opened.dataset[number] if self.opened is not None and number is not None else {}
+
+    def _preview(self) -> None:
+        """The row at hand beside the table, where there is room."""
+        page = self.query_one("#preview", RowPage)
+        beside = self.opened is not None and self.has_class("-huge") and len(self.opened.dataset.names) > 0
+        page.set_class(beside, "beside")
+        if beside and self.opened is not None:
+            page.show(self._row(), self.opened.dataset.names, roles_of(self.opened.shape))
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._preview)
+
+    def action_row(self) -> None:
+        """The row at hand, whole."""
+        if self.opened is not None and len(self.opened.sheet):
+            self.query_one("#row", RowPage).show(self._row(), self.opened.dataset.names, roles_of(self.opened.shape))
+            self._go("row")
+
+    def action_step_row(self, by: int) -> None:
+        """The next or previous row of the table, in the view shown."""
+        self.grid.go(self.grid.cursor + by)
+        if self.view == "row":
+            self.action_row()
+        elif self.view == "tokens":
+            self._tokens(stay=False)
+        self._tell()
+
+    def action_sort(self) -> None:
+        """Sort by the column at hand."""
+        if self.opened is not None:
+            self.finder.sort(self.opened)
+            self._tell()
+
+    def action_copy(self) -> None:
+        """Copy the row at hand as JSON."""
+        if self.opened is None or self.grid.row_number is None:
+            return
+        try:
+            copy(self.studio, row_text(self._row()), self.session.workspace.path)
+        except StudioError as error:
+            self.studio.show_error(error)
+
+    def action_recipe(self) -> None:
+        """A recipe for this data, in the wizard."""
+        if self.opened is None:
+            return
+        try:
+            self.session.recipe = with_data(self.session.recipe, self.opened.source, self.opened.columns)
+        except StudioError as error:
+            self.studio.show_error(error)
+            return
+        self.studio.action_go("recipe")
+
+    # -- search and filter -------------------------------------------------------------------------------------------
+    def action_search(self) -> None:
+        """Ask what to look for."""
+        self._ask_query("search")
+
+    def action_filter(self) -> None:
+        """Ask which rows to keep."""
+        self._ask_query("filter")
+
+    def _ask_query(self, what: str) -> None:
+        self._asking = what
+        line, about = self.query_one("#query", Input), self.query_one("#query-help", Said)
+        line.value = ""
+        line.placeholder = "search for …" if what == "search" else "show only rows with …"
+        line.display = about.display = True
+        self._about_query("")
+        line.focus()
+        self.refresh_shell()
+
+    def _about_query(self, fault: str) -> None:
+        about = self.query_one("#query-help", Said)
+        if fault:
+            about.say(((f"✗ {one_line(fault, 300)}", "bad"),))
+            return
+        width = max(40, self.size.width - 4)
+        lines: list[Line] = []
+        text = ""
+        for part in QUERY_HELP.split(" · "):
+            if text and len(text) + len(part) + 3 > width:
+                lines.append(((text, "dim"),))
+                text = part
+            else:
+                text = f"{text} · {part}" if text else part
+        about.say(*lines, ((text, "dim"),))
+
+    def _close_query(self) -> None:
+        self._asking = ""
+        self.query_one("#query").display = self.query_one("#query-help").display = False
+        self._show_view()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id != "query" or self.opened is None:
+            return
+        event.stop()
+        try:
+            if event.value.strip():
+                (self.finder.look_for if self._asking == "search" else self.finder.narrow)(self.opened, event.value)
+        except StudioError as error:
+            self._about_query(str(error))
+            return
+        self._close_query()
+
+    def key_escape(self) -> None:
+        """Out of the line that is being typed."""
+        if self._asking:
+            self._close_query()
+
+    def action_hit(self, by: int) -> None:
+        """The next or previous hit."""
+        self.finder.hit(by)
+        self._tell()
+
+    # -- columns -----------------------------------------------------------------------------------------------------
+    def action_columns(self) -> None:
+        """Change which column plays which part."""
+        opened = self.opened
+        if opened is None:
+            return
+        chosen = opened.columns or (dict(opened.shape.columns) if opened.shape else {})
+
+        def done(columns: dict[str, str] | None) -> None:
+            if columns is None:
+                return
+            guessed = dict(opened.shape.columns) if opened.shape and not opened.columns else None
+            if columns != guessed:
+                self._map(opened, columns)
+                self._keep_columns(opened)
+            if self.view == "row":
+                self.action_row()
+            elif self.view == "tokens":
+                self.action_tokens()
+
+        roles = tasks.get(lens_key(self.session.recipe)[0]).roles
+        self.studio.push_screen(ColumnsDialog(opened.dataset, self.grid.row_number or 0, roles, chosen), done)
+
+    def _map(self, opened: Opened, columns: dict[str, str]) -> None:
+        opened.map_columns(columns)
+        self.background.stop("count")
+        self.grid.mark_roles(roles_of(opened.shape))
+        self._preview()
+        self._tell()
+
+    def _keep_columns(self, opened: Opened) -> None:
+        """The mapping belongs to the recipe, where there is one for this data."""
+        recipe = self.session.recipe
+        if recipe is not None and recipe.data.train == opened.source:
+            try:
+                self.session.recipe = with_data(recipe, opened.source, opened.columns)
+            except StudioError as error:
+                self.studio.show_error(error)
+
+    # -- through a model's eyes --------------------------------------------------------------------------------------
+    def _with_lens(self, then: Any) -> None:
+        """Call THEN() once tokenizer and template are there; loads them off the thread."""
+        opened = self.opened
+        if opened is None:
+            return
+        shape = opened.shape
+        if shape is None:
+            self.studio.tell(f"{opened.unmapped} c chooses the columns.", "warning")
+            return
+        key = lens_key(self.session.recipe)
+        if opened.lens is not None and opened.lens_key == key:
+            then()
+            return
+
+        def done(lens: Any) -> None:
+            opened.look_through(lens)
+            opened.lens_key = key
+            then()
+
+        self.background.start(
+            "count",
+            f"loading the tokenizer of {one_line(key[1], 40)}",
+            lambda _: make_lens(key, shape),
+            done,
+            self._failed,
+        )
+        self._tell()
+
+    def action_tokens(self) -> None:
+        """The row at hand in tokens."""
+        if self.opened is not None and len(self.opened.sheet):
+            self._with_lens(self._tokens)
+
+    def _tokens(self, stay: bool = False) -> None:
+        opened, number = self.opened, self.grid.row_number
+        if opened is None or opened.lens is None or opened.shape is None or number is None:
+            return
+        lens, shape, limit = opened.lens, opened.shape, opened.max_length
+
+        def done(view: TokenView) -> None:
+            self.query_one(TokenPage).show(view, lens.said(limit), stay=stay)
+            if self.view != "tokens":
+                self._go("tokens")
+            self._tell()
+
+        if len(row_text(opened.dataset[number])) < BIG_ROW:
+            try:
+                done(lens.view(opened.dataset, number, shape, limit))
+            except StudioError as error:
+                self._failed(error)
+        else:
+            self.background.start(
+                "count",
+                "tokenising the row",
+                lambda _: lens.view(opened.dataset, number, shape, limit),
+                done,
+                self._failed,
+            )
+
+    def action_way(self) -> None:
+        """Tell tokens apart in another way."""
+        self.query_one(TokenPage).next_way()
+
+    def action_cut(self) -> None:
+        """Try the next max_length."""
+        opened = self.opened
+        if opened is None or opened.lens is None:
+            return
+        opened.max_length = next_cut(opened.max_length, opened.lens.limit)
+        if self.view == "tokens":
+            self._tokens(stay=True)
+        else:
+            self.action_lengths()
+
+    def _with_tokens(self, then: Any) -> None:
+        """Call THEN(encoded) once all rows are tokenised with the present cut."""
+        opened = self.opened
+        if opened is None or opened.lens is None or opened.shape is None:
+            return
+        lens, shape, limit = opened.lens, opened.shape, opened.max_length
+        if limit in opened.encoded:
+            then(opened.encoded[limit])
+            return
+
+        def done(encoded: Any) -> None:
+            opened.encoded[limit] = encoded
+            then(encoded)
+
+        self.background.start(
+            "count", f"tokenising {len(opened.dataset):,} rows",
+            lambda work: lens.encode(opened.dataset, shape, limit, work.progress, work.cancel), done, self._failed,
+        )  # fmt: skip
+        self._tell()
+
+    def action_lengths(self) -> None:
+        """Lengths in tokens."""
+        self._with_lens(lambda: self._with_tokens(self._lengths))
+
+    def _lengths(self, encoded: Any) -> None:
+        opened = self.opened
+        if opened is not None and opened.lens is not None:
+            limit = opened.max_length
+            self.query_one(LengthsPage).show(encoded, limit, opened.lens.said(limit))
+            self._go("lengths")
+
+    # -- figures and checks ------------------------------------------------------------------------------------------
+    def action_statistics(self) -> None:
+        """Figures of all columns."""
+        opened = self.opened
+        if opened is None:
+            return
+
+        def done(stats: Any) -> None:
+            opened.stats = stats
+            self.query_one(StatsPage).show(stats, self.grid.column)
+            self._go("stats")
+
+        if opened.stats is not None:
+            done(opened.stats)
+            return
+        self.background.start(
+            "count", "counting values",
+            lambda work: column_stats(opened.dataset, progress=work.progress, cancel=work.cancel), done, self._failed,
+        )  # fmt: skip
+        self._tell()
+
+    def action_column(self, by: int) -> None:
+        """Another column's values."""
+        self.query_one(StatsPage).choose(by)
+
+    def action_checks(self) -> None:
+        """What is wrong with the rows."""
+        opened = self.opened
+        if opened is None:
+            return
+        if opened.checks is not None:
+            self._checked(opened.checks)
+        elif opened.shape is None:  # nothing to tokenise: what the reader found is told all the same
+            self._check(None)
+        else:
+            self._with_lens(lambda: self._with_tokens(self._check))
+
+    def _check(self, encoded: Any) -> None:
+        opened = self.opened
+        if opened is None:
+            return
+        lens, limit = opened.lens, opened.max_length
+
+        def run(work: Work) -> list[Check]:
+            return run_checks(
+                opened.dataset, opened.shape, template=lens.template if lens else None,
+                tokenizer=lens.tokenizer if lens else None, encoded=encoded, max_length=limit,
+                progress=work.progress, cancel=work.cancel,
+            )  # fmt: skip
+
+        self.background.start("count", "checking the rows", run, self._checked, self._failed)
+        self._tell()
+
+    def _checked(self, checks: list[Check]) -> None:
+        if self.opened is not None:
+            self.opened.checks = checks
+            self.query_one(ChecksTable).fill(checks)
+            self._go("checks")
+
+    def on_table_moved(self, event: Any) -> None:
+        event.stop()
+        self._tell()
+
+    def on_table_chosen(self, event: Any) -> None:
+        event.stop()
+        self.action_check_rows()
+
+    def action_check_rows(self) -> None:
+        """The rows that the check at hand found."""
+        opened, check = self.opened, self.query_one(ChecksTable).at_hand
+        if opened is None or check is None:
+            return
+        if check.name in BY_LINE:
+            kept = check.name == "ragged"
+            found = [problem for problem in opened.dataset.problems if problem.kept is kept]
+            self.query_one(ProblemsPage).show(found, check.count - len(found))
+            self._go("problems")
+        elif check.rows:
+            self.finder.only(opened, check.name.replace("_", " "), list(check.rows))
+            self.trail = ["table"]
+            self._show_view()
+            self._preview()
+
+    # -- what is told ------------------------------------------------------------------------------------------------
+    def on_ticked(self, event: Ticked) -> None:
+        event.stop()
+        if event.work.group == "find":
+            self.finder.tick()
+        self._tell()
+
+    def on_ended(self, event: Ended) -> None:
+        event.stop()
+        self.background.ended(event)
+        self._tell()
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, StudioError):
+            self.studio.show_error(error)
+        else:
+            self.studio.tell(explain(error), "error")
+
+    def _tell(self) -> None:
+        """Bring the lines above and below up to date."""
+        opened = self.opened
+        if opened is not None:
+            self.query_one("#data-head", Said).say(*opened.head())
+        if self.view == "checks" and "count" not in self.background.running:
+            self.query_one("#data-status", Said).say(*self.query_one(ChecksTable).about(max(20, self.size.width - 4)))
+        else:
+            self.query_one("#data-status", Said).say(self._status())
+
+    def _status(self) -> Line:
+        doing = next(
+            (self.background.running[group].text for group in ("open", "count") if group in self.background.running), ""
+        )
+        if doing:
+            return (("▶ ", "good"), (doing, "strong"), ("  esc stops", "dim"))
+        opened = self.opened
+        if opened is None or self.view == "open":
+            return ()
+        if self.view not in ("table", "row", "tokens"):
+            return ()
+        if not len(opened.sheet):
+            said = self.finder.said(opened)
+            return (
+                *said,
+                ("  nothing to show" if opened.sheet.layers else "no rows", "warn"),
+                ("  esc takes it back" if opened.sheet.layers else "", "dim"),
+            )
+        place = f"{self.grid.cursor + 1:,} of {len(opened.sheet):,}"
+        column = f" · column {one_line(self.grid.column_name or '', 24)}" if self.view == "table" else ""
+        return ((f"{place}{column}", "dim"), ("   ", ""), *self.finder.said(opened))
+
+    def on_unmount(self) -> None:
+        self.background.stop_all()
