@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,7 @@ class Story:
     """What the events of a run tell so far; fed with events as they come, the same for live and old runs.
 
     Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
-    replacing what the lost steps had written.
+    replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process.
     """
 
     start: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Story:
     alerts: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     telemetry: dict[str, Any] = field(default_factory=dict)
+    readings: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=120))  # the last telemetry events
     evaluation: dict[str, Any] = field(default_factory=dict)
     last_step: dict[str, Any] = field(default_factory=dict)
     last_state: dict[str, Any] | None = None
@@ -109,10 +111,11 @@ class Story:
         self.start = event
         self.failure = self.done = None
         resumed = event.get("resumed_from")
-        if resumed is not None:
-            for name, points in self.curves.items():
-                self.curves[name] = [point for point in points if point[0] <= resumed]
-            self.samples = [sample for sample in self.samples if sample.get("step", 0) <= resumed]
+        kept = resumed if isinstance(resumed, int) else -1  # not resumed: begun afresh
+        for name, points in self.curves.items():
+            self.curves[name] = [point for point in points if point[0] <= kept]
+        self.samples = [sample for sample in self.samples if sample.get("step", 0) <= kept]
+        self.best = min(self.curves.get("eval_loss", []), key=lambda point: point[1], default=None)
 
     def _phase(self, event: dict[str, Any]) -> None:
         self.phase = event.get("phase", "")
@@ -140,6 +143,10 @@ class Story:
 
     def _telemetry(self, event: dict[str, Any]) -> None:
         self.telemetry = event
+        self.readings.append(event)
+        cards = [gpu.get("memory_used") for gpu in event.get("gpus") or [] if isinstance(gpu, dict)]
+        used = [value for value in cards if isinstance(value, (int, float))]
+        self._point("memory", self.step, sum(used) if used else event.get("process_ram"))
 
     def _alert(self, event: dict[str, Any]) -> None:
         self.alerts.append(event)

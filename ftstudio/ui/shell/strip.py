@@ -57,27 +57,34 @@ class TopStrip(Widget, can_focus=False):
         if state == "failed" and story.failure:
             return state, one_line(story.failure.get("text", "failed"), 200)
         if state in ("running", "queued") and not story.step:
-            text = next((v for v in ((story.last_state or {}).get("text"), story.phase) if v), "waiting for the worker")
-            return state, str(text)
+            told = story.last_state or {}
+            said = [one_line(part, 80) for part in (story.phase, told.get("text")) if part]
+            return state, ": ".join(said) or "waiting for the worker"
         total = f"/{story.total_steps}" if story.total_steps else ""
-        parts = [f"step {story.step}{total}"]
+        # what is told, and what goes first (the highest number) where the line is too short for all
+        parts = [(0, f"step {story.step}{total}")]
         epoch, epochs = story.last_step.get("epoch"), story.start.get("epochs")
         if epoch is not None:
-            parts.append(f"epoch {epoch:.1f}" + (f"/{epochs:g}" if epochs else ""))
+            parts.append((4, f"epoch {epoch:.1f}" + (f"/{epochs:g}" if epochs else "")))
         if story.loss is not None:
-            parts.append(f"loss {number(story.loss)}{self._trend()}")
+            parts.append((0, f"loss {number(story.loss)}{self._trend()}"))
         if story.eval_loss is not None:
-            parts.append(f"eval {number(story.eval_loss)}")
+            parts.append((2, f"eval {number(story.eval_loss)}"))
         speed = story.last_step.get("tokens_per_second")
         if speed and state == "running":
-            parts.append(f"{speed / 1000:.1f}k tok/s" if speed >= 1000 else f"{speed:.0f} tok/s")
+            parts.append((3, f"{speed / 1000:.1f}k tok/s" if speed >= 1000 else f"{speed:.0f} tok/s"))
         if state == "running":
             phase = story.phase
-            parts.append(f"ETA {duration(story.eta)}" if phase in ("", "training") else phase)
+            parts.append((0, f"ETA {duration(story.eta)}" if phase in ("", "training") else phase))
         gpus = story.telemetry.get("gpus") or []
         if gpus and state == "running" and gpus[0].get("use") is not None:
-            parts.append(f"GPU {gpus[0]['use']:.0f}%")
-        return state, "  ".join(parts)
+            parts.append((1, f"GPU {gpus[0]['use']:.0f}%"))
+        return state, fitting(parts, self.size.width - len(self._head(state)))
+
+    def _head(self, state: str) -> str:
+        """The state's mark, and its name where there is room or it isn't the usual one."""
+        mark = MARKS.get(state, " ")
+        return f" {mark} " if state == "running" and self.size.width < 100 else f" {mark} {state}  "
 
     def _trend(self) -> str:
         points = self.session.feed.story.curves.get("loss", []) if self.session.feed else []
@@ -113,4 +120,12 @@ class TopStrip(Widget, can_focus=False):
         style = {"failed": "bad", "interrupted": "bad", "done": "good", "running": "good"}.get(state, "dim")
         if not state:
             return [Segment("  "), Segment(text, styles["dim"])]
-        return [Segment(f" {MARKS.get(state, ' ')} {state}  ", styles[style]), Segment(text, styles["text"])]
+        return [Segment(self._head(state), styles[style]), Segment(text, styles["text"])]
+
+
+def fitting(parts: list[tuple[int, str]], width: int) -> str:
+    """PARTS (rank, text) in one line of WIDTH cells, without those of the highest rank where they don't fit."""
+    kept = list(parts)
+    while sum(len(text) + 2 for _, text in kept) > width + 2 and any(rank for rank, _ in kept):
+        kept.remove(max(kept, key=lambda part: part[0]))
+    return "  ".join(text for _, text in kept)

@@ -1,1 +1,1 @@
-"""A run, live or of last week, from its events."""
+"""The run in view: its curves, its samples, the machine, and the keys that steer it."""

@@ -1,0 +1,211 @@
+"""The chart: draws curves as rows of cells and sends to the terminal only the rows that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.content import Content
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ftstudio.ui.plot import figure, scale
+from ftstudio.ui.plot.curve import Curve
+
+MOST_POINTS = 400  # of a curve, after thinning: what plotext draws in a few milliseconds
+INKS = ("axis", "dim", "bold", "mark", "other", "text")
+
+Run = tuple[str, str]  # a piece of a row and its ink
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: POINTS (x, y) with x rising, appended to in place while the run goes on.
+
+    MARKER is `braille` or a character, INK one of `INKS`, LINE joins the points, BETA smooths them. SHOWN is what the
+    legend says; empty: not in the legend.
+    """
+
+    shown: str
+    points: Sequence[tuple[float, float]]
+    marker: str = figure.BRAILLE
+    ink: str = "bold"
+    line: bool = True
+    beta: float = 0.0
+
+    @property
+    def legend(self) -> str:
+        """The marker as it stands in the legend."""
+        if self.marker != figure.BRAILLE:
+            return self.marker
+        return "━" if self.line else "⠔"
+
+
+class LinePlot(Widget, can_focus=False):
+    """Curves over steps. `show` may be called as often as one likes: without news nothing is written."""
+
+    COMPONENT_CLASSES = {f"plot--{ink}" for ink in INKS}
+    DEFAULT_CSS = """
+    LinePlot { border: round $primary 50%; border-title-color: $foreground; background: $background; }
+    LinePlot > .plot--axis { color: $foreground 55%; }
+    LinePlot > .plot--dim { color: $secondary 65%; }
+    LinePlot > .plot--bold { color: $accent; text-style: bold; }
+    LinePlot > .plot--mark { color: $warning; text-style: bold; }
+    LinePlot > .plot--other { color: $success; }
+    LinePlot > .plot--text { color: $foreground 75%; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._title = self._titled = ""
+        self._series: tuple[Series, ...] = ()
+        self._right: float | None = None
+        self._log = False
+        self._message = ""
+        self._curves: dict[tuple[int, float], Curve] = {}
+        self._scales: dict[str, scale.Sticky] = {}
+        self._key: object = None
+        self._rows: list[tuple[Run, ...]] = []
+
+    def show(
+        self,
+        title: str,
+        series: Sequence[Series],
+        *,
+        right: float | None = None,
+        log: bool = False,
+        message: str = "",
+    ) -> None:
+        """Show SERIES over steps 0 to RIGHT (None: nobody knows yet). Without any point MESSAGE stands in the middle.
+
+        LOG makes the vertical axis logarithmic; values that aren't above zero are left out there.
+        """
+        self._series, self._right, self._log, self._message = tuple(series), right, log, message
+        if title != self._title:
+            self._curves.clear()
+        self._set_title(title)
+        self._draw()
+
+    def _set_title(self, title: str) -> None:
+        legend = tuple((series.legend, series.shown) for series in self._series if series.shown and series.points)
+        text = f"{title}{' · log' if self._log else ''}" + "".join(f" ── {mark} {name}" for mark, name in legend)
+        if text != self._titled:
+            self._titled = text
+            self.border_title = Content(text)
+        self._title = title
+
+    # -- drawing ---------------------------------------------------------------------------------------------------
+    def on_resize(self) -> None:
+        self._key = None
+        self._draw()
+
+    def _draw(self) -> None:
+        width, height = self.content_size
+        if width < 12 or height < 4:
+            return
+        right = self._end()
+        bins = min(MOST_POINTS // 2, max(1, (width - scale.LABEL - 1) * 2))
+        curves = []
+        for index, series in enumerate(self._series):
+            curve = self._curves.setdefault((index, series.beta), Curve(series.beta))
+            curve.update(series.points, right, bins)
+            curves.append(curve)
+        drawn = [
+            (series.marker, series.line, series.ink, curve.version)
+            for series, curve in zip(self._series, curves, strict=True)
+        ]
+        key = (width, height, right, self._log, self._title, drawn, self._message)
+        if key == self._key:
+            return
+        self._key = key
+        self._replace(self._compose_rows(width, height, right, curves))
+
+    def _end(self) -> float:
+        last = max((series.points[-1][0] for series in self._series if series.points), default=0)
+        if self._right and self._right >= last:
+            return float(self._right)
+        return scale.room(last)
+
+    def _compose_rows(self, width: int, height: int, right: float, curves: list[Curve]) -> list[tuple[Run, ...]]:
+        found = [limits for curve in curves if (limits := curve.limits(self._log))]
+        if not found:
+            return _in_the_middle(self._message, width, height)
+        low, high = min(pair[0] for pair in found), max(pair[1] for pair in found)
+        ends = self._scales.setdefault(self._title, scale.Sticky()).fit(low, high, self._log)
+        cells = figure.grid(
+            width,
+            height,
+            scale.horizontal(right, width),
+            scale.vertical(*ends, height - 2, self._log),
+            [
+                figure.Drawn(
+                    [point for point in curve.points() if point[1] > 0 or not self._log], series.marker, series.line
+                )
+                for series, curve in zip(self._series, curves, strict=True)
+            ],
+        )
+        return [self._runs(row) for row in cells]
+
+    def _runs(self, row: list[figure.Cell]) -> tuple[Run, ...]:
+        """ROW as few pieces as possible: blanks take the ink beside them, so that fewer colours are sent."""
+        runs: list[list[str]] = []
+        for mark, curve in row:
+            ink = self._series[curve].ink if 0 <= curve < len(self._series) else "axis"
+            if runs and (mark == " " or runs[-1][1] == ink):
+                runs[-1][0] += mark
+            else:
+                runs.append([mark, ink])
+        return tuple((text, ink) for text, ink in runs)
+
+    def _replace(self, rows: list[tuple[Run, ...]]) -> None:
+        before, self._rows = self._rows, rows
+        if len(before) != len(rows):
+            self.refresh()
+            return
+        changed = [
+            Region(0, y, width, 1)  # Textual writes a row from the widget's left edge to the end of the region
+            for y, (old, new) in enumerate(zip(before, rows, strict=True))
+            if old != new and (width := _until(old, new))
+        ]
+        if changed:
+            self.refresh(*changed)
+
+    def render_line(self, y: int) -> Strip:
+        """Row Y of the content."""
+        width, base = self.content_size.width, self.rich_style
+        if y >= len(self._rows):
+            return Strip.blank(width, base)
+        segments = [Segment(text, self.get_component_rich_style(f"plot--{ink}")) for text, ink in self._rows[y]]
+        return Strip(segments).adjust_cell_length(width, base).apply_style(base)
+
+    def text(self) -> str:
+        """The chart as plain text, as it stands."""
+        return "\n".join("".join(text for text, _ in row) for row in self._rows)
+
+
+def _until(old: tuple[Run, ...], new: tuple[Run, ...]) -> int:
+    """How many cells from the left hold every difference of two rows."""
+    before = [(mark, ink) for text, ink in old for mark in text]
+    after = [(mark, ink) for text, ink in new for mark in text]
+    if len(before) != len(after):
+        return max(len(before), len(after))
+    differing = [
+        x
+        for x, (one, two) in enumerate(zip(before, after, strict=True))
+        if one != two and not (one[0] == two[0] == " ")
+    ]
+    return differing[-1] + 1 if differing else 0
+
+
+def _in_the_middle(message: str, width: int, height: int) -> list[tuple[Run, ...]]:
+    lines = [line[:width] for line in message.split("\n")][:height] if message else []
+    first = (height - len(lines)) // 2
+    rows: list[tuple[Run, ...]] = [((" " * width, "axis"),)] * height
+    for offset, line in enumerate(lines):
+        pad = max(0, width - cell_len(line)) // 2
+        text = " " * pad + line
+        rows[first + offset] = ((text + " " * max(0, width - cell_len(text)), "text"),)
+    return rows

@@ -1,0 +1,78 @@
+"""A curve that grows: smoothed and thinned as points come, so that a million steps cost no more than ten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Point = tuple[float, float]
+
+
+class Curve:
+    """Takes in points (x rising) and keeps of each of BINS equal stretches of 0…RIGHT the lowest and the highest.
+
+    What the eye would see stays: every peak is kept. The stretches are fixed, so what lies behind never changes its
+    shape while the curve grows. With BETA the values are an exponential moving average without the start's bias
+    (Kingma & Ba 2015, section 3) before they are thinned, the same as `core.run.smoothed`.
+    """
+
+    def __init__(self, beta: float = 0.0) -> None:
+        self.beta = beta
+        self.last: Point | None = None
+        self.version = 0
+        self._source: Sequence[Point] | None = None
+        self._grid = (0.0, 0)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._taken = 0
+        self._bins: dict[int, tuple[Point, Point]] = {}
+        self._average = self._weight = 0.0
+        self.last = None
+        self.version += 1
+
+    def update(self, points: Sequence[Point], right: float, bins: int) -> bool:
+        """Take in what is new in POINTS. True where anything may look different."""
+        bins = max(1, bins)
+        # a resumed run replaces its list by a shorter one; another size of the chart means other stretches
+        if points is not self._source or len(points) < self._taken or (right, bins) != self._grid:
+            self._source, self._grid = points, (right, bins)
+            self._restart()
+        elif len(points) == self._taken:
+            return False
+        before = self.version
+        scale = bins / right if right > 0 else 0.0
+        beta, average, weight, store = self.beta, self._average, self._weight, self._bins
+        for index in range(self._taken, len(points)):
+            x, y = points[index]
+            if beta:
+                average = beta * average + (1 - beta) * y
+                weight = beta * weight + (1 - beta)
+                y = average / weight
+            place = min(bins - 1, int(x * scale))
+            held = store.get(place)
+            if held is None:
+                store[place] = ((x, y), (x, y))
+            elif y < held[0][1]:
+                store[place] = ((x, y), held[1])
+            elif y > held[1][1]:
+                store[place] = (held[0], (x, y))
+            else:
+                continue
+            self.version += 1
+        if points:
+            self.last = (points[-1][0], y)
+        self._average, self._weight, self._taken = average, weight, len(points)
+        return self.version != before
+
+    def points(self) -> list[Point]:
+        """At most twice `bins` points, x rising."""
+        result: list[Point] = []
+        for place in sorted(self._bins):
+            low, high = self._bins[place]
+            result += [low] if low == high else sorted((low, high))
+        return result
+
+    def limits(self, positive: bool = False) -> tuple[float, float] | None:
+        """The lowest and the highest value; with POSITIVE among those above zero. None where there is none."""
+        values = [value for pair in self._bins.values() for _, value in pair if value > 0 or not positive]
+        return (min(values), max(values)) if values else None

@@ -1,0 +1,120 @@
+"""Axes that seldom move: round ends, few ticks, labels of the same width."""
+
+from __future__ import annotations
+
+import math
+
+from ftstudio.ui.plot.figure import Axis
+
+LABEL = 5  # cells of a label on the vertical axis: the curve must not jump sideways when the labels change
+
+
+class Sticky:
+    """The ends of a vertical axis. They stay until the values leave them, or fill less than a quarter of them."""
+
+    def __init__(self) -> None:
+        self._ends: tuple[float, float] | None = None
+        self._log = False
+
+    def fit(self, low: float, high: float, log: bool = False) -> tuple[float, float]:
+        """Round ends around LOW to HIGH (above zero where LOG)."""
+        ends = self._ends
+        if ends is not None and log == self._log and ends[0] <= low and high <= ends[1]:
+            filled = _span(low, high, log) / _span(*ends, log)
+            if filled >= 0.25 or _span(low, high, log) == 0:
+                return ends
+        self._log = log
+        self._ends = _log_ends(low, high) if log else _linear_ends(low, high)
+        return self._ends
+
+
+def _span(low: float, high: float, log: bool) -> float:
+    return math.log10(high) - math.log10(low) if log else high - low
+
+
+def _linear_ends(low: float, high: float) -> tuple[float, float]:
+    step = _step(low, high, parts=6)
+    bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
+    if bottom == top:
+        bottom, top = bottom - step, top + step
+    if low >= 0:
+        bottom = max(0.0, bottom)
+    return bottom, top
+
+
+def _step(low: float, high: float, parts: int = 4) -> float:
+    """A round step that makes about PARTS of LOW to HIGH: 1, 2, 2.5 or 5 times a power of ten."""
+    span = high - low
+    if span <= abs(high) * 1e-9 or span <= 0:
+        span = abs(high) or 1.0
+    rough = span / parts
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
+    return next((nice * power for nice in (1, 2, 2.5, 5) if nice * power >= rough * 0.999), 10 * power)
+
+
+_MANTISSAS = (1.0, 2.0, 5.0, 10.0)
+
+
+def _log_ends(low: float, high: float) -> tuple[float, float]:
+    below, above = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.floor(math.log10(high))
+    bottom = max(part * below for part in _MANTISSAS if part * below <= low * 1.000001)
+    top = min(part * above for part in _MANTISSAS if part * above >= high * 0.999999)
+    return (bottom, top) if bottom < top else (bottom / 2, top * 2)
+
+
+def vertical(low: float, high: float, height: int, log: bool = False) -> Axis:
+    """The vertical axis from LOW to HIGH with as many ticks as HEIGHT rows carry."""
+    most = max(2, min(6, height // 2))
+    values = _log_ticks(low, high, most) if log else _linear_ticks(low, high, most)
+    return Axis(low, high, tuple((value, label(value).rjust(LABEL)) for value in values), log)
+
+
+def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+    step = _step(low, high)
+    first = math.ceil(low / step - 1e-9)
+    values = [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
+    while len(values) > most:
+        values = values[:: 2 if len(values) % 2 else len(values) - 1]
+    return values or [low, high]
+
+
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for parts in ((1.0, 2.0, 5.0), (1.0,)):
+        values = [part * 10.0**power for power in decades for part in parts]
+        values = [value for value in values if low * 0.999 <= value <= high * 1.001]
+        if 2 <= len(values) <= most:
+            return values
+    inner = [10.0**power for power in decades if low * 0.999 <= 10.0**power <= high * 1.001]
+    every = max(1, math.ceil(len(inner) / most))
+    return inner[::every] if len(inner[::every]) > 1 else [low, high]
+
+
+def horizontal(right: float, width: int) -> Axis:
+    """The axis of steps from 0 to RIGHT, in quarters where WIDTH cells carry them."""
+    parts = 4 if width >= 40 else 2
+    values = sorted({round(right * part / parts) for part in range(parts + 1)})
+    return Axis(0, right, tuple((value, label(value)) for value in values))
+
+
+def label(value: float) -> str:
+    """VALUE in at most five characters: `0.25`, `1200`, `18k`, `2e-4`."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1e6 or size < 1e-3:
+        mantissa, _, power = f"{value:.1e}".partition("e")
+        if size >= 1e6 and size < 1e9:
+            return f"{value / 1e6:.3g}M"
+        return f"{mantissa.removesuffix('.0')}e{int(power)}"[:LABEL] if len(mantissa) < 4 else f"{value:.0e}"
+    if size >= 10_000:
+        return f"{value / 1000:.3g}k"
+    return f"{value:.4g}"[:LABEL]
+
+
+def room(right: float) -> float:
+    """A round end for steps up to RIGHT where nobody knows how many there will be; it grows by doublings."""
+    end = 50.0
+    while end < right:
+        end *= 2
+    return end

@@ -1,0 +1,81 @@
+"""What is going on and what can be done about it, in a sentence or two below the chart."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+
+from ftstudio.core.run import Story
+from ftstudio.core.text import duration, number, one_line
+from ftstudio.ui.text.lines import Line
+from ftstudio.ui.train.samples import cut, wrap
+
+MOST = 3  # lines
+
+PHASES = {
+    "loading libraries": "loading libraries: takes some seconds, once",
+    "loading model": "loading the model",
+    "preparing data": "preparing the data",
+    "evaluating": "evaluating on held-out rows",
+    "generating samples": "answering the sample prompts",
+    "saving": "saving",
+    "stopping": "stopping after a checkpoint",
+}
+
+
+def notice(story: Story, state: str, *, waits_for: str | None, asked: str, resumable: str) -> tuple[str, str, str]:
+    """(ink, mark, text) for the run's STATE.
+
+    WAITS_FOR names the job before it in the queue, ASKED what was just requested and not answered yet, RESUMABLE what
+    resuming would mean.
+    """
+    if waits_for is not None:
+        return "dim", "…", f"queued: waits for {waits_for}"
+    if state == "failed":
+        failure = story.failure or {}
+        hint = one_line(failure.get("hint"), 300)
+        text = one_line(failure.get("text") or "it failed", 400)
+        return "bad", "✗", f"{text} {hint}{' ' if hint else ''}· l shows the log"
+    if state == "interrupted":
+        return "warn", "!", f"interrupted: the process that trained it is gone · r {resumable}"
+    if state == "stopped":
+        return "warn", "■", f"stopped at step {story.step} · r {resumable}"
+    if state == "queued":
+        return "dim", "…", "not begun, and nobody works on it · r starts it"
+    if state == "done":
+        return "good", "✓", done_text(story)
+    if asked:
+        return "warn", "→", asked
+    if state == "paused":
+        return "warn", "‖", f"paused at step {story.step}; the model stays loaded · p goes on"
+    if story.phase not in ("", "training"):
+        text = one_line((story.last_state or {}).get("text"), 120)
+        said = PHASES.get(story.phase, story.phase)
+        return "dim", "▶", f"{said}{f': {text}' if text and text not in said else ''}"
+    if story.alerts:
+        alert = story.alerts[-1]
+        ink, mark = {"error": ("bad", "✗"), "warning": ("warn", "!")}.get(str(alert.get("level")), ("dim", "i"))
+        return ink, mark, one_line(alert.get("text"), 400)
+    return "dim", "", ""
+
+
+def done_text(story: Story) -> str:
+    """The end of a run in one sentence, and the next key."""
+    done = story.done or {}
+    loss = done.get("loss") if isinstance(done.get("loss"), dict) else {}
+    parts = []
+    if loss and loss.get("first") is not None:
+        parts.append(f"loss {number(loss.get('first'))} → {number(loss.get('last'))}")
+    if story.eval_loss is not None:
+        parts.append(f"held-out {number(story.eval_loss)}")
+    seconds = done.get("seconds")
+    took = f" in {duration(seconds)}" if isinstance(seconds, (int, float)) else ""
+    return f"done{took}: {', '.join(parts) or 'saved'} · enter or 5 compares base and tuned"
+
+
+def lines_of(ink: str, mark: str, text: str, width: int) -> list[Line]:
+    """As one to three lines of WIDTH cells; an empty text is one empty line."""
+    if not text:
+        return [()]
+    head = f"{mark} " if mark else ""
+    rows = cut(wrap(text, max(8, width - cell_len(head))), MOST, width - cell_len(head))
+    return [((head if not at else " " * cell_len(head), ink), (row, ink)) for at, row in enumerate(rows)]

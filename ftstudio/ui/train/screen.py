@@ -1,0 +1,344 @@
+"""The Train screen: the run in view, live or past, and the keys that steer it."""
+
+from __future__ import annotations
+
+import time
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from ftstudio.ui.plot.chart import LinePlot
+from ftstudio.ui.shell.actions import Action, bindings
+from ftstudio.ui.shell.dialogs import Prompt
+from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.shell.session import RunFeed
+from ftstudio.ui.text.said import Said
+from ftstudio.ui.train import charts, side, steer
+from ftstudio.ui.train.charts import CHARTS, SMOOTHING
+from ftstudio.ui.train.logview import LogView
+from ftstudio.ui.train.notice import PHASES, lines_of, notice
+from ftstudio.ui.train.samples import SamplePanel
+
+ASKED_SECONDS = 20.0  # how long an unanswered request stays on screen
+
+PAUSE = Action("p", "pause", "pause", "pause after this step, with the model kept loaded; again: go on")
+STOP = Action("s", "stop", "stop", "save a checkpoint and stop; asks first")
+SAVE = Action("c", "checkpoint", "checkpoint", "save a checkpoint now")
+EVALUATE = Action("e", "evaluate", "evaluate", "measure the held-out loss and answer the samples now")
+RESUME = Action("r", "resume", "resume", "go on with a run that was stopped, interrupted or has failed")
+COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run is done")
+CHART = Action("g", "chart", "chart", "next chart: loss, learning rate, gradient norm, tokens per second, memory")
+AXIS = Action("y", "axis", "axis", "vertical axis linear or logarithmic")
+SMOOTH = Action("o", "smoothing", "smooth", "how much the curve is smoothed: 0.9, 0.98, not at all, 0.6")
+SAMPLE = Action("m", "sample(1)", "sample", "next sample")
+EARLIER = Action("M", "sample(-1)", "", "previous sample")
+OPEN = Action("v", "samples", "view", "samples in full, and how each answer changed; again: back to the chart")
+LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
+BACK = Action("escape", "back", "", "back to the chart")
+FIND = Action("slash", "find", "search", "search the log")
+NEXT = Action("n", "again(0)", "next", "next place of the text searched for")
+PREVIOUS = Action("N", "again(1)", "previous", "previous place of the text searched for")
+FOLLOW = Action("f", "follow", "follow", "to the end of the log, and follow what comes")
+
+
+class TrainScreen(StudioScreen):
+    """Chart, numbers, samples; or the log; or the samples in full."""
+
+    MODE = "train"
+    TITLE_TEXT = "Train: is it learning?"
+    HELP = """
+The chart shows the loss: how surprised the model is by the right answer, in nats a token. Lower is better. Dots are
+single steps, the thick line is smoothed, ○ is the loss on held-out rows the model never trains on: when ○ rises while
+the line falls, the model memorises instead of learning, and the lowest ○ ("best") was the better model.
+
+A step is one change of the weights. An epoch is one pass over all training rows. lr is the learning rate, how large a
+change may be; it usually warms up and then fades. The gradient norm says how strongly the rows pull at the weights:
+sudden peaks mean trouble. tokens/s counts tokens that are not padding. "trains" is how many of the model's weights
+learn: all with full, a few percent with LoRA and QLoRA, which add small matrices beside frozen weights.
+
+The sample below is a held-out prompt answered at every evaluation: by the base model, by the model as it is now, and
+the reference. Pausing keeps the model in memory. Closing the terminal stops nothing: training goes on, and opening
+the studio again shows it live. All keys work on runs that another process trains, too.
+"""
+    ACTIONS = (
+        PAUSE, STOP, SAVE, EVALUATE, RESUME, COMPARE, CHART, AXIS, SMOOTH, SAMPLE, EARLIER, OPEN, LOG, BACK,
+        FIND, NEXT, PREVIOUS, FOLLOW,
+    )  # fmt: skip
+    BINDINGS = bindings(*ACTIONS)
+    AUTO_FOCUS = ""
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall"), (44, "-taller")]
+
+    DEFAULT_CSS = """
+    TrainScreen #train-empty { display: none; }
+    TrainScreen.-nothing #train-empty { display: block; height: 1fr; }
+    TrainScreen.-nothing #charts, TrainScreen.-nothing #log, TrainScreen.-nothing #notice { display: none; }
+    TrainScreen #charts { height: 1fr; }
+    TrainScreen #upper { height: 1fr; }
+    TrainScreen LinePlot { width: 1fr; height: 1fr; }
+    TrainScreen #side { width: 25; height: 1fr; padding: 1 0 0 1; }
+    TrainScreen.-wide #side { width: 33; }
+    TrainScreen.-huge #side { width: 42; }
+    TrainScreen.-tall SamplePanel { height: 11; }
+    TrainScreen.-taller SamplePanel { height: 15; }
+    TrainScreen #notice { height: auto; min-height: 1; }
+    TrainScreen #log { display: none; }
+    TrainScreen.-log #charts { display: none; }
+    TrainScreen.-log #log { display: block; }
+    TrainScreen.-samples #upper { display: none; }
+    TrainScreen.-samples SamplePanel { height: 1fr; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chart = 0
+        self._log_axis = False
+        self._smoothing = 0
+        self._memory = charts.Memory()
+        self._seen: RunFeed | None = None
+        self._asked: tuple[str, str, int, float] | None = None  # request, words, the story's version then, when
+        self._checkpoint: tuple[object, int | None] = (None, None)
+
+    def compose_body(self) -> ComposeResult:
+        with Vertical(id="charts"):
+            with Horizontal(id="upper"):
+                yield LinePlot(id="plot")
+                yield Said(id="side")
+            yield SamplePanel(id="samples")
+        yield LogView(id="log")
+        yield Said(grow=True, id="notice")
+        yield Static(
+            Content(
+                "No run is in view.\n\n"
+                "  3  make a recipe and start training\n"
+                "  6  open an earlier run\n"
+                "  1  look at your data first"
+            ),
+            id="train-empty",
+            classes="empty",
+        )
+
+    # -- bringing up to date -----------------------------------------------------------------------------------------
+    def pull(self) -> None:
+        feed = self.session.feed
+        self.set_class(feed is None, "-nothing")
+        if feed is None:
+            return
+        if feed is not self._seen:
+            self._seen, self._asked, self._memory = feed, None, charts.Memory()
+            self.query_one(SamplePanel).index = 0
+        if self.has_class("-log"):
+            self.query_one(LogView).open(feed.run.log_path)
+        elif self.has_class("-samples"):
+            self.query_one(SamplePanel).show(feed.story)
+        else:
+            self._show_chart(feed)
+            self._show_side(feed)
+            self.query_one(SamplePanel).show(feed.story)
+        self._show_notice(feed)
+
+    def _show_chart(self, feed: RunFeed) -> None:
+        name = CHARTS[self._chart]
+        self.query_one(LinePlot).show(
+            charts.TITLES.get(name, name),
+            charts.series_of(name, feed.story, SMOOTHING[self._smoothing], self._memory),
+            right=feed.story.total_steps,
+            log=self._log_axis,
+            message=self._before_first_point(feed),
+        )
+
+    def _before_first_point(self, feed: RunFeed) -> str:
+        if feed.state == "running":
+            phase = feed.story.phase
+            return PHASES.get(phase, phase) if phase not in ("", "training") else "the first step is on its way"
+        if steer.waits(self.session, feed.run) is not None:
+            return "queued"
+        return {"queued": "not begun", "paused": "paused"}.get(feed.state, f"{feed.state} before the first step")
+
+    def _show_side(self, feed: RunFeed) -> None:
+        panel = self.query_one("#side", Said)
+        panel.say(*side.lines(feed.story, feed.state, max(10, panel.size.width - 1), max(1, panel.size.height)))
+
+    def _show_notice(self, feed: RunFeed) -> None:
+        panel = self.query_one("#notice", Said)
+        waits_for = steer.waits(self.session, feed.run) if feed.state not in steer.LIVE else None
+        ink, mark, text = notice(
+            feed.story, feed.state, waits_for=waits_for, asked=self._pending(feed), resumable=self._resumable(feed)
+        )
+        panel.say(*lines_of(ink, mark, text, max(20, panel.size.width - 1)))
+
+    def _pending(self, feed: RunFeed) -> str:
+        """What was asked and not answered yet."""
+        if self._asked is None:
+            return ""
+        what, words, version, when = self._asked
+        answered = {
+            "pause": feed.state == "paused",
+            "resume": feed.state == "running",
+            "stop": feed.state not in steer.LIVE,
+            "checkpoint": len(feed.story.checkpoints) > version,
+            "evaluate": len(feed.story.curves.get("eval_loss", [])) > version,
+        }[what]
+        if answered or time.monotonic() - when > ASKED_SECONDS:
+            self._asked = None
+            return ""
+        return words
+
+    def _resumable(self, feed: RunFeed) -> str:
+        """What `r` would do; the checkpoints are looked at again only when the run's state has changed."""
+        key = (feed.run.path, feed.state, len(feed.story.checkpoints))
+        if self._checkpoint[0] != key:
+            self._checkpoint = (key, steer.last_step(feed.run) if feed.state in steer.RESUMABLE else None)
+        return steer.resume_text(self._checkpoint[1])
+
+    # -- which keys work now -----------------------------------------------------------------------------------------
+    def current_actions(self) -> tuple[Action, ...]:
+        feed = self.session.feed
+        if feed is None:
+            return ()
+        if feed.state in steer.LIVE:
+            go_on = Action(PAUSE.key, PAUSE.run, "go on", PAUSE.help)
+            steering: tuple[Action, ...] = (go_on if feed.state == "paused" else PAUSE, STOP, SAVE, EVALUATE)
+        elif feed.state == "done":
+            steering = (COMPARE,)
+        else:
+            steering = (RESUME,)
+        if self.has_class("-log"):
+            return (FIND, NEXT, PREVIOUS, FOLLOW, LOG, *steering, BACK)
+        if self.has_class("-samples"):
+            return (SAMPLE, EARLIER, OPEN, *steering, LOG, BACK)
+        return (*steering, LOG, CHART, AXIS, SMOOTH, SAMPLE, EARLIER, OPEN)
+
+    # -- steering ----------------------------------------------------------------------------------------------------
+    def _ask(self, what: str, words: str, count: int = 0) -> None:
+        feed = self.session.feed
+        if feed is None:
+            return
+        try:
+            sent = steer.request(self.studio, feed.run, what)
+        except Exception as error:  # a full disk, a run folder that is not ours to write
+            self.studio.show_error(error)
+            return
+        if sent:
+            self._asked = (what, words, count, time.monotonic())
+            self._show_notice(feed)
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        feed = self.session.feed
+        if feed is not None and feed.state == "paused":
+            self._ask("resume", "going on …")
+        else:
+            self._ask("pause", "pausing after this step …")
+
+    def action_stop(self) -> None:
+        """Stop, after asking."""
+        if self.session.feed is not None:
+            steer.ask_stop(self.studio, self.session.feed.run)
+
+    def action_checkpoint(self) -> None:
+        """Save a checkpoint."""
+        feed = self.session.feed
+        self._ask("checkpoint", "saving a checkpoint after this step …", len(feed.story.checkpoints) if feed else 0)
+
+    def action_evaluate(self) -> None:
+        """Evaluate now."""
+        feed = self.session.feed
+        done = len(feed.story.curves.get("eval_loss", [])) if feed else 0
+        self._ask("evaluate", "evaluating after this step …", done)
+
+    def action_resume(self) -> None:
+        """Go on with a run nobody works on."""
+        feed = self.session.feed
+        if feed is None:
+            return
+        try:
+            steer.resume(self.studio, feed.run, feed.state)
+        except Exception as error:
+            self.studio.show_error(error)
+        self.pull()
+
+    def action_compare(self) -> None:
+        """To the comparison."""
+        feed = self.session.feed
+        if feed is not None and feed.state == "done":
+            self.studio.action_go("compare")
+        elif feed is not None:
+            self.studio.tell("Comparing needs a finished run.")
+
+    # -- the view ----------------------------------------------------------------------------------------------------
+    def action_chart(self) -> None:
+        """The next chart."""
+        self._chart = (self._chart + 1) % len(CHARTS)
+        self.pull()
+
+    def action_axis(self) -> None:
+        """Linear or logarithmic."""
+        self._log_axis = not self._log_axis
+        self.pull()
+
+    def action_smoothing(self) -> None:
+        """The next level of smoothing."""
+        self._smoothing = (self._smoothing + 1) % len(SMOOTHING)
+        self.pull()
+
+    def action_sample(self, by: int) -> None:
+        """The next or previous sample."""
+        self.query_one(SamplePanel).turn(by)
+        self.pull()
+
+    def action_samples(self) -> None:
+        """Samples in full, or back."""
+        panel = self.query_one(SamplePanel)
+        self.remove_class("-log")
+        self.toggle_class("-samples")
+        panel.opened = self.has_class("-samples")
+        panel.top = 0
+        self.set_focus(panel if panel.opened else None)
+        self.pull()
+
+    def action_log(self) -> None:
+        """The log, or back."""
+        if self.session.feed is None:
+            return
+        if self.has_class("-samples"):
+            self.action_samples()
+        self.toggle_class("-log")
+        self.set_focus(self.query_one(LogView) if self.has_class("-log") else None)
+        self.pull()
+
+    def action_back(self) -> None:
+        """Back to the chart."""
+        if self.has_class("-log"):
+            self.action_log()
+        elif self.has_class("-samples"):
+            self.action_samples()
+
+    def action_find(self) -> None:
+        """Ask what to search the log for."""
+        if not self.has_class("-log"):
+            return
+        view = self.query_one(LogView)
+
+        def typed(text: str | None) -> None:
+            if text is not None:
+                view.look_for(text, anew=True)
+
+        self.studio.push_screen(Prompt("Search the log", view.pattern, "any part of a line; empty ends it"), typed)
+
+    def action_again(self, backwards: int) -> None:
+        """The next or previous place."""
+        view = self.query_one(LogView)
+        if self.has_class("-log") and view.pattern:
+            view.look_for(view.pattern, backwards=bool(backwards))
+
+    def action_follow(self) -> None:
+        """To the end of the log."""
+        if self.has_class("-log"):
+            self.query_one(LogView).action_follow()
+
+    def on_log_view_not_found(self, event: LogView.NotFound) -> None:
+        """Say so."""
+        event.stop()
+        self.studio.tell("It stands nowhere further on.")

@@ -1,0 +1,177 @@
+"""The panel beside the chart: the machine and the run in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ftstudio.core.run import Story
+from ftstudio.core.text import duration, number, one_line
+from ftstudio.ui.text.lines import Line, fit
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+NAME = 9  # cells of a number's name
+
+
+def bar(share: float, width: int) -> str:
+    """SHARE (0 to 1) of WIDTH cells, to an eighth of a cell."""
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)[:width]
+
+
+def sparkline(values: Iterable[float | None], width: int, top: float) -> str:
+    """The last WIDTH values as little columns, TOP being the highest."""
+    shown = [value for value in values if value is not None][-width:] if width > 0 else []
+    return "".join(_HEIGHTS[max(0, min(7, int(value / top * 7.999)))] for value in shown)
+
+
+def short_name(name: object) -> str:
+    """A card's name without its maker."""
+    text = one_line(name or "GPU", 40)
+    for word in ("NVIDIA", "GeForce", "Tesla", "Graphics", "Device"):
+        text = text.replace(word, "")
+    return text.strip() or "GPU"
+
+
+def lines(story: Story, state: str, width: int, height: int) -> list[Line]:
+    """Everything that fits into WIDTH by HEIGHT cells, the most telling first."""
+    gpus = [gpu for gpu in story.telemetry.get("gpus") or [] if isinstance(gpu, dict)]
+    numbers = list(_numbers(story, state, width))
+    room = max(3, height - len(numbers) - 1)
+    machine = _cards(story, gpus, width, room - 1) if gpus else []
+    machine += _host(story, width, brief=bool(gpus))
+    spare = height - len(machine) - len(numbers)
+    between: list[Line] = [()] if machine and spare > 0 else []
+    return (machine + between + numbers)[:height]
+
+
+def _cards(story: Story, gpus: list[dict[str, Any]], width: int, room: int) -> list[Line]:
+    if len(gpus) > 1 and len(gpus) * 3 > room:
+        return _many(gpus, width, room)
+    found: list[Line] = []
+    for index, gpu in enumerate(gpus):
+        use = gpu.get("use")
+        head = f"{fit(short_name(gpu.get('name')), min(9, width - 6)):<9} {_percent(use)} "
+        past = [card.get("use") for card in _history(story, index)]
+        found.append(((head, "strong"), (sparkline(past, width - len(head), 100), "good")))
+        used, total = gpu.get("memory_used"), gpu.get("memory_total")
+        if used is not None and total:
+            found.append(_filled("mem", used, total, width))
+        heat = "" if gpu.get("temperature") is None else f"{gpu['temperature']:.0f}°C"
+        power = "" if gpu.get("power") is None else f"{gpu['power']:.0f} W"
+        if heat or power:
+            text = f"{heat:<6} {power:>6} "
+            drawn = [card.get("power") for card in _history(story, index)]
+            top = max((value for value in drawn if value), default=1)
+            found.append(((text, ""), (sparkline(drawn, width - len(text), top), "dim")))
+    return found
+
+
+def _filled(name: str, used: float, total: float, width: int) -> Line:
+    """How full a memory is, in figures and as a bar; a nearly full one is marked by a word, too."""
+    full = used / total > 0.93
+    text = f"{name} {_gib(used)}/{_gib(total)} GiB {'full ' if full else ''}"
+    return ((text, "warn" if full else ""), (bar(used / total, width - len(text)), "warn" if full else "good"))
+
+
+def _many(gpus: list[dict[str, Any]], width: int, room: int) -> list[Line]:
+    """One line a card, and what doesn't fit in one sentence."""
+    shown = gpus if len(gpus) <= room else gpus[: max(1, room - 1)]
+    found: list[Line] = []
+    for index, gpu in enumerate(shown):
+        used, total = gpu.get("memory_used") or 0, gpu.get("memory_total") or 0
+        text = f"GPU {index} {_percent(gpu.get('use'))} {_gib(used)}/{_gib(total)}G "
+        found.append(((text, ""), (bar(used / total if total else 0, width - len(text)), "good")))
+    if len(shown) < len(gpus):
+        busy = [gpu["use"] for gpu in gpus if gpu.get("use") is not None]
+        mean = f", mean {sum(busy) / len(busy):.0f}%" if busy else ""
+        found.append(((f"+{len(gpus) - len(shown)} more GPUs{mean}", "dim"),))
+    return found
+
+
+def _history(story: Story, index: int) -> list[dict[str, Any]]:
+    found = []
+    for reading in story.readings:
+        cards = reading.get("gpus") or []
+        if index < len(cards) and isinstance(cards[index], dict):
+            found.append(cards[index])
+    return found
+
+
+def _host(story: Story, width: int, brief: bool) -> list[Line]:
+    read = story.telemetry
+    if not read:
+        return []
+    cpu, used, total = read.get("cpu"), read.get("ram_used"), read.get("ram_total")
+    if brief:
+        return [((f"CPU {_percent(cpu)}  RAM {_gib(used)}/{_gib(total)}G", "dim"),)]
+    head = f"CPU {_percent(cpu)} "
+    past = [reading.get("cpu") for reading in story.readings]
+    found: list[Line] = [((head, ""), (sparkline(past, width - len(head), 100), "good"))]
+    if used is not None and total:
+        found.append(_filled("RAM", used, total, width))
+    return found
+
+
+def _numbers(story: Story, state: str, width: int) -> Iterable[Line]:
+    last = story.last_step
+    live = state in ("running", "paused")
+
+    def named(name: str, value: str, ink: str = "") -> Line:
+        return ((f"{name:<{NAME}}", "dim"), (value[: width - NAME], ink))
+
+    yield named("loss", number(story.loss), "strong")
+    yield named("eval", number(story.eval_loss))
+    best = story.best
+    yield named("best", f"{number(best[1])} @ {best[0]}" if best else "–", "good" if best else "")
+    yield named("lr", _short(last.get("lr")))
+    yield named("gradient", _short(last.get("grad_norm")))
+    speed = last.get("tokens_per_second") if live else (story.done or last).get("tokens_per_second")
+    yield named("tokens/s", "–" if speed is None else f"{speed:,.0f}")
+    yield named("elapsed", duration(elapsed(story)))
+    if live:
+        yield named("to go", "paused" if state == "paused" else duration(story.eta), "strong")
+    epoch, epochs = last.get("epoch"), story.start.get("epochs")
+    if epoch is not None:
+        yield named("epoch", f"{epoch:.2f}" + (f" of {epochs:g}" if isinstance(epochs, (int, float)) else ""))
+    parameters = story.start.get("parameters") or {}
+    if parameters.get("total"):
+        trains, total = parameters.get("trainable") or 0, parameters["total"]
+        yield named("trains", f"{_count(trains)}/{_count(total)}")
+    memory = story.telemetry.get("process_ram")
+    if memory:
+        yield named("process", f"{_gib(memory)} GiB RAM")
+
+
+def elapsed(story: Story) -> float | None:
+    """Wall seconds since the run was begun or last resumed."""
+    if story.done and isinstance(story.done.get("seconds"), (int, float)):
+        return float(story.done["seconds"])
+    began = story.start.get("time", story.started)
+    return None if began is None or story.last_time is None else max(0.0, story.last_time - began)
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, (int, float)):
+        return "–"
+    return f"{value:.2e}".replace("e-0", "e-") if value and abs(value) < 1e-2 else f"{value:.3g}"
+
+
+def _percent(value: Any) -> str:
+    return f"{value:3.0f}%" if isinstance(value, (int, float)) else "  – "
+
+
+def _gib(value: Any) -> str:
+    if not isinstance(value, (int, float)):
+        return "–"
+    found = value / (1 << 30)
+    return f"{found:.0f}" if found >= 10 else f"{found:.1f}"
+
+
+def _count(value: float) -> str:
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"

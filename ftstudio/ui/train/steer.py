@@ -1,0 +1,83 @@
+"""Steering a run from any screen: requests to whoever trains it, and resuming one that nobody trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder
+from ftstudio.ui.shell.dialogs import Ask
+from ftstudio.ui.shell.session import Session
+from ftstudio.ui.text.following import described, queued_behind
+
+if TYPE_CHECKING:
+    from ftstudio.ui.shell.app import StudioApp
+
+RESUMABLE = ("interrupted", "stopped", "failed", "queued")
+LIVE = ("running", "paused")
+
+
+def last_step(run: RunFolder) -> int | None:
+    """The step of RUN's last sealed checkpoint; None without one."""
+    from ftstudio.engine.resume import checkpoints, facts, step_of
+
+    for path in checkpoints(run.checkpoints)[:1]:
+        step = facts(path).get("step")
+        return int(step) if isinstance(step, int) else step_of(path)
+    return None
+
+
+def waits(session: Session, run: RunFolder) -> str | None:
+    """What RUN waits for in this process's worker; None where it doesn't wait."""
+    return queued_behind(session, run.path)
+
+
+def resume_text(step: int | None) -> str:
+    """What resuming means from the checkpoint of STEP."""
+    return f"resumes from step {step}" if step else "starts it again: there is no checkpoint yet"
+
+
+def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
+    """Hand RUN to the worker of this process where nobody works on it. True where that was done; says so."""
+    session = studio.session
+    if run.owner() is not None:
+        studio.tell(f"{run.name} is being trained already.")
+        return False
+    if waits(session, run) is not None:
+        studio.tell(f"{run.name} waits for its turn already.")
+        return False
+    if state not in RESUMABLE:
+        studio.tell(f"{run.name} is {state}: there is nothing to resume. 3 makes a new recipe.")
+        return False
+    step = last_step(run)
+    before = described(session.worker.current) if session.busy else ""
+    session.submit(Train(run.path, resume=step is not None))
+    what = f"goes on from step {step}" if step else "begins"
+    studio.tell(f"{run.name} {what}{f' after {before}' if before else ''}.")
+    return True
+
+
+def request(studio: StudioApp, run: RunFolder, what: str) -> bool:
+    """Ask whoever trains RUN for WHAT. False, and said so, where nobody does."""
+    if run.owner() is None and waits(studio.session, run) is None:
+        studio.tell(f"Nobody is training {run.name} now.")
+        return False
+    run.request(what)
+    return True
+
+
+def ask_stop(studio: StudioApp, run: RunFolder) -> None:
+    """Ask, then stop RUN."""
+    if run.owner() is None and waits(studio.session, run) is None:
+        studio.tell(f"Nobody is training {run.name} now.")
+        return
+
+    def chosen(answer: str | None) -> None:
+        if answer == "s":
+            request(studio, run, "stop")
+            studio.tell(f"{run.name} saves a checkpoint and stops after this step.")
+
+    studio.push_screen(
+        Ask(f"Stop {run.name}?", "It saves a checkpoint first; r goes on from there later.", {"s": "save and stop"}),
+        chosen,
+    )
