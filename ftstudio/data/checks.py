@@ -23,6 +23,7 @@ CHECKS = {
     "ragged": "rows with fewer cells than columns",
     "unusable": "rows that the mapping or the template can't use",
     "empty": "nothing to ask or nothing to learn",
+    "further_instances": "nested answers after the first, which are not used",
     "exact_duplicate": "the same prompt and answer again",
     "exact_leak": "prompts that also stand in the held-out rows",
     "conflicting_answers": "the same prompt with different answers",
@@ -78,6 +79,7 @@ class _Found:
     order: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
     special: list[int] = field(default_factory=list)
+    further: list[int] = field(default_factory=list)
     prompts: dict[bytes, list[int]] = field(default_factory=dict)
     answers: dict[bytes, set[bytes]] = field(default_factory=dict)
     asked: dict[bytes, str] = field(default_factory=dict)
@@ -166,6 +168,8 @@ def _gather(
                 found.reasons.append(str(error))
             continue
         _look(found, index, example, marks)
+        if shape.name == "instances" and len(row[shape.columns["completion"]]) > 1:
+            found.further.append(index)
         if index in found.empty[-1:]:
             continue
         asked = prompt_key(example)
@@ -211,6 +215,12 @@ def _of_examples(found: _Found, dataset: Dataset, shape: Shape) -> list[Check]:
             blank,
             found.copies,
             f"{_rows(found.copies)} repeating an earlier one (case and white space aside).",
+        ),
+        _check(
+            "further_instances",
+            "warning",
+            found.further,
+            f"{_rows(found.further)} with more than one instance: only the first is used.",
         ),
         _check(
             "conflicting_answers",

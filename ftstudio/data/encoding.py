@@ -6,6 +6,7 @@ import codecs
 import gzip
 import os
 import tempfile
+import weakref
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,15 +76,21 @@ def _explain(error: Exception, path: Path) -> StudioError:
     return StudioError(f"Not a usable path: {str(path)!r}.", "Check the path.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Text:
-    """UTF-8 text behind a file descriptor: bytes START to SIZE. `encoding` is what the file had."""
+    """UTF-8 text behind a file descriptor: bytes START to SIZE. `encoding` is what the file had.
+
+    The descriptor is closed with the last reference to this.
+    """
 
     handle: int
     start: int
     size: int
     encoding: str
     faulty: bool = False  # not all of it is UTF-8
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, os.close, self.handle)
 
     def read(self) -> str:
         """All of it, as one string."""
@@ -107,10 +114,13 @@ def text_of(handle: int, path: Path, *, strict_utf8: bool = False) -> Text:
     for the reader to report line by line. Raises StudioError for binary files.
     """
     try:
-        return _text_of(handle, path, strict_utf8)
+        found = _text_of(handle, path, strict_utf8)
     except BaseException:
         os.close(handle)
         raise
+    if found.handle != handle:
+        os.close(handle)
+    return found
 
 
 def _text_of(handle: int, path: Path, strict_utf8: bool) -> Text:
@@ -197,6 +207,5 @@ def _rewrite(handle: int, path: Path, name: str) -> Text:
         raise StudioError(f"{path} begins like {shown} but is not ({error.reason}).", hint) from error
     except OSError as error:
         raise explain(error, path) from error
-    os.close(handle)
     start = 3 if os.pread(copy, 3, 0) == codecs.BOM_UTF8 else 0
     return Text(copy, start, os.fstat(copy).st_size, shown)

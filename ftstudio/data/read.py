@@ -61,6 +61,8 @@ def open_dataset(
         raise _missing(name, relative_to)
     if path.is_dir():
         path = _file_in(path, split or "train")
+    if not path.is_file():
+        raise StudioError(f"{path} is no regular file.", "Name a file (JSONL, JSON, CSV, TSV, Parquet, text).")
     try:
         return _open_file(path, name, delimiter, quoted, header, progress, cancel)
     except (StudioError, MemoryError):
@@ -173,6 +175,5 @@ def _is_table(text: Text) -> bool:
 def _read_text(text: Text, path: Path, source: str) -> Dataset:
     """Plain text: every line is a row with a `text` column; blank lines stay rows, so row and line numbers agree."""
     whole = text.read()
-    os.close(text.handle)
     cells = [(line.rstrip("\r\n"),) for line in split_lines(whole)]
     return Dataset(CellStore(("text",), cells), (Column("text", "text"),), "text", text.encoding, source, path)

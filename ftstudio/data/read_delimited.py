@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,7 +53,7 @@ def detect(text: str, delimiters: str) -> Dialect:
     for delimiter in delimiters:
         for quoted in (True, False) if '"' in sample else (True,):
             width, share, _ = _regularity(sample, Dialect(delimiter, quoted))
-            score = share if width > 1 else 0.0
+            score = share if width > 1 and (delimiter == delimiters[0] or share >= 0.8) else 0.0
             if score > best_score + 1e-9:
                 best, best_score = Dialect(delimiter, quoted), score
     if '"' not in text:
@@ -135,10 +134,9 @@ def read_delimited(
     """A table of text cells. What is None is detected; what was found stands in `details`.
 
     Rows with more cells than the table has columns become `problems`; shorter ones are filled up with empty cells
-    and noted as problems that were `kept`. Blank lines are no rows. Takes over TEXT's file descriptor.
+    and noted as problems that were `kept`. Blank lines are no rows.
     """
     whole = text.read()
-    os.close(text.handle)
     csv.field_size_limit(1 << 30)
     found = detect(whole, delimiter or delimiters)
     dialect = Dialect(delimiter or found.delimiter, found.quoted if quoted is None else quoted)

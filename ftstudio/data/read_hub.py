@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ftstudio.core.errors import Stopped, StudioError
@@ -52,9 +54,10 @@ def read_hub(name: str, split: str, *, progress: Progress | None = None, cancel:
     except ImportError as error:
         raise StudioError("Hub datasets need the package `datasets`.", "pip install datasets") from error
     try:
-        data = datasets.load_dataset(repository, configuration or None, split=split)
+        with _cache_only(offline or not _reachable(repository)) as cached:
+            data = datasets.load_dataset(repository, configuration or None, split=split)
     except Exception as error:
-        raise explain_hub(error, name, split, offline) from error
+        raise explain_hub(error, name, split, offline, cached) from error
     if progress is not None:
         progress(1, 1)
     if not len(data):
@@ -64,15 +67,44 @@ def read_hub(name: str, split: str, *, progress: Progress | None = None, cancel:
     return Dataset(HubStore(data), columns, "hub", "utf-8", name, None, {"split": split})
 
 
-def explain_hub(error: Exception, name: str, split: str, offline: bool) -> StudioError:
-    """What an error of the hub means to a person."""
+def _reachable(repository: str) -> bool:
+    """Whether the hub answers within seconds, whatever it says: `datasets` itself would try for half a minute."""
+    import huggingface_hub as hub
+
+    try:
+        hub.HfApi().dataset_info(repository, timeout=5)
+    except hub.errors.HfHubHTTPError:
+        return True
+    except Exception:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _cache_only(wanted: bool) -> Iterator[bool]:
+    """`datasets` and the hub's client look at the local cache only, inside."""
+    import datasets.config as first
+    import huggingface_hub.constants as second
+
+    before = first.HF_HUB_OFFLINE, second.HF_HUB_OFFLINE
+    if wanted:
+        first.HF_HUB_OFFLINE = second.HF_HUB_OFFLINE = True
+    try:
+        yield wanted
+    finally:
+        first.HF_HUB_OFFLINE, second.HF_HUB_OFFLINE = before
+
+
+def explain_hub(error: Exception, name: str, split: str, offline: bool, cached: bool = False) -> StudioError:
+    """What an error of the hub means to a person. OFFLINE: switched off by the person; CACHED: only the cache was
+    looked at."""
     text = f"{type(error).__name__}: {error}"
     if "split" in text.lower() and "Unknown split" in text:
         return StudioError(f"{name} has no split {split!r}.", text.split(". ")[-1][:200])
     if "Config name is missing" in text or "BuilderConfig" in text:
         return StudioError(f"{name} needs a configuration.", f"Write {name.split(':')[0]}:CONFIGURATION.")
     away = ("Connection", "Offline", "offline", "Timeout", "resolve", "MaxRetry", "LocalEntryNotFound", "reach")
-    if offline or any(word in text for word in away):
+    if offline or cached or any(word in text for word in away):
         why = "the hub is switched off (HF_HUB_OFFLINE)" if offline else "the hub can't be reached"
         hint = "If it is a file, check the path; else connect, or copy the dataset here and name the file."
         return StudioError(f"{name} is no file here, and {why}.", hint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import weakref
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,8 +24,7 @@ class SpanStore:
     """JSON objects by their byte spans in an open file: 16 bytes of memory a row."""
 
     def __init__(self, text: Text, starts: array[int], ends: array[int], name: Path) -> None:
-        self.handle, self.starts, self.ends, self.name = text.handle, starts, ends, name
-        weakref.finalize(self, os.close, text.handle)
+        self.text, self.starts, self.ends, self.name = text, starts, ends, name
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -34,7 +32,7 @@ class SpanStore:
     def row(self, index: int) -> Row:
         start = self.starts[index]
         try:
-            value = json.loads(os.pread(self.handle, self.ends[index] - start, start))
+            value = json.loads(os.pread(self.text.handle, self.ends[index] - start, start))
         except (ValueError, RecursionError, OSError) as error:
             raise StudioError(f"{self.name} has changed since it was opened.", "Open it again.") from error
         return value if isinstance(value, dict) else {"text": value}
@@ -43,7 +41,7 @@ class SpanStore:
 def read_jsonl(
     text: Text, path: Path, source: str, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> Dataset:
-    """One JSON object a line. Lines that are none become `problems`. Takes over TEXT's file descriptor.
+    """One JSON object a line. Lines that are none become `problems`.
 
     Every line is parsed once (so that counts and columns are exact), only the spans stay in memory. Lines that are
     all JSON strings become a `text` column.
@@ -128,12 +126,11 @@ def read_json(
     """A JSON array of objects, an object that holds one (`{"data": [...]}`), columns, or JSON lines after all.
 
     Arrays are scanned item by item, so no single call holds the interpreter for long; items that are no objects
-    become `problems`. Raises StudioError where it is none of these. Takes over TEXT's file descriptor.
+    become `problems`. Raises StudioError where it is none of these.
     """
     try:
         whole = read_all(text.handle, text.start, text.size).decode("utf-8")
     except UnicodeDecodeError as error:
-        os.close(text.handle)
         message = f"{path} is not UTF-8, which JSON has to be (byte {error.start})."
         raise StudioError(message, "Convert it, e.g. iconv -f latin1 -t utf-8.") from error
     opening = _opening(whole)
@@ -145,7 +142,6 @@ def read_json(
         first, end = None, 0
     if first is None or whole[end:].strip():
         return read_jsonl(text, path, source, progress, cancel)
-    os.close(text.handle)
     rows = _rows_in(first)
     if not rows:
         hint = 'Rows belong in an array: [{"prompt": …}, …], or one object a line.'
@@ -167,6 +163,7 @@ def _array(
     text: Text, whole: str, place: int, path: Path, source: str, progress: Progress | None, cancel: Cancel | None
 ) -> Dataset:
     decode = json.JSONDecoder().raw_decode
+    alone = whole.lstrip().startswith("[")  # not inside an object, where other keys may follow
     ascii_only, bytes_done, chars_done = whole.isascii(), text.start, 0
     starts, ends = array("q"), array("q")
     kinds, number, strings = Kinds(), 0, None
@@ -179,6 +176,10 @@ def _array(
                 progress(place, len(whole))
         place = _SPACE.match(whole, place).end()  # type: ignore[union-attr]
         if whole.startswith("]", place):
+            rest = whole[place + 1 : place + 400].strip()
+            if rest and alone:
+                line = whole.count("\n", 0, place) + 1
+                problems.append(Problem(line, "text after the end of the array", one_line(rest, 120)))
             break
         number += 1
         try:

@@ -17,7 +17,6 @@ HELP = (
     "text · column:text · /regular expression/ · column=value · column!=value · column>3 · length>200 · "
     "column.length<20 · row>100 · -text (not) · several in a row must all hold · quotes keep blanks together"
 )
-_TERM = re.compile(r'(?:[^\s"/]|"[^"]*"|(?<![\s:=])/|(?:(?<=[\s:=-])|^)/(?:[^/\\]|\\.)*/i?)+')
 _PART = re.compile(r"(?P<column>[^\s:=<>!\"/]+)(?P<sign>!=|>=|<=|:|=|>|<)(?P<value>.*)", re.DOTALL)
 _SIGNS = {
     ">": operator.gt,
@@ -50,32 +49,36 @@ def _hits(dataset: Dataset, holds: Predicate, cancel: Cancel | None) -> Iterator
 def parse(query: str, names: list[str]) -> Predicate:
     """QUERY as a predicate over rows with columns NAMES. Raises UsageError where it is faulty."""
     query = query.strip()
-    terms = _terms(query, names)
-    if terms is None:
-        return _contains(None, query)
+    terms = split_terms(query)
+    if terms is None or not any(_is_special(term, names) for term in terms):
+        return _contains(None, query)  # nothing but words: looked for as they stand
     tests = [_term(term, names) for term in terms]
     return lambda index, row: all(test(index, row) for test in tests)
 
 
-def _terms(query: str, names: list[str]) -> list[str] | None:
-    """QUERY as separate terms; None where it is nothing but words: these are looked for as they stand."""
-    terms = _TERM.findall(query)
-    lone_regex = len(query) > 1 and query.startswith("/") and query.rstrip("i").endswith("/")
-    if lone_regex:
-        return [query]
-    special = any(
-        term.startswith(('"', "/")) or (term.startswith("-") and len(term) > 1) or _is_part(term, names)
-        for term in terms
-    )
-    return terms if special and "".join(terms) == "".join(_outside_blanks(query)) else None
+def split_terms(query: str) -> list[str] | None:
+    """QUERY at its blanks, but not inside "…" or /…/ (at the start of a term or after a sign); None where one stays
+    open."""
+    terms, term, closing = [], "", ""
+    escaped = False
+    for char in query:
+        if closing:
+            term += char
+            if char == closing and not escaped:
+                closing = ""
+            escaped = char == "\\" and not escaped
+        elif char.isspace():
+            terms.append(term)
+            term = ""
+        else:
+            if char in '"/' and (not term or term[-1] in ":=-"):
+                closing = char
+            term += char
+    return None if closing else [part for part in (*terms, term) if part]
 
 
-def _outside_blanks(query: str) -> Iterator[str]:
-    place = 0
-    for match in _TERM.finditer(query):
-        yield query[place : match.start()].strip() + match.group()
-        place = match.end()
-    yield query[place:].strip()
+def _is_special(term: str, names: list[str]) -> bool:
+    return term.startswith(('"', "/")) or (term.startswith("-") and len(term) > 1) or _is_part(term, names)
 
 
 def _is_part(term: str, names: list[str]) -> bool:
