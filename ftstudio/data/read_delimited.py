@@ -100,7 +100,7 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
     if not named:
         return False
     if any(cell.lower().replace(" ", "_") in _HEADERS for cell in named) and not _any_number(named):
-        return len(set(named)) == len(named)
+        return True
     if _any_number(named) or len(set(named)) < len(named):
         return False
     if any(len(cell) > 60 or len(cell.split()) > 6 for cell in named):
