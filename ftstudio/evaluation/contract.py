@@ -133,11 +133,7 @@ def infer(references: Sequence[str], least: int = 20) -> Contract | None:
     texts = [reference.strip() for reference in references]
     if len(texts) < least:
         return None
-    counts = Counter(texts)
-    often = len(counts) * 5 <= len(texts) and min(counts.values()) >= 2
-    if often and all(text and len(text.split()) <= 4 and "\n" not in text for text in counts):
-        return Contract("labels", sorted(counts), inferred=True)
-    if all(text[:1] in "{[" and text for text in texts):
+    if all(text.startswith(("{", "[")) for text in texts):
         kinds = set()
         for text in texts:
             try:
@@ -145,6 +141,10 @@ def infer(references: Sequence[str], least: int = 20) -> Contract | None:
             except (ValueError, RecursionError):
                 return None
         return Contract("json", tuple(sorted(kinds)), inferred=True)
+    counts = Counter(texts)
+    often = len(counts) * 5 <= len(texts) and min(counts.values()) >= 2
+    if often and all(text and len(text.split()) <= 4 and "\n" not in text for text in counts):
+        return Contract("labels", sorted(counts), inferred=True)
     marks = {_mark(text) for text in texts}
     if len(marks) == 1 and (mark := marks.pop()):
         return Contract("last_line", mark, inferred=True)

@@ -25,41 +25,29 @@ _SMALL = {
 }
 _SMALL_WORDS = {language: frozenset(words.split()) for language, words in _SMALL.items()}
 
+# How a British spelling becomes the American one of the list. Wider rules would pardon misspellings (`numbre`).
 _BRITISH: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), american)
     for pattern, american in (
-        (r"our(?=$|s$|ed$|er|ing|able|ab|ful|less|ite|ist|hood|y$|ly$|i)", "or"),  # colour, favourite, neighbourhood
         (r"is(?=e$|es$|ed$|er|ing$|ation|able)", "iz"),  # organise, organisation
         (r"ys(?=e$|es$|ed$|er|ing$)", "yz"),  # analyse
-        (r"(?<=[^aeiou])re(?=$|s$|d$)", "er"),  # centre, litres
-        (r"c(?=e$|es$)", "s"),  # defence, licence
-        (r"s(?=e$|es$|ed$|ing$)", "c"),  # practise
-        (r"ll(?=ed$|ing|er|or|ous|ery)", "l"),  # travelled, jewellery
-        (r"l(?=ment|ful|s$|$)", "ll"),  # fulfilment, skilful, enrol
-        (r"ae|oe", "e"),  # encyclopaedia, manoeuvre
-        (r"ogue(?=$|s$|d$)", "og"),  # catalogue
-        (r"mme(?=$|s$)", "m"),  # programme
-        (r"(?<=[aeiou])pp(?=ed$|ing$|er)", "p"),  # worshipped
-        (r"ey(?=$|s$|ish|ed$)", "ay"),  # grey
-        (r"que(?=$|s$)", "ck"),  # cheque
-        (r"ough(?=$|s$|ed$|ing$)", "ow"),  # plough
-        (r"t$", "ed"),  # learnt, burnt
-        (r"xion", "ction"),  # connexion
-        (r"ou(?=ld)", "o"),  # mould
+        (r"(?<=[aeiou])ll(?=ed$|ing$|ings$|er$|ers$|or$|ors$|ous)", "l"),  # travelled, marvellous
     )
+)
+_LIGATURE = re.compile(
+    r"paed|haem|anaest|anaem|archae|aesth|palae|mediaev|gynae|aemia|oestr|foet|oedem|rrhoea|noeuv|amoeb|oesoph|hyaen"
 )
 _PREFIXES = tuple(
     """anti auto bio co counter cross cyber de dis eco electro extra fore geo hydro hyper immuno inter intra macro mega
     meta micro mid mini mis mono multi nano neuro non out over photo physio poly post pre pro pseudo psycho quasi radio
     re retro self semi socio sub super tele thermo trans ultra un under uni up""".split()  # noqa: SIM905
 )
-_SUFFIXES = ("'s", "’s", "s", "es", "ly", "ness", "less", "like", "wise", "able", "ability", "er", "ers", "ing", "ed")
 
 # Not prose: code, markup, formulas, addresses. Checked only where their mark occurs.
 _NOT_PROSE: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("`", re.compile(r"```[^`]*(?:```|\Z)|`[^`\n]{1,200}`")),
     ("<", re.compile(r"</?[a-zA-Z][^<>]{0,300}>")),
-    ("$", re.compile(r"\$\$[^$]{1,500}\$\$|\$[^$\n]{1,200}\$")),
+    ("$", re.compile(r"\$\$[^$]{1,500}\$\$|\$(?![\s\d])[^$\n]{1,200}(?<!\s)\$(?!\d)")),  # never between two prices
     ("\\", re.compile(r"\\[a-zA-Z]+")),
     ("/", re.compile(r"\b(?:https?|ftp)://\S{1,500}|\bwww\.\S{1,300}|(?<![\w.~-])(?:[\w.~-]{1,60}/){2,}[\w.-]{0,60}")),
     ("@", re.compile(r"(?<![\w.+-])[\w.+-]{1,60}@[\w-]{1,60}(?:\.[\w-]{1,30}){1,4}")),
@@ -164,8 +152,8 @@ _LONGEST_WORD = 45  # letters; what is longer is no word
 def known(word: str, language: str = "en", british: bool = True) -> bool:
     """Whether WORD (small letters) is a word of LANGUAGE, as it stands or by how words are formed.
 
-    English also takes British spellings (unless BRITISH is False), a known prefix or suffix on a word of four letters
-    or more (`photovoltaics`, `reusable`), and two common words written as one (`blockchain`).
+    English also takes British spellings (unless BRITISH is False) and words made of common ones (`photovoltaics`,
+    `blockchain`).
     """
     words = dictionary(language)
     if not words:
@@ -181,39 +169,44 @@ def known(word: str, language: str = "en", british: bool = True) -> bool:
         return False
     if british and (plain in _extra("british") or _american(plain, words)):
         return True
-    return _formed(plain, words)
+    return _formed(plain)
 
 
 def _american(word: str, words: frozenset[str]) -> bool:
-    for pattern, american in _BRITISH:
-        for match in pattern.finditer(word):
-            changed = word[: match.start()] + american + word[match.end() :]
-            if changed in words or (changed.endswith("s") and changed[:-1] in words):
-                return True
+    """Whether a British WORD is in WORDS once it is spelt the American way."""
+    spelt = [pattern.sub(american, word, count=1) for pattern, american in _BRITISH]
+    if _LIGATURE.search(word):
+        spelt.append(word.replace("ae", "e").replace("oe", "e"))
+    for changed in spelt:
+        if changed != word and (changed in words or (changed.endswith("s") and changed[:-1] in words)):
+            # doubled after an unstressed syllable only: `travelled`, never `failled`
+            return "ll" not in word or "ll" in changed or len(re.findall("[aeiouy]+", word.split("ll")[0])) > 1
     return False
 
 
-def _formed(word: str, words: frozenset[str]) -> bool:
-    common = _common()
+def _formed(word: str) -> bool:
+    """Whether WORD is made of common ones: prefixed (`photovoltaics`), plural, adverb, or two in one (`blockchain`)."""
+    common = _common(50)
     for prefix in _PREFIXES:
-        rest = word[len(prefix) :]
-        if word.startswith(prefix) and len(rest) >= 4 and rest in common:
+        if word.startswith(prefix) and len(word) >= len(prefix) + 5 and word[len(prefix) :] in common:
             return True
-    for suffix in _SUFFIXES:
-        stem = word[: -len(suffix)]
-        if word.endswith(suffix) and len(stem) >= 4:
-            if suffix in ("s", "es", "'s", "’s"):
-                if stem in words:
-                    return True
-            elif (stem if suffix in ("ly", "ness", "less", "like", "wise") else stem + "e") in common:
-                return True
-    return any(word[:cut] in common and word[cut:] in common for cut in range(4, len(word) - 3))
+    if len(word) >= 6:
+        if word.endswith("s") and not word.endswith(("ss", "es")) and word[:-1] in common:
+            return True
+        if word.endswith(("ches", "shes", "sses", "xes", "zes", "oes")) and word[:-2] in common:
+            return True
+        if word.endswith("ly") and not word.endswith("lly") and word[:-2] in common:
+            return True
+        if word.endswith(("ness", "less", "like", "wise")) and word[:-4] in common:
+            return True
+    frequent = _common(2000)
+    return len(word) >= 9 and any(word[:cut] in frequent and word[cut:] in frequent for cut in range(4, len(word) - 3))
 
 
 @cache
-def _common() -> frozenset[str]:
-    """English words in real use: those the list counted more often than its floor of 50."""
-    return frozenset(word for word, count in _frequencies("en").items() if count > 50 and len(word) >= 4)
+def _common(count: int) -> frozenset[str]:
+    """English words of four letters or more that the list counted more than COUNT times; 50 is its floor."""
+    return frozenset(word for word, counted in _frequencies("en").items() if counted > count and len(word) >= 4)
 
 
 def suggestions(word: str, language: str = "en", extra: Sequence[str] = (), most: int = 3) -> list[str]:
