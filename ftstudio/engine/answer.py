@@ -14,10 +14,8 @@ from ftstudio.core.workspace import Workspace, slug
 from ftstudio.engine.answering import Answering, decoding_of, questions, versions_alert
 from ftstudio.engine.arms import BASE, Arms, Tuned
 from ftstudio.engine.context import JobContext
-from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs, settings_of
 from ftstudio.engine.prepare import resolve
-from ftstudio.engine.recipes import load_recipe
 
 NAME = "outputs"
 
@@ -46,7 +44,7 @@ def run(job: Answer, context: JobContext) -> None:
     are kept. Raises Stopped and StudioError."""
     began = time.monotonic()
     context.phase("preparing data", "")
-    recipe, materials = _recipe(job)
+    recipe, materials = resolve(job.recipe)
     examples = materials.examples(job.rows or recipe.evaluation.rows)
     name = BASE if job.run is None else RunFolder(job.run).name
     tuned = [] if job.run is None else [Tuned(name, RunFolder(job.run), recipe)]
@@ -81,8 +79,3 @@ def run(job: Answer, context: JobContext) -> None:
         seconds=time.monotonic() - began,
         path=str(outputs.path),
     )
-
-
-def _recipe(job: Answer) -> tuple[Recipe, Materials]:
-    """The recipe to answer for: a run's own, so that its prompts are those it was trained on."""
-    return resolve(load_recipe(RunFolder(job.run).recipe_path) if job.run is not None else job.recipe)

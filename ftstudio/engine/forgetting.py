@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 WINDOW = 1024  # tokens a forward pass sees at most, where the model's context isn't shorter
 LONGEST = 128 << 10  # bytes of the text that are used: enough for the third decimal, seconds on a CPU
-LOGITS = 1 << 26  # logits held at once (256 MiB in fp32)
+# tokens and logits of a forward pass: more makes a CPU slower (its caches) and a GPU faster, until memory ends
+TOKENS = 16384
+LOGITS = {"cpu": 1 << 22, "cuda": 1 << 28}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Bits:
 
 def documents(path: Path | str) -> list[str]:
     """The documents of the text file PATH, parted by blank lines, from the beginning up to LONGEST bytes."""
-    found, size = [], 0
+    found: list[str] = []
+    size = 0
     for part in Path(path).read_text("utf-8").split("\n\n"):
         text = part.strip("\n")
         if not text.strip():
@@ -92,7 +95,8 @@ def bits_per_byte(
         pieces += windows([*begin, *ids], window, max(1, window // 2))
     pieces.sort(key=lambda piece: len(piece[0]))
     vocabulary = int(getattr(model.config.get_text_config(), "vocab_size", 32_000))
-    room = max(window, LOGITS // vocabulary)
+    device = next(model.parameters()).device.type
+    room = max(window, min(TOKENS, LOGITS.get(device, LOGITS["cpu"]) // vocabulary))
     nats, tokens, place = 0.0, 0, 0
     with ready(model):
         while place < len(pieces):

@@ -62,7 +62,7 @@ class Materials:
         order = list(range(len(self.held_out)))
         if count is not None:
             random.Random(self.recipe.training.seed).shuffle(order)
-        found = []
+        found: list[tuple[int, Example]] = []
         for index in order:
             if count is not None and len(found) >= count:
                 break

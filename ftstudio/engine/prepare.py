@@ -82,14 +82,16 @@ def _check_trainable(materials: Materials, step: int = 64) -> None:
 
 
 def resolve(
-    recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | None = None
+    recipe: Recipe, *, check: bool = True, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> tuple[Recipe, Materials]:
     """RECIPE with every default written out, and the materials it works on. Raises StudioError.
 
-    A recipe that was resolved before keeps its choices; its data must still be the same.
+    A recipe that was resolved before keeps its choices; its data must still be the same. CHECK False leaves out what
+    `compatibility` tells of the model's configuration.
     """
     config = model_config(recipe.model)
-    check_config(recipe, config)
+    if check:
+        check_config(recipe, config)
     method = methods.get(recipe.method.name)
     settings = method.settings(recipe.method.settings).model_dump(mode="json")
     limit = model_limit(config)

@@ -1,0 +1,298 @@
+"""What a recipe would do, without doing it: does it fit together, how much is trained, what does it weigh.
+
+Parameters are counted on a model without weights (torch's meta device), so an 8B model costs a second and no memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ftstudio import methods
+from ftstudio.core.errors import StudioError
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import number, one_line, size
+from ftstudio.data.dataset import Cancel, Progress
+from ftstudio.engine.compatibility import (
+    BLOCK,
+    Problem,
+    config_problems,
+    machine_problems,
+    model_config,
+)
+from ftstudio.engine.materials import Materials
+from ftstudio.engine.prepare import resolve
+
+_NESTED = 256  # scales that share one scale of scales in bitsandbytes' double quantisation
+_STATES_8BIT_FROM = 4096  # elements from which bitsandbytes keeps a tensor's optimiser states in 8 bits
+_BLOCK_8BIT = 256
+
+
+def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | None = None) -> dict[str, Any]:
+    """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
+    memory:{estimated_bytes,measured_bytes,parts}, tokens:{total,trained,lost}, rows, steps, seconds_estimated}.
+
+    Never raises for what is wrong with the recipe: that is a problem in the list.
+    """
+    problems: list[Problem] = []
+    config = _config(recipe, problems)
+    problems += machine_problems(recipe)
+    if config is not None:
+        problems += config_problems(recipe, config)
+    resolved, materials = _resolved(recipe, problems, progress, cancel)
+    rows: dict[str, Any] = {"train": None, "eval": None, "excluded": None}
+    tokens: dict[str, Any] = {"total": None, "trained": None, "lost": None}
+    steps = None
+    if resolved is not None and materials is not None:
+        rows, tokens = _tokens(resolved, materials, config or {}, problems, progress, cancel)
+        steps = steps_of(resolved, rows["train"])
+        _held_out(materials, problems)
+    final = resolved or recipe
+    parameters: dict[str, Any] = {"total": None, "trainable": None}
+    parts: dict[str, int] = {}
+    if config is not None and not any(p.severity == "error" and p.key == "model" for p in problems):
+        parameters, parts = _weights(final, problems)
+        _machine_memory(final, parts, problems)
+    problems.append(
+        Problem(
+            "note", "Memory for activations and the time a run takes aren't estimated: only what is listed is exact."
+        )
+    )
+    return {
+        "compatible": not any(problem.severity == "error" for problem in problems),
+        "problems": [problem.to_dict() for problem in problems],
+        "parameters": parameters,
+        "memory": {"estimated_bytes": None, "measured_bytes": None, "parts": parts},
+        "tokens": tokens,
+        "rows": rows,
+        "steps": steps,
+        "seconds_estimated": None,
+    }
+
+
+def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any] | None:
+    try:
+        return model_config(recipe.model)
+    except StudioError as error:
+        problems.append(Problem("error", error.message, "model", error.hint))
+        return None
+
+
+def _resolved(
+    recipe: Recipe, problems: list[Problem], progress: Progress | None, cancel: Cancel | None
+) -> tuple[Recipe | None, Materials | None]:
+    if any(problem.key == "model" and problem.severity == "error" for problem in problems):
+        return None, None
+    try:
+        return resolve(recipe, check=False, progress=progress, cancel=cancel)
+    except StudioError as error:
+        problems.append(Problem("error", error.message, "data", error.hint))
+        return None, None
+
+
+def steps_of(recipe: Recipe, rows: int) -> int:
+    """Optimiser steps of a training on ROWS rows, as transformers' Trainer counts them."""
+    training = recipe.training
+    if training.steps is not None:
+        return training.steps
+    batches = math.ceil(rows / training.batch_size)
+    a_pass = max(1, math.ceil(batches / training.gradient_accumulation))
+    return math.ceil((training.epochs or 0) * a_pass)
+
+
+def _tokens(
+    recipe: Recipe,
+    materials: Materials,
+    config: dict[str, Any],
+    problems: list[Problem],
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    encoded = materials.task.encode_dataset(
+        materials.train, materials.shape, materials.template, materials.tokenizer, recipe.data.max_length,
+        progress=progress, cancel=cancel,
+    )  # fmt: skip
+    stats = encoded.stats
+    limit = recipe.data.max_length
+    if not len(encoded):
+        reason = encoded.excluded[0][1] if encoded.excluded else "there are none"
+        problems.append(
+            Problem("error", f"no row can be trained: {reason}.", "data.max_length", "Raise it, or look at the rows.")
+        )
+    elif encoded.excluded:
+        row, reason = encoded.excluded[0]
+        where = materials.train.origin_of(row) + 1
+        text = f"{number(len(encoded.excluded))} of {number(stats.rows)} rows can't be trained (row {where}: {reason})."
+        problems.append(Problem("warning", text, "data"))
+    if stats.truncated:
+        text = (
+            f"{number(stats.truncated)} rows are longer than {limit} tokens: {number(stats.lost)} tokens are cut off, "
+        )
+        text += f"{number(stats.lost_completion)} of them would have been trained."
+        problems.append(Problem("warning", text, "data.max_length", "Raise data.max_length, or shorten the rows."))
+    tokenizer = materials.tokenizer
+    if not materials.end_tokens:
+        text = "the tokenizer has no end token: the model can't learn to stop."
+        problems.append(Problem("warning", text, "model", "Use a model whose tokenizer names an eos_token."))
+    elif len(encoded) and stats.not_ended > stats.truncated:
+        text = f"in {number(stats.not_ended)} rows no end token is trained: the model won't learn to stop there."
+        problems.append(Problem("warning", text, "data.template"))
+    text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    vocabulary = (text_config or {}).get("vocab_size")
+    highest = max(encoded.ids, default=0)
+    if isinstance(vocabulary, int) and highest >= vocabulary:
+        text = f"the rows hold token {highest}, but the model has only {vocabulary} tokens."
+        problems.append(Problem("error", text, "model", "Use the tokenizer that belongs to the model."))
+    elif isinstance(vocabulary, int) and tokenizer.vocab_size > vocabulary:
+        text = f"the tokenizer has {tokenizer.vocab_size} tokens, the model {vocabulary}; these rows use none beyond."
+        problems.append(Problem("note", text, "model"))
+    problems += [Problem("note", note, "data") for note in materials.notes]
+    if materials.shape.name == "text":
+        problems.append(Problem("note", f"{materials.shape.why}.", "data.columns"))
+    rows = {
+        "train": len(encoded),
+        "eval": len(materials.held_out) if materials.held_out is not None else 0,
+        "excluded": len(encoded.excluded),
+    }
+    tokens = {
+        "total": stats.tokens,
+        "trained": stats.trained,
+        "lost": stats.lost,
+        "lost_trained": stats.lost_completion,
+        "longest": max((int(length) for length in encoded.lengths), default=0),
+    }
+    return rows, tokens
+
+
+def _held_out(materials: Materials, problems: list[Problem]) -> None:
+    """Whether there is enough to judge by."""
+    if materials.held_out is None:
+        text = "no rows are held out: there is no evaluation, and nothing to compare on."
+        problems.append(Problem("warning", text, "data.eval", "Set data.eval to a fraction such as 0.1, or to a file."))
+    elif len(materials.held_out) < 20:
+        text = f"only {len(materials.held_out)} rows are held out: under 20, no verdict is given."
+        problems.append(Problem("warning", text, "data.eval", "Hold out more rows."))
+
+
+def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], dict[str, int]]:
+    """({total, trainable}, bytes of weights, adapter, gradients and optimiser), counted on a model without weights."""
+    from ftstudio.engine import hardware
+
+    try:
+        machine = hardware.resolve(recipe)
+    except StudioError as error:
+        if not any(problem.key in error.message for problem in problems if problem.key):
+            problems.append(Problem("error", error.message, "training", error.hint))
+        machine = hardware.Hardware("cpu", "fp32", 1, "")
+    method = methods.get(recipe.method.name)
+    settings = method.settings(recipe.method.settings)
+    try:
+        model = _skeleton(recipe)
+        quantised = _quantised_layers(model) if method.quantisation(settings) is not None else {}
+        base = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        total = sum(base.values())
+        trained = _apply(method, model, settings)
+    except StudioError as error:
+        problems.append(Problem("error", error.message, "method", error.hint))
+        return {"total": None, "trainable": None}, {}
+    except Exception as error:  # an architecture that can't be built without its weights: rare, and no reason to stop
+        problems.append(Problem("note", f"The parameters can't be counted: {one_line(error, 120)}.", "model"))
+        return {"total": None, "trainable": None}, {}
+    learning = [p.numel() for p in trained.parameters() if p.requires_grad]
+    everything = sum(p.numel() for p in trained.parameters())
+    width = {"fp32": 4, "bf16": 2, "fp16": 2}[machine.precision] if method.adapter else 4
+    weights = sum(
+        nf4_bytes(count, settings.double_quantisation) if name in quantised else count * width
+        for name, count in base.items()
+    )
+    odd = [name for name, inner in quantised.items() if inner % BLOCK]
+    if odd:
+        text = f"{len(odd)} layers' inputs aren't a multiple of {BLOCK} (such as {odd[0]}): 4 bits work there, slower."
+        problems.append(Problem("note", text, "method"))
+    parts = {
+        "weights": weights,
+        "adapter": (everything - total) * 4,
+        "gradients": sum(learning) * 4,
+        "optimizer": sum(optimizer_bytes(count, recipe.training.optimizer) for count in learning),
+    }
+    return {"total": everything, "trainable": sum(learning)}, parts
+
+
+def _skeleton(recipe: Recipe) -> Any:
+    """The model of RECIPE with shapes and no weights."""
+    from ftstudio.engine import quiet
+    from ftstudio.engine.locate import locate
+
+    quiet.libraries()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = locate(recipe.model, weights=False).folder
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except (ValueError, KeyError, OSError) as error:
+        from ftstudio.engine.loading import explain
+
+        raise explain(error, recipe.model) from error
+
+
+def _apply(method: methods.Method, model: Any, settings: Any) -> Any:
+    """MODEL with METHOD on it. QLoRA's check for 4-bit layers is left to the real load: these hold no weights."""
+    from ftstudio.methods.lora import Lora
+
+    applied = Lora() if isinstance(method, Lora) else method
+    return applied.apply(model, settings)
+
+
+def _quantised_layers(model: Any) -> dict[str, int]:
+    """Names of the weights that are stored in 4 bits, with their layer's inputs: all linear layers but the head."""
+    from torch import nn
+    from transformers.quantizers.base import get_keys_to_not_convert
+
+    kept = set(get_keys_to_not_convert(model))
+    found = {
+        f"{name}.weight": module.in_features
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not any(name == part or name.endswith(f".{part}") for part in kept)
+    }
+    if not found:
+        raise StudioError(f"No layer of {type(model).__name__} can be stored in 4 bits.", "Use method lora instead.")
+    return found
+
+
+def nf4_bytes(count: int, double: bool) -> int:
+    """Bytes that COUNT weights take in bitsandbytes' 4-bit types, scales and tables included (QuantState)."""
+    blocks = math.ceil(count / BLOCK)
+    scales = blocks + math.ceil(blocks / _NESTED) * 4 + 256 * 4 + 4 if double else blocks * 4
+    return math.ceil(count / 2) + scales + 16 * 4
+
+
+def optimizer_bytes(count: int, optimizer: str) -> int:
+    """Bytes of the two states that AdamW keeps of a tensor of COUNT weights."""
+    if optimizer == "adamw" or count < _STATES_8BIT_FROM:
+        return 8 * count
+    return 2 * count + 2 * 4 * math.ceil(count / _BLOCK_8BIT)
+
+
+def _machine_memory(recipe: Recipe, parts: dict[str, int], problems: list[Problem]) -> None:
+    """Refuse what can't fit even without activations."""
+    from ftstudio.engine import hardware
+    from ftstudio.engine.telemetry import Telemetry
+
+    needed = sum(parts.values())
+    try:
+        device = hardware.resolve(recipe).device
+    except StudioError:
+        return
+    telemetry = Telemetry()
+    reading = telemetry.read()
+    telemetry.close()
+    if device == "cuda" and reading["gpus"]:
+        there, what = reading["gpus"][0]["memory_total"], reading["gpus"][0]["name"]
+    else:
+        there, what = reading["ram_total"], "this machine"
+    if there and needed > there:
+        text = f"weights, gradients and optimiser alone take {size(needed)}; {what} has {size(there)}."
+        problems.append(Problem("error", text, "method", "Use method qlora or lora, or a smaller model."))
