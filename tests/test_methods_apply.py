@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_models import make_model
 
 from ftstudio import methods
 from ftstudio.core.errors import StudioError, UsageError
-from tiny_models import make_model
 
 
 @pytest.fixture(scope="module")

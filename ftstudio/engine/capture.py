@@ -30,7 +30,7 @@ class Capture:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._jobs = 0
+        self._jobs: list[tuple[Path, int]] = []
         self._leaving = False
         self._own = (sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr)
         _flush()
@@ -77,21 +77,21 @@ class Capture:
         """
         before = quiet.log_to(path)
         guard = cls.current
-        tees = _Tee.lay(path, threading.get_ident())
+        job = (path, threading.get_ident())
+        _Tee.lay(*job)
         if guard is not None:
             with guard._lock:
-                guard._jobs += 1
+                guard._jobs.append(job)
                 guard.to(path)
         try:
             yield
         finally:
-            for tee in tees:
-                tee.lift()
+            _Tee.lift(job[1])
             quiet.log_to(before)
             if guard is not None:
                 with guard._lock:
-                    guard._jobs -= 1
-                    if guard._jobs == 0:
+                    guard._jobs.remove(job)
+                    if not guard._jobs:
                         guard.to(None)
                         if guard._leaving:
                             guard._remove()
@@ -102,6 +102,8 @@ class Capture:
             self._leaving = True
             if self._jobs:
                 sys.stdout, sys.stderr = self.screen, self.errors
+                for path, thread in self._jobs:  # what a job's thread prints still goes to its log
+                    _Tee.lay(path, thread)
             else:
                 self._remove()
 
@@ -144,21 +146,22 @@ class _Tee(io.TextIOBase):
     Needed under a screen, which swallows Python's prints before they reach a descriptor.
     """
 
-    def __init__(self, name: str, under: Any, path: Path, thread: int) -> None:
-        self.name, self.under, self.path, self.thread = name, under, path, thread
+    def __init__(self, under: Any, path: Path, thread: int) -> None:
+        self.under, self.path, self.thread = under, path, thread
 
     @classmethod
-    def lay(cls, path: Path, thread: int) -> list[_Tee]:
+    def lay(cls, path: Path, thread: int) -> None:
         """Over both streams, for THREAD."""
-        tees = [cls(name, getattr(sys, name), path, thread) for name in ("stdout", "stderr")]
-        for tee in tees:
-            setattr(sys, tee.name, tee)
-        return tees
+        for name in ("stdout", "stderr"):
+            setattr(sys, name, cls(getattr(sys, name), path, thread))
 
-    def lift(self) -> None:
-        """Put back what was there, unless someone has put something else there since."""
-        if getattr(sys, self.name) is self:
-            setattr(sys, self.name, self.under)
+    @staticmethod
+    def lift(thread: int) -> None:
+        """Take those of THREAD off; where someone has put another stream there since, it stays."""
+        for name in ("stdout", "stderr"):
+            now = getattr(sys, name)
+            if isinstance(now, _Tee) and now.thread == thread:
+                setattr(sys, name, now.under)
 
     def write(self, text: str) -> int:
         """See io.TextIOBase."""

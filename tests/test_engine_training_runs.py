@@ -1,0 +1,359 @@
+"""Whole trainings through the worker: every method, its events, its saved model, requests while it runs, failures."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import make_model, make_rows, recipe_values
+
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine import callback, report
+from ftstudio.engine.prepare import prepare_run
+from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.worker import Worker
+
+METHODS = ("full", "lora", "qlora")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    make_model(folder / "model", hidden_size=64)  # 4-bit layers are made of blocks of 64 weights
+    make_rows(folder / "rows.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def worker() -> Worker:
+    return Worker()
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "INTERVAL", 0.0)
+
+
+def prepared(base: Path, space: Path, method: str = "lora", **training: Any) -> RunFolder:
+    values = recipe_values(base / "model", base / "rows.jsonl", method, **training)
+    return prepare_run(check_recipe(values), Workspace(space))
+
+
+def events(run: RunFolder, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events() if event["kind"] == kind]
+
+
+def losses(run: RunFolder) -> dict[int, float]:
+    return {event["step"]: event["loss"] for event in events(run, "step")}
+
+
+@pytest.fixture(scope="module")
+def finished(base: Path, worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
+    """One unbroken run of each method."""
+    report.INTERVAL, before = 0.0, report.INTERVAL
+    found = {}
+    for method in METHODS:
+        run = prepared(base, tmp_path_factory.mktemp("space"), method)
+        worker.execute(Train(run.path))
+        found[method] = run
+    report.INTERVAL = before
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_tells_its_story(finished: dict[str, RunFolder], method: str):
+    run = finished[method]
+    assert run.state() == "done"
+    start = events(run, "start")[0]
+    assert start["method"] == method
+    assert start["device"] == "cpu"
+    assert start["precision"] == "fp32"
+    assert start["rows"] == {"train": 32, "eval": 8}
+    assert start["total_steps"] == 8
+    assert start["steps_per_epoch"] == 8
+    assert start["tokens"]["trained"] < start["tokens"]["total"]
+    assert start["resumed_from"] is None
+    trainable, total = start["parameters"]["trainable"], start["parameters"]["total"]
+    assert trainable == total if method == "full" else 0 < trainable < total / 2
+    steps = events(run, "step")
+    assert [event["step"] for event in steps] == list(range(1, 9))
+    for event in steps:
+        assert set(event) >= {"epoch", "loss", "lr", "grad_norm", "tokens", "tokens_per_second", "seconds", "eta"}
+    assert steps[-1]["tokens"] == start["tokens"]["total"]  # one epoch: every token once, no padding counted
+    assert steps[-1]["eta"] == 0
+    assert [event["step"] for event in events(run, "eval")] == [0, 4, 8]
+    assert [event["step"] for event in events(run, "checkpoint")] == [3, 6, 8]
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["checkpoint-6", "checkpoint-8"]
+    samples = events(run, "sample")
+    assert [(event["step"], event["index"]) for event in samples] == [(s, i) for s in (0, 4, 8) for i in (0, 1)]
+    assert [event["base"] for event in samples[:2]] == [event["output"] for event in samples[:2]]
+    assert len({event["base"] for event in samples if event["index"] == 0}) == 1
+    done = events(run, "done")[0]
+    assert done["loss"]["first"] == steps[0]["loss"]
+    assert done["loss"]["last"] == steps[-1]["loss"]
+    assert done["eval"]["loss"] == events(run, "eval")[-1]["loss"]
+    assert done["tokens_per_second"] > 0
+    assert done["peak_memory_bytes"] > 1 << 20
+    assert done["reload_difference"] == 0.0
+    assert run.owner() is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_learns(base: Path, worker: Worker, tmp_path: Path, method: str):
+    run = prepared(base, tmp_path, method, steps=40, learning_rate=1e-2, save_steps=1000)
+    worker.execute(Train(run.path))
+    found = [event["loss"] for event in events(run, "eval")]
+    # an adapter over random weights can only bend what the random head sees
+    assert found[-1] < found[0] - (1.2 if method == "full" else 0.4)
+
+
+def test_transformers_and_peft_load_what_was_saved(finished: dict[str, RunFolder], base: Path):
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    ids = torch.arange(1, 30)[None]
+    plain = AutoModelForCausalLM.from_pretrained(base / "model").eval()
+    full = AutoModelForCausalLM.from_pretrained(finished["full"].model).eval()
+    lora = AutoPeftModelForCausalLM.from_pretrained(finished["lora"].model).eval()
+    with torch.no_grad():
+        reference = plain(ids).logits
+        assert not torch.allclose(full(ids).logits, reference, atol=1e-4)
+        assert not torch.allclose(lora(ids).logits, reference, atol=1e-4)
+        with lora.disable_adapter():
+            assert torch.equal(lora(ids).logits, reference)
+    for run in finished.values():
+        assert AutoTokenizer.from_pretrained(run.model)("ab")["input_ids"] == [64, 65]
+        assert all(path.suffix in (".safetensors", ".json") for path in run.model.iterdir())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_store_serves_base_and_tuned_from_one_load(
+    finished: dict[str, RunFolder], worker: Worker, base: Path, method: str
+):
+    import torch
+
+    from ftstudio.engine.models import ModelStore, recipe_of
+
+    run = finished[method]
+    recipe = recipe_of(run)
+    ids = torch.arange(1, 30)[None]
+    with torch.no_grad():
+        fresh = ModelStore().base(recipe).model(ids).logits
+        store = ModelStore()
+        loaded = store.tuned(run)
+        with loaded.as_tuned() as model:
+            tuned = model(ids).logits
+        assert loaded.shares_base == (method != "full")
+        if loaded.shares_base:
+            with loaded.as_base() as model:
+                assert torch.equal(model(ids).logits, fresh)
+            assert store.tuned(run).model is loaded.model
+        base_again = store.base(recipe)
+        assert torch.equal(base_again.model(ids).logits, fresh)
+        assert not torch.allclose(tuned, fresh, atol=1e-5)
+        # the worker's own store has trained on its base by now, and it is still the base
+        assert worker._models is not None
+        assert torch.equal(worker._models.base(recipe).model(ids).logits, fresh)
+
+
+def test_two_adapters_over_one_base_keep_apart(base: Path, worker: Worker, tmp_path: Path):
+    import torch
+
+    from ftstudio.engine.models import ModelStore
+
+    runs = [prepared(base, tmp_path, "lora", steps=2, seed=seed) for seed in (1, 2)]
+    for run in runs:
+        worker.execute(Train(run.path))
+    store = ModelStore()
+    ids = torch.arange(1, 30)[None]
+    with torch.no_grad():
+        alone = [ModelStore().tuned(run).model(ids).logits for run in runs]
+        first, second = (store.tuned(run) for run in runs)
+        for _ in range(2):
+            for loaded, expected in ((first, alone[0]), (second, alone[1])):
+                with loaded.as_tuned() as model:
+                    assert torch.equal(model(ids).logits, expected)
+    assert not torch.equal(*alone)
+
+
+def when(run: RunFolder, true: Callable[[], bool], then: Callable[[], None], seconds: float = 60) -> threading.Thread:
+    """In a thread of its own: wait until TRUE, then do THEN."""
+
+    def wait() -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if true():
+                then()
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps take long enough for requests to arrive in between."""
+    stepped = callback.RunDirector.stepped
+
+    def slower(self: Any, *args: Any) -> None:
+        stepped(self, *args)
+        time.sleep(0.15)
+
+    monkeypatch.setattr(callback.RunDirector, "stepped", slower)
+
+
+@pytest.mark.usefixtures("slow_steps")
+def test_stop_saves_and_resume_ends_exactly_like_an_unbroken_run(
+    base: Path, worker: Worker, tmp_path: Path, finished: dict[str, RunFolder]
+):
+    import torch
+    from safetensors.torch import load_file
+
+    run = prepared(base, tmp_path, "lora")
+    thread = when(run, lambda: 2 in losses(run), lambda: run.request("stop"))
+    worker.execute(Train(run.path))
+    thread.join()
+    assert run.state() == "stopped"
+    stopped = events(run, "stopped")[0]
+    assert 2 <= stopped["step"] < 8
+    assert (run.model / "adapter_model.safetensors").is_file()
+    assert (run.checkpoints / f"checkpoint-{stopped['step']}" / "complete.json").is_file()
+    worker.execute(Train(run.path, resume=True))
+    assert run.state() == "done"
+    assert events(run, "start")[1]["resumed_from"] == stopped["step"]
+    whole = finished["lora"]
+    assert losses(run) == losses(whole)
+    ours, theirs = (load_file(one.model / "adapter_model.safetensors") for one in (run, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert events(run, "step")[-1]["tokens"] == events(whole, "step")[-1]["tokens"]
+
+
+@pytest.mark.usefixtures("slow_steps")
+def test_pause_checkpoint_evaluate_resume(base: Path, worker: Worker, tmp_path: Path, finished: dict[str, RunFolder]):
+    run = prepared(base, tmp_path, "lora")
+
+    def while_paused() -> None:
+        before = len(losses(run))
+        run.request("checkpoint")
+        run.request("evaluate")
+        time.sleep(1.0)
+        assert len(losses(run)) == before  # it waits
+        assert run.state() == "paused"
+        run.request("resume")
+
+    seen: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            while_paused()
+        except BaseException as error:
+            seen.append(error)
+            run.request("resume")
+
+    first = when(run, lambda: 1 in losses(run), lambda: run.request("pause"))
+    second = when(run, lambda: run.state() == "paused", guarded)
+    worker.execute(Train(run.path))
+    first.join()
+    second.join()
+    assert not seen, seen
+    assert run.state() == "done"
+    paused_at = next(event for event in run.events() if event.get("phase") == "paused")["text"].split()[-1]
+    assert int(paused_at) in [event["step"] for event in events(run, "checkpoint")]
+    assert int(paused_at) in [event["step"] for event in events(run, "eval")]
+    assert losses(run) == losses(finished["lora"])  # none of it changed what was learnt
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_saves_nothing(base: Path, worker: Worker, tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "model"
+    broken.mkdir()
+    for path in (base / "model").iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    weights["lm_head.weight"][3] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    values = recipe_values(broken, base / "rows.jsonl", "lora", save_steps=1)
+    run = prepare_run(check_recipe(values), Workspace(tmp_path / "space"))
+    worker.execute(Train(run.path))
+    assert run.state() == "failed"
+    assert "not a finite number" in events(run, "failed")[0]["text"]
+    assert events(run, "alert")[-1]["level"] == "error"
+    assert not events(run, "checkpoint")
+    assert not run.model.exists()
+    for line in run.events_path.read_text().splitlines():
+        assert "NaN" not in json.dumps(json.loads(line, parse_constant=lambda name: f"{name}!"), allow_nan=True)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import errno
+
+    import torch
+
+    from ftstudio.engine import resume
+
+    save, calls = torch.save, []
+
+    def full(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        calls.append(path)
+        if "checkpoint-6" in str(path):
+            save(value, path, *args, **kwargs)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(value, path, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", full)
+    run = prepared(base, tmp_path, "lora")
+    worker.execute(Train(run.path))
+    assert calls
+    failed = events(run, "failed")[0]
+    assert "disk is full" in failed["text"]
+    assert failed["hint"]
+    assert [path.name for path in run.checkpoints.iterdir()] == ["checkpoint-3"]
+    assert resume.newest(run.checkpoints) == run.checkpoints / "checkpoint-3"
+    monkeypatch.undo()
+    monkeypatch.setattr(report, "INTERVAL", 0.0)
+    worker.execute(Train(run.path, resume=True))
+    assert run.state() == "done"
+
+
+def test_rows_that_are_cut_or_left_out_are_counted_and_told(base: Path, worker: Worker, tmp_path: Path):
+    values = recipe_values(base / "model", base / "rows.jsonl", "lora", steps=1)
+    values["data"]["max_length"] = 40
+    run = prepare_run(check_recipe(values), Workspace(tmp_path))
+    worker.execute(Train(run.path))
+    tokens = events(run, "start")[0]["tokens"]
+    assert tokens["lost"] > 0
+    told = " ".join(event["text"] for event in events(run, "alert"))
+    assert f"{tokens['lost']:,} tokens are cut off" in told
+    assert "left out" in told
+
+
+def test_a_vocabulary_that_does_not_fit_is_refused(base: Path, worker: Worker, tmp_path: Path):
+    small = make_model(tmp_path / "small", vocab_size=100, eos_token_id=1, bos_token_id=0, pad_token_id=2)
+    values = recipe_values(small, base / "rows.jsonl", "full")
+    run = prepare_run(check_recipe(values), Workspace(tmp_path / "space"))
+    worker.execute(Train(run.path))
+    assert "only 100 tokens" in events(run, "failed")[0]["text"]
+
+
+def test_fast_steps_are_told_at_a_bounded_rate_and_the_last_always(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(report, "INTERVAL", 3600.0)
+    run = prepared(base, tmp_path, "lora", save_steps=1000)
+    worker.execute(Train(run.path))
+    # the first, those held back before the evaluation in the middle, and the last
+    assert [event["step"] for event in events(run, "step")] == [1, 4, 8]
