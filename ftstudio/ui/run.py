@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from ftstudio.core.errors import UsageError
 from ftstudio.core.workspace import Workspace
+from ftstudio.ui.shell.signals import Signals, Unbroken
 
 if TYPE_CHECKING:
     from ftstudio.core.jobs import Job
     from ftstudio.core.recipe import Recipe
+    from ftstudio.ui.shell.session import Session
 
 
 def usable_terminal() -> bool:
@@ -44,9 +46,6 @@ def open_studio(
     sys.setswitchinterval(0.001)  # the worker's pure-Python stretches must not hold the keys up
 
     from ftstudio.engine.capture import Capture
-
-    capture = Capture.install()
-    from ftstudio.ui.shell.app import StudioApp
     from ftstudio.ui.shell.session import Session
 
     session = Session(workspace, recipe, source)
@@ -54,31 +53,53 @@ def open_studio(
         session.view_run(workspace.run(run))
     else:
         session.adopt()
-    if job is not None:
-        session.submit(job)
-    if start is None:
-        start = "train" if session.feed is not None else "runs" if workspace.runs() else "data"
-    app = StudioApp(session, start)
-    outcome = app.run(mouse=mouse)
-    if outcome == "hangup":
-        capture.release_terminal()
-    else:
-        capture.restore()
-    if session.busy:
-        if outcome == "stop" or outcome is None:
-            if outcome == "stop":
-                print("Saving a checkpoint and stopping …", flush=True)
-            session.worker.stop()
-        else:
-            if outcome == "headless":
-                print(
-                    "Going on headless; ctrl+c checkpoints and stops. `ftstudio` in another terminal shows it.",
-                    flush=True,
-                )
-            try:
-                session.worker.join()
-            except KeyboardInterrupt:
-                session.worker.stop()
-    if app.return_code and outcome is None:
-        return int(app.return_code)
-    return 0
+    capture = Capture.install()
+    signals = Signals(capture.release_terminal)
+    signals.install()
+    try:
+        from ftstudio.ui.shell.app import StudioApp
+
+        if job is not None:
+            session.submit(job)
+        if start is None:
+            start = "train" if session.feed is not None else "runs" if workspace.runs() else "data"
+        app = StudioApp(session, start, signals)
+        screen, sys.__stderr__ = sys.__stderr__, Unbroken(sys.__stderr__)  # type: ignore
+        try:
+            outcome = app.run(mouse=mouse)
+        finally:
+            sys.__stderr__ = screen  # type: ignore
+            signals.listen(None)
+            if signals.hung_up:
+                capture.release_terminal()
+            else:
+                capture.restore()
+        return _finish(session, signals, outcome, int(app.return_code or 0))
+    finally:
+        session.close()
+        signals.restore()
+
+
+def _finish(session: Session, signals: Signals, outcome: str | None, code: int) -> int:
+    """See what runs here to its end, or stop it, as was chosen. Gives back the exit status."""
+    if not session.busy:
+        return 130 if signals.stop else code
+    asked = outcome == "stop" or signals.stop > 0
+    if not asked:
+        name = getattr(session.current_folder(), "name", "it")
+        if outcome is None and not signals.hung_up:
+            print("The screen has failed, training has not.", flush=True)
+        print(f"Going on with {name} headless. ctrl+c saves a checkpoint and stops;", flush=True)
+        print("`ftstudio` in another terminal shows it live.", flush=True)
+        while not session.worker.join(0.5):
+            if signals.stop:
+                asked = True
+                break
+    if asked:
+        came = signals.stop
+        print("Saving a checkpoint and stopping …", flush=True)
+        while not session.worker.stop(0.5):
+            if signals.stop > came:
+                came = signals.stop
+                print("Still saving; it ends as soon as that is done.", flush=True)
+    return 130 if signals.stop else code

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import contextvars
 import importlib
-import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +20,9 @@ from ftstudio.ui.shell.dialogs import Ask
 from ftstudio.ui.shell.help import Help
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import Session
+from ftstudio.ui.shell.signals import Signals
 from ftstudio.ui.shell.strip import MODES
+from ftstudio.ui.text.following import described
 
 PULL_SECONDS = 0.35  # how often the screen in view looks at the files
 
@@ -61,7 +62,7 @@ def _screen(mode: str) -> Callable[[], Screen[Any]]:
 
 
 class StudioApp(App[str]):
-    """The studio. `return_value` after `run()`: "" quit, "headless" go on, "stop" checkpoint and end."""
+    """The studio. `return_value` after `run()`: "" quit, "headless" or "hangup" go on, "stop" checkpoint and end."""
 
     TITLE = "ftstudio"
     CSS_PATH = Path(__file__).with_name("studio.tcss")
@@ -70,9 +71,10 @@ class StudioApp(App[str]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
-    def __init__(self, session: Session, start: str = "runs") -> None:
+    def __init__(self, session: Session, start: str = "runs", signals: Signals | None = None) -> None:
         super().__init__()
         self.session = session
+        self.signals = signals
         self.start_mode = start
         self._pulling = False
 
@@ -130,11 +132,14 @@ class StudioApp(App[str]):
             elif answer == "s":
                 self.exit("stop")
 
+        current = self.session.worker.current
+        waiting = len(self.session.worker.waiting)
+        more = f" {waiting} more wait for their turn; stopping drops them." if waiting else ""
         self.push_screen(
             Ask(
-                "Something is still running here.",
-                "It can go on without this screen; opening the studio again shows it live.",
-                {"h": "go on headless, give me my shell back when it has ended", "s": "checkpoint, stop and quit"},
+                f"This process is {described(current)}." if current is not None else "Work is about to begin here.",
+                f"It can go on without this screen; opening the studio again shows it live.{more}",
+                {"h": "go on headless; the shell comes back when it has ended", "s": "save, stop and quit"},
             ),
             chosen,
         )
@@ -164,7 +169,10 @@ class StudioApp(App[str]):
     # -- signals -----------------------------------------------------------------------------------------------------
     def _listen(self) -> None:
         """A hang-up lets go of the terminal and goes on headless; SIGTERM checkpoints and ends."""
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread: under test
-            loop.add_signal_handler(signal.SIGHUP, self.exit, "hangup")
-            loop.add_signal_handler(signal.SIGTERM, self.exit, "stop")
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+        def came(what: str) -> None:
+            loop.call_soon_threadsafe(self.exit, what, context=context)
+
+        if self.signals is not None:
+            self.signals.listen(came)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -9,6 +11,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftstudio.ui.shell.actions import Action
+
+
+KEYS = 15  # cells before what a key does
 
 
 class Help(ModalScreen[None]):
@@ -23,14 +28,37 @@ class Help(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog help"):
             yield Static(Content(self.title_text), classes="dialog-title")
-            yield Static(Content(self.text.strip()), classes="dialog-text")
+            yield Static(Content(flowing(self.text)), classes="dialog-text")
             yield Static(self._table("Here", self.actions))
             yield Static(self._table("Everywhere", self.everywhere))
             yield Static(Content("esc closes"), classes="dialog-hint")
 
-    @staticmethod
-    def _table(title: str, actions: tuple[Action, ...]) -> Content:
+    def _table(self, title: str, actions: tuple[Action, ...]) -> Content:
         parts: list[tuple[str, str] | str] = [(f"{title}\n", "bold")]
-        for action in actions:
-            parts += [(f"  {action.keys:<12}", "bold $accent"), f" {action.help}\n"]
+        width = min(78, self.app.size.width * 96 // 100) - 8 - KEYS  # the dialog less its border, padding and bar
+        for action in compact(actions):
+            said = textwrap.fill(action.help, max(20, width), subsequent_indent=" " * KEYS)
+            parts += [(f"  {action.keys:<{KEYS - 3}}", "bold $accent"), f" {said}\n"]
         return Content.assemble(*parts)
+
+
+def flowing(text: str) -> str:
+    """TEXT with each paragraph on one line, to be wrapped to any width; indented and listed lines stay."""
+    lines: list[str] = []
+    for line in text.strip().split("\n"):
+        goes_on = line and lines and lines[-1] and not line.startswith((" ", "- ", "• "))
+        if goes_on and not lines[-1].startswith((" ", "- ", "• ")):
+            lines[-1] += f" {line}"
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def compact(actions: tuple[Action, ...]) -> list[Action]:
+    """ACTIONS with those that go to the six screens as one."""
+    going = [action for action in actions if action.run.startswith("go(")]
+    others = [action for action in actions if action not in going]
+    if not going:
+        return others
+    titles = ", ".join(action.help.removeprefix("the screen ") for action in going)
+    return [Action(f"{going[0].key} … {going[-1].key}", "", "", f"the screens {titles}"), *others]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.content import Content
 from textual.screen import Screen
+from textual.widgets import Static
 
 from ftstudio.ui.shell.actions import Action
 from ftstudio.ui.shell.keyline import KeyLine
@@ -15,6 +18,9 @@ from ftstudio.ui.shell.strip import TopStrip
 
 if TYPE_CHECKING:
     from ftstudio.ui.shell.app import StudioApp
+
+
+LEAST = (60, 18)  # columns, lines
 
 
 class StudioScreen(Screen[None]):
@@ -46,10 +52,24 @@ class StudioScreen(Screen[None]):
         return self.studio.session
 
     def compose(self) -> ComposeResult:
+        yield Static(id="too-small")
         yield TopStrip(self.session, self.MODE)
         with Container(id="body"):
             yield from self.compose_body()
         yield KeyLine()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Below the smallest size that shows anything whole, say so instead."""
+        width, height = event.size
+        small = width < LEAST[0] or height < LEAST[1]
+        self.set_class(small, "-too-small")
+        if small:
+            self.query_one("#too-small", Static).update(
+                Content(
+                    f"This terminal is {width}×{height}. The studio needs {LEAST[0]}×{LEAST[1]}, "
+                    "and 80×24 to be whole. Make it larger; whatever runs goes on."
+                )
+            )
 
     def compose_body(self) -> ComposeResult:
         """The widgets between strip and key line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
+
+PIECE = 1 << 18  # bytes of events that are read at once
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -26,14 +29,19 @@ class RunFeed:
         self._checked = 0
 
     def poll(self) -> bool:
-        """Take in what came; True where something did."""
-        events = self._reader.poll()
-        self.story.feed(events)
+        """Take in what came, for 50 ms at most: a long history comes in pieces. True where something came."""
+        end = time.monotonic() + 0.05
+        events = False
+        while more := self._reader.poll(PIECE):
+            events = True
+            self.story.feed(more)
+            if time.monotonic() > end:
+                break
         self._checked += 1
         before = self._state
         if events or not self._state or self._checked % 8 == 0:  # an owner can vanish without a word
             self._state = self.run.state(self.story.last_state)
-        return bool(events) or before != self._state
+        return events or before != self._state
 
     @property
     def state(self) -> str:
@@ -69,6 +77,11 @@ class Session:
     def submit(self, job: Any) -> None:
         """Hand JOB to the worker."""
         self.worker.submit(job)
+
+    def close(self) -> None:
+        """Let the worker's thread end; waits for what it still does."""
+        if self._worker is not None:
+            self._worker.stop()
 
     def view_run(self, run: RunFolder | None) -> None:
         """Make RUN the one in view."""

@@ -52,7 +52,7 @@ class TopStrip(Widget, can_focus=False):
         """(state, the rest of line 2)."""
         feed = self.session.feed
         if feed is None:
-            return "", "no run yet · 3 makes a recipe and starts one"
+            return "", "no run in view · 3 makes a recipe and starts one"
         story, state = feed.story, feed.state
         if state == "failed" and story.failure:
             return state, one_line(story.failure.get("text", "failed"), 200)

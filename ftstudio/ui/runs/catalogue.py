@@ -1,0 +1,241 @@
+"""All runs of a workspace in short, kept up to date at little cost: hundreds of runs, read once each."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from ftstudio.core.files import LineReader
+from ftstudio.core.folder import STATE_KINDS
+from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.text import one_line
+from ftstudio.core.workspace import Workspace
+
+HEAD = 1 << 14  # bytes at the beginning of events.jsonl: the `start` event is there
+FURTHEST = 1 << 22  # how far back from its end the last step, evaluation and state are looked for
+LIVE = ("running", "paused")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in one line. `state` is empty while the run hasn't been read yet."""
+
+    run: RunFolder
+    state: str = ""
+    task: str = ""
+    method: str = ""
+    model: str = ""
+    step: int = 0
+    total_steps: int | None = None
+    loss: float | None = None
+    eval_loss: float | None = None
+    started: float | None = None
+    seconds: float | None = None
+    eta: float | None = None
+    failure: str = ""
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+    def matches(self, words: list[str]) -> bool:
+        """Whether every one of WORDS (in lower case) stands somewhere in it."""
+        text = f"{self.name} {self.state} {self.task} {self.method} {self.model}".lower()
+        return all(word in text for word in words)
+
+
+class Follower:
+    """Follows one run by the few events at the beginning and the end that tell how it stands, and what comes after."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.story = Story()
+        path = run.events_path
+        try:
+            size = os.stat(path).st_size
+        except OSError:
+            size = 0
+        self._reader = LineReader(path, size)
+        if not size:
+            return
+        try:
+            with open(path, "rb") as file:
+                begun, end = _beginning(file, size)
+                ended, self._reader.offset = _ending(file, end, size)
+        except OSError:
+            return
+        self.story.feed(begun)
+        self.story.feed(ended)
+
+    def summary(self) -> Summary:
+        """As it is now."""
+        self.story.feed(self._reader.all())
+        story, start = self.story, self.story.start
+        return Summary(
+            self.run,
+            self.run.state(story.last_state) if story.last_state else self.run.state(),
+            _word(start.get("task")),
+            _word(start.get("method")),
+            _word(start.get("model")),
+            story.step,
+            story.total_steps,
+            story.loss,
+            story.eval_loss,
+            story.started,
+            story.seconds,
+            story.eta,
+            one_line((story.failure or {}).get("text"), 300),
+        )
+
+
+def _beginning(file: BinaryIO, size: int) -> tuple[list[dict[str, Any]], int]:
+    """The first event and the first `start`, and where they end."""
+    events: list[dict[str, Any]] = []
+    at = 0
+    for line in file.read(min(size, HEAD)).splitlines(keepends=True):
+        at += len(line)
+        event = _event(line)
+        if event is None:
+            continue
+        kind = event.get("kind")
+        if not events or kind == "start":
+            events.append(event)
+        if kind == "start":
+            break
+    return events, at
+
+
+def _ending(file: BinaryIO, low: int, size: int) -> tuple[list[dict[str, Any]], int]:
+    """The last event of those kinds that tell how the run stands, in order, and the end of the last whole line.
+
+    LineWriter puts `kind` first, so that a line's kind is known without reading all of it.
+    """
+    span = HEAD
+    while True:
+        start = max(low, size - span)
+        file.seek(start)
+        data = file.read(size - start)
+        whole = data.rfind(b"\n") + 1
+        wanted = {"step", "eval", "state"}
+        found: list[dict[str, Any]] = []
+        for line in reversed(data[:whole].splitlines()):
+            kind = line[9 : line.find(b'"', 9)].decode("ascii", "replace") if line.startswith(b'{"kind":"') else ""
+            what = "state" if kind in STATE_KINDS else kind
+            if found and what not in wanted:
+                continue
+            event = _event(line)
+            if event is not None:
+                found.append(event)
+                wanted.discard(what)
+            if not wanted:
+                break
+        if not wanted or start <= low or span >= FURTHEST:
+            return found[::-1], start + whole
+        span *= 8
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, dict):
+        value = value.get("name")
+    return one_line(value, 80) if value is not None else ""
+
+
+class Catalogue:
+    """The summaries of all runs, the newest first. `scan` may be called from any one thread at a time.
+
+    `rows` is replaced whole, so that a reader in another thread never sees half a list; `version` tells that it was.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.rows: tuple[Summary, ...] = ()
+        self.version = 0
+        self.read = 0  # runs read so far, for the benchmark and the tests
+        self._known: dict[str, tuple[Any, Summary]] = {}
+        self._live: dict[str, Follower] = {}
+        self._lock = threading.Lock()
+
+    def scan(self, budget: float | None = None) -> bool:
+        """Look at every run again; read only those that changed. True when through.
+
+        With BUDGET seconds, stops there: runs not read by then stand in `rows` by their name alone.
+        """
+        end = None if budget is None else time.monotonic() + budget
+        with self._lock:
+            runs = self.workspace.runs()
+            names = {run.name for run in runs}
+            self._known = {name: known for name, known in self._known.items() if name in names}
+            self._live = {name: live for name, live in self._live.items() if name in names}
+            through, fresh = True, 0
+            for run in runs:
+                if end is not None and time.monotonic() > end:
+                    through = False
+                    break
+                fresh += self._look(run)
+                if fresh >= 40:  # let the screen show what there is
+                    fresh = 0
+                    self._publish(runs)
+            self._publish(runs)
+        return through
+
+    def follow(self) -> None:
+        """Bring only the live runs up to date."""
+        with self._lock:
+            for name, live in list(self._live.items()):
+                summary = live.summary()
+                self._known[name] = (None if summary.state not in LIVE else self._known[name][0], summary)
+                if summary.state not in LIVE:
+                    del self._live[name]
+            self._publish([row.run for row in self.rows])
+
+    def _look(self, run: RunFolder) -> bool:
+        """Bring RUN's summary up to date. True where its events were read from the beginning."""
+        key, known = _key(run), self._known.get(run.name)
+        live = self._live.get(run.name)
+        if live is None and known is not None and known[0] == key:
+            return False
+        first = live is None
+        if live is None:
+            self.read += 1
+            live = Follower(run)
+        summary = live.summary()
+        if summary.state in LIVE:
+            self._live[run.name] = live
+        else:
+            self._live.pop(run.name, None)
+        self._known[run.name] = (key, summary)
+        return first
+
+    def _publish(self, runs: list[RunFolder]) -> None:
+        rows = tuple(self._known[run.name][1] if run.name in self._known else Summary(run) for run in runs)
+        if rows != self.rows:
+            self.rows = rows
+            self.version += 1
+
+    def forget(self, run: RunFolder) -> None:
+        """RUN is gone: don't show it until the next scan says so too."""
+        self.rows = tuple(row for row in self.rows if row.run.path != run.path)
+        self.version += 1
+
+
+def _key(run: RunFolder) -> tuple[Any, ...]:
+    """What changes when a run does: its events, and whether somebody claims to own it."""
+    try:
+        found = os.stat(run.events_path)
+        events: tuple[int, ...] = (found.st_size, found.st_mtime_ns)
+    except OSError:
+        events = ()
+    return (*events, os.path.exists(run.owner_path))

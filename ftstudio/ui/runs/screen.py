@@ -1,0 +1,331 @@
+"""The Runs screen, home of the studio: what was trained, what runs, what can go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+from textual.widgets import Static
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.text import duration, one_line
+from ftstudio.ui.runs.catalogue import LIVE, Catalogue, Summary
+from ftstudio.ui.runs.cells import COLUMNS, cells_of
+from ftstudio.ui.runs.info import InfoPanel
+from ftstudio.ui.shell.actions import Action, bindings
+from ftstudio.ui.shell.dialogs import Ask, Prompt
+from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.text.lines import Line, Part
+from ftstudio.ui.text.said import Said
+from ftstudio.ui.text.table import Table
+from ftstudio.ui.train import steer
+from ftstudio.ui.train.notice import lines_of
+
+LOOK_SECONDS = 1.0  # between two looks at the live runs
+SCAN_SHARE = 40  # looking at all runs may take a fortieth of the time, and happens every three seconds at most
+AT_ONCE = 0.03  # seconds the first look may take before the screen is shown
+
+OPEN = Action("enter", "open", "open", "show the run: its curves, samples and log", priority=False)
+COMPARE = Action("c", "compare", "compare", "compare base and tuned model of a finished run")
+RESUME = Action("r", "resume", "resume", "go on from the last checkpoint; starts a run that never began")
+STOP = Action("s", "stop", "stop", "save a checkpoint and stop a live run; asks first")
+DELETE = Action("d,delete", "delete", "delete", "move the run to the workspace's trash folder; asks first")
+FILTER = Action("f,slash", "filter", "filter", "show only runs whose name, state, task, method or model hold a word")
+INFO = Action("i", "info", "info", "the recipe and figures of the run under the cursor; again: hide them")
+BACK = Action("escape", "back", "", "clear the filter, or hide the info")
+
+
+class RunsScreen(StudioScreen):
+    """A table of runs, a line about the one under the cursor, and its recipe on demand."""
+
+    MODE = "runs"
+    TITLE_TEXT = "Runs: all you have trained"
+    HELP = """
+A run is one training from one recipe. It lives in a folder of the workspace, and everything about it stands in files
+there, so runs that another terminal or another machine works on are shown live, too.
+
+running: being trained now. paused: kept in memory, waiting. stopped: ended by you, with a checkpoint. interrupted: its
+process is gone (killed, power cut); nothing but the steps since the last checkpoint is lost. failed: an error ended
+it; enter shows which. done: trained to the end, model saved.
+
+r goes on with a stopped, interrupted or failed run exactly where its last checkpoint was: the same rows in the same
+order. loss is the last training loss, eval the loss on held-out rows; lower is better. Deleted runs are moved to the
+trash folder of the workspace and stay there until you remove them.
+"""
+    ACTIONS = (OPEN, COMPARE, RESUME, STOP, INFO, FILTER, DELETE, BACK)
+    BINDINGS = bindings(*[action for action in ACTIONS if action is not OPEN])
+    AUTO_FOCUS = "Table"
+
+    DEFAULT_CSS = """
+    RunsScreen #runs-empty { display: none; }
+    RunsScreen.-none #runs-empty { display: block; height: 1fr; }
+    RunsScreen.-none #runs-body, RunsScreen.-none #heading, RunsScreen.-none #detail { display: none; }
+    RunsScreen #heading { margin-bottom: 1; }
+    RunsScreen #runs-body { height: 1fr; layout: vertical; }
+    RunsScreen #runs { height: 1fr; }
+    RunsScreen #info { display: none; height: 55%; }
+    RunsScreen.-info #info { display: block; }
+    RunsScreen.-huge #runs-body { layout: horizontal; }
+    RunsScreen.-huge #info { width: 56; height: 1fr; }
+    RunsScreen #detail { height: auto; min-height: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._catalogue: Catalogue | None = None
+        self._shown: list[Summary] = []
+        self._filter = ""
+        self._seen = -1
+        self._scanning = threading.Event()
+        self._next_look = self._next_scan = 0.0
+        self._resumable: tuple[object, str] = (None, "")
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The runs in short."""
+        if self._catalogue is None:
+            self._catalogue = Catalogue(self.session.workspace)
+        return self._catalogue
+
+    def compose_body(self) -> ComposeResult:
+        yield Said(id="heading")
+        with Container(id="runs-body"):
+            yield Table(COLUMNS, self._cells, empty="No run matches; esc clears the filter.", id="runs")
+            yield InfoPanel(id="info")
+        yield Said(grow=True, id="detail")
+        place = one_line(str(self.session.workspace.path), 60)
+        yield Static(
+            Content(
+                f"No runs yet in {place}.\n\n"
+                "  1  look at your data: a file or a hub id\n"
+                "  3  make a recipe and train\n\n"
+                "To see the whole loop first, quit with q and run `ftstudio demo`:\n"
+                "a small bundled model, fine-tuned on a bundled dataset in a few minutes."
+            ),
+            id="runs-empty",
+            classes="empty",
+        )
+
+    def _cells(self, index: int) -> tuple[str | Part, ...]:
+        return tuple(cells_of(self._shown[index]))
+
+    # -- bringing up to date -----------------------------------------------------------------------------------------
+    def pull(self) -> None:
+        if self._seen < 0:
+            self.catalogue.scan(AT_ONCE)
+        now = time.monotonic()
+        if now >= self._next_look and not self._scanning.is_set():
+            self._next_look = now + LOOK_SECONDS
+            self._scanning.set()
+            self.run_worker(self._scan, thread=True, group="runs", exit_on_error=False)
+        self._show()
+
+    def _scan(self) -> None:
+        try:
+            began = time.monotonic()
+            if began < self._next_scan:
+                self.catalogue.follow()
+                return
+            self.catalogue.scan()
+            ended = time.monotonic()
+            self._next_scan = ended + max(3 * LOOK_SECONDS, (ended - began) * SCAN_SHARE)
+        finally:
+            self._scanning.clear()
+
+    def _show(self) -> None:
+        catalogue, table = self.catalogue, self.query_one(Table)
+        if catalogue.version != self._seen:
+            self._seen = catalogue.version
+            chosen = self.chosen
+            self._choose_rows(chosen)
+        else:
+            table.paint()  # ages
+        self.set_class(not catalogue.rows, "-none")
+        self.query_one("#heading", Said).say(self._heading())
+        self._show_chosen()
+
+    def _choose_rows(self, chosen: Summary | None) -> None:
+        words = self._filter.lower().split()
+        self._shown = [row for row in self.catalogue.rows if row.matches(words)]
+        cursor = 0
+        if chosen is not None:
+            at = [index for index, row in enumerate(self._shown) if row.run.path == chosen.run.path]
+            cursor = at[0] if at else min(self.query_one(Table).cursor, max(0, len(self._shown) - 1))
+        self.query_one(Table).show(len(self._shown), cursor)
+
+    @property
+    def chosen(self) -> Summary | None:
+        """The run under the cursor."""
+        table = self.query_one(Table)
+        return self._shown[table.cursor] if 0 <= table.cursor < len(self._shown) else None
+
+    def _heading(self) -> Line:
+        rows = self.catalogue.rows
+        count = f"{len(rows)} run{'' if len(rows) == 1 else 's'}"
+        if self._filter:
+            count = f"{len(self._shown)} of {count} with {self._filter!r}"
+        parts: list[Part] = [(count, "strong")]
+        live = sum(row.state in LIVE for row in rows)
+        lost = [row for row in rows if row.state == "interrupted"]
+        if live:
+            parts.append((f" · ▶ {live} live", "good"))
+        if lost:
+            which = one_line(lost[0].name, 28) if len(lost) == 1 else f"{len(lost)} runs"
+            way = "was interrupted: r goes on with it" if len(lost) == 1 else "were interrupted: r goes on with one"
+            parts.append((f" · ! {which} {way}", "warn"))
+        return tuple(parts)
+
+    def _show_chosen(self) -> None:
+        chosen = self.chosen
+        panel = self.query_one("#detail", Said)
+        width = max(20, panel.size.width - 1)
+        panel.say(*(lines_of(*self._detail(chosen), width)[:2] if chosen is not None else [()]))
+        if self.has_class("-info"):
+            self.query_one(InfoPanel).show(chosen)
+
+    def _detail(self, row: Summary) -> tuple[str, str, str]:
+        """(ink, mark, text) about ROW."""
+        waits_for = steer.waits(self.session, row.run) if row.state not in LIVE else None
+        if waits_for is not None:
+            return "dim", "…", f"queued: waits for {waits_for}"
+        if row.state == "failed":
+            return "bad", "✗", f"{row.failure or 'it failed'} · enter shows more"
+        if row.state in steer.RESUMABLE:
+            return "warn", "!" if row.state == "interrupted" else "■", f"{row.state} · r {self._resume_text(row)}"
+        if row.state == "running":
+            eta = f", {duration(row.eta)} to go" if row.eta is not None else ""
+            return "good", "▶", f"being trained now{eta} · enter shows it live"
+        if row.state == "paused":
+            return "warn", "‖", "paused, with the model kept in memory · enter, then p goes on"
+        if row.state == "done":
+            return "good", "✓", "done · enter shows its curves · c compares base and tuned"
+        return "dim", "", ""
+
+    def _resume_text(self, row: Summary) -> str:
+        key = (row.run.path, row.state)
+        if self._resumable[0] != key:
+            self._resumable = (key, steer.resume_text(steer.last_step(row.run)))
+        return self._resumable[1]
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        """Another run is under the cursor."""
+        event.stop()
+        self._show_chosen()
+
+    def on_table_chosen(self, event: Table.Chosen) -> None:
+        """Enter."""
+        event.stop()
+        self.action_open()
+
+    def current_actions(self) -> tuple[Action, ...]:
+        row = self.chosen
+        if row is None:
+            return (FILTER, BACK) if self._filter else ()
+        found = [OPEN]
+        if row.state == "done":
+            found.append(COMPARE)
+        if row.state in steer.RESUMABLE:
+            found.append(RESUME)
+        if row.state in LIVE:
+            found.append(STOP)
+        return (*found, INFO, FILTER, DELETE, BACK)
+
+    # -- actions -----------------------------------------------------------------------------------------------------
+    def action_open(self) -> None:
+        """Show the run on Train."""
+        if (row := self.chosen) is not None:
+            self.session.view_run(row.run)
+            self.studio.action_go("train")
+
+    def action_compare(self) -> None:
+        """Show the run on Compare."""
+        row = self.chosen
+        if row is None:
+            return
+        if row.state != "done":
+            self.studio.tell(f"Comparing needs a finished run; {row.name} is {row.state}.")
+            return
+        self.session.view_run(row.run)
+        self.studio.action_go("compare")
+
+    def action_resume(self) -> None:
+        """Go on with the run, and show it."""
+        row = self.chosen
+        if row is None:
+            return
+        try:
+            if steer.resume(self.studio, row.run, row.run.state()):
+                self.session.view_run(row.run)
+                self.studio.action_go("train")
+        except Exception as error:
+            self.studio.show_error(error)
+
+    def action_stop(self) -> None:
+        """Stop the run, after asking."""
+        if (row := self.chosen) is not None:
+            steer.ask_stop(self.studio, row.run)
+
+    def action_delete(self) -> None:
+        """Move the run to the trash, after asking."""
+        row = self.chosen
+        if row is None:
+            return
+        if row.run.owner() is not None or steer.waits(self.session, row.run) is not None:
+            self.studio.tell(f"{row.name} is being trained: stop it first (s).")
+            return
+
+        def chosen(answer: str | None) -> None:
+            if answer != "d":
+                return
+            try:
+                trash = self.session.workspace.delete_run(row.run)
+            except StudioError as error:
+                self.studio.show_error(error)
+                return
+            feed = self.session.feed
+            if feed is not None and feed.run.path == row.run.path:
+                self.session.view_run(None)
+            self.catalogue.forget(row.run)
+            self._show()
+            self.studio.tell(f"{row.name} lies in {trash} now.")
+
+        self.studio.push_screen(
+            Ask(
+                f"Delete {row.name}?",
+                f"It is moved to {self.session.workspace.path / 'trash'} and stays there until you remove it.",
+                {"d": "delete"},
+            ),
+            chosen,
+        )
+
+    def action_filter(self) -> None:
+        """Ask for words that runs must hold."""
+
+        def typed(text: str | None) -> None:
+            if text is not None:
+                self._set_filter(text.strip())
+
+        hint = "Words of name, state, task, method or model, such as: failed qlora. Empty shows all."
+        self.studio.push_screen(Prompt("Filter the runs", self._filter, hint), typed)
+
+    def _set_filter(self, text: str) -> None:
+        self._filter = text
+        self._choose_rows(self.chosen)
+        self._show()
+
+    def action_info(self) -> None:
+        """Show or hide the recipe."""
+        self.toggle_class("-info")
+        if not self.has_class("-info"):
+            self.query_one(Table).focus()
+        self._show_chosen()
+
+    def action_back(self) -> None:
+        """One level back: info, then filter."""
+        if self.has_class("-info"):
+            self.action_info()
+        elif self._filter:
+            self._set_filter("")

@@ -1,0 +1,82 @@
+"""Signals to the studio: the terminal hung up, somebody wants the process to end.
+
+Plain handlers and not the event loop's own: those are taken down with the loop, and the shell's second SIGHUP, which
+follows the kernel's, would then kill the training that has just been saved from the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TextIO
+
+HANGUP, STOP = "hangup", "stop"
+
+
+class Signals:
+    """Remembers what came. LET_GO is called at once when the terminal is gone, before anything is written to it."""
+
+    def __init__(self, let_go: Callable[[], None] = lambda: None) -> None:
+        self.hung_up = False
+        self.stop = 0  # how often an end was asked for
+        self._let_go = let_go
+        self._listener: Callable[[str], None] | None = None
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """From now on. Does nothing outside the main thread, where signals can't be handled (under test)."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._came)
+
+    def restore(self) -> None:
+        """As it was before, but a hang-up that was survived stays so."""
+        for number, handler in self._before.items():
+            if number != signal.SIGHUP or not self.hung_up:
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._before.clear()
+
+    def listen(self, listener: Callable[[str], None] | None) -> None:
+        """Tell LISTENER of `hangup` or `stop` as it comes, and of one that came already."""
+        self._listener = listener
+        if listener is not None and (self.hung_up or self.stop):
+            listener(HANGUP if self.hung_up else STOP)
+
+    def _came(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self.hung_up = True
+            with contextlib.suppress(Exception):  # a stream caught in the middle of a write says so
+                self._let_go()
+        else:
+            self.stop += 1
+        if self._listener is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                self._listener(HANGUP if number == signal.SIGHUP else STOP)
+
+
+class Unbroken:
+    """The screen's file, which never fails: a terminal that is gone must not end the thread that writes to it.
+
+    Textual waits for that thread when its queue is full. Were it dead, the whole studio would hang.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """See TextIO."""
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """See TextIO."""
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
