@@ -1,0 +1,239 @@
+"""The worker: jobs in order, failures told and survived, stops, folders claimed, libraries imported late."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.jobs import Answer, Compare, Train, Unload
+from ftstudio.core.recipe import Recipe
+from ftstudio.engine import quiet, trouble
+from ftstudio.engine.context import JobContext
+from ftstudio.engine.worker import Worker
+
+RECIPE = Recipe.model_validate({"model": "demo", "data": {"train": "demo"}})
+
+
+class Script:
+    """Stands in for the job modules: does what the job's folder name says."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+
+    def run(self, job: Any, context: JobContext) -> None:
+        name = job.folder.name
+        self.order.append(name)
+        assert context.folder.owned_here
+        self.begun.set()
+        if name == "waits":
+            assert self.go_on.wait(20)
+        if name == "stoppable":
+            while True:
+                context.check()
+                time.sleep(0.01)
+        if name == "sentence":
+            raise StudioError("It broke.", "Mend it.")
+        if name == "bug":
+            raise ZeroDivisionError("division by zero")
+        print("printed by a library")
+        context.folder.emit("done", name=name)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    from ftstudio.engine import answer
+
+    made = Script()
+    monkeypatch.setattr(answer, "run", made.run)
+    monkeypatch.setattr(quiet, "libraries", lambda: None)
+    return made
+
+
+def job(tmp_path: Path, name: str) -> Answer:
+    return Answer(tmp_path / name, RECIPE)
+
+
+def state(tmp_path: Path, name: str) -> str:
+    return JobFolder(tmp_path / name).state()
+
+
+def last(tmp_path: Path, name: str) -> dict[str, Any]:
+    return JobFolder(tmp_path / name).events()[-1]
+
+
+def test_jobs_run_in_order_and_failures_do_not_end_the_worker(script: Script, tmp_path: Path):
+    worker = Worker()
+    names = ["waits", "bug", "sentence", "good"]
+    for name in names:
+        worker.submit(job(tmp_path, name))
+    assert script.begun.wait(20)
+    assert worker.busy
+    assert worker.current == job(tmp_path, "waits")
+    assert worker.waiting == tuple(job(tmp_path, name) for name in names[1:])
+    script.go_on.set()
+    assert worker.join(20)
+    assert script.order == names
+    assert not worker.busy
+    assert worker.current is None
+    assert [state(tmp_path, name) for name in names] == ["done", "failed", "failed", "done"]
+    assert last(tmp_path, "sentence")["text"] == "It broke."
+    assert last(tmp_path, "sentence")["hint"] == "Mend it."
+    bug = last(tmp_path, "bug")
+    assert bug["text"] == "ZeroDivisionError: division by zero."
+    assert "log" in bug["hint"]
+    assert "Traceback" in (tmp_path / "bug" / "log.txt").read_text()
+    assert not (tmp_path / "sentence" / "log.txt").exists()
+    assert (tmp_path / "good" / "log.txt").read_text() == "printed by a library\n"
+    assert all(JobFolder(tmp_path / name).owner() is None for name in names)
+    with pytest.raises(StudioError):
+        worker.submit(job(tmp_path, "late"))
+
+
+@pytest.mark.parametrize("how", ["file", "ask", "close", "while waiting"])
+def test_a_stop_reaches_the_job(script: Script, tmp_path: Path, how: str):
+    worker = Worker()
+    folder = JobFolder(tmp_path / "stoppable")
+    if how == "while waiting":
+        worker.submit(job(tmp_path, "waits"))
+        assert script.begun.wait(20)
+    worker.submit(job(tmp_path, "stoppable"))
+    if how == "while waiting":
+        folder.request("stop")
+        script.go_on.set()
+    else:
+        assert script.begun.wait(20)
+        if how == "file":
+            folder.request("stop")
+        elif how == "ask":
+            worker.ask_stop()
+        else:
+            worker.submit(job(tmp_path, "never begun"))
+            assert worker.stop(20)
+            assert not (tmp_path / "never begun").exists()
+    assert worker.join(20)
+    assert state(tmp_path, "stoppable") == "stopped"
+
+
+def test_an_old_request_does_not_stop_a_new_job(script: Script, tmp_path: Path):
+    JobFolder(tmp_path / "good").request("stop")
+    worker = Worker()
+    worker.execute(job(tmp_path, "good"))
+    assert state(tmp_path, "good") == "done"
+
+
+def test_execute_runs_here_and_now(script: Script, tmp_path: Path):
+    worker = Worker()
+    worker.execute(job(tmp_path, "bug"))
+    assert state(tmp_path, "bug") == "failed"
+    assert worker.last_error is not None
+    assert threading.active_count() == 1 or all("ftstudio-worker" not in t.name for t in threading.enumerate())
+    worker.execute(Unload())
+
+
+def test_a_folder_in_other_hands_is_left_alone(script: Script, tmp_path: Path):
+    other = JobFolder(tmp_path / "good")
+    other.claim()
+    with pytest.raises(StudioError, match="worked on"):
+        Worker().execute(job(tmp_path, "good"))
+    worker = Worker()
+    worker.submit(job(tmp_path, "good"))
+    assert worker.join(20)
+    assert worker.last_error is not None
+    assert script.order == []
+    assert other.events() == []
+    other.release()
+
+
+def test_waiting_and_closing_an_idle_worker():
+    worker = Worker()
+    assert worker.join(1)
+    assert worker.stop(1)
+    assert not worker.busy
+
+
+def test_join_with_a_limit_gives_up_and_can_be_called_again(script: Script, tmp_path: Path):
+    worker = Worker()
+    worker.submit(job(tmp_path, "waits"))
+    assert script.begun.wait(20)
+    assert not worker.join(0.05)
+    script.go_on.set()
+    assert worker.join(20)
+
+
+def test_the_worker_imports_nothing_heavy_before_its_first_job():
+    heavy = ("torch", "transformers", "peft", "datasets", "numpy")
+    code = (
+        "import sys, ftstudio.engine.worker as w; w.Worker(); from ftstudio.core import jobs;"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_heartbeats_go_on_while_the_job_computes(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from ftstudio.engine import pulse
+
+    monkeypatch.setattr(pulse, "BEAT", 0.2)
+    worker = Worker()
+    worker.submit(job(tmp_path, "waits"))
+    assert script.begun.wait(20)
+    first = JobFolder(tmp_path / "waits").owner()
+    assert first is not None
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        now = JobFolder(tmp_path / "waits").owner()
+        if now is not None and now.heartbeat > first.heartbeat:
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("no heartbeat")
+    script.go_on.set()
+    assert worker.join(20)
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "hint"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "GPU memory", "batch_size"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "memory", "batch_size"),
+        (MemoryError(), "not enough memory", "batch_size"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "GPU reported", "open it again"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "disk is full: /x/y", "space"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "Permission denied: /x/y", "owns"),
+        (ModuleNotFoundError("No module named 'z'", name="z"), "library z is missing", "doctor"),
+        (KeyError("text"), "KeyError", "log"),
+    ],
+)
+def test_exceptions_become_one_sentence_and_a_way_out(error: Exception, text: str, hint: str):
+    told = trouble.explain(error)
+    assert text in told.message
+    assert hint in told.hint
+    assert "\n" not in str(told)
+
+
+def test_a_known_error_is_told_as_it_is():
+    error = Stopped("Stopped.", "Kept.")
+    assert trouble.explain(error) is error
+
+
+def test_train_and_compare_are_dispatched(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from ftstudio.engine import compare, training
+
+    seen = []
+    monkeypatch.setattr(training, "run", lambda job, context, control, pulse: seen.append(type(job)))
+    monkeypatch.setattr(compare, "run", lambda job, context: seen.append(type(job)))
+    worker = Worker()
+    worker.execute(Train(tmp_path / "a"))
+    worker.execute(Compare(tmp_path / "b", ()))
+    assert seen == [Train, Compare]
