@@ -178,10 +178,10 @@ def _columns(materials: Materials) -> Columns | None:
 
 def _new_tokens(materials: Materials, limit: int | None) -> int:
     """Twice the longest reference, at most 256 and at most half of what the model can read, at least 16."""
-    if materials.held_out is None:
-        return NEW_TOKENS
-    longest = longest_reference(materials, materials.examples(materials.recipe.evaluation.rows))
     most = min(NEW_TOKENS, limit // 2) if limit else NEW_TOKENS
+    if materials.held_out is None:
+        return most
+    longest = longest_reference(materials, materials.examples(materials.recipe.evaluation.rows))
     return max(1, min(most, max(16, 2 * (longest + 1))))
 
 
