@@ -11,7 +11,7 @@ from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.recipe import Recipe
 from ftstudio.evaluation.predictions import Prediction, from_line
-from ftstudio.ui.errors.context import ContextMaker
+from ftstudio.ui.text.context import ContextMaker
 from ftstudio.ui.text.following import Following
 
 if TYPE_CHECKING:
@@ -112,11 +112,12 @@ class Answers:
         self._correct()
         return on
 
-    def agree(self, row: int) -> None:
-        """Note that a person has looked at ROW and agrees with its categories."""
+    def agree(self, row: int) -> bool:
+        """Note that a person has looked at ROW and agrees with its categories. Always True."""
         if row not in self.tags.decided:
             self.tags.add(row, REVIEWED, who="person")
             self._steps.append(1)
+        return True
 
     def automatic(self, row: int) -> bool:
         """Leave ROW to the detectors again; False where nothing was decided on it."""

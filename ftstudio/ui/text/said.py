@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ftstudio.ui.text.lines import Line, Lines, fit
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+from ftstudio.ui.text.lines import Line, Lines, Part, fit
 from ftstudio.ui.text.marked import wrap
 
 
@@ -42,3 +46,14 @@ def wrapped(text: str, width: int, ink: str = "dim", most: int = 2) -> list[Line
     if len(places) > most:
         lines[-1] = ((fit(text[places[most - 1][0] :], width), ink),)
     return lines
+
+
+def fitting(parts: Sequence[Part], width: int) -> Line:
+    """As many of PARTS, from the first on, as fit into WIDTH cells whole; the first in any case."""
+    kept: list[Part] = []
+    for part in parts:
+        width -= cell_len(part[0])
+        if width < 0 and kept:
+            break
+        kept.append(part)
+    return tuple(kept)

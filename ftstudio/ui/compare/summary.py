@@ -1,0 +1,168 @@
+"""A comparison in words and figures: the verdict, the metrics, what else must be known, the categories in brief."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.cells import cell_len
+
+from ftstudio.core.text import one_line
+from ftstudio.evaluation.categories import categories
+from ftstudio.evaluation.metrics import CORPUS_METRICS, TITLES
+from ftstudio.evaluation.statistics import FEWEST
+from ftstudio.ui.compare.arms import BASE, Arms
+from ftstudio.ui.text.lines import Line, Part, fit
+
+WORDS = {
+    "better": ("▲ better", "good"),
+    "worse": ("▼ worse", "bad"),
+    "greater": ("↑ greater", ""),
+    "smaller": ("↓ smaller", ""),
+    "no clear difference": ("= unclear", "dim"),
+}
+MAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "bleu", "chrf")  # in the order of their weight
+FORGOTTEN = 0.05  # bits a byte on general text from which forgetting is pointed at
+
+
+def verdict(word: str) -> Part:
+    """A verdict as it is shown, with a sign."""
+    return WORDS.get(word, ("… too few rows", "warn") if word.startswith("too few") else (word, "dim"))
+
+
+def figure(metric: str, value: float | None, sign: bool = False) -> str:
+    """A value of METRIC in its usual digits."""
+    if value is None:
+        return "–"
+    digits = 1 if metric in (*CORPUS_METRICS, "length") else 3
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def chance(p: float | None) -> str:
+    """A p value."""
+    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def headline(arms: Arms, width: int) -> Line:
+    """What came of it, in one sentence and as many figures as fit into WIDTH cells."""
+    differences = {entry["metric"]: entry for entry in arms.differences()}
+    name = one_line(arms.run.name, 30)
+    main = [differences[metric] for metric in MAIN if metric in differences]
+    if not main:
+        return ((f"{name} against its base model", "title"),)
+    if main[0]["n"] < FEWEST:
+        need = FEWEST - main[0]["n"]
+        return ((f"… No verdict on {main[0]['n']} rows: {need} more are needed", "warn"),)
+    words = {entry["verdict"] for entry in main}
+    if {"better", "worse"} <= words:
+        begin: Part = (f"◆ {name}: better in some metrics, worse in others", "warn")
+    elif "better" in words:
+        begin = (f"▲ {name} is better than its base model", "good")
+    elif "worse" in words:
+        begin = (f"▼ {name} is worse than its base model", "bad")
+    else:
+        begin = (f"= No clear difference between {name} and its base", "strong")
+    shown = [entry for entry in main if entry["verdict"] != "no clear difference"][:2] or main[:1]
+    figures = [
+        f"{TITLES.get(entry['metric'], entry['metric'])} {figure(entry['metric'], entry['difference'], True)}"
+        for entry in shown
+    ]
+    parts = [begin]
+    left = width - cell_len(begin[0])
+    for text in (figures[0], fell_and_rose(arms.categories()), *figures[1:]):
+        if text and len(text) + 3 <= left:
+            parts.append((f"{' · ' if len(parts) > 1 else '   '}{text}", ""))
+            left -= len(text) + 3
+    return tuple(parts)
+
+
+def fell_and_rose(entries: Sequence[Mapping[str, Any]]) -> str:
+    """How many error categories clearly fell and rose."""
+    fell = sum(entry["verdict"] == "better" for entry in entries)
+    rose = sum(entry["verdict"] == "worse" for entry in entries)
+    parts = [
+        f"{fell} error {'category' if fell == 1 else 'categories'} fell" if fell else "",
+        f"{rose} rose" if rose else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def metric_lines(arms: Arms, width: int) -> list[Line]:
+    """The table of metrics in lines of WIDTH cells; p is left out where it is narrow."""
+    wide = width >= 84
+    columns = [("metric", 13, False), ("base", 7, True), ("tuned", 7, True), ("difference", 10, True)]
+    columns += [("95 % interval", 17, True), *([("p", 6, True)] if wide else []), ("verdict", 14, False)]
+
+    def line(cells: Sequence[Part]) -> Line:
+        parts: list[Part] = []
+        for (text, ink), (_, cells_wide, right) in zip(cells, columns, strict=True):
+            parts.append((fit(text, cells_wide, "right" if right else "left") + "  ", ink))
+        return tuple(parts)
+
+    lines = [line([(title, "title") for title, _, _ in columns])]
+    base, tuned = arms.metrics(BASE), arms.metrics(arms.run.name)
+    for entry in arms.differences():
+        name = entry["metric"]
+        cells: list[Part] = [
+            (TITLES.get(name, one_line(name, 13)), ""),
+            (figure(name, base.get(name)), ""),
+            (figure(name, tuned.get(name)), "strong"),
+            (figure(name, entry["difference"], True), verdict(entry["verdict"])[1]),
+            (f"{figure(name, entry['low'], True)} … {figure(name, entry['high'], True)}", ""),
+            *([(chance(entry["p"]), "dim")] if wide else []),
+            verdict(entry["verdict"]),
+        ]
+        lines.append(line(cells))
+    return lines
+
+
+def change_lines(entries: Sequence[Mapping[str, Any]], most: int) -> list[Line]:
+    """The error categories that changed most, before and after, at most MOST."""
+    known = categories()
+    found = sorted((entry for entry in entries if entry["n"]), key=lambda entry: -abs(entry["difference"]))
+    lines: list[Line] = [(("errors         base → tuned", "title"),)]
+    for entry in [entry for entry in found if entry["count_a"] or entry["count_b"]][:most]:
+        category = known.get(entry["name"])
+        title = category.title if category else one_line(entry["title"], 16)
+        ink = verdict(entry["verdict"])[1]
+        sign = {"better": "▼", "worse": "▲"}.get(entry["verdict"], " ")  # rates: falling is good
+        figures = f"{100 * entry['a']:3.0f} → {100 * entry['b']:3.0f} %"
+        lines.append(((f"{fit(title, 16)}", ""), (figures, ink), (f" {sign}", ink)))
+    if len(lines) == 1:
+        lines.append((("none in either", "dim"),))
+    return lines
+
+
+def warnings(arms: Arms) -> list[str]:
+    """What makes the figures doubtful."""
+    report = arms.report or {}
+    found = []
+    if any(set(pair) == {BASE, arms.run.name} for pair in report.get("identical", ())):
+        found.append("Both give the same answer to every row: the tuning had no effect, or it wasn't loaded.")
+    found += [
+        f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)
+    ]
+    return [one_line(text, 200) for text in [*found, *arms.following.alerts]]
+
+
+def skipped(arms: Arms) -> list[dict[str, Any]]:
+    """Metrics that the worker couldn't compute."""
+    return list((arms.report or {}).get("skipped", ())) if arms.final else []
+
+
+def notes(arms: Arms) -> Line:
+    """Which embedding, and what was forgotten."""
+    report = arms.report or {}
+    parts: list[Part] = []
+    similarity = report.get("similarity")
+    if isinstance(similarity, Mapping):
+        parts.append((f"similarity by {one_line(similarity.get('name'), 40)}", "dim"))
+    elif not arms.final and arms.recipe is not None and "similarity" in arms.recipe.evaluation.metrics:
+        parts.append(("similarity comes with the final report", "dim"))
+    forgetting = report.get("forgetting")
+    if isinstance(forgetting, Mapping) and isinstance(forgetting.get("change"), (int, float)):
+        change = float(forgetting["change"])
+        much = change > FORGOTTEN
+        text = f"{'▲ ' if much else ''}forgetting {change:+.3f} bits a byte on general text"
+        parts += [(" · " if parts else "", "dim"), (text, "warn" if much else "dim")]
+    return tuple(parts)

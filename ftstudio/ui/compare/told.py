@@ -1,0 +1,69 @@
+"""What stands on the screen Compare before there is a comparison, and what is being done."""
+
+from __future__ import annotations
+
+from ftstudio.core.text import one_line
+from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.summary import warnings
+from ftstudio.ui.shell.session import Session
+from ftstudio.ui.text.following import queued_behind
+from ftstudio.ui.text.lines import Line
+
+
+def status(arms: Arms, session: Session, asked: bool) -> Line:
+    """What is being done, or what makes the figures doubtful, or how the rows can be looked at."""
+    following = arms.following
+    if following.running:
+        return (*following.bar(12), ("   s stops", "dim"))
+    behind = queued_behind(session, arms.folder.path) if asked else None
+    if behind:
+        return (("… queued behind ", "warn"), (one_line(behind, 60), ""), ("   s takes it back", "dim"))
+    if asked:
+        return (("▶ ", "good"), ("starting", ""))
+    failed = following.failed_line()
+    if failed:
+        return failed
+    if not arms.settled:
+        return (("scoring …", "dim"),)
+    rows = f"{len(arms.rows):,} held-out rows"
+    doubts = warnings(arms)
+    if doubts:
+        more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+        return (("! ", "warn"), (doubts[0] + more, "warn"))
+    if not arms.final:
+        why = "was stopped" if following.state == "stopped" else "isn't finished"
+        return ((f"on {rows} · the comparison {why}; ", "dim"), ("g", "key"), (" goes on", "dim"))
+    return ((f"on {rows} that neither was trained on", "dim"),)
+
+
+def opening(arms: Arms | None, has_model: bool, state: str, others: bool, rows: int, asked: bool) -> list[Line]:
+    """What to do first. HAS_MODEL: the run in view has a tuned model; STATE: the run's; OTHERS: there are other runs;
+    ROWS would be answered; ASKED: the job was handed over."""
+    lines: list[Line] = [(("Is the tuned model really better?", "strong"),), ()]
+    if arms is None:
+        if others:
+            lines += [(("No run is in view.", ""),), (), (("v", "key"), ("  chooses one", ""))]
+        else:
+            lines += [
+                (("There is no run with a tuned model yet.", ""),),
+                (),
+                (("3", "key"), ("  makes a recipe and starts a run", "")),
+            ]
+        return lines
+    name = one_line(arms.run.name, 40)
+    if not has_model:
+        lines += [((f"{name} has saved no model yet (it is {state}).", ""),), (), (("4", "key"), ("  shows it", ""))]
+        if others:
+            lines.append((("v", "key"), ("  chooses another run", "")))
+        return lines
+    if arms.following.running or asked:
+        return [*lines, (("Rows appear here as both have answered them.", ""),)]
+    lines += [
+        (("g", "key"), (f"  lets the base model and {name} answer the same held-out rows, {rows} at most,", "")),
+        (("   side by side, and tells whether the difference is more than chance", "dim"),),
+        (("l", "key"), ("  sets how many rows", "")),
+    ]
+    if others:
+        lines.append((("v", "key"), ("  chooses another run", "")))
+    failed = arms.following.failed_line()
+    return [*lines, (), failed] if failed else lines

@@ -1,0 +1,25 @@
+"""What a person can do on the screen Errors, and with which key."""
+
+from __future__ import annotations
+
+from ftstudio.ui.shell.actions import Action
+
+OPEN = Action("enter", "open", "open", "see a category's rows, then a row in full")
+ANSWER = Action("g", "answer", "answer", "let the model answer the held-out rows (those not answered yet)")
+STOP = Action("s", "stop", "stop", "stop answering; what was answered is kept")
+MODEL = Action("b", "other_model", "base/tuned", "switch between the base model and the tuned model of the run in view")
+ROWS = Action("l", "limit", "rows", "how many held-out rows are answered")
+EXPORT = Action("x", "export", "export", "write the category table and all rows as JSONL files")
+NEXT = Action("n", "next(1)", "next", "the next row of this category")
+PREVIOUS = Action("p", "next(-1)", "previous", "the row before")
+TAG = Action("capitals", "nothing", "tag", "a capital letter puts the row into that category or takes it out")
+AGREE = Action("space", "agree", "agree", "note that you looked and agree; go to the next row")
+UNDO = Action("u", "undo", "undo", "take back your last tag")
+AUTOMATIC = Action("r", "automatic", "automatic", "forget your tags on this row: the checks decide again")
+DIFFERENCE = Action("d", "difference", "diff", "mark what differs from the reference, word by word")
+FOLD = Action("z", "fold", "unfold", "show a shortened prompt in full")
+COPY = Action("y", "copy", "copy", "copy prompt, reference and output (clipboard and a file)")
+BACK = Action("escape", "back", "back", "back to the list")
+
+IN_DETAIL = (NEXT, PREVIOUS, TAG, DIFFERENCE, AGREE, UNDO, AUTOMATIC, COPY, FOLD, EXPORT, BACK)
+ALL_ACTIONS = (OPEN, ANSWER, STOP, MODEL, ROWS, *IN_DETAIL)

@@ -1,0 +1,82 @@
+"""The lines above the lists: whose answers, how many, what is being done; and what stands there before."""
+
+from __future__ import annotations
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.text import one_line
+from ftstudio.ui.errors.answers import Answers
+from ftstudio.ui.errors.marks import PEN
+from ftstudio.ui.shell.session import Session
+from ftstudio.ui.text.following import queued_behind
+from ftstudio.ui.text.lines import Line, Part
+
+
+def head(answers: Answers, wrong: tuple[int, int]) -> Line:
+    """Whose answers, how many, how many of them WRONG (of those judged)."""
+    parts: list[Part] = [(one_line(answers.model, 40), "title")]
+    if answers.predictions:
+        parts.append((f"  {len(answers.predictions)} rows answered", ""))
+    if wrong[1]:
+        parts.append((f" · {wrong[0]} with errors ({100 * wrong[0] / wrong[1]:.0f} %)", ""))
+    if answers.reviewed:
+        parts.append((f" · {answers.reviewed} reviewed {PEN}", "key"))
+    return tuple(parts)
+
+
+def status(answers: Answers, session: Session, asked: bool) -> Line:
+    """What is being done with ANSWERS. ASKED: the job was handed to the worker and has not begun."""
+    following = answers.following
+    if following.running:
+        return (*following.bar(16), ("   s stops", "dim"))
+    behind = queued_behind(session, answers.folder.path) if asked else None
+    if behind:
+        return (("… queued behind ", "warn"), (one_line(behind, 60), ""), ("   s takes it back", "dim"))
+    if asked:
+        return (("▶ ", "good"), ("starting", ""))
+    failed = following.failed_line()
+    if failed:
+        return failed
+    if not answers.settled and answers.predictions:
+        return (("categorising …", "dim"),)
+    if following.alerts:
+        return (("! ", "warn"), (following.alerts[-1], ""))
+    if following.state == "stopped":
+        return (("■ stopped; ", "dim"), ("g", "key"), (" goes on", "dim"))
+    if following.state == "interrupted":
+        return (("! was interrupted; ", "warn"), ("g", "key"), (" goes on", "dim"))
+    return ()
+
+
+def opening(
+    answers: Answers | None, rows: int, error: StudioError | None, waiting: bool, asked: bool, other: str
+) -> list[Line]:
+    """What stands on the screen before there are answers, with the keys that lead on.
+
+    ROWS is how many would be answered, ERROR what is wrong with the recipe, WAITING whether its data is being opened,
+    ASKED whether the job was handed over, OTHER what `b` leads to (empty: nothing).
+    """
+    lines: list[Line] = [(("What does the model get wrong on your data?", "strong"),), ()]
+    if error is not None:
+        lines += [((one_line(error.message, 200), "bad"),), ((one_line(error.hint, 200), ""),), ()]
+        lines.append((("3", "key"), ("  opens the recipe", "")))
+    elif waiting:
+        lines.append((("opening the data of the recipe …", "dim"),))
+    elif answers is None:
+        lines += [
+            (("There is no recipe yet: it says which model and which data.", ""),),
+            (),
+            (("1", "key"), ("  opens a dataset", "")),
+            (("3", "key"), ("  makes a recipe", "")),
+            (("6", "key"), ("  opens an earlier run", "")),
+        ]
+    elif answers.following.running or asked:
+        lines.append((("Answers appear here as they come.", ""),))
+    else:
+        lines += [
+            (("g", "key"), (f"  lets the {one_line(answers.model, 40)} answer held-out rows, {rows} at most,", "")),
+            (("   and sorts what is wrong with the answers into categories", "dim"),),
+            (("l", "key"), ("  sets how many rows", "")),
+        ]
+        if other:
+            lines.append((("b", "key"), (f"  looks at the {other}", "")))
+    return lines

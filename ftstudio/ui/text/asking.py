@@ -1,0 +1,29 @@
+"""Asking for a number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ftstudio.ui.shell.dialogs import Prompt
+
+if TYPE_CHECKING:
+    from ftstudio.ui.shell.app import StudioApp
+
+
+def ask_rows(app: StudioApp, present: int, then: Callable[[int | None], None]) -> None:
+    """Ask how many held-out rows are answered and hand it to THEN: None for what the recipe says."""
+
+    def chosen(value: str | None) -> None:
+        if value is None:
+            return
+        text = value.strip().replace(",", "")
+        if text and not (text.isascii() and text.isdigit() and int(text) >= 1):
+            app.tell("A whole number from 1 on, please.", "warning")
+            return
+        then(int(text) if text else None)
+
+    app.push_screen(
+        Prompt("How many held-out rows are answered, at most?", str(present), "empty: as many as the recipe says"),
+        chosen,
+    )
