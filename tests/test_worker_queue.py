@@ -96,8 +96,11 @@ def test_jobs_run_in_order_and_failures_do_not_end_the_worker(script: Script, tm
     assert not (tmp_path / "sentence" / "log.txt").exists()
     assert (tmp_path / "good" / "log.txt").read_text() == "printed by a library\n"
     assert all(JobFolder(tmp_path / name).owner() is None for name in names)
-    with pytest.raises(StudioError):
-        worker.submit(job(tmp_path, "late"))
+    worker.submit(job(tmp_path, "late"))  # it is there again for the next
+    assert worker.join(20)
+    assert worker.stop(20)
+    with pytest.raises(StudioError, match="closing"):
+        worker.submit(job(tmp_path, "too late"))
 
 
 @pytest.mark.parametrize("how", ["file", "ask", "close", "while waiting"])
@@ -179,6 +182,18 @@ def test_the_worker_imports_nothing_heavy_before_its_first_job():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_idle_worker_does_not_keep_the_process(script: Script, tmp_path: Path):
+    worker = Worker()
+    worker.submit(job(tmp_path, "good"))
+    assert worker.join(20)
+    for _ in range(100):  # its thread is at its very end
+        if not [thread for thread in threading.enumerate() if thread.name == "ftstudio-worker"]:
+            break
+        time.sleep(0.01)
+    else:
+        raise AssertionError("the thread is still there")
 
 
 def test_heartbeats_go_on_while_the_job_computes(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

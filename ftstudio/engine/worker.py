@@ -38,7 +38,9 @@ class _Queued:
 class Worker:
     """Does jobs in the order they come. Never raises out of a job: failures are `failed` events.
 
-    All methods may be called from any thread and return at once, but `join`, `stop` and `execute`.
+    All methods may be called from any thread and return at once, but `join`, `stop` and `execute`. The thread is there
+    as long as there is work: an idle studio closes at once, and a busy one's process stays until the work is done. What
+    is loaded stays loaded.
     """
 
     def __init__(self) -> None:
@@ -49,11 +51,11 @@ class Worker:
         self._asked = threading.Event()  # a stop for the current job
         self._closed = False
         self._models: ModelStore | None = None
-        self.last_error: StudioError | None = None  # why the last job could not even begin
+        self.last_error: StudioError | None = None  # why the last job failed, also where no event could be written
 
     # -- from outside --------------------------------------------------------------------------------------------
     def submit(self, job: Job) -> None:
-        """Queue JOB; the thread starts with the first one."""
+        """Queue JOB. Raises StudioError once `stop` was called."""
         queued = _Queued(job, None if isinstance(job, Unload) else _folder(job).requests())
         with self._lock:
             if self._closed:
@@ -63,7 +65,6 @@ class Worker:
                 # no daemon: after a hang-up the interpreter waits here until training has ended
                 self._thread = threading.Thread(target=self._run, name="ftstudio-worker")
                 self._thread.start()
-            self._lock.notify_all()
 
     @property
     def current(self) -> Job | None:
@@ -88,37 +89,25 @@ class Worker:
         return self._models.loaded if self._models is not None else None
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Ask the current job to save and stop, drop those that wait, and wait for the thread to end.
+        """Ask the current job to save and stop, drop those that wait, take no new ones, and wait until it has ended.
 
-        True once it has; False where TIMEOUT seconds did not do. Safe to call again, and from a signal handler's
-        thread.
+        True once it has; False where TIMEOUT seconds did not do. Safe to call again.
         """
         with self._lock:
             self._closed = True
             self._queue.clear()
-            self._asked.set()
-            self._lock.notify_all()
-            thread = self._thread
-        if thread is None or thread is threading.current_thread():
-            return True
-        thread.join(timeout)
-        return not thread.is_alive()
+        self._asked.set()
+        return self.join(timeout)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until everything queued is done, then let the thread end. False where TIMEOUT seconds did not do."""
+        """Wait until everything queued is done. False where TIMEOUT seconds did not do."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            while self._current is not None or self._queue:
+            while self._thread is not None and self._thread is not threading.current_thread():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
                 self._lock.wait(left)
-            self._closed = True
-            self._lock.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            return not thread.is_alive()
         return True
 
     def ask_stop(self) -> None:
@@ -142,16 +131,14 @@ class Worker:
         while True:
             with self._lock:
                 self._current = None
-                self._lock.notify_all()
-                while not self._queue and not self._closed:
-                    self._lock.wait()
                 if not self._queue:
-                    break
+                    self._thread = None
+                    self._lock.notify_all()
+                    return
                 queued = self._queue.popleft()
                 self._current = queued.job
                 self._asked.clear()
             self._do(queued, raising=False)
-        self._forget()
 
     def _do(self, queued: _Queued, *, raising: bool) -> None:
         job = queued.job
