@@ -29,14 +29,19 @@ def pad(text: str, columns: int, right: bool = False) -> str:
 
 def fit(text: str, columns: int) -> str:
     """TEXT cut to COLUMNS, with an ellipsis where something was lost."""
-    if width(text) <= columns:
-        return text
-    kept = ""
-    for character in text:
-        if width(kept + character) > columns - 1:
-            break
-        kept += character
-    return kept + "…"
+    return text if width(text) <= columns else _head(text, columns - 1) + "…"
+
+
+def _head(text: str, columns: int) -> str:
+    """As much of TEXT as COLUMNS hold."""
+    if text.isascii():
+        return text[: max(0, columns)]
+    taken = 0
+    for index, character in enumerate(text):
+        taken += width(character)
+        if taken > columns:
+            return text[:index]
+    return text
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
@@ -65,7 +70,7 @@ def wrap(text: str, columns: int, most: int | None = None) -> list[str]:
         line = ""
         for word in paragraph.split(" "):
             while width(word) > columns:  # longer than a line: broken anywhere
-                head = fit(word, columns)[:-1]
+                head = _head(word, columns)
                 lines += [line] if line else []
                 line = ""
                 lines.append(head)
@@ -81,7 +86,7 @@ def wrap(text: str, columns: int, most: int | None = None) -> list[str]:
             break
     lines = [line for line in lines if line.strip()] or [""]
     if most is not None and len(lines) > most:
-        last = fit(lines[most - 1].rstrip("… "), columns - 2).rstrip("… ")
+        last = _head(lines[most - 1], columns - 2).rstrip("… ")
         lines = [*lines[: most - 1], last + " …"]
     return lines
 

@@ -1,0 +1,261 @@
+"""Comparisons hold what scripts rely on, agree with the parts they are made of, and read well."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import evaluation_samples as samples
+import numpy as np
+import pytest
+
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.evaluation import metrics, report, statistics
+from ftstudio.evaluation.categories import categorise
+from ftstudio.evaluation.comparison import Arm, aligned, compare
+from ftstudio.evaluation.context import of_predictions
+from ftstudio.evaluation.layout import field, fit, width, wrap
+from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.scoring import RowScorer
+from ftstudio.evaluation.similarity import Embedder
+from ftstudio.evaluation.summary import category_table
+
+
+def letters(texts: Sequence[str]) -> np.ndarray:
+    counts = np.asarray([[text.count(letter) for letter in "aeioutns"] for text in texts], dtype=np.float32)
+    return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)
+
+
+@pytest.fixture
+def embedder() -> Embedder:
+    return Embedder("letters", "letters|8d", 8, letters)
+
+
+@pytest.fixture(scope="module")
+def arms() -> tuple[Arm, Arm]:
+    """A base that loses half of its words and often repeats itself, and a tuned model that loses few."""
+    chance = random.Random(0)
+    clean = samples.synthetic(120)
+
+    def worse(row: Prediction, lost: float, loops: float) -> Prediction:
+        words = [word for word in row.output.split() if chance.random() > lost]
+        return replace(row, output=" ".join(words) + (" and on it goes" * 5 if chance.random() < loops else ""))
+
+    return Arm("base", [worse(row, 0.5, 0.4) for row in clean]), Arm("tuned", [worse(row, 0.1, 0.02) for row in clean])
+
+
+def test_the_result_holds_what_scripts_rely_on(arms: tuple[Arm, Arm], embedder: Embedder) -> None:
+    result = json.loads(json.dumps(compare(arms, embedder=embedder, forgetting={"x": 1}), allow_nan=False))
+    assert result["rows"] == 120
+    assert [arm["name"] for arm in result["arms"]] == ["base", "tuned"]
+    names = ["rouge1", "rouge2", "rougeL", "bleu", "chrf", "similarity", "exact_match", "length"]
+    assert all(list(arm["metrics"]) == names for arm in result["arms"])
+    assert [entry["metric"] for entry in result["differences"]] == names
+    for entry in result["differences"]:
+        assert {"a", "b", "metric", "difference", "low", "high", "p", "n", "verdict"} <= entry.keys()
+        a, b = (arm["metrics"][entry["metric"]] for arm in result["arms"])
+        assert entry["difference"] == pytest.approx(b - a)
+        assert entry["low"] <= entry["difference"] <= entry["high"]
+        assert 0 < entry["p"] <= 1
+        assert entry["n"] == 120
+    assert all({"name", "a", "b", "difference", "low", "high"} <= entry.keys() for entry in result["categories"])
+    assert len(result["categories"]) == 16
+    assert result["forgetting"] == {"x": 1}
+    assert result["similarity"] == {"name": "letters", "signature": "letters|8d"}
+    assert set(names) | {"interval"} == result["signatures"].keys()
+    assert len(result["per_row"]) == 120
+    assert result["identical"] == []
+
+
+def test_what_got_better_is_told(arms: tuple[Arm, Arm], embedder: Embedder) -> None:
+    result = compare(arms, embedder=embedder)
+    by_metric = {entry["metric"]: entry for entry in result["differences"]}
+    for name in ("rouge1", "rouge2", "rougeL", "bleu", "chrf"):
+        assert by_metric[name]["verdict"] == "better"
+        assert by_metric[name]["low"] > 0
+        assert by_metric[name]["p"] < 0.001
+    assert by_metric["length"]["verdict"] in ("greater", "smaller", "no clear difference")
+    loops = next(entry for entry in result["categories"] if entry["name"] == "repetitive")
+    assert loops["verdict"] == "better"
+    assert loops["high"] < 0
+    assert loops["p_holm"] >= loops["p"]
+    assert loops["count_a"] - loops["count_b"] == len(loops["fixed"]) - len(loops["broke"])
+    assert loops["a"] == loops["count_a"] / loops["n"]
+
+
+def test_numbers_are_those_of_the_parts(arms: tuple[Arm, Arm], embedder: Embedder) -> None:
+    result = compare(arms, embedder=embedder, seed=3)
+    a, b = ([metrics.rouge(p.output, p.reference or "").rougeL for p in arm.predictions] for arm in arms)
+    wanted = statistics.paired(a, b, seed=3)
+    entry = next(entry for entry in result["differences"] if entry["metric"] == "rougeL")
+    assert (entry["difference"], entry["low"], entry["high"], entry["p"]) == pytest.approx(wanted)
+    references = [p.reference or "" for p in arms[0].predictions]
+    for name in ("bleu", "chrf"):
+        scores = [metrics.corpus_score(name, [p.output for p in arm.predictions], references) for arm in arms]
+        assert [arm["metrics"][name] for arm in result["arms"]] == pytest.approx(scores)
+    context = of_predictions(arms[0].predictions)
+    found = categorise(arms[1].predictions, context, embedder=embedder)
+    assert {e["name"]: e["count_b"] for e in result["categories"] if e["n"]} == {
+        name: len(rows) for name, rows in found.rows.items() if found.judged[name]
+    }
+    again = compare(arms, embedder=embedder, seed=3)
+    assert again == result
+
+
+def test_bleu_intervals_agree_with_sacrebleus_paired_bootstrap(arms: tuple[Arm, Arm]) -> None:
+    from sacrebleu.metrics import BLEU
+
+    result = compare(arms, metrics=["bleu"])
+    entry = next(entry for entry in result["differences"] if entry["metric"] == "bleu")
+    metric = BLEU(force=True)
+    references = [[p.reference or "" for p in arms[0].predictions]]
+    counts = [
+        np.asarray(metric._extract_corpus_statistics([p.output for p in arm.predictions], references)) for arm in arms
+    ]
+    drawn = np.random.default_rng(1).integers(0, 120, (1000, 120))
+    scores = [[metric._compute_score_from_stats(list(c[s].sum(axis=0))).score for s in drawn] for c in counts]
+    low, high = np.percentile(np.subtract(scores[1], scores[0]), [2.5, 97.5])
+    assert (entry["low"], entry["high"]) == pytest.approx((low, high), abs=0.8)
+
+
+def test_rows_can_be_sorted_by_gain(arms: tuple[Arm, Arm]) -> None:
+    result = compare(arms)
+    assert result["gain"] == "rougeL"
+    assert {"metric": "similarity", "reason": "no embedding model is loaded"} in result["skipped"]
+    for entry in result["per_row"]:
+        assert entry["gain"] == entry["arms"]["tuned"]["rougeL"] - entry["arms"]["base"]["rougeL"]
+        assert {"rouge1", "rouge2", "rougeL", "length", "categories"} <= entry["arms"]["base"].keys()
+    gains = [entry["gain"] for entry in result["examples"]["gains"]]
+    assert gains == sorted((entry["gain"] for entry in result["per_row"]), reverse=True)[: len(gains)]
+    assert all(entry["gain"] < 0 for entry in result["examples"]["losses"])
+
+
+def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:
+    same = Arm("tuned", arms[0].predictions)
+    result = compare([arms[0], same])
+    assert result["identical"] == [["base", "tuned"]]
+    assert all(entry["difference"] == 0 and entry["p"] == 1 for entry in result["differences"])
+    assert all(entry["verdict"] == "no clear difference" for entry in result["differences"])
+    assert "same output on every row" in report.compare_text(result)
+
+
+def test_few_rows_get_no_verdict(arms: tuple[Arm, Arm]) -> None:
+    few = [Arm(arm.name, arm.predictions[:7]) for arm in arms]
+    result = compare(few)
+    assert {entry["verdict"] for entry in result["differences"]} == {"too few rows (13 more needed)"}
+    assert "13 more are needed" in report.compare_text(result)
+
+
+def test_three_arms_are_compared_in_pairs(arms: tuple[Arm, Arm]) -> None:
+    third = Arm("longer", [replace(p, output=p.reference or "") for p in arms[0].predictions])
+    result = compare([*arms, third], metrics=["rouge"])
+    pairs = [("base", "tuned"), ("base", "longer"), ("tuned", "longer")]
+    assert list(dict.fromkeys((entry["a"], entry["b"]) for entry in result["differences"])) == pairs
+    assert len(result["categories"]) == 48
+    assert "tuned → longer" in report.compare_text(result)
+
+
+def test_rows_without_reference_are_compared_by_length_and_errors() -> None:
+    rows = [Prediction(row, f"p{row}", None, "some words here") for row in range(30)]
+    result = compare([Arm("a", rows), Arm("b", [replace(row, output="no no no no") for row in rows])])
+    assert [entry["metric"] for entry in result["differences"]] == ["length"]
+    assert result["gain"] is None
+    assert next(entry for entry in result["categories"] if entry["name"] == "repetitive")["b"] == 1
+    assert report.compare_text(result)
+    half = [replace(row, reference="some words") if row.row % 2 else row for row in rows]
+    mixed = compare([Arm("a", half), Arm("b", [replace(row, output="words") for row in half])])
+    assert {entry["metric"]: entry["n"] for entry in mixed["differences"]}["rougeL"] == 15
+    assert {entry["metric"]: entry["n"] for entry in mixed["differences"]}["length"] == 30
+
+
+def test_arms_on_different_rows_are_refused(arms: tuple[Arm, Arm]) -> None:
+    base, tuned = arms
+    with pytest.raises(StudioError, match="row 119 is missing in tuned"):
+        aligned([base, Arm("tuned", tuned.predictions[:-1])])
+    changed = [replace(row, prompt="another") if row.row == 4 else row for row in tuned.predictions]
+    with pytest.raises(StudioError, match="Row 4 has one prompt"):
+        aligned([base, Arm("tuned", changed)])
+    with pytest.raises(StudioError, match="twice"):
+        aligned([base, Arm("tuned", [*tuned.predictions, tuned.predictions[0]])])
+    with pytest.raises(UsageError, match="named base"):
+        aligned([base, Arm("base", tuned.predictions)])
+    with pytest.raises(UsageError, match="One arm"):
+        aligned([base])
+    assert compare([base, Arm("tuned", list(reversed(tuned.predictions)))], metrics=["rouge"])["rows"] == 120
+
+
+def test_rows_are_scored_as_they_come(arms: tuple[Arm, Arm], embedder: Embedder) -> None:
+    scorer = RowScorer(embedder=embedder)
+    one_by_one = [scorer.score([row])[0] for row in arms[0].predictions]
+    at_once = RowScorer(embedder=embedder).score(arms[0].predictions)
+    assert [dict(row) for row in one_by_one] == [pytest.approx(row) for row in at_once]
+    rouge = metrics.rouge(arms[0].predictions[5].output, arms[0].predictions[5].reference or "")
+    assert one_by_one[5]["rougeL"] == rouge.rougeL
+    assert RowScorer().score([Prediction(0, "p", None, "two words")]) == [{"length": 2.0}]
+    result = compare(arms, embedder=embedder, scorer=scorer)
+    assert result["per_row"][5]["arms"]["base"]["rougeL"] == rouge.rougeL
+
+
+def test_reports_fit_eighty_columns_and_are_safe(embedder: Embedder) -> None:
+    chance = random.Random(1)
+    hostile = [
+        "\x1b[31mred\x1b[0m \x07",
+        "你好" * 60,
+        "x" * 500,
+        "[bold]no markup[/]",
+        "\u202eabc\u202c",
+        "a\nb\n\nc\td",
+        "",
+        "\x00",
+    ]
+    rows = [Prediction(row, chance.choice(hostile) + str(row), chance.choice(hostile), "") for row in range(40)]
+    arms = [
+        Arm(f"\x1b[31m{name} with a long name", [replace(row, output=chance.choice(hostile)) for row in rows])
+        for name in ("base", "tuned")
+    ]
+    result = compare(arms, embedder=embedder)
+    found = categorise(arms[0].predictions)
+    value = {"rows": 40, "categories": category_table(found)}
+    for text in (
+        report.compare_text(result, examples=5),
+        report.errors_text(value, "\x1b[1mname"),
+        report.findings_text(found, "encoding"),
+    ):
+        assert text
+        assert all(width(line) <= 80 for line in text.split("\n")), max(text.split("\n"), key=width)
+        assert not any(ord(character) < 32 for character in text.replace("\n", ""))
+        assert "\u202e" not in text
+
+
+def test_the_report_says_it_all(arms: tuple[Arm, Arm], embedder: Embedder) -> None:
+    text = report.compare_text(
+        compare(arms, embedder=embedder, forgetting={"base_bits_per_byte": 2.0, "tuned_bits_per_byte": 2.1})
+    )
+    for words in (
+        "base → tuned",
+        "120 rows",
+        "ROUGE-L",
+        "▲ better",
+        "Repetitive",
+        "letters|8d",
+        "Biggest gains",
+        "+0.100 bits",
+    ):
+        assert words in text
+    value = {"rows": 120, "categories": category_table(categorise(arms[0].predictions))}
+    errors = report.errors_text(value, "base")
+    for words in ("Errors in 120 outputs of base", "Repetitive", "not found", "not judged", "Off topic"):
+        assert words in errors
+    assert "No errors were found" in report.errors_text({"rows": 1, "categories": []})
+
+
+def test_layout() -> None:
+    assert width("你好a") == 5
+    assert fit("你好你好", 5) == "你好…"
+    assert wrap("one two three", 8) == ["one two", "three"]
+    assert wrap("x" * 20, 8) == ["x" * 8, "x" * 8, "x" * 4]
+    assert wrap("a b c d e f g", 3, 2) == ["a b", "c …"]
+    assert wrap("", 10) == [""]
+    assert field("name", "text", 8) == ["name    text"]
