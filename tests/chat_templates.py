@@ -44,6 +44,8 @@ THINKING = (
     "{%- else %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{%- endif %}"
     "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
 )
+# The generation prompt opens thoughts that no written answer has
+OPENS_THOUGHT = CHATML.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n")
 # No end token after an answer
 BARE = (
     "{% for message in messages %}{{ message['role'].upper() + ': ' + message['content'] + '\n' }}{% endfor %}"
@@ -64,6 +66,7 @@ TEMPLATES = {
     "gemma": GEMMA,
     "zephyr": ZEPHYR,
     "thinking": THINKING,
+    "opens_thought": OPENS_THOUGHT,
     "bare": BARE,
     "generation": GENERATION,
 }

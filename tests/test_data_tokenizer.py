@@ -208,3 +208,31 @@ def test_nothing_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"add_bos_token": True},
+        {"add_bos_token": False, "add_eos_token": True},
+        {"additional_special_tokens": ["<|new|>"]},
+        {"extra_special_tokens": ["<|tool|>", "<|new|>"]},
+        {"extra_special_tokens": {"tool_token": "<|tool|>"}, "mask_token": "<mask>"},
+        {"image_token": "<|new|>"},
+        {"added_tokens_decoder": {"390": {"content": "<|tool|>", "special": True}}},
+    ],
+)
+def test_settings_beside_the_tokenizer_count_as_in_transformers(tmp_path: Path, settings: dict) -> None:
+    from tiny_tokenizers import save_byte_level
+    from transformers import AutoTokenizer
+
+    folder = save_byte_level(tmp_path / "m", eos="</s>", bos="<s>")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | settings))
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    ours, theirs = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
+    text = "Hello <|new|> the <|tool|> <mask>world </s>"
+    assert ours.encode(text, special=True) == theirs.encode(text)
+    assert ours.encode(text) == theirs.encode(text, add_special_tokens=False)
+    assert ours.vocab_size == len(theirs)

@@ -215,6 +215,22 @@ def test_plain_rows_equal_transformers_tokenisation(shared: Path, stories: Token
         assert found["labels"] == [-100] * len(prompt) + whole[len(prompt) :]
 
 
+@pytest.mark.parametrize("name", [*TEMPLATES, "plain", "alpaca", "generic"])
+def test_long_conversations_equal_turn_by_turn_tokenisation(name: str) -> None:
+    """Put together from sections or not: the ids of the whole text, every answer trained, prompts as generation's."""
+    tokenizer = byte_level(bos="<s>", extra=SPECIAL, chat_template=TEMPLATES.get(name))
+    template = Template.resolve(name if name in ("plain", "alpaca") else "chat", tokenizer, None)
+    talk = tuple(Turn("assistant" if n % 2 else "user", f"the answer {n}\n  again") for n in range(12))
+    found = SFT.encode(Example(talk), template, tokenizer)
+    text = template.text(Example(talk))
+    expected = tokenizer.encode(text, special=template.adds_special)
+    assert found.input_ids[: len(expected)] == expected
+    assert learnt(found, tokenizer).count("the answer") == 6
+    asked = SFT.generation_prompt(Example(talk), template, tokenizer)
+    assert asked.ids == tokenizer.encode(asked.text, special=template.adds_special)
+    assert found.input_ids[: len(asked.ids)] == asked.ids
+
+
 def test_rows_without_labels_and_unusable_rows_are_listed() -> None:
     tokenizer = byte_level()
     dataset = from_rows(

@@ -113,46 +113,62 @@ class ChatTemplate:
         return self.render(as_messages(turns), add_generation_prompt=True)
 
     def _span(self, whole: str, messages: Messages, place: int, after: int) -> tuple[int, int]:
-        """Where in WHOLE the assistant message at PLACE is written, its end of turn included.
+        """Where in WHOLE (from AFTER on) the assistant message at PLACE is written, its end of turn included.
 
         Found by rendering the messages before it with the generation prompt, and those up to it. Templates that write
         earlier turns differently once others follow (Qwen3 drops their reasoning) are searched for its content.
         """
-        before = self.render(messages[:place], add_generation_prompt=True) if place else self._opening(messages)
         upto = self.render(messages[: place + 1])
         content = messages[place]["content"].strip()
-        if not whole.startswith(before):
-            before = self.render(messages[:place]) if place else ""
-            if not whole.startswith(before) or not content:
-                start = whole.find(content, after) if content else -1
-                if start < 0:
-                    raise BadRow("the chat template doesn't write all assistant turns")
-                before = whole[:start]
-        start = len(before)
+        start = self._start(whole, upto, messages, place, after)
         if whole.startswith(upto):
-            end = start + len(self._to_end(upto[start:]))
-            return start, max(start, end)
+            return start, start + len(self._to_end(upto[start:]))
         found = whole.find(content, start)
-        if found < 0:
+        if found < 0 or not content:
             raise BadRow("the chat template doesn't write all assistant turns")
-        tail = upto[upto.rfind(content) + len(content) :] if content else ""
-        tail = self._to_end(tail)
+        tail = self._to_end(upto[upto.rfind(content) + len(content) :])
         end = found + len(content)
         return start, end + len(tail) if whole.startswith(tail, end) else end
 
-    def _opening(self, messages: Messages) -> str:
-        """What stands before an assistant message that comes first: templates rarely render no messages at all."""
+    def _start(self, whole: str, upto: str, messages: Messages, place: int, after: int) -> int:
+        content = messages[place]["content"].strip()
+        before = self._asked(messages[:place])
+        if before and whole.startswith(before):
+            return len(before)
+        if not place:  # an answer that comes first; hardly a template renders no messages at all
+            found = upto.rfind(content) if content else -1
+            return found if found >= 0 and whole.startswith(upto[:found]) else 0
+        earlier = self.render(messages[:place])
+        if not whole.startswith(earlier):
+            found = whole.find(content, after) if content else -1
+            if found < 0:
+                raise BadRow("the chat template doesn't write all assistant turns")
+            return found
+        # the generation prompt holds more than what is written before an answer: a thought it opens, say
+        shared = _shared(whole, before)
+        found = whole.find(content, len(earlier)) if content else -1
+        if 0 <= found <= shared:
+            return found
+        line = max(whole.rfind("\n", 0, shared), whole.rfind(">", 0, shared)) + 1
+        return max(line, len(earlier))
+
+    def _asked(self, messages: Messages) -> str:
         try:
-            return self._render([], True)
-        except Exception:
-            whole = self.render(messages[:1])
-            place = whole.find(messages[0]["content"].strip())
-            return whole[: max(0, place)]
+            return self.render(messages, add_generation_prompt=True)
+        except BadRow:
+            if messages:
+                raise
+            return ""
 
     def _to_end(self, text: str) -> str:
         """TEXT without the white space after its end token: generation stops there."""
         bare = text.rstrip()
         return bare if bare.endswith(self.end_texts) else text
+
+
+def _shared(a: str, b: str) -> int:
+    """How many characters A and B begin with alike."""
+    return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def as_messages(turns: Sequence[Turn]) -> Messages:

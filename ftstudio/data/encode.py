@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from ftstudio.data.chat import Segment
@@ -16,6 +17,7 @@ from ftstudio.data.example import BadRow, Example, Turn
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 
+_LONG = 4  # segments beyond which a conversation is tokenised section by section
 IGNORED = -100  # the label that transformers' losses leave out
 
 
@@ -76,6 +78,39 @@ def _prefixes(segments: Sequence[Segment]) -> list[str]:
     return texts
 
 
+def _sections(segments: Sequence[Segment], ends: Sequence[str]) -> list[Sequence[Segment]]:
+    """SEGMENTS cut after those that end with a special token, where tokenizers start afresh."""
+    cuts = [place for place, segment in enumerate(segments, 1) if segment.text.endswith(tuple(ends))]
+    bounds = [0, *(place for place in cuts if place < len(segments)), len(segments)]
+    return [segments[start:stop] for start, stop in pairwise(bounds)]
+
+
+def _encode_prefixes(rows: Sequence[Sequence[Segment]], tokenizer: Tokenizer) -> list[list[list[int]]]:
+    """For each of ROWS the ids of its text up to the end of each segment, without the tokenizer's special tokens.
+
+    A long conversation would cost the square of its turns; so it is put together from its sections, which is checked
+    against the ids of its whole text.
+    """
+    plans = [_sections(segments, tokenizer.end_texts) if len(segments) > _LONG else [segments] for segments in rows]
+    texts: list[str] = []
+    for segments, sections in zip(rows, plans, strict=True):
+        texts += [text for section in sections for text in _prefixes(section)]
+        if len(sections) > 1:
+            texts.append("".join(segment.text for segment in segments))
+    encoded = iter(tokenizer.encode_batch(texts) if texts else ())
+    found = []
+    for segments, sections in zip(rows, plans, strict=True):
+        prefixes: list[list[int]] = []
+        done: list[int] = []
+        for section in sections:
+            prefixes += [done + next(encoded) for _ in section]
+            done = prefixes[-1] if prefixes else []
+        if len(sections) > 1 and done != next(encoded):
+            prefixes = tokenizer.encode_batch(_prefixes(segments))
+        found.append(prefixes)
+    return found
+
+
 class Tokens(NamedTuple):
     """A row before any cut: `ids`, `flags` (1 where trained, a byte each), and whether a boundary was merged."""
 
@@ -111,12 +146,8 @@ def tokens_of(rows: Iterable[list[Segment]], template: Template, tokenizer: Toke
     """
     held = list(rows)
     ends = frozenset(end_ids(template, tokenizer))
-    texts = [text for segments in held for text in _prefixes(segments)]
-    encoded = tokenizer.encode_batch(texts) if texts else []
-    place = 0
-    for segments in held:
-        found = _assemble(segments, encoded[place : place + len(segments)], tokenizer, template.adds_special)
-        place += len(segments)
+    for segments, encoded in zip(held, _encode_prefixes(held, tokenizer), strict=True):
+        found = _assemble(segments, encoded, tokenizer, template.adds_special)
         last = found.flags.rfind(1)
         if segments and not (last >= 0 and found.ids[last] in ends) and tokenizer.eos_id is not None:
             found.ids.append(tokenizer.eos_id)
@@ -158,5 +189,4 @@ def encode(example: Example, template: Template, tokenizer: Tokenizer, max_lengt
 
 def prompt_ids(segments: Sequence[Segment], template: Template, tokenizer: Tokenizer) -> list[int]:
     """The ids of a prompt as generation is fed: the same way as in training, so they are equal."""
-    encoded = tokenizer.encode_batch(_prefixes(segments)) if segments else []
-    return _assemble(segments, encoded, tokenizer, template.adds_special).ids
+    return _assemble(segments, _encode_prefixes([segments], tokenizer)[0], tokenizer, template.adds_special).ids

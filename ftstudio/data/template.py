@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,14 +82,13 @@ class Template:
             example = Example(example.messages[:last], example.fields)
         if not for_generation:
             return _join(self.writer(example))
-        prompt = _join(self.prompter(example))
-        try:  # cut where training cuts, so that the ids are the same
+        with contextlib.suppress(BadRow):  # cut where training cuts, so that the ids are the same
             whole = _join(self.writer(example))
-        except BadRow:
-            return prompt
-        before = whole[: max((place for place, part in enumerate(whole) if part.trained), default=len(whole))]
-        same = "".join(part.text for part in before) == "".join(part.text for part in prompt)
-        return before if same else prompt
+            trained = [place for place, part in enumerate(whole) if part.trained]
+            answers = sum(turn.role == "assistant" for turn in example.messages)
+            if trained and (example.reference or len(trained) == answers):
+                return whole[: trained[-1]]
+        return _join(self.prompter(example))  # an empty answer leaves no trace to cut at
 
     def text(self, example: Example, *, for_generation: bool = False) -> str:
         """The text of EXAMPLE as one string."""

@@ -280,31 +280,32 @@ def load_tokenizer(model: str | os.PathLike[str], *, relative_to: Path | None = 
 
 
 def _complete(inner: Any, config: dict[str, Any]) -> None:
-    """Add tokens that only tokenizer_config.json knows, and the begin and end tokens it asks for.
+    """Add the tokens that only tokenizer_config.json knows, in the order of transformers' TokenizersBackend.
 
-    What transformers' TokenizersBackend does on loading (tokenization_utils_tokenizers.py).
+    What frames a text is as tokenizer.json says: like transformers, `add_bos_token` and the like are left aside.
     """
-    from tokenizers import AddedToken, processors
+    from tokenizers import AddedToken
 
-    extra = config.get("added_tokens_decoder") or {}
     known = inner.get_added_tokens_decoder()
-    for key, part in sorted(extra.items(), key=lambda item: int(item[0])):
-        if int(key) not in known and isinstance(part, dict):
+    extra = config.get("added_tokens_decoder")
+    for key, part in sorted(_numbered(extra).items()):
+        if key not in known:
             flags = {flag: part[flag] for flag in ("single_word", "lstrip", "rstrip", "normalized") if flag in part}
             token = AddedToken(part["content"], special=bool(part.get("special")), **flags)
             (inner.add_special_tokens if part.get("special") else inner.add_tokens)([token])
-    missing = [text for key in _NAMES if (text := _token_text(config.get(key))) and inner.token_to_id(text) is None]
-    if missing:
-        inner.add_special_tokens(list(dict.fromkeys(missing)))
-    if "add_bos_token" not in config and "add_eos_token" not in config:
-        return
-    bos, eos = _token_text(config.get("bos_token")), _token_text(config.get("eos_token"))
-    begin = bos if config.get("add_bos_token") else None
-    end = eos if config.get("add_eos_token") else None
-    single = f"{f'{begin}:0 ' if begin else ''}$A:0{f' {end}:0' if end else ''}"
-    pair = f"{single}{f' {begin}:1' if begin else ''} $B:1{f' {end}:1' if end else ''}"
-    tokens = [(text, inner.token_to_id(text)) for text in (begin, end) if text]
-    inner.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=tokens)
+    more = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    own = [value for key, value in config.items() if key.endswith("_token") and key not in _NAMES]
+    own += more.values() if isinstance(more, dict) else more if isinstance(more, list) else []
+    wanted = [_token_text(value) for value in (*(config.get(key) for key in _NAMES), *own)]
+    inner.add_special_tokens([text for text in dict.fromkeys(wanted) if text])
+
+
+def _numbered(value: Any) -> dict[int, dict[str, Any]]:
+    """`added_tokens_decoder` with its ids as numbers; entries that are none are left out."""
+    if not isinstance(value, dict):
+        return {}
+    pairs = ((key, part) for key, part in value.items() if str(key).isdecimal() and isinstance(part, dict))
+    return {int(key): part for key, part in pairs if isinstance(part.get("content"), str)}
 
 
 def _eos_ids(folder: Path) -> list[int]:
