@@ -119,7 +119,7 @@ def compare(
     scorer = scorer or RowScorer(wanted, embedder, context.answer)
     scores = [scorer.score(column) for column in columns]
     corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], columns, present)
-    categorised = [categorise(column, context, embedder=embedder) for column in columns]
+    categorised = [categorise(column, context, references=False, embedder=embedder) for column in columns]
     result: dict[str, Any] = {
         "rows": len(order),
         "arms": [
