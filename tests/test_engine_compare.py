@@ -1,0 +1,330 @@
+"""The loop on a tiny model: train, answer with the base, compare, report; each arm held against its own load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import make_model, make_rows, recipe_values
+
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError
+from ftstudio.core.jobs import Answer, Compare, Train
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine.answer import base_folder
+from ftstudio.engine.arms import BASE, Arms, Tuned
+from ftstudio.engine.materials import open_materials
+from ftstudio.engine.outputs import Outputs
+from ftstudio.engine.prepare import prepare_run
+from ftstudio.engine.recipes import check_recipe, load_recipe
+from ftstudio.engine.worker import Worker
+from ftstudio.evaluation.predictions import Prediction, read_predictions
+
+pytest.importorskip("torch")
+METHODS = ("lora", "qlora", "full")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with one trained run of every method, over one model and one file."""
+    folder = tmp_path_factory.mktemp("compare")
+    model = make_model(folder / "model")
+    rows = make_rows(folder / "rows.jsonl", 60)
+    workspace = Workspace(folder / "studio")
+    worker = Worker()
+    for method in METHODS:
+        values = recipe_values(model, rows, method, steps=4, learning_rate=0.05 if method != "full" else 5e-3)
+        values["evaluation"] = {
+            "every": 4,
+            "rows": 10,
+            "samples": 0,
+            "max_new_tokens": 10,
+            "similarity": "static",
+            "forgetting": method == "lora",  # it takes a second an arm: once is enough
+        }
+        run = prepare_run(check_recipe(values), workspace)
+        worker.execute(Train(run.path))
+        assert run.state() == "done", run.events()[-1]
+    return workspace
+
+
+@pytest.fixture
+def studio(place: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of that workspace for one test."""
+    copy = Workspace(tmp_path / "studio")
+    shutil.copytree(place.path, copy.path)
+    return copy
+
+
+def run_of(studio: Workspace, method: str) -> RunFolder:
+    return studio.run(f"rows-{method}-1")
+
+
+def compared(run: RunFolder, *others: RunFolder, rows: int | None = None) -> dict[str, Any]:
+    Worker().execute(Compare(run.compare.path, (run.path, *(other.path for other in others)), rows))
+    assert run.compare.state() == "done", run.compare.events()[-1]
+    return json.loads((run.compare.path / "report.json").read_text())  # type: ignore[no-any-return]
+
+
+def fresh_answers(model: Any, run: RunFolder) -> dict[int, str]:
+    """The oracle: transformers alone, one prompt at a time, greedy."""
+    import torch
+
+    recipe = load_recipe(run.recipe_path)
+    materials = open_materials(recipe)
+    found = {}
+    for row, example in materials.examples(10):
+        ids = torch.tensor([materials.prompt(example).ids])
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=10,
+            eos_token_id=list(materials.end_tokens),
+            pad_token_id=258,
+        )[0, ids.shape[1] :].tolist()
+        if out and out[-1] in materials.end_tokens:
+            out.pop()
+        found[row] = materials.tokenizer.decode(out, skip_special=False)
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_arm_answers_like_a_load_of_its_own(studio: Workspace, method: str) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    run = run_of(studio, method)
+    report = compared(run)
+    recipe = load_recipe(run.recipe_path)
+    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    arguments: dict[str, Any] = {"dtype": "float32", "attn_implementation": "sdpa"}
+    if method == "qlora":
+        arguments |= {"quantization_config": quantised, "device_map": {"": "cpu"}}
+    base = AutoModelForCausalLM.from_pretrained(recipe.model, **arguments)
+    expected_base = fresh_answers(base, run)
+    if method == "full":
+        tuned = AutoModelForCausalLM.from_pretrained(run.model, **arguments)
+    else:
+        tuned = PeftModel.from_pretrained(base, str(run.model))
+    expected = fresh_answers(tuned, run)
+    assert expected != expected_base
+    for name, answers in ((BASE, expected_base), (run.name, expected)):
+        kept = {p.row: p.output for p in read_predictions(run.compare.path / f"{name}.jsonl")}
+        assert kept == answers
+    check = report["checks"][run.name]
+    assert check["tuned_logit_difference"] > 0.01
+    if method == "full":
+        assert check["base_logit_difference"] is None
+    else:
+        assert check["base_logit_difference"] == 0.0
+
+
+def test_the_report_holds_what_the_design_promises(studio: Workspace) -> None:
+    from ftstudio import demo
+
+    run = run_of(studio, "lora")
+    report = compared(run)
+    assert report["rows"] == 10
+    assert [arm["name"] for arm in report["arms"]] == [BASE, run.name]
+    for arm in report["arms"]:
+        assert {"rouge1", "rouge2", "rougeL", "similarity", "length"} <= set(arm["metrics"])
+    for entry in report["differences"]:
+        assert {"a", "b", "metric", "difference", "low", "high", "p", "n", "verdict"} <= set(entry)
+        assert "10 more needed" in entry["verdict"]  # under 20 rows no verdict
+    for entry in report["categories"]:
+        assert {"name", "a", "b", "difference", "low", "high"} <= set(entry)
+    assert {"truncated", "empty", "repetitive", "too_long"} <= {entry["name"] for entry in report["categories"]}
+    assert report["similarity"]["name"]
+    assert len(report["per_row"]) == 10
+    forgotten = report["forgetting"]
+    assert forgotten["change"] == pytest.approx(forgotten["tuned_bits_per_byte"] - forgotten["base_bits_per_byte"])
+    assert forgotten["bytes"] <= demo.GENERAL.stat().st_size
+    # a random model of 260 tokens, all but bytes themselves: about log2(260) bits a byte
+    assert 7 < forgotten["base_bits_per_byte"] < 10
+    end = run.compare.events()[-1]
+    assert end["kind"] == "done"
+    assert "ROUGE-L" in end["headline"]
+    assert "bits a byte" in end["headline"]
+    starts = [event for event in run.compare.events() if event["kind"] == "start"]
+    assert starts[0]["rows"] == 10
+    assert starts[0]["arms"] == [BASE, run.name]
+    assert starts[0]["tokens_limit"] == 10
+
+
+def test_answers_are_kept_and_borrowed_but_never_mixed(studio: Workspace) -> None:
+    run = run_of(studio, "full")
+    recipe = load_recipe(run.recipe_path)
+    folder = base_folder(studio, recipe)
+    worker = Worker()
+    worker.execute(Answer(folder.path, recipe, rows=4))
+    assert folder.state() == "done"
+    worker.execute(Answer(folder.path, recipe))
+    progress = [event for event in folder.events() if event["kind"] == "progress"]
+    assert progress[-1]["done"] == progress[-1]["total"] == 10
+    lines = files.read_lines(folder.path / "outputs.jsonl")
+    assert len(lines) == len({line["row"] for line in lines}) == 10  # the first four weren't asked again
+    first = next(event for event in run_events(worker, run) if event["kind"] == "progress" and event["arm"] == BASE)
+    assert first["done"] == first["total"] == 10  # borrowed
+    changed = recipe.with_changes({"evaluation.max_new_tokens": 3})
+    worker.execute(Answer(folder.path, changed))
+    lines = files.read_lines(folder.path / "outputs.jsonl")
+    assert len(lines) == 10
+    assert all(line["tokens"] <= 3 for line in lines)
+    assert len(files.read_lines(folder.path / "outputs.old-1.jsonl")) == 10
+
+
+def run_events(worker: Worker, run: RunFolder) -> list[dict[str, Any]]:
+    worker.execute(Compare(run.compare.path, (run.path,)))
+    return run.compare.events()
+
+
+def test_quantised_and_plain_bases_have_folders_of_their_own(studio: Workspace) -> None:
+    lora, qlora, full = (load_recipe(run_of(studio, method).recipe_path) for method in METHODS)
+    assert base_folder(studio, lora).path == base_folder(studio, full).path
+    assert base_folder(studio, lora).path != base_folder(studio, qlora).path
+    assert base_folder(studio, lora).path.parent == studio.path / "errors"
+
+
+def test_a_tuned_models_answers_are_those_of_the_comparison(studio: Workspace) -> None:
+    run = run_of(studio, "qlora")
+    compared(run)
+    Worker().execute(Answer(run.errors.path, load_recipe(run.recipe_path), run.path))
+    assert run.errors.state() == "done", run.errors.events()[-1]
+    answers = {p.row: p.output for p in read_predictions(run.errors.path / "outputs.jsonl")}
+    assert answers == {p.row: p.output for p in read_predictions(run.compare.path / f"{run.name}.jsonl")}
+
+
+def test_runs_of_other_methods_are_further_arms(studio: Workspace) -> None:
+    lora, qlora, full = (run_of(studio, method) for method in METHODS)
+    report = compared(full, qlora, lora, rows=6)
+    assert [arm["name"] for arm in report["arms"]] == [BASE, full.name, qlora.name, lora.name]
+    assert {(entry["a"], entry["b"]) for entry in report["differences"]} >= {(BASE, lora.name), (full.name, qlora.name)}
+    together = {p.row: p.output for p in read_predictions(full.compare.path / f"{qlora.name}.jsonl")}
+    compared(qlora, rows=6)
+    assert together == {p.row: p.output for p in read_predictions(qlora.compare.path / f"{qlora.name}.jsonl")}
+
+
+def test_a_stop_keeps_what_was_answered_and_the_next_goes_on(
+    studio: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(studio, "qlora")
+    monkeypatch.setattr("ftstudio.engine.generation.budget", lambda model: (10_000, 3))
+    worker = Worker()
+    append = Outputs.append
+
+    def stop_after_two(self: Outputs, predictions: Any) -> None:
+        append(self, predictions)
+        if len(self.known) >= 6:
+            run.compare.request("stop")
+            worker.ask_stop()
+
+    monkeypatch.setattr(Outputs, "append", stop_after_two)
+    worker.execute(Compare(run.compare.path, (run.path,)))
+    assert run.compare.state() == "stopped"
+    kept = {name: read_predictions(run.compare.path / f"{name}.jsonl") for name in (BASE, run.name)}
+    assert 6 <= len(kept[BASE]) < 10
+    assert abs(len(kept[BASE]) - len(kept[run.name])) <= 3  # both arms got on side by side
+    assert not (run.compare.path / "report.json").exists()
+    monkeypatch.setattr(Outputs, "append", append)
+    report = compared(run)
+    assert report["rows"] == 10
+    again = read_predictions(run.compare.path / f"{BASE}.jsonl")
+    assert again[: len(kept[BASE])] == kept[BASE]
+
+
+def spoiled(run: RunFolder, change: Callable[[Any], Any]) -> None:
+    """Change all tensors of the saved adapter."""
+    from safetensors.torch import load_file, save_file
+
+    path = run.model / "adapter_model.safetensors"
+    save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensor: tensor * 0, "exactly the base model's numbers"),
+        (lambda tensor: tensor * float("nan"), "not finite"),
+    ],
+)
+def test_arms_that_are_not_what_they_say_are_refused(
+    studio: Workspace, change: Callable[[Any], Any], words: str
+) -> None:
+    run = run_of(studio, "lora")
+    spoiled(run, change)
+    Worker().execute(Compare(run.compare.path, (run.path,)))
+    end = run.compare.events()[-1]
+    assert end["kind"] == "failed"
+    assert words in end["text"]
+    assert end["hint"]
+    assert not (run.compare.path / f"{run.name}.jsonl").exists()
+
+
+def test_an_adapter_that_cant_be_switched_off_is_noticed(studio: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    import contextlib
+
+    from ftstudio.engine.models import Loaded, ModelStore
+
+    run = run_of(studio, "lora")
+    recipe = load_recipe(run.recipe_path)
+    monkeypatch.setattr(Loaded, "as_base", lambda self: contextlib.nullcontext(self.model))
+    arms = Arms(ModelStore(), recipe, [Tuned(run.name, run, recipe)])
+    with pytest.raises(StudioError, match="isn't the base"):
+        arms.check([[256, 5, 6, 7]])
+
+
+def test_runs_over_other_rows_or_models_are_refused(studio: Workspace, tmp_path: Path) -> None:
+    run, other = run_of(studio, "lora"), run_of(studio, "full")
+    text = other.recipe_path.read_text()
+    other.recipe_path.write_text(text.replace("  seed: 0 ", "  seed: 5 ", 1))
+    Worker().execute(Compare(run.compare.path, (run.path, other.path)))
+    end = run.compare.events()[-1]
+    assert (end["kind"], "other held-out rows" in end["text"]) == ("failed", True)
+    model = load_recipe(run.recipe_path).model
+    copy = tmp_path / "another model"
+    shutil.copytree(model, copy)
+    other.recipe_path.write_text(text.replace(f"model: {model}", f"model: {copy}"))
+    Worker().execute(Compare(run.compare.path, (run.path, other.path)))
+    end = run.compare.events()[-1]
+    assert (end["kind"], "the same base model" in end["hint"]) == ("failed", True)
+
+
+def test_prompts_without_room_are_left_out_and_told(studio: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n} " + "word " * (3 if n else 60), "completion": "x"} for n in range(6)]
+    (tmp_path / "held.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    recipe = load_recipe(run_of(studio, "lora").recipe_path).with_changes(
+        {"data.eval": str(tmp_path / "held.jsonl"), "resolved": None}
+    )
+    folder = base_folder(studio, recipe)
+    Worker().execute(Answer(folder.path, recipe))
+    assert folder.state() == "done", folder.events()[-1]
+    assert [p.row for p in sorted(read_predictions(folder.path / "outputs.jsonl"), key=lambda p: p.row)] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    alert = next(event for event in folder.events() if event["kind"] == "alert")
+    assert "1 held-out rows are left out" in alert["text"]
+    assert "256 tokens" in alert["text"]
+
+
+def test_outputs_survive_a_torn_line(tmp_path: Path) -> None:
+    settings = {"decoding": "greedy"}
+    row = Prediction(3, "p", "r", "o", 4, True, "base")
+    Outputs(tmp_path, "base", settings).append([row])
+    with open(tmp_path / "base.jsonl", "ab") as file:
+        file.write(b'{"row": 4, "prompt": "q", "outp')
+    again = Outputs(tmp_path, "base", settings)
+    assert again.known == {3: row}
+    again.append([Prediction(5, "p", None, "o")])
+    assert set(Outputs(tmp_path, "base", settings).known) == {3, 5}
+    assert Outputs(tmp_path, "base", {"decoding": "sampled"}).known == {}
+    assert (tmp_path / "base.old-1.jsonl").exists()
