@@ -157,10 +157,11 @@ def save(model: Any, folder: Path) -> None:
     import torch
 
     model.half().save_pretrained(folder)
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    config["dtype"] = "float32"
-    write_json(path, config)
+    (folder / "model.safetensors").chmod(0o644)
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"dtype": "float32"})
+    ids = {key: value for key, value in config.items() if key.endswith("_token_id")}
+    write_json(folder / "generation_config.json", ids | {"do_sample": False})
     model.to(torch.float32)
 
 
