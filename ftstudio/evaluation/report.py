@@ -11,7 +11,13 @@ from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
 from ftstudio.evaluation.statistics import FEWEST
 
-_GOOD = {"better": "▲ better", "worse": "▼ worse", "no clear difference": "= unclear"}
+_GOOD = {
+    "better": "▲ better",
+    "worse": "▼ worse",
+    "no clear difference": "= unclear",
+    "greater": "· greater",
+    "smaller": "· smaller",
+}
 
 
 def percent(share: float | None) -> str:

@@ -84,7 +84,7 @@ def _why_unjudged(context: Context) -> str:
     if context.closing_share is None:
         return f"whether the end token was reached is unknown, and there are fewer than {FEWEST} references"
     share = round(100 * context.closing_share)
-    return f"whether the end token was reached is unknown, and only {share} % of the references end in punctuation"
+    return f"whether the end token was reached is unknown, and only {share}% of the references end in punctuation"
 
 
 EMPTY = Detector(
