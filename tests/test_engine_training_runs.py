@@ -184,6 +184,36 @@ def test_two_adapters_over_one_base_keep_apart(base: Path, worker: Worker, tmp_p
     assert not torch.equal(*alone)
 
 
+def test_what_training_switches_on_the_kept_base_is_switched_off(base: Path, tmp_path: Path):
+    from ftstudio.engine.models import recipe_of
+
+    worker = Worker()
+    run = prepared(base, tmp_path, "lora", steps=2, gradient_checkpointing=True)
+    worker.execute(Train(run.path))
+    assert run.state() == "done"
+    assert worker._models is not None
+    model = worker._models.base(recipe_of(run)).model
+    assert model.config.use_cache
+    assert not any(module.training for module in model.modules())
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not any("lora" in name for name, _ in model.named_modules())
+    plain = prepared(base, tmp_path, "lora", steps=2)
+    worker.execute(Train(plain.path))
+    assert losses(run)[1] == pytest.approx(losses(plain)[1], abs=1e-6)
+
+
+def test_a_real_model_learns_real_rows(shared: Path, worker: Worker, tmp_path: Path):
+    values = recipe_values(shared / "models/stories260k", shared / "data/gsm8k/train.jsonl", "qlora", steps=10)
+    values["data"] |= {"limit": 60, "max_length": 160}
+    run = prepare_run(check_recipe(values), Workspace(tmp_path))
+    worker.execute(Train(run.path))
+    done = events(run, "done")[0]
+    found = [event["loss"] for event in events(run, "eval")]
+    assert found[-1] < found[0] - 0.5
+    assert done["reload_difference"] == 0.0
+
+
 def when(run: RunFolder, true: Callable[[], bool], then: Callable[[], None], seconds: float = 60) -> threading.Thread:
     """In a thread of its own: wait until TRUE, then do THEN."""
 

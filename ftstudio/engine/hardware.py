@@ -77,7 +77,7 @@ def resolve(recipe: Recipe) -> Hardware:
     why = "as the recipe says"
     if precision == "auto":
         if device == "cpu":
-            precision, why = "fp32", "exact, and as fast as bf16 on most CPUs at this size"
+            precision, why = "fp32", "exact on the CPU; bf16 may be faster for larger models"
         elif torch.cuda.is_bf16_supported(including_emulation=False):
             precision, why = "bf16", "the GPU computes it natively"
         else:

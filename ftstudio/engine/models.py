@@ -57,7 +57,6 @@ class Loaded:
 def activate(model: Any, adapter: str) -> None:
     """Make ADAPTER the only one that is active in the peft MODEL."""
     model.set_adapter(adapter)
-    model.base_model.set_adapter(adapter)
 
 
 class ModelStore:
@@ -210,6 +209,10 @@ def _at_rest(model: Any) -> None:
         parameter.requires_grad_(False)
         parameter.grad = None
     model.config.use_cache = True
+    for name in ("activation_checkpointing_disable", "gradient_checkpointing_disable"):  # renamed in transformers 5
+        if hasattr(model, name):
+            getattr(model, name)()
+            break
 
 
 def _same(model: str) -> str:

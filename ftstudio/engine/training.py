@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
@@ -102,10 +103,7 @@ class Training:
                 "Use the tokenizer that belongs to the model.",
             )
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
-        model = self.method.apply(base, self.settings)
-        if self.recipe.training.gradient_checkpointing and self.method.adapter:
-            base.enable_input_require_grads()
-        return model
+        return self.method.apply(base, self.settings)
 
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
@@ -147,12 +145,9 @@ class Training:
 
     def _start(self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None) -> None:
         recipe = self.recipe
-        per_epoch = -(-len(trainer.get_train_dataloader()) // recipe.training.gradient_accumulation)
-        total = recipe.training.steps
-        if total is None:
-            import math
-
-            total = math.ceil((recipe.training.epochs or 3) * per_epoch)
+        batches = math.ceil(len(rows.train) / recipe.training.batch_size)
+        per_epoch = math.ceil(batches / recipe.training.gradient_accumulation)
+        total = recipe.training.steps or math.ceil((recipe.training.epochs or 3) * per_epoch)
         self.folder.emit(
             "start",
             run=self.folder.name,
