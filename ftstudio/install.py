@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 VENV = ROOT / ".venv"
-EXTRAS = {"demo": "minilm", "test": "minilm,test", "": "minilm"}
+EXTRAS = {"demo": "minilm,languages", "test": "minilm,languages,test", "": "minilm,languages"}
 SUPPORTED = ((3, 11), (3, 14))
 
 
