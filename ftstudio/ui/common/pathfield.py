@@ -177,6 +177,11 @@ class PathField(Vertical):
             self.input.value = value
             self.input.cursor_position = len(value)
 
+    def put(self, value: str) -> None:
+        """Show VALUE, unless someone is typing there: what is typed may be ahead of it."""
+        if not self.input.has_focus:
+            self.set_value(value)
+
     def offer_again(self) -> None:
         """What can be offered has changed."""
         self._look()

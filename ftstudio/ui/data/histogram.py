@@ -65,11 +65,11 @@ class LengthsPage(Page):
         if self.max_length is None:
             return ((f"no cut; {trained}", ""),)
         if not stats.lost:
-            return ((f"max_length {self.max_length:,} cuts nothing", "good"), (f"; {trained}", ""))
+            return (("✓ nothing is cut", "good"), (f"; {trained}", ""))
         rows = 100 * stats.truncated / max(1, stats.rows)
         return (
-            (f"! max_length {self.max_length:,} cuts {stats.truncated:,} rows ({rows:.1f} %)", "warn"),
-            (f", losing {stats.lost:,} tokens ({stats.lost_completion:,} trained)", ""),
+            (f"! {stats.truncated:,} rows ({rows:.1f} %) are cut", "warn"),
+            (f": {stats.lost:,} tokens lost, {stats.lost_completion:,} of them trained", ""),
         )
 
     def _chart(self, title: str, found: Lengths, limit: int | None, height: int) -> list[Line]:

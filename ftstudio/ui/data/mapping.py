@@ -116,7 +116,7 @@ class ColumnsDialog(ModalScreen[dict[str, str] | None]):
             yield Static("", id="columns-why")
             yield Static("", id="columns-example")
             yield Static(
-                Content("↑↓ part · ←→ column · d none · g guess again · enter accepts · esc goes back"),
+                Content("↑↓ part · ←→ column · d none · g guess · enter accepts · esc back"),
                 classes="dialog-hint",
             )
 

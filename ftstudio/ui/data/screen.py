@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
@@ -150,7 +151,6 @@ class DataScreen(StudioScreen):
             self._ask_source()
         elif self.opened is not None:
             self._follow_recipe(self.opened)
-        super().on_screen_resume()
 
     def action_open_source(self) -> None:
         """Ask for another dataset."""
@@ -235,7 +235,7 @@ class DataScreen(StudioScreen):
         if beside and self.opened is not None:
             page.show(self._row(), self.opened.dataset.names, roles_of(self.opened.shape))
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._preview)
 
     def action_row(self) -> None:

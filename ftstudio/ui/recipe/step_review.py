@@ -1,0 +1,215 @@
+"""Step 6: what the run would do, what is wrong with it, and the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from textual import events
+from textual.binding import Binding
+from textual.message import Message
+from textual.widget import Widget
+
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import one_line, size
+from ftstudio.ui.common.background import Background, Ended, Ticked
+from ftstudio.ui.recipe.draft import Draft
+from ftstudio.ui.recipe.model_facts import explain
+from ftstudio.ui.recipe.panel import About, Panel, hung
+from ftstudio.ui.text.lines import Line, Lines, Part
+from ftstudio.ui.text.marked import wrap
+from ftstudio.ui.text.said import Said
+
+SIGNS = {"error": ("✗ ", "bad"), "warning": ("! ", "warn"), "note": ("· ", "dim")}
+
+
+class StartLine(Lines):
+    """Enter starts the run."""
+
+    DEFAULT_CSS = "StartLine { height: 1; }"
+    BINDINGS = [Binding("enter,space", "press", "start", show=False)]
+
+    @dataclass
+    class Pressed(Message):
+        """The person wants to start."""
+
+    def __init__(self) -> None:
+        super().__init__(id="start-line")
+        self.total = 1
+        self.text = "Start training"
+        self.ready = False
+
+    def say(self, text: str, ready: bool) -> None:
+        """Show TEXT; READY: nothing stands in the way."""
+        self.text, self.ready = text, ready
+        self.paint()
+
+    def line(self, index: int) -> Line:
+        return (("▶ " if self.ready else "  ", "good"), (self.text, "strong" if self.ready else "dim"))
+
+    def ground(self, index: int) -> str:
+        return "cursor" if self.has_focus else "resting"
+
+    def action_press(self) -> None:
+        """Start."""
+        self.post_message(self.Pressed())
+
+    def on_click(self, event: events.Click) -> None:
+        self.action_press()
+
+
+class ReviewPanel(Panel):
+    """The plan in figures, its problems, and the line that starts it."""
+
+    NAME, TITLE = "review", "Does it fit together?"
+    WHAT = ""
+    DEFAULT_CSS = "ReviewPanel Said { margin-top: 1; }"
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self.background = Background(self)
+        self.start_line = StartLine()
+        self.planned: Recipe | None = None
+        self.plan: dict[str, Any] | None = None
+        self.trouble = ""
+
+    def compose_fields(self) -> Iterable[Widget]:
+        yield self.start_line
+        yield Said(grow=True, id="plan")
+
+    def entered(self) -> None:
+        self.start_line.focus()
+        self.look()
+
+    def show(self) -> None:
+        if self.planned is not None and self.planned != self.draft.recipe:
+            self.plan = self.planned = None
+        if self.display:
+            self.look()
+
+    @property
+    def compatible(self) -> bool:
+        """Whether nothing is known that stops it."""
+        return self.draft.recipe is not None and (self.plan is None or bool(self.plan.get("compatible")))
+
+    def look(self) -> None:
+        """Plan the recipe, off the thread, unless that was done."""
+        recipe = self.draft.recipe
+        if recipe is None:
+            self.background.stop("plan")
+            self._tell()
+            return
+        if recipe == self.planned:
+            self._tell()
+            return
+        self.planned, self.plan, self.trouble = recipe, None, ""
+
+        def run(work: Any) -> dict[str, Any]:
+            from ftstudio.engine.plan import plan
+
+            return plan(recipe, progress=work.progress, cancel=work.cancel)
+
+        self.background.start("plan", "reading rows, counting tokens and parameters", run, self._found, self._failed)
+        self._tell()
+
+    def _found(self, found: dict[str, Any]) -> None:
+        self.plan = found
+        self._tell()
+
+    def _failed(self, error: BaseException) -> None:
+        self.trouble = explain(error)
+        self._tell()
+
+    def _tell(self) -> None:
+        lines = self._lines(max(30, self.size.width - 2))
+        self.query_one("#plan", Said).say(*lines)
+        errors = [part for part in (self.plan or {}).get("problems", ()) if part.get("severity") == "error"]
+        if self.draft.recipe is None:
+            self.start_line.say("Not yet: something is missing or wrong", False)
+        elif errors:
+            count = len(errors)
+            self.start_line.say(f"Not yet: {count} problem{'s' if count > 1 else ''} to solve first", False)
+        else:
+            self.start_line.say("Start training   enter or s", True)
+
+    def _lines(self, width: int) -> list[Line]:
+        if self.draft.recipe is None:
+            lines: list[Line] = [(("Still to do, go back with esc:", "strong"),)]
+            for key, text in self.draft.faults.items():
+                lines += _hung(("✗ ", "bad"), f"{key}: {text}" if key else text, width)
+            return lines
+        work = self.background.running.get("plan")
+        if work is not None:
+            return [(("▶ ", "good"), (work.text, "strong"))]
+        if self.trouble:
+            return _hung(("✗ ", "bad"), self.trouble, width)
+        return _plan_lines(self.plan or {}, width)
+
+    def on_start_line_pressed(self, event: StartLine.Pressed) -> None:
+        if not self.start_line.ready:
+            event.stop()
+
+    def on_descendant_focus(self) -> None:
+        self.post_message(About("enter or s starts the run; it goes on while you look elsewhere, and when SSH drops."))
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._tell)
+
+    def on_ticked(self, event: Ticked) -> None:
+        event.stop()
+        self._tell()
+
+    def on_ended(self, event: Ended) -> None:
+        event.stop()
+        self.background.ended(event)
+
+    def on_unmount(self) -> None:
+        self.background.stop_all()
+
+
+def _hung(sign: Part, text: str, width: int) -> list[Line]:
+    """TEXT behind SIGN, its further lines indented."""
+    text = one_line(text, 600)
+    return [
+        ((sign if not place else ("  ", "")), (text[start:stop], ""))
+        for place, (start, stop) in enumerate(wrap(text, max(10, width - 2)))
+    ]
+
+
+def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
+    """PLAN for a person."""
+    rows, tokens = plan.get("rows") or {}, plan.get("tokens") or {}
+    weights, parts = plan.get("parameters") or {}, (plan.get("memory") or {}).get("parts") or {}
+    lines: list[Line] = []
+
+    def say(name: str, text: str, note: str = "") -> None:
+        first, *rest = hung(f"{name:<12}", f"{text}  {note}", width, 3)
+        said = first[1][0]
+        bold = text if said.startswith(text) else ""
+        lines.extend([(first[0], (bold, "strong"), (said[len(bold) :], "")), *rest])
+
+    if rows.get("train") is not None:
+        gone = f", {rows['excluded']:,} left out" if rows.get("excluded") else ""
+        say("rows", f"{rows['train']:,} to train on", f"{rows.get('eval') or 0:,} held out{gone}")
+    if tokens.get("total"):
+        share = 100 * tokens["trained"] / max(1, tokens["total"])
+        lost = f", {tokens['lost']:,} cut off" if tokens.get("lost") else ", nothing cut off"
+        say("tokens", f"{tokens['total']:,}", f"{tokens['trained']:,} trained ({share:.0f} %){lost}")
+    if plan.get("steps"):
+        say("steps", f"{plan['steps']:,}", "updates of the weights")
+    if weights.get("total"):
+        share = 100 * (weights.get("trainable") or 0) / weights["total"]
+        say("parameters", f"{weights['total']:,}", f"{weights.get('trainable') or 0:,} learn ({share:.2g} %)")
+    if parts:
+        named = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
+        say("memory", size(sum(parts.values())), f"without activations: {named}")
+    problems = plan.get("problems") or []
+    if lines and problems:
+        lines.append(())
+    for problem in problems:
+        key = f"{problem['key']}: " if problem.get("key") else ""
+        hint = f" {problem['hint']}" if problem.get("hint") else ""
+        sign = SIGNS.get(str(problem.get("severity")), SIGNS["note"])
+        lines += _hung(sign, f"{key}{problem.get('text', '')}{hint}", width)
+    return lines
