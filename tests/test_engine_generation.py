@@ -291,3 +291,22 @@ def test_documents_are_parted_by_blank_lines_and_bounded(tmp_path: Path) -> None
     assert forgetting.documents(path) == ["one\ntwo", "three", "four"]
     path.write_text("\n\n".join(["y" * 50_000] * 9), "utf-8")
     assert len(forgetting.documents(path)) == 2
+
+
+def test_an_answer_is_told_the_moment_it_ends(model: Any) -> None:
+    prompts = prompts_of(17)
+    free = one_by_one(model, prompts, 24, [64])
+    ends = [free[0][0][2], free[1][0][3]]
+    told: list[tuple[int, Answer]] = []
+    ticks: list[int] = []
+    found = {
+        a.index: a
+        for batch in generate(
+            model, prompts, Decoding(24), ends, tick=ticks.append, early=lambda a: told.append((len(ticks), a))
+        )
+        for a in batch
+    }
+    assert {a.index: a for _, a in told} == {index: a for index, a in found.items() if a.ended}
+    assert len(told) == len({a.index for _, a in told})
+    assert all(when == a.tokens - 1 for when, a in told)  # told before the tick of its own last token
+    assert len({when for when, _ in told}) > 2

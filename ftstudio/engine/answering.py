@@ -21,6 +21,7 @@ from ftstudio.engine.prepare import NEW_TOKENS
 from ftstudio.evaluation.predictions import Prediction
 
 TELL_SECONDS = 1.0  # between two progress events inside a batch
+WRITE_SECONDS = 0.5  # between two writes of answers that ended before their batch
 ROOM_STEP = 32  # tokens
 
 
@@ -157,30 +158,49 @@ class Answering:
             speed.seconds = seconds + time.monotonic() - began
             self._tell(name)
 
-        answered = 0
+        waiting: list[Prediction] = []  # ended, but their batch isn't through; written together, a few times a second
+        written: set[int] = set()
+        last = began
+
+        def keep(answer: generation.Answer) -> None:
+            if answer.index not in written:
+                written.add(answer.index)
+                output = generation.decode(materials.tokenizer, answer)
+                waiting.append(_prediction(batch[answer.index], answer, output, name))
+
+        def write() -> None:
+            self.outputs[name].append(waiting)
+            self._done[name] += len(waiting)
+            speed.done += len(waiting)
+            waiting.clear()
+
+        def early(answer: generation.Answer) -> None:
+            nonlocal last
+            keep(answer)
+            if time.monotonic() - last >= WRITE_SECONDS:
+                last = time.monotonic()
+                write()
+
         with self.arms.use(name) as model:
             for answers in generation.generate(
                 model,
                 [question.ids[name] for question in batch],
-                replace(self.decoding, max_new_tokens=new_tokens),
+                replace(self.decoding, max_new_tokens=new_tokens, seed=self.decoding.seed + 1_000_003 * batch[0].row),
                 materials.end_tokens,
                 pad_token=pad_token(materials),
                 should_stop=self.context.should_stop,
                 tick=tick,
+                early=early,
                 limits=limits,
             ):
-                self.outputs[name].append(
-                    _prediction(batch[answer.index], answer, generation.decode(materials.tokenizer, answer), name)
-                    for answer in answers
-                )
-                answered += len(answers)
+                for answer in answers:
+                    keep(answer)
                 tokens += sum(answer.tokens for answer in answers)
+                write()
         speed.tokens = tokens  # ticks count the padding of rows that had ended
         speed.seconds = seconds + time.monotonic() - began
-        speed.done += answered
-        self._done[name] += answered
         self._tell(name, now=True)
-        if answered < len(batch):
+        if len(written) < len(batch):
             raise Stopped("Stopped while answering.", "The answers so far are kept; start again to go on.")
 
     def _tell(self, name: str, now: bool = False) -> None:

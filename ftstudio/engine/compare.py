@@ -65,7 +65,7 @@ def run(job: Compare, context: JobContext) -> None:
     forgotten = _forgetting(context, arms, materials) if recipe.evaluation.forgetting else None
     context.check()
     context.phase("scoring", "metrics, similarity, error categories")
-    report = _score(recipe, materials[BASE], outputs, rows, forgotten)
+    report = _score(context, recipe, materials[BASE], outputs, rows, forgotten)
     report |= {
         "run": tuned[0].name,
         "runs": [{"name": arm.name, "path": str(arm.run.path), "method": arm.recipe.method.name} for arm in tuned],
@@ -153,16 +153,22 @@ def _borrow(
 
 
 def _score(
+    context: JobContext,
     recipe: Recipe,
     materials: Materials,
     outputs: Mapping[str, Outputs],
     rows: Sequence[int],
     forgotten: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The comparison's report of the answers to ROWS."""
+    """The comparison's report of the answers to ROWS. Without its embedding the rest is scored all the same."""
     predictions = {name: kept.chosen(rows) for name, kept in outputs.items()}
     metrics = judging.metrics_of(recipe)
-    embedder = similarity.load_embedder(recipe.evaluation.similarity) if "similarity" in metrics else None
+    embedder = None
+    if "similarity" in metrics:
+        try:
+            embedder = similarity.load_embedder(recipe.evaluation.similarity)
+        except StudioError as error:
+            context.folder.emit("alert", level="warning", text=f"Similarity isn't measured: {error}")
     return comparison.compare(
         [comparison.Arm(name, chosen) for name, chosen in predictions.items()],
         judging.context_of(materials, predictions[BASE]),
@@ -173,12 +179,18 @@ def _score(
     )
 
 
-def _forgetting(context: JobContext, arms: Arms, materials: Mapping[str, Materials]) -> dict[str, Any]:
+def _forgetting(context: JobContext, arms: Arms, materials: Mapping[str, Materials]) -> dict[str, Any] | None:
     """Bits a byte on the general text that ftstudio ships, of the base and of every tuned arm."""
     from ftstudio import demo
 
     context.phase("scoring", "forgetting: bits a byte on general text")
-    texts = forgetting.documents(demo.GENERAL)
+    try:
+        texts = forgetting.documents(demo.GENERAL)
+    except OSError as error:  # a broken installation must not cost the comparison
+        context.folder.emit(
+            "alert", level="warning", text=f"Forgetting isn't measured: {files.explain(error, demo.GENERAL)}"
+        )
+        return None
     found: dict[str, forgetting.Bits] = {}
     for group in arms.groups:
         for name in group:

@@ -88,6 +88,7 @@ def budget(model: Any) -> tuple[int, int]:
     import torch
 
     free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own reserve is free too
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
     layers = getattr(config, "num_hidden_layers", 32)
     heads = getattr(config, "num_attention_heads", 32)
@@ -106,12 +107,14 @@ def generate(
     pad_token: int = 0,
     should_stop: Callable[[], bool] | None = None,
     tick: Callable[[int], None] | None = None,
+    early: Callable[[Answer], None] | None = None,
     limits: tuple[int, int] | None = None,
 ) -> Iterator[list[Answer]]:
     """Answer PROMPTS (token ids each), yielding the answers of a batch as soon as it is through.
 
     SHOULD_STOP is asked at every token: once true, answers that have ended are yielded, unfinished ones dropped, and
-    the iterator ends. TICK is told the rows of the batch at every token. LIMITS overrides `budget`'s (tokens, rows).
+    the iterator ends. TICK is told the rows of the batch at every token, EARLY every answer the moment it has
+    ended, before its batch is through (it is yielded with it again). LIMITS overrides `budget`'s (tokens, rows).
     Where a GPU runs out of memory the batch is halved and done again. Raises torch's OutOfMemoryError where a single
     row doesn't fit.
     """
@@ -123,7 +126,7 @@ def generate(
             return
         chosen = waiting.pop()
         try:
-            answers, stopped = _batch(model, prompts, chosen, decoding, end_tokens, pad_token, should_stop, tick)
+            answers, stopped = _batch(model, prompts, chosen, decoding, end_tokens, pad_token, should_stop, tick, early)
         except Exception as error:
             if len(chosen) == 1 or not _out_of_memory(error):
                 raise
@@ -148,6 +151,7 @@ def _batch(
     pad_token: int,
     should_stop: Callable[[], bool] | None,
     tick: Callable[[int], None] | None,
+    early: Callable[[Answer], None] | None,
 ) -> tuple[list[Answer], bool]:
     import torch
     from transformers import GenerationConfig
@@ -171,7 +175,7 @@ def _batch(
         top_k=0 if decoding.temperature else None,
         **sampling,
     )
-    watch = _Watch(should_stop, tick, width, frozenset(end_tokens))
+    watch = _Watch(should_stop, tick, early, chosen, width, frozenset(end_tokens))
     with ready(model), torch.inference_mode(), _seeded(decoding, chosen, device):
         output = model.generate(
             input_ids=ids.to(device),
@@ -189,21 +193,31 @@ def _batch(
 
 
 class _Watch:
-    """A stopping criterion that asks SHOULD_STOP at every token."""
+    """A stopping criterion that at every token asks SHOULD_STOP, calls TICK, and gives EARLY the answers that ended."""
 
     def __init__(
         self,
         should_stop: Callable[[], bool] | None,
         tick: Callable[[int], None] | None,
+        early: Callable[[Answer], None] | None,
+        chosen: Sequence[int],
         width: int,
         ends: frozenset[int],
     ) -> None:
-        self.should_stop, self.tick, self.width, self.ends = should_stop, tick, width, ends
+        self.should_stop, self.tick, self.early = should_stop, tick, early
+        self.chosen, self.width, self.ends = chosen, width, ends
         self.stopped = False
+        self._ended: set[int] = set()
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         import torch
 
+        if self.early is not None:
+            for row, token in enumerate(input_ids[:, -1].tolist()):
+                if token in self.ends and row not in self._ended:
+                    self._ended.add(row)
+                    ids = input_ids[row, self.width : -1].tolist()
+                    self.early(Answer(self.chosen[row], tuple(ids), True))
         if self.should_stop is not None and not self.stopped:
             self.stopped = self.should_stop()
         if self.tick is not None:
@@ -264,7 +278,7 @@ def _seeded(decoding: Decoding, chosen: list[int], device: torch.device) -> Iter
 def _out_of_memory(error: Exception) -> bool:
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, torch.OutOfMemoryError) or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
 
 
 def _free() -> None:

@@ -102,6 +102,7 @@ def settings_of(
         "device": spec.device,
         "quantisation": spec.quantisation.model_dump() if spec.quantisation is not None else None,
         "data": materials.whole.hash if held_out is None or held_out.path == materials.whole.path else held_out.hash,
+        "shape": materials.held_out_shape.name,
         "columns": dict(materials.held_out_shape.columns),
         "template": recipe.data.template or materials.template.name,
         "max_length": recipe.data.max_length,
