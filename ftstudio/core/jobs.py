@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ftstudio.core.recipe import Recipe
+if TYPE_CHECKING:  # the recipe brings pydantic, a fifth of the time in which the studio opens
+    from ftstudio.core.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from textual.widgets import Static
 
 from ftstudio.ui.shell.actions import Action
 
-
 KEYS = 15  # cells before what a key does
 
 

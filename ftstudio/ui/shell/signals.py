@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TextIO
 
+from ftstudio.ui.shell.thrift import Thrift
+
 HANGUP, STOP = "hangup", "stop"
 
 
@@ -59,18 +61,20 @@ class Signals:
 
 
 class Unbroken:
-    """The screen's file, which never fails: a terminal that is gone must not end the thread that writes to it.
+    """The screen's file, which never fails, and makes what goes through it shorter.
 
-    Textual waits for that thread when its queue is full. Were it dead, the whole studio would hang.
+    A terminal that is gone must not end the thread that writes to it: Textual waits for that thread when its queue is
+    full, and were it dead, the whole studio would hang.
     """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
+        self._thrift = Thrift()
 
     def write(self, text: str) -> int:
         """See TextIO."""
         with contextlib.suppress(OSError, ValueError):
-            self._file.write(text)
+            self._file.write(self._thrift.rewrite(text))
         return len(text)
 
     def flush(self) -> None:

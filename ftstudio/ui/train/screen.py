@@ -21,6 +21,7 @@ from ftstudio.ui.train.logview import LogView
 from ftstudio.ui.train.notice import PHASES, lines_of, notice
 from ftstudio.ui.train.samples import SamplePanel
 
+SIDE_SECONDS = 0.9  # between two looks at the numbers beside the chart
 ASKED_SECONDS = 20.0  # how long an unanswered request stays on screen
 
 PAUSE = Action("p", "pause", "pause", "pause after this step, with the model kept loaded; again: go on")
@@ -98,6 +99,7 @@ the studio again shows it live. All keys work on runs that another process train
         self._memory = charts.Memory()
         self._seen: RunFeed | None = None
         self._asked: tuple[str, str, int, float] | None = None  # request, words, the story's version then, when
+        self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
         self._checkpoint: tuple[object, int | None] = (None, None)
 
     def compose_body(self) -> ComposeResult:
@@ -158,6 +160,11 @@ the studio again shows it live. All keys work on runs that another process train
 
     def _show_side(self, feed: RunFeed) -> None:
         panel = self.query_one("#side", Said)
+        # nearly every figure changes with every step: once a second is as much as one can read
+        now, key = time.monotonic(), (feed, feed.state, panel.size)
+        if key == self._side[0] and now < self._side[1]:
+            return
+        self._side = (key, now + SIDE_SECONDS)
         panel.say(*side.lines(feed.story, feed.state, max(10, panel.size.width - 1), max(1, panel.size.height)))
 
     def _show_notice(self, feed: RunFeed) -> None:
