@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from tiny_models import make_model, make_rows, recipe_values
@@ -111,3 +112,58 @@ def test_resuming_after_sigkill_is_exact(killed: dict[str, tuple[RunFolder, RunF
     assert final[0] == final[1]
     tokens = [[e for e in one.events() if e["kind"] == "step"][-1]["tokens"] for one in (run, whole)]
     assert tokens[0] == tokens[1]
+
+
+RESTARTER = """
+import os, sys, time, random, signal
+from pathlib import Path
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder
+from ftstudio.engine import quiet, report
+from ftstudio.engine.worker import Worker
+
+report.INTERVAL = 0.0
+quiet.libraries()
+path, seed, kills = Path(sys.argv[1]), int(sys.argv[2]), 0
+draw = random.Random(seed)
+for attempt in range(60):
+    process = os.fork()
+    if not process:
+        Worker().execute(Train(path, resume=attempt > 0))
+        os._exit(0)
+    end = time.monotonic() + (draw.uniform(0.5, 4) if attempt < 25 else 60)
+    while time.monotonic() < end and not os.waitpid(process, os.WNOHANG)[0]:
+        time.sleep(0.005)
+    else:
+        if time.monotonic() >= end:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            kills += 1
+    if RunFolder(path).state() == "done":
+        break
+print(kills)
+"""
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_change_nothing(tmp_path: Path):
+    """Among the moments: loading, evaluating, in the middle of a checkpoint, of the last save."""
+    import torch
+    from safetensors.torch import load_file
+
+    model = make_model(tmp_path / "model")
+    rows = make_rows(tmp_path / "rows.jsonl")
+    values = recipe_values(model, rows, "lora", steps=60, save_steps=2)
+    run, whole = (prepare_run(check_recipe(values), Workspace(tmp_path / name)) for name in ("killed", "whole"))
+    command = [sys.executable, "-c", RESTARTER, str(run.path), "7"]
+    kills = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=170).stdout)
+    assert kills >= 5
+    assert run.state() == "done"
+    Worker().execute(Train(whole.path))
+    ours, theirs = (load_file(one.model / "adapter_model.safetensors") for one in (run, whole))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    told, expected = losses(run), losses(whole)
+    assert {step: told[step] for step in told.keys() & expected.keys()} == {
+        step: expected[step] for step in told.keys() & expected.keys()
+    }
+    assert not (run.checkpoints / ".saving").exists()

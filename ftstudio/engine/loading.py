@@ -32,6 +32,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     Raises StudioError for models of another kind, of unknown architecture, or with damaged files.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     arguments: dict[str, Any] = {
@@ -54,7 +55,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         warnings.simplefilter("ignore", FutureWarning)
         try:
             model = _attended(AutoModelForCausalLM, where, arguments)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise explain(error, spec.model) from error
     if spec.quantisation is None:
         model.to(spec.device)
@@ -81,7 +82,7 @@ def _check_weights(model: Any, name: str) -> None:
     missing = model.ftstudio_missing
     if missing:
         raise StudioError(
-            f"{name}: {len(missing)} weights are in no file (such as {missing[0]}), so they would be random.",
+            f"{name} lacks {len(missing)} of its weights (such as {missing[0]}): they would be random.",
             "Fetch the model again, or use one made for causal language modelling.",
         )
 
@@ -103,12 +104,7 @@ def explain(error: Exception, name: str) -> StudioError:
         return StudioError(
             f"{name} does not fit into memory.", "Use method qlora, a smaller model, or another machine."
         )
-    if (
-        "incomplete" in text.lower()
-        or "HeaderTooLarge" in text
-        or "InvalidHeader" in text
-        or "safetensor" in text.lower()
-    ):
+    if type(error).__name__ == "SafetensorError":
         return StudioError(f"{name}: its weights can't be read ({text[:120]}).", "Fetch the model again.")
     if "bitsandbytes" in text.lower():
         return StudioError(

@@ -122,6 +122,7 @@ class ModelStore:
 
     def _adapted(self, spec: ModelSpec, folder: Path, written: int, name: str) -> Loaded:
         from peft import PeftModel
+        from safetensors import SafetensorError
 
         self._load_base(spec)
         key = (str(folder.absolute()), written)
@@ -135,7 +136,7 @@ class ModelStore:
                     )
                 else:
                     self._peft.load_adapter(str(folder), adapter_name=adapter, torch_device=spec.device)
-            except (OSError, ValueError, KeyError, RuntimeError) as error:
+            except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 self.unload()
                 raise loading.explain(error, f"{name}'s adapter") from error
             self._peft.eval()
