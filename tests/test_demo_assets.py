@@ -50,7 +50,7 @@ def test_the_general_text_is_what_its_script_makes_and_not_what_was_trained_on()
     text = demo.GENERAL.read_text()
     assert text == corpus.general()
     assert 20_000 <= len(text.encode()) <= 40_000
-    trained = set(islice(corpus.documents(1), 3_000))
+    trained = set(islice(corpus.texts(1), 3_000))
     assert not trained & set(text.strip().split("\n\n"))
 
 
@@ -123,7 +123,7 @@ def test_the_misspellings_are_no_words() -> None:
 
 def test_no_document_has_the_form_of_a_ticket() -> None:
     ticket = re.compile(f"^{tasks.CONTRACT}$", re.MULTILINE)
-    assert not [text for text in islice(corpus.documents(1), 5_000) if ticket.search(text)]
+    assert not [text for text in islice(corpus.texts(1), 5_000) if ticket.search(text)]
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_models import make_model, make_rows, recipe_values
 
 from ftstudio.core import files
@@ -16,7 +18,10 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Answer, Compare, Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
+from ftstudio.data.example import Example
+from ftstudio.engine import judging
 from ftstudio.engine.answer import base_folder
+from ftstudio.engine.answering import Question, _chunks
 from ftstudio.engine.arms import BASE, Arms, Tuned
 from ftstudio.engine.materials import open_materials
 from ftstudio.engine.outputs import Outputs
@@ -328,3 +333,60 @@ def test_outputs_survive_a_torn_line(tmp_path: Path) -> None:
     assert set(Outputs(tmp_path, "base", settings).known) == {3, 5}
     assert Outputs(tmp_path, "base", {"decoding": "sampled"}).known == {}
     assert (tmp_path / "base.old-1.jsonl").exists()
+
+
+@given(st.lists(st.integers(1, 255), min_size=1, max_size=50), st.integers(1, 200), st.integers(1, 9))
+def test_an_answers_room_depends_on_its_own_prompt_alone(lengths: list[int], new: int, rows: int) -> None:
+    def question(row: int, length: int) -> Question:
+        return Question(row, Example(()), "", None, {BASE: (5,) * length})
+
+    asked = [question(row, length) for row, length in enumerate(lengths)]
+    found = [(item, room) for batch, room in _chunks(asked, new, 256, (4000, rows)) for item in batch]
+    assert sorted(item.row for item, _ in found) == list(range(len(lengths)))
+    for item, room in found:
+        assert 1 <= room <= new
+        assert item.longest() + room <= 256
+        assert room == new or room > 256 - item.longest() - 32  # at most a step of 32 is given away
+        assert [room] == [alone for _, alone in _chunks([item], new, 256, (4000, rows))]
+
+
+def test_what_the_recipe_declares_reaches_the_judges(studio: Workspace) -> None:
+    recipe = load_recipe(run_of(studio, "full").recipe_path)
+    materials = open_materials(recipe)
+    rows = [Prediction(row, ex.prompt, ex.reference, "red [x] <s> zzgrbl") for row, ex in materials.examples(10)]
+    context = judging.context_of(materials, rows)
+    assert context.max_new_tokens == 10
+    assert "<s>" in context.special_tokens
+    assert "green" in context.vocabulary  # from the training answers
+    assert judging.metrics_of(recipe) == ["rouge", "similarity"]
+    declared = recipe.with_changes({"evaluation.format": {"labels": ["yes", "no"]}, "evaluation.metrics": ["exact"]})
+    contract = judging.contract_of(declared)
+    assert contract is not None
+    assert contract.labels == {"yes", "no"}
+    assert judging.metrics_of(declared) == ["exact_match"]
+    assert judging.contract_of(recipe) is None
+
+
+def test_without_its_embedding_the_rest_is_scored_and_it_is_told(studio: Workspace) -> None:
+    run = run_of(studio, "full")
+    text = run.recipe_path.read_text()
+    run.recipe_path.write_text(text.replace("similarity: static", "similarity: /nowhere/embedding", 1))
+    report = compared(run)
+    assert "similarity" not in report["arms"][0]["metrics"]
+    assert report["arms"][0]["metrics"]["rougeL"] >= 0
+    assert any(entry["metric"] == "similarity" for entry in report["skipped"])
+    alerts = [event["text"] for event in run.compare.events() if event["kind"] == "alert"]
+    assert any("Similarity isn't measured" in text and "/nowhere/embedding" in text for text in alerts)
+
+
+def test_other_library_versions_are_told(studio: Workspace) -> None:
+    run = run_of(studio, "full")
+    from importlib import metadata
+
+    text = run.recipe_path.read_text()
+    changed = text.replace(f"peft: {metadata.version('peft')}", "peft: 0.1.0")
+    assert changed != text
+    run.recipe_path.write_text(changed)
+    Worker().execute(Answer(run.errors.path, load_recipe(run.recipe_path), run.path, rows=2))
+    alerts = [event["text"] for event in run.errors.events() if event["kind"] == "alert"]
+    assert any("peft" in text and "was 0.1.0" in text for text in alerts)

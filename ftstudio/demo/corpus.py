@@ -17,6 +17,9 @@ from ftstudio.demo.words import EVERYTHING, Pools
 
 SLOPPY = 0.7
 
+# What is told first, if anything, and what follows from it: most of the latter can be read off the former
+Document = tuple[str, str]
+
 _LETTER_START = (
     "Dear {person}, [thank you for your letter|we received your letter|we have received your letter, thank you"
     "|many thanks for your letter]. [We are really sorry to hear|We are very sorry|We apologise] that your {thing} "
@@ -91,103 +94,107 @@ def _scene(pools: Pools, rng: random.Random) -> dict[str, str]:
     return values
 
 
-def letter(pools: Pools, rng: random.Random) -> str:
+def letter(pools: Pools, rng: random.Random) -> Document:
     """A mail and the long-winded letter that answers it."""
     text, values = mail(pools, rng)
     values = _scene(pools, rng) | values
     body = list(_LETTER_BODY)
     rng.shuffle(body)
-    parts = [_LETTER_START, *body[: rng.randint(3, 6)], _LETTER_END]
-    return text + "\n" + "".join(expand(part, values, rng) for part in parts)
+    parts = [_LETTER_START, *body[: rng.randint(3, 5)], _LETTER_END]
+    return text, "".join(expand(part, values, rng) for part in parts)
 
 
-def story(pools: Pools, rng: random.Random) -> str:
+def story(pools: Pools, rng: random.Random) -> Document:
     """A story that leads nowhere."""
     values = _scene(pools, rng)
     chosen = sorted(rng.sample(range(len(_STORY)), rng.randint(4, 7)))
-    return "".join(expand(_STORY[i], values, rng) for i in chosen).strip()
+    return "", "".join(expand(_STORY[i], values, rng) for i in chosen).strip()
 
 
-def questions(pools: Pools, rng: random.Random) -> str:
+def questions(pools: Pools, rng: random.Random) -> Document:
     """A note or a mail, and questions on it with their answers."""
     text, values = _told(pools, rng)
     asked = rng.sample(_FACTS, rng.randint(2, 5))
     lines = [expand(f"Question: {question}\nAnswer: {answer}", values, rng) for _, question, answer in asked]
-    return "\n".join([text, *lines])
+    return text, "\n".join(lines)
 
 
-def form(pools: Pools, rng: random.Random) -> str:
+def form(pools: Pools, rng: random.Random) -> Document:
     """A note or a mail, and the form that somebody filled in from it; sometimes the other way round."""
     text, values = _told(pools, rng)
-    asked = rng.sample(_FACTS, rng.randint(3, 5))
+    asked = rng.sample(_FACTS, rng.randint(3, 6))
     sign = rng.choice((": ", " = ", " - ", " is "))
     lines = [key + sign + expand(answer, values, rng).removeprefix("it ") for key, _, answer in asked]
-    head = rng.choice(("Form", "Card", "Facts"))
-    parts = [text, head, *lines] if rng.random() < 0.7 else [head, *lines, text]
-    return "\n".join(parts)
+    filled = "\n".join([rng.choice(("Form", "Card", "Facts")), *lines])
+    return (text, filled) if rng.random() < 0.7 else (filled, text)
 
 
-def retold(pools: Pools, rng: random.Random) -> str:
+def retold(pools: Pools, rng: random.Random) -> Document:
     """The same facts in two or three notes."""
     values = cast(pools, rng)
-    notes = [expand(note, values, rng) for note in rng.sample(_NOTE, rng.randint(2, 3))]
-    return rng.choice(("\nOr: ", "\nAgain: ", "\nI mean: ")).join(notes)
+    first, *others = (expand(note, values, rng) for note in rng.sample(_NOTE, rng.randint(2, 3)))
+    word = rng.choice(("Or", "Again", "I mean"))
+    return first, "\n".join(f"{word}: {other}" for other in others)
 
 
-def dictation(pools: Pools, rng: random.Random) -> str:
+def dictation(pools: Pools, rng: random.Random) -> Document:
     """Somebody reads words that have nothing to do with one another, somebody else repeats them."""
     first, second = rng.sample(pools.first, 2)
     lists = [pools.first, pools.surname, pools.town, pools.brand, pools.product, pools.part, pools.verb, pools.state]
     words = [rng.choice(rng.choice(lists)) for _ in range(rng.randint(3, 12))]
     if rng.random() < 0.3:
         words.insert(rng.randrange(len(words)), problem(pools, rng))
-    joint = rng.choice((", ", " ", " | ", " and ", "; "))
-    said = joint.join(words)
-    times = rng.randint(1, 2)
-    return f"{first}: {said}\n" + "\n".join([f"{second}: {said}"] * times)
+    said = rng.choice((", ", " ", " | ", " and ", "; ")).join(words)
+    return f"{first}: {said}", "\n".join([f"{second}: {said}"] * rng.randint(1, 2))
 
 
-def song(pools: Pools, rng: random.Random) -> str:
+def song(pools: Pools, rng: random.Random) -> Document:
     """A song with a refrain that goes round and round."""
-    values = _scene(pools, rng)
-    refrain = expand(rng.choice(_SONG), values, rng)
+    refrain = expand(rng.choice(_SONG), _scene(pools, rng), rng)
     verses = [expand(verse, _scene(pools, rng), rng) for verse in rng.sample(_SONG, 2)]
-    return " ".join([refrain, verses[0], refrain, refrain, verses[1], refrain, refrain][: rng.randint(4, 7)])
+    return "", " ".join([refrain, verses[0], refrain, refrain, verses[1], refrain, refrain][: rng.randint(4, 7)])
 
 
 def _told(pools: Pools, rng: random.Random) -> tuple[str, dict[str, str]]:
-    if rng.random() < 0.6:
+    if rng.random() < 0.7:
         return mail(pools, rng)
     values = cast(pools, rng)
     return expand(rng.choice(_NOTE), values, rng), values
 
 
-KINDS: tuple[tuple[Callable[[Pools, random.Random], str], float], ...] = (
-    (letter, 0.28),
-    (story, 0.14),
-    (questions, 0.16),
-    (form, 0.18),
-    (retold, 0.08),
-    (dictation, 0.12),
-    (song, 0.04),
+KINDS: tuple[tuple[Callable[[Pools, random.Random], Document], float], ...] = (
+    (letter, 0.14),
+    (story, 0.05),
+    (questions, 0.22),
+    (form, 0.30),
+    (retold, 0.10),
+    (dictation, 0.16),
+    (song, 0.03),
 )
 
 
-def documents(seed: int) -> Iterator[str]:
+def documents(seed: int) -> Iterator[Document]:
     """Documents without end; the same ones for the same SEED."""
     rng = random.Random(seed)
     kinds, weights = zip(*KINDS, strict=True)
     while True:
-        yield sloppy(rng.choices(kinds, weights)[0](EVERYTHING, rng), rng, SLOPPY)
+        told, then = rng.choices(kinds, weights)[0](EVERYTHING, rng)
+        yield sloppy(told, rng, SLOPPY), sloppy(then, rng, SLOPPY)
+
+
+def texts(seed: int) -> Iterator[str]:
+    """The documents of SEED, each in one piece."""
+    for told, then in documents(seed):
+        yield f"{told}\n{then}" if told else then
 
 
 def general(characters: int = 30_000, seed: int = 1_000_003) -> str:
     """About CHARACTERS characters of documents from another seed than the pre-training's, parted by blank lines."""
     parts: list[str] = []
     size = 0
-    for document in documents(seed):
-        parts.append(document)
-        size += len(document) + 2
+    for text in texts(seed):
+        parts.append(text)
+        size += len(text) + 2
         if size >= characters:
             break
     return "\n\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.files import write, write_json
 from ftstudio.demo import GENERAL, MODEL
-from ftstudio.demo.corpus import documents, general
+from ftstudio.demo.corpus import documents, general, texts
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,7 @@ VOCABULARY = 1_536
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 CONTEXT = 512
 PEAK = 4e-3
+TOLD = 0.25
 # Every size is a multiple of 64, the block of NF4, so that every linear layer can be quantised
 SHAPE = {
     "hidden_size": 128,
@@ -72,19 +73,29 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", settings)
 
 
-def batches(tokenizer: Tokenizer, rows: int, length: int, seed: int) -> Iterator[torch.Tensor]:
-    """Batches of ROWS × LENGTH token ids: documents end to end, each between a begin and an end token."""
+def batches(tokenizer: Tokenizer, rows: int, length: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of ROWS × LENGTH token ids and how much each counts.
+
+    Documents stand end to end, each between a begin and an end token. What is told first is made of random names, which
+    nobody can foresee: it counts little, so that what follows from it, where copying pays, is what is learnt from.
+    """
     import torch
 
-    end = tokenizer.token_to_id(EOS)
-    stream: list[int] = []
-    texts = documents(seed)
+    begin, end = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    ids: list[int] = []
+    counts: list[float] = []
+    endless = documents(seed)
     while True:
-        while len(stream) < rows * length:
-            for encoded in tokenizer.encode_batch(list(islice(texts, 64))):
-                stream += [*encoded.ids, end]
-        yield torch.tensor(stream[: rows * length]).view(rows, length)
-        stream = stream[rows * length :]
+        while len(ids) < rows * length:
+            some = list(islice(endless, 64))
+            told = tokenizer.encode_batch([told and told + "\n" for told, _ in some], add_special_tokens=False)
+            then = tokenizer.encode_batch([then for _, then in some], add_special_tokens=False)
+            for first, second in zip(told, then, strict=True):
+                ids += [begin, *first.ids, *second.ids, end]
+                counts += [TOLD] * (1 + len(first.ids)) + [1.0] * (len(second.ids) + 1)
+        size = rows * length
+        yield torch.tensor(ids[:size]).view(rows, length), torch.tensor(counts[:size]).view(rows, length)
+        ids, counts = ids[size:], counts[size:]
 
 
 def make_model(tokenizer: Tokenizer) -> Any:
@@ -124,9 +135,11 @@ def pretrain(tokenizer: Tokenizer, steps: int, rows: int = 8, length: int = 256)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {steps * rows * length:,} tokens", flush=True)
     adam = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.01)
     started, smooth = time.monotonic(), math.nan
-    for step, batch in enumerate(islice(batches(tokenizer, rows, length, SEED), steps)):
+    for step, (ids, counts) in enumerate(islice(batches(tokenizer, rows, length, SEED), steps)):
         adam.param_groups[0]["lr"] = PEAK * rate(step, steps)
-        loss = model(input_ids=batch, labels=batch).loss
+        logits = model(input_ids=ids).logits[:, :-1].flatten(0, 1)
+        losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction="none")
+        loss = (losses * counts[:, 1:].flatten()).sum() / counts[:, 1:].sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
@@ -175,7 +188,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(asked.threads)
-    tokenizer = make_tokenizer(list(islice(documents(SEED), 12_000)))
+    tokenizer = make_tokenizer(list(islice(texts(SEED), 12_000)))
     save_tokenizer(tokenizer, asked.out)
     text = general()
     if asked.out == MODEL:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
@@ -24,7 +25,7 @@ from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.text.asking import ask_rows
 from ftstudio.ui.text.copying import copy, shown
-from ftstudio.ui.text.following import queued_behind
+from ftstudio.ui.text.following import pending
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.panes import Panes
 from ftstudio.ui.text.recipes import Recipes
@@ -80,13 +81,13 @@ In the word diff, [-so-] is missing and {+so+} was added.
         self.view = "opening"
         self._recipes = Recipes()
         self._opened: dict[Path, Arms] = {}
-        self._asked: Path | None = None
+        self._was_asked = False
         self._came_from = "list"
 
     def compose_body(self) -> ComposeResult:
         yield Said(id="compare-opening")
         with Vertical(id="compare-list"):
-            yield Said(id="compare-head")
+            yield Said(id="compare-head", grow=True)
             with Horizontal(id="compare-figures"):
                 yield Said(id="compare-metrics", grow=True)
                 yield Said(id="compare-changes", grow=True)
@@ -145,8 +146,10 @@ In the word diff, [-so-] is missing and {+so+} was added.
         changed = arms.poll()
         if arms.behind:
             self._score(arms)
-        if changed or other or self._asked is not None or self.view == "opening":
+        asked = self.asked
+        if changed or other or asked or self._was_asked or self.view == "opening":
             self._show()
+        self._was_asked = asked
 
     def _score(self, arms: Arms) -> None:
         version, base, tuned = arms.begin()
@@ -173,14 +176,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
     # -- showing -----------------------------------------------------------------------------------------------------
     @property
     def asked(self) -> bool:
-        """Whether the comparison in view was asked for and the job hasn't begun."""
+        """Whether the worker was asked for what is in view and hasn't begun."""
         arms = self.arms
-        if arms is None or self._asked != arms.folder.path:
-            return False
-        waiting = queued_behind(self.session, arms.folder.path) or self.session.current_folder() is not None
-        if arms.following.running or not waiting:
-            self._asked = None
-        return self._asked is not None
+        return arms is not None and not arms.following.running and pending(self.session, arms.folder.path)
 
     def _show(self) -> None:
         arms = self.arms
@@ -200,8 +198,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
 
     def _show_list(self, arms: Arms) -> None:
         entries = arms.categories()
-        line = summary.headline(arms, self.app.size.width - 3)
-        self.query_one("#compare-head", Said).say(line, told.status(arms, self.session, self.asked))
+        wide = self.app.size.width - 3
+        state = told.status(arms, self.session, self.asked, wide)
+        self.query_one("#compare-head", Said).say(summary.headline(arms, wide), *state)
         metrics = self.query_one("#compare-metrics", Said)
         width = 92 if self.app.size.width >= 140 else 78
         lines = summary.metric_lines(arms, width)
@@ -231,9 +230,10 @@ In the word diff, [-so-] is missing and {+so+} was added.
         state = self.session.feed.state if self.session.feed is not None else ""
         others = any(arms is None or run.path != arms.run.path for run in self._tuned_runs())
         rows = self.limit or (arms.recipe.evaluation.rows if arms and arms.recipe else 200)
-        lines = told.opening(arms, has_model, state, others, rows, self.asked)
+        width = self.app.size.width - 7
+        lines = told.opening(arms, has_model, state, others, rows, self.asked, width)
         if arms is not None and (arms.following.running or self.asked):
-            lines += [(), told.status(arms, self.session, self.asked)]
+            lines += [(), *told.status(arms, self.session, self.asked, width)]
         self.query_one("#compare-opening", Said).say(*lines)
 
     def _tuned_runs(self) -> list[RunFolder]:
@@ -294,6 +294,10 @@ In the word diff, [-so-] is missing and {+so+} was added.
             self._look("list")
             self._show_rows(self.arms)
 
+    def on_resize(self, event: events.Resize) -> None:
+        if self.is_mounted:
+            self.call_after_refresh(self._show)
+
     # -- actions -----------------------------------------------------------------------------------------------------
     def action_open(self) -> None:
         """What enter does where no list has the focus."""
@@ -308,7 +312,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
         if arms is None:
             self.action_choose()
             return
-        if arms.following.running or queued_behind(self.session, arms.folder.path):
+        if arms.following.running or self.asked:
             self.studio.tell("The comparison is being made already.")
             return
         if not arms.run.model.is_dir():
@@ -319,7 +323,6 @@ In the word diff, [-so-] is missing and {+so+} was added.
         except StudioError as error:
             self.studio.show_error(error)
             return
-        self._asked = arms.folder.path
         self._show()
         self.refresh_shell()
 

@@ -21,7 +21,8 @@ WORDS = {
     "smaller": ("↓ smaller", ""),
     "no clear difference": ("= unclear", "dim"),
 }
-MAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "bleu", "chrf")  # in the order of their weight
+MAIN = ("rougeL", "similarity", "exact_match")  # what the verdict is read from, where there are any
+OTHERS = ("rouge1", "rouge2", "bleu", "chrf")
 FORGOTTEN = 0.05  # bits a byte on general text from which forgetting is pointed at
 
 
@@ -48,6 +49,7 @@ def headline(arms: Arms, width: int) -> Line:
     differences = {entry["metric"]: entry for entry in arms.differences()}
     name = one_line(arms.run.name, 30)
     main = [differences[metric] for metric in MAIN if metric in differences]
+    main = main or [differences[metric] for metric in OTHERS if metric in differences]
     if not main:
         return ((f"{name} against its base model", "title"),)
     if main[0]["n"] < FEWEST:

@@ -8,37 +8,40 @@ from ftstudio.ui.compare.summary import warnings
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import queued_behind
 from ftstudio.ui.text.lines import Line
+from ftstudio.ui.text.said import wrapped
 
 
-def status(arms: Arms, session: Session, asked: bool) -> Line:
-    """What is being done, or what makes the figures doubtful, or how the rows can be looked at."""
+def status(arms: Arms, session: Session, asked: bool, width: int) -> list[Line]:
+    """What is being done, or what makes the figures doubtful, or on how many rows, in lines of WIDTH cells."""
     following = arms.following
     if following.running:
-        return (*following.bar(12), ("   s stops", "dim"))
+        return [(*following.bar(12), ("   s stops", "dim"))]
     behind = queued_behind(session, arms.folder.path) if asked else None
     if behind:
-        return (("… queued behind ", "warn"), (one_line(behind, 60), ""), ("   s takes it back", "dim"))
+        return [(("… queued behind ", "warn"), (one_line(behind, 60), ""), ("   s takes it back", "dim"))]
     if asked:
-        return (("▶ ", "good"), ("starting", ""))
-    failed = following.failed_line()
+        return [(("▶ ", "good"), ("starting", ""))]
+    failed = following.failed_lines(width)
     if failed:
         return failed
     if not arms.settled:
-        return (("scoring …", "dim"),)
+        return [(("scoring …", "dim"),)]
     rows = f"{len(arms.rows):,} held-out rows"
     doubts = warnings(arms)
     if doubts:
         more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
-        return (("! ", "warn"), (doubts[0] + more, "warn"))
+        return wrapped(f"! {doubts[0]}{more}", width, "warn")
     if not arms.final:
         why = "was stopped" if following.state == "stopped" else "isn't finished"
-        return ((f"on {rows} · the comparison {why}; ", "dim"), ("g", "key"), (" goes on", "dim"))
-    return ((f"on {rows} that neither was trained on", "dim"),)
+        return [((f"on {rows} · the comparison {why}; ", "dim"), ("g", "key"), (" goes on", "dim"))]
+    return [((f"on {rows} that neither was trained on", "dim"),)]
 
 
-def opening(arms: Arms | None, has_model: bool, state: str, others: bool, rows: int, asked: bool) -> list[Line]:
+def opening(
+    arms: Arms | None, has_model: bool, state: str, others: bool, rows: int, asked: bool, width: int
+) -> list[Line]:
     """What to do first. HAS_MODEL: the run in view has a tuned model; STATE: the run's; OTHERS: there are other runs;
-    ROWS would be answered; ASKED: the job was handed over."""
+    ROWS would be answered; ASKED: the job was handed over; WIDTH the cells of a line."""
     lines: list[Line] = [(("Is the tuned model really better?", "strong"),), ()]
     if arms is None:
         if others:
@@ -65,5 +68,5 @@ def opening(arms: Arms | None, has_model: bool, state: str, others: bool, rows: 
     ]
     if others:
         lines.append((("v", "key"), ("  chooses another run", "")))
-    failed = arms.following.failed_line()
-    return [*lines, (), failed] if failed else lines
+    failed = arms.following.failed_lines(width)
+    return [*lines, (), *failed] if failed else lines

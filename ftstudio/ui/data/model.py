@@ -70,7 +70,7 @@ class Opened:
         """The two lines on top: the file and how it is read; what its rows are."""
         dataset = self.dataset
         where = shown(dataset.path) if dataset.path is not None else dataset.source
-        name = "demo" if self.source == "demo" else one_line(where, 60)
+        name = "demo" if self.source == "demo" else _tail(one_line(where, 400))
         details = [dataset.format.upper() if len(dataset.format) < 6 else dataset.format, dataset.encoding]
         details += [_detail(key, value) for key, value in dataset.details.items()]
         facts = " · ".join(part for part in details if part)
@@ -99,6 +99,11 @@ class Opened:
         """What is remembered about it beside its name."""
         kind = NAMES.get(self.shape.name, "") if self.shape is not None else "not recognised"
         return f"{len(self.dataset):,} rows, {kind}"
+
+
+def _tail(text: str, most: int = 38) -> str:
+    """The end of a path that is too long: there stands what tells it from others."""
+    return text if len(text) <= most else "…" + text[1 - most :]
 
 
 def _detail(key: str, value: object) -> str:

@@ -13,19 +13,17 @@ from textual.widgets import Input
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
-from ftstudio.data.checks import Check, run_checks
-from ftstudio.data.profile import column_stats
 from ftstudio.data.search import HELP as QUERY_HELP
-from ftstudio.data.view import TokenView
 from ftstudio.ui.common.background import Background, Ended, Ticked, Work
 from ftstudio.ui.common.pathfield import PathField
 from ftstudio.ui.data import actions, recent
 from ftstudio.ui.data.cells import row_text
-from ftstudio.ui.data.checks_page import BY_LINE, ChecksTable, ProblemsPage
+from ftstudio.ui.data.checks_page import ChecksTable, ProblemsPage
 from ftstudio.ui.data.finding import Finder
 from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.histogram import LengthsPage
-from ftstudio.ui.data.lens import lens_key, make_lens, next_cut, roles_of
+from ftstudio.ui.data.lens import lens_key, roles_of
+from ftstudio.ui.data.looking import Looking
 from ftstudio.ui.data.mapping import ColumnsDialog
 from ftstudio.ui.data.model import Opened, absolute, explain, open_source, with_data
 from ftstudio.ui.data.opening import OpenPanel
@@ -33,15 +31,12 @@ from ftstudio.ui.data.row_page import RowPage
 from ftstudio.ui.data.stats_page import StatsPage
 from ftstudio.ui.data.token_page import TokenPage
 from ftstudio.ui.shell.actions import Action, bindings
-from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.text.copying import copy
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said
 
-BIG_ROW = 60_000  # characters from which a row is tokenised off the screen's thread
 
-
-class DataScreen(StudioScreen):
+class DataScreen(Looking):
     """One dataset, looked at in several views; `esc` always leads one step back."""
 
     MODE = "data"
@@ -66,7 +61,7 @@ class DataScreen(StudioScreen):
         self.trail: list[str] = ["open"]  # the views from the first to the present one
         self.background = Background(self)
         self.grid = Grid(id="grid")
-        self.finder = Finder(self.grid, self.background, self._failed)
+        self.finder = Finder(self.grid, self.background, self.failed)
         self._asking = ""  # "search" or "filter" while its line is open
 
     def compose_body(self) -> ComposeResult:
@@ -89,11 +84,6 @@ class DataScreen(StudioScreen):
         self._show_view()
 
     # -- views -------------------------------------------------------------------------------------------------------
-    @property
-    def view(self) -> str:
-        """The view shown."""
-        return self.trail[-1]
-
     def current_actions(self) -> tuple[Action, ...]:
         return () if self._asking else actions.BY_VIEW[self.view]
 
@@ -103,11 +93,16 @@ class DataScreen(StudioScreen):
             return action in {actions.name_of(known.run) for known in self.current_actions()}
         return super().check_action(action, parameters)
 
-    def _go(self, view: str) -> None:
+    def show_view(self, view: str) -> None:
         """Show VIEW; going back leads here."""
         if self.view != view:
             self.trail = [*(known for known in self.trail if known != view), view]
         self._show_view()
+
+    def back_to_table(self) -> None:
+        self.trail = ["table"]
+        self._show_view()
+        self._preview()
 
     def _show_view(self) -> None:
         for child in self.query_one("#data-views").children:
@@ -117,7 +112,7 @@ class DataScreen(StudioScreen):
             self.query_one(OpenPanel).field.input.focus()
         else:
             self._widget(self.view).focus()
-        self._tell()
+        self.tell()
         self.refresh_shell()
 
     def _widget(self, view: str) -> Widget:
@@ -130,7 +125,7 @@ class DataScreen(StudioScreen):
         elif self.view == "table":
             if self.opened is not None:
                 self.finder.pop(self.opened)
-                self._tell()
+                self.tell()
         elif self.view == "open":
             self.background.stop("open")
             if self.opened is not None:
@@ -154,14 +149,14 @@ class DataScreen(StudioScreen):
 
     def action_open_source(self) -> None:
         """Ask for another dataset."""
-        self._go("open")
+        self.show_view("open")
         self._ask_source()
 
     def _ask_source(self, value: str = "", fault: str = "") -> None:
         panel = self.query_one(OpenPanel)
         panel.begin(recent.offers(self.session.workspace), value)
         panel.fault(fault)
-        self._tell()
+        self.tell()
 
     def on_path_field_chosen(self, event: PathField.Chosen) -> None:
         event.stop()
@@ -180,7 +175,7 @@ class DataScreen(StudioScreen):
             return opened
 
         self.background.start("open", f"reading {one_line(source, 60)}", run, self._opened, self._not_opened)
-        self._tell()
+        self.tell()
 
     def _opened(self, opened: Opened) -> None:
         self.background.stop_all()
@@ -188,15 +183,13 @@ class DataScreen(StudioScreen):
         self.asked = self.session.data_source = opened.source
         self.finder.reset()
         self.grid.show(opened.sheet, roles_of(opened.shape))
-        self.trail = ["table"]
-        self._show_view()
-        self._preview()
+        self.back_to_table()
         if opened.unmapped and opened.columns:
             self.studio.tell(opened.unmapped, "warning")
 
     def _not_opened(self, error: BaseException) -> None:
         if self.view != "open":
-            self._go("open")
+            self.show_view("open")
         source = self.query_one(OpenPanel).field.value or (self.asked or "")
         self._ask_source(source, explain(error))
 
@@ -217,7 +210,7 @@ class DataScreen(StudioScreen):
     def on_grid_moved(self, event: Grid.Moved) -> None:
         event.stop()
         self._preview()
-        self._tell()
+        self.tell()
 
     def on_grid_chosen(self, event: Grid.Chosen) -> None:
         event.stop()
@@ -242,7 +235,7 @@ class DataScreen(StudioScreen):
         """The row at hand, whole."""
         if self.opened is not None and len(self.opened.sheet):
             self.query_one("#row", RowPage).show(self._row(), self.opened.dataset.names, roles_of(self.opened.shape))
-            self._go("row")
+            self.show_view("row")
 
     def action_step_row(self, by: int) -> None:
         """The next or previous row of the table, in the view shown."""
@@ -251,13 +244,13 @@ class DataScreen(StudioScreen):
             self.action_row()
         elif self.view == "tokens":
             self._tokens(stay=False)
-        self._tell()
+        self.tell()
 
     def action_sort(self) -> None:
         """Sort by the column at hand."""
         if self.opened is not None:
             self.finder.sort(self.opened)
-            self._tell()
+            self.tell()
 
     def action_copy(self) -> None:
         """Copy the row at hand as JSON."""
@@ -339,7 +332,7 @@ class DataScreen(StudioScreen):
     def action_hit(self, by: int) -> None:
         """The next or previous hit."""
         self.finder.hit(by)
-        self._tell()
+        self.tell()
 
     # -- columns -----------------------------------------------------------------------------------------------------
     def action_columns(self) -> None:
@@ -369,7 +362,7 @@ class DataScreen(StudioScreen):
         self.background.stop("count")
         self.grid.mark_roles(roles_of(opened.shape))
         self._preview()
-        self._tell()
+        self.tell()
 
     def _keep_columns(self, opened: Opened) -> None:
         """The mapping belongs to the recipe, where there is one for this data."""
@@ -380,214 +373,25 @@ class DataScreen(StudioScreen):
             except StudioError as error:
                 self.studio.show_error(error)
 
-    # -- through a model's eyes --------------------------------------------------------------------------------------
-    def _with_lens(self, then: Any) -> None:
-        """Call THEN() once tokenizer and template are there; loads them off the thread."""
-        opened = self.opened
-        if opened is None:
-            return
-        shape = opened.shape
-        if shape is None:
-            self.studio.tell(f"{opened.unmapped} c chooses the columns.", "warning")
-            return
-        key = lens_key(self.session.recipe)
-        if opened.lens is not None and opened.lens_key == key:
-            then()
-            return
-
-        def done(lens: Any) -> None:
-            opened.look_through(lens)
-            opened.lens_key = key
-            then()
-
-        self.background.start(
-            "count",
-            f"loading the tokenizer of {one_line(key[1], 40)}",
-            lambda _: make_lens(key, shape),
-            done,
-            self._failed,
-        )
-        self._tell()
-
-    def action_tokens(self) -> None:
-        """The row at hand in tokens."""
-        if self.opened is not None and len(self.opened.sheet):
-            self._with_lens(self._tokens)
-
-    def _tokens(self, stay: bool = False) -> None:
-        opened, number = self.opened, self.grid.row_number
-        if opened is None or opened.lens is None or opened.shape is None or number is None:
-            return
-        lens, shape, limit = opened.lens, opened.shape, opened.max_length
-
-        def done(view: TokenView) -> None:
-            self.query_one(TokenPage).show(view, lens.said(limit), stay=stay)
-            if self.view != "tokens":
-                self._go("tokens")
-            self._tell()
-
-        if len(row_text(opened.dataset[number])) < BIG_ROW:
-            try:
-                done(lens.view(opened.dataset, number, shape, limit))
-            except StudioError as error:
-                self._failed(error)
-        else:
-            self.background.start(
-                "count",
-                "tokenising the row",
-                lambda _: lens.view(opened.dataset, number, shape, limit),
-                done,
-                self._failed,
-            )
-
-    def action_way(self) -> None:
-        """Tell tokens apart in another way."""
-        self.query_one(TokenPage).next_way()
-
-    def action_cut(self) -> None:
-        """Try the next max_length."""
-        opened = self.opened
-        if opened is None or opened.lens is None:
-            return
-        opened.max_length = next_cut(opened.max_length, opened.lens.limit)
-        if self.view == "tokens":
-            self._tokens(stay=True)
-        else:
-            self.action_lengths()
-
-    def _with_tokens(self, then: Any) -> None:
-        """Call THEN(encoded) once all rows are tokenised with the present cut."""
-        opened = self.opened
-        if opened is None or opened.lens is None or opened.shape is None:
-            return
-        lens, shape, limit = opened.lens, opened.shape, opened.max_length
-        if limit in opened.encoded:
-            then(opened.encoded[limit])
-            return
-
-        def done(encoded: Any) -> None:
-            opened.encoded[limit] = encoded
-            then(encoded)
-
-        self.background.start(
-            "count", f"tokenising {len(opened.dataset):,} rows",
-            lambda work: lens.encode(opened.dataset, shape, limit, work.progress, work.cancel), done, self._failed,
-        )  # fmt: skip
-        self._tell()
-
-    def action_lengths(self) -> None:
-        """Lengths in tokens."""
-        self._with_lens(lambda: self._with_tokens(self._lengths))
-
-    def _lengths(self, encoded: Any) -> None:
-        opened = self.opened
-        if opened is not None and opened.lens is not None:
-            limit = opened.max_length
-            self.query_one(LengthsPage).show(encoded, limit, opened.lens.said(limit))
-            self._go("lengths")
-
-    # -- figures and checks ------------------------------------------------------------------------------------------
-    def action_statistics(self) -> None:
-        """Figures of all columns."""
-        opened = self.opened
-        if opened is None:
-            return
-
-        def done(stats: Any) -> None:
-            opened.stats = stats
-            self.query_one(StatsPage).show(stats, self.grid.column)
-            self._go("stats")
-
-        if opened.stats is not None:
-            done(opened.stats)
-            return
-        self.background.start(
-            "count", "counting values",
-            lambda work: column_stats(opened.dataset, progress=work.progress, cancel=work.cancel), done, self._failed,
-        )  # fmt: skip
-        self._tell()
-
-    def action_column(self, by: int) -> None:
-        """Another column's values."""
-        self.query_one(StatsPage).choose(by)
-
-    def action_checks(self) -> None:
-        """What is wrong with the rows."""
-        opened = self.opened
-        if opened is None:
-            return
-        if opened.checks is not None:
-            self._checked(opened.checks)
-        elif opened.shape is None:  # nothing to tokenise: what the reader found is told all the same
-            self._check(None)
-        else:
-            self._with_lens(lambda: self._with_tokens(self._check))
-
-    def _check(self, encoded: Any) -> None:
-        opened = self.opened
-        if opened is None:
-            return
-        lens, limit = opened.lens, opened.max_length
-
-        def run(work: Work) -> list[Check]:
-            return run_checks(
-                opened.dataset, opened.shape, template=lens.template if lens else None,
-                tokenizer=lens.tokenizer if lens else None, encoded=encoded, max_length=limit,
-                progress=work.progress, cancel=work.cancel,
-            )  # fmt: skip
-
-        self.background.start("count", "checking the rows", run, self._checked, self._failed)
-        self._tell()
-
-    def _checked(self, checks: list[Check]) -> None:
-        if self.opened is not None:
-            self.opened.checks = checks
-            self.query_one(ChecksTable).fill(checks)
-            self._go("checks")
-
-    def on_table_moved(self, event: Any) -> None:
-        event.stop()
-        self._tell()
-
-    def on_table_chosen(self, event: Any) -> None:
-        event.stop()
-        self.action_check_rows()
-
-    def action_check_rows(self) -> None:
-        """The rows that the check at hand found."""
-        opened, check = self.opened, self.query_one(ChecksTable).at_hand
-        if opened is None or check is None:
-            return
-        if check.name in BY_LINE:
-            kept = check.name == "ragged"
-            found = [problem for problem in opened.dataset.problems if problem.kept is kept]
-            self.query_one(ProblemsPage).show(found, check.count - len(found))
-            self._go("problems")
-        elif check.rows:
-            self.finder.only(opened, check.name.replace("_", " "), list(check.rows))
-            self.trail = ["table"]
-            self._show_view()
-            self._preview()
-
     # -- what is told ------------------------------------------------------------------------------------------------
     def on_ticked(self, event: Ticked) -> None:
         event.stop()
         if event.work.group == "find":
             self.finder.tick()
-        self._tell()
+        self.tell()
 
     def on_ended(self, event: Ended) -> None:
         event.stop()
         self.background.ended(event)
-        self._tell()
+        self.tell()
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         if isinstance(error, StudioError):
             self.studio.show_error(error)
         else:
             self.studio.tell(explain(error), "error")
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Bring the lines above and below up to date."""
         opened = self.opened
         if opened is not None:

@@ -168,13 +168,13 @@ class Answers:
         return frozenset(prediction.row for prediction in seen)
 
     def rows(self, wanted: str) -> list[int]:
-        """The rows of the filter WANTED: a category, ALL or CLEAN."""
+        """The rows of the filter WANTED (a category, ALL or CLEAN), by their numbers."""
         if wanted == ALL or self.corrected is None:
-            return list(self.predictions)
+            return sorted(self.predictions)
         if wanted == CLEAN:
             wrong = set().union(*self.corrected.rows.values()) if self.corrected.rows else set()
-            return [prediction.row for prediction in self.corrected.predictions if prediction.row not in wrong]
-        return [row for row in self.corrected.rows.get(wanted, ()) if row in self.predictions]
+            return sorted(prediction.row for prediction in self.corrected.predictions if prediction.row not in wrong)
+        return sorted(row for row in self.corrected.rows.get(wanted, ()) if row in self.predictions)
 
     def table(self) -> list[dict[str, Any]]:
         """The category table, the person's corrections in it."""

@@ -78,6 +78,8 @@ class Lists(Vertical):
         """Show other ANSWERS from now on, all of them first."""
         self.answers, self.filter, self.row, self.rows = answers, ALL, None, []
         self._entries, self._judged = [], frozenset()
+        self.categories.show(0, 0)
+        self.table.show(0, 0)
 
     def show(self, answers: Answers) -> None:
         """Bring both lists up to date."""

@@ -23,7 +23,7 @@ from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.text.asking import ask_rows
 from ftstudio.ui.text.copying import copy, shown
-from ftstudio.ui.text.following import queued_behind
+from ftstudio.ui.text.following import pending
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.panes import Panes
 from ftstudio.ui.text.recipes import Recipes, Source, base_source, tuned_source
@@ -63,10 +63,10 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         self._recipes = Recipes()
         self._source: Source | None = None
         self._opened: dict[Path, Answers] = {}
-        self._asked: Path | None = None  # the folder of the job that was handed over and has not begun
+        self._was_asked = False
 
     def compose_body(self) -> ComposeResult:
-        yield Said(id="errors-head")
+        yield Said(id="errors-head", grow=True)
         yield Said(id="errors-empty")
         yield Lists()
         yield Detail()
@@ -131,8 +131,10 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         changed = answers.poll()
         if answers.behind:
             self._judge(answers)
-        if changed or before != self._source or self._asked is not None:
+        asked = self.asked
+        if changed or before != self._source or asked or self._was_asked:
             self._show()
+        self._was_asked = asked
 
     def _judge(self, answers: Answers) -> None:
         version, predictions = answers.begin()
@@ -164,14 +166,9 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
 
     @property
     def asked(self) -> bool:
-        """Whether the answers in view were asked for and the job hasn't begun."""
+        """Whether the worker was asked for what is in view and hasn't begun."""
         answers = self.answers
-        if answers is None or self._asked != answers.folder.path:
-            return False
-        waiting = queued_behind(self.session, answers.folder.path) or self.session.current_folder() is not None
-        if answers.following.running or not waiting:
-            self._asked = None
-        return self._asked is not None
+        return answers is not None and not answers.following.running and pending(self.session, answers.folder.path)
 
     def _show(self) -> None:
         answers = self.answers
@@ -190,7 +187,8 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         answers = self.answers
         lines: list[Line] = []
         if answers is not None:
-            lines = [told.head(answers, self.lists.wrong), told.status(answers, self.session, self.asked)]
+            state = told.status(answers, self.session, self.asked, self.app.size.width - 3)
+            lines = [told.head(answers, self.lists.wrong), *state]
         self.query_one("#errors-head", Said).say(*lines)
 
     def _show_opening(self, error: StudioError | None) -> None:
@@ -204,7 +202,8 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         rows = self.limit or (recipe.evaluation.rows if recipe else 0)
         empty = self.query_one("#errors-empty", Said)
         empty.display = True
-        empty.say(*told.opening(self.answers, rows, error, waiting, self.asked, other))
+        width = self.app.size.width - 7
+        empty.say(*told.opening(self.answers, rows, error, waiting, self.asked, other, width))
         self._show_head()
 
     # -- a row in full -------------------------------------------------------------------------------------------------
@@ -256,6 +255,10 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         )
         return (actions.OPEN, *work, actions.EXPORT, actions.UNDO) if answers.predictions else work
 
+    def on_resize(self, event: events.Resize) -> None:
+        if self.is_mounted:
+            self.call_after_refresh(self._show)
+
     # -- actions -----------------------------------------------------------------------------------------------------
     def action_open(self) -> None:
         """What enter does where a list has no focus."""
@@ -278,7 +281,7 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         if source.recipe is None:
             self.studio.tell("The recipe of this run can't be read, so nothing can be answered.", "warning")
             return
-        if answers.following.running or queued_behind(self.session, answers.folder.path):
+        if answers.following.running or self.asked:
             self.studio.tell("The answers are being made already.")
             return
         try:
@@ -286,7 +289,6 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         except StudioError as error:
             self.studio.show_error(error)
             return
-        self._asked = answers.folder.path
         self._show()
         self.refresh_shell()
 

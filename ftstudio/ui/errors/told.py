@@ -9,6 +9,7 @@ from ftstudio.ui.errors.marks import PEN
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import queued_behind
 from ftstudio.ui.text.lines import Line, Part
+from ftstudio.ui.text.said import wrapped
 
 
 def head(answers: Answers, wrong: tuple[int, int]) -> Line:
@@ -23,41 +24,42 @@ def head(answers: Answers, wrong: tuple[int, int]) -> Line:
     return tuple(parts)
 
 
-def status(answers: Answers, session: Session, asked: bool) -> Line:
-    """What is being done with ANSWERS. ASKED: the job was handed to the worker and has not begun."""
+def status(answers: Answers, session: Session, asked: bool, width: int) -> list[Line]:
+    """What is being done with ANSWERS, in lines of WIDTH cells. ASKED: the worker was asked and has not begun."""
     following = answers.following
     if following.running:
-        return (*following.bar(16), ("   s stops", "dim"))
+        return [(*following.bar(16), ("   s stops", "dim"))]
     behind = queued_behind(session, answers.folder.path) if asked else None
     if behind:
-        return (("… queued behind ", "warn"), (one_line(behind, 60), ""), ("   s takes it back", "dim"))
+        return [(("… queued behind ", "warn"), (one_line(behind, 60), ""), ("   s takes it back", "dim"))]
     if asked:
-        return (("▶ ", "good"), ("starting", ""))
-    failed = following.failed_line()
+        return [(("▶ ", "good"), ("starting", ""))]
+    failed = following.failed_lines(width)
     if failed:
         return failed
     if not answers.settled and answers.predictions:
-        return (("categorising …", "dim"),)
+        return [(("categorising …", "dim"),)]
     if following.alerts:
-        return (("! ", "warn"), (following.alerts[-1], ""))
+        return wrapped(f"! {following.alerts[-1]}", width, "warn")
     if following.state == "stopped":
-        return (("■ stopped; ", "dim"), ("g", "key"), (" goes on", "dim"))
+        return [(("■ stopped; ", "dim"), ("g", "key"), (" goes on", "dim"))]
     if following.state == "interrupted":
-        return (("! was interrupted; ", "warn"), ("g", "key"), (" goes on", "dim"))
-    return ()
+        return [(("! was interrupted; ", "warn"), ("g", "key"), (" goes on", "dim"))]
+    return [()]
 
 
 def opening(
-    answers: Answers | None, rows: int, error: StudioError | None, waiting: bool, asked: bool, other: str
+    answers: Answers | None, rows: int, error: StudioError | None, waiting: bool, asked: bool, other: str, width: int
 ) -> list[Line]:
     """What stands on the screen before there are answers, with the keys that lead on.
 
     ROWS is how many would be answered, ERROR what is wrong with the recipe, WAITING whether its data is being opened,
-    ASKED whether the job was handed over, OTHER what `b` leads to (empty: nothing).
+    ASKED whether the job was handed over, OTHER what `b` leads to (empty: nothing), WIDTH the cells of a line.
     """
     lines: list[Line] = [(("What does the model get wrong on your data?", "strong"),), ()]
     if error is not None:
-        lines += [((one_line(error.message, 200), "bad"),), ((one_line(error.hint, 200), ""),), ()]
+        lines += wrapped(one_line(error.message, 400), width, "bad", 4)
+        lines += [*wrapped(one_line(error.hint, 300), width, "", 3), ()]
         lines.append((("3", "key"), ("  opens the recipe", "")))
     elif waiting:
         lines.append((("opening the data of the recipe …", "dim"),))
@@ -77,6 +79,9 @@ def opening(
             (("   and sorts what is wrong with the answers into categories", "dim"),),
             (("l", "key"), ("  sets how many rows", "")),
         ]
+        failed = answers.following.failed_lines(width)
         if other:
             lines.append((("b", "key"), (f"  looks at the {other}", "")))
+        if failed:
+            lines += [(), *failed]
     return lines

@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ftstudio.ui.plot import figure, scale
-from ftstudio.ui.plot.curve import Curve
+from ftstudio.ui.plot.curve import SMALLEST, Curve
 
 MOST_POINTS = 400  # of a curve, after thinning: what plotext draws in a few milliseconds
 INKS = ("axis", "dim", "bold", "mark", "other", "text")
@@ -142,7 +142,7 @@ class LinePlot(Widget, can_focus=False):
             scale.vertical(*ends, height - 2, self._log),
             [
                 figure.Drawn(
-                    [point for point in curve.points() if point[1] > 0 or not self._log], series.marker, series.line
+                    [point for point in curve.points() if point[1] > SMALLEST or not self._log], series.marker, series.line
                 )
                 for series, curve in zip(self._series, curves, strict=True)
             ],

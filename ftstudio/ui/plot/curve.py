@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 Point = tuple[float, float]
+SMALLEST = 1e-300  # on a logarithmic axis; what is smaller counts as zero there
 
 
 class Curve:
@@ -73,6 +74,6 @@ class Curve:
         return result
 
     def limits(self, positive: bool = False) -> tuple[float, float] | None:
-        """The lowest and the highest value; with POSITIVE among those above zero. None where there is none."""
-        values = [value for pair in self._bins.values() for _, value in pair if value > 0 or not positive]
+        """The lowest and the highest value; with POSITIVE of those a logarithm takes. None where there is none."""
+        values = [value for pair in self._bins.values() for _, value in pair if value > SMALLEST or not positive]
         return (min(values), max(values)) if values else None

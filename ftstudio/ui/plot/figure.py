@@ -44,9 +44,9 @@ def grid(width: int, height: int, x: Axis, y: Axis, curves: Sequence[Drawn]) -> 
         from plotext._figure import _figure_class  # here, so that screens without a chart don't pay for it
 
         _figure = _figure_class()
-        _figure._set_terminal_size(1000, 1000)  # the size is ours to choose, not the terminal's
     figure = _figure
     figure.clear_figure()
+    figure._set_terminal_size(10_000, 10_000)  # the size is ours to choose; plotext would keep below the terminal's
     figure.plot_size(width, height)
     figure.theme("clear")
     figure.xaxes(True, False)

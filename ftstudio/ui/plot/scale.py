@@ -6,7 +6,7 @@ import math
 
 from ftstudio.ui.plot.figure import Axis
 
-LABEL = 5  # cells of a label on the vertical axis: the curve must not jump sideways when the labels change
+LABEL = 5  # cells of most labels on the vertical axis: the curve must not jump sideways when the labels change
 
 
 class Sticky:
@@ -98,18 +98,24 @@ def horizontal(right: float, width: int) -> Axis:
 
 
 def label(value: float) -> str:
-    """VALUE in at most five characters: `0.25`, `1200`, `18k`, `2e-4`."""
+    """VALUE in at most six characters, five where that tells two digits: `0.25`, `1200`, `18k`, `2e-4`, `1.5e-4`."""
     if value == 0:
         return "0"
+    for width, least in ((LABEL, 2), (LABEL + 1, 1)):
+        for digits in range(4, least - 1, -1):
+            text = _written(float(f"{value:.{digits}g}"), digits)
+            if len(text) <= width:
+                return text
+    return f"{value:.0e}".replace("e+", "e").replace("e-0", "e-")
+
+
+def _written(value: float, digits: int) -> str:
     size = abs(value)
-    if size >= 1e6 or size < 1e-3:
-        mantissa, _, power = f"{value:.1e}".partition("e")
-        if size >= 1e6 and size < 1e9:
-            return f"{value / 1e6:.3g}M"
-        return f"{mantissa.removesuffix('.0')}e{int(power)}"[:LABEL] if len(mantissa) < 4 else f"{value:.0e}"
-    if size >= 10_000:
-        return f"{value / 1000:.3g}k"
-    return f"{value:.4g}"[:LABEL]
+    for low, high, unit, name in ((1e-3, 1e4, 1.0, ""), (1e4, 1e6, 1e3, "k"), (1e6, 1e9, 1e6, "M")):
+        if low <= size < high:
+            return f"{value / unit:.4g}{name}"
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(power)}"
 
 
 def room(right: float) -> float:

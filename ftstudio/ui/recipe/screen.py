@@ -82,8 +82,8 @@ Held-out rows are kept away from training, to see whether the model really got b
     RecipeScreen #about { height: 5; color: $foreground 70%; border-top: solid $foreground 20%; }
     RecipeScreen YamlPage { display: none; width: 38; margin-left: 2; }
     RecipeScreen.-wide YamlPage { display: block; }
-    RecipeScreen.-wide.hide-yaml YamlPage { display: none; }
-    RecipeScreen.-huge YamlPage { width: 56; }
+    RecipeScreen.-huge YamlPage { display: block; width: 60; }
+    RecipeScreen.-wide.hide-yaml YamlPage, RecipeScreen.-huge.hide-yaml YamlPage { display: none; }
     RecipeScreen.-narrow.show-yaml YamlPage { display: block; width: 1fr; margin-left: 0; }
     RecipeScreen.-narrow.show-yaml #middle { display: none; }
     """

@@ -11,6 +11,7 @@ from ftstudio.core.jobs import Answer, Compare, Job, Train
 from ftstudio.core.text import duration, one_line
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.lines import Line
+from ftstudio.ui.text.said import wrapped
 
 RUNNING = ("running", "paused")
 
@@ -72,10 +73,11 @@ class Following:
 
     def bar(self, width: int = 12) -> Line:
         """What it is doing: phase, a bar, done/total, speed, time left."""
-        phase = one_line(self.phase.get("text") or self.phase.get("phase") or "starting", 60)
+        phase = one_line(self.phase.get("phase") or "starting", 30)
         progress = self.progress.get(self.last_arm)
         if not progress or self.phase.get("phase") not in ("answering", None):
-            return (("▶ ", "good"), (phase, "strong"))
+            text = one_line(self.phase.get("text"), 50)
+            return (("▶ ", "good"), (phase, "strong"), (f" · {text}" if text else "", "dim"))
         done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
         full = min(width, width * done // total) if total else 0
         arm = f"{one_line(self.last_arm, 24)} " if len(self.start.get("arms") or ()) > 1 and self.last_arm else ""
@@ -88,13 +90,13 @@ class Following:
             parts.append((f"  ETA {duration(eta)}", ""))
         return tuple(parts)
 
-    def failed_line(self) -> Line:
-        """What failed and the way out; empty where nothing did."""
+    def failed_lines(self, width: int) -> list[Line]:
+        """What failed and the way out, in at most three lines of WIDTH cells; none where nothing did."""
         if self.failure is None or self.running:
-            return ()
+            return []
         text = one_line(self.failure.get("text") or "it failed", 300)
         hint = one_line(self.failure.get("hint") or "", 200)
-        return (("✗ ", "bad"), (text, "bad"), (f"  {hint}" if hint else "", ""))
+        return [*wrapped(f"✗ {text}", width, "bad"), *(wrapped(f"  {hint}", width, "", 1) if hint else [])]
 
 
 def described(job: Job | None) -> str:
@@ -108,12 +110,18 @@ def described(job: Job | None) -> str:
     return "another job"
 
 
+def pending(session: Session, folder: Path) -> bool:
+    """Whether this process's worker has, or is about to have, the job in FOLDER at hand."""
+    worker = session.worker if session.busy else None
+    if worker is None:
+        return False
+    return any(getattr(job, "folder", None) == folder for job in (worker.current, *worker.waiting))
+
+
 def queued_behind(session: Session, folder: Path) -> str | None:
     """What the job in FOLDER waits for in this process's worker; None where it doesn't wait."""
     worker = session.worker if session.busy else None
-    if worker is None:
-        return None
-    if not any(getattr(job, "folder", None) == folder for job in worker.waiting):
+    if worker is None or not any(getattr(job, "folder", None) == folder for job in worker.waiting):
         return None
     current = worker.current
-    return described(current) if current is not None else "the worker"
+    return described(current) if current is not None else None

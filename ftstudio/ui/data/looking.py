@@ -1,0 +1,242 @@
+"""Through a model's eyes: the parts of the Data screen that tokenise, count and check, all off the screen's thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.text import one_line
+from ftstudio.data.checks import Check, run_checks
+from ftstudio.data.profile import column_stats
+from ftstudio.data.view import TokenView
+from ftstudio.ui.common.background import Background, Work
+from ftstudio.ui.data.cells import row_text
+from ftstudio.ui.data.checks_page import BY_LINE, ChecksTable, ProblemsPage
+from ftstudio.ui.data.finding import Finder
+from ftstudio.ui.data.grid import Grid
+from ftstudio.ui.data.histogram import LengthsPage
+from ftstudio.ui.data.lens import lens_key, make_lens, next_cut
+from ftstudio.ui.data.model import Opened
+from ftstudio.ui.data.stats_page import StatsPage
+from ftstudio.ui.data.token_page import TokenPage
+from ftstudio.ui.shell.screen import StudioScreen
+
+BIG_ROW = 60_000  # characters from which a row is tokenised off the screen's thread
+
+
+class Looking(StudioScreen):
+    """What the Data screen does with tokens, figures and checks. The screen itself gives views and lines of text."""
+
+    opened: Opened | None
+    background: Background
+    grid: Grid
+    finder: Finder
+    trail: list[str]
+
+    @property
+    def view(self) -> str:
+        """The view shown."""
+        return self.trail[-1]
+
+    def show_view(self, view: str) -> None:
+        """Show VIEW; going back leads here."""
+        raise NotImplementedError
+
+    def back_to_table(self) -> None:
+        """Show the table, forgetting the way here."""
+        raise NotImplementedError
+
+    def tell(self) -> None:
+        """Bring the lines above and below up to date."""
+        raise NotImplementedError
+
+    def failed(self, error: BaseException) -> None:
+        """Say that something went wrong."""
+        raise NotImplementedError
+
+    # -- through a model's eyes --------------------------------------------------------------------------------------
+    def _with_lens(self, then: Any) -> None:
+        """Call THEN() once tokenizer and template are there; loads them off the thread."""
+        opened = self.opened
+        if opened is None:
+            return
+        shape = opened.shape
+        if shape is None:
+            self.studio.tell(f"{opened.unmapped} c chooses the columns.", "warning")
+            return
+        key = lens_key(self.session.recipe)
+        if opened.lens is not None and opened.lens_key == key:
+            then()
+            return
+
+        def done(lens: Any) -> None:
+            opened.look_through(lens)
+            opened.lens_key = key
+            then()
+
+        self.background.start(
+            "count",
+            f"loading the tokenizer of {one_line(key[1], 40)}",
+            lambda _: make_lens(key, shape),
+            done,
+            self.failed,
+        )
+        self.tell()
+
+    def action_tokens(self) -> None:
+        """The row at hand in tokens."""
+        if self.opened is not None and len(self.opened.sheet):
+            self._with_lens(self._tokens)
+
+    def _tokens(self, stay: bool = False) -> None:
+        opened, number = self.opened, self.grid.row_number
+        if opened is None or opened.lens is None or opened.shape is None or number is None:
+            return
+        lens, shape, limit = opened.lens, opened.shape, opened.max_length
+
+        def done(view: TokenView) -> None:
+            self.query_one(TokenPage).show(view, lens.said(limit), stay=stay)
+            if self.view != "tokens":
+                self.show_view("tokens")
+            self.tell()
+
+        if len(row_text(opened.dataset[number])) < BIG_ROW:
+            try:
+                done(lens.view(opened.dataset, number, shape, limit))
+            except StudioError as error:
+                self.failed(error)
+        else:
+            self.background.start(
+                "count",
+                "tokenising the row",
+                lambda _: lens.view(opened.dataset, number, shape, limit),
+                done,
+                self.failed,
+            )
+
+    def action_way(self) -> None:
+        """Tell tokens apart in another way."""
+        self.query_one(TokenPage).next_way()
+
+    def action_cut(self) -> None:
+        """Try the next max_length."""
+        opened = self.opened
+        if opened is None or opened.lens is None:
+            return
+        opened.max_length = next_cut(opened.max_length, opened.lens.limit)
+        if self.view == "tokens":
+            self._tokens(stay=True)
+        else:
+            self.action_lengths()
+
+    def _with_tokens(self, then: Any) -> None:
+        """Call THEN(encoded) once all rows are tokenised with the present cut."""
+        opened = self.opened
+        if opened is None or opened.lens is None or opened.shape is None:
+            return
+        lens, shape, limit = opened.lens, opened.shape, opened.max_length
+        if limit in opened.encoded:
+            then(opened.encoded[limit])
+            return
+
+        def done(encoded: Any) -> None:
+            opened.encoded[limit] = encoded
+            then(encoded)
+
+        self.background.start(
+            "count", f"tokenising {len(opened.dataset):,} rows",
+            lambda work: lens.encode(opened.dataset, shape, limit, work.progress, work.cancel), done, self.failed,
+        )  # fmt: skip
+        self.tell()
+
+    def action_lengths(self) -> None:
+        """Lengths in tokens."""
+        self._with_lens(lambda: self._with_tokens(self._lengths))
+
+    def _lengths(self, encoded: Any) -> None:
+        opened = self.opened
+        if opened is not None and opened.lens is not None:
+            limit = opened.max_length
+            self.query_one(LengthsPage).show(encoded, limit, opened.lens.said(limit))
+            self.show_view("lengths")
+
+    # -- figures and checks ------------------------------------------------------------------------------------------
+    def action_statistics(self) -> None:
+        """Figures of all columns."""
+        opened = self.opened
+        if opened is None:
+            return
+
+        def done(stats: Any) -> None:
+            opened.stats = stats
+            self.query_one(StatsPage).show(stats, self.grid.column)
+            self.show_view("stats")
+
+        if opened.stats is not None:
+            done(opened.stats)
+            return
+        self.background.start(
+            "count", "counting values",
+            lambda work: column_stats(opened.dataset, progress=work.progress, cancel=work.cancel), done, self.failed,
+        )  # fmt: skip
+        self.tell()
+
+    def action_column(self, by: int) -> None:
+        """Another column's values."""
+        self.query_one(StatsPage).choose(by)
+
+    def action_checks(self) -> None:
+        """What is wrong with the rows."""
+        opened = self.opened
+        if opened is None:
+            return
+        if opened.checks is not None:
+            self._checked(opened.checks)
+        elif opened.shape is None:  # nothing to tokenise: what the reader found is told all the same
+            self._check(None)
+        else:
+            self._with_lens(lambda: self._with_tokens(self._check))
+
+    def _check(self, encoded: Any) -> None:
+        opened = self.opened
+        if opened is None:
+            return
+        lens, limit = opened.lens, opened.max_length
+
+        def run(work: Work) -> list[Check]:
+            return run_checks(
+                opened.dataset, opened.shape, template=lens.template if lens else None,
+                tokenizer=lens.tokenizer if lens else None, encoded=encoded, max_length=limit,
+                progress=work.progress, cancel=work.cancel,
+            )  # fmt: skip
+
+        self.background.start("count", "checking the rows", run, self._checked, self.failed)
+        self.tell()
+
+    def _checked(self, checks: list[Check]) -> None:
+        if self.opened is not None:
+            self.opened.checks = checks
+            self.query_one(ChecksTable).fill(checks)
+            self.show_view("checks")
+
+    def on_table_moved(self, event: Any) -> None:
+        event.stop()
+        self.tell()
+
+    def on_table_chosen(self, event: Any) -> None:
+        event.stop()
+        self.action_check_rows()
+
+    def action_check_rows(self) -> None:
+        """The rows that the check at hand found."""
+        opened, check = self.opened, self.query_one(ChecksTable).at_hand
+        if opened is None or check is None:
+            return
+        if check.name in BY_LINE:
+            kept = check.name == "ragged"
+            found = [problem for problem in opened.dataset.problems if problem.kept is kept]
+            self.query_one(ProblemsPage).show(found, check.count - len(found))
+            self.show_view("problems")
+        elif check.rows:
+            self.finder.only(opened, check.name.replace("_", " "), list(check.rows))
+            self.back_to_table()

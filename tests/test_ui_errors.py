@@ -1,0 +1,348 @@
+"""The screen Errors as a person sees it, and the widgets for much text that it stands on."""
+
+from __future__ import annotations
+
+import re
+import types
+from pathlib import Path
+from typing import Any
+
+import made_answers as made
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual.app import App
+
+from ftstudio.core import files
+from ftstudio.core.jobs import Answer, Train
+from ftstudio.core.text import clean
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine.answer import base_folder
+from ftstudio.evaluation.categories import categorise
+from ftstudio.evaluation.predictions import read_predictions
+from ftstudio.ui.errors.answers import Answers
+from ftstudio.ui.shell.app import StudioApp
+from ftstudio.ui.shell.session import Session
+from ftstudio.ui.text.lines import Lines
+from ftstudio.ui.text.marked import mark, wrap
+from ftstudio.ui.text.table import Column, Table
+from ftstudio.ui.text.worddiff import inline
+
+SIZES = [(80, 24), (120, 40)]
+WORST = st.text(st.characters() | st.sampled_from("\x1b[]\x00\u202e世 \n\t"), max_size=300)
+
+
+def studio(tmp_path: Path, recipe: Any = None) -> StudioApp:
+    return StudioApp(Session(Workspace(tmp_path / "studio"), recipe), start="errors")
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+@given(WORST, st.integers(1, 40))
+def test_wrapped_lines_fit_and_lose_nothing_but_spaces(raw: str, width: int) -> None:
+    text = clean(raw)
+    lines = wrap(text, width)
+    for start, stop in lines:
+        assert cell_len(text[start:stop]) <= max(width, 2)  # a wide character can't be cut
+    assert "".join(text[start:stop] for start, stop in lines).split() == text.split() or re.sub(
+        r"\s", "", "".join(text[start:stop] for start, stop in lines)
+    ) == re.sub(r"\s", "", text)
+
+
+@given(WORST, st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=5))
+def test_marked_places_move_with_the_text_that_is_made_safe(raw: str, places: list[tuple[int, int]]) -> None:
+    marked = mark(raw, [(start, end, "mark") for start, end in places])
+    assert made.harmless(marked.text)
+    end = 0
+    for first, last, _ in marked.spans:
+        assert end <= first <= last <= len(marked.text)
+        end = last
+
+
+def test_a_marked_word_stays_that_word_behind_escape_sequences_and_tabs() -> None:
+    raw = "\x1b[31mred\t teh end"
+    marked = mark(raw, [(raw.index("teh"), raw.index("teh") + 3, "mark")])
+    assert [marked.text[start:end] for start, end, _ in marked.spans] == ["teh"]
+
+
+def test_a_long_text_is_cut_and_says_by_how_much() -> None:
+    marked = mark("x" * 1_000_000)
+    assert len(marked.text) == 100_000
+    assert marked.hidden == 900_000
+
+
+@given(st.text("ab c\n", max_size=60), st.text("ab c\n", max_size=60))
+def test_the_inline_diff_holds_the_new_text_between_its_signs(before: str, after: str) -> None:
+    shown = inline(before, after).text
+    kept = re.sub(r"\[-.*?-\]", "", shown, flags=re.DOTALL).replace("{+", "").replace("+}", "")
+    assert kept.split() == after.split()
+
+
+async def test_a_table_asks_for_the_rows_in_view_only() -> None:
+    asked: set[int] = set()
+
+    class Host(App[None]):
+        def compose(self) -> Any:
+            yield Table((Column("n", 12),), lambda index: (asked.add(index), (f"row {index}",))[1])
+
+        def on_mount(self) -> None:
+            self.query_one(Table).show(100_000)
+            self.query_one(Table).focus()
+
+    app = Host()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("end")
+        assert "row 99999" in made.screen_text(pilot)
+        await pilot.press("pageup", "pageup")
+    assert len(asked) < 200
+
+
+# -- the screen ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", SIZES)
+async def test_without_a_recipe_it_names_the_keys_that_lead_on(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with studio(tmp_path).run_test(size=size) as pilot:
+        text = await made.until(pilot, "There is no recipe yet")
+        assert "1  opens a dataset" in text
+        assert "3  makes a recipe" in text
+
+
+async def test_a_recipe_that_fails_says_why(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    Path(recipe.data.train).unlink()
+    async with studio(tmp_path, recipe).run_test(size=(80, 24)) as pilot:
+        text = await made.until(pilot, "There is no file")
+        assert "animals.jsonl" in "".join(text.split())
+        assert "3  opens the recipe" in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_g_hands_the_job_to_the_worker(
+    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = studio(tmp_path, made.draft(tmp_path))
+    submitted: list[Any] = []
+    monkeypatch.setattr(app.session, "submit", submitted.append)
+    async with app.run_test(size=size) as pilot:
+        await made.until(pilot, "answer held-out rows")
+        await pilot.press("l")
+        await pilot.press(*["backspace"] * 4, "7", "enter", "g")
+        await pilot.pause()
+    (job,) = submitted
+    assert isinstance(job, Answer)
+    assert (job.run, job.rows) == (None, 7)
+    assert job.folder == base_folder(app.session.workspace, made.asked(made.draft(tmp_path))[0]).path
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_stored_answers_show_at_once_with_the_counts_of_the_evaluation(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    recipe = made.draft(tmp_path)
+    folder = made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    found = categorise(read_predictions(folder.path / "outputs.jsonl"))
+    async with studio(tmp_path, recipe).run_test(size=size) as pilot:
+        text = await made.until(pilot, "Repetitive")
+        assert "base model demo" in text
+        assert f"{len(found.predictions)} rows answered" in text
+        for name, title in (("repetitive", "Repetitive"), ("empty", "Empty"), ("misspelling", "Misspelling")):
+            row = next(line for line in text.splitlines() if title in line)
+            count = len(found.rows[name])
+            assert count > 3
+            assert row.split(title)[1].split()[0] == str(count)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_row_shows_why_each_check_fired_and_capitals_tag(tmp_path: Path, size: tuple[int, int]) -> None:
+    recipe = made.draft(tmp_path)
+    folder = made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    app = studio(tmp_path, recipe)
+    async with app.run_test(size=size) as pilot:
+        text = await made.until(pilot, "Repetitive")
+        lists = app.screen.lists  # type: ignore[attr-defined]
+        while lists.filter != "repetitive":
+            await pilot.press("down")
+        before = len(lists.rows)
+        await pilot.press("enter", "enter")
+        text = await made.until(pilot, "“and then” 30 times in a row")
+        assert re.search(r"prompt.*\n.*Where does the", text)
+        assert "reference" in text
+        assert "and then and then and then" in text
+        row = lists.row
+        await pilot.press("C")
+        text = await made.until(pilot, "you say so")
+        assert "1 reviewed ✎" in text
+        await pilot.press("R")
+        await made.until(pilot, "you say no")
+        tags = made.json_lines(folder.path / "tags.jsonl")
+        assert [(tag["row"], tag["category"], tag["action"]) for tag in tags] == [
+            (row, "copying", "add"),
+            (row, "repetitive", "remove"),
+        ]
+        await pilot.press("u")
+        assert "you say no" not in made.screen_text(pilot)
+        await pilot.press("R", "escape")
+        await pilot.pause()
+        line = next(line for line in made.screen_text(pilot).splitlines() if "Repetitive" in line)
+        assert line.split("Repetitive")[1].split()[0] == str(before - 1)
+    # a person's word stays, in another session too
+    again = Answers(folder, "base", recipe)
+    again.poll()
+    version, predictions = again.begin()
+    again.finish(version, again.categorise(predictions), 0.0)
+    assert row not in again.rows("repetitive")
+    assert row in again.rows("copying")
+    assert again.names(row) == {"copying"} | again.detected(row) - {"repetitive"}
+    assert again.automatic(row)
+    assert row in again.rows("repetitive")
+
+
+async def test_next_previous_agree_and_automatic(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    folder = made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    app = studio(tmp_path, recipe)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.press("tab", "enter")
+        lists = app.screen.lists  # type: ignore[attr-defined]
+        rows = list(lists.rows)
+        await pilot.press("n", "n", "p")
+        assert lists.row == rows[1]
+        await pilot.press("space")
+        assert lists.row == rows[2]
+        await pilot.press("T", "r")
+        await pilot.pause()
+        assert "1 reviewed" in made.screen_text(pilot)
+        assert app.screen.answers.names(rows[2]) == app.screen.answers.detected(rows[2])  # type: ignore[attr-defined]
+        await pilot.press("escape", "escape")
+        assert lists.categories.has_focus
+    assert {tag["row"] for tag in made.json_lines(folder.path / "tags.jsonl")} == {rows[1], rows[2]}
+
+
+async def test_d_marks_what_differs_from_the_reference(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    made.base_answers(Workspace(tmp_path / "studio"), recipe, lambda place, row: made.faulty(4, row))
+    app = studio(tmp_path, recipe)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await made.until(pilot, "Misspelling")
+        await pilot.press("tab", "enter", "d")
+        text = await made.until(pilot, "[-lives-]")
+        assert "{+livves+}" in text
+        await pilot.press("y")
+        await pilot.pause()
+    assert "livves" in (tmp_path / "studio" / "copied.txt").read_text()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_answers_stream_in_and_s_stops(tmp_path: Path, size: tuple[int, int]) -> None:
+    recipe = made.draft(tmp_path)
+    workspace = Workspace(tmp_path / "studio")
+    resolved, rows = made.asked(recipe)
+    folder = base_folder(workspace, resolved)
+    folder.claim()
+    folder.emit("start", rows=len(rows), arms=["base"], model="demo", tokens_limit=64)
+    folder.emit("phase", phase="answering", text="")
+    folder.emit("progress", arm="base", done=0, total=len(rows), tokens_per_second=900.0, eta=75.0)
+    writer = files.LineWriter(folder.path / "outputs.jsonl")
+    async with studio(tmp_path, recipe).run_test(size=size) as pilot:
+        text = await made.until(pilot, f"0/{len(rows)}")
+        assert "ETA 1m15s" in text
+        assert "900 tok/s" in text
+        writer.append(*made.lines(rows[:10], made.faulty, "base"))
+        await made.until(pilot, "10 rows answered")
+        await made.until(pilot, "Repetitive")
+        writer.append(*made.lines(rows[10:20], made.faulty, "base"))
+        folder.emit("progress", arm="base", done=20, total=len(rows), tokens_per_second=900.0, eta=1.0)
+        await made.until(pilot, "20 rows answered")
+        await pilot.press("s")
+        await pilot.pause()
+        requests = [line["request"] for line in made.json_lines(folder.control_path)]
+        assert requests == ["stop"]
+        folder.emit("stopped", text="stopped")
+        folder.release()
+        text = await made.until(pilot, "stopped")
+        assert "g goes on" in text
+
+
+async def test_a_waiting_job_says_what_it_waits_for(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    app = studio(tmp_path, recipe)
+    folder = base_folder(app.session.workspace, made.asked(recipe)[0])
+    busy = types.SimpleNamespace(
+        busy=True, current=Train(tmp_path / "tickets-3"), waiting=(Answer(folder.path, recipe),)
+    )
+    app.session._worker = busy  # type: ignore[assignment]
+    async with app.run_test(size=(80, 24)) as pilot:
+        text = await made.until(pilot, "queued behind training tickets-3")
+        assert "s takes it back" in text
+        app.session._worker = None
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hostile_answers_are_shown_harmlessly(tmp_path: Path, size: tuple[int, int]) -> None:
+    recipe = made.draft(tmp_path)
+    texts = [made.HOSTILE, made.HOSTILE * 20_000, "世界" * 2000, "[/" * 50, "\x1b]52;c;aGFja2Vk\x07" * 9]
+    made.base_answers(Workspace(tmp_path / "studio"), recipe, lambda place, row: texts[place % len(texts)])
+    app = studio(tmp_path, recipe)
+    async with app.run_test(size=size) as pilot:
+        text = await made.until(pilot, "with errors")
+        assert made.harmless(text)
+        await pilot.press("tab", "enter")
+        for _ in texts:
+            for key in ("d", "end", "z", "home", "d"):
+                await pilot.press(key)
+                assert made.harmless(made.screen_text(pilot))
+            await pilot.press("n")
+        await pilot.press("y")
+
+
+async def test_b_looks_at_the_tuned_model_of_the_run(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    workspace = Workspace(tmp_path / "studio")
+    made.base_answers(workspace, recipe)
+    run, rows = made.tuned_run(workspace, recipe)
+    files.LineWriter(run.errors.path / "outputs.jsonl").append(*made.lines(rows, made.right, run.name))
+    app = studio(tmp_path, recipe)
+    app.session.view_run(run)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await made.until(pilot, "base model demo")
+        await pilot.press("b")
+        text = await made.until(pilot, f"tuned model {run.name}")
+        await made.until(pilot, f"{len(rows) // 10} with errors")
+        await pilot.press("b")
+        text = await made.until(pilot, "base model demo")
+        assert run.name not in text.splitlines()[2]
+
+
+async def test_x_writes_table_and_rows(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    folder = made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    app = studio(tmp_path, recipe)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.press("tab", "enter", "N", "x")
+        await pilot.pause()
+        row = app.screen.lists.row  # type: ignore[attr-defined]
+    table = {line["name"]: line for line in made.json_lines(folder.path / "categories.jsonl")}
+    rows = {line["row"]: line for line in made.json_lines(folder.path / "rows.jsonl")}
+    assert table["encoding"]["rows"] == [row]
+    assert rows[row]["decisions"] == {"encoding": "add"}
+    assert "encoding" in rows[row]["categories"]
+    looping = next(line for line in rows.values() if "repetitive" in line["categories"])
+    finding = next(entry for entry in looping["detected"] if entry["category"] == "repetitive")
+    assert finding["spans"]
+    assert "times in a row" in finding["why"]
+
+
+async def test_nothing_is_drawn_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = made.draft(tmp_path)
+    made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    app = studio(tmp_path, recipe)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.pause(0.5)
+        drawn: list[object] = []
+        monkeypatch.setattr(Lines, "refresh", lambda self, *regions, **options: drawn.append(self))
+        for _ in range(5):
+            app.screen.pull()  # type: ignore[attr-defined]
+            await pilot.pause()
+        assert drawn == []

@@ -1,0 +1,264 @@
+"""What every screen stands in: strip, key line, help, palette, quitting, signals, sizes, bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import made_runs
+import pyte
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from screens import shown, until
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.jobs import Train
+from ftstudio.core.workspace import Workspace
+from ftstudio.ui.shell.app import EVERYWHERE, StudioApp
+from ftstudio.ui.shell.help import compact, flowing
+from ftstudio.ui.shell.session import RunFeed, Session
+from ftstudio.ui.shell.signals import Signals, Unbroken
+from ftstudio.ui.shell.strip import fitting
+from ftstudio.ui.shell.thrift import Thrift
+
+SIZES = [(80, 24), (120, 40)]
+
+
+def studio(workspace: Workspace, start: str = "runs") -> StudioApp:
+    return StudioApp(Session(workspace), start)
+
+
+class Busy:
+    """A worker that is at work, without working."""
+
+    def __init__(self, *jobs: Any) -> None:
+        self.jobs, self.submitted = jobs, []
+        self.busy = bool(jobs)
+
+    current = property(lambda self: self.jobs[0] if self.jobs else None)
+    waiting = property(lambda self: self.jobs[1:])
+
+    def submit(self, job: Any) -> None:
+        self.submitted.append(job)
+
+
+# -- bytes -----------------------------------------------------------------------------------------------------------
+LOOKS = st.sampled_from(
+    ["0", "1", "2", "4", "7", "9", "22", "24", "27", "31", "39", "44", "49", "97", "105", "1;38;2;1;2;3;48;2;9;8;7",
+     "38;5;200", "48;5;17", "0;1;31", ""]
+)  # fmt: skip
+PIECES = st.one_of(
+    st.tuples(st.just("look"), LOOKS),
+    st.tuples(st.just("text"), st.sampled_from(["x", "  ", "héllo", "世界", "a b ", "\n", " "])),
+    st.tuples(st.just("move"), st.tuples(st.integers(1, 6), st.integers(1, 20))),
+    st.tuples(st.just("erase"), st.sampled_from(["\x1b[K", "\x1b[2J", "\x1b[?25l"])),
+    st.tuples(st.just("cut"), st.none()),
+)
+
+
+@given(st.lists(PIECES, max_size=60))
+def test_saved_bytes_leave_the_same_picture(pieces: list[tuple[str, Any]]) -> None:
+    writes = ["\x1b[?1049h"]
+    for kind, value in pieces:
+        if kind == "cut":
+            writes.append("")
+        else:
+            writes[-1] += {"look": lambda v: f"\x1b[{v}m", "move": lambda v: f"\x1b[{v[0]};{v[1]}H"}.get(kind, str)(
+                value
+            )
+    plain, thrifty, thrift = pyte.Screen(20, 6), pyte.Screen(20, 6), Thrift()
+    one, other = pyte.Stream(plain), pyte.Stream(thrifty)
+    for text in writes:
+        one.feed(text)
+        other.feed(thrift.rewrite(text))
+    for y in range(6):
+        for x in range(20):
+            wanted, got = plain.buffer[y][x], thrifty.buffer[y][x]
+            assert (wanted.data, wanted.bg, wanted.underscore, wanted.reverse, wanted.strikethrough) == (
+                got.data, got.bg, got.underscore, got.reverse, got.strikethrough,
+            )  # fmt: skip
+            if wanted.data.strip():
+                assert (wanted.fg, wanted.bold) == (got.fg, got.bold)
+
+
+def test_bytes_are_saved() -> None:
+    styled = "".join(f"\x1b[38;2;208;208;208;48;2;18;18;18m{word}\x1b[0m" for word in ["one ", "two ", "three "] * 5)
+    assert len(Thrift().rewrite(styled)) < len(styled) / 4
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_thread_that_writes() -> None:
+    class Gone:
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+        flush = write
+
+    file = Unbroken(Gone())  # type: ignore[arg-type]
+    assert file.write("abc") == 3
+    file.flush()  # type: ignore[call-arg]
+
+
+# -- signals ---------------------------------------------------------------------------------------------------------
+def test_signals_are_told_remembered_and_let_go_of_the_terminal_first() -> None:
+    told: list[str] = []
+    signals = Signals(lambda: told.append("let go"))
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
+    signals.install()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signals.listen(told.append)  # told of what came before
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)  # the shell's, after the kernel's
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signals.hung_up = False
+        signals.restore()
+    assert told == ["stop", "let go", "hangup", "let go", "hangup", "stop"]
+    assert signals.stop == 2
+    assert (
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+        signal.getsignal(signal.SIGHUP),
+    ) == before
+
+
+def test_signals_stay_out_of_other_threads() -> None:
+    found: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            Signals().install()
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == []
+
+
+# -- the frame of every screen -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", SIZES)
+async def test_strip_keys_and_help(tmp_path: Path, size: tuple[int, int]) -> None:
+    workspace = Workspace(tmp_path)
+    made_runs.finished(workspace)
+    app = studio(workspace)
+    async with app.run_test(size=size) as pilot:
+        screen = await until(pilot, "tickets-1")
+        assert "▸6 Runs◂" in screen.splitlines()[0]
+        assert "? help" in screen.splitlines()[-1]
+        assert len(screen.splitlines()) == size[1]
+        await pilot.press("?")
+        assert "A run is one training from one recipe." in await until(pilot, "all you have trained")
+        await pilot.press("end")
+        await until(pilot, "1 … 6")
+        await pilot.press("escape")
+        await until(pilot, "▸6 Runs◂")
+        await pilot.press("4")
+        await until(pilot, "No run is in view")
+
+
+async def test_every_action_is_found_by_its_name(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    made_runs.finished(workspace)
+    app = studio(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "tickets-1")
+        names = [command.title for command in app.get_system_commands(app.screen)]
+        for wanted in ("open", "delete", "filter", "The screen Data", "Quit; asks while something is running"):
+            assert wanted in names
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.2)
+        await pilot.press(*"filter")
+        await until(pilot, "show only runs")
+        await pilot.press("enter")
+        await until(pilot, "Filter the runs")
+
+
+async def test_too_small_a_terminal_is_told_politely_and_nothing_is_lost(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    made_runs.finished(workspace)
+    app = studio(workspace)
+    async with app.run_test(size=(59, 20)) as pilot:
+        screen = await until(pilot, "59×20")
+        assert "60×18" in screen
+        assert "tickets" not in screen
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, "tickets-1")
+
+
+async def test_hostile_names_errors_and_notices_are_shown_not_obeyed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    app = studio(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "No runs yet")
+        app.show_error(StudioError("No file [/b] \x1b[31mred\x00.", "Look at [bold."))
+        app.tell("[/link] 世界")
+        screen = await until(pilot, "[/link] 世界")
+        assert "No file [/b] ␛red␀. Look at [bold." in screen
+
+
+# -- quitting --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("key", "outcome"), [("h", "headless"), ("s", "stop")])
+async def test_quitting_asks_while_something_runs_here(tmp_path: Path, key: str, outcome: str) -> None:
+    app = studio(Workspace(tmp_path))
+    app.session._worker = Busy(Train(tmp_path / "tickets-7"))  # type: ignore[assignment]
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "No runs yet")
+        await pilot.press("q")
+        await until(pilot, "training tickets-7")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.return_value is None
+        await pilot.press("q")
+        await until(pilot, "training tickets-7")
+        await pilot.press(key)
+        await pilot.pause()
+    assert app.return_value == outcome
+
+
+async def test_quitting_with_nothing_to_lose_is_one_key(tmp_path: Path) -> None:
+    app = studio(Workspace(tmp_path))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "No runs yet")
+        await pilot.press("q")
+        await pilot.pause()
+    assert app.return_value == ""
+
+
+# -- small parts -----------------------------------------------------------------------------------------------------
+@given(st.lists(st.tuples(st.integers(0, 4), st.text("abc", min_size=1, max_size=12)), max_size=8), st.integers(0, 80))
+def test_the_strip_drops_the_least_important_first(parts: list[tuple[int, str]], width: int) -> None:
+    text = fitting(parts, width)
+    kept = text.split("  ") if text else []
+    assert [word for word in kept if word] == kept
+    assert all(word in kept for rank, word in parts if rank == 0)
+    assert len(text) <= width or len(kept) == sum(rank == 0 for rank, _ in parts)
+    if len(kept) < len(parts):  # the least important of what was dropped matters no more than what was kept
+        dropped = len(parts) - len(kept)
+        ranks = sorted(rank for rank, _ in parts)
+        assert sorted(ranks[-dropped:])[0] >= max(ranks[: len(kept)], default=0)
+
+
+def test_help_flows_and_is_compact() -> None:
+    assert flowing("one\ntwo\n\nthree\n- four\n- five\n  six") == "one two\n\nthree\n- four\n- five\n  six"
+    actions = compact(EVERYWHERE)
+    assert actions[0].key == "1 … 6"
+    assert not any(action.run.startswith("go(") for action in actions[1:])
+
+
+def test_a_long_history_is_taken_in_pieces(tmp_path: Path) -> None:
+    run = made_runs.begin(Workspace(tmp_path), total=20_000)
+    lines = b"".join(b'{"kind":"step","time":1,"step":%d,"loss":1.0}\n' % step for step in range(1, 20_001))
+    with open(run.events_path, "ab") as file:
+        file.write(lines)
+    feed, polls = RunFeed(run), 0
+    while feed.poll():
+        polls += 1
+    assert feed.story.step == 20_000
+    assert len(feed.story.curves["loss"]) == 20_000
+    assert polls >= 1
