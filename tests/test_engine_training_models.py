@@ -210,3 +210,25 @@ def test_counting_weights_counts_4_bit_ones_once(sound: Path):
 def test_a_run_without_a_model_says_so(sound: Path, tmp_path: Path):
     with pytest.raises(StudioError, match="no tuned model yet"):
         ModelStore().tuned_from(tmp_path / "model", recipe(sound), "my-run")
+
+
+def test_a_4_bit_base_says_the_same_and_passes_gradients_on_after_an_evaluation(sound: Path):
+    """On CPUs with AVX512-BF16 bitsandbytes repacks the weights at an evaluating pass unless it is kept from it."""
+    import torch
+
+    model = ModelStore().base(recipe(sound, "qlora")).model
+    inputs = torch.randn(1, 5, 64)
+
+    def gradient() -> torch.Tensor:
+        given = inputs.clone().requires_grad_()
+        model.train()(inputs_embeds=given, use_cache=False).logits.square().sum().backward()
+        assert given.grad is not None
+        return given.grad
+
+    with torch.no_grad():
+        trained = model.train()(inputs_embeds=inputs, use_cache=False).logits
+    before = gradient()
+    with torch.no_grad():
+        evaluated = model.eval()(inputs_embeds=inputs, use_cache=False).logits
+    torch.testing.assert_close(evaluated, trained)
+    torch.testing.assert_close(gradient(), before)

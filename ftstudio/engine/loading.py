@@ -59,6 +59,8 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
             raise explain(error, spec.model) from error
     if spec.quantisation is None:
         model.to(spec.device)
+    else:
+        _keep_unpacked(model)
     _check_weights(model, spec.model)
     return model.eval()
 
@@ -75,6 +77,15 @@ def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:
         model, told = loader.from_pretrained(where.folder, output_loading_info=True, **arguments)
     model.ftstudio_missing = sorted(told.get("missing_keys") or ())
     return model
+
+
+def _keep_unpacked(model: nn.Module) -> None:
+    """Forbid bitsandbytes to repack 4-bit weights at the first pass in evaluation mode, as it does on CPUs with
+    AVX512-BF16: they would be multiplied in 16 bits, and no gradient would come through any more.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _check_weights(model: Any, name: str) -> None:
