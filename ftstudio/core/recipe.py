@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ftstudio.core.reading import Reading
+
 
 class Part(BaseModel):
     """A section of the recipe: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Method(BaseModel):
@@ -39,7 +41,17 @@ class Columns(Part):
     input: str | None = Field(None, description="extra input beside the prompt (Alpaca)")
     system: str | None = Field(None, description="a system message")
     messages: str | None = Field(None, description="a column of chat turns (OpenAI or ShareGPT)")
-    text: str | None = Field(None, description="a lone text column; all of it is trained")
+    text: str | None = Field(None, description="a lone text column, all of it trained; or the text that is labelled")
+    label: str | None = Field(None, description="the label of a text")
+    tokens: str | None = Field(None, description="a list of words")
+    tags: str | None = Field(None, description="a list with the tag of each word")
+    sentence1: str | None = Field(None, description="the first text of a pair")
+    sentence2: str | None = Field(None, description="the second text of a pair")
+    score: str | None = Field(None, description="how similar a pair is")
+    source: str | None = Field(None, description="the text to translate or sum up")
+    target: str | None = Field(None, description="its translation or summary")
+    image: str | None = Field(None, description="the picture, or a list of pictures")
+    tools: str | None = Field(None, description="the tools a conversation may call")
 
 
 class Data(Part):
@@ -50,6 +62,9 @@ class Data(Part):
         0.1, description="held-out rows: a fraction of the training rows, a file, or null for none"
     )
     split: str | None = Field(None, description="the split of a hub dataset (default: train)")
+    reading: Reading | None = Field(
+        None, description="how the file is read (encoding, delimiter, header, unit, …); detected when left out"
+    )
     columns: Columns | None = Field(None, description="column mapping; guessed when left out")
     template: str | None = Field(None, description="alpaca, chat, plain, or a Jinja string; guessed when left out")
     max_length: int | None = Field(None, ge=8, description="tokens a row may have; longer rows are cut, and counted")
@@ -97,7 +112,7 @@ class Format(Part):
 
     regex: str | None = Field(None, description="the whole answer must match")
     json_schema: dict[str, Any] | None = Field(None, description="the answer must be JSON of this schema")
-    labels: tuple[str, ...] | None = Field(None, description="the answer must be one of these")
+    labels: tuple[str, ...] | None = Field(None, min_length=1, description="the answer must be one of these")
 
     @field_validator("regex")
     @classmethod
@@ -109,6 +124,20 @@ class Format(Part):
                 re.compile(value)
             except re.error as error:
                 raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            from jsonschema import SchemaError
+            from jsonschema.validators import validator_for
+
+            try:
+                validator_for(value).check_schema(value)
+            except SchemaError as error:
+                at = "".join(f" at {part!r}" for part in list(error.path)[-1:])
+                raise ValueError(f"no JSON Schema: {error.message}{at}") from error
         return value
 
 
