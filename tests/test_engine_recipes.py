@@ -93,7 +93,7 @@ def test_finding_paths_sets_nothing_else(tmp_path: Path) -> None:
         ("model: demo\ndata: {train: x}\nmethod: qlra\n", ("method", "'qlra'", "Did you mean 'qlora'")),
         ("model: demo\ndata: {train: x}\nmethod:\n  name: lora\n  rr: 8\n", ("line 5: method.rr", "no such key")),
         ("model: demo\ndata: {train: x}\nmethod: {name: full, r: 8}\n", ("method.r", "no such key")),
-        ("model: demo\ndata: {train: x}\nmethod: {name: lora, r: 0}\n", ("method.r", "greater than or equal to 1")),
+        ("model: demo\ndata: {train: x}\nmethod: {name: lora, r: 0}\n", ("method.r", "at least 1")),
         ("model: demo\n", ("data", "missing")),
         ("- a\n- b\n", ("no recipe",)),
         ("model: [demo\n", ("line 2",)),

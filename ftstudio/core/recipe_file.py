@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from ruamel.yaml.error import YAMLError
 
 from ftstudio.core import files
 from ftstudio.core.errors import UsageError
-from ftstudio.core.recipe import Columns, Data, Evaluation, Format, MethodModels, Recipe, TaskNames, Training, put
+from ftstudio.core.recipe import MethodModels, Recipe, TaskNames, put
+from ftstudio.core.recipe_faults import SECTIONS, Fault, Origin, faults, unknown
 
 
 def load(path: Path, overrides: Sequence[str], methods: MethodModels, tasks: TaskNames) -> Recipe:
@@ -35,6 +35,8 @@ def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModel
     """The recipe in TEXT; SOURCE names it in errors."""
     try:
         tree = YAML(typ="rt").load(text)
+    except RecursionError:
+        raise UsageError(f"{source} is nested too deeply.", "A recipe has two levels; see presets/.") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -43,34 +45,51 @@ def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModel
     if not isinstance(tree, dict):
         raise UsageError(f"{source} holds no recipe.", "A recipe begins with `task:` and `model:`; see presets/.")
     values = _plain(tree)
+    typed = []
     for override in overrides:
         key, equals, value = override.partition("=")
-        if not equals or not key.strip():
+        if not equals or not key.strip(" ."):
             raise UsageError(f"{override!r} is no override.", "Write key=value, such as training.epochs=2.")
-        put(values, key.strip(), _plain(YAML(typ="safe").load(value)) if value.strip() else None)
-    return check(values, source, methods, tasks, tree)
+        typed.append(key.strip())
+        put(values, typed[-1], _value(typed[-1], value))
+    return check(values, source, methods, tasks, Origin(source, tree, tuple(typed)))
 
 
-def check(values: dict[str, Any], source: str, methods: MethodModels, tasks: TaskNames, tree: Any = None) -> Recipe:
-    """A recipe from nested VALUES. TREE is the YAML they came from, for line numbers. Raises UsageError."""
-    problems = []
+def _value(key: str, text: str) -> Any:
+    """What TEXT, typed behind KEY=, stands for: YAML, but a template as it is (its braces would be YAML's)."""
+    if not text.strip():
+        return None
+    if text.lstrip().startswith(("{{", "{%")):
+        return text
+    try:
+        return _plain(YAML(typ="safe").load(text))
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        what = getattr(error, "problem", None) or "not YAML"
+        hint = "Quote texts with such signs in them: " + f"'{key}=\"…\"'."
+        raise UsageError(f"{key}={text}: {what}.", hint) from error
+
+
+def check(
+    values: dict[str, Any], source: str, methods: MethodModels, tasks: TaskNames, origin: Origin | None = None
+) -> Recipe:
+    """A recipe from nested VALUES; ORIGIN tells lines and what was typed. Raises UsageError."""
+    origin = origin or Origin(source)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(item, Recipe, (), source, tree) for item in error.errors()]
-        raise UsageError(*_join(problems)) from None
+        raise UsageError(*_join(faults(error.errors(), Recipe, (), origin))) from None
+    problems: list[Fault] = []
     if recipe.task not in tasks:
-        problems.append(_unknown("task", recipe.task, tasks, source, tree))
+        problems.append(unknown("task", recipe.task, tasks, origin))
     if recipe.method.name not in methods:
-        problems.append(_unknown("method.name", recipe.method.name, methods, source, tree))
+        problems.append(unknown("method.name", recipe.method.name, methods, origin))
     if problems:
         raise UsageError(*_join(problems))
     model = methods[recipe.method.name]
     try:
         settings = model.model_validate(recipe.method.settings).model_dump(mode="json", exclude_unset=True)
     except ValidationError as error:
-        problems = [_problem(item, model, ("method",), source, tree) for item in error.errors()]
-        raise UsageError(*_join(problems)) from None
+        raise UsageError(*_join(faults(error.errors(), model, ("method",), origin))) from None
     tree_now = recipe.model_dump(mode="json", exclude_unset=True)
     tree_now["method"] = {"name": recipe.method.name, **settings}
     return Recipe.model_validate(tree_now)
@@ -85,7 +104,7 @@ def to_yaml(recipe: Recipe, *, defaults: bool = False, comments: bool = False) -
             result = CommentedMap()
             for key, item in value.items():
                 field = model.model_fields.get(key) if model else None
-                result[key] = mapped(item, _SECTIONS.get(key) if model is Recipe or key == "format" else None)
+                result[key] = mapped(item, SECTIONS.get(key) if model is Recipe or key == "format" else None)
                 if comments and field is not None and field.description and not isinstance(item, dict):
                     result.yaml_add_eol_comment(field.description, key, column=40)
             return result
@@ -103,11 +122,6 @@ def to_yaml(recipe: Recipe, *, defaults: bool = False, comments: bool = False) -
     return out.getvalue()
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "data": Data, "training": Training, "evaluation": Evaluation, "columns": Columns, "format": Format,
-}  # fmt: skip
-
-
 def _plain(value: Any) -> Any:
     """ruamel's containers and scalars as Python's own."""
     if isinstance(value, dict):
@@ -118,51 +132,6 @@ def _plain(value: Any) -> Any:
         if isinstance(value, kind):
             return kind(value)
     return value
-
-
-def _line(tree: Any, path: Sequence[Any]) -> int | None:
-    line: int | None = None
-    for part in path:
-        try:
-            places = tree.lc
-            line = (places.key(part) if isinstance(tree, dict) else places.item(part))[0] + 1
-            tree = tree[part]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-    return line
-
-
-def _where(path: Sequence[Any], source: str, tree: Any) -> str:
-    line = _line(tree, path)
-    key = ".".join(str(part) for part in path)
-    return f"{source}{f', line {line}' if line else ''}: {key}"
-
-
-def _unknown(key: str, value: str, known: Iterable[str], source: str, tree: Any) -> tuple[str, str]:
-    names = sorted(known)
-    near = difflib.get_close_matches(str(value), names, 1, 0.4)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{_where(key.split('.'), source, tree)}: there is no {value!r}.", f"{hint}There are: {', '.join(names)}."
-
-
-def _problem(item: Any, model: type[BaseModel], prefix: tuple[str, ...], source: str, tree: Any) -> tuple[str, str]:
-    """One of pydantic's errors as (what and where, way out)."""
-    path = (*prefix, *(part for part in item["loc"] if part not in ("float", "str", "function-after")))
-    where = _where(path, source, tree)
-    if item["type"] == "extra_forbidden":
-        owner = model
-        for part in item["loc"][:-1]:
-            owner = _SECTIONS.get(str(part), owner)
-        known = sorted(owner.model_fields)
-        near = difflib.get_close_matches(str(path[-1]), known, 1, 0.5)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
-        return f"{where}: there is no such key.", hint
-    if item["type"] == "missing":
-        return f"{where} is missing.", f"Add `{path[-1]}:` to the recipe."
-    value = item.get("input")
-    shown = "" if isinstance(value, (dict, list, BaseModel)) else f" (it is {value!r})"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower() + message[1:]}{shown}.", ""
 
 
 def _join(problems: list[tuple[str, str]]) -> tuple[str, str]:

@@ -35,6 +35,8 @@ def libraries() -> None:
     environment()
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|torch|peft|bitsandbytes")
+    for name in NAMES:  # some speak while they are imported; those that bring handlers of their own come again below
+        _to_log(logging.getLogger(name))
     import torch  # noqa: F401
     import transformers
     import transformers.utils.logging as told

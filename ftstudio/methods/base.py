@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Settings(BaseModel):
     """A method's settings in the recipe: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Quantisation(BaseModel):
