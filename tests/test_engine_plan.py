@@ -156,10 +156,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"training.precision": "fp16"}, "training.precision: fp16 needs a GPU"),
     ({"evaluation.max_new_tokens": 256}, "evaluation.max_new_tokens"),
     ({"model": "/nowhere/model"}, "model: "),
-    ({"data.train": "/nowhere/rows.jsonl"}, "data: There is no file"),
+    ({"data.train": "/nowhere/rows.jsonl"}, "data.train: There is no file"),
     (
         {"method": {"name": "lora", "targets": ["q_prj"]}},
-        "method: method.targets: the model has no linear layer 'q_prj'",
+        "method.targets: the model has no linear layer 'q_prj'",
     ),
 ]
 

@@ -84,6 +84,25 @@ def without_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
+def damaged(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"\xff" * 200)
+
+
+def half(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def pointer(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+
+
+def shard_gone(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    places = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+
+
 @pytest.mark.parametrize(
     ("harm", "text"),
     [
@@ -91,6 +110,10 @@ def without_weights(folder: Path) -> None:
         (torn_config, "can't be read as JSON"),
         (pickled, "a pickle that may run code"),
         (without_weights, "holds no weights"),
+        (damaged, "holds no weights: it is empty, cut off or of another format"),
+        (half, "is damaged: it has"),
+        (pointer, "a pointer of Git LFS"),
+        (shard_gone, "lacks 1 of its 2 weight files (model-00002-of-00002.safetensors)"),
     ],
 )
 def test_a_folder_that_is_no_model(folder: Path, harm: Callable[[Path], None], text: str):
@@ -120,15 +143,6 @@ def own_code(folder: Path) -> None:
     (folder / "a.py").write_text("raise SystemExit('model code was run')")
 
 
-def damaged(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"\xff" * 200)
-
-
-def half(folder: Path) -> None:
-    data = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
-
-
 def incomplete(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -152,7 +166,7 @@ def test_a_model_that_can_not_be_loaded(folder: Path, harm: Callable[[Path], Non
     harm(folder)
     spec = ModelSpec("its name", "float32", "cpu", Quantisation() if quantised else None)
     with pytest.raises(StudioError) as caught:
-        loading.load(locate(str(folder)), spec)
+        loading.load(Located(folder, "its name"), spec)
     assert caught.value.message.startswith("its name")
     assert text in caught.value.message
     assert caught.value.hint

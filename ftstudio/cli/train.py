@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftstudio.cli.follow import EXIT, Headless
 from ftstudio.cli.output import Out
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
-from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import duration, number, size
 from ftstudio.core.workspace import PRESETS, Workspace
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe  # pydantic takes a tenth of a second; the studio's first paint can't wait
 
 
 def workspace(arguments: argparse.Namespace) -> Workspace:
@@ -68,6 +70,10 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     with Headless(out) as headless:
         out.say(f"Training {run.name} in {run.path}")
         last = headless.run(job, run.path)
+    if last["kind"] == "failed" and not arguments.resume:
+        from ftstudio.engine.prepare import withdraw
+
+        withdraw(run)  # what never began leaves nothing behind
     return finish(run, last, out)
 
 
@@ -129,13 +135,16 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
     """A plan for people."""
     from ftstudio.core.text import clean
 
-    weights, tokens = value["parameters"], value["tokens"]
+    weights, tokens, rows = value["parameters"], value["tokens"], value["rows"]
     lines = [f"{recipe.task} · {recipe.method.name} · {clean(recipe.model)}"]
     if weights.get("total"):
         share = 100 * (weights.get("trainable") or 0) / weights["total"]
         lines.append(
             f"  parameters  {number(weights['trainable'])} of {number(weights['total'])} learn ({share:.2f} %)"
         )
+    if rows.get("train") is not None:
+        left = f", {number(rows['excluded'])} left out" if rows.get("excluded") else ""
+        lines.append(f"  rows        {number(rows['train'])} trained, {number(rows['eval'])} held out{left}")
     if tokens.get("total") is not None:
         lines.append(
             f"  tokens      {number(tokens['total'])} a pass, {number(tokens['trained'])} trained, "
@@ -143,11 +152,15 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
         )
     if value.get("steps"):
         lines.append(f"  steps       {number(value['steps'])}")
-    for name, count in (value.get("memory", {}).get("parts") or {}).items():
-        lines.append(f"  memory      {name} {size(count)}")
+    parts = value.get("memory", {}).get("parts") or {}
+    if parts:
+        told = ", ".join(f"{size(count)} {name}" for name, count in parts.items())
+        lines.append(f"  memory      {told}; activations come on top")
     for problem in value["problems"]:
         mark = {"error": "✗", "warning": "▲"}.get(problem["severity"], "·")
         key = f"{problem['key']}: " if problem.get("key") else ""
         lines.append(f"  {mark} {problem['severity']}: {key}{clean(problem['text'])}")
+        if problem.get("hint"):
+            lines.append(f"    → {clean(problem['hint'])}")
     lines.append("  fits together" if value["compatible"] else "  can't run as it is")
     return "\n".join(lines)

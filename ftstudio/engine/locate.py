@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ftstudio.core.errors import StudioError
 from ftstudio.demo import MODEL as DEMO
+from ftstudio.engine.weights import header, weight_files
 
 _HUB_ID = re.compile(r"^[\w.\-]+/[\w.\-]+$|^[\w.\-]+$")
 # what a model needs; weights as safetensors only: a pickle may run code when it is read
@@ -29,7 +30,7 @@ def locate(model: str, *, weights: bool = True) -> Located:
     """The folder that holds MODEL: `demo`, a folder, or a hub id (fetched when it isn't here yet).
 
     With WEIGHTS false only configuration and tokenizer are asked for. Raises StudioError: no such model, offline,
-    access refused, no safetensors.
+    access refused, weights missing, damaged or pickled.
     """
     if model == "demo":
         return Located(_checked(DEMO, model, weights), str(DEMO))
@@ -63,14 +64,9 @@ def _checked(folder: Path, model: str, weights: bool) -> Path:
         json.loads(config.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise StudioError(f"{config} can't be read as JSON.", "Fetch the model again.") from error
-    if weights and not any(folder.glob("*.safetensors")):
-        pickled = [entry.name for pattern in ("*.bin", "*.pt", "*.pth") for entry in folder.glob(pattern)]
-        if pickled:
-            raise StudioError(
-                f"{model} holds its weights as {pickled[0]}, a pickle that may run code when read.",
-                "Use a model with .safetensors weights, or convert it first.",
-            )
-        raise StudioError(f"{model} holds no weights (*.safetensors).", "Fetch the model again.")
+    if weights:
+        for path in weight_files(folder, model):
+            header(path)
     return folder
 
 

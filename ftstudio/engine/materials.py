@@ -141,10 +141,17 @@ def _part(
     if wanted is None:
         return whole, None, "no rows are held out"
     if isinstance(wanted, str):
-        return whole, _named(recipe, wanted, progress, cancel), f"held-out rows: {one_line(wanted)}"
+        held_out = _named(recipe, wanted, progress, cancel)
+        if held_out.hash == whole.hash:
+            raise UsageError(
+                f"data.eval: {one_line(wanted)} holds the very rows of data.train: nothing would be held out.",
+                "Set data.eval to a fraction such as 0.1, or to another file.",
+            )
+        return whole, held_out, f"held-out rows: {one_line(wanted)}"
     if len(whole) < 2:
+        unread = f" ({whole.unread} more can't be read)" if whole.unread else ""
         raise StudioError(
-            f"{one_line(recipe.data.train)} holds only one row, so none can be held out.",
+            f"{one_line(recipe.data.train)} holds only one row{unread}, so none can be held out.",
             "Add rows, name a file of held-out rows (data.eval), or set data.eval to null.",
         )
     train, held = split_rows(whole, wanted, recipe.training.seed, shape=shape, cancel=cancel)

@@ -22,6 +22,7 @@ from ftstudio.engine.compatibility import (
 )
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.prepare import resolve
+from ftstudio.engine.skeleton import skeleton, weight_problems
 
 _NESTED = 256  # scales that share one scale of scales in bitsandbytes' double quantisation
 _STATES_8BIT_FROM = 4096  # elements from which bitsandbytes keeps a tensor's optimiser states in 8 bits
@@ -51,6 +52,7 @@ def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | N
     parameters: dict[str, Any] = {"total": None, "trainable": None}
     parts: dict[str, int] = {}
     if config is not None and not any(p.severity == "error" and p.key == "model" for p in problems):
+        problems += weight_problems(recipe)
         parameters, parts = _weights(final, problems)
         _machine_memory(final, parts, problems)
     problems.append(
@@ -86,8 +88,22 @@ def _resolved(
     try:
         return resolve(recipe, check=False, progress=progress, cancel=cancel)
     except StudioError as error:
-        problems.append(Problem("error", error.message, "data", error.hint))
+        problems.append(Problem.of(error, _data_key(recipe, error)))
         return None, None
+
+
+def _data_key(recipe: Recipe, error: StudioError) -> str:
+    """Which key of RECIPE an error about its materials is about."""
+    from ftstudio.data.tokenizer import load_tokenizer
+
+    try:
+        load_tokenizer(recipe.model)
+    except StudioError:
+        return "model"
+    named = [key for key in ("data.columns", "data.eval", "data.max_length") if key in error.message]
+    if "template" in error.message.lower()[:24]:
+        named.insert(0, "data.template")
+    return named[0] if named else "data.train"
 
 
 def steps_of(recipe: Recipe, rows: int) -> int:
@@ -186,14 +202,17 @@ def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], d
         machine = hardware.Hardware("cpu", "fp32", 1, "")
     method = methods.get(recipe.method.name)
     settings = method.settings(recipe.method.settings)
+    key = "model"
     try:
-        model = _skeleton(recipe)
+        model = skeleton(recipe)
+        key = "method"
         quantised = _quantised_layers(model) if method.quantisation(settings) is not None else {}
         base = {name: parameter.numel() for name, parameter in model.named_parameters()}
         total = sum(base.values())
         trained = _apply(method, model, settings)
     except StudioError as error:
-        problems.append(Problem("error", error.message, "method", error.hint))
+        if not any(problem.text in error.message for problem in problems):
+            problems.append(Problem.of(error, key))
         return {"total": None, "trainable": None}, {}
     except Exception as error:  # an architecture that can't be built without its weights: rare, and no reason to stop
         problems.append(Problem("note", f"The parameters can't be counted: {one_line(error, 120)}.", "model"))
@@ -216,26 +235,6 @@ def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], d
         "optimizer": sum(optimizer_bytes(count, recipe.training.optimizer) for count in learning),
     }
     return {"total": everything, "trainable": sum(learning)}, parts
-
-
-def _skeleton(recipe: Recipe) -> Any:
-    """The model of RECIPE with shapes and no weights."""
-    from ftstudio.engine import quiet
-    from ftstudio.engine.locate import locate
-
-    quiet.libraries()
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    folder = locate(recipe.model, weights=False).folder
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
-    except (ValueError, KeyError, OSError) as error:
-        from ftstudio.engine.loading import explain
-
-        raise explain(error, recipe.model) from error
 
 
 def _apply(method: methods.Method, model: Any, settings: Any) -> Any:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import shutil
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +34,7 @@ from ftstudio.engine.materials import (
     open_materials,
 )
 
-__all__ = ["heldout", "open_materials", "prepare_run", "resolve", "run_stem"]
+__all__ = ["heldout", "open_materials", "prepare_run", "resolve", "run_stem", "withdraw"]
 
 MAX_LENGTH = 1024
 NEW_TOKENS = 256
@@ -53,7 +55,6 @@ def prepare_run(
     """
     resolved, materials = resolve(recipe, progress=progress, cancel=cancel)
     check_machine(resolved)
-    locate(resolved.model, weights=resolved.model == "demo" or Path(resolved.model).is_dir())
     _check_trainable(materials)
     run = workspace.new_run(run_stem(resolved))
     try:
@@ -62,6 +63,24 @@ def prepare_run(
         run.path.rmdir()
         raise
     return run
+
+
+def withdraw(run: RunFolder) -> bool:
+    """Take back RUN, which `prepare_run` made and which failed before it began to train: True where it is gone.
+
+    It stays where it is worked on, where it learnt anything, and where only its log tells what happened.
+    """
+    events = run.events()
+    failure = next((event for event in reversed(events) if event.get("kind") == "failed"), None)
+    if failure is None or any(event.get("kind") in ("start", "step", "checkpoint", "done") for event in events):
+        return False
+    if "log" in str(failure.get("hint")) or run.owner() is not None or run.checkpoints.exists() or run.model.exists():
+        return False
+    shutil.rmtree(run.path, ignore_errors=True)
+    for folder in (run.path.parent, run.path.parent.parent):  # the workspace too, if the run was all that it held
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    return not run.path.exists()
 
 
 def _check_trainable(materials: Materials, step: int = 64) -> None:
@@ -87,11 +106,12 @@ def resolve(
     """RECIPE with every default written out, and the materials it works on. Raises StudioError.
 
     A recipe that was resolved before keeps its choices; its data must still be the same. CHECK False leaves out what
-    `compatibility` tells of the model's configuration.
+    `compatibility` tells of the model's configuration, and whether its weight files are whole.
     """
     config = model_config(recipe.model)
     if check:
         check_config(recipe, config)
+        locate(recipe.model, weights=recipe.model == "demo" or Path(recipe.model).expanduser().is_dir())
     method = methods.get(recipe.method.name)
     settings = method.settings(recipe.method.settings).model_dump(mode="json")
     limit = model_limit(config)

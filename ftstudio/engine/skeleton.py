@@ -1,0 +1,55 @@
+"""A model without its weights: built from its config.json on torch's meta device, and held against its weight files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.recipe import Recipe
+from ftstudio.engine import weights
+from ftstudio.engine.compatibility import Problem
+from ftstudio.engine.locate import locate
+
+
+def skeleton(recipe: Recipe) -> Any:
+    """The model of RECIPE with shapes and no weights."""
+    from ftstudio.engine import quiet
+
+    quiet.libraries()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = locate(recipe.model, weights=False).folder
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except (ValueError, KeyError, OSError, AssertionError) as error:
+        from ftstudio.engine.loading import explain
+
+        raise explain(error, recipe.model) from error
+
+
+def weight_problems(recipe: Recipe) -> list[Problem]:
+    """Weight files that are missing, damaged or of another shape than the model's config.json says. A hub model that
+    isn't here yet has none."""
+    if recipe.model != "demo" and not Path(recipe.model).expanduser().is_dir():
+        return []
+    try:
+        there = weights.shapes(locate(recipe.model).folder, recipe.model)
+        own = {name: tuple(part.shape) for name, part in skeleton(recipe).named_parameters()}
+    except StudioError as error:
+        return [Problem.of(error, "model")]
+    except Exception:  # told by the count of its parameters
+        return []
+    other = [name for name, shape in own.items() if there.get(name, shape) != shape]
+    if other:
+        name = other[0]
+        text = f"{name} has shape {list(there[name])}, but by its config.json it should have {list(own[name])}."
+        return [Problem("error", text, "model", "Fetch the model again: its files don't belong together.")]
+    missing = sorted(own.keys() - there.keys())
+    if missing and there.keys() <= own.keys():  # else transformers may know these weights by other names
+        text = f"{len(missing)} of its {len(own)} weights are in no file (such as {missing[0]}): they would be random."
+        return [Problem("error", text, "model", "Fetch the model again: its files don't belong together.")]
+    return []
