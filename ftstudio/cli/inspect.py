@@ -63,8 +63,7 @@ def data_text(value: dict[str, Any]) -> str:
         *([f"  mapping     {clean(mapping)}"] if mapping else []),
         *([f"  template    {clean(value['template'], 60)}"] if value["template"] else []),
     ]
-    for column in value["columns"]:
-        lines.append(f"  column      {clean(column['name'], 40)} ({column['type']})")
+    lines += [f"  column      {clean(column['name'], 40)} ({column['type']})" for column in value["columns"]]
     for name, found in value["lengths"].items():
         unit = found.get("unit", "tokens")
         lines.append(
@@ -163,6 +162,8 @@ def compare(arguments: argparse.Namespace, out: Out) -> int:
         raise UsageError("Compare which run?", "Name a run, `last`, or --predictions A B.")
     place = workspace(arguments)
     runs = [place.run(name) for name in arguments.runs]
+    if len({run.path for run in runs}) < len(runs):
+        raise UsageError("A run is named twice.", "Name each run once; the base is compared anyway.")
     for run in runs:
         if not run.model.is_dir():
             raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", "Train it to its end first.")
@@ -200,5 +201,10 @@ def stored_comparison(paths: list[Path], similarity: str | None) -> dict[str, An
     if names[0] == names[1]:
         names = [str(path) for path in paths]
     arms = [Arm(name, read_predictions(path)) for name, path in zip(names, paths, strict=True)]
-    embedder = load_embedder(similarity or "static", allow_torch=similarity is not None)
+    try:
+        embedder = load_embedder(similarity or "static", allow_torch=similarity is not None)
+    except StudioError:
+        if similarity is not None:
+            raise
+        embedder = None  # the report says that similarity is left out
     return json.loads(json.dumps(score(arms, embedder=embedder)))  # type: ignore[no-any-return]

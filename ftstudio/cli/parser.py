@@ -20,7 +20,20 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The command and its arguments; prints usage and exits with 2 where they can't be understood."""
-    return build().parse_args(list(words))
+    parser = build()
+    found, rest = parser.parse_known_args(list(words))
+    if rest and hasattr(found, "overrides") and not any(word.startswith("-") for word in rest):
+        found.overrides += rest  # k=v behind an option, which argparse leaves over
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return found
+
+
+def _count(text: str) -> int:
+    """A whole number from 1, as argparse wants it told."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+    return int(text)
 
 
 def build() -> argparse.ArgumentParser:
@@ -78,7 +91,7 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("dataset", metavar="DATASET", help="file or hub id; `demo` is the bundled one")
     sub.add_argument("--eval", metavar="DATASET", help="held-out rows, to look for leaks")
     sub.add_argument("--model", metavar="MODEL", help="count tokens with this model's tokenizer")
-    sub.add_argument("--max-length", type=int, metavar="N", help="tokens a row may have")
+    sub.add_argument("--max-length", type=_count, metavar="N", help="tokens a row may have")
     sub.add_argument("--template", metavar="NAME", help="alpaca, chat, plain or a Jinja string")
     sub.add_argument("--column", action="append", default=[], metavar="ROLE=NAME", help="such as prompt=question")
     sub.add_argument("--split", metavar="NAME", help="split of a hub dataset")
@@ -89,12 +102,12 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument(
         "--predictions", metavar="FILE", help="categorise stored outputs (JSONL: prompt, reference, output)"
     )
-    sub.add_argument("--rows", type=int, metavar="N", help="at most N held-out rows")
+    sub.add_argument("--rows", type=_count, metavar="N", help="at most N held-out rows")
 
     sub = add("compare", "inspect:compare", "score base and tuned side by side")
     sub.add_argument("runs", nargs="*", metavar="RUN", help="runs to compare with their base")
     sub.add_argument("--predictions", nargs=2, metavar=("A", "B"), help="compare two files of stored outputs")
-    sub.add_argument("--rows", type=int, metavar="N", help="at most N held-out rows")
+    sub.add_argument("--rows", type=_count, metavar="N", help="at most N held-out rows")
     sub.add_argument("--similarity", metavar="NAME", default=None, help="minilm, static, a folder or a hub id")
 
     add("runs", "runs:runs", "runs and their state")

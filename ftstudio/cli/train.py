@@ -51,6 +51,11 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
             raise StudioError(
                 f"{run.name} is being trained by process {owner.process} on {owner.host}.", "Watch it with `ftstudio`."
             )
+        from ftstudio.engine.weights import whole
+
+        if run.state() == "done" and whole(run.model):
+            hint = f"`ftstudio compare {run.name}` shows what it learnt."
+            raise StudioError(f"{run.name} is done: there is nothing to go on with.", hint)
     else:
         if not arguments.recipe:
             raise UsageError("Which recipe?", "Name a recipe file, such as presets/sft-lora.yaml, or `demo`.")
@@ -67,14 +72,24 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
         from ftstudio.ui.run import open_studio
 
         return open_studio(place, start="train", run=run.name, job=job)
-    with Headless(out) as headless:
-        out.say(f"Training {run.name} in {run.path}")
-        last = headless.run(job, run.path)
-    if last["kind"] == "failed" and not arguments.resume:
+    try:
+        with Headless(out) as headless:
+            out.say(f"Training {run.name} in {run.path}")
+            last = headless.run(job, run.path)
+    except StudioError as error:
+        _leave_nothing(run, job, error.hint)
+        raise
+    if last["kind"] == "failed":
+        _leave_nothing(run, job, str(last.get("hint") or ""))
+    return finish(run, last, out)
+
+
+def _leave_nothing(run: RunFolder, job: Train, hint: str) -> None:
+    """A new run that failed before it began to train goes again."""
+    if not job.resume:
         from ftstudio.engine.prepare import withdraw
 
-        withdraw(run)  # what never began leaves nothing behind
-    return finish(run, last, out)
+        withdraw(run, hint)
 
 
 def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
@@ -155,7 +170,7 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
     parts = value.get("memory", {}).get("parts") or {}
     if parts:
         told = ", ".join(f"{size(count)} {name}" for name, count in parts.items())
-        lines.append(f"  memory      {told}; activations come on top")
+        lines.append(f"  memory      {told}")
     for problem in value["problems"]:
         mark = {"error": "✗", "warning": "▲"}.get(problem["severity"], "·")
         key = f"{problem['key']}: " if problem.get("key") else ""

@@ -57,6 +57,9 @@ class Workspace:
         near = [known for known in names if known.startswith(name)]
         if len(near) == 1:
             return RunFolder(self.runs_path / near[0])
+        if near:
+            which = ", ".join(near[:5]) + (", …" if len(near) > 5 else "")
+            raise UsageError(f"{len(near)} runs begin with {name!r}.", f"Say which: {which}.")
         known = ", ".join(names[:5]) or "none yet"
         raise UsageError(f"There is no run {name!r} in {self.runs_path}.", f"There are: {known}.")
 

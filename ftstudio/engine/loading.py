@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,8 +99,8 @@ def _check_weights(model: Any, name: str) -> None:
         )
 
 
-def explain(error: Exception, name: str) -> StudioError:
-    """What a failed load of model NAME means to a person."""
+def explain(error: Exception, name: str, again: str = "Fetch the model again.") -> StudioError:
+    """What a failed load of model NAME means to a person; AGAIN is the way to whole files."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text or "custom code" in text:
         return StudioError(
@@ -116,7 +117,7 @@ def explain(error: Exception, name: str) -> StudioError:
             f"{name} does not fit into memory.", "Use method qlora, a smaller model, or another machine."
         )
     if type(error).__name__ == "SafetensorError":
-        return StudioError(f"{name}: its weights can't be read ({text[:120]}).", "Fetch the model again.")
+        return StudioError(f"{name}: its weights can't be read ({text[:120]}).", again)
     if "ignore_mismatched_sizes" in text or isinstance(error, AssertionError):
         what = "" if "ignore_mismatched_sizes" in text else f" ({text[:120]})"
         return StudioError(
@@ -127,6 +128,8 @@ def explain(error: Exception, name: str) -> StudioError:
         return StudioError(
             f"bitsandbytes can't load {name} ({text[:120]}).", "Use method lora, or see `ftstudio doctor`."
         )
+    if isinstance(error, json.JSONDecodeError):
+        return StudioError(f"{name}: one of its files is no JSON ({text[:120]}).", again)
     return StudioError(f"{name} can't be loaded: {text[:200]}.", "The log has the details.")
 
 

@@ -138,7 +138,8 @@ class ModelStore:
                     self._peft.load_adapter(str(folder), adapter_name=adapter, torch_device=spec.device)
             except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 self.unload()
-                raise loading.explain(error, f"{name}'s adapter") from error
+                again = f"`ftstudio train --resume {name}` saves it again from its last checkpoint."
+                raise loading.explain(error, f"{name}'s adapter", again) from error
             self._peft.eval()
             self._adapters[key] = adapter
         activate(self._peft, adapter)

@@ -55,11 +55,9 @@ def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | N
         problems += weight_problems(recipe)
         parameters, parts = _weights(final, problems)
         _machine_memory(final, parts, problems)
-    problems.append(
-        Problem(
-            "note", "Memory for activations and the time a run takes aren't estimated: only what is listed is exact."
-        )
-    )
+    if parts:
+        text = "Memory for activations and the time a run takes aren't estimated: only what is listed is exact."
+        problems.append(Problem("note", text))
     return {
         "compatible": not any(problem.severity == "error" for problem in problems),
         "problems": [problem.to_dict() for problem in problems],

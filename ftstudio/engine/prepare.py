@@ -60,21 +60,21 @@ def prepare_run(
     try:
         files.write(run.recipe_path, recipe_file.to_yaml(resolved, defaults=True, comments=True))
     except BaseException:
-        run.path.rmdir()
+        withdraw(run)
         raise
     return run
 
 
-def withdraw(run: RunFolder) -> bool:
+def withdraw(run: RunFolder, hint: str = "") -> bool:
     """Take back RUN, which `prepare_run` made and which failed before it began to train: True where it is gone.
 
-    It stays where it is worked on, where it learnt anything, and where only its log tells what happened.
+    HINT is what the person is told to do. The run stays where it is worked on, where it learnt anything, and where its
+    log is all that tells what happened.
     """
     events = run.events()
-    failure = next((event for event in reversed(events) if event.get("kind") == "failed"), None)
-    if failure is None or any(event.get("kind") in ("start", "step", "checkpoint", "done") for event in events):
+    if any(event.get("kind") in ("start", "step", "checkpoint", "done") for event in events):
         return False
-    if "log" in str(failure.get("hint")) or run.owner() is not None or run.checkpoints.exists() or run.model.exists():
+    if "log" in hint or run.owner() is not None or run.checkpoints.exists() or run.model.exists():
         return False
     shutil.rmtree(run.path, ignore_errors=True)
     for folder in (run.path.parent, run.path.parent.parent):  # the workspace too, if the run was all that it held

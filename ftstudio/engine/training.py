@@ -69,7 +69,7 @@ class Training:
         model = self._model(rows)
         try:
             trainer, director = self._trainer(model, rows, machine, checkpoint)
-            self._start(trainer, rows, machine, checkpoint)
+            self._start(trainer, rows, machine, checkpoint, resuming)
             director.tell("training", "")
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             director.tell("saving", "the tuned model")
@@ -143,7 +143,9 @@ class Training:
             torch.cuda.reset_peak_memory_stats()
         return trainer, director
 
-    def _start(self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None) -> None:
+    def _start(
+        self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None, resuming: bool
+    ) -> None:
         recipe = self.recipe
         batches = math.ceil(len(rows.train) / recipe.training.batch_size)
         per_epoch = math.ceil(batches / recipe.training.gradient_accumulation)
@@ -168,6 +170,13 @@ class Training:
         )
         for level, text in rows.notes if checkpoint is None else ():
             self.folder.emit("alert", level=level, text=text)
+        step = resume.step_of(checkpoint) if checkpoint else 0
+        damaged = [path.name for path in resume.checkpoints(self.folder.checkpoints) if resume.step_of(path) > step]
+        if resuming and damaged:
+            where = f"from step {step}" if checkpoint else "from the start"
+            self.folder.emit("alert", level="warning", text=f"{damaged[0]} is damaged: training goes on {where}.")
+        elif resuming and checkpoint is None:
+            self.folder.emit("alert", level="warning", text="There is no checkpoint: training begins at the start.")
 
     def _began_before(self) -> bool:
         """Whether events tell of steps that no checkpoint holds: they are taken again from the start."""

@@ -63,6 +63,17 @@ def shapes(folder: Path, model: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def whole(folder: Path) -> bool:
+    """Whether FOLDER holds a saved model or adapter whose weight files are not cut off."""
+    adapter = folder / "adapter_model.safetensors"
+    try:
+        for path in [adapter] if (folder / "adapter_config.json").exists() else weight_files(folder, str(folder)):
+            header(path)
+    except StudioError:
+        return False
+    return True
+
+
 def header(path: Path) -> dict[str, dict[str, Any]]:
     """The header of the safetensors file PATH. Raises StudioError where the file is cut off or something else."""
     try:
