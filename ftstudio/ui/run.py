@@ -62,7 +62,7 @@ def open_studio(
         if job is not None:
             session.submit(job)
         if start is None:
-            start = "train" if session.feed is not None else "runs" if workspace.runs() else "data"
+            start = "train" if run is not None or session.live else "runs" if session.feed is not None else "data"
         app = StudioApp(session, start, signals)
         screen, sys.__stderr__ = sys.__stderr__, Unbroken(sys.__stderr__)  # type: ignore
         try:

@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from ftstudio.core.text import clean
+from ftstudio.ui.common.textline import TextLine
 from ftstudio.ui.text.lines import Line, Lines, Part, fit
 
 LABEL = 16  # cells of a label
@@ -155,10 +156,7 @@ class FieldRow(Vertical):
         if spec.kind == "choice":
             self.control = Choice(spec.options, value)
         else:
-            self.control = Input(
-                spec.write(value), placeholder=spec.default, compact=True, select_on_focus=False, valid_empty=True
-            )
-            self.control.cursor_blink = False
+            self.control = TextLine(spec.write(value), placeholder=spec.default)
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -181,6 +179,8 @@ class FieldRow(Vertical):
             line = self.query_one(".fault", Static)
             line.update(Content(f"✗ {clean(text, 300)}" if text else ""))
             line.display = bool(text)
+            if text and self.control.has_focus:
+                self.call_after_refresh(self.scroll_visible)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

@@ -14,17 +14,17 @@ from textual.widgets import Input
 
 from ftstudio.core.text import one_line
 from ftstudio.ui.common.paths import Wanted, complete, is_data, options
+from ftstudio.ui.common.textline import TextLine
 from ftstudio.ui.text.lines import Line, Lines, fit
 
 
-class PathInput(Input):
+class PathInput(TextLine):
     """The line itself. Tab completes where there is something to add; else it goes to the next field."""
 
     BINDINGS = [Binding("tab", "complete", "complete", show=False, priority=True)]
 
     def __init__(self, value: str, wanted: Wanted, placeholder: str, id: str | None) -> None:
-        super().__init__(value, placeholder=placeholder, compact=True, id=id, select_on_focus=False)
-        self.cursor_blink = False
+        super().__init__(value, placeholder=placeholder, id=id, digits_leave=True)
         self.wanted = wanted
 
     def action_complete(self) -> None:

@@ -17,20 +17,18 @@ CUT = Action("m", "cut", "length", "try another max_length and see what it cuts 
 TABLE = (
     Action("enter", "row", "row", "the whole row"),
     TOKENS,
-    COLUMNS,
+    Action("k", "checks", "checks", "what is wrong with the rows: duplicates, empty, cut, leaks and more"),
+    Action("h", "lengths", "lengths", "how long prompts and completions are in tokens, and what max_length cuts"),
+    RECIPE,
     Action("slash", "search", "search", "search in all columns; n and N go to the next and the previous hit"),
     Action("f", "filter", "filter", "show only rows that match; filters stack, esc takes the last away"),
-    Action(
-        "i", "statistics", "columns' figures", "figures of every column: empty, distinct, lengths, commonest values"
-    ),
-    Action("h", "lengths", "lengths", "how long prompts and completions are in tokens, and what max_length cuts"),
-    Action("k", "checks", "checks", "what is wrong with the rows: duplicates, empty, cut, leaks and more"),
+    COLUMNS,
     OPEN,
+    Action("i", "statistics", "figures", "figures of every column: empty, distinct, lengths, commonest values"),
     Action("s", "sort", "sort", "sort by the column at hand: up, down, not at all"),
-    RECIPE,
     COPY,
-    Action("n", "hit(1)", "", "the next hit of the search"),
-    Action("N", "hit(-1)", "", "the previous hit of the search"),
+    Action("n", "hit(1)", "", "the next hit of the search", name="next hit"),
+    Action("N", "hit(-1)", "", "the previous hit of the search", name="previous hit"),
     BACK,
 )
 ROW = (NEXT, PREVIOUS, TOKENS, COLUMNS, COPY, BACK)
@@ -50,12 +48,22 @@ STATISTICS = (
 LENGTHS = (CUT, BACK)
 CHECKS = (Action("enter", "check_rows", "rows", "show the rows that the check found"), BACK)
 PROBLEMS = (BACK,)
-OPENING = (BACK,)
+OPEN_TYPED = Action("enter", "open_typed", "open", "open what the line names")
+COMPLETE = Action("tab", "complete", "complete", "complete the path, as a shell does; ↓ chooses one of those below")
+LEAVE = Action("escape", "back", "leave the line", "out of the line: 1 to 6, ? and q are keys there again")
+NAME = Action("o", "open_source", "name a file", "back into the line: a file or a hub id")
+OPENING = (OPEN_TYPED, COMPLETE, LEAVE, NAME)
+CANCEL = Action("escape", "back", "back", "leave things as they were")
+ASKING = {
+    "search": (Action("enter", "entered", "search", "go to the first hit; n and N to the others"), CANCEL),
+    "filter": (Action("enter", "entered", "show only these", "show the rows that match, and no others"), CANCEL),
+}
 BY_VIEW = {
     "table": TABLE, "row": ROW, "tokens": TOKEN_VIEW, "stats": STATISTICS, "lengths": LENGTHS, "checks": CHECKS,
     "problems": PROBLEMS, "open": OPENING,
 }  # fmt: skip
-EVERY = tuple(dict.fromkeys(action for actions in BY_VIEW.values() for action in actions))
+# enter and tab are the line's own keys where one is typed
+EVERY = tuple(dict.fromkeys(a for actions in BY_VIEW.values() for a in actions if a not in (OPEN_TYPED, COMPLETE)))
 
 
 def name_of(run: str) -> str:
@@ -63,20 +71,27 @@ def name_of(run: str) -> str:
     return run.partition("(")[0]
 
 
-NAMES = frozenset(name_of(action.run) for action in EVERY)
+NAMES = frozenset(name_of(action.run) for actions in BY_VIEW.values() for action in actions)
 
 HELP = """
 Data is where you look at the rows before a model sees them. Open a file (o), and the studio tells how it is \
-read, which column is the prompt and which the completion, and what is wrong with it.
+read, which column is the prompt and which the completion, and what is wrong with it. Then r makes a recipe from it.
 
 A model reads tokens, pieces of words, not letters. The token view (t) shows the very tokens it gets for a \
 row, after the template has put prompt and completion together and max_length has cut what is too long. Only \
 the trained ones (bold and underlined) are learnt; masked ones are read, not learnt. The end token should be \
-learnt, or the model won't know when to stop.
+learnt, or the model won't know when to stop. Tokenizer and model are those of the recipe at hand; without one, the \
+bundled demo's.
 
-Searching (/) and filtering (f) understand words, column:word, column=value, length>200, /regular \
-expressions/, and -word for "not". Checks (k) lists duplicates, empty answers, rows that are cut and the like, \
-with the rows one key away.
+Searching (/) and filtering (f) understand:
+  cat dog              both words, in any column
+  "cat and dog"        these very words
+  -cat                 not this word
+  answer:cat           the word in the column answer
+  size=3  size>3       a column's value
+  length>200           characters in all columns; answer.length>200 in one
+  row>100              the row's number, counted from 0
+  /c[au]t/             a regular expression
 
-The model named in the token view is that of the recipe at hand; without one it is the bundled demo's.
+Checks (k) lists duplicates, empty answers, rows that are cut and the like, with the rows one key away.
 """

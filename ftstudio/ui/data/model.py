@@ -29,15 +29,23 @@ NAMES = {
     "sharegpt": "ShareGPT turns", "preference": "preference pairs", "instances": "self-instruct",
     "text": "running text",
 }  # fmt: skip
+MAPPED = {"you": "mapped by you", "recipe": "as the recipe says"}
+
+
+def mapping(columns: Mapping[str, str]) -> str:
+    """COLUMNS in words, as in `prompt = question, completion = answer`."""
+    return ", ".join(f"{role} = {one_line(name, 40)}" for role, name in columns.items())
 
 
 @dataclass
 class Opened:
-    """A dataset that is open. `columns` is the mapping the person chose ({}: guessed), `unmapped` why there is none."""
+    """A dataset that is open. `columns` is the mapping that was given ({}: guessed), by `whose` wish ("you" or
+    "recipe"), `unmapped` why there is none."""
 
     source: str
     dataset: Dataset
     columns: dict[str, str]
+    whose: str = "you"
     shape: Shape | None = None
     unmapped: str = ""
     lens: Lens | None = None
@@ -50,9 +58,9 @@ class Opened:
     def __post_init__(self) -> None:
         self.sheet = Sheet(self.dataset)
 
-    def map_columns(self, columns: Mapping[str, str]) -> None:
-        """Map by COLUMNS (role → column; empty: guess). What was counted with the old mapping is forgotten."""
-        self.columns = dict(columns)
+    def map_columns(self, columns: Mapping[str, str], whose: str = "you") -> None:
+        """Map by COLUMNS (role → column; empty: guess), as WHOSE wish. What was counted before is forgotten."""
+        self.columns, self.whose = dict(columns), whose
         try:
             self.shape, self.unmapped = recognise(self.dataset, self.columns or None), ""
         except UsageError as error:
@@ -91,8 +99,17 @@ class Opened:
         return first, (
             ("✓ ", "good"),
             (NAMES.get(self.shape.name, self.shape.name), "strong"),
-            (f": {one_line(self.shape.why, 200)}", ""),
+            (f": {one_line(self.why, 200)}", ""),
         )
+
+    @property
+    def why(self) -> str:
+        """What led to the mapping, or who wanted it."""
+        if self.shape is None:
+            return ""
+        if not self.columns:
+            return f"{self.shape.why} (guessed; c changes it)"
+        return f"{MAPPED[self.whose]}: {mapping(self.columns)}"
 
     @property
     def note(self) -> str:
@@ -128,7 +145,7 @@ def open_source(
     dataset = open_dataset(source, split=split, progress=progress, cancel=cancel)
     columns = (recipe_columns(recipe) or {}) if recipe is not None and same else {}
     opened = Opened(source, dataset, {})
-    opened.map_columns(columns)
+    opened.map_columns(columns, "recipe")
     if opened.shape is None and columns:  # the recipe's mapping doesn't fit: say so, but guess
         why = opened.unmapped
         opened.map_columns({})

@@ -35,7 +35,9 @@ class OpenPanel(Vertical):
         yield Vertical(self.field, classes="field")
         yield Static("", id="open-fault")
         yield Static(
-            Content("tab completes · ↓ chooses below · enter opens · esc goes back"), id="open-hint", classes="dim"
+            Content("tab completes · ↓ chooses below · enter opens · esc leaves the line"),
+            id="open-hint",
+            classes="dim",
         )
 
     def begin(self, offers: Sequence[tuple[str, str]], value: str = "") -> None:

@@ -13,9 +13,8 @@ from textual.widgets import Input
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
-from ftstudio.data.search import HELP as QUERY_HELP
 from ftstudio.ui.common.background import Background, Ended, Ticked, Work
-from ftstudio.ui.common.pathfield import PathField
+from ftstudio.ui.common.pathfield import PathField, PathInput
 from ftstudio.ui.data import actions, recent
 from ftstudio.ui.data.cells import row_text
 from ftstudio.ui.data.checks_page import ChecksTable, ProblemsPage
@@ -27,6 +26,7 @@ from ftstudio.ui.data.looking import Looking
 from ftstudio.ui.data.mapping import ColumnsDialog
 from ftstudio.ui.data.model import Opened, absolute, explain, open_source, with_data
 from ftstudio.ui.data.opening import OpenPanel
+from ftstudio.ui.data.query import QueryLine
 from ftstudio.ui.data.row_page import RowPage
 from ftstudio.ui.data.stats_page import StatsPage
 from ftstudio.ui.data.token_page import TokenPage
@@ -50,8 +50,6 @@ class DataScreen(Looking):
     DataScreen #preview { display: none; width: 2fr; margin-left: 2; }
     DataScreen.-huge #preview.beside { display: block; }
     DataScreen #grid { width: 3fr; }
-    DataScreen #query { display: none; height: 1; }
-    DataScreen #query-help { display: none; height: auto; color: $foreground 60%; }
     """
 
     def __init__(self) -> None:
@@ -62,7 +60,6 @@ class DataScreen(Looking):
         self.background = Background(self)
         self.grid = Grid(id="grid")
         self.finder = Finder(self.grid, self.background, self.failed)
-        self._asking = ""  # "search" or "filter" while its line is open
 
     def compose_body(self) -> ComposeResult:
         yield Said(id="data-head")
@@ -73,10 +70,7 @@ class DataScreen(Looking):
                 yield RowPage(id="preview")
             yield from (RowPage("row"), TokenPage("tokens"), StatsPage("stats"), LengthsPage("lengths"),
                          ChecksTable("checks"), ProblemsPage("problems"),)  # fmt: skip
-        yield Said(id="query-help", grow=True)
-        query = Input(id="query", compact=True, select_on_focus=False)
-        query.cursor_blink = False
-        yield query
+        yield QueryLine()
         yield Said(grow=True, id="data-status")
 
     def on_mount(self) -> None:
@@ -85,7 +79,15 @@ class DataScreen(Looking):
 
     # -- views -------------------------------------------------------------------------------------------------------
     def current_actions(self) -> tuple[Action, ...]:
-        return () if self._asking else actions.BY_VIEW[self.view]
+        asking = self.query_one(QueryLine).asking
+        if asking:
+            return actions.ASKING[asking]
+        if self.view != "open":
+            return actions.BY_VIEW[self.view]
+        back = (actions.BACK,) if self.opened is not None else ()
+        if isinstance(self.focused, PathInput):
+            return (actions.OPEN_TYPED, actions.COMPLETE, *(back or (actions.LEAVE,)))
+        return (actions.NAME, *back)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only the keys of the view shown work; none of them while a line is being typed."""
@@ -120,7 +122,7 @@ class DataScreen(Looking):
 
     def action_back(self) -> None:
         """One step back; in the table, take back the last filter, sort or search."""
-        if self._asking:
+        if self.query_one(QueryLine).asking:
             self._close_query()
         elif self.view == "table":
             if self.opened is not None:
@@ -132,6 +134,9 @@ class DataScreen(Looking):
                 self.asked = self.opened.source
                 self.trail = ["table"]
                 self._show_view()
+            else:
+                self.set_focus(None)  # out of the line, where every key is a letter
+                self.refresh_shell()
         else:
             self.background.stop("count")
             self.trail.pop()
@@ -143,7 +148,10 @@ class DataScreen(Looking):
         if source is not None and source != self.asked:
             self._open(source)
         elif self.opened is None and self.view == "open" and not self.background.is_running("open"):
-            self._ask_source()
+            panel = self.query_one(OpenPanel)
+            if not panel.field.value:  # what was typed already, be it just now, stays
+                self._ask_source()
+            panel.field.input.focus()
         elif self.opened is not None:
             self._follow_recipe(self.opened)
 
@@ -157,6 +165,15 @@ class DataScreen(Looking):
         panel.begin(recent.offers(self.session.workspace), value)
         panel.fault(fault)
         self.tell()
+
+    def action_open_typed(self) -> None:
+        """Open what the line names."""
+        if typed := self.query_one(OpenPanel).field.value:
+            self._open(absolute(typed))
+
+    def action_complete(self) -> None:
+        """Complete the path in the line."""
+        self.query_one(OpenPanel).field.input.action_complete()
 
     def on_path_field_chosen(self, event: PathField.Chosen) -> None:
         event.stop()
@@ -199,7 +216,7 @@ class DataScreen(Looking):
         if recipe is not None and recipe.data.train == opened.source:
             wanted = {k: v for k, v in (recipe.data.columns.model_dump() if recipe.data.columns else {}).items() if v}
             if wanted != opened.columns:
-                self._map(opened, wanted)
+                self._map(opened, wanted, "recipe")
         if opened.lens is not None and opened.lens_key != lens_key(recipe):
             opened.look_through(None)
             if self.view != "table":
@@ -282,52 +299,27 @@ class DataScreen(Looking):
         self._ask_query("filter")
 
     def _ask_query(self, what: str) -> None:
-        self._asking = what
-        line, about = self.query_one("#query", Input), self.query_one("#query-help", Said)
-        line.value = ""
-        line.placeholder = "search for …" if what == "search" else "show only rows with …"
-        line.display = about.display = True
-        self._about_query("")
-        line.focus()
+        self.query_one(QueryLine).ask(what)
         self.refresh_shell()
 
-    def _about_query(self, fault: str) -> None:
-        about = self.query_one("#query-help", Said)
-        if fault:
-            about.say(((f"✗ {one_line(fault, 300)}", "bad"),))
-            return
-        width = max(40, self.size.width - 4)
-        lines: list[Line] = []
-        text = ""
-        for part in QUERY_HELP.split(" · "):
-            if text and len(text) + len(part) + 3 > width:
-                lines.append(((text, "dim"),))
-                text = part
-            else:
-                text = f"{text} · {part}" if text else part
-        about.say(*lines, ((text, "dim"),))
-
     def _close_query(self) -> None:
-        self._asking = ""
-        self.query_one("#query").display = self.query_one("#query-help").display = False
+        self.query_one(QueryLine).close()
         self._show_view()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id != "query" or self.opened is None:
-            return
+    async def action_entered(self) -> None:
+        """Take the line as it is."""
+        await self.query_one(QueryLine).query_one(Input).action_submit()
+
+    def on_query_line_entered(self, event: QueryLine.Entered) -> None:
         event.stop()
+        opened = self.opened
         try:
-            if event.value.strip():
-                (self.finder.look_for if self._asking == "search" else self.finder.narrow)(self.opened, event.value)
+            if opened is not None and event.text.strip():
+                (self.finder.look_for if event.what == "search" else self.finder.narrow)(opened, event.text)
         except StudioError as error:
-            self._about_query(str(error))
+            self.query_one(QueryLine).fault(str(error))
             return
         self._close_query()
-
-    def key_escape(self) -> None:
-        """Out of the line that is being typed."""
-        if self._asking:
-            self._close_query()
 
     def action_hit(self, by: int) -> None:
         """The next or previous hit."""
@@ -347,7 +339,7 @@ class DataScreen(Looking):
                 return
             guessed = dict(opened.shape.columns) if opened.shape and not opened.columns else None
             if columns != guessed:
-                self._map(opened, columns)
+                self._map(opened, columns, "you")
                 self._keep_columns(opened)
             if self.view == "row":
                 self.action_row()
@@ -357,8 +349,8 @@ class DataScreen(Looking):
         roles = tasks.get(lens_key(self.session.recipe)[0]).roles
         self.studio.push_screen(ColumnsDialog(opened.dataset, self.grid.row_number or 0, roles, chosen), done)
 
-    def _map(self, opened: Opened, columns: dict[str, str]) -> None:
-        opened.map_columns(columns)
+    def _map(self, opened: Opened, columns: dict[str, str], whose: str) -> None:
+        opened.map_columns(columns, whose)
         self.background.stop("count")
         self.grid.mark_roles(roles_of(opened.shape))
         self._preview()
@@ -419,7 +411,7 @@ class DataScreen(Looking):
                 ("  nothing to show" if opened.sheet.layers else "no rows", "warn"),
                 ("  esc takes it back" if opened.sheet.layers else "", "dim"),
             )
-        place = f"{self.grid.cursor + 1:,} of {len(opened.sheet):,}"
+        place = f"{self.grid.cursor + 1:,} of {len(opened.sheet):,} · row {self.grid.row_number}"
         column = f" · column {one_line(self.grid.column_name or '', 24)}" if self.view == "table" else ""
         return ((f"{place}{column}", "dim"), ("   ", ""), *self.finder.said(opened))
 

@@ -12,7 +12,8 @@ class Action:
     """Something a person can do on a screen.
 
     `key` is Textual's name of the key (several by comma), `run` the name of the screen's `action_…` method (with
-    arguments where needed), `label` the word on the key line (empty: not shown there), `help` one sentence.
+    arguments where needed), `label` the word on the key line (empty: not shown there), `help` one sentence, `name`
+    what ctrl+p calls it where it has no label.
     """
 
     key: str
@@ -20,6 +21,12 @@ class Action:
     label: str
     help: str
     priority: bool = False
+    name: str = ""
+
+    @property
+    def short(self) -> str:
+        """What it is called in a list: its name, its label, or its help's beginning."""
+        return self.name or self.label or self.help.partition(";")[0].partition(":")[0]
 
     @property
     def binding(self) -> Binding:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.screen import Screen
 from textual.theme import Theme
 
@@ -18,6 +19,7 @@ from ftstudio.core.text import clean
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Ask
 from ftstudio.ui.shell.help import Help
+from ftstudio.ui.shell.palette import Palette
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.shell.signals import Signals
@@ -27,10 +29,13 @@ from ftstudio.ui.text.following import described
 PULL_SECONDS = 0.35  # how often the screen in view looks at the files
 
 EVERYWHERE = (
-    *(Action(str(i), f"go('{mode}')", "", f"the screen {title}") for i, (mode, title) in enumerate(MODES, 1)),
-    Action("question_mark", "help", "", "what this screen is for, and its keys"),
-    Action("ctrl+p", "command_palette", "", "find any action by its name"),
-    Action("q,ctrl+q", "leave", "", "quit; asks while something is running"),
+    *(
+        Action(str(i), f"go('{mode}')", "", f"go to the screen {title}", name=title)
+        for i, (mode, title) in enumerate(MODES, 1)
+    ),
+    Action("question_mark", "help", "", "what this screen is for, and its keys", name="help"),
+    Action("ctrl+p", "command_palette", "", "find any action by its name", name="all actions"),
+    Action("q,ctrl+q", "leave", "", "quit; asks while something is running", name="quit"),
 )
 
 THEME = Theme(
@@ -72,17 +77,26 @@ class StudioApp(App[str]):
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
     def __init__(self, session: Session, start: str = "runs", signals: Signals | None = None) -> None:
+        # the first screen is the one wanted, in its colours: making another first costs a quarter of the first paint
+        self.DEFAULT_MODE = start  # type: ignore[misc]
         super().__init__()
+        self.register_theme(THEME)
+        self.set_reactive(App.theme, "studio")
         self.session = session
         self.signals = signals
         self.start_mode = start
-        self._pulling = False
 
     def on_mount(self) -> None:
-        self.register_theme(THEME)
-        self.theme = "studio"
         self._listen()
-        self.switch_mode(self.start_mode)
+        # nothing is painted until the screen is laid out and filled: a half frame would be sent for nothing
+        held = ExitStack()
+        held.enter_context(self.batch_update())
+
+        def whole() -> None:
+            held.close()
+            self.screen.refresh()
+
+        self.screen.call_after_refresh(self.call_after_refresh, whole)
         self.set_interval(PULL_SECONDS, self._pull)
 
     # -- what changes ----------------------------------------------------------------------------------------------
@@ -147,22 +161,22 @@ class StudioApp(App[str]):
     async def action_quit(self) -> None:
         await self.action_leave()
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every action of the screen in view and of the studio, by name, for ctrl+p."""
-        if isinstance(screen, StudioScreen):
-            for action in screen.current_actions():
-                yield SystemCommand(
-                    f"{action.label or action.help}", f"{action.help}  ({action.keys})", self._runner(screen, action)
-                )
-        for action in EVERYWHERE:
-            if action.run != "command_palette":
-                yield SystemCommand(
-                    action.help[0].upper() + action.help[1:], f"key {action.keys}", self._runner(None, action)
-                )
+    def action_command_palette(self) -> None:
+        """Find an action by its name."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette())
 
-    def _runner(self, screen: Screen[Any] | None, action: Action) -> Callable[[], None]:
+    def actions_known(self, screen: Screen[Any]) -> list[Action]:
+        """What ctrl+p finds while SCREEN is in view: its own actions, then those of the studio."""
+        own = screen.current_actions() if isinstance(screen, StudioScreen) else ()
+        return [*own, *(action for action in EVERYWHERE if action.run != "command_palette")]
+
+    def runner(self, screen: Screen[Any], action: Action) -> Callable[[], None]:
+        """A function that does ACTION, on SCREEN where it is one of the screen's."""
+        place = self if action in EVERYWHERE else screen
+
         def run() -> None:
-            self.call_later(self.run_action, action.run, screen or self)
+            self.call_later(self.run_action, action.run, place)
 
         return run
 

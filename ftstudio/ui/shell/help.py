@@ -59,5 +59,5 @@ def compact(actions: tuple[Action, ...]) -> list[Action]:
     others = [action for action in actions if action not in going]
     if not going:
         return others
-    titles = ", ".join(action.help.removeprefix("the screen ") for action in going)
-    return [Action(f"{going[0].key} … {going[-1].key}", "", "", f"the screens {titles}"), *others]
+    titles = ", ".join(action.help.removeprefix("go to the screen ") for action in going)
+    return [Action(f"{going[0].key} … {going[-1].key}", "", "", f"go to the screens {titles}"), *others]

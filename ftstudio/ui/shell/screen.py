@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from ftstudio.ui.shell.actions import Action
 from ftstudio.ui.shell.keyline import KeyLine
@@ -85,9 +85,14 @@ class StudioScreen(Screen[None]):
     def refresh_shell(self) -> None:
         """Bring strip and key line up to date."""
         self.query_one(TopStrip).update_from()
-        self.query_one(KeyLine).show_actions(self.current_actions())
+        self.query_one(KeyLine).show_actions(self.current_actions(), isinstance(self.focused, Input))
+
+    def on_descendant_focus(self) -> None:
+        """Other keys may work in another field."""
+        if self.is_current:
+            self.refresh_shell()
 
     def on_screen_resume(self) -> None:
         """Coming into view: show the present at once, not at the next tick."""
-        self.refresh_shell()
         self.pull()
+        self.refresh_shell()

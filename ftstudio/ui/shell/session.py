@@ -92,11 +92,16 @@ class Session:
             self.feed.poll()
 
     def adopt(self) -> None:
-        """At start: bring the run that is being trained now, by whichever process, into view."""
-        for run in self.workspace.runs()[:20]:
-            if run.owner() is not None:
-                self.view_run(run)
-                return
+        """At start: bring the run that is being trained now, by whichever process, into view; else the newest."""
+        runs = self.workspace.runs()
+        live = next((run for run in runs[:20] if run.owner() is not None), None)
+        if live is not None or runs:
+            self.view_run(live or runs[0])
+
+    @property
+    def live(self) -> bool:
+        """Whether the run in view is being trained now."""
+        return self.feed is not None and self.feed.run.owner() is not None
 
     def current_folder(self) -> JobFolder | None:
         """The folder of the job this process works on."""
