@@ -181,7 +181,7 @@ trash folder of the workspace and stay there until you remove them.
     def _show_chosen(self) -> None:
         chosen = self.chosen
         panel = self.query_one("#detail", Said)
-        width = max(20, panel.size.width - 1)
+        width = max(20, self.app.size.width - 3)  # the panel's own is not known at the first look
         panel.say(*(lines_of(*self._detail(chosen), width)[:2] if chosen is not None else [()]))
         if self.has_class("-info"):
             self.query_one(InfoPanel).show(chosen)

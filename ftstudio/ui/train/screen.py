@@ -173,7 +173,7 @@ the studio again shows it live. All keys work on runs that another process train
         ink, mark, text = notice(
             feed.story, feed.state, waits_for=waits_for, asked=self._pending(feed), resumable=self._resumable(feed)
         )
-        panel.say(*lines_of(ink, mark, text, max(20, panel.size.width - 1)))
+        panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
 
     def _pending(self, feed: RunFeed) -> str:
         """What was asked and not answered yet."""
