@@ -14,6 +14,7 @@ from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import categories
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.summary import chance, verdict
+from ftstudio.ui.text.lines import fit
 from ftstudio.ui.text.said import Said, wrapped
 from ftstudio.ui.text.table import Cells, Column, Table
 
@@ -30,13 +31,13 @@ COLUMNS = (
 )
 
 
-SIGNS = "▼ fell, ▲ rose, = may be chance (p by Holm, as so many are tested at once). Differences in points of per cent."
+SIGNS = "▼ fell · ▲ rose · = may be chance (Holm's p) · in points of per cent"
 
 
 class Changes(Vertical):
     """The before/after table. Enter shows the rows of a category."""
 
-    DEFAULT_CSS = "Changes { height: 1fr; } Changes #changes-help { height: 2; }"
+    DEFAULT_CSS = "Changes { height: 1fr; } Changes #changes-help { height: 3; }"
 
     @dataclass
     class Picked(Message):
@@ -68,10 +69,12 @@ class Changes(Vertical):
     def _explain(self) -> None:
         entry = self._entries[self.table.cursor] if self._entries else None
         known = categories().get(entry["name"]) if entry else None
-        text = f"{known.help} {SIGNS}" if known else SIGNS
+        text = known.help if known else ""
         if entry and not entry["n"]:
             text = f"Can't be judged here: {entry['reason']}."
-        self.query_one("#changes-help", Said).say(*wrapped(one_line(text, 400), self.app.size.width - 4))
+        width = self.app.size.width - 4
+        lines = wrapped(one_line(text, 400), width) if text else [()]
+        self.query_one("#changes-help", Said).say(*lines, ((fit(SIGNS, width), "dim"),))
 
     def on_table_moved(self, event: Table.Moved) -> None:
         event.stop()

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Compare
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import clean
-from ftstudio.ui.compare import actions, summary, told
+from ftstudio.ui.compare import actions, told
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.categories import Changes
 from ftstudio.ui.compare.choose import ChooseRun
 from ftstudio.ui.compare.detail import MODES, CompareDetail
-from ftstudio.ui.compare.rows import COLUMNS, Choice, Rows
+from ftstudio.ui.compare.overview import Overview
+from ftstudio.ui.compare.rows import Choice
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.text.asking import ask_rows
 from ftstudio.ui.text.copying import copy, shown
 from ftstudio.ui.text.following import pending
-from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.panes import Panes
 from ftstudio.ui.text.recipes import Recipes
 from ftstudio.ui.text.said import Said
-from ftstudio.ui.text.table import Cells, Table
-
-VIEWS = ("opening", "list", "detail", "changes")
 
 
 class CompareScreen(StudioScreen):
@@ -56,16 +53,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
     BINDINGS = bindings(*ACTIONS)
     DEFAULT_CSS = """
     CompareScreen #compare-opening { height: 1fr; padding: 1 2; }
-    CompareScreen #compare-list { height: 1fr; }
-    CompareScreen #compare-head { height: 2; }
-    CompareScreen #compare-figures { height: auto; }
-    CompareScreen #compare-metrics { width: 1fr; }
-    CompareScreen #compare-changes { display: none; width: 1fr; margin-left: 2; }
     CompareScreen.-wide #compare-metrics { width: 80; }
     CompareScreen.-huge #compare-metrics { width: 92; }
     CompareScreen.-wide #compare-changes, CompareScreen.-huge #compare-changes { display: block; }
-    CompareScreen #compare-notes { height: 1; }
-    CompareScreen #compare-choice { height: 1; }
     CompareScreen.-wide #compare-choice, CompareScreen.-huge #compare-choice { margin-top: 1; }
     CompareScreen.-wide #compare-figures, CompareScreen.-huge #compare-figures { margin-top: 1; }
     """
@@ -73,12 +63,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def __init__(self) -> None:
         super().__init__()
         self.arms: Arms | None = None
-        self.choice = Choice()
-        self.rows = Rows()
-        self.row: int | None = None
         self.mode = "off"
         self.limit: int | None = None
-        self.view = "opening"
+        self.view = "opening"  # or list, detail, changes
         self._recipes = Recipes()
         self._opened: dict[Path, Arms] = {}
         self._was_asked = False
@@ -86,29 +73,27 @@ In the word diff, [-so-] is missing and {+so+} was added.
 
     def compose_body(self) -> ComposeResult:
         yield Said(id="compare-opening")
-        with Vertical(id="compare-list"):
-            yield Said(id="compare-head", grow=True)
-            with Horizontal(id="compare-figures"):
-                yield Said(id="compare-metrics", grow=True)
-                yield Said(id="compare-changes", grow=True)
-            yield Said(id="compare-notes")
-            yield Said(id="compare-choice")
-            yield Table(COLUMNS, self._cells, empty="no rows here", id="compare-rows")
+        yield Overview()
         yield CompareDetail()
         yield Changes()
 
     def on_mount(self) -> None:
         self._look("opening")
 
+    @property
+    def overview(self) -> Overview:
+        """Verdict, metrics and rows."""
+        return self.query_one(Overview)
+
     def _look(self, view: str) -> None:
-        """Show one of VIEWS."""
+        """Show one of the views."""
         self.view = view
         self.query_one("#compare-opening").display = view == "opening"
-        self.query_one("#compare-list").display = view == "list"
+        self.overview.display = view == "list"
         self.query_one(CompareDetail).display = view == "detail"
         self.query_one(Changes).display = view == "changes"
         if view == "list":
-            self.table.focus()
+            self.overview.table.focus()
         elif view == "detail":
             self.query_one(Panes).focus()
         elif view == "changes":
@@ -116,12 +101,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
         if self.is_mounted:
             self.refresh_shell()
 
-    @property
-    def table(self) -> Table:
-        """The list of rows."""
-        return self.query_one("#compare-rows", Table)
-
-    # -- what is compared ------------------------------------------------------------------------------------------
+    # -- bringing up to date -----------------------------------------------------------------------------------------
     def _choose(self) -> bool:
         """Look at the run in view; True where it is another than before."""
         feed = self.session.feed
@@ -133,7 +113,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
             if run.path not in self._opened:
                 self._opened[run.path] = Arms(run, self._recipes.of_run(run))
             self.arms = self._opened[run.path]
-        self.choice, self.row = Choice(), None
+        self.overview.begin()
         self._look("opening")
         return True
 
@@ -173,13 +153,13 @@ In the word diff, [-so-] is missing and {+so+} was added.
 
         self.run_worker(score, thread=True, group="score", exit_on_error=False)
 
-    # -- showing -----------------------------------------------------------------------------------------------------
     @property
     def asked(self) -> bool:
         """Whether the worker was asked for what is in view and hasn't begun."""
         arms = self.arms
         return arms is not None and not arms.following.running and pending(self.session, arms.folder.path)
 
+    # -- showing -----------------------------------------------------------------------------------------------------
     def _show(self) -> None:
         arms = self.arms
         if arms is None or not arms.rows:
@@ -189,40 +169,12 @@ In the word diff, [-so-] is missing and {+so+} was added.
             return
         if self.view == "opening":
             self._look("list")
-        self.rows.arrange(arms, self.choice)
-        self._show_list(arms)
+        state = told.status(arms, self.session, self.asked, self.app.size.width - 3)
+        self.overview.show(arms, state, hold=self.view == "detail")
         if self.view == "detail":
             self._show_detail(stay=True)
         elif self.view == "changes":
             self.query_one(Changes).show(arms)
-
-    def _show_list(self, arms: Arms) -> None:
-        entries = arms.categories()
-        wide = self.app.size.width - 3
-        state = told.status(arms, self.session, self.asked, wide)
-        self.query_one("#compare-head", Said).say(summary.headline(arms, wide), *state)
-        metrics = self.query_one("#compare-metrics", Said)
-        width = 92 if self.app.size.width >= 140 else 78
-        lines = summary.metric_lines(arms, width)
-        metrics.say(*lines)
-        self.query_one("#compare-changes", Said).say(*summary.change_lines(entries, len(lines) - 1))
-        self.query_one("#compare-notes", Said).say(summary.notes(arms))
-        self._show_rows(arms)
-
-    def _show_rows(self, arms: Arms) -> None:
-        place = self.rows.numbers.index(self.row) if self.row in self.rows.numbers else None
-        table = self.table
-        table.layout_columns = self.rows.columns()
-        table.show(len(self.rows.numbers), place)
-        self.row = self.rows.numbers[table.cursor] if self.rows.numbers and self.view != "detail" else self.row
-        count = len(self.rows.numbers)
-        text: Line = (("rows  ", "title"), (self.choice.text, "strong"), (f" · {count:,}", "dim"))
-        if self.choice.category:
-            text = (*text, ("   f other kind · esc all rows", "dim"))
-        self.query_one("#compare-choice", Said).say(text)
-
-    def _cells(self, index: int) -> Cells:
-        return self.rows.cells(self.arms, self.rows.numbers[index]) if self.arms is not None else ("",)
 
     def _show_opening(self) -> None:
         arms = self.arms
@@ -240,19 +192,18 @@ In the word diff, [-so-] is missing and {+so+} was added.
         return [run for run in self.session.workspace.runs() if run.model.is_dir()]
 
     def _show_detail(self, *, stay: bool = False) -> None:
-        arms, row = self.arms, self.row
+        arms, row = self.arms, self.overview.row
         if arms is None or row is None or row not in arms.base.known or row not in arms.tuned.known:
             self._look("list")
             return
-        numbers = self.rows.numbers
-        place = f"{numbers.index(row) + 1} of {len(numbers)}" if row in numbers else "no longer one of those"
+        rows = self.overview.rows
         self.query_one(CompareDetail).show(
             arms.base.known[row],
             arms.tuned.known[row],
             arms.run.name,
-            self.rows.scores.get(row, {}),
-            self.rows.metric,
-            place,
+            rows.scores.get(row, {}),
+            rows.metric,
+            self.overview.place,
             self.mode,
             stay=stay,
         )
@@ -269,43 +220,25 @@ In the word diff, [-so-] is missing and {+so+} was added.
         if self.view == "opening":
             return work
         mine = (actions.OPEN, actions.CATEGORIES, actions.ORDER, actions.FILTER)
-        return (*mine, *work, actions.EXPORT, *((actions.BACK,) if self.choice.category else ()))
+        return (*mine, *work, actions.EXPORT, *((actions.BACK,) if self.overview.choice.category else ()))
 
-    # -- lists -------------------------------------------------------------------------------------------------------
-    def on_table_moved(self, event: Table.Moved) -> None:
-        if event.table is self.table:
-            self.row = self.rows.numbers[event.index]
-
-    def on_table_chosen(self, event: Table.Chosen) -> None:
-        if event.table is self.table and self.rows.numbers:
-            self.row = self.rows.numbers[event.index]
-            self._look("detail")
-            self._show_detail()
+    def on_overview_opened(self, event: Overview.Opened) -> None:
+        self._look("detail")
+        self._show_detail()
 
     def on_changes_picked(self, event: Changes.Picked) -> None:
-        self._filter(Choice(self.choice.order, event.name, "changed"))
+        self._list(Choice(self.overview.choice.order, event.name, "changed"))
 
-    def _filter(self, choice: Choice) -> None:
-        self.choice = choice
-        self.row = None
-        self.table.cursor = 0
-        if self.arms is not None:
-            self.rows.arrange(self.arms, choice)
-            self._look("list")
-            self._show_rows(self.arms)
+    def _list(self, choice: Choice) -> None:
+        """List the rows of CHOICE."""
+        self.overview.choose(choice)
+        self._look("list")
 
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
             self.call_after_refresh(self._show)
 
-    # -- actions -----------------------------------------------------------------------------------------------------
-    def action_open(self) -> None:
-        """What enter does where no list has the focus."""
-        if self.view == "list":
-            self.table.action_choose()
-        elif self.view == "opening":
-            self.action_compare()
-
+    # -- comparing -----------------------------------------------------------------------------------------------------
     def action_compare(self) -> None:
         """Hand the job to the worker."""
         arms = self.arms
@@ -318,43 +251,28 @@ In the word diff, [-so-] is missing and {+so+} was added.
         if not arms.run.model.is_dir():
             self.studio.tell("This run has saved no model yet: 4 shows it.")
             return
-        try:
-            self.session.submit(Compare(arms.folder.path, (arms.run.path,), self.limit))
-        except StudioError as error:
-            self.studio.show_error(error)
-            return
-        self._show()
-        self.refresh_shell()
+        job = Compare(arms.folder.path, (arms.run.path,), self.limit)
+        if self._try(lambda: self.session.submit(job)):
+            self._show()
+            self.refresh_shell()
 
     def action_stop(self) -> None:
         """Ask the worker to stop; it keeps what was answered."""
         arms = self.arms
-        if arms is not None and (arms.following.running or self.asked):
-            try:
-                arms.folder.request("stop")
-            except StudioError as error:
-                self.studio.show_error(error)
-                return
+        if arms is None or not (arms.following.running or self.asked):
+            return
+        folder = arms.folder
+        if self._try(lambda: folder.request("stop")):
             self.studio.tell("Stopping after the answers at hand.")
 
-    def action_order(self) -> None:
-        """Gains, losses, rows."""
-        if self.view == "list":
-            self._filter(self.choice.next_order())
-
-    def action_filter(self) -> None:
-        """Another kind of the category's rows; without a category, choose one."""
-        if self.view == "list" and self.choice.category:
-            self._filter(self.choice.next_kind())
-        elif self.view == "list":
-            self.action_categories()
-
-    def action_categories(self) -> None:
-        """The before/after table."""
-        if self.arms is not None and self.view in ("list", "detail"):
-            self._came_from = self.view
-            self._look("changes")
-            self.query_one(Changes).show(self.arms)
+    def _try(self, what: Callable[[], object]) -> bool:
+        """Do WHAT; tell of it and give False where it can't be done."""
+        try:
+            what()
+        except StudioError as error:
+            self.studio.show_error(error)
+            return False
+        return True
 
     def action_choose(self) -> None:
         """Another run."""
@@ -385,16 +303,36 @@ In the word diff, [-so-] is missing and {+so+} was added.
 
         ask_rows(self.studio, self.limit or (recipe.evaluation.rows if recipe else 200), chosen)
 
+    # -- looking -------------------------------------------------------------------------------------------------------
+    def action_open(self) -> None:
+        """What enter does where no list has the focus."""
+        if self.view == "list":
+            self.overview.table.action_choose()
+        elif self.view == "opening":
+            self.action_compare()
+
+    def action_order(self) -> None:
+        """Gains, losses, rows."""
+        if self.view == "list":
+            self._list(self.overview.choice.next_order())
+
+    def action_filter(self) -> None:
+        """Another kind of the category's rows; without a category, choose one."""
+        if self.view == "list" and self.overview.choice.category:
+            self._list(self.overview.choice.next_kind())
+        elif self.view == "list":
+            self.action_categories()
+
+    def action_categories(self) -> None:
+        """The before/after table."""
+        if self.arms is not None and self.view in ("list", "detail"):
+            self._came_from = self.view
+            self._look("changes")
+            self.query_one(Changes).show(self.arms)
+
     def action_next(self, by: int) -> None:
         """The next row in this order, or the one before."""
-        numbers = self.rows.numbers
-        if self.view != "detail" or not numbers:
-            return
-        here = numbers.index(self.row) if self.row in numbers else 0
-        row = numbers[max(0, min(here + by, len(numbers) - 1))]
-        if row != self.row:
-            self.row = row
-            self.table.show(len(numbers), numbers.index(row))
+        if self.view == "detail" and self.overview.step(by):
             self._show_detail()
 
     def action_difference(self) -> None:
@@ -410,17 +348,14 @@ In the word diff, [-so-] is missing and {+so+} was added.
 
     def action_copy(self) -> None:
         """Clipboard and file."""
-        arms, row = self.arms, self.row
+        arms, row = self.arms, self.overview.row
         if arms is None or row is None or row not in arms.base.known or row not in arms.tuned.known:
             return
         base, tuned = arms.base.known[row], arms.tuned.known[row]
         texts = [("prompt", base.prompt), ("reference", base.reference), ("base", base.output)]
         texts.append((f"tuned: {arms.run.name}", tuned.output))
         text = "\n\n".join(f"--- {title}\n{clean(part)}" for title, part in texts if part is not None)
-        try:
-            copy(self.studio, f"row {row}\n\n{text}\n", self.session.workspace.path)
-        except StudioError as error:
-            self.studio.show_error(error)
+        self._try(lambda: copy(self.studio, f"row {row}\n\n{text}\n", self.session.workspace.path))
 
     def action_export(self) -> None:
         """The report as text, beside its JSON."""
@@ -430,13 +365,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
             return
         from ftstudio.evaluation.report import compare_text
 
-        path = arms.folder.path / "report.txt"
-        try:
-            files.write(path, compare_text(arms.report) + "\n")
-        except StudioError as error:
-            self.studio.show_error(error)
-            return
-        self.studio.tell(f"Written: {shown(path)}")
+        path, text = arms.folder.path / "report.txt", compare_text(arms.report) + "\n"
+        if self._try(lambda: files.write(path, text)):
+            self.studio.tell(f"Written: {shown(path)}")
 
     def action_back(self) -> None:
         """A level up; in the list, all rows again."""
@@ -444,5 +375,5 @@ In the word diff, [-so-] is missing and {+so+} was added.
             self._look("list")
         elif self.view == "changes":
             self._look(self._came_from)
-        elif self.view == "list" and self.choice.category:
-            self._filter(Choice(self.choice.order))
+        elif self.view == "list" and self.overview.choice.category:
+            self._list(Choice(self.overview.choice.order))

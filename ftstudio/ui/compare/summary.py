@@ -71,8 +71,8 @@ def headline(arms: Arms, width: int) -> Line:
     ]
     parts = [begin]
     left = width - cell_len(begin[0])
-    for text in (figures[0], fell_and_rose(arms.categories()), *figures[1:]):
-        if text and len(text) + 3 <= left:
+    for text in figures:
+        if len(text) + 3 <= left:
             parts.append((f"{' · ' if len(parts) > 1 else '   '}{text}", ""))
             left -= len(text) + 3
     return tuple(parts)
@@ -152,8 +152,8 @@ def skipped(arms: Arms) -> list[dict[str, Any]]:
     return list((arms.report or {}).get("skipped", ())) if arms.final else []
 
 
-def notes(arms: Arms) -> Line:
-    """Which embedding, and what was forgotten."""
+def notes(arms: Arms, width: int) -> list[Part]:
+    """Which embedding, and what was forgotten; in fewer words where WIDTH cells are few."""
     report = arms.report or {}
     parts: list[Part] = []
     similarity = report.get("similarity")
@@ -165,6 +165,7 @@ def notes(arms: Arms) -> Line:
     if isinstance(forgetting, Mapping) and isinstance(forgetting.get("change"), (int, float)):
         change = float(forgetting["change"])
         much = change > FORGOTTEN
-        text = f"{'▲ ' if much else ''}forgetting {change:+.3f} bits a byte on general text"
-        parts += [(" · " if parts else "", "dim"), (text, "warn" if much else "dim")]
-    return tuple(parts)
+        told = " on general text" if width >= 90 else ""
+        text = f"{'▲ ' if much else ''}forgetting {change:+.3f} bits a byte{told}"
+        parts.append((f"{' · ' if parts else ''}{text}", "warn" if much else "dim"))
+    return parts

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
+
 from ftstudio.core.text import one_line
 from ftstudio.ui.compare.arms import Arms
-from ftstudio.ui.compare.summary import warnings
+from ftstudio.ui.compare.summary import fell_and_rose, warnings
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import queued_behind
-from ftstudio.ui.text.lines import Line
-from ftstudio.ui.text.said import wrapped
+from ftstudio.ui.text.lines import Line, Part
+from ftstudio.ui.text.said import fitting, wrapped
 
 
 def status(arms: Arms, session: Session, asked: bool, width: int) -> list[Line]:
@@ -34,7 +36,18 @@ def status(arms: Arms, session: Session, asked: bool, width: int) -> list[Line]:
     if not arms.final:
         why = "was stopped" if following.state == "stopped" else "isn't finished"
         return [((f"on {rows} · the comparison {why}; ", "dim"), ("g", "key"), (" goes on", "dim"))]
-    return [((f"on {rows} that neither was trained on", "dim"),)]
+    parts: list[Part] = [(f"on {rows} that neither was trained on", "dim")]
+    changed = fell_and_rose(arms.categories())
+    if changed:
+        parts.append((f" · {changed}", ""))
+    parts += [("   2", "key"), (" shows the errors that are left", "dim")]
+    return [fitting_pairs(parts, width)]
+
+
+def fitting_pairs(parts: list[Part], width: int) -> Line:
+    """PARTS within WIDTH cells, the last two (a key and what it does) both or neither."""
+    whole = sum(cell_len(text) for text, _ in parts) <= width
+    return fitting(parts if whole else parts[:-2], width)
 
 
 def opening(

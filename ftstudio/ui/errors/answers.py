@@ -16,11 +16,13 @@ from ftstudio.ui.text.following import Following
 
 if TYPE_CHECKING:
     from ftstudio.evaluation.categories import Categorised, Categoriser, Finding
+    from ftstudio.evaluation.scoring import RowScorer, Scores
     from ftstudio.evaluation.tags import Tags
 
 ALL, CLEAN = "", "-"  # the two filters beside the categories: every row, and rows without any error
 REVIEWED = "reviewed"  # kept among the tags, but no category: a person has looked and agrees
 READ_AT_ONCE = 1 << 20  # bytes of outputs read in one look, so that no look takes long
+SCORED = ("rouge1", "rouge2", "rougeL", "length")
 REST = 4.0  # categorising rests this many times as long as it took
 
 
@@ -48,6 +50,8 @@ class Answers:
         self._categoriser: Categoriser | None = None
         self._maker = ContextMaker(recipe)
         self._taken: dict[int, Prediction] = {}
+        self._scorer: RowScorer | None = None
+        self._scores: dict[int, Scores] = {}
 
     # -- reading ---------------------------------------------------------------------------------------------------
     def poll(self) -> bool:
@@ -78,8 +82,12 @@ class Answers:
         return self._version, list(self.predictions.values())
 
     def categorise(self, predictions: list[Prediction]) -> Categorised:
-        """The detectors' findings in PREDICTIONS; those judged before aren't judged again. May take a while."""
+        """The detectors' findings in PREDICTIONS; those judged before aren't judged again. May take a while.
+
+        Scores them by the way; see `scores`.
+        """
         from ftstudio.evaluation.categories import Categoriser
+        from ftstudio.evaluation.scoring import RowScorer
 
         context = self._maker.make(predictions, not self.following.running)
         if self._categoriser is None or context != self._categoriser.context:
@@ -88,6 +96,9 @@ class Answers:
             if self._taken.get(prediction.row) is not prediction:
                 self._categoriser.add(prediction)
                 self._taken[prediction.row] = prediction
+        self._scorer = self._scorer or RowScorer(SCORED)
+        found = self._scorer.score(predictions)
+        self._scores = {prediction.row: scores for prediction, scores in zip(predictions, found, strict=True)}
         return self._categoriser.result()
 
     def finish(self, version: int, categorised: Categorised | None, seconds: float) -> None:
@@ -160,6 +171,15 @@ class Answers:
     def findings(self, row: int) -> tuple[Finding, ...]:
         """What the detectors found in ROW."""
         return self.categorised.findings.get(row, ()) if self.categorised is not None else ()
+
+    def scores(self, row: int) -> Scores:
+        """The metrics (of SCORED) of ROW; those that need a missing reference are left out."""
+        return self._scores.get(row, {})
+
+    def mean(self, metric: str) -> float | None:
+        """The mean of METRIC over all rows that have it; None where none has."""
+        values = [scores[metric] for scores in self._scores.values() if metric in scores]
+        return sum(values) / len(values) if values else None
 
     @property
     def judged(self) -> frozenset[int]:

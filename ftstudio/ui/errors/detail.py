@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
@@ -14,8 +15,10 @@ from ftstudio.ui.errors.marks import PEN, ink, palette
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.marked import mark
 from ftstudio.ui.text.panes import Pane, Panes
-from ftstudio.ui.text.said import Said
+from ftstudio.ui.text.said import Said, fitting
 from ftstudio.ui.text.worddiff import inline
+
+TITLE = 16  # cells of a category's title
 
 
 class Detail(Vertical):
@@ -35,6 +38,7 @@ class Detail(Vertical):
         findings: Sequence[Finding],
         names: set[str],
         decisions: Mapping[str, str],
+        scores: Mapping[str, float],
         place: str,
         reviewed: int,
         *,
@@ -43,49 +47,51 @@ class Detail(Vertical):
     ) -> None:
         """Show PREDICTION, in the categories NAMES, of which the detectors gave FINDINGS and the person DECISIONS.
 
-        PLACE says where one is among the rows, REVIEWED how many the person has looked at. DIFFERENCE marks what
-        differs from the reference instead of what the detectors saw. STAY keeps the scroll.
+        SCORES are its metrics against the reference. PLACE says where one is among the rows, REVIEWED how many the
+        person has looked at. DIFFERENCE marks what differs from the reference instead of what the detectors saw. STAY
+        keeps the scroll.
         """
-        self.query_one("#detail-head", Said).say(_head(prediction, place, reviewed))
-        self.query_one("#detail-why", Said).say(*_why(findings, names, decisions))
-        self.query_one("#detail-keys", Said).say(*palette(names, decisions, max(40, self.app.size.width - 3)))
+        width = max(40, self.app.size.width - 3)
+        self.query_one("#detail-head", Said).say(fitting(_head(prediction, scores, place, reviewed), width))
+        self.query_one("#detail-why", Said).say(*_why(findings, names, decisions, width))
+        self.query_one("#detail-keys", Said).say(*palette(names, decisions, width))
         self.query_one(Panes).show(_panes(prediction, findings, difference), stay=stay)
 
 
-def _head(prediction: Prediction, place: str, reviewed: int) -> Line:
+def _head(prediction: Prediction, scores: Mapping[str, float], place: str, reviewed: int) -> list[Part]:
     facts = []
+    if "rougeL" in scores:
+        facts.append("ROUGE-1/2/L " + " ".join(f"{scores[name]:.2f}" for name in ("rouge1", "rouge2", "rougeL")))
     if prediction.tokens is not None:
         facts.append(f"{prediction.tokens} tokens")
     if prediction.ended is not None:
         facts.append("ended" if prediction.ended else "cut by the limit")
-    told = f"  {reviewed} reviewed {PEN}" if reviewed else ""
-    return (
-        (f"row {prediction.row}", "title"),
-        (f"  {place}", ""),
-        ("  " + " · ".join(facts) if facts else "", "dim"),
-        (told, "key"),
-    )
+    parts: list[Part] = [(f"row {prediction.row}", "title"), (f"  {place}", "")]
+    if reviewed:
+        parts.append((f"  {reviewed} reviewed {PEN}", "key"))
+    return [*parts, *((f"{' · ' if order else '  '}{fact}", "dim") for order, fact in enumerate(facts))]
 
 
-def _why(findings: Sequence[Finding], names: set[str], decisions: Mapping[str, str]) -> list[Line]:
-    """A line for each category: what the detector saw, or what the person said."""
+def _why(findings: Sequence[Finding], names: set[str], decisions: Mapping[str, str], width: int) -> list[Line]:
+    """A line of WIDTH cells for each category: what the detector saw, or what the person said."""
     lines: list[Line] = []
     by_name = {finding.category: finding for finding in findings}
     for name, category in categories().items():
         finding, decided = by_name.get(name), decisions.get(name)
         if finding is None and decided is None:
             continue
-        parts: list[Part] = [(f"{category.mark} ", ink(category))]
-        if name in names:
-            parts.append((f"{category.title:<16}", "strong"))
-        else:
-            parts.append((f"{category.title:<16}", "del"))
+        parts: list[Part] = [
+            (f"{category.mark} ", ink(category)),
+            (category.title, "strong" if name in names else "del"),
+            (" " * (TITLE + 2 - len(category.title)), ""),
+        ]
         if decided == "add":
             parts.append((f"{PEN} you say so  " if finding is None else f"{PEN} you agree  ", "key"))
         elif decided == "remove":
             parts.append((f"{PEN} you say no  ", "key"))
         if finding is not None:
-            parts.append((one_line(finding.why, 300), ""))
+            left = width - sum(cell_len(text) for text, _ in parts)
+            parts.append((one_line(finding.why, max(1, left)), ""))
         lines.append(tuple(parts))
     if not lines:
         lines.append((("✓ no check found anything", "good"), ("  which doesn't make it right", "dim")))

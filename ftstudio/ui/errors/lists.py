@@ -25,8 +25,6 @@ class Lists(Vertical):
     Lists { height: 1fr; }
     Lists #errors-lists { height: 1fr; }
     Lists #errors-categories { width: 43; margin-right: 1; }
-    .-wide Lists #errors-categories { width: 55; margin-right: 2; }
-    .-huge Lists #errors-categories { width: 70; margin-right: 3; }
     Lists #errors-help { height: 2; }
     """
 

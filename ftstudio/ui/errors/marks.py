@@ -31,8 +31,8 @@ CATEGORY_COLUMNS = (
     Column("rows", 5, "right"),
     Column("rate", 5, "right"),
     Column("refs", 5, "right"),
-    Column("lift", 6, "right", least=52),
-    Column("95 % interval", 13, "right", least=66),
+    Column("lift", 6, "right", least=50),
+    Column("95 % interval", 13, "right", least=64),
 )
 
 
@@ -65,9 +65,9 @@ def cells(entry: dict[str, Any]) -> Cells:
     known = categories().get(entry["name"])
     title = f"{known.mark} {known.title}" if known else one_line(entry["title"], 40)
     if entry["name"] in (ALL, CLEAN):
-        return (entry["title"], f"{entry['count']}", percent(entry["rate"]), "", "", "")
+        return (entry["title"], f"{entry['count']}", "" if entry["name"] == ALL else percent(entry["rate"]), "", "", "")
     if entry["reason"] and not entry["count"]:
-        return ((title, "dim"), (f"can't judge: {entry['reason']}", "dim"))
+        return ((title, "dim"), ("not judged here", "dim"))  # why is told below, where there is room
     if not entry["count"]:
         return tuple((text, "dim") for text in (title, "0", "", percent(entry["reference_rate"]), "", ""))
     lift, low = entry["lift"], entry["low"]

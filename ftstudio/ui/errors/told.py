@@ -9,23 +9,29 @@ from ftstudio.ui.errors.marks import PEN
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import queued_behind
 from ftstudio.ui.text.lines import Line, Part
-from ftstudio.ui.text.said import wrapped
+from ftstudio.ui.text.said import fitting, wrapped
 
 
-def head(answers: Answers, wrong: tuple[int, int]) -> Line:
-    """Whose answers, how many, how many of them WRONG (of those judged)."""
+def head(answers: Answers, wrong: tuple[int, int], width: int) -> Line:
+    """Whose answers, how many, how many of them WRONG (of those judged), as much as fits into WIDTH cells."""
     parts: list[Part] = [(one_line(answers.model, 40), "title")]
     if answers.predictions:
-        parts.append((f"  {len(answers.predictions)} rows answered", ""))
+        parts.append((f"  {len(answers.predictions):,} rows answered", ""))
     if wrong[1]:
-        parts.append((f" · {wrong[0]} with errors ({100 * wrong[0] / wrong[1]:.0f} %)", ""))
+        parts.append((f" · {wrong[0]:,} with errors ({100 * wrong[0] / wrong[1]:.0f} %)", ""))
     if answers.reviewed:
-        parts.append((f" · {answers.reviewed} reviewed {PEN}", "key"))
-    return tuple(parts)
+        parts.append((f" · {answers.reviewed:,} reviewed {PEN}", "key"))
+    mean = answers.mean("rougeL")
+    if mean is not None:
+        parts.append((f" · ROUGE-L {mean:.3f}", "dim"))
+    return fitting(parts, width)
 
 
-def status(answers: Answers, session: Session, asked: bool, width: int) -> list[Line]:
-    """What is being done with ANSWERS, in lines of WIDTH cells. ASKED: the worker was asked and has not begun."""
+def status(answers: Answers, session: Session, asked: bool, tuned: bool, width: int) -> list[Line]:
+    """What is being done with ANSWERS, or which keys lead on, in lines of WIDTH cells.
+
+    ASKED: the worker was asked and has not begun; TUNED: they are the tuned model's.
+    """
     following = answers.following
     if following.running:
         return [(*following.bar(16), ("   s stops", "dim"))]
@@ -45,7 +51,23 @@ def status(answers: Answers, session: Session, asked: bool, width: int) -> list[
         return [(("■ stopped; ", "dim"), ("g", "key"), (" goes on", "dim"))]
     if following.state == "interrupted":
         return [(("! was interrupted; ", "warn"), ("g", "key"), (" goes on", "dim"))]
-    return [()]
+    return [_onwards(session, tuned, width)]
+
+
+def _onwards(session: Session, tuned: bool, width: int) -> Line:
+    """The next steps of the loop, as many as fit into WIDTH cells."""
+    compared = session.feed is not None and session.feed.run.model.is_dir()
+    steps = [("enter", "reads rows")]
+    if tuned:
+        steps += [("5", "compares with the base"), ("1", "back to the data")]
+    else:
+        steps += [("3", "trains a better model"), *([("5", "compares base and tuned")] if compared else [])]
+    parts: list[Part] = []
+    for key, what in steps:
+        width -= len(key) + len(what) + 4
+        if width >= -3:
+            parts += [("   " if parts else "", ""), (key, "key"), (f" {what}", "dim")]
+    return tuple(parts)
 
 
 def opening(

@@ -65,7 +65,7 @@ class LogView(Lines, can_focus=True):
         self._refit()
 
     def _refit(self) -> None:
-        self.total = len(self._window)
+        self.total = max(1, len(self._window))  # an empty log says so
         self.paint()
 
     def _from(self, start: int) -> None:
@@ -79,7 +79,7 @@ class LogView(Lines, can_focus=True):
             self._window = self.file.before(max(0, self._bytes), self.room)
         elif self._window:
             self._from(self._window[0].start)
-        self.total = len(self._window)
+        self.total = max(1, len(self._window))
 
     # -- drawing ---------------------------------------------------------------------------------------------------
     def heading(self, y: int) -> Line:
@@ -92,9 +92,9 @@ class LogView(Lines, can_focus=True):
         return ((f"log {bytes_in_words(size)} · {what}{found}", "title"),)
 
     def line(self, index: int) -> Line:
+        if not self._window:
+            return (("Nothing has been printed.", "dim"),)
         text = self._window[index].text.replace("\n", " ")[self.shift :]
-        if not text and not self.shift and len(self._window) == 1 and not self._bytes:
-            return (("Nothing has been printed yet.", "dim"),)
         text = fit(text, self.columns).rstrip()
         if not self.pattern:
             return ((text, ""),)

@@ -22,11 +22,16 @@ PHASES = {
 }
 
 
-def notice(story: Story, state: str, *, waits_for: str | None, asked: str, resumable: str) -> tuple[str, str, str]:
+KEYS = "g next chart · v samples in full · m next sample · l log"
+
+
+def notice(
+    story: Story, state: str, *, waits_for: str | None, asked: str, resumable: str, elsewhere: str = ""
+) -> tuple[str, str, str]:
     """(ink, mark, text) for the run's STATE.
 
     WAITS_FOR names the job before it in the queue, ASKED what was just requested and not answered yet, RESUMABLE what
-    resuming would mean.
+    resuming would mean, ELSEWHERE the process that trains it where it isn't this one.
     """
     if waits_for is not None:
         return "dim", "…", f"queued: waits for {waits_for}"
@@ -55,7 +60,7 @@ def notice(story: Story, state: str, *, waits_for: str | None, asked: str, resum
         alert = story.alerts[-1]
         ink, mark = {"error": ("bad", "✗"), "warning": ("warn", "!")}.get(str(alert.get("level")), ("dim", "i"))
         return ink, mark, one_line(alert.get("text"), 400)
-    return "dim", "", ""
+    return "dim", "", f"trained by {elsewhere}, and steered from here, too" if elsewhere else KEYS
 
 
 def done_text(story: Story) -> str:
@@ -69,7 +74,7 @@ def done_text(story: Story) -> str:
         parts.append(f"held-out {number(story.eval_loss)}")
     seconds = done.get("seconds")
     took = f" in {duration(seconds)}" if isinstance(seconds, (int, float)) else ""
-    return f"done{took}: {', '.join(parts) or 'saved'} · enter or 5 compares base and tuned"
+    return f"done{took}: {', '.join(parts) or 'saved'} · enter compares"
 
 
 def lines_of(ink: str, mark: str, text: str, width: int) -> list[Line]:

@@ -84,7 +84,8 @@ class SamplePanel(Lines, can_focus=True):
         found.append(("now", sample.get("output"), "strong"))
         if sample.get("reference") is not None:
             found.append(("reference", sample["reference"], ""))
-        return [(name, clean(text, LONGEST), ink) for name, text, ink in found]
+        texts = [(name, clean(text, LONGEST), ink) for name, text, ink in found]
+        return [(name, text, ink) if text.strip() else (name, "(empty)", "dim") for name, text, ink in texts]
 
     def _brief(self, sample: dict[str, Any]) -> list[Line]:
         """All four, each in as many lines as there are."""

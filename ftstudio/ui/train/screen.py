@@ -9,39 +9,22 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from ftstudio.core.errors import StudioError
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.text.said import Said
-from ftstudio.ui.train import charts, side, steer
+from ftstudio.ui.train import actions, charts, side, steer
+from ftstudio.ui.train.asked import WORDS, Asked
 from ftstudio.ui.train.charts import CHARTS, SMOOTHING
 from ftstudio.ui.train.logview import LogView
 from ftstudio.ui.train.notice import PHASES, lines_of, notice
 from ftstudio.ui.train.samples import SamplePanel
 
 SIDE_SECONDS = 0.9  # between two looks at the numbers beside the chart
-ASKED_SECONDS = 20.0  # how long an unanswered request stays on screen
-
-PAUSE = Action("p", "pause", "pause", "pause after this step, with the model kept loaded; again: go on")
-STOP = Action("s", "stop", "stop", "save a checkpoint and stop; asks first")
-SAVE = Action("c", "checkpoint", "checkpoint", "save a checkpoint now")
-EVALUATE = Action("e", "evaluate", "evaluate", "measure the held-out loss and answer the samples now")
-RESUME = Action("r", "resume", "resume", "go on with a run that was stopped, interrupted or has failed")
-COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run is done")
-CHART = Action("g", "chart", "chart", "next chart: loss, learning rate, gradient norm, tokens per second, memory")
-AXIS = Action("y", "axis", "axis", "vertical axis linear or logarithmic")
-SMOOTH = Action("o", "smoothing", "smooth", "how much the curve is smoothed: 0.9, 0.98, not at all, 0.6")
-SAMPLE = Action("m", "sample(1)", "sample", "next sample")
-EARLIER = Action("M", "sample(-1)", "", "previous sample")
-OPEN = Action("v", "samples", "view", "samples in full, and how each answer changed; again: back to the chart")
-LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
-BACK = Action("escape", "back", "", "back to the chart")
-FIND = Action("slash", "find", "search", "search the log")
-NEXT = Action("n", "again(0)", "next", "next place of the text searched for")
-PREVIOUS = Action("N", "again(1)", "previous", "previous place of the text searched for")
-FOLLOW = Action("f", "follow", "follow", "to the end of the log, and follow what comes")
+OWNER_SECONDS = 5.0  # between two looks at who trains
 
 
 class TrainScreen(StudioScreen):
@@ -63,10 +46,7 @@ The sample below is a held-out prompt answered at every evaluation: by the base 
 the reference. Pausing keeps the model in memory. Closing the terminal stops nothing: training goes on, and opening
 the studio again shows it live. All keys work on runs that another process trains, too.
 """
-    ACTIONS = (
-        PAUSE, STOP, SAVE, EVALUATE, RESUME, COMPARE, CHART, AXIS, SMOOTH, SAMPLE, EARLIER, OPEN, LOG, BACK,
-        FIND, NEXT, PREVIOUS, FOLLOW,
-    )  # fmt: skip
+    ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
     AUTO_FOCUS = ""
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall"), (44, "-taller")]
@@ -98,7 +78,8 @@ the studio again shows it live. All keys work on runs that another process train
         self._smoothing = 0
         self._memory = charts.Memory()
         self._seen: RunFeed | None = None
-        self._asked: tuple[str, str, int, float] | None = None  # request, words, the story's version then, when
+        self._asked: Asked | None = None
+        self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
         self._checkpoint: tuple[object, int | None] = (None, None)
 
@@ -128,7 +109,7 @@ the studio again shows it live. All keys work on runs that another process train
         if feed is None:
             return
         if feed is not self._seen:
-            self._seen, self._asked, self._memory = feed, None, charts.Memory()
+            self._seen, self._asked, self._memory, self._owner = feed, None, charts.Memory(), ("", 0.0)
             self.query_one(SamplePanel).index = 0
         if self.has_class("-log"):
             self.query_one(LogView).open(feed.run.log_path)
@@ -171,26 +152,27 @@ the studio again shows it live. All keys work on runs that another process train
         panel = self.query_one("#notice", Said)
         waits_for = steer.waits(self.session, feed.run) if feed.state not in steer.LIVE else None
         ink, mark, text = notice(
-            feed.story, feed.state, waits_for=waits_for, asked=self._pending(feed), resumable=self._resumable(feed)
+            feed.story,
+            feed.state,
+            waits_for=waits_for,
+            asked=self._pending(feed),
+            resumable=self._resumable(feed),
+            elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
         )
         panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
 
     def _pending(self, feed: RunFeed) -> str:
         """What was asked and not answered yet."""
-        if self._asked is None:
-            return ""
-        what, words, version, when = self._asked
-        answered = {
-            "pause": feed.state == "paused",
-            "resume": feed.state == "running",
-            "stop": feed.state not in steer.LIVE,
-            "checkpoint": len(feed.story.checkpoints) > version,
-            "evaluate": len(feed.story.curves.get("eval_loss", [])) > version,
-        }[what]
-        if answered or time.monotonic() - when > ASKED_SECONDS:
+        if self._asked is not None and self._asked.answered(feed):
             self._asked = None
-            return ""
-        return words
+        return WORDS[self._asked.what] if self._asked is not None else ""
+
+    def _elsewhere(self, feed: RunFeed) -> str:
+        """Who trains the run, where it isn't this process."""
+        now = time.monotonic()
+        if now >= self._owner[1]:
+            self._owner = (steer.elsewhere(feed.run), now + OWNER_SECONDS)
+        return self._owner[0]
 
     def _resumable(self, feed: RunFeed) -> str:
         """What `r` would do; the checkpoints are looked at again only when the run's state has changed."""
@@ -204,56 +186,39 @@ the studio again shows it live. All keys work on runs that another process train
         feed = self.session.feed
         if feed is None:
             return ()
-        if feed.state in steer.LIVE:
-            go_on = Action(PAUSE.key, PAUSE.run, "go on", PAUSE.help)
-            steering: tuple[Action, ...] = (go_on if feed.state == "paused" else PAUSE, STOP, SAVE, EVALUATE)
-        elif feed.state == "done":
-            steering = (COMPARE,)
-        else:
-            steering = (RESUME,)
-        if self.has_class("-log"):
-            return (FIND, NEXT, PREVIOUS, FOLLOW, LOG, *steering, BACK)
-        if self.has_class("-samples"):
-            return (SAMPLE, EARLIER, OPEN, *steering, LOG, BACK)
-        return (*steering, LOG, CHART, AXIS, SMOOTH, SAMPLE, EARLIER, OPEN)
+        return actions.working(feed.state, log=self.has_class("-log"), samples=self.has_class("-samples"))
 
     # -- steering ----------------------------------------------------------------------------------------------------
-    def _ask(self, what: str, words: str, count: int = 0) -> None:
+    def _ask(self, what: str) -> None:
         feed = self.session.feed
         if feed is None:
             return
         try:
             sent = steer.request(self.studio, feed.run, what)
-        except Exception as error:  # a full disk, a run folder that is not ours to write
+        except StudioError as error:  # a full disk, a run folder that is not ours to write
             self.studio.show_error(error)
             return
         if sent:
-            self._asked = (what, words, count, time.monotonic())
+            self._asked = Asked.now(what, feed)
             self._show_notice(feed)
 
     def action_pause(self) -> None:
         """Pause, or go on."""
         feed = self.session.feed
-        if feed is not None and feed.state == "paused":
-            self._ask("resume", "going on …")
-        else:
-            self._ask("pause", "pausing after this step …")
+        self._ask("resume" if feed is not None and feed.state == "paused" else "pause")
 
     def action_stop(self) -> None:
         """Stop, after asking."""
         if self.session.feed is not None:
-            steer.ask_stop(self.studio, self.session.feed.run)
+            steer.ask_stop(self.studio, self.session.feed.run, lambda: self._ask("stop"))
 
     def action_checkpoint(self) -> None:
         """Save a checkpoint."""
-        feed = self.session.feed
-        self._ask("checkpoint", "saving a checkpoint after this step …", len(feed.story.checkpoints) if feed else 0)
+        self._ask("checkpoint")
 
     def action_evaluate(self) -> None:
         """Evaluate now."""
-        feed = self.session.feed
-        done = len(feed.story.curves.get("eval_loss", [])) if feed else 0
-        self._ask("evaluate", "evaluating after this step …", done)
+        self._ask("evaluate")
 
     def action_resume(self) -> None:
         """Go on with a run nobody works on."""
@@ -262,7 +227,7 @@ the studio again shows it live. All keys work on runs that another process train
             return
         try:
             steer.resume(self.studio, feed.run, feed.state)
-        except Exception as error:
+        except Exception as error:  # reading checkpoints and starting the worker import much: a fault is told
             self.studio.show_error(error)
         self.pull()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ftstudio.core.run import Story
@@ -12,6 +12,7 @@ from ftstudio.ui.text.lines import Line, fit
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 NAME = 9  # cells of a number's name
+BAR = 20  # cells a bar may have
 
 
 def bar(share: float, width: int) -> str:
@@ -73,7 +74,8 @@ def _filled(name: str, used: float, total: float, width: int) -> Line:
     """How full a memory is, in figures and as a bar; a nearly full one is marked by a word, too."""
     full = used / total > 0.93
     text = f"{name} {_gib(used)}/{_gib(total)} GiB {'full ' if full else ''}"
-    return ((text, "warn" if full else ""), (bar(used / total, width - len(text)), "warn" if full else "good"))
+    length = min(BAR, width - len(text))
+    return ((text, "warn" if full else ""), (bar(used / total, length), "warn" if full else "good"))
 
 
 def _many(gpus: list[dict[str, Any]], width: int, room: int) -> list[Line]:
@@ -122,12 +124,12 @@ def _numbers(story: Story, state: str, width: int) -> Iterable[Line]:
     def named(name: str, value: str, ink: str = "") -> Line:
         return ((f"{name:<{NAME}}", "dim"), (value[: width - NAME], ink))
 
-    yield named("loss", number(story.loss), "strong")
+    yield named("loss", *_measured(last, "loss", number, "strong"))
     yield named("eval", number(story.eval_loss))
     best = story.best
     yield named("best", f"{number(best[1])} @ {best[0]}" if best else "–", "good" if best else "")
     yield named("lr", _short(last.get("lr")))
-    yield named("gradient", _short(last.get("grad_norm")))
+    yield named("gradient", *_measured(last, "grad_norm", _short, ""))
     speed = last.get("tokens_per_second") if live else (story.done or last).get("tokens_per_second")
     yield named("tokens/s", "–" if speed is None else f"{speed:,.0f}")
     yield named("elapsed", duration(elapsed(story)))
@@ -151,6 +153,13 @@ def elapsed(story: Story) -> float | None:
         return float(story.done["seconds"])
     began = story.start.get("time", story.started)
     return None if began is None or story.last_time is None else max(0.0, story.last_time - began)
+
+
+def _measured(step: dict[str, Any], name: str, form: Callable[[Any], str], ink: str) -> tuple[str, str]:
+    """What STEP says of NAME, and its ink. An event writes what is no finite number as null."""
+    if name in step and step[name] is None:
+        return "not finite", "bad"
+    return form(step.get(name)), ink
 
 
 def _short(value: Any) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
+from ftstudio.core.text import one_line
 from ftstudio.ui.shell.dialogs import Ask
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import described, queued_behind
@@ -66,16 +70,24 @@ def request(studio: StudioApp, run: RunFolder, what: str) -> bool:
     return True
 
 
-def ask_stop(studio: StudioApp, run: RunFolder) -> None:
-    """Ask, then stop RUN."""
+def elsewhere(run: RunFolder) -> str:
+    """The process that trains RUN, where it isn't this one; empty where it is, or where nobody does."""
+    owner = run.owner()
+    here = socket.gethostname()
+    if owner is None or (owner.process, owner.host) == (os.getpid(), here):
+        return ""
+    return f"process {owner.process}" + (f" on {one_line(owner.host, 40)}" if owner.host != here else "")
+
+
+def ask_stop(studio: StudioApp, run: RunFolder, stop: Callable[[], None]) -> None:
+    """Ask whether RUN is to be stopped, then STOP it."""
     if run.owner() is None and waits(studio.session, run) is None:
         studio.tell(f"Nobody is training {run.name} now.")
         return
 
     def chosen(answer: str | None) -> None:
         if answer == "s":
-            request(studio, run, "stop")
-            studio.tell(f"{run.name} saves a checkpoint and stops after this step.")
+            stop()
 
     studio.push_screen(
         Ask(f"Stop {run.name}?", "It saves a checkpoint first; r goes on from there later.", {"s": "save and stop"}),
