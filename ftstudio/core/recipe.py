@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 
 
@@ -157,6 +158,7 @@ class Evaluation(Part):
     temperature: float = Field(0.0, ge=0, description="0 is greedy, the same answer every time")
     similarity: str = Field("auto", description="auto, minilm, static, or a sentence-transformers folder or hub id")
     format: Format | None = Field(None, description="the contract an answer must keep")
+    categories: Limits = Field(default_factory=Limits, description="from where on an answer counts as an error")
     forgetting: bool = Field(True, description="measure bits per byte on general text, base against tuned")
 
     @field_validator("metrics")

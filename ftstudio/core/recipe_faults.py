@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 from ftstudio.core.recipe import Columns, Data, Evaluation, Format, Recipe, Training
 
@@ -17,7 +18,7 @@ Fault = tuple[str, str]  # (what and where, way out)
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "data": Data, "training": Training, "evaluation": Evaluation, "columns": Columns, "format": Format,
-    "reading": Reading,
+    "reading": Reading, "categories": Limits,
 }  # fmt: skip
 
 # what trl, transformers, axolotl, LLaMA-Factory and unsloth call the same things

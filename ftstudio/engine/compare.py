@@ -26,7 +26,7 @@ from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs, settings_of
 from ftstudio.engine.prepare import resolve, versions
 from ftstudio.engine.recipes import load_recipe
-from ftstudio.evaluation import comparison, similarity
+from ftstudio.evaluation import comparison, own, similarity
 
 REPORT = "report.json"
 
@@ -171,12 +171,21 @@ def _score(
             context.folder.emit("alert", level="warning", text=f"Similarity isn't measured: {error}")
     return comparison.compare(
         [comparison.Arm(name, chosen) for name, chosen in predictions.items()],
-        judging.context_of(materials, predictions[BASE]),
+        judging.context_of(materials, predictions[BASE], _own(context.folder)),
         embedder,
         metrics,
         forgetting=forgotten,
         seed=recipe.training.seed,
     )
+
+
+def _own(folder: JobFolder) -> tuple[own.OwnCategory, ...]:
+    """The categories of the workspace that FOLDER, a run's `compare`, lies in; a faulty file costs only them."""
+    try:
+        return own.load(folder.path.parents[2])
+    except StudioError as error:
+        folder.emit("alert", level="warning", text=f"Your own categories are left out: {error}")
+        return ()
 
 
 def _forgetting(context: JobContext, arms: Arms, materials: Mapping[str, Materials]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from ftstudio.engine.materials import Materials
 from ftstudio.evaluation import context as evaluation_context
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.contract import Contract
+from ftstudio.evaluation.own import OwnCategory
 from ftstudio.evaluation.predictions import Prediction
 
 _NAMES = {"exact": "exact_match"}
@@ -33,9 +34,9 @@ def contract_of(recipe: Recipe) -> Contract | None:
     return None
 
 
-def context_of(materials: Materials, predictions: Sequence[Prediction]) -> Context:
+def context_of(materials: Materials, predictions: Sequence[Prediction], own: Sequence[OwnCategory] = ()) -> Context:
     """What the detectors must know to judge PREDICTIONS of MATERIALS: references, training answers, special tokens,
-    the declared format, the limit of tokens. Never imports torch."""
+    the declared format, the limit of tokens, the person's OWN categories. Never imports torch."""
     recipe = materials.recipe
     return evaluation_context.build(
         [row.prompt for row in predictions],
@@ -44,6 +45,8 @@ def context_of(materials: Materials, predictions: Sequence[Prediction]) -> Conte
         special_tokens=materials.tokenizer.end_texts,
         contract=contract_of(recipe),
         max_new_tokens=recipe.evaluation.max_new_tokens,
+        limits=recipe.evaluation.categories,
+        own=own,
     )
 
 

@@ -92,7 +92,7 @@ class Categorised:
     `findings`: by row number, only rows with any. `rows`: the row numbers of each category, in order. `judged`: how
     many rows each detector could judge. `reasons`: why a category couldn't be judged at all. `references`: how often
     the same detector fired on the references, and on how many of them it could judge. `unjudged`: by category, the
-    rows that it couldn't judge while others it could.
+    rows that it couldn't judge while others it could. `categories`: what was looked for, own ones too, as shown.
     """
 
     predictions: tuple[Prediction, ...]
@@ -102,6 +102,7 @@ class Categorised:
     reasons: dict[str, str]
     references: dict[str, tuple[int, int]] = field(default_factory=dict)
     unjudged: dict[str, frozenset[int]] = field(default_factory=dict)
+    categories: dict[str, Category] = field(default_factory=dict)
 
     def names(self, row: int) -> set[str]:
         """The categories that the detectors put ROW in."""
@@ -120,7 +121,7 @@ class Categorised:
 class Categoriser:
     """Categorises predictions as they come; `result` at any time is that of all so far.
 
-    DETECTORS as `detectors()` gives them (all where None); own ones may be among them. REFERENCES says whether
+    DETECTORS as `detectors()` gives them (all, and CONTEXT's own ones, where None). REFERENCES says whether
     the same detectors also run on the references. EMBEDDER, where given, serves the categories that need similarity.
     """
 
@@ -133,7 +134,7 @@ class Categoriser:
         embedder: Any = None,
     ) -> None:
         self.context = context
-        self.detectors = dict(_all() if detectors is None else detectors)
+        self.detectors = dict(_all(context) if detectors is None else detectors)
         self.embedder = embedder
         self._with_references = references
         self._rows: dict[int, Row] = {}
@@ -209,14 +210,15 @@ class Categoriser:
             reasons=reasons,
             references=references if self._with_references else {},
             unjudged=unjudged,
+            categories={name: detector.category for name, detector in self.detectors.items()},
         )
 
     def _judge(self, row: Row) -> dict[str, Verdict]:
         return {name: verdict for name, judge in self._single if (verdict := judge(row, self.context)) is not None}
 
 
-def _all() -> dict[str, Detector]:
-    return detectors()
+def _all(context: Context) -> dict[str, Detector]:
+    return detectors() | {own.name: own.detector() for own in context.own}
 
 
 def _verdict(

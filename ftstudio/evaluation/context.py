@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING
 
+from ftstudio.core.limits import Limits
 from ftstudio.evaluation import facts, language, spelling, words
 from ftstudio.evaluation.contract import Contract, infer
 from ftstudio.evaluation.predictions import Prediction
+
+if TYPE_CHECKING:
+    from ftstudio.evaluation.own import OwnCategory
 
 CLOSING = frozenset(".!?…。！？”’\"')]}»`|>*")  # the last character of a text that came to its end
 FEWEST = 20  # references below which a share of them says nothing
@@ -27,7 +32,8 @@ class Context:
     are known (`en`, `en-US` for American spellings only, `de` …), None where there is none, and then
     `locale_reason` says why. `answer` says how right and wrong is told: `marker` (GSM8K's `####`), `number`,
     `label`, `exact` or None. `grounded` is True where the prompts hold the source that answers must keep to.
-    `target_language` is the language (ISO 639-1) that most references are in.
+    `target_language` is the language (ISO 639-1) that most references are in. `limits`: from where on something is an
+    error. `own`: the person's own categories.
     """
 
     references: int = 0
@@ -44,6 +50,8 @@ class Context:
     grounded_reason: str = ""
     classification: bool = False
     target_language: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    own: tuple[OwnCategory, ...] = ()
 
     @property
     def dictionary_language(self) -> str:
@@ -64,7 +72,9 @@ def build(
     special_tokens: Iterable[str] = (),
     contract: Contract | None = None,
     max_new_tokens: int | None = None,
-    locale: str = "auto",
+    locale: str | None = None,
+    limits: Limits | None = None,
+    own: Sequence[OwnCategory] = (),
     answer: str | None = "auto",
     grounded: bool | None = None,
     classification: bool | None = None,
@@ -74,8 +84,8 @@ def build(
 
     ANSWERS are the training answers: they give vocabulary and usual length; without them the references do.
     SPECIAL_TOKENS are the tokenizer's. CONTRACT is the declared format; without one, a format that all references
-    share is taken (unless INFER_CONTRACT is False). LOCALE `auto` takes the language of the texts. ANSWER `auto` and
-    GROUNDED None are likewise read off the references.
+    share is taken (unless INFER_CONTRACT is False). LOCALE None takes that of LIMITS, whose
+    `auto` takes the language of the texts. ANSWER `auto` and GROUNDED None are likewise read off the references.
     """
     present = [reference for reference in references if reference is not None]
     targets = list(islice(answers, _MOST_ANSWERS)) or present
@@ -85,7 +95,8 @@ def build(
         classification = contract is not None and contract.kind == "labels"
     enough = len(present) >= FEWEST
     pairs = [(prompt, reference) for prompt, reference in zip(prompts, references, strict=True) if reference]
-    chosen, reason = _locale(locale, present or targets or list(prompts))
+    limits = limits or Limits()
+    chosen, reason = _locale(locale or limits.spelling, present or targets or list(prompts))
     found, why = (grounded, "") if grounded is not None else facts.grounded(pairs, FEWEST)
     return Context(
         references=len(present),
@@ -102,6 +113,8 @@ def build(
         grounded_reason=why,
         classification=classification,
         target_language=language.usual(present),
+        limits=limits,
+        own=tuple(own),
     )
 
 

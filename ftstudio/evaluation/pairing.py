@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import statistics
-from ftstudio.evaluation.categories import Categorised, categories
+from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.scoring import Scores
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _corpus_difference(pair: tuple[str, str], name: str, work: _Resampling) -> d
 
 def _category(pair: tuple[str, str], name: str, a: Categorised, b: Categorised, work: _Resampling) -> dict[str, Any]:
     """A category before and after, over the rows judged in both; its interval comes from WORK later."""
-    known = categories()
+    known = a.categories | b.categories
     title = known[name].title if name in known else name
     reason = a.reasons.get(name) or b.reasons.get(name) or ""
     skip = a.unjudged.get(name, frozenset()) | b.unjudged.get(name, frozenset())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftstudio.evaluation.categories import Categorised, categories
+from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.statistics import wilson
 
 
@@ -16,7 +16,6 @@ def category_table(categorised: Categorised, references: bool = True) -> list[di
     it fires on outputs (None where it never fires on references: then all of it is the model's). REFERENCES False
     leaves the last two None.
     """
-    known = categories()
     table = []
     for name, rows in categorised.rows.items():
         judged = categorised.judged[name]
@@ -24,7 +23,7 @@ def category_table(categorised: Categorised, references: bool = True) -> list[di
         low, high = wilson(len(rows), judged) if judged else (None, None)
         reference_rate = categorised.reference_rate(name) if references else None
         lift = rate / reference_rate if rate is not None and reference_rate else None
-        category = known.get(name)
+        category = categorised.categories.get(name)
         table.append(
             {
                 "name": name,

@@ -12,8 +12,6 @@ from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import Row
 
-SURE = 0.6  # score of the language model from which it is believed
-
 # U+FFFD, control characters but tab and newlines, non-characters.
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff]")
 # UTF-8 that was read as Windows-1252 or Latin-1: the first byte's letter followed by what a continuation byte becomes.
@@ -55,7 +53,7 @@ def _wrong_language(row: Row, context: Context) -> Verdict:
     if found is None:
         return UNJUDGED
     code, score = found
-    if score < SURE or code == context.target_language:
+    if score < context.limits.language_score or code == context.target_language:
         return None
     return Finding("wrong_language", f"reads as {code} ({score:.0%}), the references are {context.target_language}")
 

@@ -8,8 +8,6 @@ from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding
 from ftstudio.evaluation.context import CLOSING, FEWEST, Context, closed
 from ftstudio.evaluation.rows import Row
 
-LONG = 2.0  # times the words of the reference
-SHORT = 0.5
 CLOSED = 0.95  # share of references with closing punctuation from which its absence means something
 # A last line of at least eight words, no list item, that ends in a word in small letters.
 _RUNNING = re.compile(r"(?:^|\n)(?![ \t]*(?:[-*•#|]|\d+[.)]|\w[.)]))[^\n]*?(?:\S+[ \t]+){7}[a-z'’-]+$")
@@ -26,7 +24,7 @@ def _empty(row: Row, context: Context) -> Verdict:
 
 def _too_long(row: Row, context: Context) -> Verdict:
     if row.reference_length is not None:
-        if row.length > LONG * row.reference_length:
+        if row.length > context.limits.too_long * row.reference_length:
             return Finding("too_long", f"{row.length} words, the reference has {row.reference_length}")
         return None
     if context.longest is None:
@@ -39,7 +37,7 @@ def _too_long(row: Row, context: Context) -> Verdict:
 def _too_short(row: Row, context: Context) -> Verdict:
     if row.reference_length is None:
         return UNJUDGED
-    if row.length < SHORT * row.reference_length:
+    if row.length < context.limits.too_short * row.reference_length:
         return Finding("too_short", f"{row.length} words, the reference has {row.reference_length}")
     return None
 

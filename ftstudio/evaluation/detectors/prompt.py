@@ -11,8 +11,6 @@ from ftstudio.evaluation.categories import Category, Detector, Finding, Verdict
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import Row
 
-COPIED = 0.5  # share of the output's 8-grams that stand in the prompt
-
 _LEAK = re.compile(
     r"<\|[\w ./-]{1,40}\|>|<｜[^｜>]{1,40}｜>"  # ChatML, Llama 3, Phi, DeepSeek
     r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?s>(?!\w)|<(?:pad|unk|bos|eos|mask)>"
@@ -45,12 +43,13 @@ def _copying(row: Row, context: Context) -> Verdict:
     if grams < 1:
         return None
     prompt = row.prompt
-    # As many words of the prompt as 8-grams are needed: fewer can't make more than half.
-    if sum(word in prompt.vocabulary for word in found) <= COPIED * grams:
+    least = context.limits.copied_share * grams
+    # As many words of the prompt as 8-grams are needed: fewer can't make so many.
+    if sum(word in prompt.vocabulary for word in found) <= least:
         return None
     eights = prompt.eights
     copied = [index for index in range(grams) if tuple(found[index : index + 8]) in eights]
-    if len(copied) <= COPIED * grams:
+    if len(copied) <= least:
         return None
     return Finding("copying", f"{len(copied) / grams:.0%} of its 8-grams stand in the prompt", _runs(row.text, copied))
 

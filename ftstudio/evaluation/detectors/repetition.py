@@ -12,11 +12,6 @@ from ftstudio.evaluation.categories import Category, Detector, Finding, Verdict
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import Row
 
-LONGEST_PHRASE = 20  # words
-TIMES = 3  # in a row
-SHARE = 0.2  # of repeated 4-grams
-PROMPTS = 3  # different prompts with one answer
-
 # A few characters over and over without a space: hahahaha…, !!!!!!…. Rules such as ---- and ==== are typography.
 _CHARACTERS = re.compile(r"([^\W_]{1,6}?)\1{11,}|([^\s\w\-=*#.~─━│|+])\2{19,}")
 _LONG_PIECE = re.compile(r"\S{12,}")  # only there
@@ -26,15 +21,17 @@ def _repetitive(row: Row, context: Context) -> Verdict:
     found = row.pieces
     grams = list(zip(found, found[1:], found[2:], found[3:], strict=False))
     repeated = len(grams) - len(set(grams))
+    limits = context.limits
     # A phrase of two words or more, three times in a row, repeats a 4-gram; a single word may not.
-    loop = _loop(found, LONGEST_PHRASE if repeated else 1) if len(found) >= TIMES else None
+    longest = limits.phrase_words if repeated or limits.phrase_times < 3 else 1
+    loop = _loop(found, longest, limits.phrase_times) if len(found) >= limits.phrase_times else None
     if loop is not None:
         start, period, times = loop
         phrase = one_line(" ".join(found[start : start + period]), 60)
         places = words.piece_places(row.text)
         span = (places[start][0], places[start + period * times - 1][1])
         return Finding("repetitive", f"“{phrase}” {times} times in a row", (span,))
-    if grams and repeated > SHARE * len(grams):
+    if grams and repeated > limits.repeated_share * len(grams):
         return Finding(
             "repetitive", f"{repeated / len(grams):.0%} of its 4-grams are repeats", _repeats(row.text, grams)
         )
@@ -52,22 +49,23 @@ def _stutter(row: Row) -> Verdict:
     return None
 
 
-def _loop(found: Sequence[str], longest: int) -> tuple[int, int, int] | None:
-    """The first phrase of up to LONGEST pieces that stands TIMES in a row: (its first piece, its pieces, how often).
+def _loop(found: Sequence[str], longest: int, least: int) -> tuple[int, int, int] | None:
+    """The first phrase of up to LONGEST pieces that stands LEAST times in a row: (its first piece, its pieces,
+    how often).
 
-    A phrase of p pieces stands three times in a row where piece i equals piece i + p for 2p pieces on end. A phrase
-    without a letter or digit (closing brackets, dots) is no loop.
+    A phrase of p pieces stands n times in a row where piece i equals piece i + p for (n - 1) p pieces on end. A
+    phrase without a letter or digit (closing brackets, dots) is no loop.
     """
     numbers: dict[str, int] = {}
     codes = [numbers.setdefault(piece, len(numbers)) for piece in found]
-    if len(numbers) > len(codes) - (TIMES - 1):
+    if len(numbers) > len(codes) - (least - 1):
         return None  # too few repeats for any loop
     import numpy as np
 
     ids = np.asarray(codes, dtype=np.int32)
-    for period in range(1, min(longest, len(codes) // TIMES) + 1):
+    for period in range(1, min(longest, len(codes) // least) + 1):
         same = (ids[period:] == ids[:-period]).tobytes()
-        wanted = b"\x01" * (period * (TIMES - 1))
+        wanted = b"\x01" * (period * (least - 1))
         start = same.find(wanted)
         while start >= 0:
             end = same.find(b"\x00", start)
@@ -97,7 +95,7 @@ def _repeats(text: str, grams: Sequence[tuple[str, ...]]) -> tuple[tuple[int, in
 
 
 def _mode_collapse(rows: Sequence[Row], context: Context, embedder: Any) -> Mapping[int, Finding | None]:
-    """Rows whose normalised output also answers at least two other prompts."""
+    """Rows whose normalised output also answers other prompts, `same_answer` in all."""
     prompts: dict[str, set[str]] = {}
     keys: dict[int, str] = {}
     for row in rows:
@@ -108,7 +106,7 @@ def _mode_collapse(rows: Sequence[Row], context: Context, embedder: Any) -> Mapp
     found: dict[int, Finding | None] = {}
     for row in rows:
         count = len(prompts[keys[row.row]]) if row.row in keys else 0
-        collapsed = count >= PROMPTS
+        collapsed = count >= context.limits.same_answer
         why = f"{count} different prompts got this very answer"
         found[row.row] = Finding("mode_collapse", why) if collapsed else None
     return found

@@ -8,8 +8,6 @@ from ftstudio.evaluation.categories import Category, Detector, Finding, Verdict
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import Row
 
-SHORT_TEXT = 40  # words: below it one unknown word is enough, from it on two are needed
-
 
 def unknown(row: Row, context: Context) -> list[str]:
     """The misspelt words of ROW's output, each once, in order of appearance."""
@@ -27,7 +25,7 @@ def unknown(row: Row, context: Context) -> list[str]:
 
 def _misspelling(row: Row, context: Context) -> Verdict:
     found = unknown(row, context)
-    if not found or (row.length >= SHORT_TEXT and len(found) < 2):
+    if not found or (row.length >= context.limits.short_text and len(found) < 2):
         return None
     shown = ", ".join(one_line(word, 24) for word in found[:5]) + (", …" if len(found) > 5 else "")
     noun = "unknown word" if len(found) == 1 else f"{len(found)} unknown words"

@@ -9,12 +9,9 @@ from ftstudio.evaluation.categories import Category, Detector, Finding
 from ftstudio.evaluation.context import FEWEST, Context
 from ftstudio.evaluation.rows import Row
 
-OVERLAP = 0.10  # ROUGE-L
-PERCENTILE = 5.0  # of the cosines of all rows
-
 
 def _off_topic(rows: Sequence[Row], context: Context, embedder: Any) -> Mapping[int, Finding | None] | str:
-    """Rows with ROUGE-L under 0.10 whose cosine is under the 5th percentile of all rows'."""
+    """Rows with a low ROUGE-L whose cosine is among the lowest of all rows'."""
     if embedder is None:
         return "no embedding model is loaded"
     judged = [row for row in rows if row.prediction.reference and row.words]
@@ -28,10 +25,10 @@ def _off_topic(rows: Sequence[Row], context: Context, embedder: Any) -> Mapping[
     outputs = [row.text for row in judged]
     references = [row.prediction.reference or "" for row in judged]
     cosines = similarities(embedder, outputs, references)
-    low = float(np.percentile(cosines, PERCENTILE))
+    low = float(np.percentile(cosines, context.limits.off_topic_percent))
     found: dict[int, Finding | None] = {}
     for row, reference, cosine in zip(judged, references, cosines, strict=True):
-        far = cosine < low and rouge(row.text, reference).rougeL < OVERLAP
+        far = cosine < low and rouge(row.text, reference).rougeL < context.limits.off_topic_rouge
         why = f"cosine {cosine:.2f} to the reference, and hardly a word in common"
         found[row.row] = Finding("off_topic", why) if far else None
     return found
