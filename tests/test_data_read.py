@@ -356,6 +356,7 @@ def test_overrides(tmp_path: Path) -> None:
         "delimiter": ":",
         "quoted": False,
         "header": False,
+        "line_ends": "LF",
     }
 
 

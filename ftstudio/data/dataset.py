@@ -9,10 +9,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio.core.errors import Stopped
 from ftstudio.core.files import explain
+
+if TYPE_CHECKING:
+    from ftstudio.data.aside import Aside
 
 Row = dict[str, Any]
 Progress = Callable[[int, int], None]  # (done, total): rows or bytes
@@ -72,6 +75,19 @@ class CellStore:
         return dict(zip(self.names, self.cells[index], strict=True))
 
 
+class HeadStore:
+    """The first COUNT rows of another store, which may go on growing."""
+
+    def __init__(self, store: Store, count: int) -> None:
+        self.store, self.count = store, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def row(self, index: int) -> Row:
+        return self.store.row(index)
+
+
 class PickStore:
     """Some rows of another store, in the order given."""
 
@@ -89,9 +105,10 @@ class PickStore:
 class Dataset:
     """An immutable table. `dataset[i]` is row i as a dict; absent keys are absent, not None.
 
-    `path` is the file (None for the hub), `source` what the person named, `format` and `encoding` what was detected,
-    `details` further findings (delimiter, quoting, header), `problems` what could not be read. Safe to use from
-    several threads.
+    `path` is the file (None for the hub and where there are several: those are `files`), `source` what the person
+    named, `format` and `encoding` what was detected, `details` further findings (delimiter, quoting, header, line
+    ends), `problems` what could not be read (at most 10,000 of them), `aside` all of it. Safe to use from several
+    threads.
     """
 
     store: Store
@@ -103,6 +120,8 @@ class Dataset:
     details: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     origin: tuple[int, ...] | None = None  # of a selection: the rows of the whole it is made of
+    files: tuple[Path, ...] = ()
+    aside: Aside | None = field(default=None, repr=False)
     _hash: list[str] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -126,7 +145,7 @@ class Dataset:
     @property
     def unread(self) -> int:
         """How many rows could not be read and are not in the table."""
-        return sum(not problem.kept for problem in self.problems)
+        return self.aside.gone if self.aside is not None else sum(not problem.kept for problem in self.problems)
 
     def iter(self, start: int = 0, stop: int | None = None, *, cancel: Cancel | None = None) -> Iterator[Row]:
         """Rows START to STOP in order. CANCEL is asked every 256 rows and ends it with `Stopped`."""
@@ -149,6 +168,7 @@ class Dataset:
             path=self.path,
             details=self.details,
             origin=origin,
+            files=self.files,
         )
 
     def origin_of(self, index: int) -> int:
@@ -157,26 +177,34 @@ class Dataset:
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of the file's bytes; of the rows where there is no file or only some rows of it are used."""
+        """SHA-256 (hex) of the file's bytes (of several files: of their hashes in order); of the rows where there is no
+        file or only some rows of it are used."""
         with self._lock:
             if not self._hash:
                 self._hash.append(self._digest())
             return self._hash[0]
 
     def _digest(self) -> str:
+        if self.origin is None and self.files:
+            whole = hashlib.sha256()
+            for path in self.files:
+                whole.update(_file_digest(path).encode())
+            return whole.hexdigest()
+        if self.origin is None and self.path is not None:
+            return _file_digest(self.path)
         digest = hashlib.sha256()
-        if self.path is not None and self.origin is None:
-            try:
-                with open(self.path, "rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-            except OSError as error:
-                raise explain(error, self.path) from error
-        else:
-            for row in self.iter():
-                line = json.dumps(row, sort_keys=True, default=str, ensure_ascii=False)
-                digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
+        for row in self.iter():
+            line = json.dumps(row, sort_keys=True, default=str, ensure_ascii=False)
+            digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
         return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise explain(error, path) from error
 
 
 def from_rows(rows: Sequence[Row], source: str = "rows") -> Dataset:
@@ -208,10 +236,10 @@ class Kinds:
 
     def columns(self) -> tuple[Column, ...]:
         """What was seen."""
-        return tuple(Column(name, self._name(kinds)) for name, kinds in self._seen.items())
+        return tuple(Column(name, self._name(kinds)) for name, kinds in list(self._seen.items()))
 
     def _name(self, kinds: set[type]) -> str:
-        names = {self._NAMES.get(kind, "text") for kind in kinds if kind is not type(None)}
+        names = {self._NAMES.get(kind, "text") for kind in tuple(kinds) if kind is not type(None)}
         if not names:
             return "empty"
         if names == {"integer", "number"}:

@@ -1,44 +1,77 @@
-"""Parquet and Arrow files, through pyarrow."""
+"""Parquet and Arrow files, through pyarrow: read by row group and batch, never as a whole."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ftstudio.core.errors import StudioError
-from ftstudio.data.dataset import Column, Dataset, Row
+from ftstudio.core.files import explain
+from ftstudio.data.dataset import Column, Dataset, HeadStore, Row
+from ftstudio.data.watch import NOBODY, Watch
 
 _PAGE = 256  # rows turned into Python at once: a screenful costs one conversion
+_PAGES = 8
+_GROUP = 16 << 20  # bytes: bigger row groups and batches are copied once, in small batches, to page quickly
+_BATCH = 1024
 
 
-class TableStore:
-    """Rows of a pyarrow table, turned into Python a page at a time; the last few pages stay."""
+class BatchStore:
+    """Rows in batches (a function from batch number to a pyarrow table or batch), turned into Python a page at a time.
 
-    def __init__(self, table: Any) -> None:
-        self.table = table
-        self._pages: dict[int, list[Row]] = {}
+    The last batch and the last few pages stay in memory. STARTS holds the first row of each batch and the total.
+    """
+
+    def __init__(self, starts: list[int], batch: Callable[[int], Any], path: Path | None) -> None:
+        self.starts, self.batch, self.path = starts, batch, path
+        self._held: tuple[int, Any] | None = None
+        self._pages: dict[tuple[int, int], list[Row]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return self.starts[-1]
 
     def row(self, index: int) -> Row:
-        number, place = divmod(index, _PAGE)
+        """Row INDEX. Raises StudioError where the file can't be read there."""
+        number = bisect_right(self.starts, index) - 1
+        page, place = divmod(index - self.starts[number], _PAGE)
         with self._lock:
-            page = self._pages.get(number)
-            if page is None:
-                page = self.table.slice(number * _PAGE, _PAGE).to_pylist()
-                while len(self._pages) >= 8:
+            rows = self._pages.get((number, page))
+            if rows is None:
+                if self._held is None or self._held[0] != number:
+                    self._held = None  # two at once would be twice the memory
+                    self._held = (number, self._read(number))
+                rows = self._held[1].slice(page * _PAGE, _PAGE).to_pylist()
+                while len(self._pages) >= _PAGES:
                     self._pages.pop(next(iter(self._pages)))
-                self._pages[number] = page
-        return dict(page[place])
+                self._pages[number, page] = rows
+        return dict(rows[place])
+
+    def _read(self, number: int) -> Any:
+        import pyarrow as pa
+
+        try:
+            return self.batch(number)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            message = f"{self.path} is damaged, or has changed since it was opened ({_short(error)})."
+            raise StudioError(message, "Open it again, or copy it again.") from error
 
 
 def columns_of(table: Any) -> tuple[Column, ...]:
-    """The columns of a pyarrow table."""
-    return tuple(Column(field.name, _type(field.type)) for field in table.schema)
+    """The columns of a pyarrow table or schema."""
+    schema = getattr(table, "schema", table)
+    return tuple(Column(name, _type(field.type)) for name, field in zip(_unique(schema.names), schema, strict=True))
+
+
+def _unique(names: list[str]) -> list[str]:
+    return [name if name not in names[:place] else f"{name}_{place + 1}" for place, name in enumerate(names)]
 
 
 def _type(kind: Any) -> str:
@@ -49,6 +82,7 @@ def _type(kind: Any) -> str:
         (pa.types.is_integer, "integer"),
         (pa.types.is_floating, "number"),
         (pa.types.is_decimal, "number"),
+        (_is_picture, "image"),
         (pa.types.is_struct, "object"),
         (pa.types.is_map, "object"),
         (pa.types.is_null, "empty"),
@@ -60,42 +94,145 @@ def _type(kind: Any) -> str:
     return next((name for test, name in tests if test(kind)), "text")
 
 
-def from_table(table: Any, form: str, source: str, path: Path | None) -> Dataset:
-    """A dataset over a pyarrow table. Raises StudioError where it has no rows or columns."""
-    if table.num_rows == 0 or table.num_columns == 0:
-        raise StudioError(f"{source} has no rows.", "Name a dataset with at least one row.")
-    seen = list(table.column_names)
-    if len(set(seen)) < len(seen):
-        names = [name if name not in seen[:place] else f"{name}_{place + 1}" for place, name in enumerate(seen)]
-        table = table.rename_columns(names)
-    return Dataset(TableStore(table), columns_of(table), form, "utf-8", source, path)
+def _is_picture(kind: Any) -> bool:
+    """How `datasets` stores pictures: their bytes and their path."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_struct(kind)) and {kind.field(place).name for place in range(kind.num_fields)} == {
+        "bytes", "path",
+    }  # fmt: skip
 
 
-def read_parquet(handle: int, path: Path, source: str) -> Dataset:
-    """A Parquet file. Takes over the file descriptor HANDLE."""
+def read_parquet(handle: int, path: Path, source: str, watch: Watch = NOBODY) -> Dataset:
+    """A Parquet file, by row group. Takes over the file descriptor HANDLE."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    file = os.fdopen(handle, "rb")
     try:
-        with os.fdopen(handle, "rb") as file:
-            table = pq.read_table(file)
+        parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
+        facts = parquet.metadata
+        _some(facts.num_rows, facts.num_columns, path)
+        groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+        if any(group.total_byte_size > _GROUP for group in groups):
+            batches = parquet.iter_batches(batch_size=_BATCH, use_threads=False)
+            return _copied(batches, parquet.schema_arrow, facts.num_rows, "parquet", path, source, watch)
+        starts = _starts(group.num_rows for group in groups)
+        names = _unique(parquet.schema_arrow.names)
+        lock = threading.Lock()
+
+        def batch(number: int) -> Any:
+            with lock:
+                return parquet.read_row_group(number, use_threads=False).rename_columns(names)
+
+        return Dataset(
+            BatchStore(starts, batch, path), columns_of(parquet.schema_arrow), "parquet", "utf-8", source, path,
+            {"row_groups": len(groups)},
+        )  # fmt: skip
     except (pa.ArrowException, OSError, ValueError) as error:
+        file.close()
         raise StudioError(f"{path} is a damaged Parquet file ({_short(error)}).", "Copy it again.") from error
-    return from_table(table, "parquet", source, path)
+    except StudioError:
+        file.close()
+        raise
 
 
-def read_arrow(handle: int, path: Path, source: str) -> Dataset:
+def read_arrow(handle: int, path: Path, source: str, watch: Watch = NOBODY) -> Dataset:
     """An Arrow file or stream (IPC, Feather 2). Takes over the file descriptor HANDLE."""
     import pyarrow as pa
 
+    file = os.fdopen(handle, "rb")
     try:
-        with os.fdopen(handle, "rb") as file:
-            is_file = file.read(6) == b"ARROW1"
-            file.seek(0)
-            table = (pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)).read_all()
+        is_file = file.read(6) == b"ARROW1"
+        file.seek(0)
+        if not is_file:
+            stream = pa.ipc.open_stream(file)
+            return _copied(stream, stream.schema, None, "arrow", path, source, watch)
+        reader = pa.ipc.open_file(file)
+        total = [reader.get_batch(number).num_rows for number in range(reader.num_record_batches)]
+        _some(sum(total), len(reader.schema.names), path)
+        if file.seek(0, os.SEEK_END) > _GROUP * max(1, len(total)):
+            batches = (reader.get_batch(number) for number in range(len(total)))
+            return _copied(batches, reader.schema, sum(total), "arrow", path, source, watch)
+        names, lock = _unique(reader.schema.names), threading.Lock()
+
+        def batch(number: int) -> Any:
+            with lock:
+                return reader.get_batch(number).rename_columns(names)
+
+        store = BatchStore(_starts(total), batch, path)
+        return Dataset(store, columns_of(reader.schema), "arrow", "utf-8", source, path)
     except (pa.ArrowException, OSError, ValueError) as error:
+        file.close()
         raise StudioError(f"{path} is no readable Arrow file ({_short(error)}).", "Copy it again.") from error
-    return from_table(table, "arrow", source, path)
+    except StudioError:
+        file.close()
+        raise
+
+
+def _starts(counts: Any) -> list[int]:
+    starts = [0]
+    for count in counts:
+        starts.append(starts[-1] + count)
+    return starts
+
+
+def _some(rows: int, columns: int, path: Path) -> None:
+    if rows == 0 or columns == 0:
+        raise StudioError(f"{path} has no rows.", "Name a dataset with at least one row.")
+
+
+def _copied(
+    batches: Iterator[Any], schema: Any, total: int | None, form: str, path: Path, source: str, watch: Watch
+) -> Dataset:
+    """BATCHES copied into small ones in an unnamed temporary file, so that any row is near the start of its batch."""
+    import pyarrow as pa
+
+    names = _unique(schema.names)
+    plain = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in schema]
+    named = pa.schema(list(zip(names, plain, strict=True)))
+    try:
+        handle, temporary = tempfile.mkstemp(prefix="ftstudio-", suffix=".arrow")
+    except OSError as error:
+        raise explain(error, tempfile.gettempdir()) from error
+    with contextlib.suppress(OSError):
+        os.unlink(temporary)
+    sink, reading = os.fdopen(handle, "w+b"), os.dup(handle)
+    first: list[Any] = []
+    counts: list[int] = []
+    with sink, pa.ipc.new_file(pa.PythonFile(sink, "w"), named) as writer:
+        done = 0
+        for batch in batches:
+            for place in range(0, batch.num_rows, _BATCH):
+                cells = [_decoded(column) for column in batch.slice(place, _BATCH).columns]
+                piece = pa.RecordBatch.from_arrays(cells, schema=named)
+                writer.write_batch(piece)
+                counts.append(piece.num_rows)
+                if not first:
+                    first.append(piece)
+                    head = BatchStore([0, piece.num_rows], lambda number: first[0], path)
+                    start = Dataset(HeadStore(head, len(head)), columns_of(named), form, "utf-8", source, path)
+                    watch.found(partial(_same, start))
+            done += batch.num_rows
+            watch.at(done, total or done)
+    _some(done, len(names), path)
+    reader = pa.ipc.open_file(os.fdopen(reading, "rb"))
+    lock = threading.Lock()
+
+    def read(number: int) -> Any:
+        with lock:
+            return reader.get_batch(number)
+
+    return Dataset(BatchStore(_starts(counts), read, path), columns_of(named), form, "utf-8", source, path)
+
+
+def _same(dataset: Dataset) -> Dataset:
+    return dataset
+
+
+def _decoded(column: Any) -> Any:
+    """COLUMN without a dictionary: an Arrow file can hold only one for all its batches."""
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
 def _short(error: Exception) -> str:

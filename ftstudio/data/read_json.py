@@ -1,219 +1,211 @@
-"""JSON lines and JSON arrays, kept on disk and indexed by where each row stands."""
+"""JSON arrays of any size, read through a moving window and indexed by where each row stands."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
-from array import array
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftstudio.core.errors import Stopped, StudioError
-from ftstudio.core.text import one_line
-from ftstudio.data.dataset import Cancel, Dataset, Kinds, ListStore, Problem, Progress, Row
-from ftstudio.data.encoding import Text, read_all
+from ftstudio.core.errors import StudioError
+from ftstudio.data.aside import Aside
+from ftstudio.data.dataset import Dataset, HeadStore, Kinds, ListStore, Row
+from ftstudio.data.encoding import Text, not_utf8, read_all
+from ftstudio.data.read_jsonl import kind_of, nothing, parse_row, read_jsonl, reason_of
+from ftstudio.data.read_squad import is_squad, squad_rows
+from ftstudio.data.spans import SpanStore
+from ftstudio.data.watch import NOBODY, Watch
 
 _LIST_KEYS = ("data", "rows", "train", "examples", "items", "records", "instances", "samples")
+_OPENING = re.compile(rf'\s*(?:\{{\s*"(?:{"|".join(_LIST_KEYS)})"\s*:\s*)?\[')
 _SPACE = re.compile(r"[ \t\r\n,]*")
-_MOST_PROBLEMS = 10_000
+_BLOCK = 1 << 20
+_WHOLE = 512 << 20  # bytes of JSON that is no array of rows: read whole or not at all
+_NEAR = 64  # characters from the end of the window at which a fault may be only the cut
 
 
-class SpanStore:
-    """JSON objects by their byte spans in an open file: 16 bytes of memory a row."""
+class _Window:
+    """A piece of the text, decoded, that moves through the file. What is not UTF-8 becomes lone surrogates."""
 
-    def __init__(self, text: Text, starts: array[int], ends: array[int], name: Path) -> None:
-        self.text, self.starts, self.ends, self.name = text, starts, ends, name
+    def __init__(self, text: Text, watch: Watch) -> None:
+        self.text, self.watch = text, watch
+        self.buffer, self.at = "", 0  # at: characters of the buffer that are done with
+        self.offset = self.place = text.start  # bytes: of buffer[at], and read so far
+        self.line = 1
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
-    def __len__(self) -> int:
-        return len(self.starts)
+    @property
+    def ended(self) -> bool:
+        """Whether the buffer reaches the end of the file."""
+        return self.place >= self.text.size
 
-    def row(self, index: int) -> Row:
-        start = self.starts[index]
-        try:
-            value = json.loads(os.pread(self.text.handle, self.ends[index] - start, start))
-        except (ValueError, RecursionError, OSError) as error:
-            raise StudioError(f"{self.name} has changed since it was opened.", "Open it again.") from error
-        return value if isinstance(value, dict) else {"text": value}
+    def more(self) -> bool:
+        """Add to the buffer; False at the end of the file."""
+        if self.ended:
+            return False
+        self.watch.at(self.place, self.text.size)
+        if self.at > _BLOCK:
+            self.buffer, self.at = self.buffer[self.at :], 0
+        wanted = max(_BLOCK, len(self.buffer) - self.at)  # an item longer than the window doubles it
+        block = os.pread(self.text.handle, min(wanted, self.text.size - self.place), self.place)
+        self.place = self.place + len(block) if block else self.text.size
+        self.buffer += self._decoder.decode(block, final=self.ended)
+        return True
+
+    def go(self, place: int) -> None:
+        """All before PLACE (in the buffer) is done with."""
+        part = self.buffer[self.at : place]
+        self.offset += len(part) if part.isascii() else len(part.encode("utf-8", "surrogateescape"))
+        self.line += part.count("\n")
+        self.at = place
+
+    def skip(self) -> None:
+        """Go to what is neither white space nor a comma."""
+        while True:
+            self.go(_SPACE.match(self.buffer, self.at).end())  # type: ignore[union-attr]
+            if self.at < len(self.buffer) or not self.more():
+                return
+
+    def item(self) -> tuple[Any, int]:
+        """(value that begins here, where it ends in the buffer). Raises ValueError or RecursionError."""
+        decode = json.JSONDecoder().raw_decode
+        while True:
+            try:
+                value, end = decode(self.buffer, self.at)
+                if (end < len(self.buffer) or isinstance(value, (dict, list, str))) or not self.more():
+                    return value, end
+            except json.JSONDecodeError as error:
+                cut = error.pos >= len(self.buffer) - _NEAR or error.msg.startswith("Unterminated")
+                if not cut or not self.more():
+                    raise
 
 
-def read_jsonl(
-    text: Text, path: Path, source: str, progress: Progress | None = None, cancel: Cancel | None = None
-) -> Dataset:
-    """One JSON object a line. Lines that are none become `problems`.
+def read_json(text: Text, path: Path, source: str, watch: Watch = NOBODY, squad: bool = False) -> Dataset:
+    """A JSON array of objects, an object that holds one (`{"data": [...]}`), columns, SQuAD, or JSON lines after all.
 
-    Every line is parsed once (so that counts and columns are exact), only the spans stay in memory. Lines that are
-    all JSON strings become a `text` column.
+    Arrays are read item by item, whatever their size; items that are no objects are put aside. SQUAD: it is SQuAD.
+    Raises StudioError where it is none of these.
     """
-    starts, ends = array("q"), array("q")
-    kinds, wrong, strings = Kinds(), 0, None
-    problems: list[Problem] = []
-    decode = json.JSONDecoder().decode
-    for number, (start, line) in enumerate(_lines(text, progress, cancel), 1):
-        line = line.strip(b" \t\r\n")
-        if not line:
-            continue
-        try:
-            value = decode(line.decode("utf-8"))
-            if isinstance(value, str) and strings is not False:
-                strings, value = True, {"text": value}
-            elif not isinstance(value, dict):
-                raise ValueError(f"a JSON {_kind(value)} where an object belongs")
-            else:
-                strings = strings or False
-        except (ValueError, RecursionError) as error:
-            wrong += 1
-            if len(problems) < _MOST_PROBLEMS:
-                problems.append(Problem(number, _reason(error), one_line(line[:400].decode("utf-8", "replace"), 120)))
-            continue
-        kinds.add(value)
-        starts.append(start)
-        ends.append(start + len(line))
-    store = SpanStore(text, starts, ends, path)
-    if not starts:
-        _nothing(path, problems)
-    details: dict[str, Any] = {}
-    if wrong > len(problems):
-        details["more_problems"] = wrong - len(problems)
-    return Dataset(store, kinds.columns(), "jsonl", text.encoding, source, path, details, tuple(problems))
+    window = _Window(text, watch)
+    window.more()
+    opening = _OPENING.match(window.buffer)
+    if opening is not None and not squad:
+        alone = window.buffer.lstrip().startswith("[")  # not inside an object, where other keys may follow
+        window.go(opening.end())
+        window.skip()
+        if not _is_squad_ahead(window):
+            return _array(window, alone, path, source)
+    if _is_jsonl(window.buffer):
+        return read_jsonl(text, path, source, watch)
+    if text.size - text.start > _WHOLE:
+        raise StudioError(f"{path} is JSON without an array of rows, and too big to look for them.", "Write JSONL.")
+    return _whole(text, path, source, watch, squad)
 
 
-def _lines(text: Text, progress: Progress | None, cancel: Cancel | None) -> Iterator[tuple[int, bytes]]:
-    """(offset of the first byte that is not white space, line), splitting at \\n alone."""
-    place, rest = text.start, b""
-    while True:
-        if cancel is not None and cancel():
-            raise Stopped("Stopped while reading the file.")
-        block = os.pread(text.handle, 1 << 20, place) if place < text.size else b""
-        place += len(block)
-        if progress is not None:
-            progress(place, text.size)
-        lines = (rest + block).split(b"\n")
-        offset = place - len(rest) - len(block)
-        rest = lines.pop() if block else b""
-        for line in lines:
-            yield offset + len(line) - len(line.lstrip(b" \t\r\n")), line
-            offset += len(line) + 1
-        if not block:
-            return
+def _is_squad_ahead(window: _Window) -> bool:
+    """Whether the first item is an article of SQuAD; a long one shows it in its first characters."""
+    head = window.buffer[window.at : window.at + 4096]
+    return bool(re.match(r'\{\s*("title"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*)?"paragraphs"\s*:\s*\[', head))
 
 
-def _kind(value: object) -> str:
-    names = {list: "array", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON: {error.msg} at character {error.pos + 1}"
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
-
-
-def _nothing(path: Path, problems: Sequence[Problem]) -> None:
-    if problems:
-        first = problems[0]
-        hint = "Convert it to UTF-8, e.g. iconv -f latin1 -t utf-8." if "UTF-8" in first.reason else "Check the file."
-        raise StudioError(f"{path} has no row that can be read: line {first.line} is {first.reason}.", hint)
-    raise StudioError(f"{path} has no rows.", "Name a file with at least one row.")
-
-
-def read_json(
-    text: Text, path: Path, source: str, progress: Progress | None = None, cancel: Cancel | None = None
-) -> Dataset:
-    """A JSON array of objects, an object that holds one (`{"data": [...]}`), columns, or JSON lines after all.
-
-    Arrays are scanned item by item, so no single call holds the interpreter for long; items that are no objects
-    become `problems`. Raises StudioError where it is none of these.
-    """
+def _is_jsonl(head: str) -> bool:
+    first, _, rest = head.strip().partition("\n")
     try:
-        whole = read_all(text.handle, text.start, text.size).decode("utf-8")
+        return bool(rest.strip()) and isinstance(json.loads(first), (dict, str))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _whole(text: Text, path: Path, source: str, watch: Watch, squad: bool) -> Dataset:
+    whole = read_all(text.handle, text.start, text.size)
+    try:
+        value = json.loads(whole)
     except UnicodeDecodeError as error:
         message = f"{path} is not UTF-8, which JSON has to be (byte {error.start})."
-        raise StudioError(message, "Convert it, e.g. iconv -f latin1 -t utf-8.") from error
-    opening = _opening(whole)
-    if opening is not None:
-        return _array(text, whole, opening, path, source, progress, cancel)
-    try:
-        first, end = json.JSONDecoder().raw_decode(whole, _SPACE.match(whole).end())  # type: ignore[union-attr]
+        raise StudioError(message, "Name its encoding, such as encoding=latin-1.") from error
     except (ValueError, RecursionError):
-        first, end = None, 0
-    if first is None or whole[end:].strip():
-        return read_jsonl(text, path, source, progress, cancel)
-    rows = _rows_in(first)
+        return read_jsonl(text, path, source, watch)
+    aside, form = Aside(), "json"
+    if squad or is_squad(value):
+        rows, form = squad_rows(value, aside), "squad"
+    else:
+        rows = _rows_in(value)
+    if not rows and aside.problems:
+        nothing(path, aside)
     if not rows:
         hint = 'Rows belong in an array: [{"prompt": …}, …], or one object a line.'
         raise StudioError(f"{path} is JSON without an array of rows.", hint)
     kinds = Kinds()
     for row in rows:
         kinds.add(row)
-    return Dataset(ListStore(rows), kinds.columns(), "json", text.encoding, source, path)
+    return Dataset(
+        ListStore(rows), kinds.columns(), form, text.encoding, source, path, {}, tuple(aside.problems), aside=aside
+    )  # fmt: skip
 
 
-def _opening(whole: str) -> int | None:
-    """Where the first item of the array of rows may stand; None where the text does not begin with one."""
-    keys = "|".join(_LIST_KEYS)
-    match = re.match(rf'\s*(?:\{{\s*"(?:{keys})"\s*:\s*)?\[', whole)
-    return match.end() if match else None
+def _array(window: _Window, alone: bool, path: Path, source: str) -> Dataset:
+    text = window.text
+    store, kinds, aside = SpanStore(text, path, parse_row), Kinds(), Aside()
 
+    def dataset(store: Any = store) -> Dataset:
+        problems = tuple(aside.problems)
+        return Dataset(store, kinds.columns(), "json", text.encoding, source, path, {}, problems, aside=aside)
 
-def _array(
-    text: Text, whole: str, place: int, path: Path, source: str, progress: Progress | None, cancel: Cancel | None
-) -> Dataset:
-    decode = json.JSONDecoder().raw_decode
-    alone = whole.lstrip().startswith("[")  # not inside an object, where other keys may follow
-    ascii_only, bytes_done, chars_done = whole.isascii(), text.start, 0
-    starts, ends = array("q"), array("q")
-    kinds, number, strings = Kinds(), 0, None
-    problems: list[Problem] = []
+    window.watch.found(lambda: dataset(HeadStore(store, len(store))))
+    number, strings = 0, None
     while True:
-        if number % 256 == 0:
-            if cancel is not None and cancel():
-                raise Stopped("Stopped while reading the file.")
-            if progress is not None:
-                progress(place, len(whole))
-        place = _SPACE.match(whole, place).end()  # type: ignore[union-attr]
-        if whole.startswith("]", place):
-            rest = whole[place + 1 : place + 400].strip()
+        window.skip()
+        if window.buffer.startswith("]", window.at):
+            window.go(window.at + 1)
+            window.skip()
+            rest = window.buffer[window.at : window.at + 400].strip()
             if rest and alone:
-                line = whole.count("\n", 0, place) + 1
-                problems.append(Problem(line, "text after the end of the array", one_line(rest, 120)))
+                aside.add(window.line, "text after the end of the array", rest)
             break
         number += 1
         try:
-            value, end = decode(whole, place)
+            value, end = window.item()
         except (ValueError, RecursionError) as error:
-            line = whole.count("\n", 0, place) + 1
-            problems.append(Problem(line, _reason(error), one_line(whole[place : place + 400], 120)))
+            raw = window.buffer[window.at :].encode("utf-8", "surrogateescape")
+            aside.add(window.line, f"{_reason(error, window)}; the array can't be read from here on", raw)
             break
-        if isinstance(value, str) and strings is not False:
+        part = window.buffer[window.at : end]
+        start, line = window.offset, window.line
+        window.go(end)
+        reason = _not_text(part)
+        if not reason and isinstance(value, str) and strings is not False:
             strings, value = True, {"text": value}
-        elif isinstance(value, dict):
+        elif not reason and isinstance(value, dict):
             strings = strings or False
         else:
-            line = whole.count("\n", 0, place) + 1
-            reason = f"item {number} is a JSON {_kind(value)} where an object belongs"
-            problems.append(Problem(line, reason, one_line(whole[place : place + 400], 120)))
-            place = end
-            if len(problems) >= _MOST_PROBLEMS:
-                break
+            reason = reason or f"item {number} is a JSON {kind_of(value)} where an object belongs"
+            aside.add(line, reason, part.encode("utf-8", "surrogateescape"))
             continue
         kinds.add(value)
-        if ascii_only:
-            first, last = text.start + place, text.start + end
-        else:
-            first = bytes_done + len(whole[chars_done:place].encode("utf-8", "surrogatepass"))
-            last = first + len(whole[place:end].encode("utf-8", "surrogatepass"))
-            bytes_done, chars_done = last, end
-        starts.append(first)
-        ends.append(last)
-        place = end
-    store = SpanStore(text, starts, ends, path)
-    if not starts:
-        _nothing(path, problems)
-    return Dataset(store, kinds.columns(), "json", text.encoding, source, path, {}, tuple(problems))
+        store.add(start, window.offset)
+    window.watch.at(text.size, text.size)
+    if not len(store):
+        nothing(path, aside)
+    return dataset()
+
+
+def _reason(error: Exception, window: _Window) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg} at character {error.pos - window.at + 1} of the item"
+    return reason_of(error)
+
+
+def _not_text(part: str) -> str:
+    """Why PART is no text: bytes in it that are not UTF-8; empty where it is."""
+    if part.isascii():
+        return ""
+    try:
+        part.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        return not_utf8(error)
+    return ""
 
 
 def _rows_in(value: Any) -> list[Row]:

@@ -1,0 +1,105 @@
+"""A folder as a dataset: the file of a split, its shards, files alike, parallel text, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.reading import Reading
+from ftstudio.data.dataset import Dataset
+from ftstudio.data.pictures import class_folders, is_picture, picture_folders, with_pictures
+from ftstudio.data.places import SPLITS, data_files, kind_of, language_of, not_of_others, of_split, text_pairs
+from ftstudio.data.read_file import read_file, read_handle
+from ftstudio.data.several import chain, must_be_alike, side_by_side
+from ftstudio.data.watch import Watch
+
+
+def read_folder(folder: Path, source: str, split: str, reading: Reading, watch: Watch) -> Dataset:
+    """The rows of SPLIT in FOLDER. Raises StudioError where it can't be told which files are meant."""
+    entries = [path for path in data_files(folder) if not is_picture(path.name)]
+    known = [path for path in entries if kind_of(path) not in (None, "text")]
+    texts = [path for path in entries if path not in known]
+    table = next((path for path in known if path.name.split(".")[0].lower() == "metadata"), None)
+    if table is None and len(known) == 1 and split == "train":
+        table = known[0]
+    if table is not None:
+        found = read_file(table, source, split, reading, watch)
+        if found.format in ("csv", "tsv", "jsonl", "json") and not reading.images:
+            return with_pictures(found, picture_folders(folder))
+        return found
+    if chosen := of_split(known, split):
+        return _together(folder, chosen, source, split, reading, watch)
+    if below := _folder_of(folder, split):
+        return read_folder(below, source, split, reading, watch)
+    rest = not_of_others(known, split)
+    if split == "train" and len(rest) > 1:
+        return _together(folder, rest, source, split, reading, watch)
+    if split == "train" and len(rest) == 1:
+        return read_file(rest[0], source, split, reading, watch)
+    if not known and (found_text := _texts(folder, texts, source, split, reading, watch)) is not None:
+        return found_text
+    if not known and (found_images := class_folders(folder, source)) is not None:
+        return found_images
+    if known:
+        raise _many(folder, known, split)
+    below_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    hint = "Name a file (JSONL, JSON, CSV, TSV, Parquet)."
+    if below_names:
+        hint = f"It has the folders {', '.join(below_names[:6])}: name one."
+    raise StudioError(f"{folder} is a folder without a data file.", hint)
+
+
+def _many(folder: Path, known: Sequence[Path], split: str) -> StudioError:
+    names = ", ".join(file.name for file in known[:6]) + (", …" if len(known) > 6 else "")
+    what = f" and none is called {split}" if split != "train" else ""
+    return StudioError(
+        f"{folder} is a folder with {len(known)} data files: {names}{what}.", "Name one of them, or a pattern."
+    )
+
+
+def _folder_of(folder: Path, split: str) -> Path | None:
+    """The folder in FOLDER that is called like SPLIT, or `data`, as the hub has it."""
+    for word in (*SPLITS.get(split, (split,)), "data"):
+        below = folder / word
+        if below.is_dir() and not below.is_symlink():
+            return below
+    return None
+
+
+def _together(folder: Path, files: Sequence[Path], source: str, split: str, reading: Reading, watch: Watch) -> Dataset:
+    """FILES, alike in format and columns, as one."""
+    if len({kind_of(path) for path in files}) > 1:
+        raise _many(folder, files, "train")
+    quiet = watch if len(files) == 1 else watch.quiet
+    parts = [read_file(path, source, split, reading, quiet) for path in files]
+    must_be_alike(parts, folder)
+    return chain(parts, source)
+
+
+def _texts(
+    folder: Path, texts: Sequence[Path], source: str, split: str, reading: Reading, watch: Watch
+) -> Dataset | None:
+    """Text files of FOLDER: with a file of labels, parallel, or one after the other; None where there are none."""
+    lines = reading.model_copy(update={"format": "text", "unit": "line", "label": False, "chunk": None, "overlap": 0})
+    by_name = {path.name: path for path in texts}
+    if {"seq.in", "label"} <= set(by_name):  # how sets of intents are kept (SNIPS, Few-Shot-Intent-Detection)
+        left, right = (read_handle(by_name[n], by_name[n], source, split, lines, watch) for n in ("seq.in", "label"))
+        return side_by_side(left, right, ("text", "label"), source)
+    pairs = text_pairs(texts)
+    stem = next((stem for word in SPLITS.get(split, (split,)) for stem in pairs if stem.lower().startswith(word)), None)
+    if stem is None and len(pairs) == 1 and split == "train":
+        stem = next(iter(pairs))
+    if stem is not None:
+        first, second = pairs[stem]
+        left, right = (read_handle(path, path, source, split, lines, watch) for path in (first, second))
+        return side_by_side(left, right, (language_of(first), language_of(second)), source)
+    named = [path for path in texts if kind_of(path) == "text"]
+    chosen = of_split(named, split) or (not_of_others(named, split) if split == "train" else [])
+    if not chosen:
+        return None
+    quiet = watch if len(chosen) == 1 else watch.quiet
+    parts = [read_file(path, source, split, reading, quiet) for path in chosen]
+    found = chain(parts, source)
+    return found if len(parts) == 1 else replace(found, details={**found.details, "files": len(parts)})

@@ -1,0 +1,73 @@
+"""Rows that stay in their file: known by where they begin and end, parsed when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+from ftstudio.core.errors import StudioError
+from ftstudio.data.dataset import Row
+from ftstudio.data.encoding import Text
+
+_PAGE = 64  # rows read at once: a screenful is one read, also while another thread indexes
+_PAGE_BYTES = 1 << 20  # unless they are bigger than this together
+_PAGES = 16
+
+Parse = Callable[[bytes, int], Row]  # (bytes of the row, its number); raises ValueError
+
+
+class SpanStore:
+    """Rows by their byte spans in an open file: 16 bytes of memory a row. Grows while a reader adds to it.
+
+    Readers and indexer may be different threads.
+    """
+
+    def __init__(self, text: Text, path: Path, parse: Parse) -> None:
+        self.text, self.path, self.parse = text, path, parse
+        self.starts, self.ends = array("q"), array("q")
+        self._pages: dict[int, tuple[int, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def add(self, start: int, end: int) -> None:
+        """A row at the bytes START to END."""
+        self.starts.append(start)
+        self.ends.append(end)
+
+    def raw(self, index: int) -> bytes:
+        """The bytes of row INDEX. Raises StudioError where the file is shorter than it was."""
+        start, end = self.starts[index], self.ends[index]
+        number = index // _PAGE
+        with self._lock:
+            page = self._pages.get(number)
+        if page is None or end > page[0] + len(page[1]):
+            first = self.starts[number * _PAGE]
+            last = self.ends[min(len(self.ends), (number + 1) * _PAGE) - 1]
+            if last - first > _PAGE_BYTES:
+                return self._whole(os.pread(self.text.handle, end - start, start), end - start)
+            page = (first, os.pread(self.text.handle, last - first, first))
+            with self._lock:
+                while len(self._pages) >= _PAGES:
+                    self._pages.pop(next(iter(self._pages)))
+                self._pages[number] = page
+        return self._whole(page[1][start - page[0] : end - page[0]], end - start)
+
+    def row(self, index: int) -> Row:
+        """Row INDEX. Raises StudioError where the file has changed."""
+        try:
+            return self.parse(self.raw(index), index)
+        except (ValueError, RecursionError, OSError) as error:
+            raise self._changed() from error
+
+    def _whole(self, data: bytes, wanted: int) -> bytes:
+        if len(data) < wanted:
+            raise self._changed()
+        return data
+
+    def _changed(self) -> StudioError:
+        return StudioError(f"{self.path} has changed since it was opened.", "Open it again.")
