@@ -26,12 +26,20 @@ KEYS = "g next chart · v samples in full · m next sample · l log"
 
 
 def notice(
-    story: Story, state: str, *, waits_for: str | None, asked: str, resumable: str, elsewhere: str = ""
+    story: Story,
+    state: str,
+    *,
+    waits_for: str | None,
+    asked: str,
+    resumable: str,
+    elsewhere: str = "",
+    keys: bool = False,
 ) -> tuple[str, str, str]:
     """(ink, mark, text) for the run's STATE.
 
     WAITS_FOR names the job before it in the queue, ASKED what was just requested and not answered yet, RESUMABLE what
-    resuming would mean, ELSEWHERE the process that trains it where it isn't this one.
+    resuming would mean, ELSEWHERE the process that trains it where it isn't this one. KEYS: the key line has no room
+    for those that change the view.
     """
     if waits_for is not None:
         return "dim", "…", f"queued: waits for {waits_for}"
@@ -60,7 +68,9 @@ def notice(
         alert = story.alerts[-1]
         ink, mark = {"error": ("bad", "✗"), "warning": ("warn", "!")}.get(str(alert.get("level")), ("dim", "i"))
         return ink, mark, one_line(alert.get("text"), 400)
-    return "dim", "", f"trained by {elsewhere}, and steered from here, too" if elsewhere else KEYS
+    if elsewhere:
+        return "dim", "", f"trained by {elsewhere}, and steered from here, too"
+    return "dim", "", KEYS if keys else ""
 
 
 def done_text(story: Story) -> str:

@@ -158,6 +158,7 @@ the studio again shows it live. All keys work on runs that another process train
             asked=self._pending(feed),
             resumable=self._resumable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
+            keys=self.app.size.width < 100,
         )
         panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
 
