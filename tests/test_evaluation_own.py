@@ -147,3 +147,17 @@ def test_how_often_a_phrase_must_stand(times: int, output: str, loops: bool) -> 
     rows = [row(0, output)]
     context = of_predictions(rows, limits=Limits(phrase_times=times, repeated_share=0.99))
     assert bool(categorise(rows, context).rows["repetitive"]) is loops
+
+
+def test_the_command_counts_them_and_a_persons_word_wins(tmp_path: Path) -> None:
+    from ftstudio.evaluation.corrected import corrected
+    from ftstudio.evaluation.tags import Tags
+
+    rows = [row(0, "STOP"), row(1, "Fine."), row(2, "Fine.")]
+    found = categorise(rows, of_predictions(rows, own=own.parse(FILE, "")))
+    tags = Tags(tmp_path / "tags.jsonl")
+    tags.remove(0, "shouting")
+    tags.add(1, "tone")
+    table = {entry["name"]: entry for entry in category_table(corrected(found, tags))}
+    assert table["shouting"]["rows"] == []
+    assert (table["tone"]["rows"], table["tone"]["judged"], table["tone"]["rate"]) == ([1], 1, 1.0)

@@ -45,6 +45,8 @@ def _run(arguments: object, out: object) -> int:
     except StudioError as error:
         out.error(error.message, error.hint, error.code)
         return error.code
+    except BrokenPipeError:
+        raise  # `ftstudio … | head`: nobody reads any more
     except OSError as error:
         from ftstudio.core.files import explain
 

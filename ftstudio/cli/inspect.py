@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.materials import Materials
     from ftstudio.evaluation.context import Context
     from ftstudio.evaluation.predictions import Prediction
+    from ftstudio.evaluation.tags import Tags
 
 
 def data(arguments: argparse.Namespace, out: Out) -> int:
@@ -90,7 +91,7 @@ def errors(arguments: argparse.Namespace, out: Out) -> int:
     if arguments.predictions:
         if arguments.what:
             raise UsageError("Stored predictions need no run or recipe.", "Leave out one of the two.")
-        value = stored_errors(Path(arguments.predictions))
+        value = stored_errors(Path(arguments.predictions), workspace(arguments).path)
         out.result(value, report.errors_text(value))
         return 0
     if not arguments.what:
@@ -113,39 +114,59 @@ def errors(arguments: argparse.Namespace, out: Out) -> int:
         last = headless.run(job, folder.path)
     if last["kind"] == "failed":
         raise StudioError(last.get("text") or "Answering failed.", last.get("hint") or "")
-    value = error_report(folder, recipe)
+    value = error_report(folder, recipe, place.path)
     out.result(value, report.errors_text(value))
     return EXIT[last["kind"]]
 
 
-def stored_errors(path: Path) -> dict[str, Any]:
-    """The categories of stored predictions; no model, no torch."""
+def stored_errors(path: Path, workspace: Path) -> dict[str, Any]:
+    """The categories of stored predictions, WORKSPACE's own among them; no model, no torch."""
+    from ftstudio.evaluation import own
     from ftstudio.evaluation.context import of_predictions
     from ftstudio.evaluation.predictions import read_predictions
 
     predictions = read_predictions(path)
     if not predictions:
         raise StudioError(f"{path} holds no predictions.", "One JSON line a row: prompt, reference, output.")
-    return _table(predictions, of_predictions(predictions), str(path))
+    return _table(predictions, of_predictions(predictions, own=own.load(workspace)), path)
 
 
-def error_report(folder: JobFolder, recipe: Any) -> dict[str, Any]:
-    """The categories of the answers in FOLDER, judged as RECIPE says, a person's tags in place of the detectors'."""
+def error_report(folder: JobFolder, recipe: Any, workspace: Path) -> dict[str, Any]:
+    """The categories of the answers in FOLDER, judged as RECIPE says, WORKSPACE's own categories among them, a
+    person's tags above the detectors' findings."""
     from ftstudio.engine.judging import context_of
     from ftstudio.engine.materials import open_materials
+    from ftstudio.evaluation import own
     from ftstudio.evaluation.predictions import read_predictions
+    from ftstudio.evaluation.tags import Tags
 
-    predictions = read_predictions(folder.path / "outputs.jsonl")
+    path = folder.path / "outputs.jsonl"
+    predictions = read_predictions(path)
     materials: Materials = open_materials(recipe)
-    return _table(predictions, context_of(materials, predictions), str(folder.path / "outputs.jsonl"))
+    context = context_of(materials, predictions, own.load(workspace))
+    return _table(predictions, context, path, Tags.load(folder.path / "tags.jsonl"))
 
 
-def _table(predictions: list[Prediction], context: Context, source: str) -> dict[str, Any]:
+def _table(predictions: list[Prediction], context: Context, source: Path, tags: Tags | None = None) -> dict[str, Any]:
     from ftstudio.evaluation.categories import categorise
+    from ftstudio.evaluation.corrected import corrected
+    from ftstudio.evaluation.similarity import load_embedder
     from ftstudio.evaluation.summary import category_table
 
-    categorised = categorise(predictions, context)
-    return {"rows": len(predictions), "categories": category_table(categorised), "predictions": source}
+    try:
+        embedder = load_embedder("static", allow_torch=False)
+    except StudioError:
+        embedder = None  # the table says which category that costs
+    categorised = categorise(predictions, context, embedder=embedder)
+    if tags is not None:
+        categorised = corrected(categorised, tags)
+    reviewed = len(tags.decided) if tags is not None else 0
+    return {
+        "rows": len(predictions),
+        "reviewed": reviewed,
+        "categories": category_table(categorised),
+        "predictions": str(source),
+    }
 
 
 def compare(arguments: argparse.Namespace, out: Out) -> int:
@@ -155,7 +176,8 @@ def compare(arguments: argparse.Namespace, out: Out) -> int:
     if arguments.predictions:
         if arguments.runs:
             raise UsageError("Stored predictions need no run.", "Leave out one of the two.")
-        value = stored_comparison([Path(path) for path in arguments.predictions], arguments.similarity)
+        paths = [Path(path) for path in arguments.predictions]
+        value = stored_comparison(paths, arguments.similarity, workspace(arguments).path)
         out.result(value, report.compare_text(value))
         return 0
     if not arguments.runs:
@@ -190,10 +212,13 @@ def read_report(folder: JobFolder) -> dict[str, Any]:
     return value
 
 
-def stored_comparison(paths: list[Path], similarity: str | None) -> dict[str, Any]:
-    """Two files of predictions on the same rows; the static embedding unless another is named, so no torch."""
+def stored_comparison(paths: list[Path], similarity: str | None, workspace: Path) -> dict[str, Any]:
+    """Two files of predictions on the same rows, WORKSPACE's own categories among those compared; the static embedding
+    unless another is named, so no torch."""
+    from ftstudio.evaluation import own
     from ftstudio.evaluation.comparison import Arm
     from ftstudio.evaluation.comparison import compare as score
+    from ftstudio.evaluation.context import of_predictions
     from ftstudio.evaluation.predictions import read_predictions
     from ftstudio.evaluation.similarity import load_embedder
 
@@ -207,4 +232,5 @@ def stored_comparison(paths: list[Path], similarity: str | None) -> dict[str, An
         if similarity is not None:
             raise
         embedder = None  # the report says that similarity is left out
-    return json.loads(json.dumps(score(arms, embedder=embedder)))  # type: ignore[no-any-return]
+    context = of_predictions(arms[0].predictions, own=own.load(workspace))
+    return json.loads(json.dumps(score(arms, context, embedder)))  # type: ignore[no-any-return]

@@ -147,7 +147,7 @@ def _locale(locale: str, texts: Sequence[str]) -> tuple[str | None, str]:
     found = spelling.language_of(texts[:400])
     if found:
         return found, ""
-    if any(len(text.split()) > 3 for text in texts):
+    if sum(len(text.split()) for text in texts) >= FEWEST and any(len(text.split()) > 3 for text in texts):
         return None, "the texts are in no language with a word list"
     return "en", ""  # too little text to tell, and the commonest case
 

@@ -104,7 +104,8 @@ def _frequencies(language: str) -> dict[str, int]:
 def language_of(texts: Iterable[str], least: float = 0.08) -> str | None:
     """The language of TEXTS among those with a word list; None where their small words fit none of them.
 
-    Counts the share of each language's twenty commonest words and takes the greatest; below LEAST it is none.
+    Counts the share of each language's twenty commonest words and takes the greatest; below LEAST, or from fewer than
+    three of them, it is none.
     """
     words: list[str] = []
     for text in texts:
@@ -115,7 +116,7 @@ def language_of(texts: Iterable[str], least: float = 0.08) -> str | None:
         return None
     shares = {language: sum(word in small for word in words) for language, small in _SMALL_WORDS.items()}
     best = max(shares, key=lambda language: shares[language])
-    return best if shares[best] >= least * len(words) and _file(best) is not None else None
+    return best if shares[best] >= max(3, least * len(words)) and _file(best) is not None else None
 
 
 def prose(text: str) -> str:

@@ -35,6 +35,8 @@ def _too_long(row: Row, context: Context) -> Verdict:
 
 
 def _too_short(row: Row, context: Context) -> Verdict:
+    if row.prediction.ended is False:
+        return None  # our limit cut it: how long it would have become isn't known, and `truncated` tells of it
     if row.reference_length is None:
         return UNJUDGED
     if row.length < context.limits.too_short * row.reference_length:
