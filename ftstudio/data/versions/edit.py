@@ -1,0 +1,142 @@
+"""One edit of a dataset's rows: immutable, and made of patches that say which row they expect and what becomes of it.
+
+What is written down is the outcome, not the wish: an edit done again, on another day or by a newer release, changes
+the same cells to the same values, or says which row isn't what it was.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ftstudio.core.errors import StudioError
+from ftstudio.data.dataset import Row
+from ftstudio.data.versions import codec
+from ftstudio.data.versions.identity import Key
+
+WEIGHT = "_weight"  # the column with how often a row is trained, where it isn't once
+
+
+class Conflict(StudioError):
+    """A row isn't what an edit expects: someone else changed it, or the source did."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The row KEY, which hashes to `before`, gets the values of `cells`, and loses the columns in `gone`."""
+
+    key: Key
+    before: str
+    cells: Mapping[str, Any]
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The row KEY, which hashes to `before`, is left out."""
+
+    key: Key
+    before: str
+
+
+@dataclass(frozen=True)
+class Insert:
+    """A new row called `key` stands right after the row AFTER; at the end where that is None."""
+
+    key: str
+    after: Key | None
+    row: Mapping[str, Any]
+
+
+Patch = Change | Drop | Insert
+
+
+@dataclass(frozen=True)
+class Edit:
+    """`action` is one word of `ACTIONS`, `text` says it to people, `why` is what the person or check said."""
+
+    action: str
+    text: str
+    patches: tuple[Patch, ...] = ()
+    why: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    who: str = ""
+    time: float = 0.0
+    session: str = ""
+
+    def signed(self, session: str) -> Edit:
+        """The same, by this person, now, in SESSION."""
+        return replace(self, who=self.who or me(), time=self.time or time.time(), session=session)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows are changed, dropped and added."""
+        found = {"changed": 0, "dropped": 0, "added": 0}
+        for patch in self.patches:
+            found["changed" if isinstance(patch, Change) else "dropped" if isinstance(patch, Drop) else "added"] += 1
+        return found
+
+    @property
+    def keys(self) -> list[Key]:
+        """The rows it touches, each once, in order."""
+        return list(dict.fromkeys(patch.key for patch in self.patches))
+
+    def told(self) -> dict[str, Any]:
+        """For `version.json`: all but the patches."""
+        return {
+            "id": self.id, "action": self.action, "text": self.text, "why": self.why, "who": self.who,
+            "time": self.time, "rows": self.counts, **({"details": dict(self.details)} if self.details else {}),
+        }  # fmt: skip
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON, whole."""
+        fields = {key: value for key, value in self.told().items() if key != "rows"}
+        return {**fields, "session": self.session, "patches": [_plain(patch) for patch in self.patches]}
+
+
+ACTIONS = ("cell", "row", "drop", "duplicate", "add", "replace", "repair", "weight")
+
+
+def me() -> str:
+    """Who is at work: `name@host`."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+def _plain(patch: Patch) -> dict[str, Any]:
+    if isinstance(patch, Change):
+        gone = {"gone": list(patch.gone)} if patch.gone else {}
+        return {"change": patch.key, "before": patch.before, "cells": codec.tagged(dict(patch.cells)), **gone}
+    if isinstance(patch, Drop):
+        return {"drop": patch.key, "before": patch.before}
+    return {"insert": patch.key, "after": patch.after, "row": codec.tagged(dict(patch.row))}
+
+
+def from_plain(value: Mapping[str, Any]) -> Edit:
+    """The edit that `plain` told. Raises KeyError, TypeError or ValueError where it tells none."""
+    return Edit(
+        action=str(value["action"]), text=str(value["text"]), why=str(value.get("why", "")),
+        patches=tuple(_patches(value["patches"])), details=dict(value.get("details") or {}), id=str(value["id"]),
+        who=str(value.get("who", "")), time=float(value.get("time") or 0.0), session=str(value.get("session", "")),
+    )  # fmt: skip
+
+
+def _patches(values: Iterable[Mapping[str, Any]]) -> Iterable[Patch]:
+    for value in values:
+        if "change" in value:
+            cells: Row = codec.untagged(value["cells"])
+            yield Change(value["change"], str(value["before"]), cells, tuple(value.get("gone", ())))
+        elif "drop" in value:
+            yield Drop(value["drop"], str(value["before"]))
+        else:
+            yield Insert(str(value["insert"]), value["after"], codec.untagged(value["row"]))
