@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from ftstudio.cli.output import Out, table
 from ftstudio.cli.train import workspace
@@ -24,7 +25,7 @@ def runs(arguments: argparse.Namespace, out: Out) -> int:
             run["state"],
             clean(run["task"] or "–"),
             clean(run["method"] or "–"),
-            clean(str(run["model"] or "–"))[-28:],
+            clean(_short(str(run["model"] or "–")), 28),
             f"{run['steps']}/{run['total_steps'] or '?'}",
             number(run["loss"]),
             number(run["eval_loss"]),
@@ -36,6 +37,11 @@ def runs(arguments: argparse.Namespace, out: Out) -> int:
     header = ["run", "state", "task", "method", "model", "steps", "loss", "held-out", "took", "started"]
     out.result(found, table(rows, header, right=(5, 6, 7, 8)))
     return 0
+
+
+def _short(model: str) -> str:
+    """A folder by its own name; a hub id as it is."""
+    return Path(model).name or model if model.startswith(("/", "~", ".")) else model
 
 
 def control(arguments: argparse.Namespace, out: Out) -> int:
