@@ -60,12 +60,14 @@ def data_text(value: dict[str, Any]) -> str:
     mapping = ", ".join(f"{role} ← {name}" for role, name in value["mapping"].items())
     lines = [
         f"{clean(value['source'])}: {number(value['rows'])} rows, {value['format']}, {value['encoding'] or 'binary'}",
-        f"  recognised  {value['shape'] or 'nothing'}: {clean(value['why'])}",
+        f"  recognised  {value['shape'] or 'nothing'}: {clean(value['why'].removeprefix(value['source'] + ': '))}",
         *([f"  mapping     {clean(mapping)}"] if mapping else []),
         *([f"  template    {clean(value['template'], 60)}"] if value["template"] else []),
     ]
     lines += [f"  column      {clean(column['name'], 40)} ({column['type']})" for column in value["columns"]]
     for name, found in value["lengths"].items():
+        if not found["max"]:
+            continue  # running text has no prompts
         unit = found.get("unit", "tokens")
         lines.append(
             f"  {name:<11} median {number(found['p50'], 0)}, 95 % under {number(found['p95'], 0)}, "
@@ -81,6 +83,8 @@ def data_text(value: dict[str, Any]) -> str:
         lines.append(
             f"  {mark} {check['name'].replace('_', ' ')}: {clean(check.get('text') or number(check['count']))}"
         )
+    if not any(check["count"] for check in value["checks"]) and not value["unread"]:
+        lines.append("  ✓ nothing wrong was found")
     return "\n".join(lines)
 
 
