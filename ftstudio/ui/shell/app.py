@@ -104,7 +104,7 @@ class StudioApp(App[str]):
         if self.session.feed is not None:
             self.session.feed.poll()
         base = self.screen_stack[0] if self.screen_stack else None
-        if isinstance(base, StudioScreen) and base.is_mounted and base.children:  # none any more while the app ends
+        if isinstance(base, StudioScreen) and base.is_mounted and self.is_running:  # not while the app ends
             base.refresh_shell()
             base.pull()
 

@@ -89,7 +89,7 @@ class StudioScreen(Screen[None]):
 
     def on_descendant_focus(self) -> None:
         """Other keys may work in another field."""
-        if self.is_current:
+        if self.is_current and self.app.is_running:
             self.refresh_shell()
 
     def on_screen_resume(self) -> None:
