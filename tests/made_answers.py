@@ -20,7 +20,8 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import Question, questions
 from ftstudio.engine.prepare import resolve
-from ftstudio.evaluation.predictions import Prediction, to_line
+from ftstudio.evaluation.comparison import Arm, compare
+from ftstudio.evaluation.predictions import Prediction, read_predictions, to_line
 
 SUBJECTS = ["otter", "heron", "badger", "falcon", "beaver", "magpie", "lizard", "salmon", "weasel", "rabbit"]
 PLACES = ["river", "forest", "meadow", "mountain", "harbour", "village", "garden", "valley", "desert", "island"]
@@ -82,12 +83,17 @@ def base_answers(workspace: Workspace, recipe: Recipe, output: Callable[[int, Qu
 def tuned_run(workspace: Workspace, recipe: Recipe, name: str = "animals-lora") -> tuple[RunFolder, list[Question]]:
     """A finished run of RECIPE, a model in it, nothing answered yet."""
     resolved, rows = asked(recipe)
+    return finished_run(workspace, resolved, name), rows
+
+
+def finished_run(workspace: Workspace, resolved: Recipe, name: str = "animals-lora") -> RunFolder:
+    """A finished run of the RESOLVED recipe, a model in it, nothing answered yet."""
     run = workspace.new_run(name)
     files.write(run.recipe_path, recipe_file.to_yaml(resolved, defaults=True, comments=True))
     run.emit("start", run=run.name, task="sft", method="lora", model="demo", total_steps=10)
     run.emit("done", step=10)
     run.model.mkdir()
-    return run, rows
+    return run
 
 
 def compared(
@@ -105,6 +111,16 @@ def compared(
     if done:
         files.LineWriter(folder.path / f"{run.name}.jsonl").append(*lines(done, tuned, run.name))
     return folder
+
+
+def report(run: RunFolder, rows: list[Question]) -> dict[str, Any]:
+    """The report a worker writes once both arms of RUN's comparison have answered ROWS; gives it back."""
+    read = {name: read_predictions(run.compare.path / f"{name}.jsonl") for name in ("base", run.name)}
+    made: dict[str, Any] = compare([Arm(name, read[name]) for name in read], metrics=("rouge",), seed=0)
+    made["forgetting"] = {"change": 0.118}
+    files.write_json(run.compare.path / "report.json", made)
+    run.compare.emit("done", rows=len(rows))
+    return made
 
 
 def screen_text(pilot: Pilot[Any]) -> str:
