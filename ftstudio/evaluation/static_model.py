@@ -68,7 +68,7 @@ class StaticModel:
         import numpy as np
 
         found = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)  # without offsets
         for index, encoding in enumerate(encodings):
             ids = encoding.ids
             for start in range(0, len(ids), _TOKENS_AT_ONCE):
