@@ -52,7 +52,9 @@ def tiny(folder: Path, table: np.ndarray, key: str = "embedding.weight", **more:
 def expected(folder: Path) -> np.ndarray:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    model = SentenceTransformer(
+        str(folder), device="cpu", local_files_only=True
+    ).float()  # 16-bit tables as we read them
     return np.asarray(model.encode(TEXTS, normalize_embeddings=True, show_progress_bar=False))
 
 
