@@ -183,3 +183,27 @@ def test_exports_are_files_that_the_studio_reads(tmp_path: Path) -> None:
 
 def test_vectors_have_length_one(embedder: Embedder) -> None:
     assert np.allclose(np.linalg.norm(embedder.encode(texts("parcel", 5)), axis=1), 1, atol=1e-5)
+
+
+def test_the_same_detectors_find_the_faults_planted_in_the_training_answers() -> None:
+    """The demo's training rows hold planted faults, listed: misspelt answers and answers in another form."""
+    from ftstudio import demo
+    from ftstudio.evaluation.context import build
+    from ftstudio.evaluation.contract import Contract
+    from ftstudio.evaluation.training_faults import in_training
+
+    rows = [json.loads(line) for line in demo.TRAIN.read_text().splitlines()]
+    faults = json.loads(demo.FAULTS.read_text())
+    planted = {kind: {f["row"] for f in faults if f["kind"] == kind} for kind in ("misspelling", "format")}
+    from ftstudio.demo.tasks import CONTRACT
+
+    prompts, answers = ([row[key] for row in rows] for key in ("prompt", "completion"))
+    context = build(prompts, answers, answers=answers, contract=Contract("regex", CONTRACT))
+    triples = [(i, row["prompt"], row["completion"]) for i, row in enumerate(rows)]
+    found = in_training(triples, context)
+    assert found is not None
+    assert planted["format"] <= set(found.rows["format"])
+    assert len(set(found.rows["misspelling"]) & planted["misspelling"]) >= 0.8 * len(planted["misspelling"])
+    assert len(set(found.rows["misspelling"]) - planted["misspelling"]) <= 0.05 * len(rows)
+    assert not found.judged["too_short"]
+    assert in_training(triples, context, should_stop=lambda: True) is None
