@@ -142,7 +142,7 @@ def _csv(dataset: Dataset, path: Path, teller: _Teller, neutralise: bool, delimi
         return text
 
     with open(path, "wb") as raw, io.TextIOWrapper(raw, "utf-8", errors="replace", newline="") as out:
-        writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
+        writer = csv.writer(out, delimiter=delimiter, lineterminator="\r\n")  # \r and \n in cells are quoted then, too
         writer.writerow([neutral(name) if neutralise else name for name in names])
         for start, stop in teller.steps():
             writer.writerows([cell(row.get(name)) for name in names] for row in dataset.iter(start, stop))
