@@ -181,11 +181,16 @@ class TestProfile:
         assert again["tokens"]["truncated"] == over
 
     def test_unmapped_files_are_described_all_the_same(self, shared: Path) -> None:
+        plain = profile_dataset(from_rows([{"alpha": n % 3, "beta": f"b{n % 2}"} for n in range(4)]))
+        assert (plain["mapping"], plain["task"], plain["tasks"]) == ({}, None, [])
+        assert "alpha, beta" in plain["why"]
+        assert [column["unique"] for column in plain["columns"]] == [3, 2]
+
+    def test_rows_for_other_tasks_are_described(self, shared: Path) -> None:
         plain = profile_dataset(open_dataset(shared / "data/sms-spam/sms.tsv"))
         assert plain["rows"] == 5574
-        assert plain["mapping"] == {}
-        assert plain["task"] is None
-        assert "column_1" in plain["why"]
+        assert (plain["task"], plain["mapping"]) == ("text-classification", {"text": "column_2", "label": "column_1"})
+        assert "judged by what is in them" in plain["why"]
         assert plain["columns"][0]["top"][0] == {"value": "ham", "count": 4827}
         assert plain["columns"][0]["unique"] == 2
 

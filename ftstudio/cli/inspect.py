@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 
 def data(arguments: argparse.Namespace, out: Out) -> int:
     """Profile and checks of a dataset."""
+    from ftstudio.core import reading
+    from ftstudio.data.aside import keep_aside
     from ftstudio.data.profile import profile_dataset
     from ftstudio.data.read import open_dataset
     from ftstudio.data.tokenizer import load_tokenizer
 
-    dataset = open_dataset(arguments.dataset, split=arguments.split)
+    how = reading.parse(arguments.reading)
+    dataset = open_dataset(arguments.dataset, split=arguments.split, reading=how)
     if not len(dataset):
         raise StudioError(f"{clean(arguments.dataset)} holds no rows.", "Name a file with rows in it.")
-    held_out = open_dataset(arguments.eval) if arguments.eval else None
+    held_out = open_dataset(arguments.eval, reading=how) if arguments.eval else None
+    unread = keep_aside(dataset, workspace(arguments).unread_path)
     value = profile_dataset(
         dataset,
         columns=_columns(arguments.column),
@@ -40,7 +44,9 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
         template=arguments.template,
         max_length=arguments.max_length,
         held_out=held_out,
+        task=arguments.task,
     )
+    value |= {"reading": how.set, "unread_file": None if unread is None else str(unread)}
     out.result(value, data_text(value))
     return 1 if any(check["severity"] == "error" and check["count"] for check in value["checks"]) else 0
 
@@ -60,6 +66,7 @@ def data_text(value: dict[str, Any]) -> str:
     mapping = ", ".join(f"{role} ← {name}" for role, name in value["mapping"].items())
     lines = [
         f"{clean(value['source'])}: {number(value['rows'])} rows, {value['format']}, {value['encoding'] or 'binary'}",
+        *([f"  read as     {clean(read_as(value), 300)}"] if value["details"] else []),
         f"  recognised  {value['shape'] or 'nothing'}: {clean(value['why'].removeprefix(value['source'] + ': '))}",
         *([f"  mapping     {clean(mapping)}"] if mapping else []),
         *([f"  template    {clean(value['template'], 60)}"] if value["template"] else []),
@@ -76,8 +83,12 @@ def data_text(value: dict[str, Any]) -> str:
     if value["tokens"]:
         tokens = value["tokens"]
         lines.append("  tokens      " + ", ".join(f"{number(n)} {k.replace('_', ' ')}" for k, n in tokens.items() if n))
+    others = [one["task"] for one in value["tasks"] if one["task"] != value["task"]]
+    if others:
+        lines.append(f"  also suits  {', '.join(others)}")
     if value["unread"]:
-        lines.append(f"  ▲ {number(value['unread'])} rows could not be read")
+        where = f", kept in {clean(value['unread_file'])}" if value["unread_file"] else ""
+        lines.append(f"  ▲ {number(value['unread'])} rows could not be read{where}")
     for check in value["checks"]:
         mark = {"error": "✗", "warning": "▲"}.get(check["severity"], "·") if check["count"] else "✓"
         lines.append(
@@ -86,6 +97,23 @@ def data_text(value: dict[str, Any]) -> str:
     if not any(check["count"] for check in value["checks"]) and not value["unread"]:
         lines.append("  ✓ nothing wrong was found")
     return "\n".join(lines)
+
+
+_SIGNS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
+
+
+def read_as(value: dict[str, Any]) -> str:
+    """How a file was read, in words."""
+    parts = []
+    for name, found in value["details"].items():
+        shown = _SIGNS.get(found, repr(found)) if name == "delimiter" else found
+        if isinstance(found, bool):
+            shown = "yes" if found else "no"
+        elif isinstance(found, list):
+            shown = ", ".join(map(str, found))
+        parts.append(f"{name.replace('_', ' ')} {shown}")
+    told = f" (told: {', '.join(value['reading'])})" if value.get("reading") else ""
+    return " · ".join(parts) + told
 
 
 def errors(arguments: argparse.Namespace, out: Out) -> int:

@@ -88,7 +88,17 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as method.name=lora")
 
     sub = add("data", "inspect:data", "profile and check a dataset", "Exit status 1 where a check finds an error.")
-    sub.add_argument("dataset", metavar="DATASET", help="file or hub id; `demo` is the bundled one")
+    sub.add_argument(
+        "dataset", metavar="DATASET", help="file, folder, pattern, hub id, `-` for standard input, or `demo`"
+    )
+    sub.add_argument(
+        "reading",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="how to read it: encoding, delimiter, quoted, header, line_ends, format, unit, chunk, overlap, label, "
+        "scheme, table, pair, images",
+    )
+    sub.add_argument("--task", metavar="TASK", help="what the rows are for (default: what they suit best)")
     sub.add_argument("--eval", metavar="DATASET", help="held-out rows, to look for leaks")
     sub.add_argument("--model", metavar="MODEL", help="count tokens with this model's tokenizer")
     sub.add_argument("--max-length", type=_count, metavar="N", help="tokens a row may have")

@@ -34,6 +34,11 @@ class Workspace:
         return self.path / "runs"
 
     @property
+    def unread_path(self) -> Path:
+        """Folder of the rows that could not be read, a file for each dataset."""
+        return self.path / "unread"
+
+    @property
     def presets_path(self) -> Path:
         """Folder of the person's own presets."""
         return self.path / "presets"

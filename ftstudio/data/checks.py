@@ -20,7 +20,7 @@ Severity = Literal["error", "warning", "note"]
 
 CHECKS = {
     "unreadable": "lines of the file that are no rows",
-    "ragged": "rows with fewer cells than columns",
+    "ragged": "rows that had to be mended: too few cells, a quote that never closes, a picture that is missing",
     "unusable": "rows that the mapping or the template can't use",
     "empty": "nothing to ask or nothing to learn",
     "further_instances": "nested answers after the first, which are not used",
@@ -126,16 +126,16 @@ def _check(name: str, severity: Severity, rows: Sequence[int], text: str, **deta
 def _of_file(dataset: Dataset) -> list[Check]:
     gone = [problem for problem in dataset.problems if not problem.kept]
     short = [problem for problem in dataset.problems if problem.kept]
-    more = int(dataset.details.get("more_problems", 0))
+    count, mended = dataset.unread, dataset.aside.kept if dataset.aside is not None else len(short)
     found = []
     if gone:
-        text = f"{len(gone) + more:,} unreadable, left out; line {gone[0].line}: {gone[0].reason}."
+        text = f"{count:,} unreadable, left out; line {gone[0].line}: {gone[0].reason}."
         lines = tuple(problem.line for problem in gone)
         reasons = [{"line": problem.line, "reason": problem.reason} for problem in gone[:20]]
-        found.append(Check("unreadable", "error", len(gone) + more, lines, text, {"lines": reasons}))
+        found.append(Check("unreadable", "error", count, lines, text, {"lines": reasons}))
     if short:
-        text = f"{_rows(short)} with too few cells, filled up; line {short[0].line}: {short[0].reason}."
-        found.append(Check("ragged", "warning", len(short), tuple(problem.line for problem in short), text))
+        text = f"{mended:,} mended and kept; line {short[0].line}: {short[0].reason}."
+        found.append(Check("ragged", "warning", mended, tuple(problem.line for problem in short), text))
     return found
 
 

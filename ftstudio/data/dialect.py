@@ -35,7 +35,7 @@ class Dialect:
         """The cells of one row. Raises csv.Error where TEXT is not just one."""
         if not self.quoted:
             return text.split(self.delimiter)
-        rows = [row for row in self.rows(split_lines(text)) if row]
+        rows = [row for row in self.rows((text,)) if row]
         if len(rows) != 1:
             raise csv.Error(f"{len(rows)} rows where one stood")
         return rows[0]
@@ -55,7 +55,8 @@ def detect(text: str, delimiters: str) -> Dialect:
     for delimiter in delimiters:
         for quoted in (True, False) if '"' in sample else (True,):
             width, share, _ = _regularity(sample, Dialect(delimiter, quoted))
-            score = share if width > 1 and (delimiter == delimiters[0] or share >= 0.8) else 0.0
+            needed = 0.0 if delimiter == delimiters[0] else 0.8 if delimiters[0] in sample else 0.5
+            score = share if width > 1 and share >= needed else 0.0
             if score > best_score + 1e-9:
                 best, best_score = Dialect(delimiter, quoted), score
     if '"' not in text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -99,6 +100,21 @@ def turns_of(value: Any) -> tuple[Turn, ...]:
     return tuple(_turn(part, number) for number, part in enumerate(value, 1))
 
 
+_SPEAKER = re.compile(r"\n\n(Human|Assistant): ?")
+
+
+def transcript(value: Any) -> tuple[Turn, ...]:
+    """The turns of a conversation written out as Anthropic's HH data is: blank line, `Human:` or `Assistant:`, text.
+    Empty where VALUE is none."""
+    if not isinstance(value, str) or not value.startswith("\n\nHuman:"):
+        return ()
+    parts = _SPEAKER.split(value)[1:]
+    return tuple(
+        Turn("user" if speaker == "Human" else "assistant", text_of(text.strip()))
+        for speaker, text in zip(parts[::2], parts[1::2], strict=False)
+    )
+
+
 def _turn(part: Any, number: int) -> Turn:
     if not isinstance(part, Mapping):
         raise BadRow(f"turn {number} is no object with a role and a content")
@@ -110,7 +126,8 @@ def _turn(part: Any, number: int) -> Turn:
     if isinstance(content, list):  # OpenAI content parts
         pieces = [piece.get("text", "") if isinstance(piece, Mapping) else piece for piece in content]
         return Turn(role, "".join(text_of(piece) for piece in pieces))
-    if content is None:
-        calls = part.get("tool_calls") or part.get("function_call")
-        return Turn(role, text_of(calls) if calls else "")
+    calls = part.get("tool_calls") or part.get("function_call")
+    if calls:  # what the model said beside calling a tool stays, above the call
+        said = text_of(content)
+        return Turn(role, f"{said}\n{text_of(calls)}" if said.strip() else text_of(calls))
     return Turn(role, text_of(content))

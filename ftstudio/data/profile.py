@@ -13,7 +13,7 @@ from ftstudio.data.checks import Check, names_of, run_checks
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet, encode_dataset
 from ftstudio.data.example import BadRow, text_of
-from ftstudio.data.shape import Shape, recognise
+from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 
@@ -167,6 +167,7 @@ class Profile:
     checks: list[Check]
     encoded: EncodedSet | None
     task: str
+    suggestions: tuple[Suggestion, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """For `ftstudio data --json`."""
@@ -181,11 +182,16 @@ class Profile:
             "format": dataset.format,
             "encoding": dataset.encoding,
             "details": dict(dataset.details),
+            "files": [str(path) for path in dataset.files[:1000]],
             "columns": [_column(stats) for stats in self.columns],
             "task": self.task if self.shape else None,
             "shape": self.shape.name if self.shape else None,
             "mapping": dict(self.shape.columns) if self.shape else {},
             "why": self.shape.why if self.shape else self.unmapped,
+            "tasks": [
+                {"task": one.task, "shape": one.shape.name, "mapping": dict(one.shape.columns), "why": one.shape.why}
+                for one in self.suggestions
+            ],
             "template": self.template.name if self.template else None,
             "lengths": {name: asdict(found) for name, found in self.lengths.items()},
             "tokens": tokens,
@@ -208,19 +214,25 @@ def profile(
     max_length: int | None = None,
     held_out: Dataset | None = None,
     checks: str | Collection[str] | None = None,
-    task: str = "sft",
+    task: str | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Profile:
-    """DATASET in figures. Without TOKENIZER lengths are in characters and checks on tokens are left out.
+    """DATASET in figures. Without TOKENIZER lengths are in characters and checks on tokens are left out. TASK is what
+    the rows are wanted for; None: what they suit best.
 
     Where nothing is recognised and no COLUMNS are given, columns are described all the same. Raises UsageError for
     faulty COLUMNS, TEMPLATE or CHECKS, Stopped when CANCEL says so.
     """
     wanted = names_of(checks)
     shape, unmapped = None, ""
+    found_tasks = tuple(suggest(dataset))
     try:
-        shape = recognise(dataset, columns)
+        if any((columns or {}).values()) or task is not None or not found_tasks:
+            shape = recognise(dataset, columns, task)
+            task = task or _task_of(shape)
+        else:
+            shape, task = found_tasks[0].shape, found_tasks[0].task
     except UsageError as error:
         if any((columns or {}).values()):
             raise
@@ -237,14 +249,22 @@ def profile(
             found = character_lengths(dataset, shape, cancel=cancel)
         if held_out is not None:
             try:
-                other = recognise(held_out, columns)
+                other = recognise(held_out, columns, task)
             except UsageError:
-                other = recognise(held_out)
+                other = recognise(held_out, None, task)
     results = run_checks(
         dataset, shape, template=chosen, tokenizer=tokenizer, encoded=encoded, max_length=max_length,
         held_out=held_out, held_out_shape=other, only=wanted, progress=progress, cancel=cancel,
     )  # fmt: skip
-    return Profile(dataset, shape, unmapped, chosen, stats, found, results, encoded, task)
+    return Profile(dataset, shape, unmapped, chosen, stats, found, results, encoded, task or "sft", found_tasks)
+
+
+def _task_of(shape: Shape) -> str:
+    """The task that a mapping chosen by a person is for."""
+    return {
+        "text": "causal-lm", "text-label": "text-classification", "tokens-tags": "token-classification",
+        "sentence-pair": "embedding", "source-target": "seq2seq", "image-text": "image-text-to-text",
+    }.get(shape.name, "sft")  # fmt: skip
 
 
 def profile_dataset(dataset: Dataset, **settings: Any) -> dict[str, Any]:

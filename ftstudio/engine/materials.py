@@ -94,7 +94,7 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     task = tasks.get(recipe.task)
     tokenizer = load_tokenizer(recipe.model)
     data = recipe.data
-    whole = open_dataset(data.train, split=data.split, progress=progress, cancel=cancel)
+    whole = open_dataset(data.train, split=data.split, reading=data.reading, progress=progress, cancel=cancel)
     if not len(whole):
         raise StudioError(f"{one_line(data.train)} holds no rows.", "Name a file with rows in it.")
     _same(recipe, "train", whole)
@@ -161,13 +161,14 @@ def _part(
 
 def _named(recipe: Recipe, wanted: str, progress: Progress | None, cancel: Cancel | None) -> Dataset:
     """The held-out rows WANTED names: a file, or a split of what `data.train` names."""
-    train = recipe.data.train
+    train, how = recipe.data.train, recipe.data.reading
     if wanted == train:
-        found = open_dataset(train, split="validation", progress=progress, cancel=cancel)
+        found = open_dataset(train, split="validation", reading=how, progress=progress, cancel=cancel)
     elif wanted in SPLITS and find_file(wanted) is None:
-        found = open_dataset(train, split=wanted, progress=progress, cancel=cancel)
+        found = open_dataset(train, split=wanted, reading=how, progress=progress, cancel=cancel)
     else:
-        found = open_dataset(wanted, split="validation" if wanted == "demo" else None, progress=progress, cancel=cancel)
+        part = "validation" if wanted == "demo" else None
+        found = open_dataset(wanted, split=part, reading=how, progress=progress, cancel=cancel)
     if not len(found):
         raise StudioError(f"{one_line(wanted)} (data.eval) holds no rows.", "Name a file with rows, or a fraction.")
     return found

@@ -66,7 +66,9 @@ def survey(values: Mapping[str, Any], *, progress: Progress | None = None, cance
     dataset = None
     try:
         recipe = check_recipe(small)
-        dataset = open_dataset(recipe.data.train, split=recipe.data.split, progress=progress, cancel=cancel)
+        dataset = open_dataset(
+            recipe.data.train, split=recipe.data.split, reading=recipe.data.reading, progress=progress, cancel=cancel
+        )
         materials = open_materials(recipe, progress=progress, cancel=cancel)
     except StudioError as error:
         text = str(error)

@@ -1,0 +1,156 @@
+"""How a row of each shape becomes an example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.data.dataset import Row
+from ftstudio.data.example import BadRow, Example, Turn, text_of, transcript, turns_of
+
+if TYPE_CHECKING:
+    from ftstudio.data.shape import Shape
+
+
+def _need(shape: Shape, row: Row, role: str) -> str:
+    name = shape.columns[role]
+    if name not in row:
+        raise BadRow(f"there is no {name!r} in this row")
+    return text_of(row[name])
+
+
+def _system(shape: Shape, row: Row) -> tuple[Turn, ...]:
+    text = shape.cell(row, "system")
+    return (Turn("system", text),) if text.strip() else ()
+
+
+def _pair(shape: Shape, row: Row) -> Example:
+    prompt, extra, answer = _need(shape, row, "prompt"), shape.cell(row, "input"), _need(shape, row, "completion")
+    return _asked(shape, row, prompt, extra, answer)
+
+
+def _asked(shape: Shape, row: Row, prompt: str, extra: str, answer: str) -> Example:
+    whole = f"{prompt}\n{extra}" if extra.strip() else prompt
+    system = _system(shape, row)
+    fields = {
+        **row,
+        "prompt": whole,
+        "completion": answer,
+        "instruction": prompt,
+        "input": extra,
+        "output": answer,
+        "system": system[0].content if system else "",
+    }
+    return Example((*system, Turn("user", whole), Turn("assistant", answer)), fields)
+
+
+def _instances(shape: Shape, row: Row) -> Example:
+    inner = row.get(shape.columns["completion"])
+    if not isinstance(inner, list) or not inner or not isinstance(inner[0], Mapping):
+        raise BadRow(f"{shape.columns['completion']!r} holds no answers")
+    return _asked(
+        shape, row, _need(shape, row, "prompt"), text_of(inner[0].get("input")), text_of(inner[0].get("output"))
+    )
+
+
+def _chat(shape: Shape, row: Row) -> Example:
+    name = shape.columns["messages"]
+    if name not in row:
+        raise BadRow(f"there is no {name!r} in this row")
+    turns = transcript(row[name]) or turns_of(row[name])
+    if "completion" in shape.columns:
+        chosen = row.get(shape.columns["completion"])
+        answers = (Turn("assistant", text_of(chosen)),) if isinstance(chosen, str) else turns_of(chosen)
+        turns = (*turns, *answers[-1:])
+    if turns[0].role != "system":
+        turns = (*_system(shape, row), *turns)
+    if not any(turn.role == "assistant" for turn in turns):
+        raise BadRow("no assistant turn: there is nothing to learn")
+    example = Example(turns)
+    fields = {
+        **row,
+        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "prompt": example.prompt,
+        "completion": example.reference or "",
+    }
+    if "tools" in shape.columns:
+        fields["tools"] = row.get(shape.columns["tools"])
+    return Example(turns, fields)
+
+
+def _text(shape: Shape, row: Row) -> Example:
+    text = _need(shape, row, "text")
+    return Example((Turn("text", text),), {**row, "text": text})
+
+
+def _labelled(shape: Shape, row: Row) -> Example:
+    text, label = _need(shape, row, "text"), _need(shape, row, "label")
+    return _asked(shape, {**row, "text": text, "label": label}, text, "", label)
+
+
+def _tagged(shape: Shape, row: Row) -> Example:
+    tokens, tags = (row.get(shape.columns[role]) for role in ("tokens", "tags"))
+    if not isinstance(tokens, (list, tuple)) or not isinstance(tags, (list, tuple)):
+        raise BadRow("tokens or tags are no list")
+    if len(tokens) != len(tags):
+        raise BadRow(f"{len(tokens)} tokens but {len(tags)} tags")
+    text = " ".join(map(text_of, tokens))
+    return Example((Turn("text", text),), {**row, "text": text, "tokens": list(tokens), "tags": list(tags)})
+
+
+def _two(shape: Shape, row: Row) -> Example:
+    first, second = _need(shape, row, "sentence1"), _need(shape, row, "sentence2")
+    role = next((role for role in ("score", "label") if role in shape.columns), None)
+    if role is None:
+        return _asked(shape, row, first, "", second)
+    return _asked(shape, {**row, "sentence1": first, "sentence2": second}, first, second, _need(shape, row, role))
+
+
+def _translated(shape: Shape, row: Row) -> Example:
+    source, target = _side(shape, row, "source"), _side(shape, row, "target")
+    return _asked(shape, {**row, "source": source, "target": target}, source, "", target)
+
+
+def _side(shape: Shape, row: Row, role: str) -> str:
+    """The text of ROLE; of several references (a list) the first; `translation.de` is the `de` of an object."""
+    name = shape.columns[role]
+    if name in row:
+        value = row[name]
+        if role == "target" and isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
+            return text_of(value[0])
+        return text_of(value)
+    outer, _, inner = name.rpartition(".")
+    value = row.get(outer)
+    if not isinstance(value, Mapping) or inner not in value:
+        raise BadRow(f"there is no {name!r} in this row")
+    return text_of(value[inner])
+
+
+def _picture(shape: Shape, row: Row) -> Example:
+    value: Any = row.get(shape.columns["image"])
+    if value is None or value == [] or value == "":
+        raise BadRow(f"there is no picture in {shape.columns['image']!r}")
+    if "messages" in shape.columns:
+        example = _chat(shape, row)
+    elif "prompt" in shape.columns:
+        example = _pair(shape, row)
+    else:
+        example = _asked(shape, row, "<image>", "", _need(shape, row, "text"))
+    pictures = value if isinstance(value, (list, tuple)) else [value]
+    return Example(example.messages, {**example.fields, "images": list(pictures)})
+
+
+READERS: dict[str, Callable[[Shape, Row], Example]] = {
+    "alpaca": _pair,
+    "prompt-completion": _pair,
+    "instances": _instances,
+    "messages": _chat,
+    "sharegpt": _chat,
+    "preference": _chat,
+    "text": _text,
+    "text-label": _labelled,
+    "tokens-tags": _tagged,
+    "sentence-pair": _two,
+    "source-target": _translated,
+    "image-text": _picture,
+}
