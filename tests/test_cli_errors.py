@@ -172,6 +172,19 @@ def test_overrides_may_stand_behind_options(capfd: pytest.CaptureFixture[str], r
     assert "--frob" in err
 
 
+def test_demo_is_the_bundled_one_whatever_lies_around(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sft-lora").mkdir()
+    (tmp_path / "demo").mkdir()
+    assert run(capfd, "plan", "demo")[0] == 0
+    (tmp_path / "demo").rmdir()
+    (tmp_path / "demo").write_text("no recipe")
+    assert run(capfd, "plan", "demo")[0] == 0
+    fails(capfd, "path/to/your", "train", "sft-lora")  # the preset, which names no model yet
+
+
 # -- the data --------------------------------------------------------------------------------------------------------
 DATA: dict[str, tuple[str, bytes, str]] = {
     "a picture": ("bad.jsonl", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "is a PNG picture"),

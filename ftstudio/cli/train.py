@@ -25,10 +25,10 @@ def workspace(arguments: argparse.Namespace) -> Workspace:
 
 
 def recipe_path(name: str) -> Path:
-    """The file of the recipe called NAME: a path, `demo`, or the name of a shipped preset."""
+    """The file of the recipe called NAME: `demo` (whatever lies around), a path, or the name of a shipped preset."""
     path = Path(name).expanduser()
     preset = PRESETS / f"{name}.yaml"
-    return preset if not path.exists() and preset.is_file() else path
+    return preset if preset.is_file() and (name == "demo" or not path.is_file()) else path
 
 
 def load(name: str, overrides: list[str]) -> Recipe:
@@ -117,15 +117,13 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
 def training_summary(run: RunFolder, story: Story) -> dict[str, Any]:
     """What `train --json` holds."""
     end = story.done or {}
-    losses = story.curves.get("loss", [])
-    first = end.get("loss", {}).get("first") if story.done else None
     evaluation = {k: v for k, v in story.evaluation.items() if k not in ("kind", "time", "step")}
     return {
         "run": run.name,
         "path": str(run.path),
         "state": run.state(story.last_state),
         "steps": story.step,
-        "loss": {"first": first if first is not None else (losses[0][1] if losses else None), "last": story.loss},
+        "loss": {"first": story.first_loss, "last": story.loss},
         "eval": evaluation or end.get("eval") or {},
         "tokens_per_second": end.get("tokens_per_second", story.last_step.get("tokens_per_second")),
         "peak_memory_bytes": end.get("peak_memory_bytes"),
