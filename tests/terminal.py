@@ -25,9 +25,17 @@ KEYS = {
     "space": " ", "backspace": "\x7f",
 }  # fmt: skip
 
-# private sequences that Textual sends and pyte draws as text; the alternate screen, wrapping and cursor stay
+# private sequences that Textual sends and pyte draws as text; wrapping and cursor stay
 _PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;]*[a-zA-Z$]+[a-z]?")
-_KEPT = re.compile(rb"\x1b\[\?(25|1049|7)[hl]")
+_KEPT = re.compile(rb"\x1b\[\?(25|7)[hl]")
+_OTHER = re.compile(rb"\x1b\[\?1049[hl]")  # to the other screen and back, which pyte hasn't: an empty one instead
+
+
+def _known(sequence: re.Match[bytes]) -> bytes:
+    """A private SEQUENCE as pyte understands it."""
+    if _OTHER.fullmatch(sequence.group()):
+        return b"\x1b[0m\x1b[2J\x1b[H"
+    return sequence.group() if _KEPT.fullmatch(sequence.group()) else b""
 
 
 def ftstudio(*words: str) -> list[str]:
@@ -107,7 +115,7 @@ class Terminal:
         whole = cut < 0 or re.match(rb"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*\x07|[PX^_].*|[^\[\]PX^_])", data[cut:])
         self._torn, data = (b"", data) if whole else (data[cut:], data[:cut])
         with contextlib.suppress(Exception):  # what pyte doesn't know must not end the test
-            self._stream.feed(_PRIVATE.sub(lambda m: m.group() if _KEPT.fullmatch(m.group()) else b"", data))
+            self._stream.feed(_PRIVATE.sub(_known, data))
 
     @property
     def text(self) -> str:
@@ -126,7 +134,7 @@ class Terminal:
         """Press KEYS one after the other: names in `KEYS`, `ctrl+x`, or characters."""
         for key in keys:
             os.write(self.descriptor, _bytes(key))
-            self.pump(0.05)
+            self.pump(0.25 if key == "escape" else 0.05)  # a key that follows at once would make it alt+key
 
     def type(self, text: str) -> None:
         """Type TEXT."""

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.cli.output import Out
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import STATE_KINDS, JobFolder
-from ftstudio.core.text import clean, duration, number
+from ftstudio.core.text import duration, number, one_line
 
 if TYPE_CHECKING:
     from ftstudio.core.jobs import Job
     from ftstudio.engine.worker import Worker
 
 POLL_SECONDS = 0.1
-LINE_SECONDS = 5.0  # a line of progress at most this often
+LINE_SECONDS = 5.0  # a line of progress at most this often, and every hundredth of the time it takes
+MOST_SECONDS = 60.0  # but this often in any case
+PROGRESS = ("training", "answering", "evaluating", "generating samples")  # phases that progress tells of
 EXIT = {"done": 0, "stopped": 130}
 
 
@@ -102,12 +105,15 @@ class Headless:
 
 
 class Teller:
-    """Events as lines of text."""
+    """Events as lines of text. Progress is told every five seconds, more rarely the longer it takes."""
 
-    def __init__(self, out: Out, *, quiet: bool = False) -> None:
+    def __init__(self, out: Out, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.out, self.quiet = out, quiet
-        self._line = 0.0
+        self._clock = clock
+        self._began = clock()
+        self._next = self._began
         self._said = ""
+        self._paused = False
         self._total: int | None = None
 
     def tell(self, event: dict[str, Any]) -> None:
@@ -117,6 +123,14 @@ class Teller:
         handler = getattr(self, f"_{event.get('kind')}", None)
         if handler is not None:
             handler(event)
+
+    def _due(self, last: bool) -> bool:
+        """Whether progress may be told again; the LAST of it always is."""
+        now = self._clock()
+        if now < self._next and not last:
+            return False
+        self._next = now + min(MOST_SECONDS, max(LINE_SECONDS, (now - self._began) / 100))
+        return True
 
     def _start(self, event: dict[str, Any]) -> None:
         self._total = event.get("total_steps")
@@ -133,19 +147,20 @@ class Teller:
             self.out.say(f"  resumed from step {event['resumed_from']}")
 
     def _phase(self, event: dict[str, Any]) -> None:
-        text = str(event.get("text") or event.get("phase") or "")
-        if event.get("phase") in ("training", "answering", "evaluating", "generating samples"):
-            return  # the lines of progress tell that
-        if text and text != self._said:
-            self._said = text
-            self.out.say(f"  {clean(text)}")
+        phase, text = str(event.get("phase") or ""), str(event.get("text") or "")
+        if self._paused and phase not in ("paused", "stopping"):
+            self.out.say("  going on")
+        self._paused = phase == "paused"
+        if phase in PROGRESS or (phase == "saving" and text.startswith("checkpoint")):
+            return  # other lines tell that
+        line = one_line(f"{phase}: {text}" if text else phase, 300)
+        if line and line != self._said:
+            self._said = line
+            self.out.say(f"  {line}")
 
     def _step(self, event: dict[str, Any]) -> None:
-        now = time.monotonic()
-        last = event.get("step") == self._total
-        if now - self._line < LINE_SECONDS and not last:
+        if not self._due(event.get("step") == self._total):
             return
-        self._line = now
         total = f"/{self._total}" if self._total else ""
         speed = event.get("tokens_per_second")
         self.out.say(
@@ -157,12 +172,18 @@ class Teller:
     def _eval(self, event: dict[str, Any]) -> None:
         self.out.say(f"  step {event.get('step')}  held-out loss {number(event.get('loss', event.get('eval_loss')))}")
 
+    def _checkpoint(self, event: dict[str, Any]) -> None:
+        reason = str(event.get("reason") or "")
+        if not reason.startswith("every "):  # those of the rhythm come and come
+            self.out.say(
+                f"  step {event.get('step')}  checkpoint saved" + (f" ({one_line(reason, 60)})" if reason else "")
+            )
+
     def _progress(self, event: dict[str, Any]) -> None:
-        now, done, total = time.monotonic(), event.get("done"), event.get("total")
-        if now - self._line < LINE_SECONDS and done != total:
-            return
-        self._line = now
-        self.out.say(f"  {event.get('arm') or 'answers'} {done}/{total}  ETA {duration(event.get('eta'))}")
+        done, total = event.get("done"), event.get("total")
+        if self._due(done == total):
+            eta = f"  ETA {duration(event['eta'])}" if event.get("eta") else ""
+            self.out.say(f"  {one_line(event.get('arm') or 'answers', 60)} {done}/{total}{eta}")
 
     def _alert(self, event: dict[str, Any]) -> None:
-        self.out.say(f"  {event.get('level', 'info')}: {clean(event.get('text', ''))}")
+        self.out.say(f"  {one_line(event.get('level') or 'info', 20)}: {one_line(event.get('text'), 600)}")

@@ -178,6 +178,12 @@ class Story:
         return None if value is None else float(value)
 
     @property
+    def first_loss(self) -> float | None:
+        """The training loss of the run's first step that was told, whichever process took it."""
+        points = self.curves.get("loss")
+        return points[0][1] if points else None
+
+    @property
     def eval_loss(self) -> float | None:
         """The last held-out loss, nats a token."""
         points = self.curves.get("eval_loss")

@@ -78,8 +78,8 @@ def done_text(story: Story) -> str:
     done = story.done or {}
     loss = done.get("loss") if isinstance(done.get("loss"), dict) else {}
     parts = []
-    if loss and loss.get("first") is not None:
-        parts.append(f"loss {number(loss.get('first'))} → {number(loss.get('last'))}")
+    if loss and story.first_loss is not None:
+        parts.append(f"loss {number(story.first_loss)} → {number(loss.get('last'))}")
     if story.eval_loss is not None:
         parts.append(f"held-out {number(story.eval_loss)}")
     seconds = done.get("seconds")
