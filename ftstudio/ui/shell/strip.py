@@ -44,6 +44,10 @@ class TopStrip(Widget, can_focus=False):
             self._shown = now
             self.refresh(*([] if place_changed else [Region(0, 1, self.size.width, 1)]))
 
+    def on_resize(self) -> None:
+        """What fits is another now; before the first layout nothing did."""
+        self.update_from()
+
     def _place(self) -> str:
         feed = self.session.feed
         return feed.run.name if feed is not None else str(self.session.workspace.path.name)
