@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import make_model
 
-from ftstudio.engine.collate import Collator, narrows, summed_loss
+from ftstudio.engine.collate import Collator, PaddingFree, split, trained
 from ftstudio.engine.order import LengthGrouped
 
 ROWS = [
@@ -36,71 +36,161 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("exact"))
 
 
-@pytest.mark.parametrize("narrow", [True, False])
-@pytest.mark.parametrize("multiple", [1, 8])
-def test_loss_and_gradients_are_those_of_plain_transformers(folder: Path, narrow: bool, multiple: int):
+def plain_loss(model: Any, rows: list[dict[str, list[int]]]) -> Any:
+    """The mean loss of ROWS as transformers computes it: padded, with a mask, from labels."""
     import torch
 
-    ours, plain = load(folder), load(folder)
-    batch = Collator(258, multiple)(ROWS)
-    (summed_loss(ours, batch, narrow) / TRAINED).backward()
+    width = max(len(row["input_ids"]) for row in rows)
+    ids = torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in rows])
+    labels = torch.tensor([row["labels"] + [-100] * (width - len(row["labels"])) for row in rows])
+    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows])
+    return model(input_ids=ids, attention_mask=mask, labels=labels).loss
 
-    width = max(len(row["input_ids"]) for row in ROWS)
-    ids = torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in ROWS])
-    labels = torch.tensor([row["labels"] + [-100] * (width - len(row["labels"])) for row in ROWS])
-    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in ROWS])
-    loss = plain(input_ids=ids, attention_mask=mask, labels=labels).loss
+
+@pytest.mark.parametrize("head", ["mask", "places", "all"])
+@pytest.mark.parametrize("layout", [Collator(258), Collator(258, 8), PaddingFree()], ids=["padded", "eights", "free"])
+def test_loss_and_gradients_are_those_of_plain_transformers(folder: Path, head: Any, layout: Any):
+    import torch
+
+    from ftstudio.engine import attention
+    from ftstudio.engine.loss import Objective
+
+    ours, plain = load(folder), load(folder)
+    objective = Objective(head)
+    if isinstance(layout, PaddingFree):
+        attention.use(ours, attention.SEGMENTS)
+    batch = layout(ROWS)
+    (objective(ours, batch) / TRAINED).backward()
+    loss = plain_loss(plain, ROWS)
     loss.backward()
 
     assert batch["tokens"] == sum(len(row["input_ids"]) for row in ROWS)
-    assert int((batch["targets"] != -100).sum()) == TRAINED
+    assert int(trained(batch)) == TRAINED
     with torch.no_grad():
-        assert abs(summed_loss(ours, batch, narrow).item() / TRAINED - loss.item()) < 1e-5
+        assert abs(objective(ours, batch).item() / TRAINED - loss.item()) < 1e-5
     for (name, mine), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
         gap = (mine.grad - other.grad).norm() / other.grad.norm().clamp(min=1e-12)
         assert gap < 1e-5, name
 
 
-def test_the_head_runs_only_where_a_label_is(folder: Path):
+@pytest.mark.parametrize("layout", [Collator(258), PaddingFree()], ids=["padded", "free"])
+def test_the_head_runs_only_where_a_label_is(folder: Path, layout: Any):
+    from ftstudio.engine import attention
+    from ftstudio.engine.loss import Objective, head_of
+
     model = load(folder)
-    assert narrows(model)
+    attention.use(model, attention.SEGMENTS)
     seen = []
-    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
-    summed_loss(model, Collator(258)(ROWS[:2]), True)
-    assert seen == [(2, 4, 260)]  # places 1, 2, 3 and 4 of six
+    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.numel() // 260))
+    Objective(head_of(model))(model, layout(ROWS))
+    assert seen == [TRAINED]
 
 
-def test_a_batch_without_labels_costs_nothing_and_breaks_nothing(folder: Path):
-    batch = Collator(258)([{"input_ids": [1, 2, 3], "labels": [-100, -100, -100]}])
-    assert summed_loss(load(folder), batch, True).item() == 0.0
+@pytest.mark.parametrize("layout", [Collator(258), PaddingFree()], ids=["padded", "free"])
+def test_a_batch_without_labels_costs_nothing_and_breaks_nothing(folder: Path, layout: Any):
+    from ftstudio.engine import attention
+    from ftstudio.engine.loss import Objective, head_of
+
+    model = load(folder)
+    attention.use(model, attention.SEGMENTS)
+    batch = layout([{"input_ids": [1, 2, 3], "labels": [-100, -100, -100]}, {"input_ids": [1], "labels": [1]}])
+    assert int(trained(batch)) == 0
+    loss = Objective(head_of(model))(model, batch)
+    assert loss.item() == 0.0
+    loss.backward()
+    assert all(not item.grad.any() for item in model.parameters() if item.grad is not None)
 
 
 def test_peft_and_quantised_wrappers_narrow_too(folder: Path):
     from peft import LoraConfig, get_peft_model
 
-    assert narrows(get_peft_model(load(folder), LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")))
+    from ftstudio.engine.loss import head_of
+
+    model = get_peft_model(load(folder), LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    assert head_of(model) == head_of(load(folder)) == "mask"
 
 
-def test_evaluation_is_weighted_by_tokens_whatever_the_batch(folder: Path):
+@pytest.mark.parametrize("layout", [Collator(258, 8), PaddingFree()], ids=["padded", "free"])
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 9])
+def test_the_parts_of_a_batch_hold_what_it_holds(folder: Path, layout: Any, parts: int):
+    from ftstudio.engine import attention
+    from ftstudio.engine.loss import Objective
+
+    model = load(folder)
+    attention.use(model, attention.SEGMENTS)
+    rows = [*ROWS, {"input_ids": [1, 2], "labels": [-100, -100]}]
+    batch = layout(rows)
+    found = split(batch, parts)
+    assert len(found) == {1: 1, 2: 2, 3: 3, 4: 3, 9: 5}[parts]
+    assert sum(part["tokens"] for part in found) == batch["tokens"]
+    assert sum(int(trained(part)) for part in found) == TRAINED
+    whole = Objective("mask")(model, batch).item()
+    assert sum(Objective("mask")(model, part).item() for part in found) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_loss_is_cross_entropy_in_32_bits(dtype: str):
+    """Against torch's own on the logits in 32 bits; more rows than one piece, and one that learns nothing."""
+    import torch
+    from torch.nn import functional
+
+    from ftstudio.engine import loss
+
+    draw = torch.Generator().manual_seed(0)
+    logits = (8 * torch.randn(70, 20_000, generator=draw)).to(getattr(torch, dtype))
+    assert len(logits) * logits.shape[1] > 2 * loss.PIECE
+    targets = torch.randint(0, 20_000, (70,), generator=draw)
+    targets[3] = -100
+    ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    mine = loss.SummedCrossEntropy.apply(ours, targets)
+    other = functional.cross_entropy(plain.float(), targets, ignore_index=-100, reduction="sum")
+    (mine / 69).backward()
+    (other / 69).backward()
+    assert mine.dtype == torch.float32
+    assert mine.item() == pytest.approx(other.item(), rel=1e-6)
+    assert ours.grad is not None
+    assert plain.grad is not None
+    assert ours.grad.dtype == logits.dtype
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-5 if dtype == "float32" else 1e-2, atol=1e-9)
+    assert not ours.grad[3].any()
+
+
+def levers_for(model: Any, layout: Any = None) -> Any:
+    """Levers with LAYOUT, chosen by hand; MODEL is set for them."""
+    from ftstudio.engine import attention
+    from ftstudio.engine.levers import Levers
+    from ftstudio.engine.loss import Objective, head_of
+
+    layout = layout or PaddingFree()
+    if isinstance(layout, PaddingFree):
+        attention.use(model, attention.SEGMENTS)
+    return Levers(layout, Objective(head_of(model)))
+
+
+@pytest.mark.parametrize("layout", [Collator(258), PaddingFree()], ids=["padded", "free"])
+def test_evaluation_is_weighted_by_tokens_whatever_the_batch(folder: Path, layout: Any):
     from ftstudio.engine.trainer import held_out_loss
 
     model = load(folder)
     model.train()
     one_by_one = 0.0
     for row in ROWS:
-        batch = Collator(258)([row])
-        one_by_one += summed_loss(model, batch, False).item()
+        count = sum(label >= 0 for label in row["labels"][1:])
+        one_by_one += plain_loss(model, [row]).item() * count
+    levers = levers_for(model, layout)
     for batch_size in (1, 2, 3, 4):
-        found = held_out_loss(model, ROWS, Collator(258), batch_size, True)
+        found = held_out_loss(model, ROWS, levers, batch_size)
         assert found is not None
         assert found["tokens"] == TRAINED
         assert found["loss"] == pytest.approx(one_by_one / TRAINED, abs=1e-6)
         assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
     assert model.training  # left as it was found
-    assert held_out_loss(model, ROWS, Collator(258), 2, True, lambda: True) is None
+    assert held_out_loss(model, ROWS, levers, 2, lambda: True) is None
 
 
-def trained_step(folder: Path, tmp_path: Path, batch: int, accumulation: int) -> list[dict[str, float]]:
+def trained_step(
+    folder: Path, tmp_path: Path, batch: int, accumulation: int, layout: Any = None
+) -> list[dict[str, float]]:
     """Loss and gradient norm of the optimiser steps of one epoch over ROWS."""
     from ftstudio.engine import quiet
     from ftstudio.engine.arguments import arguments
@@ -133,13 +223,14 @@ def trained_step(folder: Path, tmp_path: Path, batch: int, accumulation: int) ->
         def between(self, trainer: Any) -> None:
             pass
 
+    model = get("full").apply(load(folder), None)
     trainer = StudioTrainer(
-        get("full").apply(load(folder), None),
+        model,
         arguments(recipe, get("full"), Hardware("cpu", "fp32", 1, ""), tmp_path, evaluate=False),
         ROWS,
         [],
         [len(row["input_ids"]) for row in ROWS],
-        Collator(258),
+        levers_for(model, layout),
         Listener(),  # type: ignore[arg-type]
         Meter(),
         keep=1,
@@ -152,8 +243,9 @@ def test_accumulated_micro_batches_equal_one_batch(folder: Path, tmp_path: Path)
     whole = trained_step(folder, tmp_path / "a", 4, 1)
     parts = trained_step(folder, tmp_path / "b", 1, 4)
     uneven = trained_step(folder, tmp_path / "c", 3, 2)
-    assert len(whole) == len(parts) == len(uneven) == 1
-    for other in (parts, uneven):
+    padded = trained_step(folder, tmp_path / "d", 3, 2, Collator(258))
+    assert len(whole) == len(parts) == len(uneven) == len(padded) == 1
+    for other in (parts, uneven, padded):
         assert other[0]["loss"] == pytest.approx(whole[0]["loss"], abs=1e-6)
         assert other[0]["grad_norm"] == pytest.approx(whole[0]["grad_norm"], rel=1e-5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
     from ftstudio.engine.hardware import Hardware
     from ftstudio.methods import Method
 
-_OPTIMISERS = {"adamw": "adamw_torch", "adamw_8bit": "adamw_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}
+_SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+_OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}
+
+
+def sharded() -> bool:
+    """Whether `accelerate launch` asked for FSDP or DeepSpeed."""
+    return any(os.environ.get(name, "false").lower() in ("true", "1") for name in _SHARDED)
 
 
 def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *, evaluate: bool) -> TrainingArguments:
@@ -22,9 +29,6 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
     When to log, evaluate and save is decided by the director, so transformers' own rhythms are off.
     """
     training = recipe.training
-    optimiser = _OPTIMISERS[training.optimizer]
-    if optimiser == "adamw_torch" and machine.device == "cuda":
-        optimiser = "adamw_torch_fused"
     values: dict[str, Any] = {
         "output_dir": str(folder),
         "num_train_epochs": training.epochs if training.epochs is not None else 3.0,
@@ -36,9 +40,10 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
         "gradient_accumulation_steps": training.gradient_accumulation,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
-        "optim": optimiser,
+        "optim": _OPTIMISERS[training.optimizer],
         "seed": training.seed,
-        "bf16": machine.precision == "bf16",
+        # autocast lies around the wrapped model (loss.Objective); sharded training must know of it itself
+        "bf16": machine.precision == "bf16" and sharded(),
         "fp16": machine.precision == "fp16",
         "use_cpu": machine.device == "cpu",
         "eval_on_start": evaluate,

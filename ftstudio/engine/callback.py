@@ -119,6 +119,15 @@ class RunDirector:
             text, "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
         )
 
+    def shrunk(self, rows: int, parts: int) -> None:
+        """See trainer.Director."""
+        size = max(1, -(-rows // parts))
+        text = (
+            f"There was not enough memory for {rows} rows at once: micro-batches of {size} from now on, {parts} times "
+            "as many. Each step still learns from as many rows."
+        )
+        self.folder.emit("alert", level="warning", text=text)
+
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
         self.tell("evaluating", f"on {len(trainer.held_out)} held-out rows")

@@ -1,9 +1,9 @@
-"""Rows to batches: padded on the right to the longest, with the places where the model is asked for a prediction."""
+"""Rows to batches, padded or one after another, with the places where the model is asked for a prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio.data.encode import IGNORED
 
@@ -15,14 +15,20 @@ Row = Mapping[str, Sequence[int]]
 """`input_ids`, and `labels` of the same length: the token itself where it is learnt, -100 elsewhere."""
 
 
+class Collate(Protocol):
+    """Makes a batch of rows."""
+
+    def __call__(self, rows: Sequence[Row], /) -> dict[str, Any]: ...
+
+
 class Collator:
-    """Makes a batch of rows; PAD_ID fills them up on the right, to a MULTIPLE where the device likes that.
+    """Makes a padded batch of rows; PAD_ID fills them up on the right, to a MULTIPLE where the device likes that.
 
     `input_ids` [rows, longest]: padded on the right. No attention mask is needed: attention is causal, so no real token
     ever sees what comes after it, and what padding itself predicts is never asked.
-    `positions` [k]: the places after which some row has a trained token; only there the output head runs.
-    `targets` [rows, k]: the token to be predicted there, -100 where that row learns nothing at that place.
-    `tokens`: how many ids are not padding.
+    `keep` [rows, longest], true where the next token is trained: only there the output head runs.
+    `targets` [k]: the tokens to be predicted there, row after row; -100 in a batch that has none.
+    `lengths` of the rows; `tokens`: how many ids are not padding.
     """
 
     def __init__(self, pad_id: int, multiple: int = 1) -> None:
@@ -31,47 +37,99 @@ class Collator:
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         import torch
 
-        width = max(len(row["input_ids"]) for row in rows)
-        width += -width % self.multiple
+        lengths = tuple(len(row["input_ids"]) for row in rows)
+        width = max(lengths) + -max(lengths) % self.multiple
         ids = torch.full((len(rows), width), self.pad_id, dtype=torch.long)
-        labels = torch.full((len(rows), width), IGNORED, dtype=torch.long)
-        tokens = 0
-        for place, row in enumerate(rows):
-            length = len(row["input_ids"])
-            tokens += length
+        following = torch.full((len(rows), width), IGNORED, dtype=torch.long)
+        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             ids[place, :length] = torch.as_tensor(row["input_ids"], dtype=torch.long)
-            labels[place, :length] = torch.as_tensor(row["labels"], dtype=torch.long)
-        shifted = labels[:, 1:]  # what stands at i is predicted at i - 1
-        positions = (shifted != IGNORED).any(0).nonzero().squeeze(1)
-        if not len(positions):  # a batch without labels still goes through the model, with loss zero
-            positions = torch.zeros(1, dtype=torch.long)
-            targets = torch.full((len(rows), 1), IGNORED, dtype=torch.long)
-        else:
-            targets = shifted[:, positions].contiguous()
-        return {"input_ids": ids, "positions": positions, "targets": targets, "tokens": tokens}
+            following[place, : length - 1] = torch.as_tensor(row["labels"][1:], dtype=torch.long)
+        return _padded(ids, following, lengths)
 
 
-def summed_loss(model: Any, inputs: dict[str, Any], narrow: bool) -> torch.Tensor:
-    """The negative log-likelihood of a collated batch, summed over its trained tokens, in nats.
+def _padded(ids: torch.Tensor, following: torch.Tensor, lengths: tuple[int, ...]) -> dict[str, Any]:
+    """A padded batch of IDS [rows, width] and the tokens to be predicted after each."""
+    keep = following != IGNORED
+    if not keep.any():  # a batch without labels still goes through the model, with loss zero
+        keep[0, 0] = True
+    return {
+        "input_ids": ids,
+        "keep": keep,
+        "targets": following[keep],
+        "lengths": lengths,
+        "tokens": sum(lengths),
+    }
 
-    NARROW: the model can run its output head at `positions` alone (`logits_to_keep`). Always call the wrapped MODEL:
-    mixed precision and data parallelism live in the wrapper.
+
+class PaddingFree:
+    """Makes a batch of rows that lie one after another, `input_ids` [1, tokens of all rows].
+
+    `position_ids` [1, tokens] begin at 0 with every row. `cu_seq_lens_q` and `_k` [rows + 1], `max_length_q` and `_k`:
+    where the rows begin, and the longest, as transformers names them for variable-length attention.
+    `keep` [k]: places after which a trained token comes. `targets` [k], `lengths`, `tokens`: as in `Collator`.
     """
-    from torch.nn import functional
 
-    positions, targets = inputs["positions"], inputs["targets"]
-    if narrow:
-        logits = model(input_ids=inputs["input_ids"], logits_to_keep=positions, use_cache=False).logits
-    else:
-        logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, positions]
-    return functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        import torch
+
+        ids = torch.tensor([token for row in rows for token in row["input_ids"]], dtype=torch.long)
+        following = [token for row in rows for token in (*row["labels"][1:], IGNORED)]
+        return _laid_out(ids, torch.tensor(following, dtype=torch.long), tuple(len(row["input_ids"]) for row in rows))
 
 
-def narrows(model: Any) -> bool:
-    """Whether MODEL (peft's wrapper or not) takes `logits_to_keep` as positions."""
-    import inspect
+def _laid_out(ids: torch.Tensor, following: torch.Tensor, lengths: tuple[int, ...]) -> dict[str, Any]:
+    """A padding-free batch of IDS [tokens], the tokens to be predicted after each, and the LENGTHS of its rows."""
+    import torch
 
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters
+    sizes = torch.tensor(lengths, device=ids.device)
+    ends = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
+    keep = (following != IGNORED).nonzero().squeeze(1)
+    if not len(keep):
+        keep = sizes.new_zeros(1)
+    places = torch.arange(len(ids), device=ids.device) - ends[:-1].repeat_interleave(sizes)
+    starts = ends.to(torch.int32)
+    return {
+        "input_ids": ids[None],
+        "position_ids": places[None],
+        "cu_seq_lens_q": starts,
+        "cu_seq_lens_k": starts,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+        "keep": keep,
+        "targets": following[keep],
+        "lengths": lengths,
+        "tokens": len(ids),
+    }
+
+
+def trained(batch: Mapping[str, Any]) -> torch.Tensor:
+    """How many tokens BATCH trains on."""
+    count: torch.Tensor = (batch["targets"] != IGNORED).sum()
+    return count
+
+
+def split(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
+    """BATCH as PARTS batches of as many rows each, fewer where it hasn't so many rows: their sums are its sum."""
+    import torch
+
+    lengths = batch["lengths"]
+    size = -(-len(lengths) // parts)
+    if size >= len(lengths):
+        return [dict(batch)]
+    ids = batch["input_ids"]
+    bare = "cu_seq_lens_q" in batch
+    if bare:
+        ids = ids[0]
+    following = torch.full_like(ids, IGNORED)
+    following[batch["keep"]] = batch["targets"]
+    found, begin = [], 0
+    for start in range(0, len(lengths), size):
+        some = lengths[start : start + size]
+        if bare:
+            stop = begin + sum(some)
+            found.append(_laid_out(ids[begin:stop], following[begin:stop], some))
+            begin = stop
+        else:
+            rows = slice(start, start + size), slice(0, max(some))
+            found.append(_padded(ids[rows], following[rows], some))
+    return found

@@ -1,6 +1,6 @@
 """A thin subclass of transformers' Trainer: exact token-weighted loss, length-grouped order, sealed checkpoints.
 
-The loop, accumulation, mixed precision, clipping, schedule, optimiser and their checkpoints are transformers'.
+The loop, accumulation, clipping, schedule, optimiser and their checkpoints are transformers'.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +19,12 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
-from ftstudio.engine import resume
-from ftstudio.engine.collate import Collator, Row, narrows, summed_loss
+from ftstudio.engine import attention, loading, resume
+from ftstudio.engine.collate import Row, split, trained
+from ftstudio.engine.levers import Levers
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.order import LengthGrouped
+from ftstudio.engine.parity import out_of_memory
 
 
 class Rows(Protocol):
@@ -49,6 +51,9 @@ class Director(Protocol):
 
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float] | None) -> None:
         """An evaluation was made; None where a stop was asked for in the middle of it."""
+
+    def shrunk(self, rows: int, parts: int) -> None:
+        """Memory didn't do for a micro-batch of ROWS: it is taken in PARTS from now on."""
 
     def should_stop(self) -> bool:
         """Whether someone waits for the run to stop: evaluation is then cut short."""
@@ -86,11 +91,11 @@ class _Plan(TrainerCallback):
 
 
 class StudioTrainer(Trainer):
-    """Trains on rows of token ids and labels (`Collator`'s input).
+    """Trains on rows of token ids and labels, laid out and judged as LEVERS say.
 
-    `narrow`: the output head runs only where labels are. `meter` holds time and tokens, `last_loss` the loss of the
-    last step in nats a token. Evaluation sums over all trained tokens of the held-out rows; transformers' own mean of
-    batch means depends on the batch size.
+    `meter` holds time and tokens, `last_loss` the loss of the last step in nats a token. A micro-batch that memory
+    won't hold is taken in `parts` from then on; gradients add up to the same. Evaluation sums over all trained tokens
+    of the held-out rows; transformers' own mean of batch means depends on the batch size.
     """
 
     def __init__(
@@ -100,36 +105,82 @@ class StudioTrainer(Trainer):
         train: Rows,
         held_out: Rows,
         lengths: Sequence[int],
-        collator: Collator,
+        levers: Levers,
         director: Director,
         meter: Meter,
         *,
         keep: int,
+        parts: int = 1,
     ) -> None:
-        super().__init__(model=model, args=args, train_dataset=train, data_collator=collator)  # type: ignore[arg-type]
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train,  # type: ignore[arg-type]
+            data_collator=levers.collator,  # type: ignore[arg-type]
+        )
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
         self.add_callback(_Plan(director))
         self.director, self.meter, self.keep = director, meter, keep
         self.held_out = held_out
         self.lengths = lengths
-        self.narrow = narrows(model)
+        self.levers, self.parts = levers, parts
         self.model_accepts_loss_kwargs = True  # our loss is already divided by all tokens of the accumulated step
         self.loss_is_scaled_for_ga = True
         self.last_loss = float("nan")
+        self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
+        self._taken = 0  # how many of them have been through
 
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed)  # type: ignore[return-value]
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of the next optimiser step, remembered until it is taken."""
+        found = super().get_batch_samples(*args, **kwargs)
+        self._step, self._taken = found[0], 0
+        return found
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
-        count = sum((batch["targets"] != -100).sum() for batch in batch_samples)
+        count = sum(trained(batch) for batch in batch_samples)
         found = torch.as_tensor(count, device=device)
         if self.args.world_size > 1:
             found = self.accelerator.gather(found).sum()
         return found.clamp(min=1)
 
     # -- loss --------------------------------------------------------------------------------------------------
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Forward and backward of one micro-batch; where memory won't do, of its parts, from the step's beginning."""
+        inputs = self._prepare_inputs(inputs)  # type: ignore[assignment]
+        self._taken += 1
+        again = [inputs]
+        while True:
+            try:
+                for batch in again:
+                    loss = self._in_parts(model, batch, num_items_in_batch)
+            except (RuntimeError, MemoryError) as error:  # let go of before going on: it holds the activations
+                if not self._may_shrink(error, inputs):
+                    raise
+            else:
+                self.meter.tokens += inputs["tokens"]
+                return loss
+            # part of the gradients may have been added already: the whole step is taken again
+            model.zero_grad(set_to_none=True)
+            loading.free()
+            self.parts *= 2
+            self.director.shrunk(len(inputs["lengths"]), self.parts)
+            again = [*(self._prepare_inputs(batch) for batch in self._step[: self._taken - 1]), inputs]
+
+    def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
+        losses = [super(StudioTrainer, self).training_step(model, part, count) for part in split(batch, self.parts)]
+        return torch.stack(losses).sum()
+
+    def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
+        """Whether smaller parts may help. Not where other ranks wait for this one's gradients."""
+        return out_of_memory(error) and self.args.world_size == 1 and self.parts < len(inputs["lengths"])
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -138,13 +189,10 @@ class StudioTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The batch's summed loss over all trained tokens of the optimiser step: gradients add up to the exact mean."""
-        loss = summed_loss(model, inputs, self.narrow)
-        count = num_items_in_batch if num_items_in_batch is not None else (inputs["targets"] != -100).sum().clamp(min=1)
-        loss = loss / count
+        loss = self.levers.objective(model, inputs)
+        loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
         if self.args.world_size > 1:
             loss = loss * self.accelerator.num_processes  # data parallelism takes the mean over ranks
-        if model.training:
-            self.meter.tokens += inputs["tokens"]
         return (loss, None) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -169,12 +217,12 @@ class StudioTrainer(Trainer):
             metrics = held_out_loss(
                 self.model_wrapped,
                 self.held_out,
-                self.data_collator,
-                self.args.per_device_eval_batch_size,
-                self.narrow,
+                self.levers,
+                max(1, self.args.per_device_eval_batch_size // self.parts),
                 self.director.should_stop,
             )
-            self.director.evaluated(self, metrics)
+            with attention.plain(self.model), self.levers.objective.precision():  # samples are generated with padding
+                self.director.evaluated(self, metrics)
         return metrics or {}
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
@@ -194,7 +242,13 @@ class StudioTrainer(Trainer):
             try:
                 super()._save_checkpoint(model, trial)
                 saving = folder / resume.SAVING / target.name
-                resume.seal(saving, step=self.state.global_step, seconds=self.meter.seconds, tokens=self.meter.tokens)
+                resume.seal(
+                    saving,
+                    step=self.state.global_step,
+                    seconds=self.meter.seconds,
+                    tokens=self.meter.tokens,
+                    parts=self.parts,
+                )
                 resume.settle(saving, target)
             except Exception as error:
                 shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
@@ -239,31 +293,37 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
 @torch.no_grad()
 def held_out_loss(
-    model: Any,
-    rows: Rows,
-    collator: Callable[[Sequence[Any]], dict[str, Any]],
-    batch: int,
-    narrow: bool,
-    should_stop: Callable[[], bool] = lambda: False,
+    model: Any, rows: Rows, levers: Levers, batch: int, should_stop: Callable[[], bool] = lambda: False
 ) -> dict[str, float] | None:
     """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
 
-    None where SHOULD_STOP said so before all rows were through.
+    None where SHOULD_STOP said so before all rows were through. A batch that memory won't hold is halved.
     """
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    total, tokens = 0.0, 0
+    total, tokens, start = 0.0, 0, 0
     try:
-        for start in range(0, len(order), batch):
+        while start < len(order):
             if should_stop():
                 return None
-            inputs = collator([rows[row] for row in order[start : start + batch]])
+            inputs = levers.collator([rows[row] for row in order[start : start + batch]])
             inputs = {key: item.to(device) if torch.is_tensor(item) else item for key, item in inputs.items()}
-            total += float(summed_loss(model, inputs, narrow).double())
-            tokens += int((inputs["targets"] != -100).sum())
+            try:
+                loss = float(levers.objective(model, inputs).double())
+            except (RuntimeError, MemoryError) as error:
+                if batch == 1 or not out_of_memory(error):
+                    raise
+                loss = None
+            if loss is None:
+                loading.free()
+                batch //= 2
+                continue
+            total += loss
+            tokens += int(trained(inputs))
+            start += batch
     finally:
         model.train(training)
-    loss = total / tokens if tokens else float("nan")
-    return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "rows": len(rows), "tokens": tokens}
+    mean = total / tokens if tokens else float("nan")
+    return {"loss": mean, "perplexity": math.exp(min(mean, 700)), "rows": len(rows), "tokens": tokens}

@@ -59,6 +59,8 @@ class Training:
 
     def run(self, *, resuming: bool) -> None:
         """Everything."""
+        from ftstudio.engine import levers
+
         began = time.perf_counter()
         checkpoint = resume.newest(self.folder.checkpoints) if resuming else None
         machine = hardware.resolve(self.recipe)
@@ -73,6 +75,7 @@ class Training:
             director.tell("training", "")
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             director.tell("saving", "the tuned model")
+            levers.release(model)
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
@@ -80,6 +83,7 @@ class Training:
             self._save(trainer.model)
             facts = self._facts(trainer, director, began)
         finally:
+            levers.release(model)
             if self.method.adapter and hasattr(model, "unload"):
                 self.context.models.give_back(model)
         del trainer, model, plain, director.samples
@@ -108,8 +112,8 @@ class Training:
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
     ) -> tuple[StudioTrainer, RunDirector]:
+        from ftstudio.engine import levers
         from ftstudio.engine.arguments import arguments
-        from ftstudio.engine.collate import Collator
         from ftstudio.engine.trainer import StudioTrainer
 
         recipe = self.recipe
@@ -132,10 +136,11 @@ class Training:
             rows.train,
             rows.held_out,
             rows.lengths,
-            Collator(rows.pad, 8 if machine.device == "cuda" else 1),
+            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad),  # type: ignore[arg-type]
             director,
             Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
             keep=recipe.training.keep_checkpoints,
+            parts=known.get("parts", 1),
         )
         if machine.device == "cuda":
             import torch
@@ -160,6 +165,7 @@ class Training:
             precision=machine.precision,
             precision_why=machine.why,
             threads=machine.threads,
+            engine=trainer.levers.told,
             total_steps=total,
             epochs=total / per_epoch,
             steps_per_epoch=per_epoch,

@@ -1,0 +1,106 @@
+"""The loss of a batch: the output head only where a label is, summed over trained tokens, computed in small pieces."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import modeling_utils
+
+from ftstudio.data.encode import IGNORED
+from ftstudio.engine import attention
+
+PIECE = 1 << 19  # logits looked at together: they stay in a core's cache
+
+Head = Literal["mask", "places", "all"]
+_LAYOUT = ("input_ids", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+
+
+def head_of(model: Any) -> Head:
+    """Where MODEL (peft's wrapper or not) can run its output head.
+
+    `mask`: at any places of any row. `places`: at the same places of all rows (transformers before
+    it had `slice_logits_to_keep`). `all`: everywhere.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if "logits_to_keep" not in inspect.signature(inner.forward).parameters:
+        return "all"
+    return "mask" if hasattr(modeling_utils, "slice_logits_to_keep") else "places"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The summed loss of a collated batch in nats, and the logits it comes from.
+
+    `head`: see `head_of`. `autocast`: the half precision of the forward pass on `device`, None for none. It lies around
+    the wrapped model here, not inside it: accelerate's wrapper would copy all logits to 32 bits. Always call the
+    wrapped model: data parallelism lives in the wrapper.
+    """
+
+    head: Head
+    device: str = "cpu"
+    autocast: torch.dtype | None = None
+
+    def __call__(self, model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """The negative log-likelihood of BATCH, summed over its trained tokens; a scalar in 32 bits."""
+        loss: torch.Tensor = SummedCrossEntropy.apply(self.logits(model, batch), batch["targets"])
+        return loss
+
+    def logits(self, model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """What MODEL says at the places that are asked, [k, vocabulary], in the order of `targets`."""
+        keep = batch["keep"]
+        inputs = {name: batch[name] for name in _LAYOUT if name in batch}
+        bare = "cu_seq_lens_q" in inputs
+        with self.precision(), attention.without_padding() if bare else contextlib.nullcontext():
+            if self.head == "all":
+                return self._call(model, inputs)[(0, keep) if bare else keep]
+            if bare or self.head == "mask":
+                return self._call(model, inputs, logits_to_keep=keep).flatten(0, -2)
+            places = keep.any(0).nonzero().squeeze(1)
+            return self._call(model, inputs, logits_to_keep=places)[keep[:, places]]
+
+    def _call(self, model: Any, inputs: dict[str, Any], **named: Any) -> torch.Tensor:
+        logits: torch.Tensor = model(**inputs, **named, use_cache=False).logits
+        return logits
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """The half precision of the forward pass, as a context; none for 32 bits."""
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, self.autocast)
+
+
+class SummedCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of LOGITS [k, vocabulary] and TARGETS [k] (-100: none), summed, in 32 bits whatever the logits are.
+
+    Like `functional.cross_entropy(logits.float(), targets, reduction="sum")`, in pieces that stay in the cache: no
+    copy of the logits in 32 bits, no log-softmax beside them. The gradient is softmax - onehot, from the log-sum-exp
+    kept of each row.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """See torch.autograd.Function."""
+        size = max(1, PIECE // logits.shape[-1])
+        asked = targets != IGNORED
+        found = targets.clamp(min=0)[:, None]
+        total = torch.cat([piece.float().logsumexp(-1) for piece in logits.split(size)])
+        ctx.save_for_backward(logits, found, asked, total)
+        return ((total - logits.gather(-1, found).squeeze(1).float()) * asked).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """See torch.autograd.Function."""
+        logits, found, asked, total = ctx.saved_tensors
+        size = max(1, PIECE // logits.shape[-1])
+        weight = (asked * gradients[0].float())[:, None]
+        result = torch.empty_like(logits)
+        rows = (item.split(size) for item in (result, logits, found, total[:, None], weight))
+        for into, piece, at, normaliser, scale in zip(*rows, strict=True):
+            share = (piece.float() - normaliser).exp_().mul_(scale)
+            into.copy_(share.scatter_add_(-1, at, -scale))
+        return result, None
