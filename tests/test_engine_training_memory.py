@@ -1,0 +1,164 @@
+"""Too little memory for a micro-batch: it is taken in parts from the step's beginning, and nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import make_model, make_rows, recipe_values
+
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine import report, resume
+from ftstudio.engine.prepare import prepare_run
+from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.worker import Worker
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    make_model(folder / "model", hidden_size=64)
+    make_rows(folder / "rows.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def worker() -> Worker:
+    return Worker()
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "INTERVAL", 0.0)
+
+
+def prepared(base: Path, space: Path, method: str = "lora", **training: Any) -> RunFolder:
+    values = recipe_values(base / "model", base / "rows.jsonl", method, gradient_accumulation=2, **training)
+    values["method"] = {"name": method} | ({} if method == "full" else {"r": 4, "alpha": 8, "dropout": 0.0})
+    values["evaluation"]["samples"] = 0
+    return prepare_run(check_recipe(values), Workspace(space))
+
+
+def events(run: RunFolder, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events() if event["kind"] == kind]
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, rows: int, *, when: str, kind: type[Exception] | None = None) -> list[int]:
+    """From now on more than ROWS rows at once don't fit: WHEN is `forward`, or `backward` once gradients were added.
+
+    Returns the row counts that were asked for.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    from ftstudio.engine.loss import Objective
+
+    asked: list[int] = []
+    error = kind or torch.OutOfMemoryError
+    call, backward = Objective.__call__, Accelerator.backward
+
+    def forward(self: Any, model: Any, batch: Any) -> Any:
+        asked.append(len(batch["lengths"]))
+        if when == "forward" and asked[-1] > rows:
+            raise error("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return call(self, model, batch)
+
+    def back(self: Any, loss: Any, **named: Any) -> None:
+        backward(self, loss, **named)
+        if when == "backward" and asked[-1] > rows:
+            raise error("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(Objective, "__call__", forward)
+    monkeypatch.setattr(Accelerator, "backward", back)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def whole(base: Path, worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
+    """The same trainings with memory enough."""
+    report.INTERVAL, before = 0.0, report.INTERVAL
+    found = {}
+    for method in ("full", "lora"):
+        found[method] = prepared(base, tmp_path_factory.mktemp("space"), method)
+        worker.execute(Train(found[method].path))
+    report.INTERVAL = before
+    return found
+
+
+@pytest.mark.parametrize(
+    ("method", "when", "kind"),
+    [("full", "backward", None), ("lora", "forward", None), ("lora", "backward", MemoryError)],
+)
+def test_steps_learn_the_same_in_parts(
+    base: Path,
+    worker: Worker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: dict[str, RunFolder],
+    method: str,
+    when: str,
+    kind: type[Exception] | None,
+):
+    asked = limit(monkeypatch, 1, when=when, kind=kind)
+    run = prepared(base, tmp_path, method)
+    worker.execute(Train(run.path))
+    assert run.state() == "done"
+    ours, theirs = events(run, "step"), events(whole[method], "step")
+    assert [step["step"] for step in ours] == [step["step"] for step in theirs] == list(range(1, 9))
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], abs=2e-5)
+        assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+        assert mine["tokens"] == other["tokens"]  # each row counts once, however often it was tried
+    told = [event["text"] for event in events(run, "alert")]
+    assert [text for text in told if "micro-batches of 2 from now on, 2 times as many" in text]
+    assert [text for text in told if "micro-batches of 1 from now on, 4 times as many" in text]
+    assert len([text for text in told if "memory" in text]) == 2
+    if when == "forward":
+        assert max(asked[20:]) == 1  # and it isn't tried again and again
+    assert [event["step"] for event in events(run, "eval")] == [0, 4, 8]
+    for mine, other in zip(events(run, "eval"), events(whole[method], "eval"), strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], abs=1e-4)
+
+
+def test_a_resumed_run_begins_with_the_parts_that_fit(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        limit(patch, 2, when="forward")
+        run = prepared(base, tmp_path)
+        worker.execute(Train(run.path))
+    assert resume.facts(run.checkpoints / "checkpoint-6")["parts"] == 2
+    import shutil
+
+    shutil.rmtree(run.checkpoints / "checkpoint-8")
+    before = {event["step"]: event["loss"] for event in events(run, "step")}
+    asked = limit(monkeypatch, 2, when="forward")
+    count = len(events(run, "alert"))
+    worker.execute(Train(run.path, resume=True))
+    assert run.state() == "done"
+    assert max(asked) <= 2
+    assert len(events(run, "alert")) == count
+    after = events(run, "step")[-2:]
+    assert {event["step"]: event["loss"] for event in after} == {step: before[step] for step in (7, 8)}
+
+
+def test_a_row_that_does_not_fit_by_itself_fails_with_a_way_out(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    limit(monkeypatch, 0, when="forward")
+    run = prepared(base, tmp_path)
+    worker.execute(Train(run.path))
+    failed = events(run, "failed")[0]
+    assert "not enough" in failed["text"]
+    assert "max_length" in failed["hint"]
+
+
+def test_other_errors_are_not_taken_for_memory(base: Path, worker: Worker, tmp_path: Path, monkeypatch: Any):
+    limit(monkeypatch, 1, when="backward", kind=ZeroDivisionError)
+    run = prepared(base, tmp_path)
+    worker.execute(Train(run.path))
+    assert run.state() == "failed"
+    assert not [event for event in events(run, "alert") if "micro-batches" in event["text"]]
