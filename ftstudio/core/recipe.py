@@ -8,9 +8,9 @@ handed in by whoever loads a recipe, so that this file stays below them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
@@ -55,13 +55,66 @@ class Columns(Part):
     tools: str | None = Field(None, description="the tools a conversation may call")
 
 
+class Source(Part):
+    """One of several sources of training rows."""
+
+    path: str = Field(description="file, folder, hub id or `name@version`")
+    weight: float | None = Field(None, gt=0, description="its share of an epoch, against the weights of the others")
+    cap: int | None = Field(None, ge=1, description="use at most N of its rows, drawn by the seed")
+    name: str | None = Field(None, description="how it is called in reports (default: the file's name)")
+    split: str | None = Field(None, description="the split of a hub dataset (default: train)")
+    reading: Reading | None = Field(None, description="how the file is read; detected when left out")
+    columns: Columns | None = Field(None, description="its column mapping, where it isn't that of the others")
+
+
+class Mix(Part):
+    """How much of each source an epoch holds. Left out: all rows of all sources, or as their weights say."""
+
+    temperature: float | None = Field(
+        None, gt=0, description="shares as row counts to the power of 1/T: 1 as they are, more evens them out"
+    )
+    rows: int | None = Field(
+        None, ge=1, description="rows of an epoch, without the replay (default: as many as need none twice)"
+    )
+
+
+class Replay(Part):
+    """General text that is trained along, against forgetting. Never held out."""
+
+    path: str = Field(description="file, folder, hub id or `name@version`")
+    share: float = Field(0.05, gt=0, lt=1, description="its share of the rows of an epoch")
+    split: str | None = Field(None, description="the split of a hub dataset (default: train)")
+    reading: Reading | None = Field(None, description="how the file is read; detected when left out")
+    columns: Columns | None = Field(None, description="its column mapping; guessed when left out")
+
+
+class SplitBy(Part):
+    """What the split into training, held-out and test rows respects."""
+
+    stratify: str | None = Field(None, description="a column whose values every part has in the same shares")
+    group: str | None = Field(None, description="a column whose equal values stay on one side, such as the user")
+    leak_aware: bool = Field(False, description="near duplicates stay on one side")
+    near: float = Field(0.7, gt=0, le=1, description="how alike near duplicates are (Jaccard of character runs)")
+
+
 class Data(Part):
     """Where the rows come from and how they become tokens."""
 
-    train: str = Field(description="file or hub id; `demo` is the bundled dataset")
+    train: Annotated[
+        Annotated[str, Tag("str")] | Annotated[tuple[Source, ...], Tag("list")],
+        Discriminator(lambda value: "list" if isinstance(value, (list, tuple)) else "str"),
+    ] = Field(
+        description="file, hub id or `name@version`; `demo` is the bundled dataset; or a list of {path, weight, cap}"
+    )
+    mix: Mix | None = Field(None, description="how much of each source an epoch holds")
+    replay: Replay | None = Field(None, description="general text that is trained along, against forgetting")
     eval: float | str | None = Field(
         0.1, description="held-out rows: a fraction of the training rows, a file, or null for none"
     )
+    test: float | str | None = Field(
+        None, description="rows for the very end, neither trained nor looked at before: a fraction, a file, or null"
+    )
+    split_by: SplitBy | None = Field(None, description="what the split respects: strata, groups, near duplicates")
     split: str | None = Field(None, description="the split of a hub dataset (default: train)")
     reading: Reading | None = Field(
         None, description="how the file is read (encoding, delimiter, header, unit, …); detected when left out"
@@ -71,7 +124,27 @@ class Data(Part):
     max_length: int | None = Field(None, ge=8, description="tokens a row may have; longer rows are cut, and counted")
     limit: int | None = Field(None, ge=1, description="use only the first N training rows")
 
-    @field_validator("eval")
+    @field_validator("train", mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """A list may hold plain paths; one of them alone is that path."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        if not value:
+            raise ValueError("a list of sources must not be empty")
+        return [{"path": item} if isinstance(item, str) else item for item in value]
+
+    @property
+    def source(self) -> str:
+        """What the rows come from, for people: the path, or those of all sources."""
+        return self.train if isinstance(self.train, str) else " + ".join(source.path for source in self.train)
+
+    @property
+    def first(self) -> str:
+        """The path of the only or first source."""
+        return self.train if isinstance(self.train, str) else self.train[0].path
+
+    @field_validator("eval", "test")
     @classmethod
     def _fraction(cls, value: float | str | None) -> float | str | None:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 < value < 1:

@@ -12,13 +12,14 @@ from pydantic import BaseModel
 
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
-from ftstudio.core.recipe import Columns, Data, Evaluation, Format, Recipe, Training
+from ftstudio.core.recipe import Columns, Data, Evaluation, Format, Mix, Recipe, Replay, Source, SplitBy, Training
 
 Fault = tuple[str, str]  # (what and where, way out)
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "data": Data, "training": Training, "evaluation": Evaluation, "columns": Columns, "format": Format,
-    "reading": Reading, "categories": Limits,
+    "reading": Reading, "categories": Limits, "train": Source,
+    "mix": Mix, "replay": Replay, "split_by": SplitBy,
 }  # fmt: skip
 
 # what trl, transformers, axolotl, LLaMA-Factory and unsloth call the same things
@@ -103,8 +104,8 @@ def faults(items: Sequence[Any], model: type[BaseModel], prefix: tuple[str, ...]
     found: dict[tuple[Any, ...], list[Any]] = {}
     for item in items:
         loc = item["loc"]
-        kept = (part for at, part in enumerate(loc) if not at or at < len(loc) - 1 or not _KIND.match(str(part)))
-        inner = [part for part in kept if not _KIND.match(str(part)) or item["type"] == "extra_forbidden"]
+        named = len(loc) - 1 if item["type"] == "extra_forbidden" else -1  # a person's own word
+        inner = [part for at, part in enumerate(loc) if at == named or not _KIND.match(str(part))]
         found.setdefault((*prefix, *inner), []).append(item)
     return [_fault(path, same, model, origin, len(prefix)) for path, same in found.items()]
 

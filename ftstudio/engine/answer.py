@@ -28,15 +28,20 @@ def base_folder(workspace: Workspace, recipe: Recipe) -> JobFolder:
     key = [
         recipe.model,
         str(method),
-        recipe.data.train,
+        _data(recipe),
         str(recipe.data.eval),
         str((resolved.get("train") or {}).get("sha256")),
         str((resolved.get("eval") or {}).get("sha256")),
         str(recipe.training.seed),
     ]
     mark = hashlib.blake2b("\n".join(key).encode(), digest_size=4).hexdigest()
-    names = (Path(recipe.model).name, Path(recipe.data.train).parent.name, Path(recipe.data.train).stem)
+    names = (Path(recipe.model).name, Path(recipe.data.first).parent.name, Path(recipe.data.first).stem)
     return workspace.base_errors("-".join([slug("-".join(name for name in names if name))[:38], mark]))
+
+
+def _data(recipe: Recipe) -> str:
+    """What tells the rows of RECIPE's data from others: the path, or all that a mix says."""
+    return recipe.data.train if isinstance(recipe.data.train, str) else recipe.data.model_dump_json()
 
 
 def run(job: Answer, context: JobContext) -> None:

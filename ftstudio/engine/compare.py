@@ -70,7 +70,7 @@ def run(job: Compare, context: JobContext) -> None:
         "run": tuned[0].name,
         "runs": [{"name": arm.name, "path": str(arm.run.path), "method": arm.recipe.method.name} for arm in tuned],
         "model": recipe.model,
-        "data": recipe.data.train,
+        "data": recipe.data.source,
         "decoding": decoding.signature(),
         "device": arms.spec.device,
         "dtype": arms.spec.dtype,

@@ -101,7 +101,7 @@ def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
     if not len(train):
         reason = train.excluded[0][1] if train.excluded else "there are none"
         raise StudioError(
-            f"No row of {one_line(recipe.data.train)} can be trained: {reason}.",
+            f"No row of {one_line(recipe.data.source)} can be trained: {reason}.",
             "Raise data.max_length, or look at the rows: ftstudio data.",
         )
     examples = materials.examples(recipe.evaluation.rows) if materials.held_out is not None else []

@@ -67,7 +67,7 @@ def survey(values: Mapping[str, Any], *, progress: Progress | None = None, cance
     try:
         recipe = check_recipe(small)
         dataset = open_dataset(
-            recipe.data.train, split=recipe.data.split, reading=recipe.data.reading, progress=progress, cancel=cancel
+            recipe.data.first, split=recipe.data.split, reading=recipe.data.reading, progress=progress, cancel=cancel
         )
         materials = open_materials(recipe, progress=progress, cancel=cancel)
     except StudioError as error:

@@ -56,7 +56,8 @@ class Session:
         self.workspace = workspace
         self.recipe = recipe  # the draft the wizard edits and Data/Errors look at; immutable, replaced whole
         self.recipe_source = recipe_source
-        self.data_source: str | None = recipe.data.train if recipe else None  # what the Data screen shows
+        train = recipe.data.first if recipe else None
+        self.data_source = train if isinstance(train, str) else None  # what the Data screen shows
         self.feed: RunFeed | None = None  # the run in view on Train, Compare and the strip
         self._worker: Worker | None = None
 
