@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -181,6 +182,10 @@ the studio again shows it live. All keys work on runs that another process train
         if self._checkpoint[0] != key:
             self._checkpoint = (key, steer.last_step(feed.run) if feed.state in steer.RESUMABLE else None)
         return steer.resume_text(self._checkpoint[1])
+
+    def on_resize(self, event: events.Resize) -> None:
+        if self.is_mounted:
+            self.call_after_refresh(self.pull)
 
     # -- which keys work now -----------------------------------------------------------------------------------------
     def current_actions(self) -> tuple[Action, ...]:
