@@ -63,7 +63,7 @@ def listed(text: str) -> list[int]:
 
 def gains(run: RunFolder) -> dict[int, float]:
     """ROUGE-L after minus before, of each row."""
-    found = {}
+    found: dict[int, float] = {}
     for name, sign in (("base", -1), (run.name, 1)):
         for one in read_predictions(run.compare.path / f"{name}.jsonl"):
             found[one.row] = found.get(one.row, 0.0) + sign * rouge(one.output, one.reference or "").rougeL
@@ -321,7 +321,8 @@ async def test_a_report_of_another_kind_is_not_shown_and_the_answers_are_scored_
     made.compared(run, rows)
     whole = made.report(run, rows)
     assert usable(whole, run.name)
-    for value in (None, [], {"arms": 3}, {**whole, "per_row": [{"row": "x"}]}, {**whole, "differences": []}):
+    others: list[Any] = [None, [], {"arms": 3}, {**whole, "per_row": [{"row": "x"}]}, {**whole, "differences": []}]
+    for value in others:
         assert not usable(value, run.name)
     (run.compare.path / "report.json").write_text('{"arms": [')
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:

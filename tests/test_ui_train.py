@@ -25,7 +25,7 @@ from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.lines import Lines
-from ftstudio.ui.train.logfile import SHOWN, LogFile
+from ftstudio.ui.train.logfile import SHOWN, LogFile, LogLine
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -346,11 +346,13 @@ def test_a_log_read_backwards_is_the_log_read_forwards(lines: list[bytes], count
         path = Path(folder) / "log.txt"
         path.write_bytes(b"\n".join(lines) + (b"\n" if closed and lines else b""))
         log = LogFile(path)
-        forwards, at = [], 0
+        forwards: list[LogLine] = []
+        at = 0
         while more := log.after(at, count):
             forwards += more
             at = more[-1].end
-        backwards, at = [], log.size()
+        backwards: list[LogLine] = []
+        at = log.size()
         while more := log.before(at, count):
             backwards = more + backwards
             at = more[0].start
