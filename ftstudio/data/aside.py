@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -100,7 +101,8 @@ def keep_aside(dataset: Dataset, folder: Path) -> Path | None:
     aside = dataset.aside
     if aside is None or not aside.gone:
         return None
-    stem = (dataset.path.name if dataset.path is not None else Path(dataset.source).name) or "data"
+    name = dataset.path.name if dataset.path is not None else Path(dataset.source).name
+    stem = re.sub(r"[^\w.-]+", "-", name).strip("-") or "standard-input"
     new = folder / f".{stem}.unread.new"
     aside.save(new)
     number = 1

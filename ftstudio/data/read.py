@@ -80,6 +80,8 @@ def _open(name: str, relative_to: Path | None, split: str | None, reading: Readi
     else:
         path = find_file(name, relative_to)
     if path is None:
+        if "@" in name and (version := _version(name, watch)) is not None:
+            return version
         if pair := counterparts(_place(name, relative_to)):
             return _parallel(*pair, name, reading, watch)
         if files := matches(name, relative_to):
@@ -101,6 +103,14 @@ def _open(name: str, relative_to: Path | None, split: str | None, reading: Readi
     return read_file(path, name, wanted, reading, watch)
 
 
+def _version(name: str, watch: Watch) -> Dataset | None:
+    """What NAME names where it is the address of a version, such as tickets@2; else None."""
+    from ftstudio.data.versions import address
+
+    place = address.parse(name)
+    return address.open_address(place, progress=watch.progress, cancel=watch.cancel)[0] if place is not None else None
+
+
 def _place(name: str, relative_to: Path | None) -> Path:
     """Where the file NAME would be."""
     path = Path(name.replace("\x00", "?")).expanduser()
@@ -115,6 +125,9 @@ def _several(files: Sequence[Path], name: str, split: str, reading: Reading, wat
         return _parallel(ordered[0], ordered[1], name, reading, watch)
     parts: list[Dataset] = []
     sizes = [path.stat().st_size for path in files]
+    if any(sizes):  # empty ones among many hold no rows; alone they are told
+        files = [path for path, size in zip(files, sizes, strict=True) if size > 1]
+        sizes = [size for size in sizes if size > 1]
     for place, path in enumerate(files):
         before, size, total = sum(sizes[:place]), sizes[place], sum(sizes)
         parts.append(read_file(path, name, split, reading, _part(watch, parts, name, before, size, total)))

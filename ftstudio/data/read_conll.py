@@ -78,10 +78,10 @@ def read_conll(text: Text, path: Path, source: str, reading: Reading = DETECT, w
 
     def dataset(store: Any = store, whole: ConllStore = store) -> Dataset:
         columns = [Column(name, "list") for name in names]
-        if document:
+        if whole.documents:
             columns.append(Column("document", "integer"))
         details: dict[str, Any] = {"scheme": evidence.told(reading.scheme), "line_ends": ends.name}
-        details |= {"documents": document} if document else {}
+        details |= {"documents": whole.documents[-1]} if whole.documents else {}
         problems = tuple(aside.problems)
         return Dataset(store, tuple(columns), "conll", text.encoding, source, path, details, problems, aside=aside)
 
@@ -92,8 +92,8 @@ def read_conll(text: Text, path: Path, source: str, reading: Reading = DETECT, w
     watch.found(shown)
     for sentence in _sentences(text, mode, ends, watch):
         if sentence.breaks:
-            if document == 0:
-                store.documents = array("l", [1] * len(store))
+            if document == 0 and len(store):  # rows before the first mark are a document too
+                store.documents, document = array("l", [1] * len(store)), 1
             document += sentence.breaks
         if not sentence.words:
             continue

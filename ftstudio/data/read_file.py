@@ -82,9 +82,12 @@ def _read(
     head = os.pread(handle, 16, 0)
     told = reading.format is not None
     if (head.startswith(MAGIC) and not told) or kind == "sqlite":
+        packed = os.fstat(handle).st_ino != path.stat().st_ino
         os.close(handle)
         if not head.startswith(MAGIC):
             raise StudioError(f"{shown} is no SQLite database.", "Check the file, or copy it again.")
+        if packed:
+            raise StudioError(f"{shown} is a packed SQLite database.", "Unpack it, and name what comes out.")
         return read_sqlite(path, source, split, reading, watch)
     if head.startswith(b"PAR1") and not told:
         kind = "parquet"

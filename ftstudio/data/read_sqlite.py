@@ -24,13 +24,20 @@ _LOOK = 1000
 
 
 class TableStore:
-    """Rows of one table by their row ids (8 bytes of memory a row), fetched a page at a time."""
+    """Rows of one table by their row ids (8 bytes of memory a row), fetched a page at a time.
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, table: str, names: list[str], key: str) -> None:
+    KEY is what the row id is called; None: the table has none (WITHOUT ROWID), rows are counted off in its own order.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, table: str, names: list[str], key: str | None
+    ) -> None:
         self.connection, self.path, self.names = connection, path, names
         self.ids = array("q")
+        self._by_id = key is not None
         columns = ", ".join(_name(name) for name in names)
-        self._select = f"SELECT {key}, {columns} FROM {_name(table)} WHERE {key} BETWEEN ? AND ? ORDER BY {key}"
+        self._select = f"SELECT {key or 0}, {columns} FROM {_name(table)} "
+        self._select += f"WHERE {key} BETWEEN ? AND ? ORDER BY {key}" if key else "LIMIT ? OFFSET ?"
         self._pages: dict[int, list[Row]] = {}
         self._lock = threading.Lock()
 
@@ -53,7 +60,13 @@ class TableStore:
     def _fetch(self, number: int) -> list[Row]:
         ids = self.ids[number * _PAGE : (number + 1) * _PAGE]
         try:
-            found = {row[0]: row[1:] for row in self.connection.execute(self._select, (ids[0], ids[-1]))}
+            wanted = (ids[0], ids[-1]) if self._by_id else (len(ids), ids[0])
+            rows = self.connection.execute(self._select, wanted).fetchall()
+            found = (
+                {row[0]: row[1:] for row in rows}
+                if self._by_id
+                else {ids[place]: row[1:] for place, row in enumerate(rows)}
+            )
             return [dict(zip(self.names, map(_plain, found[key]), strict=True)) for key in ids]
         except (sqlite3.Error, KeyError) as error:
             raise StudioError(
@@ -112,7 +125,12 @@ def _read(
     connection: sqlite3.Connection, path: Path, source: str, table: str, tables: list[str], watch: Watch
 ) -> Dataset:
     names = [row[1] for row in connection.execute(f"PRAGMA table_info({_name(table)})")]
-    key = next((name for name in ("rowid", "_rowid_", "oid") if name not in {n.lower() for n in names}), "rowid")
+    taken = {name.lower() for name in names}
+    key = next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
+    try:
+        connection.execute(f"SELECT {key} FROM {_name(table)} LIMIT 0")
+    except sqlite3.OperationalError:
+        key = None
     store = TableStore(connection, path, table, names, key)
     details = {"table": table, **({"tables": len(tables)} if len(tables) > 1 else {})}
     kinds = Kinds()
@@ -134,14 +152,9 @@ def _read(
     return dataset()
 
 
-def _ids(connection: sqlite3.Connection, table: str, key: str) -> Iterator[int]:
-    try:
-        for (number,) in connection.execute(f"SELECT {key} FROM {_name(table)} ORDER BY {key}"):
-            yield number
-    except sqlite3.OperationalError as error:
-        if key not in str(error):
-            raise
-        raise StudioError(
-            f"The table {table} has no row ids (WITHOUT ROWID), which are needed to find its rows.",
-            f"Copy it: CREATE TABLE copy AS SELECT * FROM {table}.",
-        ) from error
+def _ids(connection: sqlite3.Connection, table: str, key: str | None) -> Iterator[int]:
+    if key is None:
+        yield from range(connection.execute(f"SELECT count(*) FROM {_name(table)}").fetchone()[0])
+        return
+    for (number,) in connection.execute(f"SELECT {key} FROM {_name(table)} ORDER BY {key}"):
+        yield number
