@@ -26,7 +26,7 @@ KEYS = {
 }  # fmt: skip
 
 # private sequences that Textual sends and pyte draws as text; wrapping and cursor stay
-_PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;]*[a-zA-Z$]+[a-z]?")
+_PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;]*\$?[a-zA-Z]")
 _KEPT = re.compile(rb"\x1b\[\?(25|7)[hl]")
 _OTHER = re.compile(rb"\x1b\[\?1049[hl]")  # to the other screen and back, which pyte hasn't: an empty one instead
 
