@@ -17,8 +17,8 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.data.dataset import Dataset, Row, from_rows
 from ftstudio.data.shape import recognise
 from ftstudio.data.versions import codec
-from ftstudio.data.versions.actions import add, drop, set_cell, weigh, weight_of
-from ftstudio.data.versions.edit import WEIGHT, Conflict, Edit, from_plain
+from ftstudio.data.versions.actions import add, drop, set_cell, weigh
+from ftstudio.data.versions.edit import WEIGHT, Conflict, Edit, from_plain, weight_of
 from ftstudio.data.versions.identity import content_hash, pack, same, unpack
 from ftstudio.data.versions.rebase import rebase
 from ftstudio.data.versions.repairs import FOR_CHECK, REPAIRS, repair, repairs_of

@@ -7,7 +7,7 @@ the same rows under the same numbers.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,13 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow, Example
+from ftstudio.data.mix import Part
+from ftstudio.data.mix_open import epoch_of, open_sources
 from ftstudio.data.read import find_file, open_dataset
 from ftstudio.data.shape import Shape, recognise
-from ftstudio.data.split import split_rows
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer, load_tokenizer
+from ftstudio.engine.parting import part, usual_eval
 from ftstudio.tasks.base import Prompt, Task
 
 SPLITS = ("eval", "validation", "valid", "dev", "test")
@@ -33,7 +35,8 @@ class Materials:
 
     `whole` is all that `data.train` names; `train` the rows of it that are trained, `held_out` the rows kept away from
     training (None where the recipe holds none out). `origin_of` of both gives row numbers in the file they come from.
-    `held_out_shape` is how the held-out rows are mapped: another file may have other columns.
+    `held_out_shape` is how the held-out rows are mapped: another file may have other columns. `test` are rows that are
+    neither trained nor held out, `report` counts the parts and what an epoch holds, `sources` are those of a mix.
     """
 
     recipe: Recipe
@@ -47,6 +50,9 @@ class Materials:
     held_out_shape: Shape
     split_note: str = ""
     notes: tuple[str, ...] = field(default=())
+    test: Dataset | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[Part, ...] = ()
 
     def examples(self, count: int | None = None) -> list[tuple[int, Example]]:
         """COUNT held-out rows as (row number in its file, example), in order of their numbers; all where COUNT is None.
@@ -94,23 +100,29 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     task = tasks.get(recipe.task)
     tokenizer = load_tokenizer(recipe.model)
     data = recipe.data
-    whole = open_dataset(data.train, split=data.split, reading=data.reading, progress=progress, cancel=cancel)
-    if not len(whole):
-        raise StudioError(f"{one_line(data.train)} holds no rows.", "Name a file with rows in it.")
+    seed = recipe.training.seed
+    opened = open_sources(data, columns(recipe), seed, progress=progress, cancel=cancel)
+    whole, shape = opened.whole, opened.shape
     _same(recipe, "train", whole)
-    shape = recognise(whole, columns(recipe))
     template = Template.resolve(data.template, tokenizer, shape)
-    train, held_out, note = _part(recipe, whole, shape, progress, cancel)
+    parts = part(recipe, opened, _open_named, progress=progress, cancel=cancel)
     held_out_shape = shape
-    notes = [text for text in (template.note, f"{whole.unread} rows could not be read" if whole.unread else "") if text]
-    if held_out is not None and isinstance(data.eval, str):
-        _same(recipe, "eval", held_out)
-        held_out_shape = _shape_like(held_out, shape, recipe)
+    if parts.held_out is not None and isinstance(data.eval, str):
+        _same(recipe, "eval", parts.held_out)
+        held_out_shape = _shape_like(parts.held_out, shape, recipe)
+    if parts.test is not None and isinstance(data.test, str):
+        _same(recipe, "test", parts.test)
+    chosen = epoch_of(opened, data, parts.train, seed, cancel)
+    train = whole if chosen.rows == list(range(len(whole))) else whole.select(chosen.rows)
     if data.limit is not None and len(train) > data.limit:
         train = train.select(range(data.limit))
+    unread = f"{whole.unread} rows could not be read" if whole.unread else ""
+    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note) if text)
+    report = {**parts.report, **({"epoch": dict(chosen.counts)} if chosen.counts else {})}
     return Materials(
-        recipe, task, tokenizer, template, shape, whole, train, held_out, held_out_shape, note, tuple(notes)
-    )
+        recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
+        parts.test, report, opened.parts,
+    )  # fmt: skip
 
 
 def heldout(recipe: Recipe, rows: int | None = None) -> list[tuple[int, Example]]:
@@ -128,49 +140,22 @@ def columns(recipe: Recipe) -> dict[str, str] | None:
 
 def effective_eval(recipe: Recipe) -> float | str | None:
     """`data.eval` with what it means when left out: the demo's own held-out rows for the demo, else a tenth."""
-    if recipe.data.train == "demo" and "eval" not in recipe.data.model_fields_set:
-        return "demo"
-    return recipe.data.eval
+    return usual_eval(recipe)
 
 
-def _part(
-    recipe: Recipe, whole: Dataset, shape: Shape, progress: Progress | None, cancel: Cancel | None
-) -> tuple[Dataset, Dataset | None, str]:
-    """(training rows, held-out rows, how they were parted)."""
-    wanted = effective_eval(recipe)
-    if wanted is None:
-        return whole, None, "no rows are held out"
-    if isinstance(wanted, str):
-        held_out = _named(recipe, wanted, progress, cancel)
-        if held_out.hash == whole.hash:
-            raise UsageError(
-                f"data.eval: {one_line(wanted)} holds the very rows of data.train: nothing would be held out.",
-                "Set data.eval to a fraction such as 0.1, or to another file.",
-            )
-        return whole, held_out, f"held-out rows: {one_line(wanted)}"
-    if len(whole) < 2:
-        unread = f" ({whole.unread} more can't be read)" if whole.unread else ""
-        raise StudioError(
-            f"{one_line(recipe.data.train)} holds only one row{unread}, so none can be held out.",
-            "Add rows, name a file of held-out rows (data.eval), or set data.eval to null.",
-        )
-    train, held = split_rows(whole, wanted, recipe.training.seed, shape=shape, cancel=cancel)
-    note = f"{len(held)} of {len(whole)} rows, by content and seed {recipe.training.seed}; equal prompts together"
-    return whole.select(train), whole.select(held), note
-
-
-def _named(recipe: Recipe, wanted: str, progress: Progress | None, cancel: Cancel | None) -> Dataset:
-    """The held-out rows WANTED names: a file, or a split of what `data.train` names."""
-    train, how = recipe.data.train, recipe.data.reading
-    if wanted == train:
-        found = open_dataset(train, split="validation", reading=how, progress=progress, cancel=cancel)
+def _open_named(recipe: Recipe, key: str, wanted: str, progress: Progress | None, cancel: Cancel | None) -> Dataset:
+    """The rows that WANTED (data.eval or data.test: KEY) names: a file, or a split of what `data.train` names."""
+    data = recipe.data
+    usual = {"eval": "validation", "test": "test"}[key]
+    if wanted == data.train:
+        found = open_dataset(data.first, split=usual, reading=data.reading, progress=progress, cancel=cancel)
     elif wanted in SPLITS and find_file(wanted) is None:
-        found = open_dataset(train, split=wanted, reading=how, progress=progress, cancel=cancel)
+        found = open_dataset(data.first, split=wanted, reading=data.reading, progress=progress, cancel=cancel)
     else:
-        part = "validation" if wanted == "demo" else None
-        found = open_dataset(wanted, split=part, reading=how, progress=progress, cancel=cancel)
+        split = usual if wanted == "demo" else None
+        found = open_dataset(wanted, split=split, reading=data.reading, progress=progress, cancel=cancel)
     if not len(found):
-        raise StudioError(f"{one_line(wanted)} (data.eval) holds no rows.", "Name a file with rows, or a fraction.")
+        raise StudioError(f"{one_line(wanted)} (data.{key}) holds no rows.", "Name a file with rows, or a fraction.")
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from ftstudio import __version__, methods
 from ftstudio.core import files, recipe_file
 from ftstudio.core.errors import StudioError
-from ftstudio.core.recipe import Columns, Recipe
+from ftstudio.core.recipe import Columns, Data, Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace, slug
@@ -95,7 +95,7 @@ def _check_trainable(materials: Materials, step: int = 64) -> None:
             return
         reason = encoded.excluded[0][1]
     raise StudioError(
-        f"No row of {one_line(materials.recipe.data.train)} can be trained: {reason}.",
+        f"No row of {one_line(materials.recipe.data.source)} can be trained: {reason}.",
         "Raise data.max_length, or look at the rows: ftstudio data.",
     )
 
@@ -128,7 +128,8 @@ def resolve(
     )
     data = first.data.model_copy(
         update={
-            "train": _absolute(recipe.data.train, materials.whole),
+            **_sources(first.data, materials),
+            "test": _named(recipe.data.test),
             "eval": _eval(recipe, materials),
             "columns": _columns(materials),
             "template": recipe.data.template or materials.template.name,
@@ -153,7 +154,7 @@ def run_stem(recipe: Recipe) -> str:
     """How runs of RECIPE are called when it has no name of its own: data and method, such as `gsm8k-lora`."""
     if recipe.name:
         return recipe.name
-    path = Path(recipe.data.train)
+    path = Path(recipe.data.first)
     stem = path.name.split(".")[0] or path.name
     if stem.lower() in _COMMON and path.parent.name:
         stem = path.parent.name
@@ -162,6 +163,8 @@ def run_stem(recipe: Recipe) -> str:
 
 def _absolute(name: str, dataset: Dataset) -> str:
     """NAME as it means the same from anywhere."""
+    if dataset.details.get("version"):
+        return dataset.source
     if name == "demo" or dataset.path is None:
         return name
     path = Path(name).expanduser()
@@ -170,10 +173,50 @@ def _absolute(name: str, dataset: Dataset) -> str:
 
 def _eval(recipe: Recipe, materials: Materials) -> float | str | None:
     wanted = effective_eval(recipe)
-    if not isinstance(wanted, str) or materials.held_out is None or wanted == recipe.data.train:
-        return wanted if wanted != recipe.data.train else _absolute(recipe.data.train, materials.whole)
+    if isinstance(wanted, str) and wanted == recipe.data.train:
+        return _absolute(wanted, materials.whole)
+    return _named(wanted, materials.held_out)
+
+
+def _named(wanted: float | str | None, dataset: Dataset | None = None) -> float | str | None:
+    """What data.eval or data.test WANTED, as it means the same from anywhere; DATASET is what it named."""
+    if not isinstance(wanted, str):
+        return wanted
+    if dataset is not None and dataset.details.get("version"):
+        return dataset.source
     path = Path(wanted).expanduser()
     return os.path.abspath(path) if wanted != "demo" and path.exists() else wanted
+
+
+def _sources(data: Data, materials: Materials) -> dict[str, Any]:
+    """`train` and `replay` with what was left open: names as they mean the same from anywhere, mappings, names."""
+    if not materials.sources:
+        assert isinstance(data.train, str)
+        return {"train": _absolute(data.train, materials.whole)}
+    opened = [
+        {"path": _absolute(path, part.dataset), "columns": Columns(**part.shape.columns)}
+        for path, part in zip(_paths(data), materials.sources, strict=True)
+    ]
+    found: dict[str, Any] = {}
+    if data.replay is not None:
+        found["replay"] = data.replay.model_copy(update=_kept(opened.pop(), data.replay.columns))
+    if isinstance(data.train, str):
+        return {**found, "train": opened[0]["path"]}
+    names = [part.name for part in materials.sources]
+    found["train"] = tuple(
+        source.model_copy(update={**_kept(more, source.columns), "name": name})
+        for source, more, name in zip(data.train, opened, names, strict=False)
+    )
+    return found
+
+
+def _paths(data: Data) -> list[str]:
+    train = [data.train] if isinstance(data.train, str) else [source.path for source in data.train]
+    return train + ([data.replay.path] if data.replay is not None else [])
+
+
+def _kept(more: dict[str, Any], columns: Columns | None) -> dict[str, Any]:
+    return more if columns is None else {**more, "columns": columns}
 
 
 def _model(name: str) -> str:
@@ -183,7 +226,7 @@ def _model(name: str) -> str:
 
 def _columns(materials: Materials) -> Columns | None:
     """The mapping written out, where reading it back gives the same examples (nested answers can't be written so)."""
-    if materials.recipe.data.columns is not None:
+    if materials.recipe.data.columns is not None or materials.sources:
         return materials.recipe.data.columns
     mapping = dict(materials.shape.columns)
     again = recognise(materials.whole, mapping)
@@ -227,6 +270,13 @@ def _facts(recipe: Recipe, materials: Materials) -> dict[str, Any]:
     if materials.held_out is not None:
         named = isinstance(effective_eval(recipe), str)
         data["eval"] = _data_facts(materials.held_out) if named else {"rows": len(materials.held_out)}
+    if materials.test is not None:
+        named = isinstance(recipe.data.test, str)
+        data["test"] = _data_facts(materials.test) if named else {"rows": len(materials.test)}
+    if materials.sources:
+        data["sources"] = {part.name: _data_facts(part.dataset) for part in materials.sources}
+    if materials.report:
+        data["parts"] = dict(materials.report)
     if materials.notes:
         data["notes"] = list(materials.notes)
     return {
@@ -247,6 +297,8 @@ def _data_facts(dataset: Dataset) -> dict[str, Any]:
         "format": dataset.format,
         "encoding": dataset.encoding,
     }
+    if dataset.details.get("version"):
+        facts["version"] = dataset.details["version"]
     if dataset.unread:
         facts["unread"] = dataset.unread
     return facts

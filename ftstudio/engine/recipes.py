@@ -1,9 +1,10 @@
 """Reading recipes with everything this installation knows: its tasks, its methods, and where files lie.
 
-A relative path in a recipe (`data.train`, `data.eval`, `model`, `evaluation.similarity`) is looked for from the
-recipe's own folder first, then from where the person is; what is found becomes absolute at once, so that a recipe means
-the same later and elsewhere. Paths in `k=v` overrides are typed by someone standing somewhere: they are looked for from
-there. What isn't found stays as written: it may be a hub id, and whoever opens it says so if it isn't.
+A relative path in a recipe (`data.train` and its like, `model`, `evaluation.similarity`) is looked for from the recipe's
+own folder first, then from where the person is; what is found becomes absolute at once, so that a recipe means the same
+later and elsewhere; so does `name@version` of a dataset. Paths in `k=v` overrides are typed by someone standing
+somewhere: they are looked for from there. What isn't found stays as written: it may be a hub id, and whoever opens it
+says so if it isn't.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any
 
 from ftstudio import methods, tasks
 from ftstudio.core import recipe_file
-from ftstudio.core.recipe import Recipe
+from ftstudio.core.recipe import Recipe, Replay, Source
 
-PATH_KEYS = ("data.train", "data.eval", "model", "evaluation.similarity")
+PATH_KEYS = ("data.train", "data.eval", "data.test", "model", "evaluation.similarity")
 # words that name something of ours even where a file of that name lies around
 RESERVED = frozenset({"demo", "auto", "minilm", "static"})
 
@@ -48,10 +49,30 @@ def locate(recipe: Recipe, folder: Path | None = None) -> Recipe:
     changes: dict[str, Any] = {}
     for key in PATH_KEYS:
         value = _get(recipe, key)
-        found = _find(value, places) if isinstance(value, str) else None
-        if found is not None and str(found) != value:
-            changes[key] = str(found)
+        found = _located(value, places) if isinstance(value, str) else None
+        if found is not None and found != value:
+            changes[key] = found
+    data = recipe.data
+    if not isinstance(data.train, str):
+        changes["data.train"] = tuple(_source(source, places) for source in data.train)
+    if data.replay is not None:
+        changes["data.replay"] = _source(data.replay, places)
     return _changed(recipe, changes)
+
+
+def _source(source: Source | Replay, places: Sequence[Path]) -> Source | Replay:
+    found = _located(source.path, places)
+    return source if found is None else source.model_copy(update={"path": found})
+
+
+def _located(name: str, places: Sequence[Path]) -> str | None:
+    """The file, folder or version of a dataset that NAME stands for, seen from PLACES; None where there is none."""
+    found = _find(name, places)
+    if found is not None or "@" not in name:
+        return None if found is None else str(found)
+    from ftstudio.data.versions import address
+
+    return address.locate(name, places)
 
 
 def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

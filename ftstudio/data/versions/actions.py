@@ -12,11 +12,9 @@ from typing import Any
 from ftstudio.core.errors import UsageError
 from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Row
-from ftstudio.data.versions.edit import WEIGHT, Change, Drop, Edit, Insert, Patch
+from ftstudio.data.versions.edit import HEAVIEST, WEIGHT, Change, Drop, Edit, Insert, Patch, weight_of
 from ftstudio.data.versions.identity import Key, content_hash, same
 from ftstudio.data.versions.working import Working
-
-HEAVIEST = 100.0
 
 
 def set_cell(working: Working, index: int, column: str, value: Any, why: str = "") -> Edit:
@@ -79,19 +77,6 @@ def weigh(
         rows[index] = {**row, WEIGHT: float(weight)}
     text = f"Weigh {rows_text(chosen)} {f'× {factor:g}' if factor is not None else f'{to:g}'}"
     return Edit("weight", text, rows_changed(working, rows), why)
-
-
-def weight_of(row: Mapping[str, Any]) -> float:
-    """How often ROW is trained in an epoch; 1 where it doesn't say, or says nothing usable."""
-    value = row.get(WEIGHT, 1.0)
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return 1.0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= HEAVIEST:
-        return 1.0
-    return float(value)
 
 
 def rows_changed(working: Working, rows: Mapping[int, Row]) -> tuple[Patch, ...]:

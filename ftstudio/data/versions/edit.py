@@ -21,6 +21,7 @@ from ftstudio.data.versions import codec
 from ftstudio.data.versions.identity import Key
 
 WEIGHT = "_weight"  # the column with how often a row is trained, where it isn't once
+HEAVIEST = 100.0
 
 
 class Conflict(StudioError):
@@ -102,6 +103,19 @@ class Edit:
 
 
 ACTIONS = ("cell", "row", "drop", "duplicate", "add", "replace", "repair", "weight")
+
+
+def weight_of(row: Mapping[str, Any]) -> float:
+    """How often ROW is trained in an epoch; 1 where it doesn't say, or says nothing usable."""
+    value = row.get(WEIGHT, 1.0)
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return 1.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= HEAVIEST:
+        return 1.0
+    return float(value)
 
 
 def me() -> str:

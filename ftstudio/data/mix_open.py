@@ -1,0 +1,134 @@
+"""Opens what `data.train` and `data.replay` of a recipe name: one dataset, or several as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.recipe import Columns, Data, Replay, Source
+from ftstudio.core.text import one_line
+from ftstudio.core.workspace import slug
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.mix import Epoch, Part, capped, concatenated, epoch, weighed
+from ftstudio.data.read import open_dataset
+from ftstudio.data.shape import Shape, recognise
+
+
+@dataclass(frozen=True)
+class Opened:
+    """All training rows: `whole`, how they are mapped, and, where there are several sources, the `parts` of it.
+
+    `split_from` is how many rows at the beginning may be held out: the replay comes last and never is.
+    """
+
+    whole: Dataset
+    shape: Shape
+    parts: tuple[Part, ...]
+    split_from: int
+
+
+def open_sources(
+    data: Data,
+    columns: Mapping[str, str] | None,
+    seed: int = 0,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Opened:
+    """What DATA names, with COLUMNS for sources without a mapping of their own. Raises StudioError."""
+    if isinstance(data.train, str) and data.replay is None:
+        whole = open_dataset(data.train, split=data.split, reading=data.reading, progress=progress, cancel=cancel)
+        if not len(whole):
+            raise StudioError(f"{one_line(data.train)} holds no rows.", "Name a file with rows in it.")
+        return Opened(whole, recognise(whole, columns), (), len(whole))
+    sources = data.train
+    if isinstance(sources, str):
+        sources = (Source(path=sources, split=data.split, reading=data.reading),)
+    _check(data, sources)
+    parts: list[Part] = []
+    for number, source in enumerate(sources):
+        dataset = _open(source, progress, cancel)
+        name = _name(source, [part.name for part in parts])
+        shape = _shape(dataset, source.columns, columns, f"data.train.{number}")
+        limited = capped(dataset, source.cap, seed, name)
+        parts.append(Part(name, limited, shape, 1.0 if source.weight is None else source.weight))
+    held = sum(len(part.dataset) for part in parts)
+    if data.replay is not None:
+        dataset = _open(data.replay, progress, cancel)
+        name = _name(Source(path=data.replay.path), [part.name for part in parts])
+        parts.append(Part(name, dataset, _shape(dataset, data.replay.columns, None, "data.replay"), 1.0, True))
+    whole, mixed = concatenated(parts)
+    return Opened(whole, mixed, tuple(parts), held)
+
+
+def epoch_of(opened: Opened, data: Data, train: list[int], seed: int, cancel: Cancel | None = None) -> Epoch:
+    """What of the TRAIN rows of OPENED an epoch holds, as DATA says; of one source without weights all of them."""
+    if not opened.parts:
+        import random
+
+        rows = weighed(opened.whole, train, random.Random(f"{seed} weights"), cancel)
+        if rows == train:
+            return Epoch(train, {}, "")
+        if not rows:
+            raise StudioError("All rows have the weight 0: there is nothing to train.", "Give some rows a weight.")
+        return Epoch(rows, {}, f"by their weights, {len(train):,} rows are trained {len(rows):,} times an epoch")
+    sources = data.train if not isinstance(data.train, str) else ()
+    mix = data.mix
+    last = range(opened.split_from, len(opened.whole))
+    return epoch(
+        opened.whole,
+        [*train, *last],
+        opened.parts,
+        weights=any(source.weight is not None for source in sources),
+        temperature=mix.temperature if mix else None,
+        rows=mix.rows if mix else None,
+        replay=data.replay.share if data.replay else None,
+        seed=seed,
+        cancel=cancel,
+    )
+
+
+def _check(data: Data, sources: tuple[Source, ...]) -> None:
+    if any(source.weight is not None for source in sources) and data.mix is not None and data.mix.temperature:
+        raise UsageError(
+            "data.mix.temperature and weights in data.train both set the shares.", "Leave one of them out."
+        )
+
+
+def _open(source: Source | Replay, progress: Progress | None, cancel: Cancel | None) -> Dataset:
+    found = open_dataset(source.path, split=source.split, reading=source.reading, progress=progress, cancel=cancel)
+    if not len(found):
+        raise StudioError(f"{one_line(source.path)} holds no rows.", "Name a file with rows in it.")
+    return found
+
+
+def _shape(dataset: Dataset, own: Columns | None, columns: Mapping[str, str] | None, key: str) -> Shape:
+    """How a source is mapped: by its own columns, by the recipe's where it has them, else as recognised."""
+    if own is not None:
+        return recognise(dataset, {role: name for role, name in own.model_dump().items() if name} or None)
+    if columns and all(name in dataset.names for name in columns.values()):
+        return recognise(dataset, columns)
+    try:
+        return recognise(dataset)
+    except UsageError as error:
+        raise UsageError(f"{key}: {error.message}", f"Set {key}.columns, such as {{text: body}}.") from error
+
+
+def _name(source: Source, taken: list[str]) -> str:
+    stem = source.name or slug(Path(source.path).name.split(".")[0] or source.path)
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    return name
+
+
+def described(opened: Opened, data: Data) -> dict[str, Any]:
+    """For the run's recipe: each source with its rows and hash."""
+    return {
+        part.name: {"source": part.dataset.source, "rows": len(part.dataset), "sha256": part.dataset.hash}
+        for part in opened.parts
+    }
