@@ -9,18 +9,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 os.environ["TEXTUAL_ANIMATIONS"] = "none"
 HERE = Path(__file__).resolve().parent
+FONTS = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 # picture: (screen, keys, what must be on screen before it is taken)
 PICTURES = {
     "data": ("data", (), "prompt"),
     "tokens": ("data", ("t",), "trained"),
-    "errors": ("errors", (), "Too long"),
-    "recipe": ("recipe", ("n", "n", "n"), "qlora"),
+    "errors": ("errors", ("down", "down", "down"), "Too long"),
+    "recipe": ("recipe", ("enter", "enter", "enter"), "QLoRA"),
     "train": ("train", (), "loss"),
     "compare": ("compare", (), "ROUGE-L"),
     "runs": ("runs", (), "done"),
@@ -48,8 +50,14 @@ async def draw(workspace: Path, size: tuple[int, int], only: list[str]) -> None:
                 await _settle(app, pilot, "")
             if not await _settle(app, pilot, text):
                 print(f"{name}: {text!r} never came up", file=sys.stderr)
-            (HERE / f"{name}.svg").write_text(app.export_screenshot(title="ftstudio"))
+            (HERE / f"{name}.svg").write_text(_whole(app.export_screenshot(title="ftstudio")))
             print(f"screenshots/{name}.svg")
+
+
+def _whole(svg: str) -> str:
+    """SVG without fonts from the network: with the reader's own."""
+    svg = re.sub(r"@font-face\s*{.*?}\s*", "", svg, flags=re.DOTALL)
+    return re.sub(r"font-family: (Fira Code|arial)[^;]*;", f"font-family: {FONTS};", svg)
 
 
 async def _settle(app: object, pilot: object, text: str) -> bool:

@@ -16,8 +16,8 @@ from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said, fitting
 from ftstudio.ui.text.table import Cells, Table
 
-NARROW, WIDE = 78, 92  # cells of the metrics; with WIDE there is room for p, too
-HUGE = 140  # cells of the screen from which the metrics are WIDE
+BESIDE = 106  # cells of the screen from which the categories stand beside the metrics
+HUGE = 140  # and from which the metrics are WIDE
 
 
 class Overview(Vertical):
@@ -28,7 +28,7 @@ class Overview(Vertical):
     Overview #compare-head { height: 2; }
     Overview #compare-figures { height: auto; }
     Overview #compare-metrics { width: 1fr; }
-    Overview #compare-changes { display: none; width: 1fr; margin-left: 2; }
+    Overview #compare-changes { width: 1fr; margin-left: 3; }
     Overview #compare-notes { height: 1; }
     Overview #compare-choice { height: 1; }
     """
@@ -71,9 +71,13 @@ class Overview(Vertical):
         self.rows.arrange(arms, self.choice)
         screen = self.app.size.width
         self.query_one("#compare-head", Said).say(summary.headline(arms, screen - 3), *status)
-        lines = summary.metric_lines(arms, WIDE if screen >= HUGE else NARROW)
-        self.query_one("#compare-metrics", Said).say(*lines)
-        self.query_one("#compare-changes", Said).say(*summary.change_lines(arms.categories(), len(lines) - 1))
+        width = summary.WIDE if screen >= HUGE else summary.NARROW
+        lines = summary.metric_lines(arms, width)
+        metrics, changes = self.query_one("#compare-metrics", Said), self.query_one("#compare-changes", Said)
+        metrics.styles.width = width + 1 if screen >= BESIDE else "1fr"
+        metrics.say(*lines)
+        changes.display = screen >= BESIDE
+        changes.say(*summary.change_lines(arms.categories(), len(lines) - 1))
         self.query_one("#compare-notes", Said).say(fitting(summary.notes(arms, screen - 3), screen - 3))
         self._show_rows(hold)
 

@@ -53,9 +53,6 @@ In the word diff, [-so-] is missing and {+so+} was added.
     BINDINGS = bindings(*ACTIONS)
     DEFAULT_CSS = """
     CompareScreen #compare-opening { height: 1fr; padding: 1 2; }
-    CompareScreen.-wide #compare-metrics { width: 80; }
-    CompareScreen.-huge #compare-metrics { width: 92; }
-    CompareScreen.-wide #compare-changes, CompareScreen.-huge #compare-changes { display: block; }
     CompareScreen.-wide #compare-choice, CompareScreen.-huge #compare-choice { margin-top: 1; }
     CompareScreen.-wide #compare-figures, CompareScreen.-huge #compare-figures { margin-top: 1; }
     """

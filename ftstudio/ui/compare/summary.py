@@ -23,12 +23,13 @@ WORDS = {
 }
 MAIN = ("rougeL", "similarity", "exact_match")  # what the verdict is read from, where there are any
 OTHERS = ("rouge1", "rouge2", "bleu", "chrf")
+NARROW, WIDE = 71, 79  # cells of the table of metrics; with WIDE there is room for p, too
 FORGOTTEN = 0.05  # bits a byte on general text from which forgetting is pointed at
 
 
 def verdict(word: str) -> Part:
     """A verdict as it is shown, with a sign."""
-    return WORDS.get(word, ("… too few rows", "warn") if word.startswith("too few") else (word, "dim"))
+    return WORDS.get(word, ("… too few", "warn") if word.startswith("too few") else (word, "dim"))
 
 
 def figure(metric: str, value: float | None, sign: bool = False) -> str:
@@ -90,10 +91,10 @@ def fell_and_rose(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def metric_lines(arms: Arms, width: int) -> list[Line]:
-    """The table of metrics in lines of WIDTH cells; p is left out where it is narrow."""
-    wide = width >= 84
-    columns = [("metric", 13, False), ("base", 7, True), ("tuned", 7, True), ("difference", 10, True)]
-    columns += [("95 % interval", 17, True), *([("p", 6, True)] if wide else []), ("verdict", 14, False)]
+    """The table of metrics in lines of WIDTH cells, NARROW or WIDE; p is left out where it is narrow."""
+    wide = width >= WIDE
+    columns = [("metric", 11, False), ("base", 7, True), ("tuned", 7, True), ("difference", 10, True)]
+    columns += [("95 % interval", 17, True), *([("p", 6, True)] if wide else []), ("verdict", 9, False)]
 
     def line(cells: Sequence[Part]) -> Line:
         parts: list[Part] = []
@@ -106,7 +107,7 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
     for entry in arms.differences():
         name = entry["metric"]
         cells: list[Part] = [
-            (TITLES.get(name, one_line(name, 13)), ""),
+            (TITLES.get(name, one_line(name, 11)), ""),
             (figure(name, base.get(name)), ""),
             (figure(name, tuned.get(name)), "strong"),
             (figure(name, entry["difference"], True), verdict(entry["verdict"])[1]),

@@ -12,7 +12,7 @@ from ftstudio.ui.text.lines import Line, fit
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 NAME = 9  # cells of a number's name
-BAR = 20  # cells a bar may have
+BAR = 20  # cells a bar or a history may have
 
 
 def bar(share: float, width: int) -> str:
@@ -23,7 +23,8 @@ def bar(share: float, width: int) -> str:
 
 
 def sparkline(values: Iterable[float | None], width: int, top: float) -> str:
-    """The last WIDTH values as little columns, TOP being the highest."""
+    """The last WIDTH values, at most BAR, as little columns, TOP being the highest."""
+    width = min(width, BAR)
     shown = [value for value in values if value is not None][-width:] if width > 0 else []
     return "".join(_HEIGHTS[max(0, min(7, int(value / top * 7.999)))] for value in shown)
 
