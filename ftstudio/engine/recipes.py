@@ -1,10 +1,10 @@
 """Reading recipes with everything this installation knows: its tasks, its methods, and where files lie.
 
 A relative path in a recipe (`data.train` and its like, `model`, `evaluation.similarity`) is looked for from the
-recipe's own folder first, then from where the person is; what is found becomes absolute at once, so that a recipe means the same
-later and elsewhere; so does `name@version` of a dataset. Paths in `k=v` overrides are typed by someone standing
-somewhere: they are looked for from there. What isn't found stays as written: it may be a hub id, and whoever opens it
-says so if it isn't.
+recipe's own folder first, then from where the person is; what is found becomes absolute at once, so that a recipe
+means the same later and elsewhere; so does `name@version` of a dataset. Paths in `k=v` overrides are typed by someone
+standing somewhere: they are looked for from there. What isn't found stays as written: it may be a hub id, and whoever
+opens it says so if it isn't.
 """
 
 from __future__ import annotations
