@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from screens import press, shown, until
 from textual.pilot import Pilot
 
 from ftstudio.core import files
@@ -21,6 +22,7 @@ from ftstudio.data.dataset import from_rows
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.common.paths import complete
 from ftstudio.ui.data.cells import cell, widths
+from ftstudio.ui.data.checks_page import ChecksTable
 from ftstudio.ui.data.histogram import bars
 from ftstudio.ui.data.lens import make_lens, next_cut
 from ftstudio.ui.data.model import open_source, with_data
@@ -42,7 +44,7 @@ def studio(tmp_path: Path, source: str | Path | None = None, recipe: Any = None)
 
 
 def screen(pilot: Pilot[Any]) -> DataScreen:
-    found = pilot.app.screen
+    found = pilot.app.screen_stack[0]  # what lies below a dialog
     assert isinstance(found, DataScreen)
     return found
 
@@ -60,7 +62,7 @@ async def settled(pilot: Pilot[Any]) -> str:
             break
         await asyncio.sleep(0.05)
     await pilot.pause()
-    return made.screen_text(pilot)
+    return shown(pilot.app)
 
 
 # -- without widgets -------------------------------------------------------------------------------------------------
@@ -142,7 +144,11 @@ def test_paths_are_completed_as_a_shell_does(tmp_path: Path, monkeypatch: pytest
 
 def test_a_recipe_from_other_data_keeps_the_model_and_drops_what_was_the_datas(tmp_path: Path) -> None:
     first = check_recipe(
-        {"model": "demo", "method": "qlora", "data": {"train": "a.csv", "template": "alpaca", "limit": 3, "eval": "b.csv"}}
+        {
+            "model": "demo",
+            "method": "qlora",
+            "data": {"train": "a.csv", "template": "alpaca", "limit": 3, "eval": "b.csv"},
+        }
     )
     other = with_data(first, "c.jsonl", {"prompt": "q", "completion": "a"})
     assert (other.model, other.method.name, other.data.train) == ("demo", "qlora", "c.jsonl")
@@ -165,10 +171,10 @@ def test_cuts_go_round_and_hold_the_recipes_own() -> None:
 @pytest.mark.parametrize("size", SIZES)
 async def test_nothing_open_asks_for_a_dataset_and_a_fault_stands_beside_the_field(tmp_path: Path, size: Any) -> None:
     async with studio(tmp_path).run_test(size=size) as pilot:
-        text = await made.until(pilot, "Open a dataset")
+        text = await until(pilot, "Open a dataset")
         assert "demo" in text
         await pilot.press(*"nowhere.csv", "enter")
-        text = await made.until(pilot, "✗")
+        text = await until(pilot, "✗")
         assert "There is no file" in text
         assert "nowhere.csv" in text
 
@@ -179,53 +185,53 @@ async def test_the_path_typed_is_completed_and_opened_and_remembered(
     made.dataset(tmp_path, 30)
     monkeypatch.chdir(tmp_path)
     async with studio(tmp_path).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "animals.jsonl")  # offered: it lies here
+        await until(pilot, "animals.jsonl")  # offered: it lies here
         await pilot.press("a", "n", "tab", "enter")
-        text = await made.until(pilot, "30 rows")
+        text = await until(pilot, "30 rows")
         assert "prompt → completion" in text
         assert pilot.app.session.data_source == str(tmp_path / "animals.jsonl")  # type: ignore[attr-defined]
         await pilot.press("o")
-        text = await made.until(pilot, "Open a dataset")
+        text = await until(pilot, "Open a dataset")
         assert "30 rows, prompt → completion" in text  # recent, with what it was
         await pilot.press("escape")
-        await made.until(pilot, "1 of 30")
+        await until(pilot, "1 of 30")
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_table_tells_the_mapping_and_moves(tmp_path: Path, size: Any) -> None:
     path = made.dataset(tmp_path)
     async with studio(tmp_path, path).run_test(size=size) as pilot:
-        text = await made.until(pilot, "80 rows")
+        text = await until(pilot, "80 rows")
         assert "▸prompt" in text
         assert "▸completion" in text
         assert "animals.jsonl" in text
         assert "utf-8" in text
         await pilot.press("end")
-        text = await made.until(pilot, "80 of 80")
-        assert "number 79" in text
+        text = await until(pilot, "80 of 80")
+        assert "row 79" in text
         await pilot.press("pageup", "home", "down", "down")
         assert cursor(pilot) == 2
         await pilot.press("right")
-        await made.until(pilot, "column completion")
+        await until(pilot, "column completion")
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_row_whole_and_the_ones_beside_it(tmp_path: Path, size: Any) -> None:
     path = tmp_path / "long.jsonl"
-    long = " ".join(f"word{n}" for n in range(400))
+    long = " ".join(f"word{n}" for n in range(1_500))
     files.write_lines(path, [{"prompt": "short", "completion": long}, {"prompt": "second", "completion": "b"}])
     async with studio(tmp_path, path).run_test(size=size) as pilot:
-        await made.until(pilot, "2 rows")
+        await until(pilot, "2 rows")
         await pilot.press("enter")
-        text = await made.until(pilot, "characters")
+        text = await until(pilot, "characters")
         assert "word0 word1" in text
-        assert "word399" not in text
+        assert "word1499" not in text
         await pilot.press("end")
-        await made.until(pilot, "word399")
+        await until(pilot, "word1499")
         await pilot.press("n")
-        await made.until(pilot, "second")
+        await until(pilot, "second")
         await pilot.press("p", "escape")
-        await made.until(pilot, "▸prompt")
+        await until(pilot, "▸prompt")
         assert cursor(pilot) == 0
 
 
@@ -233,9 +239,9 @@ async def test_a_row_whole_and_the_ones_beside_it(tmp_path: Path, size: Any) -> 
 async def test_the_token_view_shows_what_is_trained(tmp_path: Path, size: Any) -> None:
     path = made.dataset(tmp_path)
     async with studio(tmp_path, path).run_test(size=size) as pilot:
-        await made.until(pilot, "80 rows")
+        await until(pilot, "80 rows")
         await pilot.press("t")
-        text = await made.until(pilot, "end token learnt")
+        text = await until(pilot, "end token learnt")
         opened = open_source(str(path), None)
         assert opened.shape is not None
         lens = make_lens(("sft", "demo", None, None), opened.shape)
@@ -246,14 +252,13 @@ async def test_the_token_view_shows_what_is_trained(tmp_path: Path, size: Any) -
         page = screen(pilot).query_one(TokenPage)
         assert [ink for _, ink in _shown(page)] == [_ink(piece) for piece in view.pieces]
         await pilot.press("right")
-        await made.until(pilot, "row 1 ")
+        await until(pilot, "row 1 ")
         await pilot.press("m")
-        while "64" not in made.screen_text(pilot):
-            await pilot.press("m")
+        await pilot.press("m")
         await pilot.press("w")
-        assert "⟨" in made.screen_text(pilot)
+        assert "⟨" in shown(pilot.app)
         await pilot.press("escape")
-        await made.until(pilot, "▸prompt")
+        await until(pilot, "▸prompt")
 
 
 def _ink(piece: Any) -> str:
@@ -272,10 +277,9 @@ def _shown(page: TokenPage) -> list[tuple[str, str]]:
         for text, ink in line:
             if ink == "rule" and text == "·":
                 fresh = True
-            elif text or ink != "rule":
-                if fresh:
-                    found.append((text, ink))
-                    fresh = False
+            elif (text or ink != "rule") and fresh:
+                found.append((text, ink))
+                fresh = False
     return found
 
 
@@ -283,16 +287,16 @@ async def test_what_a_cut_loses_is_marked_and_counted(tmp_path: Path) -> None:
     path = made.dataset(tmp_path)
     recipe = check_recipe({"model": "demo", "data": {"train": str(path), "max_length": 16}})
     async with studio(tmp_path, path, recipe).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "80 rows")
+        await until(pilot, "80 rows")
         await pilot.press("t")
-        text = await made.until(pilot, "max_length 16")
+        text = await until(pilot, "max_length 16")
         assert "cut here" in text
         assert "end token not learnt" in text
         await pilot.press("escape", "k")
-        text = await made.until(pilot, "cut by max length" if pilot.app.size.width > 70 else "warning")
+        text = await until(pilot, "cut by max length" if pilot.app.size.width > 70 else "warning")
         assert "all labels masked" in text or "error" in text
         await pilot.press("enter")
-        await made.until(pilot, "of 80")
+        await until(pilot, "of 80")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -300,16 +304,16 @@ async def test_lengths_are_drawn_with_the_cut(tmp_path: Path, size: Any) -> None
     path = made.dataset(tmp_path)
     recipe = check_recipe({"model": "demo", "data": {"train": str(path), "max_length": 24}})
     async with studio(tmp_path, path, recipe).run_test(size=size) as pilot:
-        await made.until(pilot, "80 rows")
+        await until(pilot, "80 rows")
         await pilot.press("h")
-        text = await made.until(pilot, "┆24")
+        text = await until(pilot, "24 ┆")
         assert "total" in text
         assert "prompt (masked)" in text
         assert "completion (trained)" in text
         assert "80 rows (100.0 %) are cut" in text
         assert "░" in text
         await pilot.press("m")
-        await made.until(pilot, "nothing is cut")
+        await until(pilot, "nothing is cut")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -320,66 +324,67 @@ async def test_checks_lead_to_their_rows(tmp_path: Path, size: Any) -> None:
     rows[9] = {"prompt": "question 9", "completion": ""}
     path.write_text("\n".join(json.dumps(row) for row in rows) + "\n{torn\n")
     async with studio(tmp_path, path).run_test(size=size) as pilot:
-        text = await made.until(pilot, "30 rows")
+        text = await until(pilot, "30 rows")
         assert "1 not read" in text
         await pilot.press("k")
-        text = await made.until(pilot, "✗ error")
+        text = await until(pilot, "✗ error")
         assert "! warning" in text
         await pilot.press("enter")  # what can't be read has no row: its line is shown
-        text = await made.until(pilot, "line 31")
+        text = await until(pilot, "line 31")
         assert "{torn" in text
         await pilot.press("escape")
-        while "repeat an earlier one" not in made.screen_text(pilot).splitlines()[-2]:
-            await pilot.press("down")
+        checks = screen(pilot).query_one(ChecksTable)
+        names = [check.name for check in checks.checks]
+        await pilot.press(*["down"] * (names.index("exact_duplicate") - checks.cursor))
         await pilot.press("enter")
-        await made.until(pilot, "exact duplicate")
+        await until(pilot, "exact duplicate")
         assert cursor(pilot) == 7
         await pilot.press("escape")
-        await made.until(pilot, "of 30")
+        await until(pilot, "of 30")
         assert cursor(pilot) == 7  # the row stays in view
 
 
 async def test_search_and_filters_stack_and_are_taken_back(tmp_path: Path) -> None:
     path = made.dataset(tmp_path)
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "80 rows")
+        await until(pilot, "80 rows")
         await pilot.press("slash", *"heron", "enter")
-        text = await made.until(pilot, "1 of 8")
+        text = await until(pilot, "1 of 8")
         assert cursor(pilot) == 1
         await pilot.press("n")
         assert cursor(pilot) == 11
         await pilot.press("N", "N")
         assert cursor(pilot) == 71  # round the start
         await pilot.press("escape", "f", *"completion:river", "enter")
-        await made.until(pilot, "10 rows")
+        await until(pilot, "1 of 10")
         await pilot.press("f", *"prompt:otter", "enter")
-        text = await made.until(pilot, "1 rows")
+        text = await until(pilot, "1 of 1 ")
         assert "completion:river" in text
         assert "prompt:otter" in text
         await pilot.press("escape")
-        await made.until(pilot, "10 rows")
+        await until(pilot, "1 of 10")
         await pilot.press("escape")
-        await made.until(pilot, "of 80")
+        await until(pilot, "of 80")
         await pilot.press("f", *"prompt>x", "enter")
-        text = await made.until(pilot, "✗")
+        text = await until(pilot, "✗")
         assert "compares with no number" in text
         await pilot.press("escape")
-        await made.until(pilot, "of 80")
+        await until(pilot, "of 80")
         await pilot.press("f", *"nosuchword", "enter")
-        await made.until(pilot, "nothing to show")
+        await until(pilot, "nothing to show")
 
 
 async def test_sort_goes_up_down_and_back(tmp_path: Path) -> None:
     path = tmp_path / "n.csv"
     path.write_text("name,size\n" + "".join(f"n{n},{(n * 7) % 10}\n" for n in range(10)))
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "10 rows")
+        await until(pilot, "10 rows")
         await pilot.press("right", "s")
-        await made.until(pilot, "▲")
+        await until(pilot, "▲")
         sheet = screen(pilot).opened.sheet  # type: ignore[union-attr]
         assert [sheet.row(n)["size"] for n in range(10)] == [str(n) for n in range(10)]
         await pilot.press("s")
-        await made.until(pilot, "▼")
+        await until(pilot, "▼")
         assert [sheet.row(n)["size"] for n in range(10)] == [str(9 - n) for n in range(10)]
         await pilot.press("s")
         await settled(pilot)
@@ -391,18 +396,18 @@ async def test_columns_are_chosen_and_go_into_the_recipe(tmp_path: Path, size: A
     path = tmp_path / "odd.csv"
     path.write_text("alpha,beta\n" + "".join(f"what is {n}?,it is {n}\n" for n in range(12)))
     async with studio(tmp_path, path).run_test(size=size) as pilot:
-        await made.until(pilot, "no columns recognised")
+        await until(pilot, "no columns recognised")
         await pilot.press("c")
-        text = await made.until(pilot, "Which column plays which part?")
+        text = await until(pilot, "Which column plays which part?")
         assert "✗" in text
         assert "esc back" in text
         await pilot.press("right", "down", "left")
-        text = await made.until(pilot, "✓ prompt-completion")
+        text = await until(pilot, "✓ prompt-completion")
         assert "what is 0?" in text
         assert "it is 0" in text
         await pilot.press("enter")
-        await made.until(pilot, "mapped by you")
-        assert "▸completion" in made.screen_text(pilot)
+        await until(pilot, "mapped by you")
+        assert "▸completion" in shown(pilot.app)
         await pilot.press("r")
         await pilot.pause()
         recipe = pilot.app.session.recipe  # type: ignore[attr-defined]
@@ -415,20 +420,20 @@ async def test_statistics_of_all_columns(tmp_path: Path, size: Any) -> None:
     path = tmp_path / "kinds.csv"
     path.write_text("text,label\n" + "".join(f"row {n},{'spam' if n % 4 else 'ham'}\n" for n in range(40)))
     async with studio(tmp_path, path).run_test(size=size) as pilot:
-        await made.until(pilot, "40 rows")
+        await until(pilot, "40 rows")
         await pilot.press("i")
-        await made.until(pilot, "distinct")
+        await until(pilot, "distinct")
         await pilot.press("right")
-        text = await made.until(pilot, "75.0 %")
+        text = await until(pilot, "75.0 %")
         assert "spam" in text
 
 
 async def test_copying_a_row_names_the_file(tmp_path: Path) -> None:
     path = made.dataset(tmp_path)
-    async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "80 rows")
+    async with studio(tmp_path, path).run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, "80 rows")
         await pilot.press("down", "y")
-        await made.until(pilot, "copied.txt")
+        await until(pilot, "copied.txt")
         copied = json.loads((tmp_path / "studio" / "copied.txt").read_text())
         assert copied == files.read_lines(path)[1]
 
@@ -439,11 +444,12 @@ async def test_hostile_rows_are_shown_and_harm_nothing(tmp_path: Path, size: Any
     name = "pr[/]om\x1b[2Jpt"
     files.write_lines(path, [{name: made.HOSTILE, "[b +": [made.HOSTILE, {"[/": made.HOSTILE}], "世界": None}] * 3)
     async with studio(tmp_path, path).run_test(size=size) as pilot:
-        text = await made.until(pilot, "3 rows")
+        text = await until(pilot, "3 rows")
         assert "世界" in text
         assert made.harmless(text)
-        for keys in (("enter",), ("escape", "i"), ("escape", "c", "right", "down", "right", "enter"), ("t",), ("escape", "k")):
-            await pilot.press(*keys)
+        for keys in ("enter", "escape i", "escape c", "right down right enter", "t", "escape k", "escape h"):
+            await press(pilot, keys)
+            await pilot.pause(0.3)
             assert made.harmless(await settled(pilot))
 
 
@@ -451,7 +457,7 @@ async def test_a_hundred_thousand_rows_page_without_reading_them_all(tmp_path: P
     path = tmp_path / "big.jsonl"
     path.write_text("".join(f'{{"prompt": "question {n}", "completion": "answer {n}"}}\n' for n in range(100_000)))
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "100,000 rows")
+        await until(pilot, "100,000 rows")
         grid = screen(pilot).grid
         reads = 0
         store = grid.sheet.dataset.store  # type: ignore[union-attr]
@@ -465,23 +471,21 @@ async def test_a_hundred_thousand_rows_page_without_reading_them_all(tmp_path: P
         type(store).row = counted  # type: ignore[method-assign]
         try:
             await pilot.press("end")
-            text = await made.until(pilot, "100,000 of 100,000")
+            text = await until(pilot, "100,000 of 100,000")
             await pilot.press("pageup")
         finally:
             type(store).row = original  # type: ignore[method-assign]
         assert "99,999" in text
         assert reads < 200
-        await pilot.press("home", "f", *"question.length>14", "enter")  # numbers of six digits: none; of five: all but
-        await made.until(pilot, "rows", 20)
-        await settled(pilot)
-        assert len(grid.sheet) == sum(len(f"question {n}") > 14 for n in range(100_000))  # type: ignore[arg-type]
+        await pilot.press("home", "f", *"prompt.length>13", "enter")  # numbers of five digits
+        await until(pilot, "1 of 90,000", 30)
 
 
 async def test_a_long_filter_is_stopped_by_escape(tmp_path: Path) -> None:
     path = tmp_path / "big.jsonl"
     path.write_text("".join(f'{{"prompt": "question {n}", "completion": "answer {n}"}}\n' for n in range(60_000)))
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "60,000 rows")
+        await until(pilot, "60,000 rows")
         await pilot.press("f", *"answer", "enter")
         await pilot.press("escape")
         await settled(pilot)
@@ -494,18 +498,18 @@ async def test_another_screens_data_is_opened_on_coming_back(tmp_path: Path) -> 
     first, second = made.dataset(tmp_path, 20), tmp_path / "second.jsonl"
     files.write_lines(second, [{"question": "q", "answer": "a"}] * 5)
     async with studio(tmp_path, first).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "20 rows")
+        await until(pilot, "20 rows")
         pilot.app.session.data_source = str(second)  # type: ignore[attr-defined]
         await pilot.press("6")
         await pilot.pause()
         await pilot.press("1")
-        await made.until(pilot, "5 rows")
+        await until(pilot, "5 rows")
 
 
 async def test_idle_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = made.dataset(tmp_path)
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "80 rows")
+        await until(pilot, "80 rows")
         await settled(pilot)
         await asyncio.sleep(0.5)
         drawn: list[Any] = []
@@ -539,12 +543,12 @@ async def test_real_files_open_and_show_their_tokens(
     if not path.exists():
         pytest.skip(f"{path} is not there")
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
-        text = await made.until(pilot, rows)
+        text = await until(pilot, rows)
         assert kind.lower() in text.lower()
         assert made.harmless(text)
         if screen(pilot).opened.shape is not None:  # type: ignore[union-attr]
             await pilot.press("t")
-            await made.until(pilot, "trained (")
+            await until(pilot, "trained (")
 
 
 def test_every_line_of_tokens_fits(tmp_path: Path) -> None:

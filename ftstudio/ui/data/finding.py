@@ -155,14 +155,15 @@ class Finder:
             self.grid.go(after[0] if after else first[0])
         self.grid.grow()
 
-    def said(self, opened: Opened) -> Line:
-        """Layers and search in words."""
+    def said(self, opened: Opened, most: int = 40) -> Line:
+        """Layers (in at most MOST characters) and search in words."""
         work = self.background.running.get("find")
         doing = f"  {work.text}" if work is not None else ""
         parts: list[tuple[str, str]] = []
         if opened.sheet.layers:
-            parts += [("filter " if not self._sort else "", "dim"), (opened.sheet.label, "warn")]
-            parts.append((f"  {len(opened.sheet):,} rows", ""))
+            label = opened.sheet.label
+            label = label if len(label) <= most else "…" + label[1 - most :]  # the last filter is what counts
+            parts += [("filter " if not self._sort else "", "dim"), (label, "warn")]
         if self.search is not None:
             count = len(self.search.places)
             rank = self.search.rank(self.grid.cursor)

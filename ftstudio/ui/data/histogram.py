@@ -98,7 +98,11 @@ class LengthsPage(Page):
         marks = [" "] * (8 + max(span + 1, len(low) + len(high) + 2))
         for place, text in ((8, low), (max(8 + len(low) + 2, 8 + span - len(high)), high)):
             marks[place : place + len(text)] = text
-        if cut is not None and limit is not None:
+        if cut == 0 and limit is not None:  # every row is longer: the cut lies before the first bar
+            text = f"{limit:,}"[-7:]
+            marks[7 - len(text) : 7] = text
+            marks[8 : 9 + len(low)] = f"┆{low}"
+        elif cut is not None and limit is not None:
             text = f"┆{limit:,}"
             place = 8 + cut * wide
             if place > 8 + len(low) and place + len(text) < len(marks) - len(high):

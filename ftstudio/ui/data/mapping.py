@@ -20,6 +20,7 @@ from ftstudio.tasks.base import Role
 from ftstudio.ui.text.lines import Line, Lines, fit
 
 NOBODY = "–"
+ALONE = ("text", "messages")  # parts that are the whole row
 
 
 class Parts(Lines):
@@ -64,8 +65,10 @@ class Parts(Lines):
 
     def action_turn(self, by: int) -> None:
         """Another column for the part at hand."""
-        options = ["", *self.names]
         role = self.roles[self.cursor].name
+        # passing by must take no column away from another part
+        taken = set() if role in ALONE else {name for other, name in self.chosen.items() if other not in (role, *ALONE)}
+        options = ["", *(name for name in self.names if name not in taken)]
         place = options.index(self.chosen.get(role, ""))
         self.put(role, options[(place + by) % len(options)])
 
@@ -75,10 +78,9 @@ class Parts(Lines):
 
     def put(self, role: str, column: str) -> None:
         """COLUMN plays ROLE from now on; a column plays one part, and text or messages stand alone."""
-        alone = ("text", "messages")
         if column:
             for other, name in list(self.chosen.items()):
-                apart = (role in alone or other in alone) and not {role, other} <= {"messages", "system"}
+                apart = (role in ALONE or other in ALONE) and not {role, other} <= {"messages", "system"}
                 if other != role and (name == column or apart):
                     del self.chosen[other]
             self.chosen[role] = column

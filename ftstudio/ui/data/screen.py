@@ -404,16 +404,14 @@ class DataScreen(Looking):
             return ()
         if self.view not in ("table", "row", "tokens"):
             return ()
+        said = self.finder.said(opened, max(20, self.size.width - 44))
         if not len(opened.sheet):
-            said = self.finder.said(opened)
-            return (
-                *said,
-                ("  nothing to show" if opened.sheet.layers else "no rows", "warn"),
-                ("  esc takes it back" if opened.sheet.layers else "", "dim"),
-            )
+            empty = ("  nothing to show", "warn"), ("  esc takes it back", "dim")
+            return (*said, *empty) if opened.sheet.layers else (("no rows", "warn"),)
         place = f"{self.grid.cursor + 1:,} of {len(opened.sheet):,} · row {self.grid.row_number}"
-        column = f" · column {one_line(self.grid.column_name or '', 24)}" if self.view == "table" else ""
-        return ((f"{place}{column}", "dim"), ("   ", ""), *self.finder.said(opened))
+        alone = self.view == "table" and not opened.sheet.layers and self.finder.search is None
+        column = f" · column {one_line(self.grid.column_name or '', 24)}" if alone else ""
+        return ((f"{place}{column}", "dim"), ("   ", ""), *said)
 
     def on_unmount(self) -> None:
         self.background.stop_all()

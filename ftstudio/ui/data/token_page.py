@@ -117,9 +117,12 @@ class TokenPage(Page):
                 used += size
                 if ends:
                     end_line()
-            if self.way == "tokens" and used and number + 1 < len(view.pieces):
-                row.append(("·", "rule"))
-                used += 1
+            if self.way == "tokens" and number + 1 < len(view.pieces):
+                if used:
+                    row.append(("·", "rule"))
+                    used += 1
+                elif lines:  # it ended its line itself
+                    lines[-1] = (*lines[-1], ("·", "rule"))
         if row:
             end_line()
         if len(view.pieces) > SHOWN:

@@ -34,6 +34,7 @@ class Draft:
         self.recipe: Recipe | None = None
         self.faults: dict[str, str] = {}
         self.changed = False  # since it was last written to disk
+        self.changed_ever = False  # by a person
         self.check()
 
     def get(self, key: str) -> Any:
@@ -91,7 +92,7 @@ class Draft:
         return True
 
     def _touched(self) -> None:
-        self.changed = True
+        self.changed = self.changed_ever = True
         self.check()
 
     def check(self) -> None:

@@ -44,8 +44,7 @@ class Facts:
             found.append(("layers", f"{self.layers} of width {self.width:,}"))
         if self.vocabulary:
             found.append(("vocabulary", f"{self.vocabulary:,} tokens"))
-        plain = "none: prompt and completion are written one after the other"
-        found.append(("chat template", "yes" if self.chat else plain))
+        found.append(("chat format", "its own" if self.chat else "none: plain text"))
         return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
@@ -27,6 +28,13 @@ class About(Message):
 
 
 @dataclass
+class Ready(Message):
+    """The fields of PANEL are there."""
+
+    panel: Panel
+
+
+@dataclass
 class Next(Message):
     """On to the next step."""
 
@@ -36,8 +44,13 @@ class Drafted(Message):
     """The draft was changed."""
 
 
-class Panel(VerticalScroll, can_focus=False):
-    """One step. `KEYS` are the beginnings of the recipe's keys that are settled here."""
+class Panel(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """One step. `KEYS` are the beginnings of the recipe's keys that are settled here.
+
+    The arrows go from field to field, also where the step is longer than the screen.
+    """
+
+    BINDINGS = [Binding("pageup", "page_up", show=False), Binding("pagedown", "page_down", show=False)]
 
     DEFAULT_CSS = """
     Panel { height: 1fr; scrollbar-size-vertical: 1; }
@@ -53,6 +66,7 @@ class Panel(VerticalScroll, can_focus=False):
     def __init__(self, draft: Draft) -> None:
         super().__init__(id=f"step-{self.NAME}")
         self.draft = draft
+        self.ready = False  # whether its fields were made
         self.asked = False  # whether the person wanted to go on already: before that, nothing is demanded
         self.problem = ""  # what is wrong beyond the recipe's own rules: no such file, no such model
 
@@ -61,6 +75,11 @@ class Panel(VerticalScroll, can_focus=False):
         if self.WHAT:
             yield Static(Content(self.WHAT), classes="step-help")
         yield from self.compose_fields()
+
+    def on_mount(self) -> None:
+        self.ready = True
+        self.show()
+        self.post_message(Ready(self))
 
     def compose_fields(self) -> Iterable[Widget]:
         """The fields below the step's text."""

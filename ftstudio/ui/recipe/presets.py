@@ -44,6 +44,7 @@ class PresetsDialog(ModalScreen[Path | None]):
     DEFAULT_CSS = """
     PresetsDialog Table { height: auto; max-height: 14; background: $surface; }
     PresetsDialog .dialog { background: $surface; }
+    PresetsDialog #preset-about { height: 3; margin-top: 1; }
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -53,7 +54,7 @@ class PresetsDialog(ModalScreen[Path | None]):
             (path.stem, "own" if path.parent == workspace.presets_path else "shipped", description(path))
             for path in self.paths
         ]
-        columns = (Column("preset", 18), Column("", 8), Column("what it is"))
+        columns = (Column("preset", 18), Column("whose", 8), Column("what it is"))
         self.table = Table(columns, lambda index: self.rows[index], empty="There are no presets.")
 
     def compose(self) -> ComposeResult:
@@ -61,12 +62,23 @@ class PresetsDialog(ModalScreen[Path | None]):
             box.styles.width = 110
             yield Static(Content("Open a preset"), classes="dialog-title")
             yield self.table
+            yield Static("", id="preset-about")
             yield Static(Content("enter opens it in the wizard · esc goes back"), classes="dialog-hint")
 
     def on_mount(self) -> None:
         self.table.styles.height = len(self.rows) + 1
         self.table.show(len(self.rows))
         self.table.focus()
+        self._explain(0)
+
+    def _explain(self, index: int) -> None:
+        """All of what the preset at INDEX says of itself."""
+        about = self.rows[index][2] if index < len(self.rows) else ""
+        self.query_one("#preset-about", Static).update(Content(about))
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        event.stop()
+        self._explain(event.index)
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         event.stop()

@@ -53,10 +53,10 @@ class ColumnsLine(Lines):
 
     def line(self, index: int) -> Line:
         label = fit("columns", LABEL)
-        room = max(4, self.columns - LABEL - 16)
+        room = max(4, self.columns - LABEL - (16 if self.has_focus else 0))
         return (
             (label, "key" if self.has_focus else ""),
-            (one_line(self.text, room) or "guessed from their names", "" if self.text else "dim"),
+            (one_line(self.text, room) or "guessed once the data is read", "" if self.text else "dim"),
             ("  space changes", "dim") if self.has_focus else ("", ""),
         )
 
@@ -125,7 +125,7 @@ class DataPanel(Panel):
         mapping = self.draft.get("data.columns")
         shape = self.found.shape
         shown = mapping if isinstance(mapping, dict) else dict(shape.columns) if shape is not None else {}
-        guessed = "" if isinstance(mapping, dict) or not shown else "   (guessed)"
+        guessed = "" if isinstance(mapping, dict) or not shown else "  (guessed)"
         self.columns_line.say(", ".join(f"{role} = {name}" for role, name in shown.items()) + guessed)
 
     def _say_faults(self) -> None:
@@ -215,7 +215,8 @@ class DataPanel(Panel):
         held = f"{found.held_out:,} held out" if found.held_out else "none held out"
         first = f"{found.train:,} rows to train on, {held}"
         lines: list[Line] = [(("✓ ", "good"), (first, "strong"), (f"  template {found.template}", "dim"))]
-        lines += hung("  ", found.shape.why, width, 1)
+        if not isinstance(self.draft.get("data.columns"), dict):  # else the line of columns says it all
+            lines += hung("  ", f"guessed: {found.shape.why}", width, 2)
         if found.note:
             lines += hung("  ", found.note, width, 2)
         if found.example:

@@ -46,9 +46,6 @@ class MethodPanel(Panel):
         yield Static("", id="method-help")
         yield Vertical(id="method-fields")
 
-    def on_mount(self) -> None:
-        self._explain()
-
     def entered(self) -> None:
         if not self.draft.get("method"):
             self.put("method.name", self.name_now)

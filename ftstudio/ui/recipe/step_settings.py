@@ -70,12 +70,16 @@ class SettingsPanel(Panel):
             yield Static(Content(title), classes="group" if place else "group first")
             yield from (FieldRow(spec, self.draft.get(spec.key)) for spec in specs)
         yield self.fold
-        yield Vertical(*(FieldRow(spec, self.draft.get(spec.key)) for spec in MORE), id="more-settings")
+        yield Vertical(id="more-settings")
 
-    def on_fold_toggled(self, event: Fold.Toggled) -> None:
+    async def on_fold_toggled(self, event: Fold.Toggled) -> None:
         event.stop()
-        self.query_one("#more-settings").display = event.open
+        more = self.query_one("#more-settings")
+        more.display = event.open
         if event.open:
+            if not more.children:  # made when they are first looked at
+                await more.mount(*(FieldRow(spec, self.draft.get(spec.key)) for spec in MORE))
+                self.show()
             self.call_after_refresh(self.fold.scroll_visible, top=True)
 
     def show(self) -> None:

@@ -30,9 +30,6 @@ class TaskPanel(Panel):
         yield self.picker
         yield Static("", id="task-help")
 
-    def on_mount(self) -> None:
-        self._explain()
-
     def show(self) -> None:
         self.picker.put(str(self.draft.get("task") or "sft"))
         self._explain()

@@ -14,10 +14,10 @@ INKS = {"running": "good", "done": "good", "failed": "bad", "interrupted": "warn
 COLUMNS = (
     Column("state", 13),
     Column("run"),
-    Column("task", 8, least=110),
-    Column("method", 7, least=70),
+    Column("task", 8),
+    Column("method", 7),
     Column("model", 22, least=130),
-    Column("step", 9, "right"),
+    Column("step", 9, "right", least=90),
     Column("loss", 6, "right"),
     Column("eval", 6, "right"),
     Column("took", 7, "right", least=98),

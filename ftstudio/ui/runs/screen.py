@@ -13,7 +13,7 @@ from textual.widgets import Static
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import duration, one_line
 from ftstudio.ui.runs.catalogue import LIVE, Catalogue, Summary
-from ftstudio.ui.runs.cells import COLUMNS, cells_of
+from ftstudio.ui.runs.cells import COLUMNS, cells_of, steps
 from ftstudio.ui.runs.info import InfoPanel
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Ask, Prompt
@@ -35,7 +35,9 @@ STOP = Action("s", "stop", "stop", "save a checkpoint and stop a live run; asks 
 DELETE = Action("d,delete", "delete", "delete", "move the run to the workspace's trash folder; asks first")
 FILTER = Action("f,slash", "filter", "filter", "show only runs whose name, state, task, method or model hold a word")
 INFO = Action("i", "info", "info", "the recipe and figures of the run under the cursor; again: hide them")
-BACK = Action("escape", "back", "", "clear the filter, or hide the info")
+BACK = Action("escape", "back", "", "clear the filter, or hide the info", name="back")
+DATA = Action("1", "app.go('data')", "data", "look at your data")
+MAKE = Action("3", "app.go('recipe')", "recipe", "make a recipe and train")
 
 
 class RunsScreen(StudioScreen):
@@ -47,9 +49,13 @@ class RunsScreen(StudioScreen):
 A run is one training from one recipe. It lives in a folder of the workspace, and everything about it stands in files
 there, so runs that another terminal or another machine works on are shown live, too.
 
-running: being trained now. paused: kept in memory, waiting. stopped: ended by you, with a checkpoint. interrupted: its
-process is gone (killed, power cut); nothing but the steps since the last checkpoint is lost. failed: an error ended
-it; enter shows which. done: trained to the end, model saved.
+  ▶ running      being trained now
+  ‖ paused       waiting, with the model kept in memory
+  … queued       its turn has not come yet
+  ■ stopped      ended by you, with a checkpoint
+  ! interrupted  killed, or a power cut; all but the last steps is safe
+  ✗ failed       an error ended it; enter shows which
+  ✓ done         trained to the end, model saved
 
 r goes on with a stopped, interrupted or failed run exactly where its last checkpoint was: the same rows in the same
 order. loss is the last training loss, eval the loss on held-out rows; lower is better. Deleted runs are moved to the
@@ -197,7 +203,8 @@ trash folder of the workspace and stay there until you remove them.
             return "warn", "!" if row.state == "interrupted" else "■", f"{row.state} · r {self._resume_text(row)}"
         if row.state == "running":
             eta = f", {duration(row.eta)} to go" if row.eta is not None else ""
-            return "good", "▶", f"being trained now{eta} · enter shows it live"
+            step = f", step {steps(row.step, row.total_steps)}" if row.step else ""
+            return "good", "▶", f"being trained now{step}{eta} · enter shows it live"
         if row.state == "paused":
             return "warn", "‖", "paused, with the model kept in memory · enter, then p goes on"
         if row.state == "done":
@@ -223,7 +230,7 @@ trash folder of the workspace and stay there until you remove them.
     def current_actions(self) -> tuple[Action, ...]:
         row = self.chosen
         if row is None:
-            return (FILTER, BACK) if self._filter else ()
+            return (FILTER, BACK) if self._filter else (DATA, MAKE)
         found = [OPEN]
         if row.state == "done":
             found.append(COMPARE)
@@ -265,8 +272,15 @@ trash folder of the workspace and stay there until you remove them.
 
     def action_stop(self) -> None:
         """Stop the run, after asking."""
-        if (row := self.chosen) is not None:
-            steer.ask_stop(self.studio, row.run)
+        row = self.chosen
+        if row is None:
+            return
+
+        def stop() -> None:
+            if steer.request(self.studio, row.run, "stop"):
+                self.studio.tell(f"{row.name} saves a checkpoint and stops.")
+
+        steer.ask_stop(self.studio, row.run, stop)
 
     def action_delete(self) -> None:
         """Move the run to the trash, after asking."""

@@ -48,10 +48,11 @@ class Prompt(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content(self.question), classes="dialog-title")
-            field = Input(self.value, placeholder=self.placeholder, compact=True)
+            field = Input(self.value, placeholder=self.placeholder, compact=True, id="prompt-line")
             field.cursor_blink = False
             yield field
-            yield Static(Content(self.hint or "enter accepts · esc goes back"), classes="dialog-hint")
+            hint = f"{self.hint}\n" if self.hint else ""
+            yield Static(Content(f"{hint}enter accepts · esc goes back"), classes="dialog-hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)
