@@ -327,12 +327,39 @@ def test_sparse_dropout_is_dropout():
         assert torch.equal(mine, torch.nn.Dropout(p)(x))
 
 
-def test_levers_are_told_in_one_line():
-    from ftstudio.engine.levers import in_words
-
+def test_levers_are_told_with_reasons():
     told = chosen(made("Llama")).told
-    assert set(told) == {"precision", "batches", "attention", "head", "loss", "memory"}
-    line = in_words(told)
-    assert "\n" not in line
-    for name, what in told.items():
-        assert f"{name} {what}" in line
+    assert set(told) == {"precision", "batches", "attention", "head", "loss", "optimizer"}
+    assert told["precision"] == "fp32: asked for"
+    assert told["batches"].startswith("no padding: ")
+    labels = [label >= 0 for row in ROWS for label in row["labels"]]
+    assert told["head"] == f"only at labels: {sum(labels) / len(labels):.0%} of the tokens"
+    assert all("\n" not in what for what in told.values())
+    assert "checkpointing" in chosen(made("Llama"), gradient_checkpointing=True).told["memory"]
+
+
+def test_a_head_that_does_not_keep_its_word_runs_everywhere(monkeypatch: pytest.MonkeyPatch):
+    """One architecture fails on a mask, one answers at other places: both get the widest head, and the right loss."""
+    import torch
+
+    from ftstudio.engine.levers import head_that_works
+
+    model = made("Llama").eval()
+    wanted = row_by_row(model).item()
+    forward = type(model).forward
+
+    def fails(self: Any, *given: Any, logits_to_keep: Any = 0, **named: Any) -> Any:
+        return forward(self, *given, logits_to_keep=slice(-logits_to_keep, None), **named)
+
+    def elsewhere(self: Any, *given: Any, logits_to_keep: Any = 0, **named: Any) -> Any:
+        if torch.is_tensor(logits_to_keep):
+            logits_to_keep = logits_to_keep.flip(-1)
+        return forward(self, *given, logits_to_keep=logits_to_keep, **named)
+
+    assert head_that_works(model, ROWS[1], "cpu", None, 2) == "mask"
+    for wrong in (fails, elsewhere):
+        monkeypatch.setattr(type(model), "forward", wrong)
+        levers = chosen(model)
+        assert levers.objective.head == "all", wrong
+        assert levers.told["head"].startswith("everywhere")
+        assert levers.objective(model, levers.collator(ROWS)).item() == pytest.approx(wanted, rel=1e-5)

@@ -143,6 +143,10 @@ class Teller:
             f"{number(tokens.get('lost'))} lost to max_length · "
             f"{number(weights.get('trainable'))} of {number(weights.get('total'))} parameters learn"
         )
+        levers = event.get("engine")
+        if isinstance(levers, dict):  # the reasons, after the colon, are in the log
+            short = " · ".join(f"{name} {str(what).split(':')[0]}" for name, what in levers.items())
+            self.out.say(f"  {one_line(short, 300)}")
         if event.get("resumed_from"):
             self.out.say(f"  resumed from step {event['resumed_from']}")
 

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.text import number
 from ftstudio.engine import attention, dropout
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
-from ftstudio.engine.loss import Objective, head_of
+from ftstudio.engine.loss import Head, Objective, head_of
 from ftstudio.engine.parity import Parity, choose_rows, out_of_memory, probe
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
 
+ORDER: tuple[Head, ...] = ("mask", "places", "all")
+HEADS: dict[Head, str] = {
+    "mask": "only at labels: {:.0%} of the tokens",
+    "places": "at places where a row of the batch has a label: {:.0%} of the tokens have one",
+    "all": "everywhere: the architecture can't narrow it",
+}
 MULTIPLE = 8  # a GPU's matrix units like widths of whole eights
 
 
@@ -38,35 +44,66 @@ def choose(
 ) -> Levers:
     """The levers for training MODEL (as the method made it) on ROWS of LENGTHS tokens. The model is changed for it:
     see `release`."""
+    half = machine.dtype if machine.precision != "fp32" else None
+    _checkpoint(model, recipe)
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    two = choose_rows(rows, lengths, getattr(inner.config.get_text_config(), "sliding_window", None))
+    objective = Objective(head_that_works(model, two[0], machine.device, half, pad_id), machine.device, half)
+    told = {"precision": f"{machine.precision}: {machine.why}"}
+    parity = Parity(why="its architecture brings attention of its own")
+    if getattr(inner, "_supports_attention_backend", False):
+        parity = _without_padding(model, two, objective, pad_id)
+    collator: Collate
+    if parity.same:
+        collator = PaddingFree()
+        told["batches"] = (
+            f"no padding: two rows are the same as padded (loss {parity.loss:.0e} apart, "
+            f"gradients {parity.gradients:.0e})"
+        )
+        told["attention"] = attention.NAMES[attention.implementation(model)]
+    else:
+        collator = Collator(pad_id, MULTIPLE if machine.device == "cuda" else 1)
+        told["batches"] = f"padded, rows of like length together: {parity.why}"
+        told["attention"] = attention.implementation(model)
+    told["head"] = HEADS[objective.head].format(_trained_share(rows))
+    told["loss"] = "in pieces: no copy of the logits in 32 bits"
+    _adapters(model, machine, told)
+    fused = " fused" if recipe.training.optimizer == "adamw" else ""
+    told["optimizer"] = recipe.training.optimizer + fused
+    if recipe.training.gradient_checkpointing:
+        told["memory"] = "checkpointing: activations are computed again on the way back"
+    return Levers(collator, objective, told)
+
+
+def head_that_works(model: Any, row: Row, device: str, half: Any, pad_id: int) -> Head:
+    """The narrowest head that says on ROW what the whole head says there: not every architecture keeps its word."""
     import torch
 
-    half = machine.dtype if machine.precision != "fp32" else None
-    objective = Objective(head_of(model), machine.device, half)
-    told = {"precision": f"{machine.precision}: {machine.why}"}
-    _checkpoint(model, recipe)
-    found = _without_padding(model, rows, lengths, objective, pad_id, half or torch.float32)
-    if found is None or not found[1].same:
-        why = "its architecture brings attention of its own" if found is None else found[1].why
-        told["batches"] = f"padded, rows of like length together: {why}"
-        told["attention"] = attention.implementation(model)
-        collator: Collate = Collator(pad_id, MULTIPLE if machine.device == "cuda" else 1)
-    else:
-        name, parity = found
-        told["batches"] = (
-            f"no padding: two rows the same as padded (loss {parity.loss:.0e}, gradients {parity.gradients:.0e} apart)"
-        )
-        told["attention"] = attention.NAMES[name]
-        collator = PaddingFree()
-    share = _trained_share(rows)
-    told["head"] = {
-        "mask": f"only where labels are ({share:.0%} of the tokens)",
-        "places": "only at places where a row of the batch has a label",
-        "all": "everywhere: the architecture takes no logits_to_keep",
-    }[objective.head]
-    told["loss"] = "in pieces, no copy of the logits in 32 bits"
-    _adapters(model, machine, told)
-    told["memory"] = "activations recomputed on the way back" if recipe.training.gradient_checkpointing else "plain"
-    return Levers(collator, objective, told)
+    batch = Collator(pad_id)([row])
+    batch["keep"][:] = False
+    batch["keep"][0, : max(1, len(row["input_ids"]) // 2)] = True
+    batch = {key: item.to(device) if torch.is_tensor(item) else item for key, item in batch.items()}
+    training = model.training
+    model.eval()
+    found = head_of(model)
+    try:
+        with torch.no_grad():
+            wanted = Objective("all", device, half).logits(model, batch).float()
+            near = (1e-4 if half is None and model.dtype == torch.float32 else 5e-2) * max(
+                1.0, float(wanted.abs().max())
+            )
+            for head in ORDER[ORDER.index(found) :]:
+                try:
+                    said = Objective(head, device, half).logits(model, batch).float()
+                except (TypeError, ValueError, IndexError, RuntimeError) as error:
+                    if out_of_memory(error):
+                        raise
+                    continue
+                if said.shape == wanted.shape and float((said - wanted).abs().max()) <= near:
+                    return head
+    finally:
+        model.train(training)
+    return "all"
 
 
 def release(model: Any) -> None:
@@ -79,11 +116,6 @@ def release(model: Any) -> None:
 def _layers(model: Any) -> list[Any]:
     """The layers of peft in MODEL."""
     return [module for module in model.modules() if hasattr(module, "cast_input_dtype_enabled")]
-
-
-def in_words(told: dict[str, Any]) -> str:
-    """The levers in one line."""
-    return " · ".join(f"{name} {what}" for name, what in told.items())
 
 
 def _trained_share(rows: Sequence[Row]) -> float:
@@ -101,30 +133,25 @@ def _checkpoint(model: Any, recipe: Recipe) -> None:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _without_padding(
-    model: Any, rows: Sequence[Row], lengths: Sequence[int], objective: Objective, pad_id: int, dtype: Any
-) -> tuple[str, Parity] | None:
-    """The fastest attention that passes the probe, or the last with what spoke against it; None: not to be tried."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if not getattr(inner, "_supports_attention_backend", False):
-        return None
-    window = getattr(inner.config.get_text_config(), "sliding_window", None)
-    two = choose_rows(rows, lengths, window)
-    name, parity = "", Parity()
-    for name in attention.kernels(objective.device, dtype):
+def _without_padding(model: Any, two: Sequence[Row], objective: Objective, pad_id: int) -> Parity:
+    """Let MODEL attend by the fastest function that passes the probe; by none, with what spoke against the last."""
+    import torch
+
+    parity = Parity()
+    for name in attention.kernels(objective.device, objective.autocast or torch.float32):
         try:
             attention.use(model, name)
             parity = probe(model, two, objective, pad_id)
         except (ValueError, ImportError) as error:
             parity = Parity(why=f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             parity = Parity(why="there was not enough memory to try without")
         if parity.same:
-            return name, parity
+            return parity
     attention.release(model)
-    return name, parity
+    return parity
 
 
 def _adapters(model: Any, machine: Hardware, told: dict[str, str]) -> None:
@@ -141,4 +168,4 @@ def _adapters(model: Any, machine: Hardware, told: dict[str, str]) -> None:
         if share:
             done.append(f"dropout draws the {number(100 * share)} % that fall out")
     if done:
-        told["adapters"] = ", ".join(done)
+        told["adapters"] = "lean: " + ", ".join(done)

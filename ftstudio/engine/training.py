@@ -13,7 +13,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import hardware, loading, resume
+from ftstudio.engine import hardware, loading, quiet, resume
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
@@ -174,6 +174,8 @@ class Training:
             parameters=loading.parameters(trainer.model),
             resumed_from=resume.step_of(checkpoint) if checkpoint else 0 if self._began_before() else None,
         )
+        for name, what in trainer.levers.told.items():
+            quiet.note(f"{name}: {what}")
         for level, text in rows.notes if checkpoint is None else ():
             self.folder.emit("alert", level=level, text=text)
         step = resume.step_of(checkpoint) if checkpoint else 0
