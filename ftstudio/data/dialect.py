@@ -33,7 +33,7 @@ class Dialect:
 
     def cells(self, text: str) -> list[str]:
         """The cells of one row. Raises csv.Error where TEXT is not just one."""
-        if not self.quoted:
+        if not self.quoted or '"' not in text:
             return text.split(self.delimiter)
         rows = [row for row in self.rows((text,)) if row]
         if len(rows) != 1:

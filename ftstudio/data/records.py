@@ -71,25 +71,30 @@ class _Feed:
         if self.held > _MOST_RECORD:
             self.cut = True
             raise StopIteration
-        while True:
-            if self.again:
-                start, line, number = self.again.pop()
-            else:
-                start, found = next(self._source)
-                self.line += 1
-                number = self.line
-                if found is None:
-                    self.aside.add(number, TOO_LONG, b"")
-                    continue
-                line = found
+        line = self.take()
+        if line is None:  # a line that can't be read ends the record that was open
+            self.cut = True
+            raise StopIteration
+        self.taken.append(line)
+        self.held += len(line[1])
+        return line[1].decode("utf-8")
+
+    def take(self) -> _Line | None:
+        """The next line; None for one that can't be read, which is put aside. Raises StopIteration at the end."""
+        if self.again:
+            return self.again.pop()
+        start, line = next(self._source)
+        self.line += 1
+        if line is None:
+            self.aside.add(self.line, TOO_LONG, b"")
+            return None
+        if not line.isascii():
             try:
-                decoded = line.decode("utf-8")
+                line.decode("utf-8")
             except UnicodeDecodeError as error:
-                self.aside.add(number, not_utf8(error), bare(line, self.mode))
-                continue
-            self.taken.append((start, line, number))
-            self.held += len(line)
-            return decoded
+                self.aside.add(self.line, not_utf8(error), bare(line, self.mode))
+                return None
+        return start, line, self.line
 
     def begin(self) -> None:
         """The next record begins."""
@@ -109,32 +114,46 @@ def _quoted(text: Text, dialect: Dialect, aside: Aside, ends: LineEnds, watch: W
     while True:
         feed.begin()
         try:
-            cells = next(reader)
+            line = feed.take()
         except StopIteration:
             return
-        except csv.Error:
-            cells = []
-            if not feed.taken:
-                continue
-            feed.give_back()
-            reader = dialect.rows(feed)
-        if not feed.taken:
+        if line is None:
             continue
-        start, _, number = feed.taken[0]
-        if len(feed.taken) > 1 and (feed.cut or _astray(feed.taken, cells, dialect, width)):
-            feed.give_back()
+        if b'"' not in line[1]:  # most lines: what the csv reader would do, without it
+            raw = bare(line[1], mode)
+            if raw:
+                cells = raw.decode("utf-8").split(dialect.delimiter)
+                width = width or len(cells)
+                yield Record(cells, line[0], line[0] + len(raw), line[2], raw)
+            continue
+        if len(line[1]) > _MOST_RECORD:
+            aside.add(line[2], f"a row with quotes of more than {_MOST_RECORD >> 20} MiB", line[1])
+            continue
+        feed.again.append(line)
+        record = _with_quotes(feed, reader, dialect, width)
+        if record is None:
             reader = dialect.rows(feed)
-            cells = []
-        raw = b"".join(line for _, line, _ in feed.taken)
-        last = feed.taken[-1]
-        raw = raw[: len(raw) - len(last[1]) + len(bare(last[1], mode))]
-        loose = not cells and bool(raw)
-        if loose:
+            raw = bare(line[1], mode)
             cells = raw.decode("utf-8").split(dialect.delimiter)
-        if not cells:
-            continue
-        width = width or len(cells)
-        yield Record(cells, start, start + len(raw), number, raw, loose)
+            record = Record(cells, line[0], line[0] + len(raw), line[2], raw, loose=True)
+        width = width or len(record.cells)
+        yield record
+
+
+def _with_quotes(feed: _Feed, reader: Iterator[list[str]], dialect: Dialect, width: int) -> Record | None:
+    """The record that begins here; None where it has a quote that never closes: its lines but the first come again."""
+    try:
+        cells = next(reader)
+    except (csv.Error, StopIteration):
+        cells = []
+    if not cells or feed.cut or (len(feed.taken) > 1 and _astray(feed.taken, cells, dialect, width)):
+        feed.give_back()
+        return None
+    raw = b"".join(line for _, line, _ in feed.taken)
+    last = feed.taken[-1][1]
+    raw = raw[: len(raw) - len(last) + len(bare(last, feed.mode))]
+    start, _, number = feed.taken[0]
+    return Record(cells, start, start + len(raw), number, raw)
 
 
 def _astray(taken: list[_Line], cells: list[str], dialect: Dialect, width: int) -> bool:
