@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,16 @@ class Opening:
             return self._whole
         if self._found is not None:
             newest = self._found()
-            if self._last is None or len(newest) >= len(self._last):
+            if len(newest) and (self._last is None or len(newest) >= len(self._last)):
                 self._last = newest
         return self._last
 
     def first(self, timeout: float | None = None) -> Dataset | None:
         """`now`, but waits for the first rows, TIMEOUT seconds at most. Raises what went wrong before them."""
+        end = None if timeout is None else time.monotonic() + timeout
         self._ready.wait(timeout)
-        found = self.now()
+        while (found := self.now()) is None and not self.done and (end is None or time.monotonic() < end):
+            self._done.wait(0.005)  # the reader is there, its first row is not yet
         if found is None and self._error is not None:
             raise self._error
         return found
