@@ -17,15 +17,18 @@ from pathlib import Path
 os.environ["TEXTUAL_ANIMATIONS"] = "none"
 HERE = Path(__file__).resolve().parent
 FONTS = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
-# picture: (screen, keys, what must be on screen before it is taken)
-PICTURES = {
-    "data": ("data", (), "prompt"),
-    "tokens": ("data", ("t",), "trained"),
-    "errors": ("errors", ("down", "down", "down"), "Too long"),
-    "recipe": ("recipe", ("enter", "enter", "enter"), "QLoRA"),
-    "train": ("train", (), "loss"),
-    "compare": ("compare", (), "ROUGE-L"),
-    "runs": ("runs", (), "done"),
+# picture: (screen, (key, what must be on screen before the next one)…)
+PICTURES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
+    "data": ("data", (("", "completion"),)),
+    "tokens": ("data", (("", "completion"), ("t", "trained"))),
+    "errors": ("errors", (("", "Misspelling"), ("down", ""), ("down", ""), ("down", "dictionary"))),
+    "recipe": (
+        "recipe",
+        (("", "as it grows"), ("enter", "rows to train on"), ("enter", "parameters"), ("enter", "Which weights learn")),
+    ),
+    "train": ("train", (("", "enter compares"),)),
+    "compare": ("compare", (("", "ROUGE-L"),)),
+    "runs": ("runs", (("", "done"),)),
 }
 
 
@@ -37,19 +40,18 @@ async def draw(workspace: Path, size: tuple[int, int], only: list[str]) -> None:
     from ftstudio.ui.shell.session import Session
 
     place = Workspace(workspace)
-    for name, (mode, keys, text) in PICTURES.items():
+    for name, (mode, steps) in PICTURES.items():
         if only and name not in only:
             continue
         session = Session(place, load_recipe(PRESETS / "demo.yaml"), "presets/demo.yaml")
         session.view_run(place.runs()[0])
         app = StudioApp(session, mode)
         async with app.run_test(size=size) as pilot:
-            await _settle(app, pilot, "")
-            for key in keys:
-                await pilot.press(key)
-                await _settle(app, pilot, "")
-            if not await _settle(app, pilot, text):
-                print(f"{name}: {text!r} never came up", file=sys.stderr)
+            for key, text in steps:
+                if key:
+                    await pilot.press(key)
+                if not await _settle(app, pilot, text):
+                    raise SystemExit(f"{name}: {text!r} never came up")
             (HERE / f"{name}.svg").write_text(_whole(app.export_screenshot(title="ftstudio")))
             print(f"screenshots/{name}.svg")
 
@@ -61,10 +63,10 @@ def _whole(svg: str) -> str:
 
 
 async def _settle(app: object, pilot: object, text: str) -> bool:
-    """Wait until TEXT is on screen, at most ten seconds; a moment where TEXT is empty."""
+    """Wait until TEXT is on screen, at most half a minute; a moment where TEXT is empty."""
     import html
 
-    for _ in range(40 if text else 3):
+    for _ in range(120 if text else 2):
         await pilot.pause(0.25)  # type: ignore[attr-defined]
         shown = html.unescape(app.export_screenshot()).replace("\xa0", " ")  # type: ignore[attr-defined]
         if text and text in shown:
