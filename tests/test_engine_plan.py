@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,24 @@ def of(value: dict[str, Any], severity: str) -> list[str]:
     return [f"{p['key']}: {p['text']}" for p in value["problems"] if p["severity"] == severity]
 
 
-@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-def test_counts_and_bytes_are_those_of_the_loaded_model(model: Path, rows: Path, method: str) -> None:
+@pytest.fixture(scope="module")
+def gpt2(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny GPT-2, whose layers are Conv1D instead of linear ones, with the tokenizer of MODEL."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path_factory.mktemp("plan") / "gpt2"
+    shutil.copytree(model, folder)
+    GPT2LMHeadModel(GPT2Config(vocab_size=260, n_embd=64, n_layer=2, n_head=4, n_positions=256)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [("model", "lora"), ("model", "qlora"), ("model", "full"), ("gpt2", "qlora")]
+)
+def test_counts_and_bytes_are_those_of_the_loaded_model(
+    request: pytest.FixtureRequest, rows: Path, kind: str, method: str
+) -> None:
+    model: Path = request.getfixturevalue(kind)
     from ftstudio import methods
     from ftstudio.engine import loading
     from ftstudio.engine.models import ModelStore
@@ -180,13 +197,33 @@ def test_what_cant_work_is_an_error_with_a_way_out(
 
 def edited(model: Path, tmp_path: Path, file: str, **changes: Any) -> Path:
     """A copy of MODEL with CHANGES in one of its JSON files."""
-    import shutil
-
     copy = tmp_path / "edited"
     shutil.copytree(model, copy)
     values = json.loads((copy / file).read_text()) | changes
     (copy / file).write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
     return copy
+
+
+def test_layers_that_an_adapter_cant_go_on_are_an_error(model: Path, rows: Path, tmp_path: Path) -> None:
+    """Fused experts allow no dropout, Mamba's kernels no adapter on some of their layers: peft knows, and so do we."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"vocab_size": 260, "hidden_size": 64, "num_hidden_layers": 1, "max_position_embeddings": 256}
+    for kind, own, key in (
+        ("mixtral", {"intermediate_size": 64, "num_attention_heads": 4, "num_local_experts": 2}, "method.dropout"),
+        ("mamba", {"state_size": 8}, "method.targets"),
+    ):
+        folder = tmp_path / kind
+        shutil.copytree(model, folder)
+        made = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **own))
+        made.save_pretrained(folder)
+        value = plan(changed(folder, rows))
+        assert not value["compatible"]
+        [problem] = [problem for problem in value["problems"] if problem["severity"] == "error"]
+        assert problem["key"] == key
+        assert problem["hint"]
+        fix = {"method.dropout": 0} if kind == "mixtral" else {"method.targets": ["in_proj"]}
+        assert plan(changed(folder, rows, **fix))["compatible"]
 
 
 def test_a_tokenizer_of_another_model_is_an_error(model: Path, rows: Path, tmp_path: Path) -> None:

@@ -244,15 +244,20 @@ def _apply(method: methods.Method, model: Any, settings: Any) -> Any:
 
 
 def _quantised_layers(model: Any) -> dict[str, int]:
-    """Names of the weights that are stored in 4 bits, with their layer's inputs: all linear layers but the head."""
-    from torch import nn
-    from transformers.quantizers.base import get_keys_to_not_convert
+    """Names of the weights that are stored in 4 bits, with their layer's inputs.
 
-    kept = set(get_keys_to_not_convert(model))
+    As transformers' `replace_with_bnb_linear` chooses: plain linear layers and GPT-2's Conv1D, but not the head.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+    from transformers.quantizers.base import get_keys_to_not_convert
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    kept = get_keys_to_not_convert(model)
     found = {
-        f"{name}.weight": module.in_features
+        f"{name}.weight": module.weight.shape[0] if isinstance(module, Conv1D) else module.in_features
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not any(name == part or name.endswith(f".{part}") for part in kept)
+        if (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, kept)
     }
     if not found:
         raise StudioError(f"No layer of {type(model).__name__} can be stored in 4 bits.", "Use method lora instead.")

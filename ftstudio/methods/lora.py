@@ -68,7 +68,23 @@ class Lora(Method):
             bias="none",
             task_type="CAUSAL_LM",
         )
-        return get_peft_model(model, config)  # type: ignore[arg-type]
+        there = sorted({name.rpartition(".")[2] for name in _linear_layers(model)})
+        try:
+            return get_peft_model(model, config)  # type: ignore[arg-type]
+        except (ValueError, TypeError, NotImplementedError) as error:  # layers that peft can't put an adapter on
+            raise refused(error, model, there) from error
+
+
+def refused(error: Exception, model: nn.Module, there: list[str]) -> StudioError:
+    """What peft's refusal of MODEL's layers means to a person; THERE are the names of its linear layers."""
+    text = " ".join(str(error).split())
+    if "dropout" in text:
+        what = f"method.dropout: the layers of {type(model).__name__} that LoRA goes on allow no dropout"
+        return StudioError(
+            f"{what} ({text[:120]}).", "Set method.dropout to 0, or name other layers in method.targets."
+        )
+    what = f"method.targets: LoRA can't go on these layers of {type(model).__name__}"
+    return StudioError(f"{what} ({text[:160]}).", f"Name others of its linear layers: {', '.join(there[:12])}.")
 
 
 def targets(model: nn.Module, wanted: str | tuple[str, ...]) -> str | list[str]:

@@ -32,7 +32,7 @@ class Qlora(Lora):
     )
     limits = (
         "The adapter belongs to the 4-bit base: merge it into the original weights, never into the 4-bit ones.",
-        "Models whose layers are not linear modules (such as GPT-2's Conv1D) aren't quantised.",
+        "Layers that are no plain linear ones (such as fused experts) stay as they are, and take their full memory.",
     )
     model = QloraSettings
 
