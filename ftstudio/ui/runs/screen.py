@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import duration, one_line
+from ftstudio.ui.common.paths import shown
 from ftstudio.ui.runs.catalogue import LIVE, Catalogue, Summary
 from ftstudio.ui.runs.cells import COLUMNS, cells_of, steps
 from ftstudio.ui.runs.info import InfoPanel
@@ -199,6 +200,8 @@ trash folder of the workspace and stay there until you remove them.
             return "dim", "…", f"queued: waits for {waits_for}"
         if row.state == "failed":
             return "bad", "✗", f"{row.failure or 'it failed'} · enter shows more"
+        if row.state == "queued":
+            return "dim", "…", "has not begun, and waits for nothing here · r starts it"
         if row.state in steer.RESUMABLE:
             return "warn", "!" if row.state == "interrupted" else "■", f"{row.state} · r {self._resume_text(row)}"
         if row.state == "running":
@@ -221,6 +224,7 @@ trash folder of the workspace and stay there until you remove them.
         """Another run is under the cursor."""
         event.stop()
         self._show_chosen()
+        self.refresh_shell()
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         """Enter."""
@@ -306,10 +310,11 @@ trash folder of the workspace and stay there until you remove them.
             self._show()
             self.studio.tell(f"{row.name} lies in {trash} now.")
 
+        trash_path = self.session.workspace.path / "trash"
         self.studio.push_screen(
             Ask(
                 f"Delete {row.name}?",
-                f"It is moved to {self.session.workspace.path / 'trash'} and stays there until you remove it.",
+                f"It is moved to the trash and stays there until you remove it:\n{shown(trash_path)}",
                 {"d": "delete"},
             ),
             chosen,

@@ -1,0 +1,277 @@
+"""The screen Runs as a person sees it: every state, and opening, resuming, stopping, deleting, filtering."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import made_answers as made
+import made_runs
+import pytest
+from screens import press, shown, until
+from textual.pilot import Pilot
+
+from ftstudio.core.jobs import Train
+from ftstudio.core.workspace import Workspace
+from ftstudio.ui.runs.cells import age, steps
+from ftstudio.ui.runs.screen import RunsScreen
+from ftstudio.ui.shell.app import StudioApp
+from ftstudio.ui.shell.session import Session
+
+SIZES = [(80, 24), (120, 40)]
+
+
+class Worker:
+    """Takes jobs and does nothing."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+        self.busy, self.current, self.waiting = False, None, ()
+
+    def submit(self, job: Any) -> None:
+        self.jobs.append(job)
+
+    def stop(self) -> None:
+        pass
+
+
+def studio(workspace: Workspace, worker: Worker | None = None) -> StudioApp:
+    session = Session(workspace)
+    session._worker = worker or Worker()  # type: ignore[assignment]
+    return StudioApp(session, "runs")
+
+
+def every_state(workspace: Workspace) -> dict[str, Any]:
+    """A run in each state a person can meet, the last the newest."""
+    runs = {
+        "done": made_runs.finished(workspace, "tickets"),
+        "failed": made_runs.finished(workspace, "tickets", "failed", 12),
+        "stopped": made_runs.finished(workspace, "mails", "stopped", 100),
+        "interrupted": made_runs.finished(workspace, "mails", None, 50),
+        "queued": workspace.new_run("later"),
+        "running": made_runs.begin(workspace, "live", owned=True),
+    }
+    runs["queued"].recipe_path.write_text(made_runs.RECIPE)
+    made_runs.steps(runs["running"], 1, 60)
+    return runs
+
+
+def chosen(pilot: Pilot[Any]) -> str:
+    """The name of the run under the cursor."""
+    screen = pilot.app.screen_stack[0]
+    assert isinstance(screen, RunsScreen)
+    assert screen.chosen is not None
+    return screen.chosen.name
+
+
+async def go_to(pilot: Pilot[Any], name: str) -> None:
+    """Put the cursor on the run NAME."""
+    await pilot.press("home")
+    for _ in range(20):
+        if chosen(pilot) == name:
+            return
+        await pilot.press("down")
+    raise AssertionError(f"no run {name}:\n{shown(pilot.app)}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_run_with_state_task_method_and_losses(tmp_path: Path, size: Any) -> None:
+    runs = every_state(Workspace(tmp_path))
+    async with studio(Workspace(tmp_path)).run_test(size=size) as pilot:
+        text = await until(pilot, "interrupted  mails-2")
+        lines = {state: next(line for line in text.splitlines() if f" {run.name} " in line and "·" not in line)
+                 for state, run in runs.items()}  # fmt: skip
+        for state, line in lines.items():
+            assert state in line
+            if state != "queued":
+                assert "sft" in line
+                assert "qlora" in line
+        assert f"{made_runs.loss_at(200):.3f}" in lines["done"]  # the last training loss
+        assert f"{made_runs.loss_at(200) + 0.1:.3f}" in lines["done"]  # and that on held-out rows
+        assert "6 runs · ▶ 1 live" in text
+        assert "! mails-2 was interrupted: r goes on with it" in text
+        for state, told in {
+            "running": "step 60/200", "queued": "r starts it", "interrupted": "r starts it again",
+            "failed": "The GPU ran out of memory.", "stopped": "stopped · r", "done": "c compares base and tuned",
+        }.items():  # fmt: skip
+            await go_to(pilot, runs[state].name)
+            await until(pilot, told)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_keys_on_the_last_line_are_those_that_work_on_this_run(tmp_path: Path, size: Any) -> None:
+    runs = every_state(Workspace(tmp_path))
+    async with studio(Workspace(tmp_path)).run_test(size=size) as pilot:
+        await until(pilot, "live-1")
+        for state, works, not_here in (
+            ("done", "c compare", "r resume"), ("stopped", "r resume", "c compare"), ("running", "s stop", "r resume")
+        ):  # fmt: skip
+            await go_to(pilot, runs[state].name)
+            await pilot.pause()
+            last = shown(pilot.app).splitlines()[-1]
+            assert works in last
+            assert not_here not in last
+            assert "enter open" in last
+
+
+async def test_nothing_trained_yet_names_the_next_keys(tmp_path: Path) -> None:
+    async with studio(Workspace(tmp_path)).run_test(size=(80, 24)) as pilot:
+        text = await until(pilot, "No runs yet")
+        assert "1  look at your data" in text
+        assert "3  make a recipe and train" in text
+        assert "ftstudio demo" in text
+        assert "1 data" in text.splitlines()[-1]
+        await press(pilot, "enter d r s c i")  # nothing to do anything with
+        await until(pilot, "No runs yet")
+        await pilot.press("3")
+        await until(pilot, "What is to be learnt?")
+
+
+async def test_enter_shows_the_run_and_c_compares_it(tmp_path: Path) -> None:
+    runs = every_state(Workspace(tmp_path))
+    app = studio(Workspace(tmp_path))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "live-1")
+        await go_to(pilot, runs["done"].name)
+        await pilot.press("enter")
+        await until(pilot, "▸4 Train◂")
+        assert app.session.feed is not None
+        assert app.session.feed.run.path == runs["done"].path
+        await pilot.press("6")
+        await until(pilot, "▸6 Runs◂")
+        assert chosen(pilot) == runs["done"].name  # the cursor stays
+        await pilot.press("c")
+        await until(pilot, "▸5 Compare◂")
+
+
+async def test_resuming_hands_the_run_to_the_worker(tmp_path: Path) -> None:
+    runs = every_state(Workspace(tmp_path))
+    worker = Worker()
+    async with studio(Workspace(tmp_path), worker).run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, "live-1")
+        await go_to(pilot, runs["done"].name)
+        await pilot.press("r")
+        await until(pilot, "nothing to resume")
+        await go_to(pilot, runs["running"].name)
+        await pilot.press("r")
+        await until(pilot, "being trained already")
+        assert worker.jobs == []
+        await go_to(pilot, runs["interrupted"].name)
+        await pilot.press("r")
+        await until(pilot, "▸4 Train◂")
+        assert worker.jobs == [Train(runs["interrupted"].path, resume=False)]  # there is no checkpoint to go on from
+
+
+async def test_stopping_asks_and_only_asks_the_owner(tmp_path: Path) -> None:
+    run = every_state(Workspace(tmp_path))["running"]
+    async with studio(Workspace(tmp_path)).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "live-1")
+        await go_to(pilot, "live-1")
+        await pilot.press("s")
+        await until(pilot, "Stop live-1?")
+        await pilot.press("escape")
+        await until(pilot, "Stop live-1?", gone=True)
+        assert not run.control_path.exists()
+        await pilot.press("s", "s")
+        await until(pilot, "Stop live-1?", gone=True)
+        assert [line["request"] for line in made.json_lines(run.control_path)] == ["stop"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_deleting_asks_and_keeps_the_run_in_the_trash(tmp_path: Path, size: Any) -> None:
+    runs = every_state(Workspace(tmp_path))
+    app = studio(Workspace(tmp_path))
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await until(pilot, "live-1")
+        await go_to(pilot, "live-1")
+        await pilot.press("d")
+        await until(pilot, "is being trained: stop it first")
+        failed = runs["failed"]
+        events = failed.events_path.read_bytes()
+        await go_to(pilot, failed.name)
+        app.session.view_run(failed)
+        await pilot.press("d")
+        text = await until(pilot, f"Delete {failed.name}?")
+        assert "stays there until you remove it" in text
+        await pilot.press("escape")
+        await until(pilot, "Delete", gone=True)
+        assert failed.path.exists()
+        await pilot.press("d", "d")
+        await until(pilot, "5 runs")
+        assert not failed.path.exists()
+        kept = [path for path in (tmp_path / "trash").rglob("events.jsonl") if path.read_bytes() == events]
+        assert len(kept) == 1
+        assert app.session.feed is None  # the strip shows no run that is gone
+
+
+async def test_filtering_by_words_and_back(tmp_path: Path) -> None:
+    every_state(Workspace(tmp_path))
+    async with studio(Workspace(tmp_path)).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "live-1")
+        await press(pilot, "f text:MAILS_stop enter")
+        text = await until(pilot, "1 of 6 runs")
+        assert "mails-1" in text
+        assert "live-1" not in "\n".join(text.splitlines()[2:])
+        await press(pilot, "f text:xyz enter")
+        await until(pilot, "No run matches; esc clears the filter.")
+        await pilot.press("escape")
+        await until(pilot, "6 runs ·")
+
+
+@pytest.mark.parametrize("size", [*SIZES, (160, 48)])
+async def test_info_shows_figures_and_recipe(tmp_path: Path, size: Any) -> None:
+    runs = every_state(Workspace(tmp_path))
+    async with studio(Workspace(tmp_path)).run_test(size=size) as pilot:
+        await until(pilot, "live-1")
+        await go_to(pilot, runs["failed"].name)
+        await pilot.press("i")
+        text = await until(pilot, "12 of 200")
+        assert "The GPU ran out of" in text
+        await press(pilot, "tab down down down")
+        await until(pilot, "recipe.yaml")
+        await pilot.press("pagedown")
+        await until(pilot, "train: demo")
+        await pilot.press("escape")
+        await until(pilot, "recipe.yaml", gone=True)
+
+
+async def test_what_happens_elsewhere_is_shown_without_a_key(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    runs = every_state(workspace)
+    async with studio(workspace).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "6 runs")
+        made_runs.ended(runs["running"])
+        runs["running"].release()
+        await until(pilot, "✓ done         live-1")
+        made_runs.finished(workspace, "another")
+        await until(pilot, "7 runs")
+        shutil.rmtree(runs["done"].path)
+        await until(pilot, "6 runs")
+
+
+async def test_hostile_names_and_broken_folders_are_shown_and_harm_nothing(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    run = made_runs.begin(workspace, "x", text=f"# {made.HOSTILE}\n" + made_runs.RECIPE)
+    made_runs.ended(run, "failed", text=made.HOSTILE, hint=made.HOSTILE)
+    strange = workspace.runs_path / "[b +[b]\x1b[2J世界"
+    shutil.copytree(run.path, strange)
+    (strange / "events.jsonl").write_bytes(b'{"kind":"start","task":["[/"],"method":{"name":"[b +"}}\n\xff\xfe{"kind":')
+    torn = workspace.new_run("torn")
+    torn.recipe_path.write_bytes(b"\xff\xfe\x00: [")
+    torn.events_path.write_bytes(b"\x00" * 100)
+    async with studio(workspace).run_test(size=(80, 24)) as pilot:
+        text = await until(pilot, "3 runs")
+        assert "世界" in text
+        for keys in ("i", "down", "down", "enter", "6", "d escape", "f text:[/ enter", "?"):
+            await press(pilot, keys)
+            await pilot.pause(0.05)
+            assert made.harmless(shown(pilot.app))
+
+
+def test_long_figures_fit_their_columns() -> None:
+    assert steps(200, 200) == "200/200"
+    assert steps(1_234_567, 2_000_000) == "1.23M/2M"
+    assert len(steps(999_999, 1_000_000)) <= 9
+    assert [age(0.0, now) for now in (5, 65, 7300, 200_000)] == ["now", "1m", "2h", "2d"]
+    assert age(None) == "–"
