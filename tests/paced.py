@@ -50,6 +50,7 @@ callback.RunDirector.stepped = paced
 from ftstudio.cli import main
 raise SystemExit(main())
 """
+SCREENS = {"1": "Data", "2": "Errors", "3": "Recipe", "4": "Train", "5": "Compare", "6": "Runs"}
 KINDS = ("python", "python error", "raw", "raw error", "stdio", "child", "child error")
 
 
@@ -96,6 +97,11 @@ class Place:
         return subprocess.run(
             self.command(*words), cwd=self.path, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
         )
+
+
+def at(screen: str) -> str:
+    """What line 1 says while SCREEN is in view."""
+    return f"▸{next(key for key, name in SCREENS.items() if name == screen)} {screen}◂"
 
 
 def losses(run: RunFolder) -> dict[int, float]:

@@ -5,20 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-from paced import KINDS, Place, last_step, losses, until
+from paced import KINDS, SCREENS, Place, at, last_step, losses, until
 from terminal import Terminal, ftstudio
-
-SCREENS = {"1": "Data", "2": "Errors", "3": "Recipe", "4": "Train", "5": "Compare", "6": "Runs"}
-
-
-def at(screen: str) -> str:
-    """What line 1 says while SCREEN is in view."""
-    return f"▸{next(key for key, name in SCREENS.items() if name == screen)} {screen}◂"
 
 
 def test_the_loop_by_keys(tmp_path: Path):
@@ -88,44 +79,6 @@ def test_the_loop_by_keys(tmp_path: Path):
     log = run.log_path.read_text()
     for kind in KINDS:
         assert f"NOISE {kind}\n" in log
-
-
-def test_a_hang_up_stops_nothing_and_another_studio_takes_over(tmp_path: Path):
-    place = Place.make(tmp_path, steps=60)
-    with place.terminal("train", "tiny.yaml", "--watch", pace=0.04, env={"NOISE": "1"}) as first:
-        first.wait(r"step [1-9]\d*/60", 60)
-        run = place.last
-        first.hang_up()
-        with Terminal(ftstudio("--workspace", str(place.workspace.path)), cwd=place.path) as second:
-            second.wait(at("Train"))
-            second.wait(r"step \d+/60")
-            second.key("p")
-            second.wait("paused at step", 30)
-            halted = last_step(run)
-            assert run.owner() is not None
-            assert run.owner().process == first.process  # type: ignore[union-attr]
-            before, began = sum(psutil.Process(first.process).cpu_times()[:2]), time.monotonic()
-            second.pump(1.5)
-            spent = sum(psutil.Process(first.process).cpu_times()[:2]) - before
-            assert spent < 0.3 * (time.monotonic() - began)  # a process that reads a dead terminal takes all
-            assert last_step(run) == halted
-            second.key("p")
-            until(lambda: last_step(run) > halted, "going on", terminal=second)
-            second.key("c")
-            until(
-                lambda: any(e["kind"] == "checkpoint" and e["reason"] == "as asked" for e in run.events()),
-                "a checkpoint",
-                terminal=second,
-            )
-            second.wait("✓ done", 60)
-            assert first.ended(30)
-            assert first.status == 0
-            assert run.state() == "done"
-            assert (run.model / "adapter_model.safetensors").is_file()
-            second.key("q")
-            assert second.ended(10)
-            assert second.status == 0
-    assert "NOISE child error" in run.log_path.read_text()
 
 
 def test_quitting_goes_on_headless_and_is_steered_from_elsewhere(tmp_path: Path):
