@@ -26,6 +26,7 @@ from ftstudio.data.versions.shelf import Shelf
 from ftstudio.engine.materials import Materials, open_materials
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe, load_recipe
+from ftstudio.engine.worker import Worker
 
 
 def write(path: Path, rows: list[Row]) -> Path:
@@ -198,14 +199,6 @@ def test_rows_that_nearly_equal_a_held_out_file_are_not_trained(tmp_path: Path) 
 
 
 # -- training --------------------------------------------------------------------------------------------------------
-def run_of(recipe: Recipe, workspace: Workspace) -> Any:
-    from ftstudio.engine.worker import Worker
-
-    run = prepare_run(recipe, workspace)
-    Worker().execute(Train(run.path))
-    return run
-
-
 def test_a_mix_with_replay_trains_and_its_recipe_can_be_run_again(
     tmp_path: Path, sources: tuple[Path, Path, Path]
 ) -> None:
@@ -214,7 +207,8 @@ def test_a_mix_with_replay_trains_and_its_recipe_can_be_run_again(
     train = [{"path": str(sources[0]), "weight": 1}, {"path": str(sources[1]), "weight": 1}]
     values["data"] = {"train": train, "eval": 0.2, "max_length": 128, "replay": {"path": str(sources[2]), "share": 0.2}}
     del values["training"]["steps"]
-    values["training"] |= {"epochs": 1}
+    values["training"] |= {"epochs": 1, "batch_size": 8}
+    values["evaluation"] |= {"every": 100, "samples": 0}
     recipe = check_recipe(values)
     materials = open_materials(recipe)
     encoded = materials.task.encode_dataset(
@@ -223,7 +217,8 @@ def test_a_mix_with_replay_trains_and_its_recipe_can_be_run_again(
     trained = Counter(materials.train[row][SOURCE] for row in encoded.rows)
     assert trained["asked"] == trained["told"] > 20
     assert trained["general"] == round(0.25 * (trained["asked"] + trained["told"]))
-    run = run_of(recipe, Workspace(tmp_path / "studio"))
+    run = prepare_run(recipe, Workspace(tmp_path / "studio"))
+    Worker().execute(Train(run.path))
     events = read_lines(run.events_path)
     assert events[-1]["kind"] == "done", events[-1]
     assert events[-1]["tokens"] == encoded.stats.tokens  # of every row, once an epoch
@@ -258,9 +253,8 @@ def test_a_run_on_a_version_records_it_and_finds_it_again(tmp_path: Path, monkey
     values["data"] |= {"train": "tickets@latest"}
     values["training"] |= {"steps": 2}
     recipe = check_recipe(values)
-    run = run_of(recipe, workspace)
+    run = prepare_run(recipe, workspace)
     assert run.name.startswith("tickets-1-lora")
-    assert read_lines(run.events_path)[-1]["kind"] == "done"
     pending.do(lambda working: drop(working, [0]))
     pending.save("later")
     monkeypatch.setenv("FTSTUDIO_WORKSPACE", "/nowhere")

@@ -393,3 +393,16 @@ def test_versions_are_compared_by_row_not_by_place(source: Path) -> None:
     whole = diff(open_dataset(source), two, range(10), two_keys)
     assert (len(whole.added), len(whole.dropped), len(whole.changed)) == (1, 1, 1)
     assert time.time() - second.about["created"] < 3600
+
+
+def test_looking_writes_nothing_and_sees_what_another_began(source: Path) -> None:
+    one, two = opened(source), opened(source)
+    assert (one.undo(), one.redo(), one.refresh(), one.accept()) == (None, None, False, None)
+    with pytest.raises(StudioError, match="nothing to save"):
+        one.save()
+    assert not Workspace().path.exists()
+    two.do(put(0, "begun"))
+    assert one.refresh()
+    assert texts(one)[0] == "begun"
+    assert one.undo() is None
+    assert opened(source).undo() is not None

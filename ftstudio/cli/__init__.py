@@ -3,11 +3,13 @@
 parser.py     what can be typed          output.py    plain text or one JSON document
 follow.py     a job run headless, told   studio.py    the screens, the demo
 train.py      train, plan                inspect.py   data, errors, compare
+versions.py   data: versions of a dataset
 runs.py       runs and their control     checkup.py   doctor
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +40,8 @@ def _run(arguments: object, out: object) -> int:
     from ftstudio.core.errors import StudioError
 
     assert isinstance(out, Out)
+    if getattr(arguments, "workspace", None):  # datasets named by version are looked for there, wherever that happens
+        os.environ["FTSTUDIO_WORKSPACE"] = os.path.abspath(os.path.expanduser(getattr(arguments, "workspace")))  # noqa: B009
     module, function = str(getattr(arguments, "command")).split(":")  # noqa: B009
     try:
         result: int = getattr(importlib.import_module(f"ftstudio.cli.{module}"), function)(arguments, out)

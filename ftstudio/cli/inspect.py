@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 def data(arguments: argparse.Namespace, out: Out) -> int:
-    """Profile and checks of a dataset."""
+    """Profile and checks of a dataset; or its versions."""
+    from ftstudio.cli import versions
+
+    if versions.wanted(arguments):
+        return versions.versions(arguments, out)
     from ftstudio.core import reading
     from ftstudio.data.aside import keep_aside
     from ftstudio.data.profile import profile_dataset

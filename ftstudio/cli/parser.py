@@ -105,6 +105,14 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--template", metavar="NAME", help="alpaca, chat, plain or a Jinja string")
     sub.add_argument("--column", action="append", default=[], metavar="ROLE=NAME", help="such as prompt=question")
     sub.add_argument("--split", metavar="NAME", help="split of a hub dataset")
+    sub.add_argument("--versions", action="store_true", help="list the dataset's versions, and what isn't saved yet")
+    sub.add_argument("--diff", nargs=2, metavar=("A", "B"), help="what two versions (1, latest, source) don't share")
+    sub.add_argument("--export", metavar="FILE", help="write the rows as .jsonl, .csv, .tsv or .parquet")
+    sub.add_argument("--force", action="store_true", help="let --export replace a file that is there")
+    sub.add_argument(
+        "--repair", action="append", default=[], metavar="CHECK[=HOW]", help="repair what checks find: a new version"
+    )
+    sub.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the version")
 
     sub = add("errors", "inspect:errors", "answer held-out rows and categorise what is wrong")
     sub.add_argument("what", nargs="?", metavar="RUN|RECIPE", help="a run's tuned model, or a recipe's base model")

@@ -35,30 +35,51 @@ class Pending:
     """
 
     def __init__(
-        self, folder: DatasetFolder, base: str, dataset: Dataset, keys: Sequence[Key] | None, source: Mapping[str, Any]
+        self,
+        folder: DatasetFolder | None,
+        base: str,
+        dataset: Dataset,
+        keys: Sequence[Key] | None,
+        source: Mapping[str, Any],
+        make: Callable[[bool], DatasetFolder | None] | None = None,
     ) -> None:
-        self.folder, self.base, self.source = folder, base, dict(source)
+        """MAKE finds the folder where FOLDER is None, and makes it when told to: looking writes nothing."""
+        self._folder, self._make = folder, make
+        self.base, self.source = base, dict(source)
         self.session = uuid.uuid4().hex[:12]
         self.rebased: Rebased | None = None
+        self.working = Working(dataset, keys)
         self._dataset, self._keys = dataset, keys
-        self._journal, self._history = Journal(folder.journal(base)), History(self.session)
+        self._history = History(self.session)
         self._lock = threading.RLock()
-        self._history.feed(self._journal.read(), old=True)
-        self._adopt_saved()
-        known = self._history.base.get("sha256")
-        if self._history.active and known is not None and known != self._mark():
-            self.rebased = rebase(self._history.active, dataset)
-            self.working = Working(dataset, keys)
-        else:
-            self.working = Working(dataset, keys, self._history.active)
+        if folder is not None:
+            self._begin(folder)
+            self._history.feed(self._journal.read(), old=True)
+            self._adopt_saved()
+            self._take_up()
+
+    def _begin(self, folder: DatasetFolder) -> None:
+        self._folder, self._journal = folder, Journal(folder.journal(self.base))
+
+    def _take_up(self) -> None:
+        """The edits of the history, done; where the source has changed since, only looked at."""
+        known, active = self._history.base.get("sha256"), self._history.active
+        if active and known is not None and known != self._mark():
+            self.rebased = rebase(active, self._dataset)
+            active = ()
+        self.working = Working(self._dataset, self._keys, active)
 
     # -- making one ----------------------------------------------------------------------------------------------
     @classmethod
     def of_source(cls, shelf: Shelf, dataset: Dataset, facts: Mapping[str, Any] | None = None) -> Pending:
         """The edits on DATASET, a source: a file, several, or a hub id. FACTS: split and reading options."""
         source = named(dataset)
-        folder = shelf.open(source, facts)
-        return cls(folder, SOURCE, dataset, None, {"path": source, "sha256": dataset.hash, "rows": len(dataset)})
+
+        def make(new: bool) -> DatasetFolder | None:
+            return shelf.open(source, facts) if new else shelf.of_source(source, facts)
+
+        about = {"path": source, "sha256": dataset.hash, "rows": len(dataset)}
+        return cls(make(False), SOURCE, dataset, None, about, make)
 
     @classmethod
     def of_version(cls, version: store.Version) -> Pending:
@@ -67,6 +88,18 @@ class Pending:
         return cls(version.folder, str(version.number), dataset, keys, version.about.get("source") or {})
 
     # -- doing ---------------------------------------------------------------------------------------------------
+    @property
+    def folder(self) -> DatasetFolder:
+        """The dataset's folder, made where there is none yet."""
+        with self._lock:
+            if self._folder is None:
+                assert self._make is not None
+                found = self._make(True)
+                assert found is not None
+                self._begin(found)
+            assert self._folder is not None
+            return self._folder
+
     @property
     def edits(self) -> tuple[Edit, ...]:
         """The edits that count, oldest first."""
@@ -107,6 +140,8 @@ class Pending:
 
         Raises Conflict where a later edit, of another studio, stands on it.
         """
+        if not self._kept():
+            return None
         with self._lock, claimed(self.folder.pending):
             self._refresh()
             self._accepted()
@@ -124,6 +159,8 @@ class Pending:
 
     def redo(self) -> Edit | None:
         """Do the last undone edit again; it is returned (None: there is none). Raises Conflict."""
+        if not self._kept():
+            return None
         with self._lock, claimed(self.folder.pending):
             self._refresh()
             self._accepted()
@@ -138,10 +175,12 @@ class Pending:
     def refresh(self) -> bool:
         """Take in what other studios did; whether that was anything."""
         with self._lock:
-            return self._refresh()
+            return self._kept() and self._refresh()
 
     def accept(self) -> Rebased | None:
         """Go on with the edits that can be done on the changed source; what they were stays in the journal."""
+        if self.rebased is None:
+            return None
         with self._lock, claimed(self.folder.pending):
             found = self.rebased
             if found is None:
@@ -155,6 +194,8 @@ class Pending:
     def save(self, why: str = "", *, progress: Progress | None = None, cancel: Cancel | None = None) -> store.Version:
         """Make a new version of the edits, and go on from it with none pending. Raises StudioError where there is
         nothing to save."""
+        if not self._kept():
+            raise StudioError(f"There is nothing to save of {self.source.get('path')}.", "Repair or edit a row first.")
         with self._lock, claimed(self.folder.pending):
             self._refresh()
             self._accepted()
@@ -166,6 +207,15 @@ class Pending:
             return made
 
     # -- inside --------------------------------------------------------------------------------------------------
+    def _kept(self) -> bool:
+        """Whether there is a folder, made by this studio or another."""
+        with self._lock:
+            if self._folder is None and self._make is not None:
+                found = self._make(False)
+                if found is not None:
+                    self._begin(found)
+            return self._folder is not None
+
     def _keep(self, *lines: dict[str, Any]) -> None:
         self._journal.append(*lines)
         self._history.feed(self._journal.read())
@@ -189,7 +239,7 @@ class Pending:
         if saved is not None:
             self._follow(store.read(self.folder, int(saved["version"])))
         elif told and self.rebased is None:
-            self.working = Working(self._dataset, self._keys, self._history.active)
+            self._take_up()
         return bool(told)
 
     def _follow(self, version: store.Version) -> None:
