@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from ftstudio.core.errors import Stopped, UsageError
+from ftstudio.data.asked import Asked
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
@@ -80,9 +81,7 @@ class _Found:
     last: list[int] = field(default_factory=list)
     special: list[int] = field(default_factory=list)
     further: list[int] = field(default_factory=list)
-    prompts: dict[bytes, list[int]] = field(default_factory=dict)
-    answers: dict[bytes, set[bytes]] = field(default_factory=dict)
-    asked: dict[bytes, str] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
 
 
 def run_checks(
@@ -155,7 +154,6 @@ def _gather(
     dataset: Dataset, shape: Shape, tokenizer: Tokenizer | None, progress: Progress | None, cancel: Cancel | None
 ) -> _Found:
     found = _Found()
-    seen: set[bytes] = set()
     marks = tokenizer.end_texts if tokenizer is not None else ()
     for index, row in enumerate(dataset.iter(cancel=cancel)):
         if progress is not None and index % 1024 == 0:
@@ -172,13 +170,9 @@ def _gather(
             found.further.append(index)
         if index in found.empty[-1:]:
             continue
-        asked = prompt_key(example)
         answer = b"" if example.is_text else digest([example.reference or ""])
-        if asked + answer in seen:
+        if found.asked.add(prompt_key(example), answer, index):
             found.copies.append(index)
-        seen.add(asked + answer)
-        found.prompts.setdefault(asked, []).append(index)
-        found.answers.setdefault(asked, set()).add(answer)
     return found
 
 
@@ -203,7 +197,7 @@ def _look(found: _Found, index: int, example: Example, marks: Sequence[str]) -> 
 
 def _of_examples(found: _Found, dataset: Dataset, shape: Shape) -> list[Check]:
     text_only = shape.name == "text"
-    clash = [rows for key, rows in found.prompts.items() if len(found.answers[key]) > 1]
+    clash = found.asked.conflicts()
     conflicting = sorted(index for rows in clash for index in rows)
     blank: Severity = "note" if dataset.format == "text" else "warning"
     what = "without text" if text_only else "with an empty prompt or an empty answer"
@@ -258,7 +252,7 @@ def _leaks(found: _Found, held_out: Dataset, shape: Shape, cancel: Cancel | None
         if cancel is not None and index % 256 == 0 and cancel():
             raise Stopped("Stopped while looking for leaks.")
         try:
-            rows = found.prompts.get(prompt_key(shape.example(row)))
+            rows = found.asked.rows(prompt_key(shape.example(row)))
         except BadRow:
             continue
         if rows:

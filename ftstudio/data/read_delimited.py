@@ -20,7 +20,7 @@ from ftstudio.data.records import Record, records
 from ftstudio.data.spans import SpanStore
 from ftstudio.data.watch import NOBODY, Watch
 
-_LOOK = 16 << 20  # bytes of the file that decide about delimiter, quoting and header
+_LOOK = 8 << 20  # bytes of the file that decide about delimiter, quoting and header
 _FIRST = 1001  # rows that decide about the header, the width and the types of columns
 
 

@@ -24,7 +24,7 @@ from ftstudio.data.read_text import read_text
 from ftstudio.data.watch import Watch
 
 _BIG = 8 << 20  # bytes: of bigger files the first rows are shown before the rest is read
-_HEAD = 4 << 20
+_HEAD = 1 << 20
 
 
 def read_file(path: Path, source: str, split: str, reading: Reading, watch: Watch) -> Dataset:

@@ -1,0 +1,165 @@
+"""How fast and small the reading of big files is: `python tests/benchmarks/data.py [ROWS]` (default: 1,000,000).
+
+Makes its files (about 1 GB each) in a temporary folder and removes them. Each format is opened in a process of its own,
+so that peak memory is that of this one alone. Each line: what, measured, what the design asks for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+FORMATS = ("jsonl", "csv", "txt", "parquet")
+WORDS = (
+    "the customer asked whether the invoice could be corrected because the amount differs from the order naïvely put …"
+)
+PAGE = 40
+
+
+def line(what: str, measured: str, wanted: str = "") -> None:
+    """Print one figure."""
+    print(f"{what:<52}{measured:>22}   {wanted}", flush=True)
+
+
+def rows(count: int) -> list[tuple[str, str]]:
+    """COUNT pairs of prompts and completions of about 480 characters each, made of a pool."""
+    generator = random.Random(0)
+    pool = [" ".join(generator.choices(WORDS.split(), k=80)) for _ in range(2000)]
+    return [(generator.choice(pool), generator.choice(pool)) for _ in range(count)]
+
+
+def make(folder: Path, count: int) -> None:
+    """The same rows in every format."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pairs = rows(count)
+    with (
+        open(folder / "a.jsonl", "w") as jsonl,
+        open(folder / "a.csv", "w") as csv,
+        open(folder / "a.txt", "w") as text,
+    ):
+        csv.write("id,prompt,completion\n")
+        for number, (prompt, completion) in enumerate(pairs):
+            value = {"id": number, "prompt": prompt, "completion": completion}
+            jsonl.write(json.dumps(value, ensure_ascii=False) + "\n")
+            gap = "\n" if number % 10 == 0 else " "  # every tenth row has two lines
+            csv.write(f'{number},"{number}{gap}{prompt}","{completion}"\n')
+            text.write(f"{number} {prompt} {completion}\n")
+    table = {"id": range(count), "prompt": [pair[0] for pair in pairs], "completion": [pair[1] for pair in pairs]}
+    pq.write_table(pa.table(table), folder / "a.parquet", use_dictionary=False)
+
+
+def peak() -> float:
+    """The most memory this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def pages(dataset: object, count: int) -> list[float]:
+    """Milliseconds for each of COUNT screenfuls from anywhere."""
+    generator, found = random.Random(1), []
+    for _ in range(count):
+        at = generator.randrange(max(1, len(dataset) - PAGE))  # type: ignore[arg-type]
+        started = time.perf_counter()
+        for index in range(at, min(at + PAGE, len(dataset))):  # type: ignore[arg-type]
+            dataset[index]  # type: ignore[index]
+        found.append(1000 * (time.perf_counter() - started))
+    return found
+
+
+def spread(values: list[float]) -> str:
+    """The median, 95th percentile and maximum of VALUES in milliseconds."""
+    ordered = sorted(values)
+    return f"{statistics.median(ordered):.1f} / {ordered[int(0.95 * (len(ordered) - 1))]:.1f} / {ordered[-1]:.1f} ms"
+
+
+def ours(path: Path) -> None:
+    """Open PATH as the studio does, page through it, search in it."""
+    from ftstudio.data.opening import Opening
+    from ftstudio.data.search import find
+
+    name = path.suffix[1:]
+    started = time.perf_counter()
+    opening = Opening(path)
+    first = opening.first(60)
+    assert first is not None
+    shown = [first[index] for index in range(PAGE)]
+    line(f"{name}: first {len(shown)} rows on screen", f"{time.perf_counter() - started:.2f} s", "≤ 1 s")
+    during: list[float] = []
+    while not opening.done:
+        part = opening.now()
+        assert part is not None
+        during += pages(part, 1)
+        time.sleep(0.05)
+    dataset = opening.result()
+    line(f"{name}: all {len(dataset):,} rows counted", f"{time.perf_counter() - started:.1f} s")
+    if during:
+        line(f"{name}: a page meanwhile (p50/p95/max)", spread(during), "≤ 30 ms")
+    line(f"{name}: a page afterwards (p50/p95/max)", spread(pages(dataset, 300)), "≤ 30 ms")
+    started = time.perf_counter()
+    hits = find(dataset, "customer")
+    next(hits)
+    line(f"{name}: first hit of a search", f"{1000 * (time.perf_counter() - started):.1f} ms")
+    asked: list[float] = []
+
+    def cancel() -> bool:
+        asked.append(time.perf_counter())
+        return len(asked) > 40
+
+    for _ in find(dataset, "no such words anywhere", cancel=cancel):
+        pass
+    gaps = [1000 * (after - before) for before, after in pairwise(asked)]
+    line(f"{name}: a search can be stopped every (p50/p95/max)", spread(gaps))
+    line(f"{name}: peak memory", f"{peak():.0f} MB", "≤ 500 MB")
+
+
+def theirs(path: Path) -> None:
+    """Open the same JSONL with `datasets`, as every training script does."""
+    started = time.perf_counter()
+    import datasets
+
+    datasets.disable_progress_bars()
+    cache = path.parent / "cache"
+    data = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(cache))
+    shown = [data[index] for index in range(PAGE)]
+    line(f"datasets: first {len(shown)} rows (of {len(data):,})", f"{time.perf_counter() - started:.2f} s")
+    line("datasets: a page afterwards (p50/p95/max)", spread(pages(data, 300)))
+    line("datasets: peak memory", f"{peak():.0f} MB")
+    size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    line("datasets: written to disk beside the file", f"{size / 1e6:.0f} MB")
+
+
+def main() -> None:
+    """All figures, in one run."""
+    if len(sys.argv) > 2:
+        {"ours": ours, "theirs": theirs}[sys.argv[1]](Path(sys.argv[2]))
+        return
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with tempfile.TemporaryDirectory(prefix="ftstudio-benchmark-") as folder:
+        subprocess.run([sys.executable, __file__, "make", folder, str(count)], check=True)
+        for form in FORMATS:
+            path = Path(folder) / f"a.{form}"
+            line(f"{form}: the file", f"{path.stat().st_size / 1e6:.0f} MB")
+            subprocess.run([sys.executable, __file__, "ours", str(path)], check=True)
+        subprocess.run([sys.executable, __file__, "theirs", str(Path(folder) / "a.jsonl")], check=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["make"]:
+        make(Path(sys.argv[2]), int(sys.argv[3]))
+    else:
+        main()
