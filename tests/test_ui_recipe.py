@@ -1,0 +1,418 @@
+"""The Recipe wizard as a person goes through it: six steps, wrong values, back without loss, presets, the start."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import made_answers as made
+import made_runs
+import pytest
+from screens import press, shown, until
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ftstudio.core.jobs import Train
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine.recipes import check_recipe, load_recipe
+from ftstudio.ui.common.fields import FieldRow
+from ftstudio.ui.recipe.draft import Draft, load_draft
+from ftstudio.ui.recipe.forms import BATCH, EVAL, JUDGING, LENGTH, MORE, TEMPLATE, method_specs
+from ftstudio.ui.recipe.presets import as_preset, description
+from ftstudio.ui.recipe.screen import RecipeScreen
+from ftstudio.ui.shell.app import StudioApp
+from ftstudio.ui.shell.session import Session
+
+SIZES = [(80, 24), (120, 40)]
+QUESTIONS = ["What is to be learnt?", "From which rows?", "Which model learns?", "Which weights learn?",
+             "How is it trained?", "Does it fit together?"]  # fmt: skip
+
+
+class Worker:
+    """Takes jobs and does nothing."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+        self.busy, self.current, self.waiting = False, None, ()
+
+    def submit(self, job: Any) -> None:
+        self.jobs.append(job)
+
+    def stop(self) -> None:
+        pass
+
+
+def studio(folder: Path, values: dict[str, Any] | None = None) -> StudioApp:
+    session = Session(Workspace(folder / "studio"), check_recipe(values) if values else None)
+    session._worker = Worker()  # type: ignore[assignment]
+    return StudioApp(session, "recipe")
+
+
+def wizard(pilot: Pilot[Any]) -> RecipeScreen:
+    screen = pilot.app.screen_stack[0]
+    assert isinstance(screen, RecipeScreen)
+    return screen
+
+
+def recipe(pilot: Pilot[Any]) -> dict[str, Any]:
+    """The draft's values."""
+    return wizard(pilot).draft.plain()
+
+
+async def step(pilot: Pilot[Any], at: int) -> str:
+    """Go on to step AT; its fields are there, and have the focus."""
+    await until(pilot, QUESTIONS[wizard(pilot).at])
+    for _ in range(40):
+        screen = wizard(pilot)
+        if screen.at == at and screen.panel.ready and screen.focused is not None:
+            return await until(pilot, QUESTIONS[at])
+        if screen.at != at and screen.panel.ready:
+            await pilot.press("enter" if at > screen.at else "escape")
+        await pilot.pause(0.05)
+    raise AssertionError(shown(pilot.app))
+
+
+async def field(pilot: Pilot[Any], key: str) -> FieldRow:
+    """The focus on the field that sets KEY."""
+    row = wizard(pilot).panel.query_one(f"#field-{key.replace('.', '-')}", FieldRow)
+    for _ in range(40):
+        if row.control.has_focus:
+            return row
+        await pilot.press("down")
+    raise AssertionError(f"no way to {key} by the arrows:\n{shown(pilot.app)}")
+
+
+DEMO = {"model": "demo", "data": {"train": "demo"}}
+
+
+# -- the whole way ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", SIZES)
+async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -> None:
+    path = made.dataset(tmp_path, 40)
+    app = studio(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        text = await step(pilot, 0)
+        assert "The model reads a prompt and learns to write the completion." in text
+        text = await step(pilot, 1)
+        assert "Rows with what the model is given" in text
+        await pilot.press("enter")  # nothing named yet: it says so and stays
+        await until(pilot, "✗ Name a file, a hub id or demo.")
+        await pilot.press(*str(path))
+        assert recipe(pilot)["data"]["train"] == str(path)
+        await pilot.press("enter")
+        text = await until(pilot, "to train on, 4 held out", 30)
+        assert "guessed: columns 'prompt' → 'completion'" in text
+        assert "reads   Where does the" in text
+        assert "writes  The" in text
+        await step(pilot, 2)
+        await press(pilot, "text:demo enter")
+        text = await until(pilot, "LlamaForCausalLM")
+        assert "tokens at once (its context)" in text
+        text = await step(pilot, 3)
+        assert "small adapters learn, the base stays" in text
+        await pilot.press("down")
+        await until(pilot, "(•) qlora")
+        assert recipe(pilot)["method"] == {"name": "qlora"}
+        await step(pilot, 4)
+        (await field(pilot, "training.epochs")).control.focus()
+        await press(pilot, "2 down down text:1e-3")
+        text = await step(pilot, 5)
+        text = await until(pilot, "updates of the weights", 60)
+        assert "36 to train on" in text
+        assert "Start training" in text
+        assert recipe(pilot) == {
+            "task": "sft", "model": "demo", "method": {"name": "qlora"}, "data": {"train": str(path)},
+            "training": {"epochs": 2, "learning_rate": 1e-3},
+        }  # fmt: skip
+        await pilot.press("s")
+        await until(pilot, "▸4 Train◂", 60)
+        run = app.session.workspace.runs()[0]
+        assert app.session.worker.jobs == [Train(run.path)]  # type: ignore[attr-defined]
+        made_of = load_recipe(run.recipe_path)
+        assert (made_of.method.name, made_of.training.epochs, made_of.data.train) == ("qlora", 2, str(path))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_going_back_loses_nothing_and_the_steps_say_how_they_stand(tmp_path: Path, size: Any) -> None:
+    async with studio(tmp_path, DEMO).run_test(size=size) as pilot:
+        await step(pilot, 4)
+        row = await field(pilot, "training.batch_size")
+        await press(pilot, "text:16x")
+        text = await until(pilot, "✗ must be a whole number")
+        assert "settings ✗" in text
+        await pilot.press("escape")
+        await step(pilot, 1)
+        text = await until(pilot, "settings ✗")
+        assert "model    ✓" in text
+        await step(pilot, 4)
+        assert row.control.value == "16x"  # as it was typed, wrong as it is
+        await pilot.press("enter")  # not on: the focus goes to what is wrong
+        await pilot.pause()
+        assert wizard(pilot).at == 4
+        assert row.control.has_focus
+        await pilot.press("backspace")
+        await until(pilot, "✗ must be", gone=True)
+        await step(pilot, 5)
+        assert recipe(pilot)["training"] == {"batch_size": 16}
+
+
+async def test_every_field_can_be_reached_by_the_arrows_and_says_what_it_is_for(tmp_path: Path) -> None:
+    async with studio(tmp_path, DEMO).run_test(size=(80, 24)) as pilot:
+        await step(pilot, 4)
+        for _ in range(11):
+            await pilot.press("down")
+        await pilot.press("up", "space")  # the line that folds the rest away
+        await until(pilot, "▾")
+        seen = {}
+        for _ in range(len(MORE)):
+            await pilot.press("down")
+            row = next(node for node in wizard(pilot).focused.ancestors_with_self if isinstance(node, FieldRow))  # type: ignore[union-attr]
+            await pilot.pause()
+            seen[row.spec.key] = shown(pilot.app)
+        assert list(seen) == [spec.key for spec in MORE]
+        for spec in MORE:
+            assert spec.label in seen[spec.key]  # scrolled into view
+            assert spec.help.split()[0] in seen[spec.key]
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "said"),
+    [
+        ("training.epochs", "-3", "must be above 0"),
+        ("training.learning_rate", "fast", "must be a number"),
+        ("evaluation.rows", "0", "must be"),
+    ],
+)
+async def test_a_wrong_value_is_told_beside_its_field(tmp_path: Path, key: str, typed: str, said: str) -> None:
+    async with studio(tmp_path, DEMO).run_test(size=(80, 24)) as pilot:
+        await step(pilot, 4)
+        row = await field(pilot, key)
+        await pilot.press(*typed)
+        text = await until(pilot, said)
+        lines = text.splitlines()
+        at = next(place for place, line in enumerate(lines) if row.spec.label in line and typed in line)
+        assert said in lines[at + 1]
+        await pilot.press("enter")
+        await pilot.pause()
+        assert wizard(pilot).at == 4
+
+
+async def test_faulty_data_and_models_keep_one_where_they_are_put_right(tmp_path: Path) -> None:
+    async with studio(tmp_path).run_test(size=(80, 24)) as pilot:
+        await step(pilot, 1)
+        await press(pilot, "text:nowhere.csv enter")
+        await until(pilot, "✗ There is no file 'nowhere.csv'")
+        assert "data     ✗" in shown(pilot.app)
+        await pilot.press("enter", "enter")
+        assert wizard(pilot).at == 1
+        await pilot.press(*["backspace"] * 11, *"demo", "enter")
+        await until(pilot, "400 rows", 30)
+        await step(pilot, 2)
+        await press(pilot, "text:./no-such-folder enter")
+        await until(pilot, "✗")
+        await pilot.press("enter")
+        await pilot.pause(0.1)
+        assert wizard(pilot).at == 2
+
+
+# -- the YAML, the draft, presets ------------------------------------------------------------------------------------
+async def test_the_yaml_grows_with_every_answer(tmp_path: Path) -> None:
+    async with studio(tmp_path).run_test(size=(120, 40)) as pilot:
+        await until(pilot, "recipe.yaml  as it grows")
+        await step(pilot, 1)
+        await press(pilot, "text:demo")
+        assert "train: demo" in await until(pilot, "▌data:")
+        await pilot.press("ctrl+y")
+        await until(pilot, "as it grows", gone=True)
+    async with studio(tmp_path / "small").run_test(size=(80, 24)) as pilot:
+        await step(pilot, 0)
+        await pilot.press("v")
+        text = await until(pilot, "task: sft")
+        assert "v hide the yaml" in text.splitlines()[-1]
+        await pilot.press("escape")
+        await until(pilot, "What is to be learnt?")
+
+
+async def test_what_was_typed_is_there_after_a_crash_and_in_the_next_studio(tmp_path: Path) -> None:
+    async with studio(tmp_path).run_test(size=(80, 24)) as pilot:
+        await step(pilot, 1)
+        await press(pilot, "text:demo")
+        path, end = wizard(pilot).draft_path, time.monotonic() + 10
+        while not path.exists() and time.monotonic() < end:  # kept while typing, not at the end
+            await pilot.pause(0.1)
+        kept = load_draft(path)
+        assert kept is not None
+        assert kept.get("data.train") == "demo"
+    async with studio(tmp_path).run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, "taken up again")
+        assert recipe(pilot)["data"] == {"train": "demo"}
+
+
+async def test_another_recipe_sets_the_draft_aside(tmp_path: Path) -> None:
+    async with studio(tmp_path, {**DEMO, "training": {"epochs": 7}}).run_test(size=(80, 24), notifications=True) as pilot:
+        await step(pilot, 0)
+        await pilot.press("o")
+        text = await until(pilot, "Open a preset")
+        assert "sft-qlora" in text
+        await pilot.press("down", "down", "down")
+        await until(pilot, "frozen weights take 4 bits")  # what it is, in full
+        await pilot.press("enter")
+        await until(pilot, "Preset sft-qlora is open.")
+        values = recipe(pilot)
+        assert values["method"]["name"] == "qlora"
+        assert "model" not in values  # a shipped preset's placeholder: to be named by the person
+        assert "train" not in values.get("data", {})
+        kept = list((tmp_path / "studio" / "trash").glob("draft-*.yaml"))
+        assert [load_draft(path).get("training.epochs") for path in kept] == [7]  # type: ignore[union-attr]
+        await press(pilot, "ctrl+n")
+        await until(pilot, "Begin a new recipe?")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert recipe(pilot)["method"]["name"] == "qlora"
+        await pilot.press("ctrl+n", "n")
+        await until(pilot, "A new recipe.")
+        assert recipe(pilot) == {"task": "sft"}
+
+
+async def test_a_preset_of_ones_own_is_saved_asked_before_it_is_overwritten_and_opens_again(tmp_path: Path) -> None:
+    values = {**DEMO, "method": {"name": "lora", "r": 4}, "training": {"epochs": 2}}
+    async with studio(tmp_path, values).run_test(size=(80, 24), notifications=True) as pilot:
+        await step(pilot, 0)
+        await pilot.press("w")
+        await until(pilot, "Save as preset")
+        await pilot.press(*["backspace"] * 30, *"My first!", "enter")
+        await until(pilot, "Saved:")
+        path = tmp_path / "studio" / "presets" / "my-first.yaml"
+        text = path.read_text()
+        assert text.startswith("# sft with lora on demo")
+        again = load_recipe(path)
+        assert (again.method.r, again.training.epochs) == (4, 2)  # type: ignore[attr-defined]
+        await press(pilot, "w")
+        await until(pilot, "Save as preset")
+        await pilot.press(*["backspace"] * 30, *"my-first", "enter")
+        await until(pilot, "There is a preset my-first already.")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert path.read_text() == text
+        await press(pilot, "ctrl+n n o")
+        await until(pilot, "my-first")
+        await pilot.press("home", "enter")
+        await until(pilot, "Preset my-first is open.")
+        assert recipe(pilot)["method"] == {"name": "lora", "r": 4}
+
+
+async def test_an_incomplete_recipe_can_not_be_saved_or_started_and_says_why(tmp_path: Path) -> None:
+    app = studio(tmp_path)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await step(pilot, 0)
+        await pilot.press("w")
+        await until(pilot, "Not yet a recipe:")
+        await pilot.press("s")
+        text = await until(pilot, "Still to do, go back with esc:")
+        assert "✗ model: needed" in text
+        assert "Not yet: something is missing or wrong" in text
+        await press(pilot, "s enter")
+        await pilot.pause(0.1)
+        assert app.session.worker.jobs == []  # type: ignore[attr-defined]
+        assert app.session.workspace.runs() == []
+
+
+async def test_data_chosen_on_data_join_what_was_typed_here(tmp_path: Path) -> None:
+    path = made.dataset(tmp_path, 20)
+    app = studio(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await step(pilot, 1)
+        await pilot.press("ctrl+p")
+        await pilot.press("escape")
+        wizard(pilot).draft.set("training.epochs", 9)  # typed before any data was named
+        wizard(pilot).draft.set("method", {"name": "full"})
+        app.session.data_source = str(path)
+        await press(pilot, "1")
+        await until(pilot, "20 rows")
+        await pilot.press("r")
+        await until(pilot, "▸3 Recipe◂")
+        await until(pilot, "From which rows?")
+        values = recipe(pilot)
+        assert values["data"]["train"] == str(path)
+        assert values["training"] == {"epochs": 9}
+        assert values["method"] == {"name": "full"}
+
+
+async def test_columns_are_chosen_on_the_data_step(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("alpha,beta\n" + "".join(f"what is {n}?,it is {n}\n" for n in range(30)))
+    async with studio(tmp_path, {"model": "demo", "data": {"train": str(path)}}).run_test(size=(80, 24)) as pilot:
+        await step(pilot, 1)
+        await until(pilot, "✗", 30)
+        while not isinstance(wizard(pilot).focused, Input) or wizard(pilot).focused.id != "train-field-line":
+            await pilot.press("up")
+        for _ in range(4):
+            if "space changes" in shown(pilot.app):
+                break
+            await pilot.press("shift+tab" if wizard(pilot).focused is None else "tab")
+            await pilot.pause()
+        await pilot.press("space")
+        await until(pilot, "Which column plays which part?")
+        await press(pilot, "right down right enter")
+        await until(pilot, "prompt = alpha, completion = beta", 30)
+        await until(pilot, "27 rows to train on, 3 held out", 30)
+        assert recipe(pilot)["data"]["columns"] == {"prompt": "alpha", "completion": "beta"}
+
+
+async def test_earlier_models_are_offered_and_digits_in_the_empty_line_go_to_the_screens(tmp_path: Path) -> None:
+    app = studio(tmp_path)
+    made_runs.begin(app.session.workspace, "old", text=made_runs.RECIPE.replace("model: demo", "model: some/model"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await step(pilot, 1)
+        await pilot.press("6")
+        await until(pilot, "▸6 Runs◂")
+        await pilot.press("3")
+        await until(pilot, "From which rows?")
+        await press(pilot, "text:demo6 enter")  # a digit behind other letters is text
+        await until(pilot, "There is no file 'demo6'")
+        await pilot.press("backspace", "enter")
+        await until(pilot, "400 rows", 30)
+        await step(pilot, 2)
+        await until(pilot, "used in old-1")
+        await pilot.press("?")
+        await until(pilot, "A recipe says what is trained")
+
+
+# -- without screens -------------------------------------------------------------------------------------------------
+def test_a_draft_keeps_what_is_wrong_and_says_why_by_key(tmp_path: Path) -> None:
+    draft = Draft({"task": "sft", "model": "demo", "data": {"train": "demo"}})
+    assert draft.recipe is not None
+    draft.set("training.epochs", "many")
+    assert draft.recipe is None
+    assert "must be a number" in draft.faults["training.epochs"]
+    draft.save(tmp_path / "draft.yaml")
+    again = load_draft(tmp_path / "draft.yaml")
+    assert again is not None
+    assert again.get("training.epochs") == "many"
+    assert again.clear("training.epochs")
+    assert again.recipe == check_recipe(DEMO)
+    (tmp_path / "broken.yaml").write_bytes(b"\xff: [")
+    assert load_draft(tmp_path / "broken.yaml") is None
+    assert load_draft(tmp_path / "none.yaml") is None
+
+
+def test_every_field_sets_a_key_that_recipes_know(tmp_path: Path) -> None:
+    for spec in (EVAL, TEMPLATE, *LENGTH, *BATCH, *JUDGING, *MORE, *method_specs("lora"), *method_specs("qlora")):
+        draft = Draft(DEMO)
+        if spec.key.startswith("method."):
+            draft.set("method.name", "qlora")
+        values = [value for value, _ in spec.options if value is not None]
+        value = values[-1] if values else {"int": 7, "float": 0.5, "list": ["rouge"]}.get(spec.kind, "auto")
+        draft.set(spec.key, value)
+        assert not any("unknown" in text.lower() or "no key" in text.lower() for text in draft.faults.values()), spec.key
+        assert spec.help, spec.key
+
+
+def test_a_preset_tells_what_it_is_and_reads_back(tmp_path: Path) -> None:
+    made_of = check_recipe({**DEMO, "method": {"name": "qlora", "r": 32}})
+    path = tmp_path / "own.yaml"
+    path.write_text(as_preset(made_of, "about [b] \x1b[2J\nthis"))
+    assert made.harmless(description(path))
+    assert description(path).startswith("about [b]")
+    assert load_recipe(path) == made_of
