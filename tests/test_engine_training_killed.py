@@ -114,56 +114,81 @@ def test_resuming_after_sigkill_is_exact(killed: dict[str, tuple[RunFolder, RunF
     assert tokens[0] == tokens[1]
 
 
+KILLS = 20
+
 RESTARTER = """
-import os, sys, time, random, signal
+import os, random, signal, sys, time
 from pathlib import Path
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import quiet, report
+from ftstudio.engine import callback, quiet, report
 from ftstudio.engine.worker import Worker
 
 report.INTERVAL = 0.0
+stepped = callback.RunDirector.stepped
+def slower(self, *args):
+    stepped(self, *args)
+    time.sleep(0.02)
+callback.RunDirector.stepped = slower
 quiet.libraries()
-path, seed, kills = Path(sys.argv[1]), int(sys.argv[2]), 0
-draw = random.Random(seed)
-for attempt in range(60):
+path, wanted, draw = Path(sys.argv[1]), int(sys.argv[2]), random.Random(sys.argv[3])
+run, kills = RunFolder(path), 0
+begun = False
+while run.state() != "done":
     process = os.fork()
     if not process:
-        Worker().execute(Train(path, resume=attempt > 0))
+        Worker().execute(Train(path, resume=begun))
         os._exit(0)
-    end = time.monotonic() + (draw.uniform(0.5, 4) if attempt < 25 else 60)
-    while time.monotonic() < end and not os.waitpid(process, os.WNOHANG)[0]:
-        time.sleep(0.005)
-    else:
-        if time.monotonic() >= end:
+    begun = True
+    size = run.events_path.stat().st_size if run.events_path.exists() else 0
+    began, told = time.monotonic(), None
+    # half of them count from the start (loading, reading the checkpoint), half from its first word on (steps, saving)
+    from_start, wait = draw.random() < 0.5, draw.uniform(0, 1.5)
+    while not os.waitpid(process, os.WNOHANG)[0]:
+        now = time.monotonic()
+        if told is None and run.events_path.exists() and b'"step"' in run.events_path.read_bytes()[size:]:
+            told = now
+        since = began if from_start else told
+        if kills < wanted and since is not None and now > since + wait:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
             kills += 1
-    if RunFolder(path).state() == "done":
-        break
+            break
+        assert now < began + 120, "it hangs"
+        time.sleep(0.005)
 print(kills)
 """
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_change_nothing(tmp_path: Path):
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("method", METHODS)
+def test_kills_at_random_moments_change_nothing(tmp_path: Path, method: str):
     """Among the moments: loading, evaluating, in the middle of a checkpoint, of the last save."""
     import torch
     from safetensors.torch import load_file
 
-    model = make_model(tmp_path / "model")
+    model = make_model(tmp_path / "model", hidden_size=64)
     rows = make_rows(tmp_path / "rows.jsonl")
-    values = recipe_values(model, rows, "lora", steps=60, save_steps=2)
+    values = recipe_values(model, rows, method, steps=400, save_steps=3)
+    values["evaluation"] |= {"every": 25, "samples": 1}
     run, whole = (prepare_run(check_recipe(values), Workspace(tmp_path / name)) for name in ("killed", "whole"))
-    command = [sys.executable, "-c", RESTARTER, str(run.path), "7"]
-    kills = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=170).stdout)
-    assert kills >= 5
-    assert run.state() == "done"
-    Worker().execute(Train(whole.path))
-    ours, theirs = (load_file(one.model / "adapter_model.safetensors") for one in (run, whole))
+    command = [sys.executable, "-c", RESTARTER, str(run.path), str(KILLS), f"seed of {method}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) == KILLS
+    report.INTERVAL, before = 0.0, report.INTERVAL
+    try:
+        Worker().execute(Train(whole.path))
+    finally:
+        report.INTERVAL = before
+    assert run.state() == whole.state() == "done"
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    ours, theirs = (load_file(one.model / name) for one in (run, whole))
+    assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     told, expected = losses(run), losses(whole)
-    assert {step: told[step] for step in told.keys() & expected.keys()} == {
-        step: expected[step] for step in told.keys() & expected.keys()
-    }
+    assert told == expected  # every step, bit by bit, whatever was taken twice
+    starts = [event["resumed_from"] for event in run.events() if event["kind"] == "start"]
+    assert len(set(starts)) > KILLS / 4  # it got on between the kills
     assert not (run.checkpoints / ".saving").exists()
