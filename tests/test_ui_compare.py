@@ -89,7 +89,7 @@ async def test_a_run_without_a_model_says_so_and_v_chooses_another(workspace: Wo
         await pilot.press("v")
         await made.until(pilot, "Which run?")
         await pilot.press("enter")
-        await made.until(pilot, f"lets the base model and {run.name} answer")
+        await made.until(pilot, f"{run.name} against its base model")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -100,7 +100,7 @@ async def test_g_hands_the_job_to_the_worker(
     submitted: list[Any] = []
     monkeypatch.setattr(app.session, "submit", submitted.append)
     async with app.run_test(size=size) as pilot:
-        await made.until(pilot, "g  lets the base model")
+        await made.until(pilot, "g  lets both answer")
         await pilot.press("l", *["backspace"] * 4, "7", "enter", "g")
         await pilot.pause()
     assert submitted == [Compare(run.compare.path, (run.path,), 7)]
@@ -112,7 +112,7 @@ async def test_what_failed_is_told_with_the_way_out(workspace: Workspace, run: R
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
         text = await made.until(pilot, "✗ The adapter [/b] belongs to another model.")
         assert "Train again." in text
-        assert "g  lets the base model" in text
+        assert "g  lets both answer" in text
 
 
 # -- answers that come -----------------------------------------------------------------------------------------------
@@ -307,11 +307,37 @@ async def test_hostile_empty_and_long_answers_do_no_harm(
                 assert made.harmless(made.screen_text(pilot))
 
 
+async def test_the_cursor_stays_on_top_until_a_person_moves_it(
+    workspace: Workspace, run: RunFolder, rows: list[Question]
+) -> None:
+    folder = run.compare
+    folder.claim()
+    base, tuned = (files.LineWriter(folder.path / f"{name}.jsonl") for name in ("base", run.name))
+    base.append(*made.lines(rows, made.faulty, "base"))
+    worse = [("still wrong", rows[:20]), ("", rows[20:])]
+    tuned.append(*made.lines(worse[0][1], lambda place, row: worse[0][0], run.name))
+    app = studio(workspace, run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "best gains first · 20")
+        tuned.append(*made.lines(worse[1][1], made.right, run.name))
+        text = await made.until(pilot, "best gains first · 40")
+        overview = app.screen.overview  # type: ignore[attr-defined]
+        while gains(run)[listed(text)[0]] != max(gains(run).values()):  # scored a moment later
+            text = await made.until(pilot, "best gains first · 40")
+            await pilot.pause(0.05)
+        assert overview.row == listed(text)[0] == overview.rows.numbers[0]
+        await pilot.press("down", "down")
+        row = overview.row
+        await pilot.press("o")  # another order begins at its top again
+        assert overview.row == overview.rows.numbers[0] != row
+    folder.release()
+
+
 async def test_one_row_gets_no_verdict(workspace: Workspace, run: RunFolder, rows: list[Question]) -> None:
     made.compared(run, rows[:1])
     made.report(run, rows[:1])
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
-        text = await made.until(pilot, "No verdict on 1 rows: 19 more are needed")
+        text = await made.until(pilot, "No verdict on 1 row: 19 more are needed")
         assert "… too few" in text
 
 

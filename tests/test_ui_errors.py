@@ -20,6 +20,7 @@ from ftstudio.core.text import clean
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine.answer import base_folder
 from ftstudio.evaluation.categories import categorise
+from ftstudio.evaluation.metrics import rouge
 from ftstudio.evaluation.predictions import read_predictions
 from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.shell.app import StudioApp
@@ -194,6 +195,35 @@ async def test_a_row_shows_why_each_check_fired_and_capitals_tag(tmp_path: Path,
     assert again.names(row) == {"copying"} | again.detected(row) - {"repetitive"}
     assert again.automatic(row)
     assert row in again.rows("repetitive")
+
+
+async def test_what_leads_on_and_which_columns_fit(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    folder = made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    predictions = read_predictions(folder.path / "outputs.jsonl")
+    found = [rouge(one.output, one.reference or "") for one in predictions]
+    for width, columns in ((80, "refs"), (120, "refs +lift"), (160, r"refs +lift +95 % interval")):
+        async with studio(tmp_path, recipe).run_test(size=(width, 40)) as pilot:
+            text = await made.until(pilot, "3 trains a better model")
+            assert re.search(rf"what is wrong +rows +rate +{columns} +row +errors", text)
+            assert f"ROUGE-L {sum(one.rougeL for one in found) / len(found):.3f}" in text
+            assert "b base/tuned" not in text  # there is no tuned model to look at
+            await pilot.press("tab", "enter")
+            text = await made.until(pilot, "1 of 40 · answers")
+            one = found[0]
+            assert f"ROUGE-1/2/L {one.rouge1:.2f} {one.rouge2:.2f} {one.rougeL:.2f}" in text
+
+
+async def test_a_fault_while_the_data_is_opened_is_told_and_the_studio_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, recipe: Any) -> Any:
+        raise RuntimeError("a library fell over [/b")
+
+    monkeypatch.setattr("ftstudio.ui.text.recipes.Recipes.resolve", broken)
+    async with studio(tmp_path, made.draft(tmp_path)).run_test(size=(80, 24)) as pilot:
+        text = await made.until(pilot, "RuntimeError: a library fell over [/b")
+        assert "3  opens the recipe" in text
 
 
 async def test_next_previous_agree_and_automatic(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ async def test_enter_leads_from_a_finished_run_to_the_comparison(workspace: Work
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
         await made.until(pilot, "enter compares")
         await pilot.press("enter")
-        await made.until(pilot, f"lets the base model and {run.name} answer")
+        await made.until(pilot, f"{run.name} against its base model")
 
 
 # -- views --------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ class Overview(Vertical):
         self.choice = Choice()
         self.rows = Rows()
         self.row: int | None = None
+        self._held = False  # a person put the cursor on the row: it stays there, however the rows are sorted anew
 
     def compose(self) -> ComposeResult:
         yield Said(id="compare-head", grow=True)
@@ -63,7 +64,7 @@ class Overview(Vertical):
     # -- showing -----------------------------------------------------------------------------------------------------
     def begin(self) -> None:
         """Forget what was chosen: another run is looked at."""
-        self.arms, self.choice, self.row = None, Choice(), None
+        self.arms, self.choice, self.row, self._held = None, Choice(), None, False
 
     def show(self, arms: Arms, status: Sequence[Line], *, hold: bool = False) -> None:
         """Bring everything up to date; STATUS stands below the verdict. HOLD keeps the row, though it be gone."""
@@ -84,7 +85,9 @@ class Overview(Vertical):
     def _show_rows(self, hold: bool = False) -> None:
         numbers, table = self.rows.numbers, self.table
         table.layout_columns = self.rows.columns()
-        table.show(len(numbers), numbers.index(self.row) if self.row in numbers else None)
+        held = hold or self._held
+        place = numbers.index(self.row) if held and self.row in numbers else None if held else 0
+        table.show(len(numbers), place)
         if numbers and not hold:
             self.row = numbers[table.cursor]
         text = [("rows  ", "title"), (self.choice.text, "strong"), (f" · {len(numbers):,}", "dim")]
@@ -98,8 +101,7 @@ class Overview(Vertical):
     # -- moving ------------------------------------------------------------------------------------------------------
     def choose(self, choice: Choice) -> None:
         """List the rows of CHOICE from now on, from the first."""
-        self.choice, self.row = choice, None
-        self.table.cursor = 0
+        self.choice, self.row, self._held = choice, None, False
         if self.arms is not None:
             self.rows.arrange(self.arms, choice)
             self._show_rows()
@@ -113,7 +115,7 @@ class Overview(Vertical):
         row = numbers[max(0, min(here + by, len(numbers) - 1))]
         if row == self.row:
             return False
-        self.row = row
+        self.row, self._held = row, True
         self.table.show(len(numbers), numbers.index(row))
         return True
 
@@ -125,10 +127,10 @@ class Overview(Vertical):
 
     def on_table_moved(self, event: Table.Moved) -> None:
         event.stop()
-        self.row = self.rows.numbers[event.index]
+        self.row, self._held = self.rows.numbers[event.index], True
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         event.stop()
         if self.rows.numbers:
-            self.row = self.rows.numbers[event.index]
+            self.row, self._held = self.rows.numbers[event.index], True
             self.post_message(self.Opened(self.row))

@@ -55,7 +55,8 @@ def headline(arms: Arms, width: int) -> Line:
         return ((f"{name} against its base model", "title"),)
     if main[0]["n"] < FEWEST:
         need = FEWEST - main[0]["n"]
-        return ((f"… No verdict on {main[0]['n']} rows: {need} more are needed", "warn"),)
+        rows = "1 row" if main[0]["n"] == 1 else f"{main[0]['n']} rows"
+        return ((f"… No verdict on {rows}: {need} more {'is' if need == 1 else 'are'} needed", "warn"),)
     words = {entry["verdict"] for entry in main}
     if {"better", "worse"} <= words:
         begin: Part = (f"◆ {name}: better in some metrics, worse in others", "warn")

@@ -75,7 +75,9 @@ def opening(
     if arms.following.running or asked:
         return [*lines, (("Rows appear here as both have answered them.", ""),)]
     lines += [
-        (("g", "key"), (f"  lets the base model and {name} answer the same held-out rows, {rows} at most,", "")),
+        ((f"{name} against its base model", "title"),),
+        (),
+        (("g", "key"), (f"  lets both answer the same held-out rows, {rows:,} at most,", "")),
         (("   side by side, and tells whether the difference is more than chance", "dim"),),
         (("l", "key"), ("  sets how many rows", "")),
     ]

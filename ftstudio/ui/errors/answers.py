@@ -60,6 +60,7 @@ class Answers:
         lines = self._reader.poll(READ_AT_ONCE)
         if self._reader.offset < before:  # answered anew
             self.predictions.clear()
+            self.categorised = self.corrected = None
         for line in lines:
             try:
                 prediction = from_line(line, len(self.predictions))
@@ -73,7 +74,9 @@ class Answers:
     @property
     def behind(self) -> bool:
         """Whether there is something to categorise, and it is time to."""
-        return not self._working and self._version != self._judged_version and time.monotonic() >= self._rest_until
+        if self._working or not self.predictions or self._version == self._judged_version:
+            return False
+        return time.monotonic() >= self._rest_until
 
     # -- judging ---------------------------------------------------------------------------------------------------
     def begin(self) -> tuple[int, list[Prediction]]:
@@ -206,4 +209,3 @@ class Answers:
     def reviewed(self) -> int:
         """Rows that a person decided on."""
         return len(self.tags.decided)
-

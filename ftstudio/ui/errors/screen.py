@@ -99,6 +99,8 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         if answers is None:
             self._show_opening(error)
             return
+        if other:
+            self.call_after_refresh(self.refresh_shell)
         changed = answers.poll()
         if answers.behind:
             self._judge(answers)

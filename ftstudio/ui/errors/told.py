@@ -51,7 +51,7 @@ def status(answers: Answers, session: Session, asked: bool, tuned: bool, width: 
         return [(("■ stopped; ", "dim"), ("g", "key"), (" goes on", "dim"))]
     if following.state == "interrupted":
         return [(("! was interrupted; ", "warn"), ("g", "key"), (" goes on", "dim"))]
-    return [_onwards(session, tuned, width)]
+    return [_onwards(session, tuned, width)] if answers.predictions else []
 
 
 def _onwards(session: Session, tuned: bool, width: int) -> Line:
@@ -97,7 +97,7 @@ def opening(
         lines.append((("Answers appear here as they come.", ""),))
     else:
         lines += [
-            (("g", "key"), (f"  lets the {one_line(answers.model, 40)} answer held-out rows, {rows} at most,", "")),
+            (("g", "key"), (f"  lets the model answer held-out rows, {rows:,} at most,", "")),
             (("   and sorts what is wrong with the answers into categories", "dim"),),
             (("l", "key"), ("  sets how many rows", "")),
         ]
