@@ -243,13 +243,40 @@ def test_a_changed_source_is_told_and_nothing_is_done_before_it_is_accepted(sour
     again = opened(source)
     assert again.rebased is not None
     assert "1 of 2 edits" in again.rebased.text
-    with pytest.raises(StudioError, match="source has changed"):
+    with pytest.raises(StudioError, match="rows have changed"):
         again.do(put(0, "x"))
     assert texts(again)[3] == "answer 2"
     again.accept()
     assert texts(again)[3] == "mended"
     assert opened(source).rebased is None
     assert texts(opened(source))[3] == "mended"
+
+
+def test_a_damaged_line_costs_its_own_edit_only(source: Path) -> None:
+    pending = opened(source)
+    for text in ("first", "second"):
+        pending.do(put(0, text))
+    pending.do(put(5, "third"))
+    journal = pending.folder.journal("source")
+    lines = journal.read_bytes().split(b"\n")
+    journal.write_bytes(b"\n".join([lines[0], lines[1][:40], *lines[2:]]))  # the first edit
+    again = opened(source)
+    assert again.rebased is not None
+    assert "1 of 2 edits" in again.rebased.text
+    again.accept()
+    assert [texts(again)[0], texts(again)[5]] == ["answer 0", "third"]
+
+
+def test_a_source_written_to_while_it_is_open_is_not_saved(source: Path) -> None:
+    pending = opened(source)
+    pending.do(put(0, "mended"))
+    before = source.read_bytes()
+    rows_file(source, [*ROWS[5:], *ROWS[:5]])
+    with pytest.raises(StudioError, match="has changed since it was opened"):
+        pending.save()
+    assert not store.versions(pending.folder)
+    source.write_bytes(before)
+    assert pending.save().number == 1
 
 
 # -- versions --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ edit of a row that someone else has changed meanwhile is refused with the row's 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.versions import store
@@ -64,10 +66,13 @@ class Pending:
     def _take_up(self) -> None:
         """The edits of the history, done; where the source has changed since, only looked at."""
         known, active = self._history.base.get("sha256"), self._history.active
-        if active and known is not None and known != self._mark():
-            self.rebased = rebase(active, self._dataset)
-            active = ()
-        self.working = Working(self._dataset, self._keys, active)
+        self.working = Working(self._dataset, self._keys)
+        try:
+            if active and known is not None and known != self._mark():
+                raise Conflict("The source has changed.")
+            self.working = Working(self._dataset, self._keys, active)
+        except Conflict:  # or a line between them was damaged
+            self.rebased = rebase(active, self._dataset, self._keys)
 
     # -- making one ----------------------------------------------------------------------------------------------
     @classmethod
@@ -199,6 +204,7 @@ class Pending:
         with self._lock, claimed(self.folder.pending):
             self._refresh()
             self._accepted()
+            self._unchanged()
             if not self.working.edits:
                 raise StudioError(f"There is nothing to save in {self.folder.name}.", "Repair or edit a row first.")
             made = store.write(self.folder, self.working, self.base, self.source, why, progress=progress, cancel=cancel)
@@ -248,6 +254,20 @@ class Pending:
         self.base, self.source, self._dataset, self._keys = new.base, new.source, new._dataset, new._keys
         self._journal, self._history, self.working = new._journal, new._history, new.working
         self._history.session = self.session
+
+    def _unchanged(self) -> None:
+        """Raise StudioError where the source was written to since it was opened: its rows would be others."""
+        path = self._dataset.path
+        if self.base != SOURCE or path is None or self._dataset.files:
+            return
+        try:
+            with open(path, "rb") as file:
+                now = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise files.explain(error, path) from error
+        if now != self._mark():
+            hint = "Open it again: edits of rows that are still there are done on it as it is now."
+            raise StudioError(f"{path} has changed since it was opened; no version was made.", hint)
 
     def _accepted(self) -> None:
         if self.rebased is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ftstudio.data.dataset import Cancel, Dataset
@@ -23,7 +23,7 @@ class Rebased:
     @property
     def text(self) -> str:
         """All of it in a sentence or two."""
-        parts = [f"The source has changed: {len(self.edits):,} of {self._total:,} edits can be done on it."]
+        parts = [f"The rows have changed: {len(self.edits):,} of {self._total:,} edits can be done on them."]
         if self.moved:
             parts.append(f"{self.moved:,} rows stand elsewhere now.")
         if self.lost:
@@ -35,8 +35,11 @@ class Rebased:
         return len({edit.id for edit in self.edits} | {edit.id for edit, _ in self.lost})
 
 
-def rebase(edits: Iterable[Edit], dataset: Dataset, *, cancel: Cancel | None = None) -> Rebased:
-    """EDITS, made on an older state of the source, for DATASET, the source as it is now.
+def rebase(
+    edits: Iterable[Edit], dataset: Dataset, keys: Sequence[Key] | None = None, *, cancel: Cancel | None = None
+) -> Rebased:
+    """EDITS, made on an older state of the source, for DATASET, the source as it is now (KEYS: a version's, whose rows
+    stay where they are).
 
     A row is the same where the same content stands under its number; else where that content stands exactly once. An
     edit of several rows is kept for those that are found.
@@ -46,30 +49,35 @@ def rebase(edits: Iterable[Edit], dataset: Dataset, *, cancel: Cancel | None = N
     wrong: dict[Key, str] = {
         key: mark
         for key, mark in expected.items()
-        if isinstance(key, int) and (key >= len(dataset) or content_hash(dataset[key]) != mark)
+        if keys is None and isinstance(key, int) and (key >= len(dataset) or content_hash(dataset[key]) != mark)
     }
     targets = _found(wrong, dataset, cancel) if wrong else {}
     taken = set(targets.values())
     names: dict[Key, Key | None] = {key: targets.get(key) for key in wrong}
     for edit in waiting:  # rows that only say where a new one stands
         for patch in edit.patches:
-            if isinstance(patch, Insert) and isinstance(patch.after, int) and patch.after not in expected:
+            if (
+                keys is None
+                and isinstance(patch, Insert)
+                and isinstance(patch.after, int)
+                and patch.after not in expected
+            ):
                 names[patch.after] = patch.after if patch.after < len(dataset) else None
     kept: list[Edit] = []
     lost: list[tuple[Edit, str]] = []
-    working = Working(dataset)
+    working = Working(dataset, keys)
     for edit in waiting:
         patches: list[Patch] = []
         for patch in edit.patches:
-            new = _renamed(patch, names)
-            one = None if new is None else _done(working, edit, new)
-            if one is None or new is None:
+            there = _renamed(patch, names)
+            one = None if there is None else _done(working, edit, there)
+            if one is None or there is None:
                 lost.append((edit, f"{edit.text}: row {_number(patch)} isn't there any more"))
                 if isinstance(patch, Insert):
                     names[patch.key] = None
             else:
                 working = one
-                patches.append(new)
+                patches.append(there)
         if patches:
             kept.append(replace(edit, patches=tuple(patches)))
     return Rebased(tuple(kept), len(taken), tuple(lost))

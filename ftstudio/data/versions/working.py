@@ -88,9 +88,10 @@ class Working:
         if not self.edits:
             return self.base
         store = _Edited(self.base.store, self._order, self._by_place, [self._rows[key] for key in self._added])
+        details = {key: value for key, value in self.base.details.items() if not key.startswith("version")}
         return Dataset(
-            store, self._columns(), self.base.format, self.base.encoding, self.base.source, None, self.base.details
-        )
+            store, self._columns(), self.base.format, self.base.encoding, self.base.source, None, details
+        )  # fmt: skip
 
     # -- inside --------------------------------------------------------------------------------------------------
     def _place(self, key: Key) -> int | None:
