@@ -8,7 +8,7 @@ from array import array
 class Asked:
     """Rows by their prompt. Prompts and answers are known by digests of 16 bytes.
 
-    A prompt that only one row asks costs an entry of a dictionary and 16 bytes; more is kept only for those asked again.
+    A prompt that one row asks costs an entry of a dictionary and 24 bytes; more is kept only for those asked again.
     """
 
     def __init__(self) -> None:
