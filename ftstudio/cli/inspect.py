@@ -218,6 +218,10 @@ def compare(arguments: argparse.Namespace, out: Out) -> int:
         return 0
     if not arguments.runs:
         raise UsageError("Compare which run?", "Name a run, `last`, or --predictions A B.")
+    if arguments.similarity is not None:
+        raise UsageError(
+            "--similarity is for stored predictions.", "A run is scored as its recipe says: evaluation.similarity."
+        )
     place = workspace(arguments)
     runs = [place.run(name) for name in arguments.runs]
     if len({run.path for run in runs}) < len(runs):

@@ -75,7 +75,13 @@ def build() -> argparse.ArgumentParser:
         "--mouse", action=argparse.BooleanOptionalAction, default=True, help="let the studio use the mouse"
     )
 
-    sub = add("train", "train:train", "run a recipe without a screen", "Goes on when the terminal hangs up.")
+    sub = add(
+        "train", "train:train", "run a recipe without a screen",
+        "Goes on when the terminal hangs up; ctrl+c saves a\ncheckpoint and stops. For example:\n\n"
+        "  ftstudio train sft-lora data.train=rows.jsonl model=Qwen/Qwen3-0.6B\n"
+        "  ftstudio train my-recipe.yaml training.epochs=2 --watch\n"
+        "  ftstudio train --resume last",
+    )  # fmt: skip
     sub.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe file, or `demo`")
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.epochs=2")
     sub.add_argument("--watch", action="store_true", help="open the studio on it")
@@ -126,7 +132,9 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("runs", nargs="*", metavar="RUN", help="runs to compare with their base")
     sub.add_argument("--predictions", nargs=2, metavar=("A", "B"), help="compare two files of stored outputs")
     sub.add_argument("--rows", type=_count, metavar="N", help="at most N held-out rows")
-    sub.add_argument("--similarity", metavar="NAME", default=None, help="minilm, static, a folder or a hub id")
+    sub.add_argument(
+        "--similarity", metavar="NAME", default=None, help="with --predictions: minilm, static, a folder or a hub id"
+    )
 
     add("runs", "runs:runs", "runs and their state")
     for name, text in (

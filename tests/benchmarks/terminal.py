@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import made_runs
+import psutil
 from terminal import Terminal, ftstudio
 
 from ftstudio.core.files import read_lines
@@ -154,6 +155,7 @@ def turns(place: Path, count: int = 12, seconds: float = 4.0) -> None:
     So both see the same machine, however busy it is; what a run counts as training time leaves its pauses out.
     """
     rates: tuple[list[float], list[float]] = ([], [])
+    drawing = watched = 0.0  # seconds of the studio's main thread, and of the clock, while it trains
     with ExitStack() as stack:
         sides = []
         for name, words in (("headless", ()), ("studio", ("--watch",))):
@@ -167,11 +169,14 @@ def turns(place: Path, count: int = 12, seconds: float = 4.0) -> None:
         for number in range(count):
             for side in (0, 1) if number % 2 else (1, 0):
                 terminal, run = sides[side]
-                before = _taken(run)
+                before, spent, began = _taken(run), _main_thread(terminal), time.monotonic()
                 turn(terminal, run, "resume")
                 terminal.pump(seconds)
                 turn(terminal, run, "pause")
                 after = _taken(run)
+                if side:
+                    drawing += _main_thread(terminal) - spent
+                    watched += time.monotonic() - began
                 rates[side].append((after[0] - before[0]) / (after[1] - before[1]))
         for terminal, run in sides:
             run.request("stop")
@@ -179,6 +184,7 @@ def turns(place: Path, count: int = 12, seconds: float = 4.0) -> None:
     ratios = [studio / headless for headless, studio in zip(*rates, strict=True)]
     row("steps/s headless, median", f"{statistics.median(rates[0]):.2f}")
     row("steps/s with the studio, median", f"{statistics.median(rates[1]):.2f}")
+    row("the screen's share of a core", f"{drawing / watched:.1%}")
     spread = f"{min(ratios):.2f}…{max(ratios):.2f}"
     row("studio / headless, median of turns", f"{statistics.median(ratios):.3f}", spread, budget="≥ 0.98")
 
@@ -196,6 +202,12 @@ def until(terminal: Terminal, holds: Callable[[], object], seconds: float = 180)
         if time.monotonic() > end or terminal.ended():
             raise SystemExit(f"it did not come to that:\n{terminal.text}")
         terminal.pump(0.05)
+
+
+def _main_thread(terminal: Terminal) -> float:
+    """Seconds that the program's main thread, which draws the screen, has computed."""
+    threads = psutil.Process(terminal.process).threads()
+    return sum(thread.user_time + thread.system_time for thread in threads if thread.id == terminal.process)
 
 
 def _taken(run: RunFolder) -> tuple[int, float]:
