@@ -73,14 +73,14 @@ async def step(pilot: Pilot[Any], at: int) -> str:
     raise AssertionError(shown(pilot.app))
 
 
-async def field(pilot: Pilot[Any], key: str) -> FieldRow:
-    """The focus on the field that sets KEY."""
+async def field(pilot: Pilot[Any], key: str, by: str = "down") -> FieldRow:
+    """The focus on the field that sets KEY, brought there BY a key."""
     row = wizard(pilot).panel.query_one(f"#field-{key.replace('.', '-')}", FieldRow)
     for _ in range(40):
         if row.control.has_focus:
             return row
-        await pilot.press("down")
-    raise AssertionError(f"no way to {key} by the arrows:\n{shown(pilot.app)}")
+        await pilot.press(by)
+    raise AssertionError(f"no way to {key}:\n{shown(pilot.app)}")
 
 
 DEMO = {"model": "demo", "data": {"train": "demo"}}
@@ -153,8 +153,23 @@ async def test_going_back_loses_nothing_and_the_steps_say_how_they_stand(tmp_pat
         assert row.control.has_focus
         await pilot.press("backspace")
         await until(pilot, "✗ must be", gone=True)
-        await step(pilot, 5)
         assert recipe(pilot)["training"] == {"batch_size": 16}
+        assert wizard(pilot).draft.recipe is not None
+
+
+async def test_turning_through_the_methods_keeps_what_they_share(tmp_path: Path) -> None:
+    async with studio(tmp_path, DEMO).run_test(size=(80, 24)) as pilot:
+        await step(pilot, 3)
+        wizard(pilot).draft.set("method.r", 4)
+        await pilot.press("down", "up", "down", "up", "down")  # faster than fields are made
+        await until(pilot, "(•) qlora")
+        assert recipe(pilot)["method"] == {"name": "qlora", "r": 4}
+        row = await field(pilot, "method.r", "tab")
+        assert row.control.value == "4"
+        await pilot.press("backspace", "x")
+        await until(pilot, "✗ must be a whole number")
+        await pilot.press("backspace", "8")
+        assert recipe(pilot)["method"] == {"name": "qlora", "r": 8}
 
 
 async def test_every_field_can_be_reached_by_the_arrows_and_says_what_it_is_for(tmp_path: Path) -> None:
@@ -250,7 +265,9 @@ async def test_what_was_typed_is_there_after_a_crash_and_in_the_next_studio(tmp_
 
 
 async def test_another_recipe_sets_the_draft_aside(tmp_path: Path) -> None:
-    async with studio(tmp_path, {**DEMO, "training": {"epochs": 7}}).run_test(size=(80, 24), notifications=True) as pilot:
+    async with studio(tmp_path, {**DEMO, "training": {"epochs": 7}}).run_test(
+        size=(80, 24), notifications=True
+    ) as pilot:
         await step(pilot, 0)
         await pilot.press("o")
         text = await until(pilot, "Open a preset")
@@ -405,7 +422,9 @@ def test_every_field_sets_a_key_that_recipes_know(tmp_path: Path) -> None:
         values = [value for value, _ in spec.options if value is not None]
         value = values[-1] if values else {"int": 7, "float": 0.5, "list": ["rouge"]}.get(spec.kind, "auto")
         draft.set(spec.key, value)
-        assert not any("unknown" in text.lower() or "no key" in text.lower() for text in draft.faults.values()), spec.key
+        assert not any("unknown" in text.lower() or "no key" in text.lower() for text in draft.faults.values()), (
+            spec.key
+        )
         assert spec.help, spec.key
 
 

@@ -53,12 +53,10 @@ class ColumnsLine(Lines):
 
     def line(self, index: int) -> Line:
         label = fit("columns", LABEL)
-        room = max(4, self.columns - LABEL - (16 if self.has_focus else 0))
-        return (
-            (label, "key" if self.has_focus else ""),
-            (one_line(self.text, room) or "guessed once the data is read", "" if self.text else "dim"),
-            ("  space changes", "dim") if self.has_focus else ("", ""),
-        )
+        room = max(4, self.columns - LABEL)
+        text = one_line(self.text, room) or "guessed once the data is read"
+        hint = "  space changes" if self.has_focus and len(text) + 15 <= room else ""
+        return ((label, "key" if self.has_focus else ""), (text, "" if self.text else "dim"), (hint, "dim"))
 
     def ground(self, index: int) -> str:
         return "resting" if self.has_focus else ""
@@ -165,7 +163,8 @@ class DataPanel(Panel):
     def on_path_field_chosen(self, event: PathField.Chosen) -> None:
         """Enter opens the data; enter again goes on."""
         event.stop()
-        if self.seen == key_of(self.draft.values) and not self.problem and self.found.dataset is not None:
+        read = self.seen == key_of(self.draft.values) and not self.problem and self.found.dataset is not None
+        if read or not event.value:  # where nothing is named, going on says so
             self.post_message(Next())
         else:
             self.look(again=True)

@@ -66,11 +66,14 @@ class MethodPanel(Panel):
         for limit in method.limits:
             parts += [("! ", "bold"), f"{limit}\n"]
         self.query_one("#method-help", Static).update(Content.assemble(*parts[:-1], str(parts[-1]).rstrip()))
+        self.run_worker(self._refill(name), group="fields", exclusive=True)
+
+    async def _refill(self, name: str) -> None:
+        """The fields of method NAME, once those of the one before are gone: many have the same names."""
         fields = self.query_one("#method-fields", Vertical)
-        fields.remove_children()
-        rows = [FieldRow(spec, self.draft.get(spec.key)) for spec in method_specs(name)]
-        fields.mount(*rows)
-        self.call_after_refresh(super().show)
+        await fields.remove_children()
+        await fields.mount(*(FieldRow(spec, self.draft.get(spec.key)) for spec in method_specs(name)))
+        super().show()
 
     def on_picker_picked(self, event: Picker.Picked) -> None:
         """Another method: settings that it knows too stay, the others go."""

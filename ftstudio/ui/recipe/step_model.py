@@ -64,7 +64,7 @@ class ModelPanel(Panel):
     def on_path_field_chosen(self, event: PathField.Chosen) -> None:
         """Enter reads the model's files; enter again goes on."""
         event.stop()
-        if event.value == self.looked_at and not self.problem:
+        if (event.value == self.looked_at and not self.problem) or not event.value:
             self.post_message(Next())
         else:
             self._look(again=True)
