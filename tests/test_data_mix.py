@@ -95,6 +95,7 @@ def test_all_rows_of_all_sources_each_mapped_in_its_own_way(sources: tuple[Path,
         example = materials.shape.example(row)
         wanted = (row["question"], row["answer"]) if row[SOURCE] == "asked" else (row["instruction"], row["output"])
         assert (example.prompt, example.reference) == wanted
+    assert [source.name for source in materials.sources] == ["asked", "told"]
     held = {json.dumps(row) for row in materials.held_out.iter()}
     assert not any(json.dumps(row) in held for row in materials.train.iter())
 

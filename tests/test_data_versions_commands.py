@@ -16,7 +16,11 @@ ROWS = [{"prompt": f"question {n}", "completion": f" answer {n}"} for n in range
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "tickets.jsonl"
-    odd = [ROWS[0], {"prompt": "cafÃ©", "completion": "=1+1"}, {"prompt": "empty", "completion": ""}]
+    odd = [
+        ROWS[0],
+        {"prompt": "cafÃ©", "completion": "=1+1"},
+        {"prompt": "empty", "completion": ""},
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in [*ROWS, *odd]), "utf-8")
     return path
 
@@ -39,10 +43,23 @@ def test_from_repairs_to_versions_to_files(tmp_path: Path, rows: Path, capfd: py
     place = tmp_path / "elsewhere"
     command = (rows, "--workspace", place)
     assert told(capfd, *command, "--versions")["versions"] == []
-    done = told(capfd, *command, "--repair", "exact_duplicate,empty", "--repair", "strip", "--why", "for the test")
+    done = told(
+        capfd,
+        *command,
+        "--repair",
+        "exact_duplicate,empty",
+        "--repair",
+        "strip",
+        "--why",
+        "for the test",
+    )
     assert done["version"] == "tickets@1"
     assert done["counts"] == {"rows": 9, "changed": 8, "dropped": 2, "added": 0}
-    assert [repair["check"] for repair in done["repairs"]] == ["exact_duplicate", "empty", None]
+    assert [repair["check"] for repair in done["repairs"]] == [
+        "exact_duplicate",
+        "empty",
+        None,
+    ]
     assert told(capfd, "tickets@1", "--workspace", place, "--repair", "fix_text")["version"] == "tickets@2"
     assert rows.read_bytes() == before
 
@@ -61,6 +78,7 @@ def test_from_repairs_to_versions_to_files(tmp_path: Path, rows: Path, capfd: py
     text = said(capfd, *command, "--diff", "source", "2")
     assert "9 rows changed, 2 dropped, 0 added, 0 the same" in text
     assert "- row 11  prompt: empty" in text
+    assert "- cafÃ©" in said(capfd, *command, "--diff", "1", "2")
 
     out = tmp_path / "out.csv"
     written = told(capfd, "tickets@2", "--workspace", place, "--export", out)["export"]
@@ -84,7 +102,11 @@ def test_from_repairs_to_versions_to_files(tmp_path: Path, rows: Path, capfd: py
     ],
 )
 def test_what_cannot_be_done_is_said(
-    rows: Path, capfd: pytest.CaptureFixture[str], words: tuple[str, ...], status: int, text: str
+    rows: Path,
+    capfd: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    status: int,
+    text: str,
 ) -> None:
     output = said(capfd, rows, *words, status=status)
     assert text in output
@@ -99,6 +121,7 @@ def test_a_changed_version_is_found_out(tmp_path: Path, rows: Path, capfd: pytes
     assert "not what was saved" in said(capfd, rows, "--versions", status=1)
 
 
-def test_nothing_to_repair_makes_no_version(rows: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_repair_makes_no_version(rows: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert told(capfd, rows, "--repair", "last_turn")["version"] is None
     assert "no version was made" in said(capfd, rows, "--repair", "last_turn")
+    assert not (tmp_path / "studio").exists()

@@ -187,8 +187,9 @@ def _diff_text(one: str, two: str, first: Dataset, second: Dataset, found: Diffe
         lines.append(f"~ row {row.before + 1:,}" + (f" (now {row.after + 1:,})" if row.after != row.before else ""))
         for cell in row.cells:
             lines.append(f"    {one_line(cell.column, 30)}")
-            lines += [f"    - {one_line(cell.before, 110)}"] if cell.had else []
-            lines += [f"    + {one_line(cell.after, 110)}"] if cell.has else []
+            before, after = _around(cell.before, cell.after)
+            lines += [f"    - {before}"] if cell.had else []
+            lines += [f"    + {after}"] if cell.has else []
     for sign, indices, rows in (("-", found.dropped, first), ("+", found.added, second)):
         for index in indices[:SHOWN]:
             text = "  ".join(
@@ -197,6 +198,21 @@ def _diff_text(one: str, two: str, first: Dataset, second: Dataset, found: Diffe
             lines.append(f"{sign} row {index + 1:,}  {text}")
     hidden = sum(max(0, len(some) - SHOWN) for some in (found.changed, found.dropped, found.added))
     return "\n".join(lines + ([f"… and {hidden:,} more; --json has up to 100 of each"] if hidden else []))
+
+
+def _around(before: Any, after: Any) -> tuple[str, str]:
+    """Two values from a little before the place where they begin to differ; line ends and last blanks are visible."""
+    texts = [value if isinstance(value, str) else one_line(value, 4000) for value in (before, after)]
+    shortest = min(map(len, texts))
+    differ = next((place for place in range(shortest) if texts[0][place] != texts[1][place]), shortest)
+    start = max(0, differ - 40)
+    shown = []
+    for text in texts:
+        part = text[start : start + 400].replace("\n", "⏎").replace("\t", "→")
+        kept = part.rstrip(" ")
+        part = kept + "·" * (len(part) - len(kept))
+        shown.append(("…" if start else "") + one_line(part, 110))
+    return shown[0], shown[1]
 
 
 # -- repairs and files -----------------------------------------------------------------------------------------------

@@ -118,7 +118,8 @@ def _shape(dataset: Dataset, own: Columns | None, columns: Mapping[str, str] | N
 
 
 def _name(source: Source, taken: list[str]) -> str:
-    stem = source.name or slug(Path(source.path).name.split(".")[0] or source.path)
+    file = Path(source.path).name.split("@")[0].split(".")[0]
+    stem = source.name or slug(file or source.path)
     name, number = stem, 1
     while name in taken:
         number += 1

@@ -12,7 +12,16 @@ from typing import Any
 from ftstudio.core.errors import UsageError
 from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Row
-from ftstudio.data.versions.edit import HEAVIEST, WEIGHT, Change, Drop, Edit, Insert, Patch, weight_of
+from ftstudio.data.versions.edit import (
+    HEAVIEST,
+    WEIGHT,
+    Change,
+    Drop,
+    Edit,
+    Insert,
+    Patch,
+    weight_of,
+)
 from ftstudio.data.versions.identity import Key, content_hash, same
 from ftstudio.data.versions.working import Working
 
@@ -59,7 +68,11 @@ def add(working: Working, rows: Sequence[Row], after: int | None = None, why: st
 
 
 def weigh(
-    working: Working, indices: Iterable[int], factor: float | None = None, to: float | None = None, why: str = ""
+    working: Working,
+    indices: Iterable[int],
+    factor: float | None = None,
+    to: float | None = None,
+    why: str = "",
 ) -> Edit:
     """The rows INDICES are trained FACTOR times as often as now, or TO times an epoch. 0 leaves them out of training.
 
@@ -73,7 +86,10 @@ def weigh(
         row = working.dataset[index]
         weight = to if to is not None else weight_of(row) * (factor or 0.0)
         if not 0 <= weight <= HEAVIEST:
-            raise UsageError(f"A weight of {weight:g} is not between 0 and 100.", "Choose a smaller one.")
+            raise UsageError(
+                f"A weight of {weight:g} is not between 0 and 100.",
+                "Choose a smaller one.",
+            )
         rows[index] = {**row, WEIGHT: float(weight)}
     text = f"Weigh {rows_text(chosen)} {f'× {factor:g}' if factor is not None else f'{to:g}'}"
     return Edit("weight", text, rows_changed(working, rows), why)
@@ -104,5 +120,8 @@ def _checked(working: Working, indices: Iterable[int]) -> list[int]:
     count = len(working)
     for index in chosen[:1] + chosen[-1:]:
         if not 0 <= index < count:
-            raise UsageError(f"There is no row {index + 1:,}: there are {count:,}.", "Choose a row that is there.")
+            raise UsageError(
+                f"There is no row {index + 1:,}: there are {count:,}.",
+                "Choose a row that is there.",
+            )
     return chosen

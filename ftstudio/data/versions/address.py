@@ -48,7 +48,11 @@ def parse(text: str) -> Address | None:
     if match is None or os.path.exists(text.strip()):
         return None
     folder = match["folder"]
-    return Address(match["name"], match["version"], Path(folder).expanduser().absolute() if folder else None)
+    return Address(
+        match["name"],
+        match["version"],
+        Path(folder).expanduser().absolute() if folder else None,
+    )
 
 
 def locate(text: str, places: Iterable[Path]) -> str | None:
@@ -80,7 +84,10 @@ def open_source(info: dict[str, Any], progress: Progress | None = None, cancel: 
 
     source = info.get("source")
     if not isinstance(source, str):
-        raise UsageError("That dataset doesn't say what it was made from.", "Name one of its versions.")
+        raise UsageError(
+            "That dataset doesn't say what it was made from.",
+            "Name one of its versions.",
+        )
     reading = info.get("reading")
     more: dict[str, Any] = {"reading": Reading.model_validate(reading)} if isinstance(reading, dict) else {}
     return open_dataset(source, split=info.get("split"), progress=progress, cancel=cancel, **more)

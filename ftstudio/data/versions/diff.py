@@ -146,7 +146,11 @@ def _by_content(first: Dataset, second: Dataset, cancel: Cancel | None) -> list[
 
 
 def _by_place(
-    first: Dataset, second: Dataset, left: list[int], rest: list[int], pairs: list[tuple[int, int]]
+    first: Dataset,
+    second: Dataset,
+    left: list[int],
+    rest: list[int],
+    pairs: list[tuple[int, int]],
 ) -> list[tuple[int, int]]:
     """Pairs among the rows LEFT of the first and the REST of the second that stand in the same gap and are alike."""
     other = dict(pairs)

@@ -99,7 +99,11 @@ class Edit:
     def plain(self) -> dict[str, Any]:
         """For JSON, whole."""
         fields = {key: value for key, value in self.told().items() if key != "rows"}
-        return {**fields, "session": self.session, "patches": [_plain(patch) for patch in self.patches]}
+        return {
+            **fields,
+            "session": self.session,
+            "patches": [_plain(patch) for patch in self.patches],
+        }
 
 
 ACTIONS = ("cell", "row", "drop", "duplicate", "add", "replace", "repair", "weight")
@@ -130,10 +134,19 @@ def me() -> str:
 def _plain(patch: Patch) -> dict[str, Any]:
     if isinstance(patch, Change):
         gone = {"gone": list(patch.gone)} if patch.gone else {}
-        return {"change": patch.key, "before": patch.before, "cells": codec.tagged(dict(patch.cells)), **gone}
+        return {
+            "change": patch.key,
+            "before": patch.before,
+            "cells": codec.tagged(dict(patch.cells)),
+            **gone,
+        }
     if isinstance(patch, Drop):
         return {"drop": patch.key, "before": patch.before}
-    return {"insert": patch.key, "after": patch.after, "row": codec.tagged(dict(patch.row))}
+    return {
+        "insert": patch.key,
+        "after": patch.after,
+        "row": codec.tagged(dict(patch.row)),
+    }
 
 
 def from_plain(value: Mapping[str, Any]) -> Edit:
@@ -149,7 +162,12 @@ def _patches(values: Iterable[Mapping[str, Any]]) -> Iterable[Patch]:
     for value in values:
         if "change" in value:
             cells: Row = codec.untagged(value["cells"])
-            yield Change(value["change"], str(value["before"]), cells, tuple(value.get("gone", ())))
+            yield Change(
+                value["change"],
+                str(value["before"]),
+                cells,
+                tuple(value.get("gone", ())),
+            )
         elif "drop" in value:
             yield Drop(value["drop"], str(value["before"]))
         else:

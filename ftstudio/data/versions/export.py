@@ -22,7 +22,13 @@ from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.versions import codec
 from ftstudio.data.versions.formulas import neutral
 
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
 _STEP = 2048
 
 
@@ -60,7 +66,10 @@ def export(
     """
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        raise UsageError(f"{path} has no ending that says what to write.", f"Use one of {', '.join(FORMATS)}.")
+        raise UsageError(
+            f"{path} has no ending that says what to write.",
+            f"Use one of {', '.join(FORMATS)}.",
+        )
     if path.is_dir():
         raise UsageError(f"{path} is a folder.", "Name a file.")
     if not force and os.path.lexists(path):
@@ -82,7 +91,10 @@ def export(
 
 
 def _there(path: Path) -> StudioError:
-    return StudioError(f"{path} is there already and stays as it is.", "Name another file, or ask for --force.")
+    return StudioError(
+        f"{path} is there already and stays as it is.",
+        "Name another file, or ask for --force.",
+    )
 
 
 def _place(new: Path, path: Path, force: bool) -> None:
@@ -129,7 +141,13 @@ def _jsonl(dataset: Dataset, path: Path, teller: _Teller, neutralise: bool) -> l
     return [tagged] if marked else []
 
 
-def _csv(dataset: Dataset, path: Path, teller: _Teller, neutralise: bool, delimiter: str = ",") -> list[str]:
+def _csv(
+    dataset: Dataset,
+    path: Path,
+    teller: _Teller,
+    neutralise: bool,
+    delimiter: str = ",",
+) -> list[str]:
     names, counts = dataset.names, {"formulas": 0, "nested": 0, "surrogates": 0}
 
     def cell(value: Any) -> str:
@@ -141,7 +159,10 @@ def _csv(dataset: Dataset, path: Path, teller: _Teller, neutralise: bool, delimi
             text = safe
         return text
 
-    with open(path, "wb") as raw, io.TextIOWrapper(raw, "utf-8", errors="replace", newline="") as out:
+    with (
+        open(path, "wb") as raw,
+        io.TextIOWrapper(raw, "utf-8", errors="replace", newline="") as out,
+    ):
         writer = csv.writer(out, delimiter=delimiter, lineterminator="\r\n")  # \r and \n in cells are quoted then, too
         writer.writerow([neutral(name) if neutralise else name for name in names])
         for start, stop in teller.steps():
@@ -185,7 +206,10 @@ def _parquet(dataset: Dataset, path: Path, teller: _Teller, neutralise: bool) ->
         for start, stop in teller.steps():
             rows = list(dataset.iter(start, stop))
             columns = [
-                pa.array([_cell(row.get(field.name), field.name in as_text) for row in rows], field.type)
+                pa.array(
+                    [_cell(row.get(field.name), field.name in as_text) for row in rows],
+                    field.type,
+                )
                 for field in schema
             ]
             out.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -90,7 +90,13 @@ class Pending:
     def of_version(cls, version: store.Version) -> Pending:
         """The edits on VERSION."""
         dataset, keys = store.open_version(version)
-        return cls(version.folder, str(version.number), dataset, keys, version.about.get("source") or {})
+        return cls(
+            version.folder,
+            str(version.number),
+            dataset,
+            keys,
+            version.about.get("source") or {},
+        )
 
     # -- doing ---------------------------------------------------------------------------------------------------
     @property
@@ -126,6 +132,8 @@ class Pending:
         MAKE may be a function of the working state as it is then. An edit without patches changes nothing and isn't
         kept. Raises Conflict where a row isn't what the edit expects, StudioError where it can't be written.
         """
+        if isinstance(make, Edit) and not make.patches:
+            return make
         with self._lock, claimed(self.folder.pending):
             self._refresh()
             self._accepted()
@@ -192,23 +200,56 @@ class Pending:
                 return None
             edits = [edit.plain() for edit in found.edits]
             self.rebased = None
-            self._keep(self._line("rebased", base=self._base_line(), edits=edits, lost=[t for _, t in found.lost]))
+            self._keep(
+                self._line(
+                    "rebased",
+                    base=self._base_line(),
+                    edits=edits,
+                    lost=[t for _, t in found.lost],
+                )
+            )
             self.working = Working(self._dataset, self._keys, self._history.active)
             return found
 
-    def save(self, why: str = "", *, progress: Progress | None = None, cancel: Cancel | None = None) -> store.Version:
+    def save(
+        self,
+        why: str = "",
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> store.Version:
         """Make a new version of the edits, and go on from it with none pending. Raises StudioError where there is
         nothing to save."""
         if not self._kept():
-            raise StudioError(f"There is nothing to save of {self.source.get('path')}.", "Repair or edit a row first.")
+            raise StudioError(
+                f"There is nothing to save of {self.source.get('path')}.",
+                "Repair or edit a row first.",
+            )
         with self._lock, claimed(self.folder.pending):
             self._refresh()
             self._accepted()
             self._unchanged()
             if not self.working.edits:
-                raise StudioError(f"There is nothing to save in {self.folder.name}.", "Repair or edit a row first.")
-            made = store.write(self.folder, self.working, self.base, self.source, why, progress=progress, cancel=cancel)
-            self._keep(self._line("saved", version=made.number, edits=[edit.id for edit in self.working.edits]))
+                raise StudioError(
+                    f"There is nothing to save in {self.folder.name}.",
+                    "Repair or edit a row first.",
+                )
+            made = store.write(
+                self.folder,
+                self.working,
+                self.base,
+                self.source,
+                why,
+                progress=progress,
+                cancel=cancel,
+            )
+            self._keep(
+                self._line(
+                    "saved",
+                    version=made.number,
+                    edits=[edit.id for edit in self.working.edits],
+                )
+            )
             self._follow(made)
             return made
 
@@ -227,10 +268,22 @@ class Pending:
         self._history.feed(self._journal.read())
 
     def _line(self, kind: str, **fields: Any) -> dict[str, Any]:
-        return {"kind": kind, "session": self.session, "who": me(), "time": time.time(), **fields}
+        return {
+            "kind": kind,
+            "session": self.session,
+            "who": me(),
+            "time": time.time(),
+            **fields,
+        }
 
     def _base_line(self) -> dict[str, Any]:
-        return self._line("base", base=self.base, sha256=self._mark(), rows=len(self._dataset), source=self.source)
+        return self._line(
+            "base",
+            base=self.base,
+            sha256=self._mark(),
+            rows=len(self._dataset),
+            source=self.source,
+        )
 
     def _mark(self) -> str:
         return self._dataset.hash
@@ -251,8 +304,17 @@ class Pending:
     def _follow(self, version: store.Version) -> None:
         """Another base: what was saved, by this studio or another. Rows keep their keys."""
         new = Pending.of_version(version)
-        self.base, self.source, self._dataset, self._keys = new.base, new.source, new._dataset, new._keys
-        self._journal, self._history, self.working = new._journal, new._history, new.working
+        self.base, self.source, self._dataset, self._keys = (
+            new.base,
+            new.source,
+            new._dataset,
+            new._keys,
+        )
+        self._journal, self._history, self.working = (
+            new._journal,
+            new._history,
+            new.working,
+        )
         self._history.session = self.session
 
     def _unchanged(self) -> None:

@@ -36,7 +36,11 @@ class Rebased:
 
 
 def rebase(
-    edits: Iterable[Edit], dataset: Dataset, keys: Sequence[Key] | None = None, *, cancel: Cancel | None = None
+    edits: Iterable[Edit],
+    dataset: Dataset,
+    keys: Sequence[Key] | None = None,
+    *,
+    cancel: Cancel | None = None,
 ) -> Rebased:
     """EDITS, made on an older state of the source, for DATASET, the source as it is now (KEYS: a version's, whose rows
     stay where they are).
@@ -54,15 +58,10 @@ def rebase(
     targets = _found(wrong, dataset, cancel) if wrong else {}
     taken = set(targets.values())
     names: dict[Key, Key | None] = {key: targets.get(key) for key in wrong}
-    for edit in waiting:  # rows that only say where a new one stands
-        for patch in edit.patches:
-            if (
-                keys is None
-                and isinstance(patch, Insert)
-                and isinstance(patch.after, int)
-                and patch.after not in expected
-            ):
-                names[patch.after] = patch.after if patch.after < len(dataset) else None
+    every = [patch for edit in waiting for patch in edit.patches if isinstance(patch, Insert)] if keys is None else []
+    for new in every:  # rows that only say where a new one stands
+        if isinstance(new.after, int) and new.after not in expected:
+            names[new.after] = new.after if new.after < len(dataset) else None
     kept: list[Edit] = []
     lost: list[tuple[Edit, str]] = []
     working = Working(dataset, keys)

@@ -66,7 +66,10 @@ def repair(
     details = {"repair": name, **({"check": check} if check else {})}
     needed = {"majority", "trim_turns", "merge_turns", "split_instances"}
     if shape is None and name in needed:
-        raise UsageError(f"The repair {name!r} needs to know which column is which.", "Map the columns first.")
+        raise UsageError(
+            f"The repair {name!r} needs to know which column is which.",
+            "Map the columns first.",
+        )
     if name in ("drop", "majority"):
         gone = chosen if name == "drop" else _minority(working, chosen, shape)
         found = Preview(drop(working, gone), ())
@@ -78,7 +81,10 @@ def repair(
     touched = len({patch.key for patch in found.edit.patches})
     said = rows_text(chosen) if touched == len(chosen) and len(chosen) < 3 else f"{touched:,} rows"
     text = f"{check.replace('_', ' ') or 'repair'}: {name.replace('_', ' ')} ({said})"
-    return Preview(Edit("repair", text, found.edit.patches, why, details, id=found.edit.id), found.cells)
+    return Preview(
+        Edit("repair", text, found.edit.patches, why, details, id=found.edit.id),
+        found.cells,
+    )
 
 
 def _mended(working: Working, rows: Sequence[int], mend: Callable[[Row], Row]) -> Preview:
@@ -132,7 +138,10 @@ def _trimmed(cell: list[Any]) -> list[Any]:
         roles = [turn.role for turn in turns_of(cell)]
     except BadRow:
         return cell
-    last = max((place for place, role in enumerate(roles) if role == "assistant"), default=len(roles) - 1)
+    last = max(
+        (place for place, role in enumerate(roles) if role == "assistant"),
+        default=len(roles) - 1,
+    )
     return cell[: last + 1]
 
 
@@ -143,7 +152,10 @@ def _merged(cell: list[Any]) -> list[Any]:
         return cell
     found: list[Any] = []
     for place, turn in enumerate(cell):
-        key = next((name for name in ("content", "value", "text") if isinstance(turn.get(name), str)), None)
+        key = next(
+            (name for name in ("content", "value", "text") if isinstance(turn.get(name), str)),
+            None,
+        )
         joins = place and roles[place] == roles[place - 1] and roles[place] != "tool"
         if joins and key is not None and isinstance(found[-1].get(key), str):
             found[-1] = {**found[-1], key: f"{found[-1][key]}\n{turn[key]}"}

@@ -76,7 +76,10 @@ def find_and_replace(
             raise StudioError(f"The pattern {one_line(find, 60)!r} takes too long for one text.", hint) from None
         except (regex.error, IndexError) as error:
             hint = "Groups are \\1, \\2 or \\g<name>."
-            raise UsageError(f"The replacement {one_line(replacement, 60)!r} is faulty: {error}.", hint) from None
+            raise UsageError(
+                f"The replacement {one_line(replacement, 60)!r} is faulty: {error}.",
+                hint,
+            ) from None
         matches += count
         return str(new)
 
@@ -88,7 +91,11 @@ def find_and_replace(
     preview = preview_texts(working, change, rows, columns, cancel)
     touched = sorted({cell.row for cell in preview.cells})
     text = f"{told} in {rows_text(touched) if touched else 'no row'}"
-    return Preview(Edit("replace", text, preview.edit.patches, why, details), preview.cells, matches)
+    return Preview(
+        Edit("replace", text, preview.edit.patches, why, details),
+        preview.cells,
+        matches,
+    )
 
 
 def _compiled(find: str, replacement: str, pattern: bool, case: bool, word: bool) -> tuple[Any, Any]:
@@ -130,7 +137,10 @@ def preview_texts(
                 cells.append(CellChange(index, name, value, after))
         if found:
             new[index] = {**row, **found}
-    return Preview(Edit("replace", f"Change {len(new):,} rows", rows_changed(working, new)), tuple(cells))
+    return Preview(
+        Edit("replace", f"Change {len(new):,} rows", rows_changed(working, new)),
+        tuple(cells),
+    )
 
 
 def map_texts(value: Any, change: Callable[[str], str]) -> Any:

@@ -123,7 +123,10 @@ class Shelf:
 
 
 def _info(source: str, facts: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"source": source, **{key: value for key, value in sorted((facts or {}).items()) if value is not None}}
+    return {
+        "source": source,
+        **{key: value for key, value in sorted((facts or {}).items()) if value is not None},
+    }
 
 
 def _known(info: Mapping[str, Any]) -> dict[str, Any]:

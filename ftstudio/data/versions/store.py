@@ -183,7 +183,11 @@ def open_version(
     """(the rows of VERSION, their keys). Raises StudioError where its files aren't what was written."""
     about, path = version.about, version.path / ROWS
     columns = tuple(Column(str(name), str(kind)) for name, kind in about.get("columns", ()))
-    details = {**(about.get("details") or {}), "version": version.name, "version_sha256": about.get("sha256")}
+    details = {
+        **(about.get("details") or {}),
+        "version": version.name,
+        "version_sha256": about.get("sha256"),
+    }
     try:
         keys = unpack(json.loads((version.path / KEYS).read_bytes()))
         store = _Lines(path, bool(about.get("tagged")), progress, cancel)
@@ -193,7 +197,15 @@ def open_version(
         raise _damaged(version) from error
     if store.size != about.get("bytes") or len(store) != about.get("rows") or len(keys) != len(store):
         raise _damaged(version)
-    dataset = Dataset(store, columns, str(about.get("format")), "utf-8", version.address, path, details)
+    dataset = Dataset(
+        store,
+        columns,
+        str(about.get("format")),
+        "utf-8",
+        version.address,
+        path,
+        details,
+    )
     return dataset, keys
 
 
@@ -208,14 +220,21 @@ def verify(version: Version) -> bool:
 
 def _damaged(version: Version) -> StudioError:
     return StudioError(
-        f"{version.name} in {version.path} isn't what was saved.", "Use its parent, or make the version anew."
+        f"{version.name} in {version.path} isn't what was saved.",
+        "Use its parent, or make the version anew.",
     )
 
 
 class _Lines(Store):
     """Rows of a file of ours, by where its lines begin; nothing is parsed before it is asked for."""
 
-    def __init__(self, path: Path, was_tagged: bool, progress: Progress | None, cancel: Cancel | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        was_tagged: bool,
+        progress: Progress | None,
+        cancel: Cancel | None,
+    ) -> None:
         self.handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         weakref.finalize(self, os.close, self.handle)
         self.size, self.tagged = os.fstat(self.handle).st_size, was_tagged

@@ -19,7 +19,12 @@ class Working:
     `keys` are those of the base's rows (None: their numbers). Raises Conflict where a row isn't what an edit expects.
     """
 
-    def __init__(self, base: Dataset, keys: Sequence[Key] | None = None, edits: Iterable[Edit] = ()) -> None:
+    def __init__(
+        self,
+        base: Dataset,
+        keys: Sequence[Key] | None = None,
+        edits: Iterable[Edit] = (),
+    ) -> None:
         self.base = base
         self.keys: Sequence[Key] = range(len(base)) if keys is None else keys
         self.edits: tuple[Edit, ...] = ()
@@ -33,8 +38,17 @@ class Working:
     def with_edit(self, edit: Edit) -> Working:
         """The same with EDIT done on top. Raises Conflict."""
         new = object.__new__(Working)
-        new.base, new.keys, new.edits, new._places = self.base, self.keys, self.edits, self._places
-        new._rows, new._dropped, new._after = dict(self._rows), set(self._dropped), dict(self._after)
+        new.base, new.keys, new.edits, new._places = (
+            self.base,
+            self.keys,
+            self.edits,
+            self._places,
+        )
+        new._rows, new._dropped, new._after = (
+            dict(self._rows),
+            set(self._dropped),
+            dict(self._after),
+        )
         new._apply(edit)
         return new
 
@@ -87,7 +101,12 @@ class Working:
         """All rows as they are now, in order."""
         if not self.edits:
             return self.base
-        store = _Edited(self.base.store, self._order, self._by_place, [self._rows[key] for key in self._added])
+        store = _Edited(
+            self.base.store,
+            self._order,
+            self._by_place,
+            [self._rows[key] for key in self._added],
+        )
         details = {key: value for key, value in self.base.details.items() if not key.startswith("version")}
         return Dataset(
             store, self._columns(), self.base.format, self.base.encoding, self.base.source, None, details
@@ -103,7 +122,10 @@ class Working:
         for patch in edit.patches:
             if isinstance(patch, Insert):
                 if patch.key in self._rows or self._place(patch.key) is not None:
-                    raise Conflict(f"Row {shown(patch.key)} is there already.", "Undo that edit first.")
+                    raise Conflict(
+                        f"Row {shown(patch.key)} is there already.",
+                        "Undo that edit first.",
+                    )
                 known = patch.after is None or patch.after in self._rows or self._place(patch.after) is not None
                 if not known:
                     raise _conflict(edit, patch.after, "isn't there")
@@ -157,7 +179,11 @@ class Working:
         sequence = np.argsort(np.asarray(where, dtype=np.int64), kind="stable")
         sorted_where = np.minimum(np.asarray(where, dtype=np.int64)[sequence], count)
         kept_before = np.concatenate([[0], np.cumsum(keep)])
-        return np.insert(order[keep], kept_before[sorted_where], np.asarray(what, dtype=np.int64)[sequence])
+        return np.insert(
+            order[keep],
+            kept_before[sorted_where],
+            np.asarray(what, dtype=np.int64)[sequence],
+        )
 
     def _below(self, parent: Key | None) -> list[str]:
         """The rows added after PARENT, and those after them, in the order in which they stand."""
@@ -211,7 +237,11 @@ class _Edited(Store):
     """Rows of a store in another order, some of them replaced, some added."""
 
     def __init__(
-        self, store: Store, order: Sequence[int] | np.ndarray, rows: Mapping[int, Row], added: Sequence[Row]
+        self,
+        store: Store,
+        order: Sequence[int] | np.ndarray,
+        rows: Mapping[int, Row],
+        added: Sequence[Row],
     ) -> None:
         self.store, self.order, self.rows, self.added = store, order, rows, added
 
