@@ -171,10 +171,11 @@ def with_data(recipe: Recipe | None, source: str, columns: Mapping[str, str]) ->
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
     if recipe is not None and recipe.data.train != source:  # settings of other data: they need not fit
-        for key in ("split", "template", "limit", "columns"):
+        for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by"):
             values["data"].pop(key, None)
-        if isinstance(values["data"].get("eval"), str):
-            del values["data"]["eval"]
+        for key in ("eval", "test"):
+            if isinstance(values["data"].get(key), str):
+                del values["data"][key]
     values.pop("resolved", None)
     put(values, "data.train", source)
     if columns:

@@ -45,6 +45,7 @@ def key_of(values: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
         values.get("task"), values.get("model"), data.get("train"), data.get("eval"), "eval" in data, data.get("split"),
         mapping, data.get("template"), data.get("limit"), seed,
+        *(repr(data.get(key)) for key in ("test", "split_by", "mix", "replay")),
     )  # fmt: skip
 
 
