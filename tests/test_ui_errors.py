@@ -214,6 +214,28 @@ async def test_what_leads_on_and_which_columns_fit(tmp_path: Path) -> None:
             assert f"ROUGE-1/2/L {one.rouge1:.2f} {one.rouge2:.2f} {one.rougeL:.2f}" in text
 
 
+async def test_i_reads_answers_from_a_file_and_keeps_the_tags_on_them(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    _, rows = made.asked(recipe)
+    path = tmp_path / "mine.jsonl"
+    files.write_lines(path, made.lines(rows, made.faulty, "base"))
+    for again in (False, True):
+        async with studio(tmp_path).run_test(size=(80, 24), notifications=True) as pilot:
+            await made.until(pilot, "i  reads answers from a file")
+            await pilot.press("i", *"/nowhere", "enter")
+            await made.until(pilot, "/nowhere")
+            await pilot.press("i", *str(path), "enter")
+            text = await made.until(pilot, "stored answers mine.jsonl  40 rows")
+            text = await made.until(pilot, "Repetitive")
+            found = categorise(read_predictions(path))
+            line = next(line for line in text.splitlines() if "Repetitive" in line)
+            assert line.split("Repetitive")[1].split()[0] == str(len(found.rows["repetitive"]))
+            assert ("1 reviewed" in text) == again
+            assert "g answer" not in text.splitlines()[-1]
+            await pilot.press("tab", "enter", "N")
+            await made.until(pilot, "you say no" if again else "you say so")
+
+
 async def test_a_fault_while_the_data_is_opened_is_told_and_the_studio_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

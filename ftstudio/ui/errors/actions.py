@@ -7,7 +7,8 @@ from ftstudio.ui.shell.actions import Action
 OPEN = Action("enter", "open", "open", "see a category's rows, then a row in full")
 ANSWER = Action("g", "answer", "answer", "let the model answer the held-out rows (those not answered yet)")
 STOP = Action("s", "stop", "stop", "stop answering; what was answered is kept")
-MODEL = Action("b", "other_model", "base/tuned", "switch between the base model and the tuned model of the run in view")
+MODEL = Action("b", "other_model", "base/tuned", "base model, tuned model of the run in view, stored answers")
+FILE = Action("i", "import", "import", "read answers from a file: JSON lines with prompt, reference, output")
 ROWS = Action("l", "limit", "rows", "how many held-out rows are answered")
 EXPORT = Action("x", "export", "export", "write the category table and all rows as JSONL files")
 NEXT = Action("n", "next(1)", "next", "the next row of this category")
@@ -22,4 +23,4 @@ COPY = Action("y", "copy", "copy", "copy prompt, reference and output (clipboard
 BACK = Action("escape", "back", "back", "back to the list")
 
 IN_DETAIL = (NEXT, PREVIOUS, TAG, DIFFERENCE, AGREE, UNDO, AUTOMATIC, COPY, FOLD, EXPORT, BACK)
-ALL_ACTIONS = (OPEN, ANSWER, STOP, MODEL, ROWS, *IN_DETAIL)
+ALL_ACTIONS = (OPEN, ANSWER, STOP, MODEL, ROWS, FILE, *IN_DETAIL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
@@ -18,14 +19,17 @@ from ftstudio.ui.errors.detail import Detail
 from ftstudio.ui.errors.export import export
 from ftstudio.ui.errors.lists import Lists
 from ftstudio.ui.errors.reading import Reading
+from ftstudio.ui.errors.stored import keep
 from ftstudio.ui.errors.subject import Subject
 from ftstudio.ui.shell.actions import Action, bindings
+from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.text.asking import ask_rows
 from ftstudio.ui.text.copying import copy, shown
 from ftstudio.ui.text.following import pending
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.panes import Panes
+from ftstudio.ui.text.recipes import Source
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 
@@ -179,7 +183,7 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         lines: list[Line] = []
         if answers is not None:
             width = self.app.size.width - 3
-            state = told.status(answers, self.session, self.asked, self.subject.tuned, width)
+            state = told.status(answers, self.session, self.asked, self.subject.kind, width)
             lines = [told.head(answers, self.lists.wrong, width), *state]
         self.query_one("#errors-head", Said).say(*lines)
 
@@ -217,11 +221,13 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         if self.is_mounted and self.reading.open:
             return actions.IN_DETAIL
         answers = self.answers
-        if answers is None:
-            return ()
-        running = answers.following.running or self.asked
-        work = (actions.STOP if running else actions.ANSWER, actions.ROWS)
         model = (actions.MODEL,) if self.subject.other(self.session) else ()
+        if answers is None:
+            return (actions.FILE, *model)
+        running = answers.following.running or self.asked
+        work: tuple[Action, ...] = (actions.FILE,)
+        if self.subject.kind != "stored":
+            work = (actions.STOP if running else actions.ANSWER, actions.ROWS, actions.FILE)
         if not answers.predictions:
             return (*work, *model)
         return (actions.OPEN, *model, *work, actions.EXPORT, actions.UNDO)
@@ -235,6 +241,9 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         """Hand the job to the worker."""
         answers, source = self.answers, self.subject.source
         if answers is None or source is None:
+            return
+        if self.subject.kind == "stored":
+            self.studio.tell("These are stored answers: there is no model to ask.")
             return
         if source.recipe is None:
             self.studio.tell("The recipe of this run can't be read, so nothing can be answered.", "warning")
@@ -263,6 +272,38 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
             return
         self.pull()
         self.refresh_shell()
+
+    def action_import(self) -> None:
+        """Ask for a file of answers and show them."""
+
+        def typed(name: str | None) -> None:
+            if name is not None and name.strip():
+                self._import(Path(name.strip()).expanduser())
+
+        hint = "JSON lines with prompt, reference and output"
+        self.studio.push_screen(Prompt("Which file of answers?", hint=hint), typed)
+
+    def _import(self, path: Path) -> None:
+        workspace = self.session.workspace
+
+        def read() -> None:
+            found: Source | Exception
+            try:
+                found = keep(path, workspace)
+            except Exception as error:  # told on screen, not lost in a thread
+                found = error
+            self.app.call_from_thread(done, found)
+
+        def done(found: Source | Exception) -> None:
+            if isinstance(found, Exception):
+                self.studio.show_error(found)
+                return
+            self.subject.look_at(found)
+            if self.is_current:
+                self.pull()
+                self.refresh_shell()
+
+        self.run_worker(read, thread=True, exclusive=True, group="import")
 
     def action_limit(self) -> None:
         """Ask how many rows are answered."""

@@ -1,4 +1,4 @@
-"""Whose answers are looked at: the base model's of the recipe at hand, or the tuned one's of the run in view."""
+"""Whose answers are looked at: the base model's of the recipe, the tuned one's of the run in view, or a file's."""
 
 from __future__ import annotations
 
@@ -10,28 +10,37 @@ from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.recipes import Recipes, Source, base_source, tuned_source
 
+KINDS = {"base": "base model", "tuned": "tuned model", "stored": "stored answers"}
+
 
 class Subject:
     """The answers in view, kept for each place they were opened from. No widgets here."""
 
     def __init__(self) -> None:
         self.recipes = Recipes()
+        self.kind = "base"  # one of KINDS
         self.source: Source | None = None
         self.answers: Answers | None = None
-        self.tuned = False
+        self.stored: Source | None = None
         self._opened: dict[Path, Answers] = {}
 
     def choose(self, session: Session) -> StudioError | None:
-        """Look at the answers of the model that is wanted now; what is wrong with the recipe, if anything."""
-        tuned = tuned_source(session, self.recipes)
-        self.tuned = self.tuned and tuned is not None
-        recipe = self.recipes.base(session)
-        error = recipe if isinstance(recipe, StudioError) and not self.tuned else None
-        source = tuned if self.tuned else base_source(session, recipe) if isinstance(recipe, Recipe) else None
+        """Look at the answers of the kind that is wanted now; what is wrong with the recipe, if anything."""
+        found = self._sources(session)
+        self.kind = self.kind if self.kind in found else "base"
+        source = found[self.kind]
         if source != self.source:
             self.source = source
             self.answers = self._open(source) if source is not None else None
-        return error
+        recipe = self.recipes.base(session)
+        return recipe if isinstance(recipe, StudioError) and self.kind == "base" else None
+
+    def _sources(self, session: Session) -> dict[str, Source | None]:
+        """What there is of each kind; the base model always, though it be unknown yet where its answers are."""
+        recipe = self.recipes.base(session)
+        base = base_source(session, recipe) if isinstance(recipe, Recipe) else None
+        others = {"tuned": tuned_source(session, self.recipes), "stored": self.stored}
+        return {"base": base} | {kind: source for kind, source in others.items() if source is not None}
 
     def _open(self, source: Source) -> Answers:
         known = self._opened.get(source.path)
@@ -39,18 +48,24 @@ class Subject:
             known = self._opened[source.path] = Answers(source.folder, source.model, source.recipe)
         return known
 
+    def look_at(self, stored: Source) -> None:
+        """Look at STORED answers from now on."""
+        self.stored, self.kind = stored, "stored"
+
     def turn(self, session: Session) -> bool:
-        """From the base model to the tuned one, or back; False where there is no other."""
-        if not self.other(session):
-            return False
-        self.tuned = not self.tuned
-        return True
+        """To the next kind there is; False where there is no other."""
+        following = self._following(session)
+        self.kind = following or self.kind
+        return bool(following)
+
+    def _following(self, session: Session) -> str:
+        kinds = list(self._sources(session))
+        here = kinds.index(self.kind) if self.kind in kinds else 0
+        return kinds[(here + 1) % len(kinds)] if len(kinds) > 1 else ""
 
     def other(self, session: Session) -> str:
         """What `turn` leads to; empty where it leads nowhere."""
-        if tuned_source(session, self.recipes) is None:
-            return ""
-        return "base model" if self.tuned else "tuned model"
+        return KINDS.get(self._following(session), "")
 
     @property
     def recipe(self) -> Recipe | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
+
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
 from ftstudio.ui.errors.answers import Answers
@@ -14,23 +16,28 @@ from ftstudio.ui.text.said import fitting, wrapped
 
 def head(answers: Answers, wrong: tuple[int, int], width: int) -> Line:
     """Whose answers, how many, how many of them WRONG (of those judged), as much as fits into WIDTH cells."""
-    parts: list[Part] = [(one_line(answers.model, 40), "title")]
-    if answers.predictions:
-        parts.append((f"  {len(answers.predictions):,} rows answered", ""))
-    if wrong[1]:
-        parts.append((f" · {wrong[0]:,} with errors ({100 * wrong[0] / wrong[1]:.0f} %)", ""))
-    if answers.reviewed:
-        parts.append((f" · {answers.reviewed:,} reviewed {PEN}", "key"))
+    rows = len(answers.predictions)
+    parts: list[Part] = []
+    for unit in ("rows answered", "rows"):
+        parts = [(one_line(answers.model, 40), "title")]
+        if rows:
+            parts.append((f"  {rows:,} {unit}", ""))
+        if wrong[1]:
+            parts.append((f" · {wrong[0]:,} with errors ({100 * wrong[0] / wrong[1]:.0f} %)", ""))
+        if answers.reviewed:
+            parts.append((f" · {answers.reviewed:,} reviewed {PEN}", "key"))
+        if sum(cell_len(text) for text, _ in parts) <= width:
+            break
     mean = answers.mean("rougeL")
     if mean is not None:
         parts.append((f" · ROUGE-L {mean:.3f}", "dim"))
     return fitting(parts, width)
 
 
-def status(answers: Answers, session: Session, asked: bool, tuned: bool, width: int) -> list[Line]:
+def status(answers: Answers, session: Session, asked: bool, kind: str, width: int) -> list[Line]:
     """What is being done with ANSWERS, or which keys lead on, in lines of WIDTH cells.
 
-    ASKED: the worker was asked and has not begun; TUNED: they are the tuned model's.
+    ASKED: the worker was asked and has not begun; KIND: whose they are, see `subject.KINDS`.
     """
     following = answers.following
     if following.running:
@@ -51,14 +58,16 @@ def status(answers: Answers, session: Session, asked: bool, tuned: bool, width: 
         return [(("■ stopped; ", "dim"), ("g", "key"), (" goes on", "dim"))]
     if following.state == "interrupted":
         return [(("! was interrupted; ", "warn"), ("g", "key"), (" goes on", "dim"))]
-    return [_onwards(session, tuned, width)] if answers.predictions else []
+    return [_onwards(session, kind, width)] if answers.predictions else []
 
 
-def _onwards(session: Session, tuned: bool, width: int) -> Line:
+def _onwards(session: Session, kind: str, width: int) -> Line:
     """The next steps of the loop, as many as fit into WIDTH cells."""
     compared = session.feed is not None and session.feed.run.model.is_dir()
     steps = [("enter", "reads rows")]
-    if tuned:
+    if kind == "stored":
+        steps += [("i", "another file"), ("3", "trains a better model")]
+    elif kind == "tuned":
         steps += [("5", "compares with the base"), ("1", "back to the data")]
     else:
         steps += [("3", "trains a better model"), *([("5", "compares base and tuned")] if compared else [])]
@@ -92,6 +101,7 @@ def opening(
             (("1", "key"), ("  opens a dataset", "")),
             (("3", "key"), ("  makes a recipe", "")),
             (("6", "key"), ("  opens an earlier run", "")),
+            (("i", "key"), ("  reads answers from a file", "")),
         ]
     elif answers.following.running or asked:
         lines.append((("Answers appear here as they come.", ""),))
@@ -100,6 +110,7 @@ def opening(
             (("g", "key"), (f"  lets the model answer held-out rows, {rows:,} at most,", "")),
             (("   and sorts what is wrong with the answers into categories", "dim"),),
             (("l", "key"), ("  sets how many rows", "")),
+            (("i", "key"), ("  reads answers from a file instead", "")),
         ]
         failed = answers.following.failed_lines(width)
         if other:
