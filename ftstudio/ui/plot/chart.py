@@ -141,13 +141,15 @@ class LinePlot(Widget, can_focus=False):
             scale.horizontal(right, width),
             scale.vertical(*ends, height - 2, self._log),
             [
-                figure.Drawn(
-                    [point for point in curve.points() if point[1] > SMALLEST or not self._log], series.marker, series.line
-                )
+                figure.Drawn(self._drawable(curve), series.marker, series.line)
                 for series, curve in zip(self._series, curves, strict=True)
             ],
         )
         return [self._runs(row) for row in cells]
+
+    def _drawable(self, curve: Curve) -> list[tuple[float, float]]:
+        """The points of CURVE that the axis takes."""
+        return [point for point in curve.points() if point[1] > SMALLEST or not self._log]
 
     def _runs(self, row: list[figure.Cell]) -> tuple[Run, ...]:
         """ROW as few pieces as possible: blanks take the ink beside them, so that fewer colours are sent."""
