@@ -224,6 +224,73 @@ def test_padded_batches_and_generation_are_transformers_own(tmp_path: Path):
     assert "ftstudio" not in (tmp_path / "config.json").read_text()
 
 
+@pytest.mark.parametrize("name", ["Llama", "Mistral", "GPT2"])
+def test_the_variable_length_kernel_is_given_what_it_needs(name: str, monkeypatch: pytest.MonkeyPatch):
+    """torch's own runs on a GPU alone: one written out from its documentation stands in for it."""
+    import torch
+
+    from ftstudio.engine import attention
+    from ftstudio.engine.collate import PaddingFree
+    from ftstudio.engine.loss import Objective
+
+    def reference(
+        query: Any,
+        key: Any,
+        value: Any,
+        starts: Any,
+        also: Any,
+        longest: int,
+        most: int,
+        *,
+        scale: float,
+        window_size: Any,
+    ) -> Any:
+        assert query.shape == key.shape == value.shape
+        assert torch.equal(starts, also)
+        assert starts.dtype == torch.int32
+        assert longest == most == int(starts.diff().max())
+        place = torch.arange(len(query))
+        row = torch.bucketize(place, starts[1:].long(), right=True)
+        back = place[:, None] - place[None]
+        seen = (row[:, None] == row[None]) & (back >= 0)
+        left, right = window_size
+        assert right == 0
+        if left >= 0:
+            seen &= back <= left
+        scores = torch.einsum("qhd,khd->hqk", query, key) * scale
+        return torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, float("-inf")).softmax(-1), value)
+
+    monkeypatch.setattr(attention, "_varlen", lambda: reference)
+    model = made(name).eval()
+    wanted = row_by_row(model).item()
+    attention.use(model, attention.VARLEN)
+    assert Objective("mask")(model, PaddingFree()(ROWS)).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_kernels_are_tried_the_fastest_first_and_the_next_where_one_fails(monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    from ftstudio.engine import attention
+
+    def absent(*_: Any, **named: Any) -> Any:
+        raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
+
+    assert attention.kernels("cpu", torch.bfloat16) == [attention.SEGMENTS]
+    assert attention.kernels("cuda", torch.float32) == [attention.SEGMENTS]
+    assert attention.kernels("cuda", torch.bfloat16)[-1] == attention.SEGMENTS
+    monkeypatch.setattr(attention, "_varlen", lambda: absent)
+    monkeypatch.setattr(attention, "kernels", lambda *_: [attention.VARLEN, attention.SEGMENTS])
+    model = made("Llama")
+    levers = chosen(model)
+    assert levers.padding_free
+    assert attention.implementation(model) == attention.SEGMENTS
+    monkeypatch.setattr(attention, "kernels", lambda *_: [attention.VARLEN])
+    model = made("Llama")
+    levers = chosen(model)
+    assert not levers.padding_free
+    assert "only supports Ampere" in levers.told["batches"]
+
+
 @pytest.mark.parametrize("length", [1, 2, 90, 256])
 def test_short_rows_in_16_bits_attend_as_well_as_the_flash_kernel(length: int):
     """Both against 32 bits: the error of whole matrices is no greater than that of torch's kernel."""
@@ -250,9 +317,11 @@ def test_short_rows_in_16_bits_attend_as_well_as_the_flash_kernel(length: int):
         assert (mine - right).norm() / scale <= 1.5 * (theirs - right).norm() / scale + 3e-3
 
 
-@pytest.mark.parametrize("method", ["lora", "qlora"])
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_half_precision_goes_through_the_wrapped_model(tmp_path: Path, method: str, checkpointing: bool):
+@pytest.mark.parametrize(
+    ("method", "dora", "checkpointing"),
+    [("lora", False, False), ("lora", True, True), ("qlora", False, False), ("qlora", False, True)],
+)
+def test_half_precision_goes_through_the_wrapped_model(tmp_path: Path, method: str, dora: bool, checkpointing: bool):
     """Head, layers and adapters compute in bf16; loss and gradients are near those of 32 bits; all is put back."""
     import torch
     from tiny_models import make_model
@@ -264,7 +333,7 @@ def test_half_precision_goes_through_the_wrapped_model(tmp_path: Path, method: s
 
     folder = make_model(tmp_path, hidden_size=64)
     how = get(method)
-    settings = how.settings({"r": 4, "alpha": 8, "dropout": 0.0})
+    settings = how.settings({"r": 4, "alpha": 8, "dropout": 0.0, "dora": dora})
     found = {}
     for dtype in ("float32", "bfloat16"):
         spec = ModelSpec("x", dtype, "cpu", how.quantisation(settings))
