@@ -96,6 +96,13 @@ def test_conll(tmp_path: Path) -> None:
     assert [(problem.line, problem.reason) for problem in dataset.problems] == [(4, "3 columns where the file has 4")]
 
 
+def test_odd_white_space_is_text_in_conll_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_bytes("10\u00a0000 B-X\na\x85b O\nc\u2028d O\n\ne\u3000f\tI-X\n".encode())
+    rows = [row["tokens"] for row in open_dataset(path, reading=Reading(scheme="bio"))]
+    assert rows == [["10\u00a0000", "a\x85b", "c\u2028d"], ["e\u3000f"]]
+
+
 ENTITIES = st.lists(st.tuples(st.sampled_from(["O", "PER", "LOC"]), st.integers(1, 3)), max_size=6)
 
 

@@ -298,6 +298,17 @@ def test_a_broken_item_tells_what_follows_it(tmp_path: Path) -> None:
     assert next(dataset.aside.entries())["raw"] == '{"a": oops},\n {"a": 4}]'
 
 
+def test_objects_over_several_lines(tmp_path: Path) -> None:
+    rows = [{"a": 1, "b": [1, {"c": "x, y"}]}, {"a": 2, "b": []}, {"a": 3}]
+    for name in ("a.json", "a.jsonl", "a"):
+        path = tmp_path / name
+        path.write_text("\n".join(json.dumps(row, indent=2) for row in rows) + "\n")
+        assert list(open_dataset(path)) == rows
+        path.write_text("\n".join(json.dumps(row, indent=2) for row in rows) + "\n{broken")
+        assert list(open_dataset(path)) == rows
+        assert open_dataset(path).unread == 1
+
+
 def test_bytes_that_are_not_utf8_cost_their_row(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b'[{"a": "caf\xc3\xa9"}, {"a": "caf\xe9"}, {"a": "caf\xc3\xa9 again"}]')

@@ -176,7 +176,7 @@ def _scan(handle: int, start: int, size: int, watch: Watch) -> bool:
     try:
         while place < size and (block := os.pread(handle, _BLOCK, place)):
             place += len(block)
-            watch.at(place // 8, size)  # a look: reading takes the rest of the time
+            watch.at(0, size)  # a look before reading begins
             if not block.isascii() or decoder.getstate()[0]:
                 decoder.decode(block)
         decoder.decode(b"", final=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -117,6 +118,8 @@ class _Gatherer:
             try:
                 number = float(value)
             except (ValueError, OverflowError):
+                return
+            if not math.isfinite(number):
                 return
             self.numbers += 1
             self.low, self.high, self.sum = min(self.low, number), max(self.high, number), self.sum + number

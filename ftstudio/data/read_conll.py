@@ -13,6 +13,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.reading import DETECT, Reading
 from ftstudio.data.aside import Aside
 from ftstudio.data.dataset import Column, Dataset, HeadStore, Row
+from ftstudio.data.dialect import split_lines
 from ftstudio.data.encoding import Text, not_utf8
 from ftstudio.data.lines import TOO_LONG, LineEnds, bare, lines
 from ftstudio.data.spans import SpanStore
@@ -21,13 +22,12 @@ from ftstudio.data.watch import NOBODY, Watch
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 _DOCUMENT = "-DOCSTART-"
 _LOOK = 1 << 17
+_BLANK = " \t\r\n\x0b\x0c"
 
 
 def is_conll(text: Text) -> bool:
     """Whether nearly all lines are words with a tag (`O`, `B-…`, `I-…`) in their last column."""
-    sample = text.read(_LOOK)
-    found = sample.splitlines() if text.size - text.start <= _LOOK else sample.splitlines()[:-1]
-    words = [cells for line in found if (cells := _cells(line)) and not _is_aside(cells)]
+    words = _words(text)
     if len(words) < 3:
         return False
     width = Counter(map(len, words)).most_common(1)[0][0]
@@ -36,11 +36,22 @@ def is_conll(text: Text) -> bool:
     return width >= 2 and tagged and fit >= 0.98 * len(words)
 
 
+def _words(text: Text) -> list[list[str]]:
+    """The columns of the first lines of TEXT."""
+    found = list(split_lines(text.read(_LOOK)))
+    if text.size - text.start > _LOOK:
+        found.pop()
+    return [cells for line in found if (cells := _cells(line)) and not _is_aside(cells)]
+
+
 def _cells(line: str) -> list[str]:
-    """The columns of LINE: between tabs where there are any, else between blanks."""
-    if not line.strip():
+    """The columns of LINE: between tabs where there are any, else between blanks. Other white space is text."""
+    bare_line = line.strip(_BLANK)
+    if not bare_line:
         return []
-    return [cell.strip() for cell in line.strip("\r\n").split("\t")] if "\t" in line else line.split()
+    if "\t" in bare_line:
+        return [cell.strip(" ") for cell in line.strip("\r\n").split("\t")]
+    return [cell for cell in bare_line.split(" ") if cell]
 
 
 def _is_aside(cells: Sequence[str]) -> bool:
@@ -57,7 +68,7 @@ class ConllStore(SpanStore):
         self.documents = array("l")
 
     def _parse(self, data: bytes, index: int) -> Row:
-        words = [cells for line in data.decode("utf-8").splitlines() if (cells := _cells(line))]
+        words = [cells for line in data.splitlines() if (cells := _cells(line.decode("utf-8")))]
         words = [cells for cells in words if not _is_aside(cells)]
         row: Row = {name: [cells[place] for cells in words] for place, name in enumerate(self.names)}
         row["tags"] = as_bio(row["tags"], self.scheme)
@@ -117,7 +128,7 @@ def _misfit(cells: Sequence[str], width: int) -> str:
 
 
 def _width(text: Text) -> int:
-    words = [cells for line in text.read(_LOOK).splitlines() if (cells := _cells(line)) and not _is_aside(cells)]
+    words = _words(text)
     return max(2, Counter(map(len, words)).most_common(1)[0][0]) if words else 2
 
 

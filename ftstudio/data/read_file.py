@@ -108,7 +108,7 @@ def _read_text(
 ) -> Dataset:
     first = os.pread(text.handle, 4096, text.start).lstrip()[:1]
     if kind == "jsonl" or (kind is None and first == b"{" and _is_json(text)):
-        if first == b"[" and not told:
+        if (first == b"[" and not told) or _is_spread(text):
             return read_json(text, path, source, watch)
         return read_jsonl(text, path, source, watch)
     if kind in ("json", "squad") or (kind is None and first == b"[" and _is_json(text)):
@@ -133,6 +133,11 @@ def _is_json(text: Text) -> bool:
     head = text.read(4096).lstrip()
     rest = head[1:].lstrip()
     return rest[:1] in ('"', "}", "") if head[0] == "{" else rest[:1] in '[{"]-0123456789tfn'
+
+
+def _is_spread(text: Text) -> bool:
+    """Whether the first line only begins a JSON object."""
+    return text.read(4096).lstrip().split("\n", 1)[0].strip() == "{"
 
 
 def _is_table(text: Text) -> bool:

@@ -83,7 +83,8 @@ class _Window:
 
 
 def read_json(text: Text, path: Path, source: str, watch: Watch = NOBODY, squad: bool = False) -> Dataset:
-    """A JSON array of objects, an object that holds one (`{"data": [...]}`), columns, SQuAD, or JSON lines after all.
+    """A JSON array of objects, an object that holds one (`{"data": [...]}`), columns, SQuAD, objects one after the
+    other, or JSON lines after all.
 
     Arrays are read item by item, whatever their size; items that are no objects are put aside. SQUAD: it is SQuAD.
     Raises StudioError where it is none of these.
@@ -99,6 +100,8 @@ def read_json(text: Text, path: Path, source: str, watch: Watch = NOBODY, squad:
             return _array(window, alone, path, source)
     if _is_jsonl(window.buffer):
         return read_jsonl(text, path, source, watch)
+    if not squad and _is_several(window):
+        return _array(window, True, path, source, bare=True)
     if text.size - text.start > _WHOLE:
         raise StudioError(f"{path} is JSON without an array of rows, and too big to look for them.", "Write JSONL.")
     return _whole(text, path, source, watch, squad)
@@ -116,6 +119,18 @@ def _is_jsonl(head: str) -> bool:
         return bool(rest.strip()) and isinstance(json.loads(first), (dict, str))
     except (ValueError, RecursionError):
         return False
+
+
+def _is_several(window: _Window) -> bool:
+    """Whether the first value is followed by another: objects one after the other, over several lines each."""
+    window.skip()
+    if not window.buffer.startswith("{", window.at):
+        return False
+    try:
+        _, end = window.item()
+    except (ValueError, RecursionError):
+        return False
+    return window.buffer[end : end + 1000].lstrip(" \t\r\n,").startswith("{")
 
 
 def _whole(text: Text, path: Path, source: str, watch: Watch, squad: bool) -> Dataset:
@@ -145,7 +160,8 @@ def _whole(text: Text, path: Path, source: str, watch: Watch, squad: bool) -> Da
     )  # fmt: skip
 
 
-def _array(window: _Window, alone: bool, path: Path, source: str) -> Dataset:
+def _array(window: _Window, alone: bool, path: Path, source: str, bare: bool = False) -> Dataset:
+    """The items of an array; BARE: of one without its brackets."""
     text = window.text
     store, kinds, aside = SpanStore(text, path, parse_row), Kinds(), Aside()
 
@@ -157,7 +173,9 @@ def _array(window: _Window, alone: bool, path: Path, source: str) -> Dataset:
     number, strings = 0, None
     while True:
         window.skip()
-        if window.buffer.startswith("]", window.at):
+        if bare and window.at >= len(window.buffer):
+            break
+        if not bare and window.buffer.startswith("]", window.at):
             window.go(window.at + 1)
             window.skip()
             rest = window.buffer[window.at : window.at + 400].strip()

@@ -61,7 +61,7 @@ class SpanStore:
         """Row INDEX. Raises StudioError where the file has changed."""
         try:
             return self.parse(self.raw(index), index)
-        except (ValueError, RecursionError, OSError) as error:
+        except (ValueError, LookupError, RecursionError, OSError) as error:
             raise self._changed() from error
 
     def _whole(self, data: bytes, wanted: int) -> bytes:
