@@ -217,7 +217,7 @@ def test_edits_follow_rows_that_moved_and_tell_those_that_are_gone() -> None:
     found = rebase(edits, changed)
     assert found.moved == 2
     assert [edit.text for edit, _ in found.lost] == ["Edit a of row 4"]
-    assert "row 4 isn't there any more" in found.lost[0][1]
+    assert "row 4 isn't there as it was" in found.lost[0][1]
     assert "4 of 5 edits" in found.text
     texts = [row["a"] for row in Working(changed, None, found.edits).dataset.iter()]
     assert texts == ["new at the top", "row 0", "new 1", "after 1, edited", "row 2", "row 3 rewritten", "row 4"]

@@ -161,6 +161,7 @@ shelf, source, name, count = Shelf(Path(sys.argv[1])), sys.argv[2], sys.argv[3],
 pending = Pending.of_source(shelf, open_dataset(source))
 for number in range(count):
     pending.do(lambda working: add(working, [{"prompt": name, "completion": str(number)}]))
+    pending.do(lambda working: set_cell(working, 0, "count", working.dataset[0].get("count", 0) + 1))
     print(number, flush=True)
 """
 
@@ -182,6 +183,8 @@ def test_processes_that_edit_at_once_lose_nothing(tmp_path: Path, source: Path) 
     for name in "abc":
         found = [row["completion"] for row in pending.working.dataset.iter() if row["prompt"] == name]
         assert found == [str(number) for number in range(25)]
+    assert pending.rebased is None
+    assert pending.working.dataset[0]["count"] == 75  # each saw what the others had done
 
 
 def test_a_killed_studio_loses_nothing_that_was_confirmed(tmp_path: Path, source: Path) -> None:
@@ -322,6 +325,40 @@ def test_a_version_that_was_tampered_with_is_refused(source: Path) -> None:
     with pytest.raises(StudioError, match="isn't what was saved"):
         store.open_version(version)
     assert not store.verify(version)
+
+
+SAVER = """
+import sys, time
+from pathlib import Path
+from ftstudio.data.read import open_dataset
+from ftstudio.data.versions import codec
+from ftstudio.data.versions.pending import Pending
+from ftstudio.data.versions.shelf import Shelf
+plain = codec.to_line
+def slowly(row):
+    print("row", flush=True)
+    time.sleep(0.05)
+    return plain(row)
+codec.to_line = slowly
+Pending.of_source(Shelf(Path(sys.argv[1])), open_dataset(sys.argv[2])).save()
+"""
+
+
+def test_a_save_that_is_killed_leaves_the_edits_and_no_version(tmp_path: Path, source: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    Pending.of_source(shelf, open_dataset(source)).do(put(0, "kept"))
+    command = [sys.executable, "-c", SAVER, str(shelf.folder), str(source)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "row\n"
+        process.kill()
+    folder = shelf.named("tickets")
+    assert list(folder.path.glob(".new-*"))
+    assert folder.numbers() == []
+    again = Pending.of_source(shelf, open_dataset(source))
+    assert [edit.text for edit in again.edits] == ["Edit completion of row 1"]
+    assert again.save().number == 1
+    assert not list(folder.path.glob(".new-*"))
 
 
 def test_a_crash_between_version_and_journal_saves_nothing_twice(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

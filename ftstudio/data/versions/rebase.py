@@ -71,7 +71,7 @@ def rebase(
             there = _renamed(patch, names)
             one = None if there is None else _done(working, edit, there)
             if one is None or there is None:
-                lost.append((edit, f"{edit.text}: row {_number(patch)} isn't there any more"))
+                lost.append((edit, f"{edit.text}: row {_number(patch)} isn't there as it was"))
                 if isinstance(patch, Insert):
                     names[patch.key] = None
             else:

@@ -100,6 +100,8 @@ def write(
     Under a claim of `folder.pending`. Raises StudioError where it can't be written, Stopped when CANCEL says so; then
     there is no new version.
     """
+    for torn in folder.path.glob(".new-*"):  # of a process that was killed: nobody else saves under our claim
+        shutil.rmtree(torn, ignore_errors=True)
     beside = folder.path / f".new-{uuid.uuid4().hex[:8]}"
     try:
         beside.mkdir(parents=True)
