@@ -40,7 +40,7 @@ class Parity:
 def choose_rows(rows: Sequence[Row], lengths: Sequence[int], window: int | None) -> list[Row]:
     """Two rows with labels: a long one (longer than WINDOW, where there is such a row) and a short one before it."""
     limit = max(ENOUGH, 2 * window) if window else ENOUGH
-    order = sorted(range(len(lengths)), key=lambda row: (lengths[row] > limit, -lengths[row]))
+    order = sorted(range(len(lengths)), key=lambda row: abs(limit - lengths[row]) + (lengths[row] > limit) * 2**40)
     longest = next((row for row in order if _trained(rows[row])), order[0])
     some = range(0, len(lengths), max(1, len(lengths) // 64))
     shorter = [row for row in some if row != longest and 4 <= lengths[row] <= lengths[longest] and _trained(rows[row])]
