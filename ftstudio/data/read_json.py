@@ -100,7 +100,7 @@ def read_json(text: Text, path: Path, source: str, watch: Watch = NOBODY, squad:
             return _array(window, alone, path, source)
     if _is_jsonl(window.buffer):
         return read_jsonl(text, path, source, watch)
-    if not squad and _is_several(window):
+    if opening is None and not squad and _is_several(window):
         return _array(window, True, path, source, bare=True)
     if text.size - text.start > _WHOLE:
         raise StudioError(f"{path} is JSON without an array of rows, and too big to look for them.", "Write JSONL.")
