@@ -130,7 +130,7 @@ def test_a_recipe_that_is_not_there_or_a_folder(capfd: pytest.CaptureFixture[str
 OVERRIDES = {
     "training.epoch=2": "training.epoch, as you typed it: there is no such key. Did you mean 'epochs'?",
     "training.epochs": "'training.epochs' is no override. Write key=value",
-    "training.epochs=[1": "training.epochs=[1: expected ',' or ']'",
+    "training.epochs=[1": "expected ',' or ']'",
     "model.x=2": "model, as you typed it: must be a text",
     "data.eval=2": "a fraction between 0 and 1",
     "method.name=qlor": "Did you mean 'qlora'?",

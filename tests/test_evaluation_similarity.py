@@ -60,9 +60,15 @@ def expected(folder: Path) -> np.ndarray:
 
 def test_the_static_reader_equals_sentence_transformers(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
+    from importlib.metadata import version
+
+    from packaging.version import Version
+
     table = np.random.default_rng(0).normal(size=(9, 16)).astype(np.float32)
     plain = tiny(tmp_path / "plain", table)
     assert np.abs(load_embedder(str(plain), allow_torch=False).encode(TEXTS) - expected(plain)).max() < 1e-5
+    if Version(version("sentence-transformers")) < Version("6.2"):
+        return  # it leaves folded and weighted tables out of account
     mapping = np.asarray([0, 1, 2, 3, 4, 5, 6, 7, 7], dtype=np.int64)
     weights = np.linspace(0.5, 2, 9).astype(np.float32)
     folded = tiny(tmp_path / "folded", table, key="embeddings", mapping=mapping, weights=weights)
