@@ -567,3 +567,57 @@ def test_every_line_of_tokens_fits(tmp_path: Path) -> None:
             assert cell_len(text) <= 61  # the dot behind a last token may stand in the edge's column
             assert made.harmless(clean(text))
             assert made.harmless(text)
+
+
+async def test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing(tmp_path: Path) -> None:
+    path = made.dataset(tmp_path, 80)
+    async with studio(tmp_path, path).run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, "80 rows")
+        with open(path, "r+b") as file:
+            file.truncate(100)
+        for keys in (
+            "end",
+            "home",
+            "enter",
+            "escape t",
+            "escape k",
+            "escape h",
+            "escape i",
+            "escape f text:otter enter",
+        ):
+            await press(pilot, keys)
+            await settled(pilot)
+        path.unlink()
+        for keys in ("escape", "end", "pageup", "enter", "escape t", "escape y"):
+            await press(pilot, keys)
+            await settled(pilot)
+        await press(pilot, "escape home end")
+        await until(pilot, "has changed since it was read")
+        await press(pilot, "escape o")
+        await until(pilot, "Open a dataset")
+        await pilot.press(*str(path), "enter")
+        await until(pilot, "✗ There is no file")
+
+
+async def test_what_is_typed_on_the_way_to_the_screen_is_not_lost(tmp_path: Path) -> None:
+    app = studio(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "Open a dataset")
+        await pilot.press("6")  # in the empty line a digit goes to its screen
+        await until(pilot, "▸6 Runs◂")
+        await pilot.press("1", *"demo2")  # typed before the screen is up again; a digit behind letters is text
+        await until(pilot, "demo2")
+        await pilot.press("escape")  # out of the line: letters are keys again
+        await until(pilot, "o name a file")
+        await pilot.press("o", *["backspace"] * 5, "?")
+        await until(pilot, "Data is where you look at the rows")
+
+
+async def test_who_wanted_the_mapping_is_told(tmp_path: Path) -> None:
+    path = made.dataset(tmp_path)
+    columns = {"prompt": "prompt", "completion": "completion"}
+    recipe = check_recipe({"model": "demo", "data": {"train": str(path), "columns": columns}})
+    async with studio(tmp_path, path, recipe).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "by the recipe: prompt = prompt, completion = completion")
+    async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "(guessed; c changes it)")

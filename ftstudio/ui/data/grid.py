@@ -123,10 +123,7 @@ class Grid(Lines):
         number = self.sheet.rows[place]
         found = self._cells.get(number)
         if found is None:
-            try:
-                row = self.sheet.dataset[number]
-            except (IndexError, ValueError):  # the file was changed under us
-                row = {}
+            row = self.sheet.read(number)
             found = self._cells[number] = [cell(row.get(name)) for name in self.sheet.names]
             if len(self._cells) > KEPT:
                 self._cells.popitem(last=False)

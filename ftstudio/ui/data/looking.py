@@ -100,7 +100,10 @@ class Looking(StudioScreen):
                 self.show_view("tokens")
             self.tell()
 
-        if len(row_text(opened.dataset[number])) < BIG_ROW:
+        row = opened.sheet.read(number)
+        if opened.sheet.fault:
+            self.tell()
+        elif len(row_text(row)) < BIG_ROW:
             try:
                 done(lens.view(opened.dataset, number, shape, limit))
             except StudioError as error:

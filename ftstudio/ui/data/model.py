@@ -29,7 +29,7 @@ NAMES = {
     "sharegpt": "ShareGPT turns", "preference": "preference pairs", "instances": "self-instruct",
     "text": "running text",
 }  # fmt: skip
-MAPPED = {"you": "mapped by you", "recipe": "as the recipe says"}
+MAPPED = {"you": "mapped by you", "recipe": "by recipe"}
 
 
 def mapping(columns: Mapping[str, str]) -> str:
@@ -74,8 +74,8 @@ class Opened:
         self.encoded.clear()
         self.checks = None
 
-    def head(self) -> tuple[Line, Line]:
-        """The two lines on top: the file and how it is read; what its rows are."""
+    def head(self, width: int = 200) -> tuple[Line, Line]:
+        """The two lines on top, WIDTH cells wide: the file and how it is read; what its rows are, or what happened."""
         dataset = self.dataset
         where = shown(dataset.path) if dataset.path is not None else dataset.source
         name = "demo" if self.source == "demo" else _tail(one_line(where, 400))
@@ -86,21 +86,20 @@ class Opened:
         kept = len(dataset.problems) - dataset.unread
         first: Line = (
             (name, "title"),
-            (f"  {len(dataset):,} rows", "strong"),
+            (f"  {rows_of(dataset)}", "strong"),
             (f"  {facts}", "dim"),
             (f"  ✗ {problems:,} not read (k)" if problems else "", "bad"),
             (f"  ! {kept:,} filled up (k)" if kept else "", "warn"),
         )
+        if self.sheet.fault:
+            return first, (("✗ the file was changed or moved since it was opened: o opens it again", "bad"),)
         if self.shape is None:
             return first, (
                 ("! no columns recognised", "warn"),
                 ("  c says which is the prompt, which the completion", ""),
             )
-        return first, (
-            ("✓ ", "good"),
-            (NAMES.get(self.shape.name, self.shape.name), "strong"),
-            (f": {one_line(self.why, 200)}", ""),
-        )
+        kind = NAMES.get(self.shape.name, self.shape.name)
+        return first, (("✓ ", "good"), (kind, "strong"), (one_line(self.why, max(20, width - len(kind) - 2)), ""))
 
     @property
     def why(self) -> str:
@@ -108,14 +107,19 @@ class Opened:
         if self.shape is None:
             return ""
         if not self.columns:
-            return f"{self.shape.why} (guessed; c changes it)"
-        return f"{MAPPED[self.whose]}: {mapping(self.columns)}"
+            return f": {self.shape.why} (guessed; c changes it)"
+        return f", {MAPPED[self.whose]}: {mapping(self.columns)}"
 
     @property
     def note(self) -> str:
         """What is remembered about it beside its name."""
         kind = NAMES.get(self.shape.name, "") if self.shape is not None else "not recognised"
-        return f"{len(self.dataset):,} rows, {kind}"
+        return f"{rows_of(self.dataset)}, {kind}"
+
+
+def rows_of(dataset: Dataset) -> str:
+    """How many rows DATASET has."""
+    return "1 row" if len(dataset) == 1 else f"{len(dataset):,} rows"
 
 
 def _tail(text: str, most: int = 38) -> str:

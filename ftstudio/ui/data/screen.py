@@ -4,39 +4,33 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
-from textual.widgets import Input
 
-from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
 from ftstudio.ui.common.background import Background, Ended, Ticked, Work
 from ftstudio.ui.common.pathfield import PathField, PathInput
 from ftstudio.ui.data import actions, recent
-from ftstudio.ui.data.cells import row_text
 from ftstudio.ui.data.checks_page import ChecksTable, ProblemsPage
 from ftstudio.ui.data.finding import Finder
 from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.histogram import LengthsPage
 from ftstudio.ui.data.lens import lens_key, roles_of
-from ftstudio.ui.data.looking import Looking
-from ftstudio.ui.data.mapping import ColumnsDialog
-from ftstudio.ui.data.model import Opened, absolute, explain, open_source, with_data
+from ftstudio.ui.data.model import Opened, absolute, explain, open_source
 from ftstudio.ui.data.opening import OpenPanel
 from ftstudio.ui.data.query import QueryLine
 from ftstudio.ui.data.row_page import RowPage
+from ftstudio.ui.data.rows import Rows
 from ftstudio.ui.data.stats_page import StatsPage
 from ftstudio.ui.data.token_page import TokenPage
 from ftstudio.ui.shell.actions import Action, bindings
-from ftstudio.ui.text.copying import copy
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said
 
 
-class DataScreen(Looking):
+class DataScreen(Rows):
     """One dataset, looked at in several views; `esc` always leads one step back."""
 
     MODE = "data"
@@ -223,148 +217,6 @@ class DataScreen(Looking):
                 self.trail = ["table"]
                 self._show_view()
 
-    # -- the table ---------------------------------------------------------------------------------------------------
-    def on_grid_moved(self, event: Grid.Moved) -> None:
-        event.stop()
-        self._preview()
-        self.tell()
-
-    def on_grid_chosen(self, event: Grid.Chosen) -> None:
-        event.stop()
-        self.action_row()
-
-    def _row(self) -> dict[str, Any]:
-        number = self.grid.row_number
-        return self.opened.dataset[number] if self.opened is not None and number is not None else {}
-
-    def _preview(self) -> None:
-        """The row at hand beside the table, where there is room."""
-        page = self.query_one("#preview", RowPage)
-        beside = self.opened is not None and self.has_class("-huge") and len(self.opened.dataset.names) > 0
-        page.set_class(beside, "beside")
-        if beside and self.opened is not None:
-            page.show(self._row(), self.opened.dataset.names, roles_of(self.opened.shape))
-
-    def on_resize(self, event: events.Resize) -> None:
-        self.call_after_refresh(self._preview)
-
-    def action_row(self) -> None:
-        """The row at hand, whole."""
-        if self.opened is not None and len(self.opened.sheet):
-            self.query_one("#row", RowPage).show(self._row(), self.opened.dataset.names, roles_of(self.opened.shape))
-            self.show_view("row")
-
-    def action_step_row(self, by: int) -> None:
-        """The next or previous row of the table, in the view shown."""
-        self.grid.go(self.grid.cursor + by)
-        if self.view == "row":
-            self.action_row()
-        elif self.view == "tokens":
-            self._tokens(stay=False)
-        self.tell()
-
-    def action_sort(self) -> None:
-        """Sort by the column at hand."""
-        if self.opened is not None:
-            self.finder.sort(self.opened)
-            self.tell()
-
-    def action_copy(self) -> None:
-        """Copy the row at hand as JSON."""
-        if self.opened is None or self.grid.row_number is None:
-            return
-        try:
-            copy(self.studio, row_text(self._row()), self.session.workspace.path)
-        except StudioError as error:
-            self.studio.show_error(error)
-
-    def action_recipe(self) -> None:
-        """A recipe for this data, in the wizard."""
-        if self.opened is None:
-            return
-        try:
-            self.session.recipe = with_data(self.session.recipe, self.opened.source, self.opened.columns)
-        except StudioError as error:
-            self.studio.show_error(error)
-            return
-        self.studio.action_go("recipe")
-
-    # -- search and filter -------------------------------------------------------------------------------------------
-    def action_search(self) -> None:
-        """Ask what to look for."""
-        self._ask_query("search")
-
-    def action_filter(self) -> None:
-        """Ask which rows to keep."""
-        self._ask_query("filter")
-
-    def _ask_query(self, what: str) -> None:
-        self.query_one(QueryLine).ask(what)
-        self.refresh_shell()
-
-    def _close_query(self) -> None:
-        self.query_one(QueryLine).close()
-        self._show_view()
-
-    async def action_entered(self) -> None:
-        """Take the line as it is."""
-        await self.query_one(QueryLine).query_one(Input).action_submit()
-
-    def on_query_line_entered(self, event: QueryLine.Entered) -> None:
-        event.stop()
-        opened = self.opened
-        try:
-            if opened is not None and event.text.strip():
-                (self.finder.look_for if event.what == "search" else self.finder.narrow)(opened, event.text)
-        except StudioError as error:
-            self.query_one(QueryLine).fault(str(error))
-            return
-        self._close_query()
-
-    def action_hit(self, by: int) -> None:
-        """The next or previous hit."""
-        self.finder.hit(by)
-        self.tell()
-
-    # -- columns -----------------------------------------------------------------------------------------------------
-    def action_columns(self) -> None:
-        """Change which column plays which part."""
-        opened = self.opened
-        if opened is None:
-            return
-        chosen = opened.columns or (dict(opened.shape.columns) if opened.shape else {})
-
-        def done(columns: dict[str, str] | None) -> None:
-            if columns is None:
-                return
-            guessed = dict(opened.shape.columns) if opened.shape and not opened.columns else None
-            if columns != guessed:
-                self._map(opened, columns, "you")
-                self._keep_columns(opened)
-            if self.view == "row":
-                self.action_row()
-            elif self.view == "tokens":
-                self.action_tokens()
-
-        roles = tasks.get(lens_key(self.session.recipe)[0]).roles
-        self.studio.push_screen(ColumnsDialog(opened.dataset, self.grid.row_number or 0, roles, chosen), done)
-
-    def _map(self, opened: Opened, columns: dict[str, str], whose: str) -> None:
-        opened.map_columns(columns, whose)
-        self.background.stop("count")
-        self.grid.mark_roles(roles_of(opened.shape))
-        self._preview()
-        self.tell()
-
-    def _keep_columns(self, opened: Opened) -> None:
-        """The mapping belongs to the recipe, where there is one for this data."""
-        recipe = self.session.recipe
-        if recipe is not None and recipe.data.train == opened.source:
-            try:
-                self.session.recipe = with_data(recipe, opened.source, opened.columns)
-            except StudioError as error:
-                self.studio.show_error(error)
-
     # -- what is told ------------------------------------------------------------------------------------------------
     def on_ticked(self, event: Ticked) -> None:
         event.stop()
@@ -387,7 +239,7 @@ class DataScreen(Looking):
         """Bring the lines above and below up to date."""
         opened = self.opened
         if opened is not None:
-            self.query_one("#data-head", Said).say(*opened.head())
+            self.query_one("#data-head", Said).say(*opened.head(self.app.size.width - 3))
         if self.view == "checks" and "count" not in self.background.running:
             self.query_one("#data-status", Said).say(*self.query_one(ChecksTable).about(max(20, self.size.width - 4)))
         else:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftstudio.core.errors import StudioError
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.search import Predicate
 
@@ -26,6 +27,7 @@ class Sheet:
 
     dataset: Dataset
     layers: list[Layer] = field(default_factory=list)
+    fault: str = ""  # why rows can't be read any more: the file has changed, or is gone
 
     @property
     def rows(self) -> Sequence[int]:
@@ -42,7 +44,17 @@ class Sheet:
 
     def row(self, place: int) -> dict[str, Any]:
         """The row shown at PLACE."""
-        return self.dataset[self.rows[place]]
+        return self.read(self.rows[place])
+
+    def read(self, number: int) -> dict[str, Any]:
+        """Row NUMBER of the dataset; nothing, and a `fault`, where it can't be read any more."""
+        try:
+            return self.dataset[number]
+        except StudioError as error:
+            self.fault = str(error)
+        except (OSError, IndexError, ValueError) as error:
+            self.fault = f"The file was changed while it was open ({error}); o opens it again."
+        return {}
 
     def place_of(self, number: int) -> int:
         """Where row NUMBER is shown; 0 where it isn't."""
