@@ -195,6 +195,7 @@ def test_the_trial_takes_a_row_longer_than_the_window():
     lengths = [len(row["input_ids"]) for row in rows]
     assert [len(row["input_ids"]) for row in choose_rows(rows, lengths, None)] == [5, 40]
     assert [len(row["input_ids"]) for row in choose_rows(rows, lengths, 510)] == [5, 700]
+    assert [len(row["input_ids"]) for row in choose_rows(rows, lengths, 4096)] == [5, 40]
     assert [len(row["input_ids"]) for row in choose_rows(rows_of(900, 600), [900, 600], None)] == [600, 600]
     silent = [{**row, "labels": [-100] * len(row["labels"])} for row in rows]
     silent[3] = rows[3]

@@ -39,7 +39,7 @@ class Parity:
 
 def choose_rows(rows: Sequence[Row], lengths: Sequence[int], window: int | None) -> list[Row]:
     """Two rows with labels: a long one (longer than WINDOW, where there is such a row) and a short one before it."""
-    limit = max(ENOUGH, 2 * window) if window else ENOUGH
+    limit = max(ENOUGH, 2 * window) if window and max(lengths) > window else ENOUGH
     order = sorted(range(len(lengths)), key=lambda row: abs(limit - lengths[row]) + (lengths[row] > limit) * 2**40)
     longest = next((row for row in order if _trained(rows[row])), order[0])
     some = range(0, len(lengths), max(1, len(lengths) // 64))
