@@ -592,7 +592,7 @@ async def test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing(tmp_pat
             await press(pilot, keys)
             await settled(pilot)
         await press(pilot, "escape home end")
-        await until(pilot, "has changed since it was read")
+        await until(pilot, "✗ the file was changed or moved")
         await press(pilot, "escape o")
         await until(pilot, "Open a dataset")
         await pilot.press(*str(path), "enter")
@@ -618,6 +618,6 @@ async def test_who_wanted_the_mapping_is_told(tmp_path: Path) -> None:
     columns = {"prompt": "prompt", "completion": "completion"}
     recipe = check_recipe({"model": "demo", "data": {"train": str(path), "columns": columns}})
     async with studio(tmp_path, path, recipe).run_test(size=(80, 24)) as pilot:
-        await until(pilot, "by the recipe: prompt = prompt, completion = completion")
+        await until(pilot, "by recipe: prompt = prompt, completion = completion")
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
         await until(pilot, "(guessed; c changes it)")
