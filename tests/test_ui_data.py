@@ -620,4 +620,4 @@ async def test_who_wanted_the_mapping_is_told(tmp_path: Path) -> None:
     async with studio(tmp_path, path, recipe).run_test(size=(80, 24)) as pilot:
         await until(pilot, "by recipe: prompt = prompt, completion = completion")
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
-        await until(pilot, "(guessed; c changes it)")
+        await until(pilot, "guessed (c changes it): columns")

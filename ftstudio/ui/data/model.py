@@ -107,7 +107,7 @@ class Opened:
         if self.shape is None:
             return ""
         if not self.columns:
-            return f": {self.shape.why} (guessed; c changes it)"
+            return f", guessed (c changes it): {self.shape.why}"
         return f", {MAPPED[self.whose]}: {mapping(self.columns)}"
 
     @property
