@@ -236,6 +236,28 @@ async def test_i_reads_answers_from_a_file_and_keeps_the_tags_on_them(tmp_path: 
             await made.until(pilot, "you say no" if again else "you say so")
 
 
+async def test_a_persons_own_category_is_looked_for_and_tagged_with_its_key(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    workspace = Workspace(tmp_path / "studio")
+    made.base_answers(workspace, recipe)
+    path = workspace.path / "categories.yaml"
+    path.write_text("rude:\n  title: Rude\n  key: j\n  help: Talks down.\n  pattern: and then\n")
+    async with studio(tmp_path, recipe).run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "◆ Rude")
+        lists = pilot.app.screen.lists  # type: ignore[attr-defined]
+        while lists.filter != "rude":
+            await pilot.press("down")
+        assert len(lists.rows) == 8  # every fifth of forty
+        await pilot.press("enter", "enter")
+        await made.until(pilot, "●J Rude")
+        await pilot.press("J")
+        await made.until(pilot, "you say no")
+    path.write_text("rude: [")
+    async with studio(tmp_path, recipe).run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Your own categories are left out")
+        await made.until(pilot, "Repetitive")
+
+
 async def test_a_fault_while_the_data_is_opened_is_told_and_the_studio_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

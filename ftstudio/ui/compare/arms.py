@@ -68,7 +68,7 @@ class Arms:
         self._seen: tuple[float, int] | None = None  # of report.json
         self._working = False
         self._rest_until = 0.0
-        self._maker = ContextMaker(recipe)
+        self._maker = ContextMaker(recipe, run.path.parents[1])  # the workspace
         self._scorer: RowScorer | None = None
 
     # -- reading ---------------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.recipe import Recipe
+from ftstudio.evaluation.categories import Category, categories
 from ftstudio.evaluation.corrected import corrected
 from ftstudio.evaluation.predictions import Prediction, from_line
 from ftstudio.ui.text.context import ContextMaker
@@ -29,7 +31,7 @@ REST = 4.0  # categorising rests this many times as long as it took
 class Answers:
     """The answers in one job folder. `poll` reads what came, `categorise` (off the screen's thread) judges it."""
 
-    def __init__(self, folder: JobFolder, model: str, recipe: Recipe | None) -> None:
+    def __init__(self, folder: JobFolder, model: str, recipe: Recipe | None, workspace: Path | None = None) -> None:
         from ftstudio.evaluation.tags import Tags
 
         self.folder = folder
@@ -48,7 +50,7 @@ class Answers:
         self._working = False
         self._rest_until = 0.0
         self._categoriser: Categoriser | None = None
-        self._maker = ContextMaker(recipe)
+        self._maker = ContextMaker(recipe, workspace)
         self._taken: dict[int, Prediction] = {}
         self._scorer: RowScorer | None = None
         self._scores: dict[int, Scores] = {}
@@ -159,6 +161,16 @@ class Answers:
             self.corrected = corrected(self.categorised, self.tags)
 
     # -- what is shown ---------------------------------------------------------------------------------------------
+    @property
+    def known(self) -> dict[str, Category]:
+        """The categories that are looked for, the person's own ones too, by name."""
+        return (self.categorised.categories if self.categorised is not None else {}) or categories()
+
+    @property
+    def trouble(self) -> str:
+        """Why the person's own categories are left out; empty where they aren't."""
+        return self._maker.trouble
+
     def detected(self, row: int) -> set[str]:
         """The categories that the detectors put ROW in."""
         return self.categorised.names(row) if self.categorised is not None else set()

@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation.categories import Finding, categories
+from ftstudio.evaluation.categories import Finding
 from ftstudio.evaluation.predictions import Prediction
-from ftstudio.ui.errors.marks import PEN, ink, palette
+from ftstudio.ui.errors.marks import PEN, Known, ink, palette
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.marked import mark
 from ftstudio.ui.text.panes import Pane, Panes
@@ -39,6 +39,7 @@ class Detail(Vertical):
         names: set[str],
         decisions: Mapping[str, str],
         scores: Mapping[str, float],
+        known: Known,
         place: str,
         reviewed: int,
         *,
@@ -47,14 +48,14 @@ class Detail(Vertical):
     ) -> None:
         """Show PREDICTION, in the categories NAMES, of which the detectors gave FINDINGS and the person DECISIONS.
 
-        SCORES are its metrics against the reference. PLACE says where one is among the rows, REVIEWED how many the
-        person has looked at. DIFFERENCE marks what differs from the reference instead of what the detectors saw. STAY
-        keeps the scroll.
+        SCORES are its metrics against the reference, KNOWN the categories there are. PLACE says where one is among the
+        rows, REVIEWED how many the person has looked at. DIFFERENCE marks what differs from the reference instead of
+        what the detectors saw. STAY keeps the scroll.
         """
         width = max(40, self.app.size.width - 3)
         self.query_one("#detail-head", Said).say(fitting(_head(prediction, scores, place, reviewed), width))
-        self.query_one("#detail-why", Said).say(*_why(findings, names, decisions, width))
-        self.query_one("#detail-keys", Said).say(*palette(names, decisions, width))
+        self.query_one("#detail-why", Said).say(*_why(findings, names, decisions, known, width))
+        self.query_one("#detail-keys", Said).say(*palette(names, decisions, known, width))
         self.query_one(Panes).show(_panes(prediction, findings, difference), stay=stay)
 
 
@@ -72,11 +73,13 @@ def _head(prediction: Prediction, scores: Mapping[str, float], place: str, revie
     return [*parts, *((f"{' · ' if order else '  '}{fact}", "dim") for order, fact in enumerate(facts))]
 
 
-def _why(findings: Sequence[Finding], names: set[str], decisions: Mapping[str, str], width: int) -> list[Line]:
+def _why(
+    findings: Sequence[Finding], names: set[str], decisions: Mapping[str, str], known: Known, width: int
+) -> list[Line]:
     """A line of WIDTH cells for each category: what the detector saw, or what the person said."""
     lines: list[Line] = []
     by_name = {finding.category: finding for finding in findings}
-    for name, category in categories().items():
+    for name, category in known.items():
         finding, decided = by_name.get(name), decisions.get(name)
         if finding is None and decided is None:
             continue

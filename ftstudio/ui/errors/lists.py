@@ -45,7 +45,7 @@ class Lists(Vertical):
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="errors-lists"):
-            yield Table(marks.CATEGORY_COLUMNS, lambda index: marks.cells(self._entries[index]), id="errors-categories")
+            yield Table(marks.CATEGORY_COLUMNS, self._category_cells, id="errors-categories")
             yield Table(ROW_COLUMNS, self._row_cells, empty="no rows here", id="errors-rows")
         yield Said(id="errors-help")
 
@@ -119,13 +119,16 @@ class Lists(Vertical):
         if row in self.rows:
             self.table.show(len(self.rows), self.rows.index(row))
 
+    def _category_cells(self, index: int) -> Cells:
+        return marks.cells(self._entries[index], self.answers.known if self.answers else {})
+
     def _row_cells(self, index: int) -> Cells:
         answers, row = self.answers, self.rows[index]
         prediction = answers.predictions.get(row) if answers else None
         if answers is None or prediction is None:
             return ("", "", "", "")
         names = answers.names(row)
-        signs = marks.marks(names, answers.tags.of(row))
+        signs = marks.marks(names, answers.tags.of(row), answers.known)
         fine = (signs or "✓", "good") if row in self._judged else (signs or "…", "dim")
         output = one_line(prediction.output, 160)
         return (
@@ -136,7 +139,7 @@ class Lists(Vertical):
         )
 
     def _explain(self, place: int) -> None:
-        text = marks.explained(self._entries[place])
+        text = marks.explained(self._entries[place], self.answers.known if self.answers else {})
         self.query_one("#errors-help", Said).say(*wrapped(text, self.app.size.width - 4))
 
     def on_table_moved(self, event: Table.Moved) -> None:

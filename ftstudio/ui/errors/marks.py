@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation.categories import Category, categories
+from ftstudio.evaluation.categories import Category
 from ftstudio.ui.errors.answers import ALL, CLEAN
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.table import Cells, Column
 
+Known = Mapping[str, Category]  # the categories there are, a person's own ones too, by name
 PEN = "✎"  # a person said so
 # Terminal colour names as colours that are bright enough on a dark ground, and as grey where there are no colours.
 COLOURS = {
@@ -36,14 +37,13 @@ CATEGORY_COLUMNS = (
 )
 
 
-def keys() -> dict[str, Category]:
+def keys(known: Known) -> dict[str, Category]:
     """The capital letter that tags with each category. Capitals, since small letters are the screen's own keys."""
-    return {category.key.upper(): category for category in categories().values()}
+    return {category.key.upper(): category for category in known.values() if category.key}
 
 
-def marks(names: Collection[str], decided: Mapping[str, str]) -> str:
+def marks(names: Collection[str], decided: Mapping[str, str], known: Known) -> str:
     """The marks of the categories NAMES, with a pen where a person decided."""
-    known = categories()
     signs = "".join(category.mark for name, category in known.items() if name in names)
     return signs + (PEN if decided else "")
 
@@ -60,10 +60,10 @@ def ordered(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(table, key=lambda entry: (bool(entry["reason"]) and not entry["count"], -entry["count"]))
 
 
-def cells(entry: dict[str, Any]) -> Cells:
+def cells(entry: dict[str, Any], known: Known) -> Cells:
     """One line of the category table."""
-    known = categories().get(entry["name"])
-    title = f"{known.mark} {known.title}" if known else one_line(entry["title"], 40)
+    category = known.get(entry["name"])
+    title = f"{category.mark} {category.title}" if category else one_line(entry["title"], 40)
     if entry["name"] in (ALL, CLEAN):
         return (entry["title"], f"{entry['count']}", "" if entry["name"] == ALL else percent(entry["rate"]), "", "", "")
     if entry["reason"] and not entry["count"]:
@@ -82,7 +82,7 @@ def cells(entry: dict[str, Any]) -> Cells:
     )
 
 
-def explained(entry: dict[str, Any] | None) -> str:
+def explained(entry: dict[str, Any] | None, known: Known) -> str:
     """What the category under the cursor means, or why it can't be judged."""
     if entry is None or entry["name"] == ALL:
         return (
@@ -91,16 +91,16 @@ def explained(entry: dict[str, Any] | None) -> str:
         )
     if entry["name"] == CLEAN:
         return "Answers in which no check found anything. That doesn't make them right: read some."
-    known = categories().get(entry["name"])
-    text = known.help if known else ""
+    category = known.get(entry["name"])
+    text = category.help if category else ""
     return f"Can't be judged here: {entry['reason']}." if entry["reason"] else text
 
 
-def palette(on: Collection[str], decided: Mapping[str, str], width: int) -> list[Line]:
+def palette(on: Collection[str], decided: Mapping[str, str], known: Known, width: int) -> list[Line]:
     """The keys that tag, those of the row's categories marked, in lines of WIDTH cells."""
     lines: list[list[Part]] = [[]]
     used = 0
-    for key, category in keys().items():
+    for key, category in keys(known).items():
         text = f" {category.title}{PEN if category.name in decided else ''} "
         inside = category.name in on
         need = len(text) + 2

@@ -49,6 +49,7 @@ class Reading:
             answers.names(row),
             answers.decisions(row),
             answers.scores(row),
+            answers.known,
             place + lists.title,
             answers.reviewed,
             difference=self.difference,
@@ -81,7 +82,8 @@ class Reading:
 
     def toggle(self, letter: str) -> bool:
         """Put the row into the category of the capital LETTER or take it out; False where no category has it."""
-        category = marks.keys().get(letter) if self.open and letter.isupper() else None
+        known = self.answers.known if self.answers is not None else {}
+        category = marks.keys(known).get(letter) if self.open and letter.isupper() else None
         if category is None:
             return False
         name = category.name

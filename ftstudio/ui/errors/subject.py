@@ -31,7 +31,7 @@ class Subject:
         source = found[self.kind]
         if source != self.source:
             self.source = source
-            self.answers = self._open(source) if source is not None else None
+            self.answers = self._open(source, session.workspace.path) if source is not None else None
         recipe = self.recipes.base(session)
         return recipe if isinstance(recipe, StudioError) and self.kind == "base" else None
 
@@ -42,10 +42,10 @@ class Subject:
         others = {"tuned": tuned_source(session, self.recipes), "stored": self.stored}
         return {"base": base} | {kind: source for kind, source in others.items() if source is not None}
 
-    def _open(self, source: Source) -> Answers:
+    def _open(self, source: Source, workspace: Path) -> Answers:
         known = self._opened.get(source.path)
         if known is None or known.recipe != source.recipe:
-            known = self._opened[source.path] = Answers(source.folder, source.model, source.recipe)
+            known = self._opened[source.path] = Answers(source.folder, source.model, source.recipe, workspace)
         return known
 
     def look_at(self, stored: Source) -> None:

@@ -52,6 +52,8 @@ def status(answers: Answers, session: Session, asked: bool, kind: str, width: in
         return failed
     if not answers.settled and answers.predictions:
         return [(("categorising …", "dim"),)]
+    if answers.trouble:
+        return wrapped(f"! {answers.trouble}", width, "warn")
     if following.alerts:
         return wrapped(f"! {following.alerts[-1]}", width, "warn")
     if following.state == "stopped":

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import one_line
 from ftstudio.evaluation.predictions import Prediction
 
 if TYPE_CHECKING:
     from ftstudio.evaluation.context import Context
+    from ftstudio.evaluation.own import OwnCategory
 
 GROWTH = 1.5  # a context read off the answers is read again when there are this many times as many
 
@@ -18,8 +21,11 @@ GROWTH = 1.5  # a context read off the answers is read again when there are this
 class ContextMaker:
     """Makes the context of one recipe's answers, anew only where new answers change it. Used in a thread of its own."""
 
-    def __init__(self, recipe: Recipe | None) -> None:
+    def __init__(self, recipe: Recipe | None, workspace: Path | None = None) -> None:
         self.recipe = recipe
+        self.workspace = workspace  # where a person's own categories are defined
+        self.trouble = ""  # why they are left out
+        self._own: tuple[OwnCategory, ...] = ()
         self.context: Context | None = None
         self.embedder: Any = None
         self._opened = False
@@ -39,7 +45,7 @@ class ContextMaker:
         if self.context is None or grown:
             from ftstudio.evaluation.context import of_predictions
 
-            self.context, self._rows = of_predictions(predictions), len(predictions)
+            self.context, self._rows = of_predictions(predictions, own=self._own), len(predictions)
         return self.context
 
     def _open(self) -> None:
@@ -50,6 +56,13 @@ class ContextMaker:
             self.embedder = load_embedder("static", allow_torch=False)
         except StudioError:
             self.embedder = None
+        if self.workspace is not None:
+            from ftstudio.evaluation import own
+
+            try:
+                self._own = own.load(self.workspace)
+            except StudioError as error:
+                self.trouble = f"Your own categories are left out: {one_line(error, 200)}"
         if self.recipe is None:
             return
         from ftstudio.engine.prepare import open_materials
@@ -73,4 +86,4 @@ class ContextMaker:
             for question in questions(examples, {"": self._materials})[0]:
                 rows.setdefault(question.row, Prediction(question.row, question.text, question.reference, ""))
         self._covered = set(rows)
-        return context_of(self._materials, list(rows.values()))
+        return context_of(self._materials, list(rows.values()), self._own)
