@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftstudio.core.errors import Stopped, StudioError, UsageError
+from ftstudio.data import spans
 from ftstudio.data.dataset import Dataset, from_rows
 from ftstudio.data.read import open_dataset
 
@@ -377,6 +378,24 @@ def test_a_file_changed_meanwhile_says_so(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n{"a": 2}\n')
     dataset = open_dataset(path)
     path.write_text("{")
+    with pytest.raises(StudioError, match="changed"):
+        dataset[1]
+
+
+def test_rows_read_before_are_not_kept_when_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "_LOOK", 0)
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n3,4\n")
+    dataset = open_dataset(path)
+    assert list(dataset) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    with open(path, "r+b") as file:
+        file.seek(4)
+        file.write(b"5")
+    os.utime(path, ns=(1, 1))
+    assert dataset[0] == {"a": "5", "b": "2"}
+    with open(path, "r+b") as file:
+        file.truncate(8)
+    assert dataset[0] == {"a": "5", "b": "2"}
     with pytest.raises(StudioError, match="changed"):
         dataset[1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from ftstudio.data.encoding import Text
 _PAGE = 64  # rows read at once: a screenful is one read, also while another thread indexes
 _PAGE_BYTES = 1 << 20  # unless they are bigger than this together
 _PAGES = 16
+_LOOK = 0.25  # seconds between two looks at whether the file has changed
 
 Parse = Callable[[bytes, int], Row]  # (bytes of the row, its number); raises ValueError
 
@@ -30,6 +32,7 @@ class SpanStore:
         self.starts, self.ends = array("q"), array("q")
         self._pages: dict[int, tuple[int, bytes]] = {}
         self._lock = threading.Lock()
+        self._looked, self._changed_at = time.monotonic(), os.fstat(text.handle).st_mtime_ns
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -43,6 +46,8 @@ class SpanStore:
         """The bytes of row INDEX. Raises StudioError where the file is shorter than it was."""
         start, end = self.starts[index], self.ends[index]
         number = index // _PAGE
+        if time.monotonic() - self._looked > _LOOK:
+            self._look(end)
         with self._lock:
             page = self._pages.get(number)
         if page is None or end > page[0] + len(page[1]):
@@ -56,6 +61,18 @@ class SpanStore:
                     self._pages.pop(next(iter(self._pages)))
                 self._pages[number] = page
         return self._whole(page[1][start - page[0] : end - page[0]], end - start)
+
+    def _look(self, end: int) -> None:
+        """Forget what was read where the file has changed since. Not at every row: asking gives other threads the
+        interpreter, and while a file is indexed they keep it for milliseconds."""
+        self._looked = time.monotonic()
+        facts = os.fstat(self.text.handle)
+        if facts.st_mtime_ns != self._changed_at:
+            with self._lock:
+                self._pages.clear()
+                self._changed_at = facts.st_mtime_ns
+        if facts.st_size < end:
+            raise self._changed()
 
     def row(self, index: int) -> Row:
         """Row INDEX. Raises StudioError where the file has changed."""
