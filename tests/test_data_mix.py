@@ -151,6 +151,8 @@ def test_what_is_wrong_with_a_source_is_told_with_its_key(sources: tuple[Path, P
         opened([str(sources[0]), str(odd)])
     with pytest.raises(StudioError, match="There is no file"):
         opened([str(sources[0]), str(tmp_path / "absent.jsonl")])
+    with pytest.raises(UsageError, match="the very rows"):
+        opened([str(sources[0]), str(sources[1])], eval=str(sources[1]))
 
 
 @settings(max_examples=20, deadline=None)

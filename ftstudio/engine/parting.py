@@ -45,7 +45,7 @@ def part(
     for key, value in wanted.items():
         if isinstance(value, str):
             others[key] = named(recipe, key, value, progress, cancel)
-            if others[key].hash == whole.hash:
+            if others[key].hash in {whole.hash, *(source.dataset.hash for source in opened.parts)}:
                 raise UsageError(
                     f"data.{key}: {one_line(value)} holds the very rows of data.train: nothing would be held out.",
                     f"Set data.{key} to a fraction such as 0.1, or to another file.",

@@ -11,9 +11,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ftstudio.core.errors import StudioError
 from ftstudio.data.dataset import Row
@@ -152,23 +152,36 @@ def _plain(patch: Patch) -> dict[str, Any]:
 def from_plain(value: Mapping[str, Any]) -> Edit:
     """The edit that `plain` told. Raises KeyError, TypeError or ValueError where it tells none."""
     return Edit(
-        action=str(value["action"]), text=str(value["text"]), why=str(value.get("why", "")),
-        patches=tuple(_patches(value["patches"])), details=dict(value.get("details") or {}), id=str(value["id"]),
-        who=str(value.get("who", "")), time=float(value.get("time") or 0.0), session=str(value.get("session", "")),
+        action=_is(value["action"], str), text=_is(value["text"], str), why=_is(value.get("why", ""), str),
+        patches=tuple(_patch(_is(patch, dict)) for patch in _is(value["patches"], list)),
+        details=_is(value.get("details") or {}, dict), id=_is(value["id"], str), who=_is(value.get("who", ""), str),
+        time=float(value.get("time") or 0.0), session=_is(value.get("session", ""), str),
     )  # fmt: skip
 
 
-def _patches(values: Iterable[Mapping[str, Any]]) -> Iterable[Patch]:
-    for value in values:
-        if "change" in value:
-            cells: Row = codec.untagged(value["cells"])
-            yield Change(
-                value["change"],
-                str(value["before"]),
-                cells,
-                tuple(value.get("gone", ())),
-            )
-        elif "drop" in value:
-            yield Drop(value["drop"], str(value["before"]))
-        else:
-            yield Insert(str(value["insert"]), value["after"], codec.untagged(value["row"]))
+def _patch(value: Mapping[str, Any]) -> Patch:
+    if "change" in value:
+        cells, gone = _row(value["cells"]), [_is(name, str) for name in _is(value.get("gone", []), list)]
+        return Change(_key(value["change"]), _is(value["before"], str), cells, tuple(gone))
+    if "drop" in value:
+        return Drop(_key(value["drop"]), _is(value["before"], str))
+    after = value["after"]
+    return Insert(_is(value["insert"], str), None if after is None else _key(after), _row(value["row"]))
+
+
+T = TypeVar("T")
+
+
+def _is(value: Any, kind: type[T]) -> T:
+    """VALUE, which must be of KIND: a journal may be damaged."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{kind.__name__} expected")
+    return value
+
+
+def _key(value: Any) -> Key:
+    return value if isinstance(value, str) else abs(int(_is(value, int)))
+
+
+def _row(value: Any) -> Row:
+    return _is(codec.untagged(_is(value, dict)), dict)

@@ -55,15 +55,17 @@ class History:
             elif name in self._redoable:
                 self._redoable.remove(name)
         elif kind in ("saved", "rebased"):
+            version, base = line.get("version"), line.get("base")
+            edits = [from_plain(value) for value in line["edits"]] if kind == "rebased" else []
+            if not isinstance(version if kind == "saved" else base, int if kind == "saved" else dict):
+                return False
             self._clear()
-            if kind == "saved":
-                self.saved = line
+            if isinstance(base, dict):
+                self.base = base
             else:
-                self.base = line["base"]
-                for value in line["edits"]:
-                    edit = from_plain(value)
-                    self._edits[edit.id] = edit
-                    self._ours.add(edit.id)
+                self.saved = line
+            self._edits = {edit.id: edit for edit in edits}
+            self._ours = set(self._edits)
         else:
             return False
         return True

@@ -82,7 +82,17 @@ def read(folder: DatasetFolder, number: int | str) -> Version:
         known = ", ".join(f"{folder.name}@{item}" for item in numbers[-5:]) or "none yet; saving repairs makes one"
         raise UsageError(f"There is no version {folder.name}@{number}.", f"There are: {known}.")
     about = files.read_json(folder.path / str(wanted) / ABOUT)
-    return Version(folder, int(wanted or 0), about if isinstance(about, dict) else {})
+    return Version(folder, int(wanted or 0), about if isinstance(about, dict) and _told(about) else {})
+
+
+def _told(about: Mapping[str, Any]) -> bool:
+    """Whether ABOUT is what `write` says of a version; a damaged one says nothing, and can't be opened."""
+    kinds = {"rows": int, "bytes": int, "sha256": str, "parent": str, "source": dict, "counts": dict, "details": dict,
+             "columns": list, "repairs": list}  # fmt: skip
+    if not all(isinstance(about.get(key), kind) for key, kind in kinds.items()):
+        return False
+    pairs = all(isinstance(pair, list) and len(pair) == 2 for pair in about["columns"])
+    return pairs and all(isinstance(repair, dict) for repair in about["repairs"])
 
 
 def write(
@@ -195,7 +205,7 @@ def open_version(
         store = _Lines(path, bool(about.get("tagged")), progress, cancel)
     except OSError as error:
         raise files.explain(error, path) from error
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
         raise _damaged(version) from error
     if store.size != about.get("bytes") or len(store) != about.get("rows") or len(keys) != len(store):
         raise _damaged(version)
@@ -237,6 +247,7 @@ class _Lines(Store):
         progress: Progress | None,
         cancel: Cancel | None,
     ) -> None:
+        self.path = path
         self.handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         weakref.finalize(self, os.close, self.handle)
         self.size, self.tagged = os.fstat(self.handle).st_size, was_tagged
@@ -255,5 +266,11 @@ class _Lines(Store):
 
     def row(self, index: int) -> Row:
         start, stop = int(self.starts[index]), int(self.starts[index + 1])
-        row: Row = json.loads(os.pread(self.handle, stop - start, start))
-        return codec.untagged(row) if self.tagged else row
+        try:
+            value = json.loads(os.pread(self.handle, stop - start, start))
+            row: Row = codec.untagged(value) if self.tagged else value
+            if isinstance(row, dict):
+                return row
+        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
+            pass
+        raise StudioError(f"Row {index + 1:,} of {self.path} isn't what was saved.", "Use another version.")
