@@ -394,6 +394,15 @@ def test_plain_text_by_unit(tmp_path: Path) -> None:
     assert texts["whole"] == [path.read_text()]
 
 
+def test_a_folder_of_texts(tmp_path: Path) -> None:
+    for name, content in (("b.txt", "bee\n\nbuzz\n"), ("a.md", "ay\n"), ("LICENSE.txt", "not data\n")):
+        (tmp_path / name).write_text(content)
+    assert [row["text"] for row in open_dataset(tmp_path)] == ["ay", "bee", "", "buzz"]
+    whole = open_dataset(tmp_path, reading=Reading(unit="whole"))
+    assert [row["text"] for row in whole] == ["ay\n", "bee\n\nbuzz\n"]
+    assert whole.details["files"] == 2
+
+
 UNITS = ("line", "paragraph", "whole")
 
 

@@ -15,6 +15,8 @@ from ftstudio.data.lines import TOO_LONG, LineEnds, lines
 from ftstudio.data.spans import SpanStore
 from ftstudio.data.watch import NOBODY, Watch
 
+_decode = json.JSONDecoder().decode
+
 
 def read_jsonl(text: Text, path: Path, source: str, watch: Watch = NOBODY) -> Dataset:
     """One JSON object a line. Lines that are none are put aside.
@@ -59,7 +61,7 @@ def read_jsonl(text: Text, path: Path, source: str, watch: Watch = NOBODY) -> Da
 
 def parse_row(data: bytes, index: int = 0) -> Row:
     """The JSON object (or string) in DATA."""
-    value = json.loads(data)
+    value = _decode(data.decode("utf-8"))
     return value if isinstance(value, dict) else {"text": value}
 
 

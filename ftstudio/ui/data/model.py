@@ -82,8 +82,8 @@ class Opened:
         details = [dataset.format.upper() if len(dataset.format) < 6 else dataset.format, dataset.encoding]
         details += [_detail(key, value) for key, value in dataset.details.items()]
         facts = " · ".join(part for part in details if part)
-        problems = dataset.unread + int(dataset.details.get("more_problems", 0))
-        kept = len(dataset.problems) - dataset.unread
+        problems = dataset.unread
+        kept = sum(problem.kept for problem in dataset.problems)
         first: Line = (
             (name, "title"),
             (f"  {rows_of(dataset)}", "strong"),
@@ -146,7 +146,8 @@ def open_source(
     """Open SOURCE; where it is the RECIPE's training data, split and mapping are the recipe's. Raises StudioError."""
     same = recipe is not None and recipe.data.train == source
     split = recipe.data.split if recipe is not None and same else None
-    dataset = open_dataset(source, split=split, progress=progress, cancel=cancel)
+    reading = recipe.data.reading if recipe is not None and same else None
+    dataset = open_dataset(source, split=split, reading=reading, progress=progress, cancel=cancel)
     columns = (recipe_columns(recipe) or {}) if recipe is not None and same else {}
     opened = Opened(source, dataset, {})
     opened.map_columns(columns, "recipe")
