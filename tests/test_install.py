@@ -51,3 +51,16 @@ def test_what_is_installed_already_is_not_installed_again(tmp_path: Path) -> Non
     assert mark != install.stamp(interpreter, "minilm,test")
     mark.touch()
     install.install(interpreter, "minilm")  # would fail: there is no such interpreter
+
+
+def test_the_lock_pins_no_build_of_one_platform() -> None:
+    """A GPU machine gets torch's CUDA build, a CPU machine what it has: the lock names the version only."""
+    pins = [line for line in install.LOCK.read_text().splitlines() if line and line[0] != "#"]
+    assert len(pins) > 100
+    for pin in pins:
+        name, _, version = pin.partition("==")
+        assert version, pin
+        assert "+" not in version, pin
+        assert "@" not in pin, pin
+        assert not name.startswith(("nvidia-cu", "nvidia-nccl", "triton")), pin
+        assert name != "ftstudio"
