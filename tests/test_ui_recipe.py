@@ -420,7 +420,7 @@ def test_every_field_sets_a_key_that_recipes_know(tmp_path: Path) -> None:
         if spec.key.startswith("method."):
             draft.set("method.name", "qlora")
         values = [value for value, _ in spec.options if value is not None]
-        value = values[-1] if values else {"int": 7, "float": 0.5, "list": ["rouge"]}.get(spec.kind, "auto")
+        value = values[-1] if values else {"int": 64, "float": 0.5, "list": ["rouge"]}.get(spec.kind, "auto")
         draft.set(spec.key, value)
         assert draft.recipe is not None, draft.faults
         assert spec.help, spec.key
