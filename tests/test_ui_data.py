@@ -402,7 +402,7 @@ async def test_columns_are_chosen_and_go_into_the_recipe(tmp_path: Path, size: A
         assert "✗" in text
         assert "esc back" in text
         await pilot.press("right", "down", "left")
-        text = await until(pilot, "✓ prompt-completion")
+        text = await until(pilot, "✓ prompt → completion; row 0 reads:")
         assert "what is 0?" in text
         assert "it is 0" in text
         await pilot.press("enter")

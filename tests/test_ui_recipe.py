@@ -414,13 +414,20 @@ def test_a_draft_keeps_what_is_wrong_and_says_why_by_key(tmp_path: Path) -> None
     assert load_draft(tmp_path / "none.yaml") is None
 
 
+WORDS = {"method.targets": "attention"}  # what a key takes that doesn't take `auto`
+
+
 def test_every_field_sets_a_key_that_recipes_know(tmp_path: Path) -> None:
     for spec in (EVAL, TEMPLATE, *LENGTH, *BATCH, *JUDGING, *MORE, *method_specs("lora"), *method_specs("qlora")):
         draft = Draft(DEMO)
         if spec.key.startswith("method."):
             draft.set("method.name", "qlora")
         values = [value for value, _ in spec.options if value is not None]
-        value = values[-1] if values else {"int": 64, "float": 0.5, "list": ["rouge"]}.get(spec.kind, "auto")
+        value = (
+            values[-1]
+            if values
+            else {"int": 64, "float": 0.5, "list": ["rouge"]}.get(spec.kind, WORDS.get(spec.key, "auto"))
+        )
         draft.set(spec.key, value)
         assert draft.recipe is not None, draft.faults
         assert spec.help, spec.key

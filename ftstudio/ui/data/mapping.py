@@ -17,6 +17,7 @@ from ftstudio.data.dataset import Dataset
 from ftstudio.data.example import BadRow
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.tasks.base import Role
+from ftstudio.ui.data.model import NAMES
 from ftstudio.ui.text.lines import Line, Lines, fit
 
 NOBODY = "–"
@@ -131,7 +132,8 @@ class ColumnsDialog(ModalScreen[dict[str, str] | None]):
         why, example = self.query_one("#columns-why", Static), self.query_one("#columns-example", Static)
         try:
             self.shape = recognise(self.dataset, self.parts.chosen)
-            why.update(Content.assemble(("✓ ", "bold"), f"{self.shape.name}: {one_line(self.shape.why, 120)}"))
+            kind = NAMES.get(self.shape.name, self.shape.name)
+            why.update(Content.assemble(("✓ ", "bold"), f"{kind}; row {self.row} reads:"))
             example.update(self._example(self.shape))
         except StudioError as error:
             self.shape = None
@@ -142,7 +144,7 @@ class ColumnsDialog(ModalScreen[dict[str, str] | None]):
         """The row at hand as turns."""
         try:
             turns = shape.example(self.dataset[self.row]).messages
-        except (BadRow, IndexError) as error:
+        except (BadRow, IndexError, OSError, StudioError) as error:
             return Content.assemble((f"row {self.row}: ", "bold"), clean(error, 300))
         parts: list[str | tuple[str, str]] = []
         for turn in turns[:4]:
