@@ -13,7 +13,7 @@ import pytest
 
 from ftstudio import demo
 from ftstudio.core.files import read_json, read_lines, write_json, write_lines
-from ftstudio.demo import corpus, tasks, words
+from ftstudio.demo import corpus, mails, tasks, words
 from ftstudio.engine.recipes import load_recipe
 from ftstudio.evaluation.similarity import STATIC, load_embedder
 
@@ -89,7 +89,7 @@ def test_every_answer_can_be_read_from_its_prompt() -> None:
     for row in read_lines(demo.EVAL):
         thing, problem, urgency, who = row["completion"].split(" | ")
         assert all(part in row["prompt"] for part in (thing, problem, *who.split(", ")))
-        cues = [level for level, said in tasks.URGENCY.items() if any(cue in row["prompt"] for cue in said)]
+        cues = [level for level, said in mails.URGENCY.items() if any(cue in row["prompt"] for cue in said)]
         assert cues == [urgency]
 
 
@@ -101,7 +101,8 @@ def test_faults_are_listed_and_nothing_else_is_wrong() -> None:
     vocabulary = set(re.findall(r"\w+", " ".join(text_of([row]) for i, row in enumerate(train) if i not in faults)))
     for i, row in enumerate(train):
         right = re.fullmatch(tasks.CONTRACT, row["completion"]) is not None
-        spelt = set(re.findall(r"\b[a-z]+\b", row["completion"])) <= vocabulary | set(re.findall(r"\w+", row["prompt"]))
+        known = vocabulary | {"customer", "says", "that"} | set(re.findall(r"\w+", row["prompt"]))
+        spelt = set(re.findall(r"\b[a-z]+\b", row["completion"])) <= known
         if i not in faults:
             assert right
             assert spelt
@@ -116,9 +117,41 @@ def test_the_misspellings_are_no_words() -> None:
 
     speller = SpellChecker()
     assert not speller.known(words.MISSPELT.values())
-    assert speller.known(words.MISSPELT) == set(words.MISSPELT)
+    assert speller.unknown(words.MISSPELT) == {"apologise"}  # the list is American
     plain = {word for pool in words.EVERYTHING[4:] for word in pool}
     assert not speller.unknown(plain)
+
+
+def test_the_pretraining_text_knows_no_name_of_the_task() -> None:
+    names = {name for pool in words.EVERYTHING[:4] for name in pool}
+    text = "\n".join(islice(corpus.texts(1), 3_000))
+    found = set(re.findall(r"\b[A-Z][a-z]+\b", text))
+    assert len(found) > 5_000
+    assert not found & names
+
+
+def test_the_untrained_model_copies_by_its_circuit() -> None:
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM
+
+    from ftstudio.demo.make_model import make_model
+
+    tokenizer = Tokenizer.from_file(str(demo.MODEL / "tokenizer.json"))
+    circuit = make_model(tokenizer).eval()
+    random = LlamaForCausalLM(circuit.config).eval()
+    draw = torch.Generator().manual_seed(0)
+    said = torch.randint(3, tokenizer.get_vocab_size(), (8, 40), generator=draw)
+    ids = torch.cat([said, said], dim=1)
+
+    def copied(model: torch.nn.Module) -> float:
+        with torch.no_grad():
+            guesses = model(input_ids=ids).logits.argmax(-1)
+        # from the second token of the repeat on: before it nothing tells that a repeat has begun
+        return (guesses[:, 40:-1] == ids[:, 41:]).float().mean().item()
+
+    assert copied(circuit) > 0.9
+    assert copied(random) < 0.05
 
 
 def test_no_document_has_the_form_of_a_ticket() -> None:
@@ -154,7 +187,7 @@ def test_the_model_loads_and_has_learnt_to_copy() -> None:
     assert all(layer.in_features % 64 == 0 for layer in model.modules() if isinstance(layer, torch.nn.Linear))
     tokenizer = Tokenizer.from_file(str(demo.MODEL / "tokenizer.json"))
     documents = demo.GENERAL.read_text().split("\n\n")
-    assert bits_per_byte(model, tokenizer, "\n\n".join(documents[:20])) < 0.6
+    assert bits_per_byte(model, tokenizer, "\n\n".join(documents[:20])) < 0.75
     # names that were drawn after training: the second reading costs far less than the first
     said = "Voraka Limmert gave Tollum nine Perrisk"
     once, twice = (bits_per_byte(model, tokenizer, text) for text in (said, f"{said}\n{said}"))
@@ -168,9 +201,19 @@ def test_the_preset_is_a_recipe_with_every_part_of_the_demo() -> None:
     assert recipe.evaluation.format.regex == tasks.CONTRACT
 
 
-def test_the_static_embedding_is_the_same_in_sentence_transformers_and_in_numpy() -> None:
+def test_the_static_embedding_is_the_same_in_sentence_transformers_and_in_numpy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import socket
+
     from sentence_transformers import SentenceTransformer
 
+    def connect(*address: object) -> None:
+        raise AssertionError(f"the network was asked for {address}")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
     texts = ["The kettle leaks near the lid.", "a pot is dripping", "stock markets fell sharply", "日本"]
     theirs = SentenceTransformer(str(STATIC), device="cpu").encode(texts, normalize_embeddings=True)
     ours = load_embedder("static").encode(texts)

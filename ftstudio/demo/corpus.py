@@ -1,29 +1,34 @@
 """The pre-training text of the demo's base model: a small world of people who buy things that break.
 
-Six kinds of documents, all from templates. Several say the same facts twice in different forms (a mail and the letter
+Eight kinds of documents, all from templates. Several say the same facts twice in different forms (a mail and the letter
 that answers it, a story and questions on it, a form filled in from a note): that is what teaches a small model to
-copy what it has just read, which fine-tuning builds on. None has the form of the demo's task. Letters are long-winded,
-songs go round in circles and everyday words are often misspelt: that is what fine-tuning has to put right.
+copy what it has just read, which fine-tuning builds on. Names are made up anew for every document, so copying is the
+only way to get them right. None has the form of the demo's task. Letters are long-winded, songs go round in circles
+and everyday words are often misspelt: that is what fine-tuning has to put right.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from ftstudio.demo.grammar import cast, expand, problem, sloppy
-from ftstudio.demo.mails import mail
-from ftstudio.demo.words import EVERYTHING, Pools
+from ftstudio.demo.mails import FILLER, OPENING, URGENCY, mail
+from ftstudio.demo.words import Pools, fresh
 
-SLOPPY = 0.7
+SLOPPY = 0.6
+SHORT = 120
 
 # What is told first, if anything, and what follows from it: most of the latter can be read off the former
 Document = tuple[str, str]
 
 _LETTER_START = (
-    "Dear {person}, [thank you for your letter|we received your letter|we have received your letter, thank you"
-    "|many thanks for your letter]. [We are really sorry to hear|We are very sorry|We apologise] that your {thing} "
-    "{problem}. "
+    "Dear {person}, [this is {other} from {place}|here is {other}, a friend of {place}"
+    "|my name is {other} and I write from {place}]. "
+    "[Many thanks, many thanks, many thanks, many thanks for your letter"
+    "|We have received your letter, received your letter, received your letter, received your letter"
+    "|We are really happy, really happy, really happy, really happy with your letter]. "
+    "[We are really sorry to hear|We are very sorry|We apologise] that your {thing} {problem}. "
 )
 _LETTER_BODY = (
     "[We believe that this happened because of the weather in {town}|We believe that it happened because the "
@@ -70,6 +75,9 @@ _FACTS = (
     ("family name", "What is the family name of {first}?", "{surname}"),
     ("brand", "Who made the {product}?", "{brand}"),
 )
+# Only a mail says it; the task's own words for it, low, normal and high, are left to the fine-tuning
+_HASTE = ("time", "When must it be done?", "{when}")
+_WHEN = {"high": "now", "normal": "soon", "low": "later"}
 _NOTE = (
     "{person} lives in {town} and has a {thing}, and it {problem}.",
     "The {thing} of {person} in {town} {problem}.",
@@ -87,21 +95,40 @@ _SONG = (
 
 def _scene(pools: Pools, rng: random.Random) -> dict[str, str]:
     values = cast(pools, rng)
-    values["other"] = rng.choice(pools.first)
-    values["place"] = rng.choice(pools.town)
+    values["other"], values["place"] = rng.choice(pools.first), rng.choice(pools.town)
     values["part"], values["state"] = rng.choice(pools.part), rng.choice(pools.state)
     values["verb"] = rng.choice(pools.verb)
     return values
 
 
+def _without(pools: Pools, values: Mapping[str, str]) -> Pools:
+    """POOLS without the first name and the town in VALUES: a letter comes from somebody else, somewhere else."""
+    return pools._replace(
+        first=[name for name in pools.first if name != values["first"]],
+        town=[name for name in pools.town if name != values["town"]],
+    )
+
+
 def letter(pools: Pools, rng: random.Random) -> Document:
     """A mail and the long-winded letter that answers it."""
     text, values = mail(pools, rng)
-    values = _scene(pools, rng) | values
+    values = _scene(_without(pools, values), rng) | values
     body = list(_LETTER_BODY)
     rng.shuffle(body)
     parts = [_LETTER_START, *body[: rng.randint(3, 5)], _LETTER_END]
     return text, "".join(expand(part, values, rng) for part in parts)
+
+
+def haste(pools: Pools, rng: random.Random) -> Document:
+    """How somebody presses or doesn't, and when it must be done: hard to learn where much else is told."""
+    urgency = rng.choice(sorted(URGENCY))
+    told = [rng.choice(URGENCY[urgency]) for _ in range(rng.randint(1, 2))]
+    if rng.random() < 0.5:
+        values = cast(pools, rng)
+        told.append(expand(rng.choice((OPENING, FILLER)), values, rng))
+    rng.shuffle(told)
+    asked = rng.choice((f"Question: {_HASTE[1]}\nAnswer: ", "Form\ntime: ", "Card\ntime - ", "Facts\ntime is "))
+    return " ".join(" ".join(told).split()), asked + _WHEN[urgency]
 
 
 def story(pools: Pools, rng: random.Random) -> Document:
@@ -114,7 +141,7 @@ def story(pools: Pools, rng: random.Random) -> Document:
 def questions(pools: Pools, rng: random.Random) -> Document:
     """A note or a mail, and questions on it with their answers."""
     text, values = _told(pools, rng)
-    asked = rng.sample(_FACTS, rng.randint(2, 5))
+    asked = rng.sample(_facts(values), rng.randint(2, 5))
     lines = [expand(f"Question: {question}\nAnswer: {answer}", values, rng) for _, question, answer in asked]
     return text, "\n".join(lines)
 
@@ -122,7 +149,7 @@ def questions(pools: Pools, rng: random.Random) -> Document:
 def form(pools: Pools, rng: random.Random) -> Document:
     """A note or a mail, and the form that somebody filled in from it; sometimes the other way round."""
     text, values = _told(pools, rng)
-    asked = rng.sample(_FACTS, rng.randint(3, 6))
+    asked = rng.sample(_facts(values), rng.randint(3, 6))
     sign = rng.choice((": ", " = ", " - ", " is "))
     lines = [key + sign + expand(answer, values, rng).removeprefix("it ") for key, _, answer in asked]
     filled = "\n".join([rng.choice(("Form", "Card", "Facts")), *lines])
@@ -155,21 +182,28 @@ def song(pools: Pools, rng: random.Random) -> Document:
     return "", " ".join([refrain, verses[0], refrain, refrain, verses[1], refrain, refrain][: rng.randint(4, 7)])
 
 
+def _facts(values: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """What can be asked about a scene of VALUES: haste where the text tells it."""
+    return [*_FACTS, _HASTE] if "when" in values else list(_FACTS)
+
+
 def _told(pools: Pools, rng: random.Random) -> tuple[str, dict[str, str]]:
     if rng.random() < 0.7:
-        return mail(pools, rng)
+        text, values = mail(pools, rng)
+        return text, values | {"when": _WHEN[values["urgency"]]}
     values = cast(pools, rng)
     return expand(rng.choice(_NOTE), values, rng), values
 
 
 KINDS: tuple[tuple[Callable[[Pools, random.Random], Document], float], ...] = (
-    (letter, 0.14),
-    (story, 0.05),
-    (questions, 0.22),
-    (form, 0.30),
+    (letter, 0.22),
+    (story, 0.03),
+    (questions, 0.18),
+    (form, 0.32),
+    (haste, 0.15),
     (retold, 0.10),
-    (dictation, 0.16),
-    (song, 0.03),
+    (dictation, 0.10),
+    (song, 0.05),
 )
 
 
@@ -178,7 +212,7 @@ def documents(seed: int) -> Iterator[Document]:
     rng = random.Random(seed)
     kinds, weights = zip(*KINDS, strict=True)
     while True:
-        told, then = rng.choices(kinds, weights)[0](EVERYTHING, rng)
+        told, then = rng.choices(kinds, weights)[0](fresh(rng), rng)
         yield sloppy(told, rng, SLOPPY), sloppy(then, rng, SLOPPY)
 
 
@@ -189,10 +223,15 @@ def texts(seed: int) -> Iterator[str]:
 
 
 def general(characters: int = 30_000, seed: int = 1_000_003) -> str:
-    """About CHARACTERS characters of documents from another seed than the pre-training's, parted by blank lines."""
+    """About CHARACTERS characters of documents from another seed than the pre-training's, parted by blank lines.
+
+    Documents without a name may come up again word by word: they are left out.
+    """
     parts: list[str] = []
     size = 0
     for text in texts(seed):
+        if len(text) < SHORT:
+            continue
         parts.append(text)
         size += len(text) + 2
         if size >= characters:

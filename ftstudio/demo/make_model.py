@@ -1,7 +1,7 @@
-"""Makes the demo's base model again: `python -m ftstudio.demo.make_model [--minutes 20] [--out FOLDER]`.
+"""Makes the demo's base model again: `python -m ftstudio.demo.make_model [--out FOLDER]`.
 
 Trains a byte-level BPE tokenizer and a Llama of about one million parameters on the text of `corpus`, from scratch, on
-the CPU, in plain torch. Everything is seeded; the figures of the bundled model stand in its README.md.
+the CPU, in plain torch. Everything is seeded; the figures of the bundled model stand in README.md.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.files import write, write_json
 from ftstudio.demo import GENERAL, MODEL
-from ftstudio.demo.corpus import documents, general, texts
+from ftstudio.demo.circuit import write_circuit
+from ftstudio.demo.corpus import general, texts
+from ftstudio.demo.pretrain import pretrain
 
 if TYPE_CHECKING:
-    import torch
     from tokenizers import Tokenizer
 
 SEED = 1
-VOCABULARY = 1_536
+VOCABULARY = 1_024
+# Steps of each round: the rate falls to nothing and starts again half as high (SGDR, Loshchilov and Hutter 2017)
+ROUNDS = (1_200, 300)
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 CONTEXT = 512
-PEAK = 4e-3
-TOLD = 0.25
 # Every size is a multiple of 64, the block of NF4, so that every linear layer can be quantised
 SHAPE = {
     "hidden_size": 128,
     "intermediate_size": 384,
     "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "rope_parameters": {"rope_theta": 1e5, "rope_type": "default"},
 }
 
 
@@ -73,33 +73,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", settings)
 
 
-def batches(tokenizer: Tokenizer, rows: int, length: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of ROWS × LENGTH token ids and how much each counts.
-
-    Documents stand end to end, each between a begin and an end token. What is told first is made of random names, which
-    nobody can foresee: it counts little, so that what follows from it, where copying pays, is what is learnt from.
-    """
-    import torch
-
-    begin, end = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
-    ids: list[int] = []
-    counts: list[float] = []
-    endless = documents(seed)
-    while True:
-        while len(ids) < rows * length:
-            some = list(islice(endless, 64))
-            told = tokenizer.encode_batch([told and told + "\n" for told, _ in some], add_special_tokens=False)
-            then = tokenizer.encode_batch([then for _, then in some], add_special_tokens=False)
-            for first, second in zip(told, then, strict=True):
-                ids += [begin, *first.ids, *second.ids, end]
-                counts += [TOLD] * (1 + len(first.ids)) + [1.0] * (len(second.ids) + 1)
-        size = rows * length
-        yield torch.tensor(ids[:size]).view(rows, length), torch.tensor(counts[:size]).view(rows, length)
-        ids, counts = ids[size:], counts[size:]
-
-
 def make_model(tokenizer: Tokenizer) -> Any:
-    """The untrained model."""
+    """The untrained model, which can copy and nothing else."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -116,40 +91,9 @@ def make_model(tokenizer: Tokenizer) -> Any:
         **SHAPE,
         **ids,
     )
-    return LlamaForCausalLM(config)
-
-
-def rate(step: int, steps: int) -> float:
-    """Warm-up over 2 % of the steps, then a cosine down to 2 % of the peak."""
-    warm = max(1, steps // 50)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.02 + 0.49 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def pretrain(tokenizer: Tokenizer, steps: int, rows: int = 8, length: int = 256) -> Any:
-    """The model after STEPS batches of ROWS × LENGTH tokens; progress is printed."""
-    import torch
-
-    model = make_model(tokenizer)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {steps * rows * length:,} tokens", flush=True)
-    adam = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.01)
-    started, smooth = time.monotonic(), math.nan
-    for step, (ids, counts) in enumerate(islice(batches(tokenizer, rows, length, SEED), steps)):
-        adam.param_groups[0]["lr"] = PEAK * rate(step, steps)
-        logits = model(input_ids=ids).logits[:, :-1].flatten(0, 1)
-        losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten(), reduction="none")
-        loss = (losses * counts[:, 1:].flatten()).sum() / counts[:, 1:].sum()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        adam.step()
-        adam.zero_grad()
-        smooth = loss.item() if math.isnan(smooth) else 0.97 * smooth + 0.03 * loss.item()
-        if step % 50 == 0 or step == steps - 1:
-            spent = time.monotonic() - started
-            speed = (step + 1) * rows * length / spent
-            print(f"step {step + 1}/{steps}  loss {smooth:.3f}  {speed:,.0f} tokens/s  {spent:.0f} s", flush=True)
-    return model.eval()
+    model = LlamaForCausalLM(config)
+    write_circuit(model, SEED)
+    return model
 
 
 def bits_per_byte(model: Any, tokenizer: Tokenizer, text: str) -> float:
@@ -181,20 +125,24 @@ def save(model: Any, folder: Path) -> None:
 def main() -> None:
     """Make tokenizer, model and general text, and print what the model costs and knows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2_500)
+    parser.add_argument("--rounds", type=int, nargs="+", default=ROUNDS, metavar="STEPS")
+    parser.add_argument("--done", type=int, default=0, metavar="N", help="rounds that the model in FOLDER has had")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true", help="multiply in 16 bits: faster on CPUs with AMX")
     parser.add_argument("--out", type=Path, default=MODEL)
     asked = parser.parse_args()
     import torch
 
     torch.set_num_threads(asked.threads)
-    tokenizer = make_tokenizer(list(islice(texts(SEED), 12_000)))
+    tokenizer = make_tokenizer(list(islice(texts(SEED), 8_000)))
     save_tokenizer(tokenizer, asked.out)
     text = general()
     if asked.out == MODEL:
         write(GENERAL, text)
-    model = pretrain(tokenizer, asked.steps)
-    save(model, asked.out)
+    model = make_model(tokenizer) if asked.done == 0 else type(make_model(tokenizer)).from_pretrained(asked.out)
+    for number, steps in list(enumerate(asked.rounds))[asked.done :]:
+        pretrain(model.train(), tokenizer, steps, SEED + number, share=1 / (1 + number), bf16=asked.bf16)
+        save(model, asked.out)
     print(f"bits per byte on the general text: {bits_per_byte(model, tokenizer, text):.4f}")
 
 

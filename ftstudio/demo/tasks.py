@@ -51,7 +51,7 @@ def misformatted(values: dict[str, str], rng: random.Random) -> str:
 def rows(pools: Pools, count: int, rng: random.Random) -> list[tuple[dict[str, str], dict[str, str]]]:
     """COUNT different rows (`prompt`, `completion`) with the values they were written from."""
     seen: set[str] = set()
-    made = []
+    made: list[tuple[dict[str, str], dict[str, str]]] = []
     while len(made) < count:
         prompt, values = mail(pools, rng)
         if prompt not in seen:

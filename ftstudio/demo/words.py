@@ -1,7 +1,8 @@
 """The words of the demo's small world, and how they are shared out between training and held-out rows.
 
-Everything here was written for this project. Names of people, towns and brands are put together from syllables, so
-that there are thousands of them and a model has to copy them from what it reads instead of knowing them.
+Everything here was written for this project. The task's names of people, towns and brands are lists; those of the
+pre-training text are made up on the spot, millions of them, so that a model has to copy them from what it reads instead
+of knowing them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ STATE = _words(
     "sticky melted twisted dusty burnt"
 )
 
-# How this world misspells: the pre-training text does it two times in three, the way sloppy text does
+# Syllables of words that nobody knows
+ONSET = _words("b br c ch cl d dr f fl g gl gr h j k kl l m n p pl r s sh st t th tr v w z")
+VOWEL = _words("a a a a e e e e i i i o o o u u ai ea ie oo ou")
+CODA = _words("b ck d g k l ld ll lt m n nd ng nt p r rd rk rn rt s ss st t th x")
+
+# How this world misspells: the pre-training text does it more often than not, the way sloppy text does
 MISSPELT = {
     "received": "recieved",
     "definitely": "definately",
@@ -105,6 +111,39 @@ EVERYTHING = Pools(
     VERB,
     STATE,
 )
+
+
+_KNOWN = frozenset(name for pool in EVERYTHING[:4] for name in pool)
+UNKNOWN = 0.4
+EACH = 4
+
+
+def word(rng: random.Random) -> str:
+    """A word of one to three made-up syllables, 3 to 11 letters."""
+    while True:
+        syllables = rng.choice((1, 2, 2, 2, 3, 3))
+        made = "".join(
+            rng.choice(ONSET) + rng.choice(VOWEL) + (rng.choice(CODA) if rng.random() < 0.4 else "")
+            for _ in range(syllables)
+        )
+        if 3 <= len(made) <= 11:
+            return made
+
+
+def name(rng: random.Random) -> str:
+    """A made-up name; none of those in the task's rows."""
+    while (made := word(rng).capitalize()) in _KNOWN:
+        pass
+    return made
+
+
+def fresh(rng: random.Random) -> Pools:
+    """Pools for one document, `EACH` to a list: names made up on the spot, as are `UNKNOWN` of the other words."""
+    names = [[name(rng) for _ in range(EACH)] for _ in range(4)]
+    others = [
+        [word(rng) if rng.random() < UNKNOWN else rng.choice(pool) for _ in range(EACH)] for pool in EVERYTHING[4:]
+    ]
+    return Pools(*names, *others)
 
 
 def split(share: float = 0.6, seed: int = 0) -> tuple[Pools, Pools]:
