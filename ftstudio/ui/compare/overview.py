@@ -16,7 +16,7 @@ from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said, fitting
 from ftstudio.ui.text.table import Cells, Table
 
-BESIDE = 106  # cells of the screen from which the categories stand beside the metrics
+BESIDE = 108  # cells of the screen from which the categories stand beside the metrics
 HUGE = 140  # and from which the metrics are WIDE
 
 

@@ -124,14 +124,14 @@ def change_lines(entries: Sequence[Mapping[str, Any]], most: int) -> list[Line]:
     """The error categories that changed most, before and after, at most MOST."""
     known = categories()
     found = sorted((entry for entry in entries if entry["n"]), key=lambda entry: -abs(entry["difference"]))
-    lines: list[Line] = [(("errors         base → tuned", "title"),)]
+    lines: list[Line] = [(("errors          base → tuned", "title"),)]
     for entry in [entry for entry in found if entry["count_a"] or entry["count_b"]][:most]:
         category = known.get(entry["name"])
         title = category.title if category else one_line(entry["title"], 16)
         ink = verdict(entry["verdict"])[1]
         sign = {"better": "▼", "worse": "▲"}.get(entry["verdict"], " ")  # rates: falling is good
         figures = f"{100 * entry['a']:3.0f} → {100 * entry['b']:3.0f} %"
-        lines.append(((f"{fit(title, 16)}", ""), (figures, ink), (f" {sign}", ink)))
+        lines.append(((f"{fit(title, 16)} ", ""), (figures, ink), (f" {sign}", ink)))
     if len(lines) == 1:
         lines.append((("none in either", "dim"),))
     return lines

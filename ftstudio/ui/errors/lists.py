@@ -15,7 +15,7 @@ from ftstudio.ui.errors.answers import ALL, CLEAN, Answers
 from ftstudio.ui.text.said import Said, wrapped
 from ftstudio.ui.text.table import Cells, Column, Table
 
-ROW_COLUMNS = (Column("row", 5, "right"), Column("errors", 6), Column("prompt", 0, least=72), Column("output", 0))
+ROW_COLUMNS = (Column("row", 5, "right"), Column("errors", 8), Column("prompt", 0, least=72), Column("output", 0))
 
 
 class Lists(Vertical):
