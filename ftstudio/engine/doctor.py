@@ -185,9 +185,13 @@ def four_bits() -> Check:
     # NF4 of normally spread weights is off by about 9 % (Dettmers et al. 2023 quantise in blocks of 64)
     if not trained or not off < 0.2:
         hint = "Use method lora, or install another bitsandbytes."
-        return _check("4 bits (qlora)", "error", f"NF4 on {device} gives wrong numbers (off by {100 * off:.0f} %)", hint)
+        return _check(
+            "4 bits (qlora)", "error", f"NF4 on {device} gives wrong numbers (off by {100 * off:.0f} %)", hint
+        )
     return _check(
-        "4 bits (qlora)", "ok", f"NF4 with double quantisation works on {device} (off by {100 * off:.0f} %, as it should be)"
+        "4 bits (qlora)",
+        "ok",
+        f"NF4 with double quantisation works on {device} (off by {100 * off:.0f} %, as it should be)",
     )
 
 
