@@ -12,6 +12,7 @@ from ftstudio.core.errors import UsageError
 from ftstudio.core.recipe import Columns
 from ftstudio.data.dataset import Dataset, from_rows
 from ftstudio.data.example import BadRow, Turn
+from ftstudio.data.profile import profile_dataset
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import ROLES, recognise, suggest
 
@@ -132,6 +133,12 @@ def test_examples_of_each_shape() -> None:
         seen.example({"image": None, "caption": "c"})
     told = recognise(many(chosen=HH + "good", rejected=HH + "bad"))
     assert [turn.content for turn in told.example({"chosen": HH + "good"}).messages] == ["q", "first", "more", "good"]
+
+
+def test_the_same_words_on_other_pictures_are_no_conflict() -> None:
+    dataset = many(image=lambda n: f"{n % 39}.png", caption=lambda n: f"caption {n}")
+    found = {check["name"]: check["rows"] for check in profile_dataset(dataset)["checks"]}
+    assert found == {"conflicting_answers": [0, 39]}
 
 
 def test_what_is_said_beside_a_tool_call_stays() -> None:

@@ -199,7 +199,7 @@ def _of_examples(found: _Found, dataset: Dataset, shape: Shape) -> list[Check]:
     text_only = shape.name == "text"
     clash = found.asked.conflicts()
     conflicting = sorted(index for rows in clash for index in rows)
-    blank: Severity = "note" if dataset.format == "text" else "warning"
+    blank: Severity = "note" if dataset.format == "text" and text_only else "warning"
     what = "without text" if text_only else "with an empty prompt or an empty answer"
     checks = [
         _check("unusable", "error", found.bad, f"{_rows(found.bad)} unusable: {'; '.join(found.reasons)}."),

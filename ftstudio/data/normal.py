@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from ftstudio.data.dataset import Row
-from ftstudio.data.example import BadRow, Example
+from ftstudio.data.example import BadRow, Example, text_of
 from ftstudio.data.shape import Shape
 
 
@@ -28,10 +28,12 @@ def digest(parts: Iterable[str]) -> bytes:
 
 
 def prompt_key(example: Example) -> bytes:
-    """Stands for what is asked: all turns before the last answer; for running text, all of it."""
+    """Stands for what is asked: all turns before the last answer and the pictures; for running text, all of it."""
+    pictures = example.fields.get("images")
+    seen = [text_of(pictures)] if pictures else []
     if example.is_text:
-        return digest(turn.content for turn in example.messages)
-    return digest(f"{turn.role} {turn.content}" for turn in example.messages[: example.answer_at])
+        return digest([*(turn.content for turn in example.messages), *seen])
+    return digest([*(f"{turn.role} {turn.content}" for turn in example.messages[: example.answer_at]), *seen])
 
 
 def row_key(row: Row, shape: Shape | None) -> bytes:
