@@ -18,6 +18,7 @@ from screens import shown, until
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.workspace import Workspace
+from ftstudio.ui.run import _tell_fault
 from ftstudio.ui.shell.app import EVERYWHERE, StudioApp
 from ftstudio.ui.shell.help import compact, flowing
 from ftstudio.ui.shell.session import RunFeed, Session
@@ -204,6 +205,44 @@ async def test_hostile_names_errors_and_notices_are_shown_not_obeyed(tmp_path: P
         app.tell("[/link] 世界")
         screen = await until(pilot, "[/link] 世界")
         assert "No file [/b] ␛red␀. Look at [bold." in screen
+
+
+def test_a_screen_that_fails_says_so_in_one_sentence_and_keeps_its_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        raise RuntimeError("planted [/b] \x1b[31m")
+    except RuntimeError as error:
+        _tell_fault(error, Workspace(tmp_path))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "RuntimeError: planted [/b] ␛" in said
+    assert str(tmp_path / "fault.txt") in said
+    assert "test_a_screen_that_fails" in (tmp_path / "fault.txt").read_text()
+    _tell_fault(None, Workspace(tmp_path))
+    assert capsys.readouterr().err == ""
+
+
+async def test_at_the_start_the_run_that_lives_is_in_view_else_the_newest(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    session = Session(workspace)
+    session.adopt()
+    assert session.feed is None
+    live = made_runs.begin(workspace, "live", owned=True)
+    newest = made_runs.finished(workspace, "newest")
+    session.adopt()
+    assert session.feed is not None
+    assert session.feed.run.path == live.path
+    assert session.live
+    live.release()
+    again = Session(workspace)
+    again.adopt()
+    assert again.feed is not None
+    assert again.feed.run.path == newest.path
+    assert not again.live
+    async with StudioApp(again, "compare").run_test(size=(80, 24)) as pilot:
+        await until(pilot, "✓ done")  # the strip tells of it on every screen
+        assert "newest-1" in shown(pilot.app).splitlines()[0]
 
 
 # -- quitting --------------------------------------------------------------------------------------------------------

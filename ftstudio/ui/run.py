@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftstudio.core.errors import UsageError
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace
 from ftstudio.ui.shell.signals import Signals, Unbroken
 
@@ -74,10 +78,29 @@ def open_studio(
                 capture.release_terminal()
             else:
                 capture.restore()
+        if not signals.hung_up:
+            _tell_fault(app._exception, workspace)
         return _finish(session, signals, outcome, int(app.return_code or 0))
     finally:
         session.close()
         signals.restore()
+
+
+def _tell_fault(error: BaseException | None, workspace: Workspace) -> None:
+    """Say what ended the screen, now that the terminal is the shell's again; its traceback is kept in a file."""
+    if error is None:
+        return
+    path: Path | None = workspace.path / "fault.txt"
+    try:
+        files.write(workspace.path / "fault.txt", "".join(traceback.format_exception(error)))
+    except StudioError:
+        path = None
+    kept = f" What happened stands in {path}." if path is not None else ""
+    said = one_line(f"{type(error).__name__}: {error}", 300)
+    print(
+        f"The screen has failed ({said}).{kept} Your files are as they were; `ftstudio` opens it again.",
+        file=sys.stderr,
+    )
 
 
 def _finish(session: Session, signals: Signals, outcome: str | None, code: int) -> int:
