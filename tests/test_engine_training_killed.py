@@ -142,14 +142,15 @@ while run.state() != "done":
     begun = True
     size = run.events_path.stat().st_size if run.events_path.exists() else 0
     began, told = time.monotonic(), None
-    # half of them count from the start (loading, reading the checkpoint), half from its first word on (steps, saving)
-    from_start, wait = draw.random() < 0.5, draw.uniform(0, 1.5)
+    # half of them count from the start (loading, reading the checkpoint), half from a step on (training, saving)
+    from_start, wait, steps = draw.random() < 0.5, draw.uniform(0, 1.5), draw.randint(1, 25)
     while not os.waitpid(process, os.WNOHANG)[0]:
         now = time.monotonic()
-        if told is None and run.events_path.exists() and b'"step"' in run.events_path.read_bytes()[size:]:
-            told = now
-        since = began if from_start else told
-        if kills < wanted and since is not None and now > since + wait:
+        if told is None and run.events_path.exists():
+            taken = run.events_path.read_bytes()[size:].count(b'"kind":"step"')
+            told = now if taken >= steps else None
+        since = began + wait if from_start else told and told + wait / 20
+        if kills < wanted and since is not None and now > since:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
             kills += 1
@@ -170,7 +171,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path, method: str):
 
     model = make_model(tmp_path / "model", hidden_size=64)
     rows = make_rows(tmp_path / "rows.jsonl")
-    values = recipe_values(model, rows, method, steps=400, save_steps=3)
+    values = recipe_values(model, rows, method, steps=300, save_steps=3)
     values["evaluation"] |= {"every": 25, "samples": 1}
     run, whole = (prepare_run(check_recipe(values), Workspace(tmp_path / name)) for name in ("killed", "whole"))
     command = [sys.executable, "-c", RESTARTER, str(run.path), str(KILLS), f"seed of {method}"]
