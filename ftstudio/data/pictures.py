@@ -26,6 +26,7 @@ _NAMES = (
     "id",
 )
 _LOOK = 50
+_MOST_ENTRIES, _MOST_FOLDERS = 20_000, 500
 _MOST = 200_000  # pictures of a folder that are listed
 
 
@@ -51,10 +52,17 @@ def pictures_in(folder: Path) -> dict[str, Path]:
 
 def picture_folders(folder: Path) -> list[Path]:
     """FOLDER and the folders in it that hold pictures."""
+    below = []
     try:
-        below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        with os.scandir(folder) as entries:
+            for number, entry in enumerate(entries):
+                if number >= _MOST_ENTRIES or len(below) >= _MOST_FOLDERS:  # no folder of a dataset: /tmp, a home
+                    break
+                if not entry.name.startswith(".") and entry.is_dir():
+                    below.append(folder / entry.name)
     except OSError:
         return []
+    below.sort()
     return [place for place in (folder, *below) if any(is_picture(name) for name in _some_names(place))]
 
 
