@@ -27,7 +27,7 @@ def read_folder(folder: Path, source: str, split: str, reading: Reading, watch: 
     if table is not None:
         found = read_file(table, source, split, reading, watch)
         if found.format in ("csv", "tsv", "jsonl", "json") and not reading.images:
-            return with_pictures(found, picture_folders(folder))
+            return with_pictures(found, picture_folders(folder, everywhere=True))
         return found
     if chosen := of_split(known, split):
         return _together(folder, chosen, source, split, reading, watch)

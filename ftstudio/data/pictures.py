@@ -27,7 +27,6 @@ _NAMES = (
 )
 _LOOK = 50
 _MOST_ENTRIES, _MOST_FOLDERS = 20_000, 500
-_MOST = 200_000  # pictures of a folder that are listed
 
 
 def is_picture(name: object) -> bool:
@@ -36,27 +35,25 @@ def is_picture(name: object) -> bool:
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:
-    """The pictures of FOLDER (not below) by name and, where it is unique, by name without its end."""
-    found: dict[str, Path] = {}
+    """The pictures of FOLDER (not below) by name, and by name without its end (the first of that name)."""
     try:
         with os.scandir(folder) as entries:
-            for number, entry in enumerate(entries):
-                if number >= _MOST:
-                    break
-                if is_picture(entry.name) and not entry.name.startswith("."):
-                    found[entry.name] = found[Path(entry.name).stem] = folder / entry.name
+            names = sorted(entry.name for entry in entries if is_picture(entry.name) and entry.name[0] != ".")
     except OSError:
         return {}
+    found = {name: folder / name for name in names}
+    for name in names:
+        found.setdefault(Path(name).stem, found[name])
     return found
 
 
-def picture_folders(folder: Path) -> list[Path]:
-    """FOLDER and the folders in it that hold pictures."""
-    below = []
+def picture_folders(folder: Path, everywhere: bool = False) -> list[Path]:
+    """FOLDER and the folders in it that hold pictures; in a crowded folder (/tmp, a home) only if EVERYWHERE."""
+    below: list[Path] = []
     try:
         with os.scandir(folder) as entries:
             for number, entry in enumerate(entries):
-                if number >= _MOST_ENTRIES or len(below) >= _MOST_FOLDERS:  # no folder of a dataset: /tmp, a home
+                if not everywhere and (number >= _MOST_ENTRIES or len(below) >= _MOST_FOLDERS):
                     break
                 if not entry.name.startswith(".") and entry.is_dir():
                     below.append(folder / entry.name)
@@ -155,7 +152,7 @@ def _rank(name: str) -> int:
 
 def class_folders(folder: Path, source: str) -> Dataset | None:
     """A folder with a folder of pictures for each class: rows with `image` and `label`; None where it is none."""
-    places = [place for place in picture_folders(folder) if place != folder]
+    places = [place for place in picture_folders(folder, everywhere=True) if place != folder]
     if len(places) < 2:
         return None
     rows: list[Row] = []
