@@ -15,11 +15,12 @@ from ftstudio.core.errors import StudioError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda s: st.lists(s) | st.dictionaries(st.text(), s),
+    lambda s: st.lists(s, max_size=4) | st.dictionaries(st.text(), s, max_size=4),
+    max_leaves=8,
 )
 
 
-@given(st.lists(st.dictionaries(st.text(), JSON), max_size=8))
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=6))
 def test_lines_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, rows: list[dict]) -> None:
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
     files.LineWriter(path).append(*rows)
