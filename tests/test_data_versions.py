@@ -90,12 +90,12 @@ def test_an_edit_of_a_row_that_is_not_what_it_was_is_refused() -> None:
     working = Working(from_rows([{"a": "one"}, {"a": "two"}]))
     first, second = set_cell(working, 1, "a", "mine"), set_cell(working, 1, "a", "theirs")
     done = working.with_edit(first)
-    with pytest.raises(Conflict, match="Row 2 isn't what it was"):
+    with pytest.raises(Conflict, match="Row 1 isn't what it was"):
         done.with_edit(second)
-    with pytest.raises(Conflict, match="Row 2 isn't there any more"):
+    with pytest.raises(Conflict, match="Row 1 isn't there any more"):
         working.with_edit(drop(working, [1])).with_edit(second)
     assert rows_of(done) == [{"a": "one"}, {"a": "mine"}]
-    with pytest.raises(UsageError, match="no row 3"):
+    with pytest.raises(UsageError, match="no row 2"):
         drop(working, [2])
 
 
@@ -213,14 +213,14 @@ def test_edits_follow_rows_that_moved_and_tell_those_that_are_gone() -> None:
     ):
         edits.append(make(working))
         working = working.with_edit(edits[-1])
-    changed: Dataset = from_rows([{"a": "new at the top"}, *rows[:3], {"a": "row 3 rewritten"}, *rows[4:]])
+    changed: Dataset = from_rows([{"a": "new at the top"}, *rows[:3], {"a": "row 2 rewritten"}, *rows[4:]])
     found = rebase(edits, changed)
     assert found.moved == 2
-    assert [edit.text for edit, _ in found.lost] == ["Edit a of row 4"]
-    assert "row 4 isn't there as it was" in found.lost[0][1]
+    assert [edit.text for edit, _ in found.lost] == ["Edit a of row 3"]
+    assert "row 3 isn't there as it was" in found.lost[0][1]
     assert "4 of 5 edits" in found.text
     texts = [row["a"] for row in Working(changed, None, found.edits).dataset.iter()]
-    assert texts == ["new at the top", "row 0", "new 1", "after 1, edited", "row 2", "row 3 rewritten", "row 4"]
+    assert texts == ["new at the top", "row 0", "new 1", "after 1, edited", "row 2", "row 2 rewritten", "row 4"]
     assert rebase(edits, from_rows(rows)).edits == tuple(edits)
 
 

@@ -77,7 +77,7 @@ def test_from_repairs_to_versions_to_files(tmp_path: Path, rows: Path, capfd: py
     assert found["changed"][0]["cells"] == [{"column": "prompt", "before": "cafÃ©", "after": "café"}]
     text = said(capfd, *command, "--diff", "source", "2")
     assert "9 rows changed, 2 dropped, 0 added, 0 the same" in text
-    assert "- row 11  prompt: empty" in text
+    assert "- row 10  prompt: empty" in text
     assert "- cafÃ©" in said(capfd, *command, "--diff", "1", "2")
 
     out = tmp_path / "out.csv"

@@ -101,7 +101,7 @@ def test_a_new_edit_ends_what_could_be_done_again(source: Path) -> None:
     assert pending.redo() is None
     assert texts(pending)[:3] == ["a", "answer 1", "c"]
     assert pending.do(put(2, "c")).patches == ()  # nothing to do, nothing kept
-    assert [edit.text for edit in opened(source).edits] == ["Edit completion of row 1", "Edit completion of row 3"]
+    assert [edit.text for edit in opened(source).edits] == ["Edit completion of row 0", "Edit completion of row 2"]
 
 
 # -- several studios -------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_two_studios_merge_and_neither_undoes_the_other(source: Path) -> None:
     assert len(two.working) == 9
     mine = two.undo()
     assert mine is not None
-    assert mine.text == "Edit completion of row 2"
+    assert mine.text == "Edit completion of row 1"
     assert two.undo() is None  # the others are one's
     one.refresh()
     assert texts(one)[:2] == ["one", "answer 1"]
@@ -126,7 +126,7 @@ def test_the_same_row_in_two_studios_is_a_conflict_and_both_edits_are_told(sourc
     one, two = opened(source), opened(source)
     stale = set_cell(two.working, 3, "completion", "two")
     one.do(put(3, "one"))
-    with pytest.raises(Conflict, match="Row 4 isn't what it was"):
+    with pytest.raises(Conflict, match="Row 3 isn't what it was"):
         two.do(stale)
     assert texts(two)[3] == "one"  # it has seen the other's by now
     two.do(put(3, "two after one"))
@@ -143,7 +143,7 @@ def test_a_studio_follows_the_version_that_another_saved(source: Path) -> None:
     assert (made.number, made.parent) == (1, "source")
     two.do(stale)
     assert two.base == "1"
-    assert [edit.text for edit in two.edits] == ["Edit completion of row 6"]
+    assert [edit.text for edit in two.edits] == ["Edit completion of row 5"]
     assert two.working.dataset[4]["completion"] == "by key"
     assert two.save().about["parent"] == "1"
     assert opened(source).edits == ()
@@ -356,7 +356,7 @@ def test_a_save_that_is_killed_leaves_the_edits_and_no_version(tmp_path: Path, s
     assert list(folder.path.glob(".new-*"))
     assert folder.numbers() == []
     again = Pending.of_source(shelf, open_dataset(source))
-    assert [edit.text for edit in again.edits] == ["Edit completion of row 1"]
+    assert [edit.text for edit in again.edits] == ["Edit completion of row 0"]
     assert again.save().number == 1
     assert not list(folder.path.glob(".new-*"))
 

@@ -184,7 +184,7 @@ def _diff_text(one: str, two: str, first: Dataset, second: Dataset, found: Diffe
         f"{len(found.added):,} added, {found.same:,} the same"
     ]
     for row in found.changed[:SHOWN]:
-        lines.append(f"~ row {row.before + 1:,}" + (f" (now {row.after + 1:,})" if row.after != row.before else ""))
+        lines.append(f"~ row {row.before:,}" + (f" (now {row.after:,})" if row.after != row.before else ""))
         for cell in row.cells:
             lines.append(f"    {one_line(cell.column, 30)}")
             before, after = _around(cell.before, cell.after)
@@ -195,7 +195,7 @@ def _diff_text(one: str, two: str, first: Dataset, second: Dataset, found: Diffe
             text = "  ".join(
                 f"{one_line(key, 20)}: {one_line(cell, 60)}" for key, cell in list(rows[index].items())[:3]
             )
-            lines.append(f"{sign} row {index + 1:,}  {text}")
+            lines.append(f"{sign} row {index:,}  {text}")
     hidden = sum(max(0, len(some) - SHOWN) for some in (found.changed, found.dropped, found.added))
     return "\n".join(lines + ([f"… and {hidden:,} more; --json has up to 100 of each"] if hidden else []))
 

@@ -62,7 +62,7 @@ def add(working: Working, rows: Sequence[Row], after: int | None = None, why: st
         key = f"{edit}.{number}"
         patches.append(Insert(key, place, dict(row)))
         place = key if after is not None else None
-    where = "at the end" if after is None else f"after row {after + 1:,}"
+    where = "at the end" if after is None else f"after row {after:,}"
     count = "a row" if len(rows) == 1 else f"{len(rows):,} rows"
     return Edit("add", f"Add {count} {where}", tuple(patches), why, id=edit)
 
@@ -110,8 +110,8 @@ def rows_changed(working: Working, rows: Mapping[int, Row]) -> tuple[Patch, ...]
 def rows_text(indices: Sequence[int]) -> str:
     """`row 7`, `rows 3 and 7`, `1,204 rows`."""
     if len(indices) == 1:
-        return f"row {indices[0] + 1:,}"
-    return f"rows {indices[0] + 1:,} and {indices[1] + 1:,}" if len(indices) == 2 else f"{len(indices):,} rows"
+        return f"row {indices[0]:,}"
+    return f"rows {indices[0]:,} and {indices[1]:,}" if len(indices) == 2 else f"{len(indices):,} rows"
 
 
 def _checked(working: Working, indices: Iterable[int]) -> list[int]:
@@ -121,7 +121,7 @@ def _checked(working: Working, indices: Iterable[int]) -> list[int]:
     for index in chosen[:1] + chosen[-1:]:
         if not 0 <= index < count:
             raise UsageError(
-                f"There is no row {index + 1:,}: there are {count:,}.",
+                f"There is no row {index:,}: there are {count:,}.",
                 "Choose a row that is there.",
             )
     return chosen

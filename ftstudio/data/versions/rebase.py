@@ -125,4 +125,4 @@ def _done(working: Working, edit: Edit, patch: Change | Drop | Insert) -> Workin
 
 def _number(patch: Patch) -> str:
     key = patch.after if isinstance(patch, Insert) else patch.key
-    return f"{key + 1:,}" if isinstance(key, int) else "that was added"
+    return f"{key:,}" if isinstance(key, int) else "that was added"

@@ -273,4 +273,4 @@ class _Lines(Store):
                 return row
         except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
             pass
-        raise StudioError(f"Row {index + 1:,} of {self.path} isn't what was saved.", "Use another version.")
+        raise StudioError(f"Row {index:,} of {self.path} isn't what was saved.", "Use another version.")

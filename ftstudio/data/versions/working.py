@@ -225,7 +225,7 @@ def changed(row: Row, change: Change) -> Row:
 
 def shown(key: Key | None) -> str:
     """KEY for people: rows of the source are numbered from 1."""
-    return f"{key + 1:,}" if isinstance(key, int) else "that was added" if key else "at the end"
+    return f"{key:,}" if isinstance(key, int) else "that was added" if key else "at the end"
 
 
 def _conflict(edit: Edit, key: Key | None, what: str) -> Conflict:
