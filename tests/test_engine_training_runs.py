@@ -267,6 +267,7 @@ def test_stop_saves_and_resume_ends_exactly_like_an_unbroken_run(
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert events(run, "step")[-1]["tokens"] == events(whole, "step")[-1]["tokens"]
+    assert events(run, "done")[0]["loss"] == events(whole, "done")[0]["loss"]
 
 
 @pytest.mark.usefixtures("slow_steps")

@@ -246,6 +246,7 @@ class StudioTrainer(Trainer):
                     saving,
                     step=self.state.global_step,
                     seconds=self.meter.seconds,
+                    first_loss=self.director.first_loss,
                     tokens=self.meter.tokens,
                     parts=self.parts,
                 )
