@@ -56,14 +56,17 @@ class ProblemsPage(Page):
         super().__init__(id)
         self.problems: Sequence[Problem] = ()
         self.more = 0
+        self.where = ""
 
-    def show(self, problems: Sequence[Problem], more: int = 0) -> None:
-        """List PROBLEMS; MORE were counted but not kept."""
-        self.problems, self.more = problems, more
+    def show(self, problems: Sequence[Problem], more: int = 0, where: str = "") -> None:
+        """List PROBLEMS; MORE were counted but not kept here. WHERE says in which file all of them are."""
+        self.problems, self.more, self.where = problems, more, where
         self.fresh()
 
     def compose_lines(self, width: int) -> list[Line]:
-        lines: list[Line] = []
+        lines: list[Line] = [((self.where[start:stop], "warn"),) for start, stop in wrap(self.where, width)]
+        if lines:
+            lines.append(())
         for problem in self.problems:
             what = "kept, filled up" if problem.kept else "left out"
             lines.append(

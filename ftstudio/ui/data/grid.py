@@ -131,11 +131,12 @@ class Grid(Lines):
 
     # -- laying out ------------------------------------------------------------------------------------------------
     @property
-    def _gutter(self) -> int:
+    def number_width(self) -> int:
+        """Cells that the row's number takes."""
         return max(3, len(f"{len(self.sheet.dataset):,}")) if self.sheet else 3
 
     def lay_out(self) -> None:
-        room = self.columns - self._gutter - 3
+        room = self.columns - self.number_width - 3
         self._widths = widths(self._natural, room)
         spare = room - sum(self._widths) - 2 * (len(self._widths) - 1)
         if spare > 0 and self._widths:  # what is left goes to the column with most to say
@@ -149,7 +150,7 @@ class Grid(Lines):
         if not self._widths:
             return
         self.first = min(self.first, self.column)
-        room = self.columns - self._gutter - 3
+        room = self.columns - self.number_width - 3
         while (
             self.first < self.column
             and sum(self._widths[self.first : self.column + 1]) + 2 * (self.column - self.first) > room
@@ -158,7 +159,7 @@ class Grid(Lines):
 
     def _fitting(self) -> list[tuple[int, int]]:
         """(column, cells wide) of those in view; the last may be cut at the edge."""
-        left = self.columns - self._gutter - 3
+        left = self.columns - self.number_width - 3
         shown = []
         for index in range(self.first, len(self._widths)):
             if left < 4:
@@ -177,7 +178,7 @@ class Grid(Lines):
         more = "›" if shown and shown[-1][0] < len(self._widths) - 1 else " "
         before = "‹" if self.first else " "
         parts: list[Part] = (
-            [(" " * self._gutter + f" {before} ", "rule")] if y == 0 else [(" " * (self._gutter + 3), "")]
+            [(" " * self.number_width + f" {before} ", "rule")] if y == 0 else [(" " * (self.number_width + 3), "")]
         )
         for order, (index, width) in enumerate(shown):
             column = self.sheet.dataset.columns[index]
@@ -197,7 +198,7 @@ class Grid(Lines):
         number = self.sheet.rows[index]
         cells = self._row(index)
         here = index == self.cursor
-        gutter = fit(f"{number:,}", self._gutter, "right")
+        gutter = fit(f"{number:,}", self.number_width, "right")
         hit = self.hits is not None and self.hits.rank(index) is not None
         sign = "▸" if here else "*" if hit else " "
         parts: list[Part] = [(gutter, "dim"), (" ", ""), (sign, "mark" if hit else "key"), (" ", "")]

@@ -54,6 +54,13 @@ class Looking(StudioScreen):
         """Say that something went wrong."""
         raise NotImplementedError
 
+    def all_read(self) -> bool:
+        """Whether all rows are there; says so where they aren't: what counts them all would count some."""
+        if self.opened is not None and self.opened.reading == "now":
+            self.studio.tell("The rows are still being read; this needs all of them. esc stops reading.", "warning")
+            return False
+        return self.opened is not None
+
     # -- through a model's eyes --------------------------------------------------------------------------------------
     def _with_lens(self, then: Any) -> None:
         """Call THEN() once tokenizer and template are there; loads them off the thread."""
@@ -154,7 +161,8 @@ class Looking(StudioScreen):
 
     def action_lengths(self) -> None:
         """Lengths in tokens."""
-        self._with_lens(lambda: self._with_tokens(self._lengths))
+        if self.all_read():
+            self._with_lens(lambda: self._with_tokens(self._lengths))
 
     def _lengths(self, encoded: Any) -> None:
         opened = self.opened
@@ -167,7 +175,7 @@ class Looking(StudioScreen):
     def action_statistics(self) -> None:
         """Figures of all columns."""
         opened = self.opened
-        if opened is None:
+        if opened is None or not self.all_read():
             return
 
         def done(stats: Any) -> None:
@@ -191,7 +199,7 @@ class Looking(StudioScreen):
     def action_checks(self) -> None:
         """What is wrong with the rows."""
         opened = self.opened
-        if opened is None:
+        if opened is None or not self.all_read():
             return
         if opened.checks is not None:
             self._checked(opened.checks)
@@ -238,7 +246,7 @@ class Looking(StudioScreen):
         if check.name in BY_LINE:
             kept = check.name == "ragged"
             found = [problem for problem in opened.dataset.problems if problem.kept is kept]
-            self.query_one(ProblemsPage).show(found, check.count - len(found))
+            self.query_one(ProblemsPage).show(found, check.count - len(found), "" if kept else opened.kept)
             self.show_view("problems")
         elif check.rows:
             self.finder.only(opened, check.name.replace("_", " "), list(check.rows))

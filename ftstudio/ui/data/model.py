@@ -16,7 +16,7 @@ from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.profile import ColumnStats
 from ftstudio.data.read import open_dataset
-from ftstudio.data.shape import Shape, recognise
+from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.engine.materials import columns as recipe_columns
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.common.paths import shown
@@ -27,7 +27,8 @@ from ftstudio.ui.text.lines import Line
 NAMES = {
     "alpaca": "Alpaca", "prompt-completion": "prompt → completion", "messages": "OpenAI messages",
     "sharegpt": "ShareGPT turns", "preference": "preference pairs", "instances": "self-instruct",
-    "text": "running text",
+    "text": "running text", "text-label": "text → label", "tokens-tags": "tokens and tags",
+    "sentence-pair": "pairs of sentences", "source-target": "source → target", "image-text": "pictures with text",
 }  # fmt: skip
 MAPPED = {"you": "mapped by you", "recipe": "by recipe"}
 
@@ -54,6 +55,10 @@ class Opened:
     stats: list[ColumnStats] | None = None
     encoded: dict[int | None, EncodedSet] = field(default_factory=dict)  # by max_length
     checks: list[Check] | None = None
+    reading: str = ""  # "now" while rows are still coming, "stopped" where not all were read
+    progress: tuple[int, int] = (0, 1)  # how far reading is
+    likely: Suggestion | None = None  # what the rows suit best
+    aside: Path | None = None  # where the rows are kept that could not be read
 
     def __post_init__(self) -> None:
         self.sheet = Sheet(self.dataset)
@@ -65,7 +70,24 @@ class Opened:
             self.shape, self.unmapped = recognise(self.dataset, self.columns or None), ""
         except UsageError as error:
             self.shape, self.unmapped = None, str(error)
+        self.likely = next(iter(suggest(self.dataset)), None)
         self.look_through(None)
+
+    def grow(self, dataset: Dataset, progress: tuple[int, int]) -> None:
+        """More of the same rows were read: DATASET holds them all so far."""
+        self.dataset = self.sheet.dataset = dataset
+        self.progress = progress
+
+    def finish(self, whole: Opened) -> bool:
+        """All rows are read: WHOLE has them. What the person chose meanwhile stays. Whether the columns are others."""
+        others = whole.dataset.names != self.dataset.names
+        self.grow(whole.dataset, (1, 1))
+        self.reading, self.aside, self.stats, self.checks = "", whole.aside, None, None
+        if self.columns == whole.columns:
+            self.shape, self.unmapped, self.likely = whole.shape, whole.unmapped, whole.likely
+            self.whose = whole.whose
+        self.encoded.clear()
+        return others
 
     def look_through(self, lens: Lens | None) -> None:
         """Look through LENS from now on; what was counted through another one is forgotten."""
@@ -86,20 +108,39 @@ class Opened:
         kept = sum(problem.kept for problem in dataset.problems)
         first: Line = (
             (name, "title"),
-            (f"  {rows_of(dataset)}", "strong"),
+            (f"  {rows_of(dataset)}{self._so_far}", "strong"),
             (f"  {facts}", "dim"),
             (f"  ✗ {problems:,} not read (k)" if problems else "", "bad"),
             (f"  ! {kept:,} filled up (k)" if kept else "", "warn"),
         )
         if self.sheet.fault:
             return first, (("✗ the file was changed or moved since it was opened: o opens it again", "bad"),)
-        if self.shape is None:
+        if self.reading == "stopped":
             return first, (
+                ("! reading was stopped: these are the first rows, not all", "warn"),
+                ("  o opens it again", ""),
+            )
+        if self.shape is None:
+            return first, self._unrecognised(width)
+        kind = NAMES.get(self.shape.name, self.shape.name)
+        return first, (("✓ ", "good"), (kind, "strong"), (one_line(self.why, max(20, width - len(kind) - 2)), ""))
+
+    @property
+    def _so_far(self) -> str:
+        """What stands behind the number of rows that isn't the last."""
+        done, total = self.progress
+        return f" so far · {100 * done // max(1, total)} %" if self.reading == "now" else ""
+
+    def _unrecognised(self, width: int) -> Line:
+        """That no column is a prompt, and what the rows look like instead."""
+        if self.likely is None:
+            return (
                 ("! no columns recognised", "warn"),
                 ("  c says which is the prompt, which the completion", ""),
             )
-        kind = NAMES.get(self.shape.name, self.shape.name)
-        return first, (("✓ ", "good"), (kind, "strong"), (one_line(self.why, max(20, width - len(kind) - 2)), ""))
+        kind = NAMES.get(self.likely.shape.name, self.likely.shape.name)
+        told = f"! {kind}: for {self.likely.task}"
+        return (told, "warn"), (one_line(f"  no prompts; {self.likely.shape.why}", max(20, width - len(told))), "dim")
 
     @property
     def why(self) -> str:
@@ -107,8 +148,17 @@ class Opened:
         if self.shape is None:
             return ""
         if not self.columns:
-            return f", guessed (c changes it): {self.shape.why}"
+            task = self.likely.task if self.likely is not None else "sft"
+            other = "" if task in ("sft", "causal-lm") else f", for {task}"
+            return f"{other}, guessed (c changes it): {self.shape.why}"
         return f", {MAPPED[self.whose]}: {mapping(self.columns)}"
+
+    @property
+    def kept(self) -> str:
+        """Where the rows lie that could not be read."""
+        if self.aside is None:
+            return ""
+        return f"All {self.dataset.unread:,} are kept as they are in {one_line(shown(self.aside), 300)}"
 
     @property
     def note(self) -> str:
@@ -135,19 +185,37 @@ def _detail(key: str, value: object) -> str:
         return "no header"
     if key == "quoted" and value is False:
         return "quotes are text"
-    if key in ("split", "member", "key") and isinstance(value, str):
+    if key == "line_ends" and value != "LF":  # LF is what everyone expects
+        return f"ends {one_line(value, 12)}"
+    if key == "packed" and isinstance(value, str):
+        return f"packed {one_line(value, 12)}"
+    if key == "scheme" and isinstance(value, str):
+        return one_line(value, 24)
+    if key in ("documents", "files") and isinstance(value, int):
+        return f"{value:,} {key}"
+    if key in ("split", "member", "key", "table") and isinstance(value, str):
         return f"{key} {one_line(value, 20)}"
     return ""
+
+
+def settings(source: str, recipe: Recipe | None) -> dict[str, Any]:
+    """How SOURCE is read: as RECIPE says where it is its training data."""
+    if recipe is None or recipe.data.train != source:
+        return {}
+    return {"split": recipe.data.split, "reading": recipe.data.reading}
 
 
 def open_source(
     source: str, recipe: Recipe | None, *, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> Opened:
     """Open SOURCE; where it is the RECIPE's training data, split and mapping are the recipe's. Raises StudioError."""
+    dataset = open_dataset(source, **settings(source, recipe), progress=progress, cancel=cancel)
+    return opened_as(source, dataset, recipe)
+
+
+def opened_as(source: str, dataset: Dataset, recipe: Recipe | None) -> Opened:
+    """DATASET, read from SOURCE, with the RECIPE's mapping where it is its training data, else with a guessed one."""
     same = recipe is not None and recipe.data.train == source
-    split = recipe.data.split if recipe is not None and same else None
-    reading = recipe.data.reading if recipe is not None and same else None
-    dataset = open_dataset(source, split=split, reading=reading, progress=progress, cancel=cancel)
     columns = (recipe_columns(recipe) or {}) if recipe is not None and same else {}
     opened = Opened(source, dataset, {})
     opened.map_columns(columns, "recipe")

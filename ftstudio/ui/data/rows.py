@@ -69,7 +69,7 @@ class Rows(Looking):
 
     def action_sort(self) -> None:
         """Sort by the column at hand."""
-        if self.opened is not None:
+        if self.opened is not None and self.all_read():
             self.finder.sort(self.opened)
             self.tell()
 
@@ -100,7 +100,8 @@ class Rows(Looking):
 
     def action_filter(self) -> None:
         """Ask which rows to keep."""
-        self._ask_query("filter")
+        if self.all_read():
+            self._ask_query("filter")
 
     def _ask_query(self, what: str) -> None:
         self.query_one(QueryLine).ask(what)

@@ -18,7 +18,8 @@ from ftstudio.ui.data.finding import Finder
 from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.histogram import LengthsPage
 from ftstudio.ui.data.lens import lens_key, roles_of
-from ftstudio.ui.data.model import Opened, absolute, explain, open_source
+from ftstudio.ui.data.live import Seen, read_live
+from ftstudio.ui.data.model import Opened, absolute, explain
 from ftstudio.ui.data.opening import OpenPanel
 from ftstudio.ui.data.query import QueryLine
 from ftstudio.ui.data.row_page import RowPage
@@ -119,11 +120,12 @@ class DataScreen(Rows):
         if self.query_one(QueryLine).asking:
             self._close_query()
         elif self.view == "table":
-            if self.opened is not None:
-                self.finder.pop(self.opened)
-                self.tell()
+            if self.opened is not None and not self.finder.pop(self.opened):
+                self._stop_reading()
+            self.tell()
         elif self.view == "open":
-            self.background.stop("open")
+            if self.opened is None or self.opened.reading != "now":  # what is shown already is read on
+                self.background.stop("open")
             if self.opened is not None:
                 self.asked = self.opened.source
                 self.trail = ["table"]
@@ -177,19 +179,60 @@ class DataScreen(Rows):
     def _open(self, source: str) -> None:
         """Open SOURCE off the thread; the table shows as soon as it is read."""
         self.asked = source
+        if self.opened is not None and self.opened.reading == "now":
+            self.opened.reading = "stopped"
         recipe, workspace = self.session.recipe, self.session.workspace
         self.query_one(OpenPanel).fault("")
 
         def run(work: Work) -> Opened:
-            opened = open_source(source, recipe, progress=work.progress, cancel=work.cancel)
+            opened = read_live(source, recipe, workspace, work)
             recent.remember(workspace, source, opened.note)
             return opened
 
         self.background.start("open", f"reading {one_line(source, 60)}", run, self._opened, self._not_opened)
         self.tell()
 
-    def _opened(self, opened: Opened) -> None:
-        self.background.stop_all()
+    def on_seen(self, event: Seen) -> None:
+        """More of the rows that are being read."""
+        event.stop()
+        if event.work.stopped or self.background.running.get("open") is not event.work:
+            return
+        opened = self.opened
+        if opened is None or opened is not event.opened:
+            self._show_opened(event.opened)
+            return
+        width = self.grid.number_width
+        if opened.dataset.names == event.dataset.names:
+            opened.grow(event.dataset, event.progress)
+            self.grid.grow()
+            if self.grid.number_width != width:
+                self.grid.again()
+        self.tell()
+
+    def _opened(self, whole: Opened) -> None:
+        opened = self.opened
+        if opened is None or opened.reading != "now" or opened.source != whole.source:
+            self._show_opened(whole)
+            return
+        if opened.finish(whole):
+            self.grid.show(opened.sheet, roles_of(opened.shape), cursor=self.grid.cursor)
+        else:
+            self.grid.grow()
+            self.grid.mark_roles(roles_of(opened.shape))
+        self.tell()
+
+    def _stop_reading(self) -> bool:
+        """Read no more; the rows found stay. False where nothing was being read."""
+        if not self.background.stop("open"):
+            return False
+        if self.opened is not None and self.opened.reading:
+            self.opened.reading = "stopped"
+        self.tell()
+        return True
+
+    def _show_opened(self, opened: Opened) -> None:
+        for group in ("find", "count"):
+            self.background.stop(group)
         self.opened = opened
         self.asked = self.session.data_source = opened.source
         self.finder.reset()
@@ -199,6 +242,8 @@ class DataScreen(Rows):
             self.studio.tell(opened.unmapped, "warning")
 
     def _not_opened(self, error: BaseException) -> None:
+        if self.opened is not None and self.opened.reading == "now":
+            self.opened.reading = "stopped"
         if self.view != "open":
             self.show_view("open")
         source = self.query_one(OpenPanel).field.value or (self.asked or "")
@@ -246,9 +291,8 @@ class DataScreen(Rows):
             self.query_one("#data-status", Said).say(self._status())
 
     def _status(self) -> Line:
-        doing = next(
-            (self.background.running[group].text for group in ("open", "count") if group in self.background.running), ""
-        )
+        groups = ("count",) if self.opened is not None and self.opened.reading == "now" else ("open", "count")
+        doing = next((self.background.running[group].text for group in groups if group in self.background.running), "")
         if doing:
             return (("▶ ", "good"), (doing, "strong"), ("  esc stops", "dim"))
         opened = self.opened
@@ -257,6 +301,8 @@ class DataScreen(Rows):
         if self.view not in ("table", "row", "tokens"):
             return ()
         said = self.finder.said(opened, max(20, self.size.width - 44))
+        if opened.reading == "now":
+            said = (*said, ("  ▶ reading", "good"), ("  esc stops", "dim"))
         if not len(opened.sheet):
             empty = ("  nothing to show", "warn"), ("  esc takes it back", "dim")
             return (*said, *empty) if opened.sheet.layers else (("no rows", "warn"),)

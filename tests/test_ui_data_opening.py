@@ -1,0 +1,110 @@
+"""The screen Data while rows are still being read, and what it says of files that are odd."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from screens import until
+from test_ui_data import SIZES, screen, settled, studio
+
+from ftstudio.data import lines as line_module
+from ftstudio.data import read_file as file_module
+
+COUNT = 3_000
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Reading goes on to the end only once this is set: whoever looks before sees the first rows."""
+    opened = threading.Event()
+    monkeypatch.setattr(file_module, "_BIG", 20_000)
+    monkeypatch.setattr(file_module, "_HEAD", 5_000)
+    monkeypatch.setattr(line_module, "BLOCK", 30_000)
+    original = file_module.Watch.at
+
+    def slow(self: Any, done: int, total: int) -> None:
+        original(self, done, total)
+        if self.show is not None and done > total // 3:
+            while not opened.wait(0.02):
+                original(self, done, total)  # raises where nobody wants more
+
+    monkeypatch.setattr(file_module.Watch, "at", slow)
+    return opened
+
+
+def big(folder: Path) -> Path:
+    path = folder / "big.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"q {n}", "completion": "x" * 40}) + "\n" for n in range(COUNT)))
+    return path
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_rows_are_there_while_the_rest_is_read(tmp_path: Path, gate: threading.Event, size: Any) -> None:
+    path = big(tmp_path)
+    async with studio(tmp_path, path).run_test(size=size, notifications=True) as pilot:
+        text = await until(pilot, "so far · ")
+        assert "▸prompt" in text
+        assert "esc stops" in text
+        count = len(screen(pilot).opened.dataset)  # type: ignore[union-attr]
+        assert 0 < count < COUNT
+        await pilot.press("end", "enter")
+        await until(pilot, "▸completion  40 characters")
+        await pilot.press("escape", "k")
+        await until(pilot, "still being read")
+        cursor = screen(pilot).grid.cursor
+        gate.set()
+        await until(pilot, f"{COUNT:,} rows  JSONL")
+        assert screen(pilot).grid.cursor == cursor
+        await pilot.press("end")
+        await until(pilot, f"row {COUNT - 1}")
+
+
+async def test_escape_stops_reading_and_says_that_rows_are_missing(tmp_path: Path, gate: threading.Event) -> None:
+    path = big(tmp_path)
+    async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "so far · ")
+        await pilot.press("escape")
+        await until(pilot, "reading was stopped")
+        await settled(pilot)
+        assert 0 < len(screen(pilot).opened.dataset) < COUNT  # type: ignore[union-attr]
+        gate.set()
+        await pilot.press("o", *str(path), "enter")
+        await until(pilot, f"{COUNT:,} rows  JSONL")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_could_not_be_read_is_kept_and_the_file_named(tmp_path: Path, size: Any) -> None:
+    path = tmp_path / "torn.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n' * 5 + "{torn\n")
+    async with studio(tmp_path, path).run_test(size=size) as pilot:
+        await until(pilot, "1 not read")
+        await pilot.press("k")
+        await until(pilot, "unreadable")
+        await pilot.press("enter")
+        text = await until(pilot, "{torn")
+        assert "torn.jsonl.unread.jsonl" in "".join(text.split())
+        kept = tmp_path / "studio" / "unread" / "torn.jsonl.unread.jsonl"
+        assert [json.loads(line)["raw"].strip() for line in kept.read_text().splitlines()] == ["{torn"]
+
+
+async def test_the_head_tells_line_ends_and_packing(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"text,label\r\n" + b"some words here,ham\r\nother words,spam\r\n" * 5))
+    async with studio(tmp_path, path).run_test(size=(120, 40)) as pilot:
+        text = await until(pilot, "10 rows")
+        assert "ends CRLF" in text
+        assert "packed gzip" in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_rows_that_hold_no_prompts_are_told_what_they_are_for(tmp_path: Path, size: Any) -> None:
+    path = tmp_path / "tags.jsonl"
+    row = {"tokens": ["Anna", "sleeps"], "ner_tags": ["B-PER", "O"]}
+    path.write_text((json.dumps(row) + "\n") * 6)
+    async with studio(tmp_path, path).run_test(size=size) as pilot:
+        await until(pilot, "tokens and tags: for token-classification")
