@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.evaluation.categories import Category, categories
 from ftstudio.evaluation.corrected import corrected
 from ftstudio.evaluation.predictions import Prediction, from_line
+from ftstudio.ui.errors import pace
+from ftstudio.ui.errors.order import Ordering
 from ftstudio.ui.text.context import ContextMaker
 from ftstudio.ui.text.following import Following
 
@@ -42,6 +45,7 @@ class Answers:
         self.categorised: Categorised | None = None  # as the detectors say
         self.corrected: Categorised | None = None  # as the person has corrected them
         self.tags: Tags = Tags.load(folder.path / "tags.jsonl")
+        self.order = Ordering(self.tags.decided)  # one goes on with the rows not looked at yet
         self.refused = 0  # lines that are no predictions
         self._steps: list[int] = []  # decisions each of the person's actions took, for undo
         self._reader = LineReader(folder.path / "outputs.jsonl")
@@ -203,13 +207,14 @@ class Answers:
         return frozenset(prediction.row for prediction in seen)
 
     def rows(self, wanted: str) -> list[int]:
-        """The rows of the filter WANTED (a category, ALL or CLEAN), by their numbers."""
+        """The rows of the filter WANTED (a category, ALL or CLEAN), in the order of review."""
         if wanted == ALL or self.corrected is None:
-            return sorted(self.predictions)
+            return self.order.arrange(self.predictions)
         if wanted == CLEAN:
             wrong = set().union(*self.corrected.rows.values()) if self.corrected.rows else set()
-            return sorted(prediction.row for prediction in self.corrected.predictions if prediction.row not in wrong)
-        return sorted(row for row in self.corrected.rows.get(wanted, ()) if row in self.predictions)
+            judged = (prediction.row for prediction in self.corrected.predictions)
+            return self.order.arrange(row for row in judged if row not in wrong)
+        return self.order.arrange(row for row in self.corrected.rows.get(wanted, ()) if row in self.predictions)
 
     def table(self) -> list[dict[str, Any]]:
         """The category table, the person's corrections in it."""
@@ -221,3 +226,9 @@ class Answers:
     def reviewed(self) -> int:
         """Rows that a person decided on."""
         return len(self.tags.decided)
+
+    def progress(self, rows: Collection[int] | None = None) -> str:
+        """How many of ROWS (None: of all) a person has looked at, and how long the rest takes; empty before any."""
+        rows = self.predictions.keys() if rows is None else rows
+        decided = self.tags.decided
+        return pace.progress(sum(row in decided for row in rows), len(rows), pace.seconds_a_row(self.tags.history))

@@ -41,7 +41,7 @@ class Detail(Vertical):
         scores: Mapping[str, float],
         known: Known,
         place: str,
-        reviewed: int,
+        progress: str,
         *,
         difference: bool = False,
         stay: bool = False,
@@ -49,17 +49,17 @@ class Detail(Vertical):
         """Show PREDICTION, in the categories NAMES, of which the detectors gave FINDINGS and the person DECISIONS.
 
         SCORES are its metrics against the reference, KNOWN the categories there are. PLACE says where one is among the
-        rows, REVIEWED how many the person has looked at. DIFFERENCE marks what differs from the reference instead of
+        rows, PROGRESS how far one is with reviewing them. DIFFERENCE marks what differs from the reference instead of
         what the detectors saw. STAY keeps the scroll.
         """
         width = max(40, self.app.size.width - 3)
-        self.query_one("#detail-head", Said).say(fitting(_head(prediction, scores, place, reviewed), width))
+        self.query_one("#detail-head", Said).say(fitting(_head(prediction, scores, place, progress), width))
         self.query_one("#detail-why", Said).say(*_why(findings, names, decisions, known, width))
         self.query_one("#detail-keys", Said).say(*palette(names, decisions, known, width))
         self.query_one(Panes).show(_panes(prediction, findings, difference), stay=stay)
 
 
-def _head(prediction: Prediction, scores: Mapping[str, float], place: str, reviewed: int) -> list[Part]:
+def _head(prediction: Prediction, scores: Mapping[str, float], place: str, progress: str) -> list[Part]:
     facts = []
     if "rougeL" in scores:
         facts.append("ROUGE-1/2/L " + " ".join(f"{scores[name]:.2f}" for name in ("rouge1", "rouge2", "rougeL")))
@@ -68,8 +68,8 @@ def _head(prediction: Prediction, scores: Mapping[str, float], place: str, revie
     if prediction.ended is not None:
         facts.append("ended" if prediction.ended else "cut by the limit")
     parts: list[Part] = [(f"row {prediction.row}", "title"), (f"  {place}", "")]
-    if reviewed:
-        parts.append((f"  {reviewed} reviewed {PEN}", "key"))
+    if progress:
+        parts.append((f"  {progress}", "key"))
     return [*parts, *((f"{' · ' if order else '  '}{fact}", "dim") for order, fact in enumerate(facts))]
 
 

@@ -1,10 +1,13 @@
-"""The category table and the rows as JSON lines, beside the answers they were made from."""
+"""What leaves the screen as files: the category table with all rows, held-out rows, preference pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ftstudio.core import files
+from ftstudio.core.workspace import slug
+from ftstudio.evaluation import exports
 from ftstudio.evaluation.predictions import to_line
 from ftstudio.ui.errors.answers import Answers
 
@@ -33,3 +36,25 @@ def export(answers: Answers) -> tuple[Path, Path]:
         ),
     )
     return table, rows
+
+
+def held_out(answers: Answers, rows: Sequence[int], title: str, workspace: Path) -> tuple[Path, int]:
+    """Write ROWS, called TITLE, as held-out rows that later runs can always face; (a new file, rows in it).
+
+    Raises StudioError where none of them has a reference.
+    """
+    found = exports.as_held_out((answers.predictions[row] for row in rows), {row: answers.names(row) for row in rows})
+    return exports.write(found, workspace / "exports", _stem(answers, title, "held-out")), len(found)
+
+
+def preferences(answers: Answers, rows: Sequence[int], title: str, workspace: Path) -> tuple[Path, int]:
+    """Write ROWS, called TITLE, as pairs for DPO: the reference chosen, the output rejected; (a new file, pairs in it).
+
+    Raises StudioError where no row has a reference that differs from the output.
+    """
+    found = exports.as_preferences((answers.predictions[row] for row in rows), {})
+    return exports.write(found, workspace / "exports", _stem(answers, title, "pairs")), len(found)
+
+
+def _stem(answers: Answers, title: str, what: str) -> str:
+    return f"{slug(answers.model)}-{slug(title)}-{what}"

@@ -138,8 +138,21 @@ class Lists(Vertical):
             output if output else ("(empty)", "dim"),
         )
 
+    def on_descendant_focus(self) -> None:
+        """The lines below speak of the list that has the keys."""
+        self.explain()
+
+    def explain(self) -> None:
+        """Bring the lines below the lists up to date."""
+        if self._entries:
+            self._explain(next((i for i, entry in enumerate(self._entries) if entry["name"] == self.filter), 0))
+
     def _explain(self, place: int) -> None:
-        text = marks.explained(self._entries[place], self.answers.known if self.answers else {})
+        answers = self.answers
+        if answers is not None and self.table.has_focus:
+            text = f"Order: {answers.order.title}, those you have not looked at first. o changes it."
+        else:
+            text = marks.explained(self._entries[place], answers.known if answers else {})
         self.query_one("#errors-help", Said).say(*wrapped(text, self.app.size.width - 4))
 
     def on_table_moved(self, event: Table.Moved) -> None:

@@ -43,6 +43,7 @@ class Reading:
             return False
         row = prediction.row
         place = f"{lists.rows.index(row) + 1} of {len(lists.rows)} · " if row in lists.rows else "no longer in "
+        order = "" if answers.order.name == "data" else f" · {answers.order.title}"
         self.detail.show(
             prediction,
             answers.findings(row),
@@ -50,8 +51,8 @@ class Reading:
             answers.decisions(row),
             answers.scores(row),
             answers.known,
-            place + lists.title,
-            answers.reviewed,
+            place + lists.title + order,
+            answers.progress(lists.rows),
             difference=self.difference,
             stay=stay,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from textual import events
@@ -13,19 +12,19 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Answer
 from ftstudio.core.recipe import Recipe
 from ftstudio.evaluation.categories import Categorised
+from ftstudio.ui.common.background import Background
 from ftstudio.ui.errors import actions, told
 from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.errors.detail import Detail
-from ftstudio.ui.errors.export import export
 from ftstudio.ui.errors.lists import Lists
 from ftstudio.ui.errors.reading import Reading
+from ftstudio.ui.errors.reviewing import Reviewing
 from ftstudio.ui.errors.stored import keep
 from ftstudio.ui.errors.subject import Subject
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Prompt
-from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.text.asking import ask_rows
-from ftstudio.ui.text.copying import copy, shown
+from ftstudio.ui.text.copying import copy
 from ftstudio.ui.text.following import pending
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.panes import Panes
@@ -34,7 +33,7 @@ from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 
 
-class ErrorsScreen(StudioScreen):
+class ErrorsScreen(Reviewing):
     """Categories and rows; a row in full; a person's tags."""
 
     MODE = "errors"
@@ -48,7 +47,8 @@ them as often says nothing about the model; lift says how many times as often it
 never on the references). The 95 % interval is where the true rate lies, given how few rows these are.
 
 Checks can be wrong: in a row, capital letters put it into a category or take it out. Your word wins and is marked ✎; \
-everything is kept in tags.jsonl beside the answers. Base is the model before fine-tuning, tuned the run's result.
+everything is kept in tags.jsonl beside the answers. Rows you have not looked at come first, in the order that o \
+chooses. Base is the model before fine-tuning, tuned the run's result.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -63,6 +63,7 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
     def __init__(self) -> None:
         super().__init__()
         self.subject = Subject()
+        self.background = Background(self)
         self.limit: int | None = None
         self._was_asked = False
 
@@ -77,11 +78,6 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         self.reading.detail.display = False
         self.lists.display = False
         self.lists.categories.focus()
-
-    @property
-    def lists(self) -> Lists:
-        """The two lists."""
-        return self.query_one(Lists)
 
     @property
     def answers(self) -> Answers | None:
@@ -183,9 +179,13 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         lines: list[Line] = []
         if answers is not None:
             width = self.app.size.width - 3
-            state = told.status(answers, self.session, self.asked, self.subject.kind, width)
+            state = told.status(answers, self.session, self.asked, self.subject.kind, width, self.background.text)
             lines = [told.head(answers, self.lists.wrong, width), *state]
         self.query_one("#errors-head", Said).say(*lines)
+
+    def show_state(self) -> None:
+        self._show_head()
+        self.refresh_shell()
 
     def _show_opening(self, error: StudioError | None) -> None:
         self._close()
@@ -230,7 +230,9 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
             work = (actions.STOP if running else actions.ANSWER, actions.ROWS, actions.FILE)
         if not answers.predictions:
             return (*work, *model)
-        return (actions.OPEN, *model, *work, actions.EXPORT, actions.UNDO)
+        if self.background.running and actions.STOP not in work:
+            work = (actions.STOP, *work)
+        return (actions.OPEN, *model, actions.ORDER, *work, actions.EXPORT, actions.UNDO)
 
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
@@ -252,17 +254,21 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
             self.studio.tell("The answers are being made already.")
             return
         job = Answer(answers.folder.path, source.recipe, source.run, self.limit)
-        if self._try(lambda: self.session.submit(job)):
+        if self.attempt(lambda: self.session.submit(job)):
             self._show()
             self.refresh_shell()
 
     def action_stop(self) -> None:
         """Ask the worker to stop; it keeps what was answered."""
+        if self.background.running:
+            self.background.stop_all()
+            self.show_state()
+            return
         answers = self.answers
         if answers is None or not (answers.following.running or self.asked):
             return
         folder = answers.folder
-        if self._try(lambda: folder.request("stop")):
+        if self.attempt(lambda: folder.request("stop")):
             self.studio.tell("Stopping after the answers at hand.")
 
     def action_other_model(self) -> None:
@@ -315,15 +321,6 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
 
         ask_rows(self.studio, self.limit or (recipe.evaluation.rows if recipe else 200), chosen)
 
-    def _try(self, what: Callable[[], object]) -> bool:
-        """Do WHAT; tell of it and give False where it can't be done."""
-        try:
-            what()
-        except StudioError as error:
-            self.studio.show_error(error)
-            return False
-        return True
-
     # -- a row in full -----------------------------------------------------------------------------------------------
     def action_open(self) -> None:
         """What enter does where a list has no focus."""
@@ -347,7 +344,7 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
                 event.stop()
                 event.prevent_default()
 
-        self._try(tag)
+        self.attempt(tag)
 
     def action_next(self, by: int) -> None:
         """The next row of the filter, or the one before."""
@@ -355,7 +352,7 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
 
     def action_agree(self) -> None:
         """Looked at, nothing to change."""
-        if self._try(lambda: self.reading.decide(lambda answers, row: answers.agree(row))):
+        if self.attempt(lambda: self.reading.decide(lambda answers, row: answers.agree(row))):
             self.reading.step(1)
 
     def action_automatic(self) -> None:
@@ -365,7 +362,7 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
             if self.reading.decide(lambda answers, row: answers.automatic(row)) is False:
                 self.studio.tell("You have set no tag on this row.")
 
-        self._try(automatic)
+        self.attempt(automatic)
 
     def action_undo(self) -> None:
         """Take the last tag back, and show the row it was about."""
@@ -375,7 +372,7 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
                 self.studio.tell("Nothing to undo: no tag was set since the answers were opened.")
             self._show_head()
 
-        self._try(undo)
+        self.attempt(undo)
 
     def action_difference(self) -> None:
         """What differs from the reference, or what the detectors saw."""
@@ -392,20 +389,7 @@ everything is kept in tags.jsonl beside the answers. Base is the model before fi
         """Clipboard and file."""
         text = self.reading.text()
         if text:
-            self._try(lambda: copy(self.studio, text, self.session.workspace.path))
-
-    def action_export(self) -> None:
-        """Table and rows as JSONL."""
-        answers = self.answers
-        if answers is None or answers.corrected is None:
-            self.studio.tell("There is nothing to export yet.")
-            return
-
-        def write() -> None:
-            table, rows = export(answers)
-            self.studio.tell(f"Written: {shown(table)} and {rows.name}")
-
-        self._try(write)
+            self.attempt(lambda: copy(self.studio, text, self.session.workspace.path))
 
     def action_back(self) -> None:
         """From a row to the list, from the rows to the categories."""

@@ -18,14 +18,16 @@ def head(answers: Answers, wrong: tuple[int, int], width: int) -> Line:
     """Whose answers, how many, how many of them WRONG (of those judged), as much as fits into WIDTH cells."""
     rows = len(answers.predictions)
     parts: list[Part] = []
-    for unit in ("rows answered", "rows"):
+    full = answers.progress()
+    brief = f"{answers.reviewed:,} reviewed {PEN}"
+    for unit, said in (("rows answered", full), ("rows", full), ("rows", full.partition(" · ")[0]), ("rows", brief)):
         parts = [(one_line(answers.model, 40), "title")]
         if rows:
             parts.append((f"  {rows:,} {unit}", ""))
         if wrong[1]:
             parts.append((f" · {wrong[0]:,} with errors ({100 * wrong[0] / wrong[1]:.0f} %)", ""))
         if answers.reviewed:
-            parts.append((f" · {answers.reviewed:,} reviewed {PEN}", "key"))
+            parts.append((f" · {said}", "key"))
         if sum(cell_len(text) for text, _ in parts) <= width:
             break
     mean = answers.mean("rougeL")
@@ -34,11 +36,14 @@ def head(answers: Answers, wrong: tuple[int, int], width: int) -> Line:
     return fitting(parts, width)
 
 
-def status(answers: Answers, session: Session, asked: bool, kind: str, width: int) -> list[Line]:
+def status(answers: Answers, session: Session, asked: bool, kind: str, width: int, doing: str = "") -> list[Line]:
     """What is being done with ANSWERS, or which keys lead on, in lines of WIDTH cells.
 
-    ASKED: the worker was asked and has not begun; KIND: whose they are, see `subject.KINDS`.
+    ASKED: the worker was asked and has not begun; KIND: whose they are, see `subject.KINDS`; DOING: what the screen
+    itself is working out.
     """
+    if doing:
+        return [((one_line(doing, width - 10), "warn"), ("   s stops", "dim"))]
     following = answers.following
     if following.running:
         return [(*following.bar(16), ("   s stops", "dim"))]

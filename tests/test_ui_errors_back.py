@@ -1,0 +1,160 @@
+"""From errors back to the data, on screen: orders of review, exports, groups, training rows, repairs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import made_answers as made
+import pytest
+
+from ftstudio.core import files
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.workspace import Workspace
+from ftstudio.data.read import open_dataset
+from ftstudio.evaluation.tags import Tag
+from ftstudio.ui.errors import pace
+from ftstudio.ui.shell.app import StudioApp
+from ftstudio.ui.shell.session import Session
+
+SIZES = [(80, 24), (120, 40)]
+
+
+def studio(tmp_path: Path, recipe: Any = None) -> StudioApp:
+    return StudioApp(Session(Workspace(tmp_path / "studio"), recipe), start="errors")
+
+
+def answered(tmp_path: Path, output: Any = made.faulty) -> tuple[StudioApp, Recipe]:
+    recipe = made.draft(tmp_path)
+    made.base_answers(Workspace(tmp_path / "studio"), recipe, output)
+    return studio(tmp_path, recipe), recipe
+
+
+async def filtered(pilot: Any, name: str) -> Any:
+    """The lists of the screen, their filter on the category NAME."""
+    lists = pilot.app.screen.lists
+    for _ in range(40):
+        if lists.filter == name:
+            return lists
+        await pilot.press("down")
+    raise AssertionError(name)
+
+
+# -- pace ------------------------------------------------------------------------------------------------------------
+def test_the_pace_is_the_persons_own_and_breaks_dont_count() -> None:
+    times = [0.0, 10.0, 10.5, 20.0, 30.0, 4000.0, 4010.0, 4500.0, 4510.0]
+    rows = [0, 1, 1, 2, 3, 4, 5, 6, 7]
+    tags = [Tag(time, row, "empty", "add") for time, row in zip(times, rows, strict=True)]
+    assert pace.seconds_a_row(tags) == 10.0
+    assert pace.seconds_a_row(tags[:3]) is None
+    undone = [*tags, Tag(4511.0, 3, "empty", "reset", note="undo"), Tag(4512.0, 2, "empty", "reset", note="undo")]
+    assert pace.seconds_a_row(undone) == 10.0
+    assert pace.progress(12, 100, 2.7) == "reviewed 12 of 100 ✎ · about 4 min left"
+    assert pace.progress(100, 100, 2.7) == "reviewed 100 of 100 ✎"
+    assert pace.progress(99, 100, 2.7).endswith("under 1 min left")
+    assert pace.progress(1, 2001, 10.0).endswith("about 6 h left")
+    assert pace.progress(0, 100, None) == ""
+
+
+# -- order -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", SIZES)
+async def test_o_chooses_an_order_and_what_was_looked_at_comes_last(tmp_path: Path, size: tuple[int, int]) -> None:
+    app, _ = answered(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await made.until(pilot, "Repetitive")
+        lists = app.screen.lists  # type: ignore[attr-defined]
+        first = list(lists.rows)
+        assert first == sorted(first)
+        await pilot.press("tab", "enter", "space", "space", "escape", "o")
+        await made.until(pilot, "esc  go back")
+        await pilot.press("r")
+        text = await made.until(pilot, "Order: random")
+        assert "reviewed 2 of 40 ✎" in text
+        assert set(lists.rows[-2:]) == set(first[:2])
+        assert lists.rows[:-2] != first[2:]
+        assert sorted(lists.rows) == first
+        await pilot.press("o", "c")
+        await made.until(pilot, "Order: by category")
+        names = app.screen.answers.names  # type: ignore[attr-defined]
+        marks = [bool(names(row)) for row in lists.rows[:-2]]
+        assert marks == sorted(marks, reverse=True)
+        assert lists.row == lists.rows[0]
+
+
+async def test_like_this_one_goes_on_from_the_row_that_is_read(tmp_path: Path) -> None:
+    app, _ = answered(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.press("tab", "down", "enter", "o", "l")
+        text = await made.until(pilot, "like this one")
+        lists = app.screen.lists  # type: ignore[attr-defined]
+        assert re.search(rf"row {lists.row} +1 of 40 · answers · like this one", text)
+        looping = lists.row  # row 1 of each five says "and then" thirty times
+        assert app.screen.answers.predictions[looping].output.startswith("and then")  # type: ignore[attr-defined]
+        await pilot.press("n")
+        assert app.screen.answers.predictions[lists.row].output.startswith("and then")  # type: ignore[attr-defined]
+
+
+async def test_an_order_that_cant_be_had_says_why(tmp_path: Path) -> None:
+    app, _ = answered(tmp_path)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await made.until(pilot, "Repetitive")
+        before = list(app.screen.lists.rows)  # type: ignore[attr-defined]
+        await pilot.press("o", "u")
+        await made.until(pilot, "judge 3 rows as wrong and 3")
+        assert app.screen.lists.rows == before  # type: ignore[attr-defined]
+        assert app.screen.answers.order.name == "data"  # type: ignore[attr-defined]
+
+
+async def test_another_session_goes_on_where_one_stopped_at_the_same_pace(tmp_path: Path) -> None:
+    app, recipe = answered(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await made.until(pilot, "Repetitive")
+        folder = app.screen.answers.folder  # type: ignore[attr-defined]
+        rows = list(app.screen.lists.rows)  # type: ignore[attr-defined]
+    lines = [Tag(1000.0 + 30 * place, row, "reviewed", "add").to_line() for place, row in enumerate(rows[:10])]
+    files.LineWriter(folder.path / "tags.jsonl").append(*lines)
+    async with studio(tmp_path, recipe).run_test(size=(120, 40)) as pilot:
+        await made.until(pilot, "reviewed 10 of 40 ✎ · about 15 min left")
+        await made.until(pilot, "Repetitive")
+        await pilot.press("tab", "enter")
+        await made.until(pilot, f"row {rows[10]}  1 of 40")
+
+
+# -- exports ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", SIZES)
+async def test_failing_rows_become_held_out_rows_and_pairs(tmp_path: Path, size: tuple[int, int]) -> None:
+    app, _ = answered(tmp_path)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await made.until(pilot, "Repetitive")
+        lists = await filtered(pilot, "repetitive")
+        rows = list(lists.rows)
+        await pilot.press("x")
+        await made.until(pilot, f"repetitive: {len(rows)} of 40")
+        await pilot.press("h")
+        await made.until(pilot, "data.eval")
+        await pilot.press("x", "p")
+        await made.until(pilot, "rejected")
+        predictions = app.screen.answers.predictions  # type: ignore[attr-defined]
+    exports = tmp_path / "studio" / "exports"
+    held_out = open_dataset(exports / "base-model-demo-repetitive-held-out.jsonl")
+    assert [row["row"] for row in held_out] == rows
+    assert all("repetitive" in row["categories"] for row in held_out)
+    assert [row["completion"] for row in held_out] == [predictions[row].reference for row in rows]
+    pairs = [json.loads(line) for line in (exports / "base-model-demo-repetitive-pairs.jsonl").read_text().splitlines()]
+    assert [(pair["row"], pair["rejected"]) for pair in pairs] == [(row, predictions[row].output) for row in rows]
+
+
+async def test_without_a_filter_only_rows_with_errors_are_exported(tmp_path: Path) -> None:
+    app, _ = answered(tmp_path)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.press("x", "h")
+        await made.until(pilot, "data.eval")
+        answers = app.screen.answers  # type: ignore[attr-defined]
+        wrong = {row for row in answers.predictions if answers.names(row)}
+    path = tmp_path / "studio" / "exports" / "base-model-demo-with-errors-held-out.jsonl"
+    assert {row["row"] for row in made.json_lines(path)} == wrong
+    assert len(wrong) < 40
