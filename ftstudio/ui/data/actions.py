@@ -14,23 +14,46 @@ NEXT = Action("n,right", "step_row(1)", "next", "the next row")
 PREVIOUS = Action("p,left", "step_row(-1)", "previous", "the previous row")
 CUT = Action("m", "cut", "length", "try another max_length and see what it cuts off")
 
+UNDO = Action("u", "undo", "undo", "take the last repair back")
+REDO = Action("ctrl+r", "redo", "redo", "do again what was undone last")
+SAVE = Action("w", "save", "save", "save the repairs as a new version; your own file stays as it is")
+PENDING_LIST = Action("P", "pending", "repairs", "the repairs that aren't saved yet")
+REPAIR = (
+    Action("e", "edit_cell", "edit", "edit the cell at hand"),
+    Action("E", "edit_outside", "", "edit the cell at hand in your own editor (EDITOR)", name="edit in EDITOR"),
+    Action("d", "drop_row", "drop", "leave the row at hand out"),
+    Action("a", "duplicate_row", "", "the row at hand once more", name="duplicate row"),
+    UNDO,
+    REDO,
+)
+
+CHECK = Action("k", "checks", "checks", "what is wrong with the rows: duplicates, empty, cut, leaks and more")
+
 TABLE = (
     Action("enter", "row", "row", "the whole row"),
     TOKENS,
-    Action("k", "checks", "checks", "what is wrong with the rows: duplicates, empty, cut, leaks and more"),
-    Action("h", "lengths", "lengths", "how long prompts and completions are in tokens, and what max_length cuts"),
+    CHECK,
+    REPAIR[0],
+    REPAIR[2],
     RECIPE,
     Action("slash", "search", "search", "search in all columns; n and N go to the next and the previous hit"),
     Action("f", "filter", "filter", "show only rows that match; filters stack, esc takes the last away"),
+    Action("h", "lengths", "lengths", "how long prompts and completions are in tokens, and what max_length cuts"),
     COLUMNS,
     OPEN,
     Action("i", "statistics", "figures", "figures of every column: empty, distinct, lengths, commonest values"),
     Action("s", "sort", "sort", "sort by the column at hand: up, down, not at all"),
     COPY,
+    REPAIR[1],
+    *REPAIR[3:],
+    Action("D", "drop_view", "", "drop all rows in view, after asking", name="drop rows in view"),
+    PENDING_LIST,
+    SAVE,
     Action("n", "hit(1)", "", "the next hit of the search", name="next hit"),
     Action("N", "hit(-1)", "", "the previous hit of the search", name="previous hit"),
     BACK,
 )
+FIRST = (SAVE, UNDO, PENDING_LIST)  # come first while repairs wait to be saved
 ROW = (NEXT, PREVIOUS, TOKENS, COLUMNS, COPY, BACK)
 TOKEN_VIEW = (
     NEXT,
@@ -48,6 +71,7 @@ STATISTICS = (
 LENGTHS = (CUT, BACK)
 CHECKS = (Action("enter", "check_rows", "rows", "show the rows that the check found"), BACK)
 PROBLEMS = (BACK,)
+PENDING = (Action("enter", "pending_rows", "rows", "show the rows of the repair"), UNDO, REDO, SAVE, BACK)
 OPEN_TYPED = Action("enter", "open_typed", "open", "open what the line names")
 COMPLETE = Action("tab", "complete", "complete", "complete the path, as a shell does; ↓ chooses one of those below")
 LEAVE = Action("escape", "back", "leave the line", "out of the line: 1 to 6, ? and q are keys there again")
@@ -60,7 +84,7 @@ ASKING = {
 }
 BY_VIEW = {
     "table": TABLE, "row": ROW, "tokens": TOKEN_VIEW, "stats": STATISTICS, "lengths": LENGTHS, "checks": CHECKS,
-    "problems": PROBLEMS, "open": OPENING,
+    "problems": PROBLEMS, "pending": PENDING, "open": OPENING,
 }  # fmt: skip
 # enter and tab are the line's own keys where one is typed
 EVERY = tuple(dict.fromkeys(a for actions in BY_VIEW.values() for a in actions if a not in (OPEN_TYPED, COMPLETE)))
@@ -92,6 +116,10 @@ Searching (/) and filtering (f) understand:
   length>200           characters in all columns; answer.length>200 in one
   row>100              the row's number, counted from 0
   /c[au]t/             a regular expression
+
+Repairs: e edits the cell at hand, d drops the row, u takes it back. They are kept at once, even if the studio \
+is killed, and marked in the table; P lists them. w saves them as a new version, called name@1, name@2 and so on; \
+your own file is never written to.
 
 Checks (k) lists duplicates, empty answers, rows that are cut and the like, with the rows one key away.
 """

@@ -18,6 +18,7 @@ from ftstudio.ui.text.lines import Line, Lines, Part, fit
 
 SAMPLE = 48  # rows looked at to size the columns
 KEPT = 512  # rows whose cells are kept ready
+WORD = 8  # cells of the column that says what became of a row; it is there where any row was repaired
 
 
 class Grid(Lines):
@@ -88,6 +89,14 @@ class Grid(Lines):
         self.cursor = max(0, min(self.cursor, self.total - 1))
         self.paint()
 
+    def renew(self) -> None:
+        """Rows were changed, dropped or added."""
+        self._cells.clear()
+        if self.sheet is not None and len(self.sheet.names) != len(self._natural):
+            self._measure()
+            self.column = min(self.column, max(0, len(self.sheet.names) - 1))
+        self.refill()
+
     def mark_roles(self, roles: Mapping[str, str]) -> None:
         """The mapping changed."""
         self.roles = dict(roles)
@@ -135,8 +144,13 @@ class Grid(Lines):
         """Cells that the row's number takes."""
         return max(3, len(f"{len(self.sheet.dataset):,}")) if self.sheet else 3
 
+    @property
+    def _side(self) -> int:
+        """Cells before the first column: the number, what became of the row, the cursor's sign."""
+        return self.number_width + 3 + (WORD if self.sheet is not None and self.sheet.marks else 0)
+
     def lay_out(self) -> None:
-        room = self.columns - self.number_width - 3
+        room = self.columns - self._side
         self._widths = widths(self._natural, room)
         spare = room - sum(self._widths) - 2 * (len(self._widths) - 1)
         if spare > 0 and self._widths:  # what is left goes to the column with most to say
@@ -150,7 +164,7 @@ class Grid(Lines):
         if not self._widths:
             return
         self.first = min(self.first, self.column)
-        room = self.columns - self.number_width - 3
+        room = self.columns - self._side
         while (
             self.first < self.column
             and sum(self._widths[self.first : self.column + 1]) + 2 * (self.column - self.first) > room
@@ -159,7 +173,7 @@ class Grid(Lines):
 
     def _fitting(self) -> list[tuple[int, int]]:
         """(column, cells wide) of those in view; the last may be cut at the edge."""
-        left = self.columns - self.number_width - 3
+        left = self.columns - self._side
         shown = []
         for index in range(self.first, len(self._widths)):
             if left < 4:
@@ -177,9 +191,7 @@ class Grid(Lines):
         shown = self._fitting()
         more = "›" if shown and shown[-1][0] < len(self._widths) - 1 else " "
         before = "‹" if self.first else " "
-        parts: list[Part] = (
-            [(" " * self.number_width + f" {before} ", "rule")] if y == 0 else [(" " * (self.number_width + 3), "")]
-        )
+        parts: list[Part] = [(" " * (self._side - 3) + f" {before} ", "rule")] if y == 0 else [(" " * self._side, "")]
         for order, (index, width) in enumerate(shown):
             column = self.sheet.dataset.columns[index]
             if order:
@@ -198,14 +210,21 @@ class Grid(Lines):
         number = self.sheet.rows[index]
         cells = self._row(index)
         here = index == self.cursor
+        word, changed = self.sheet.marks.word(number), self.sheet.marks.changed.get(number, ())
         gutter = fit(f"{number:,}", self.number_width, "right")
         hit = self.hits is not None and self.hits.rank(index) is not None
         sign = "▸" if here else "*" if hit else " "
         parts: list[Part] = [(gutter, "dim"), (" ", ""), (sign, "mark" if hit else "key"), (" ", "")]
+        if self.sheet.marks:
+            parts.append((f"{word:{WORD}}", "warn"))
+        ink = "del" if word == "dropped" else "strong" if here else ""
         for order, (column, width) in enumerate(self._fitting()):
             if order:
                 parts.append(("  ", ""))
-            parts.append((fit(cells[column], width), "strong" if here else ""))
+            if self.sheet.names[column] in changed and word != "dropped":
+                parts.append((fit(f"~{cells[column]}", width), "ins"))
+            else:
+                parts.append((fit(cells[column], width), ink))
         return tuple(parts)
 
     def ground(self, index: int) -> str:

@@ -14,7 +14,9 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.data.aside import keep_aside
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.opening import Opening
+from ftstudio.data.versions import address
 from ftstudio.ui.common.background import Work
+from ftstudio.ui.data.mended import mended
 from ftstudio.ui.data.model import Opened, opened_as, settings
 
 PATIENCE = 0.25  # seconds: what is read by then is shown whole, without showing its beginning first
@@ -37,6 +39,7 @@ def read_live(source: str, recipe: Recipe | None, workspace: Workspace, work: Wo
 
     What could not be read is kept in a file of WORKSPACE. Raises StudioError; Stopped where WORK was.
     """
+    source = address.locate(source, [workspace.path]) or source
     opening = Opening(source, **settings(source, recipe))
     opened: Opened | None = None
     told = time.monotonic() + PATIENCE - TELL
@@ -60,4 +63,9 @@ def read_live(source: str, recipe: Recipe | None, workspace: Workspace, work: Wo
     whole = opened_as(source, opening.result(), recipe)
     with contextlib.suppress(StudioError):  # no room on the disk: counted and shown all the same
         whole.aside = keep_aside(whole.dataset, workspace.unread_path)
+    try:
+        whole.mended = mended(source, whole.dataset, recipe, workspace)
+        whole.take(whole.mended.look())
+    except StudioError as error:
+        whole.unmendable = str(error)
     return whole

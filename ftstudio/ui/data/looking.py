@@ -20,6 +20,7 @@ from ftstudio.ui.data.model import Opened
 from ftstudio.ui.data.stats_page import StatsPage
 from ftstudio.ui.data.token_page import TokenPage
 from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.text.table import Table
 
 BIG_ROW = 60_000  # characters from which a row is tokenised off the screen's thread
 
@@ -154,8 +155,8 @@ class Looking(StudioScreen):
             then(encoded)
 
         self.background.start(
-            "count", f"tokenising {len(opened.dataset):,} rows",
-            lambda work: lens.encode(opened.dataset, shape, limit, work.progress, work.cancel), done, self.failed,
+            "count", f"tokenising {len(opened.used):,} rows",
+            lambda work: lens.encode(opened.used, shape, limit, work.progress, work.cancel), done, self.failed,
         )  # fmt: skip
         self.tell()
 
@@ -188,7 +189,7 @@ class Looking(StudioScreen):
             return
         self.background.start(
             "count", "counting values",
-            lambda work: column_stats(opened.dataset, progress=work.progress, cancel=work.cancel), done, self.failed,
+            lambda work: column_stats(opened.used, progress=work.progress, cancel=work.cancel), done, self.failed,
         )  # fmt: skip
         self.tell()
 
@@ -216,7 +217,7 @@ class Looking(StudioScreen):
 
         def run(work: Work) -> list[Check]:
             return run_checks(
-                opened.dataset, opened.shape, template=lens.template if lens else None,
+                opened.used, opened.shape, template=lens.template if lens else None,
                 tokenizer=lens.tokenizer if lens else None, encoded=encoded, max_length=limit,
                 progress=work.progress, cancel=work.cancel,
             )  # fmt: skip
@@ -234,8 +235,12 @@ class Looking(StudioScreen):
         event.stop()
         self.tell()
 
-    def on_table_chosen(self, event: Any) -> None:
+    def on_table_chosen(self, event: Table.Chosen) -> None:
         event.stop()
+        self.enter_table(event.table)
+
+    def enter_table(self, table: Table) -> None:
+        """What is under TABLE's cursor was chosen."""
         self.action_check_rows()
 
     def action_check_rows(self) -> None:
@@ -245,9 +250,9 @@ class Looking(StudioScreen):
             return
         if check.name in BY_LINE:
             kept = check.name == "ragged"
-            found = [problem for problem in opened.dataset.problems if problem.kept is kept]
+            found = [problem for problem in opened.base.problems if problem.kept is kept]
             self.query_one(ProblemsPage).show(found, check.count - len(found), "" if kept else opened.kept)
             self.show_view("problems")
         elif check.rows:
-            self.finder.only(opened, check.name.replace("_", " "), list(check.rows))
+            self.finder.only(opened, check.name.replace("_", " "), opened.places(check.rows))
             self.back_to_table()

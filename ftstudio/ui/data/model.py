@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ftstudio.engine.materials import columns as recipe_columns
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.data.lens import Lens
+from ftstudio.ui.data.mended import Mended, State
 from ftstudio.ui.data.sheet import Sheet
 from ftstudio.ui.text.lines import Line
 
@@ -59,6 +60,10 @@ class Opened:
     progress: tuple[int, int] = (0, 1)  # how far reading is
     likely: Suggestion | None = None  # what the rows suit best
     aside: Path | None = None  # where the rows are kept that could not be read
+    mended: Mended | None = None  # its repairs; none while rows are still being read
+    state: State | None = None  # what they have come to
+    unmendable: str = ""  # why it has none
+    known_as: set[str] = field(default_factory=set)  # what it was called before its repairs were saved
 
     def __post_init__(self) -> None:
         self.sheet = Sheet(self.dataset)
@@ -83,6 +88,8 @@ class Opened:
         others = whole.dataset.names != self.dataset.names
         self.grow(whole.dataset, (1, 1))
         self.reading, self.aside, self.stats, self.checks = "", whole.aside, None, None
+        self.mended, self.state, self.unmendable = whole.mended, whole.state, whole.unmendable
+        self.sheet.marks = whole.sheet.marks
         if self.columns == whole.columns:
             self.shape, self.unmapped, self.likely = whole.shape, whole.unmapped, whole.likely
             self.whose = whole.whose
@@ -96,11 +103,47 @@ class Opened:
         self.encoded.clear()
         self.checks = None
 
+    # -- repairs -----------------------------------------------------------------------------------------------------
+    @property
+    def base(self) -> Dataset:
+        """The rows without repairs, and what is known of their file."""
+        return self.state.working.base if self.state is not None else self.dataset
+
+    @property
+    def used(self) -> Dataset:
+        """The rows that are trained on: `dataset` without those that were dropped."""
+        return self.state.used if self.state is not None else self.dataset
+
+    def places(self, rows: Iterable[int]) -> list[int]:
+        """Where the rows of `used` stand in `dataset`."""
+        return self.state.places(rows) if self.state is not None else list(rows)
+
+    def take(self, state: State) -> None:
+        """The repairs have come to STATE. What was counted before is forgotten; filters too, where rows moved."""
+        if len(state.shown) != len(self.dataset):
+            self.sheet.layers.clear()
+        self.state, self.sheet.marks = state, state.marks
+        self.dataset = self.sheet.dataset = state.shown
+        self.stats = self.checks = None
+        self.encoded.clear()
+
+    def become(self, source: str) -> None:
+        """Its repairs were saved: it is called SOURCE from now on."""
+        self.known_as |= {self.source}
+        self.source = source
+
+    @property
+    def said_pending(self) -> str:
+        """How many repairs wait to be saved."""
+        count = len(self.state.edits) if self.state is not None else 0
+        return "1 repair" if count == 1 else f"{count:,} repairs"
+
     def head(self, width: int = 200) -> tuple[Line, Line]:
         """The two lines on top, WIDTH cells wide: the file and how it is read; what its rows are, or what happened."""
-        dataset = self.dataset
+        dataset = self.base
         where = shown(dataset.path) if dataset.path is not None else dataset.source
-        name = "demo" if self.source == "demo" else _tail(one_line(where, 400))
+        version = dataset.details.get("version")
+        name = "demo" if self.source == "demo" else str(version) if version else _tail(one_line(where, 400))
         details = [dataset.format.upper() if len(dataset.format) < 6 else dataset.format, dataset.encoding]
         details += [_detail(key, value) for key, value in dataset.details.items()]
         facts = " · ".join(part for part in details if part)
@@ -108,7 +151,8 @@ class Opened:
         kept = sum(problem.kept for problem in dataset.problems)
         first: Line = (
             (name, "title"),
-            (f"  {rows_of(dataset)}{self._so_far}", "strong"),
+            (f"  {rows_of(self.used)}{self._so_far}", "strong"),
+            (f"  ~ {self.said_pending} not saved" if self.state is not None and self.state.edits else "", "warn"),
             (f"  {facts}", "dim"),
             (f"  ✗ {problems:,} not read (k)" if problems else "", "bad"),
             (f"  ! {kept:,} filled up (k)" if kept else "", "warn"),
@@ -158,13 +202,13 @@ class Opened:
         """Where the rows lie that could not be read."""
         if self.aside is None:
             return ""
-        return f"All {self.dataset.unread:,} are kept as they are in {one_line(shown(self.aside), 300)}"
+        return f"All {self.base.unread:,} are kept as they are in {one_line(shown(self.aside), 300)}"
 
     @property
     def note(self) -> str:
         """What is remembered about it beside its name."""
         kind = NAMES.get(self.shape.name, "") if self.shape is not None else "not recognised"
-        return f"{rows_of(self.dataset)}, {kind}"
+        return f"{rows_of(self.used)}, {kind}"
 
 
 def rows_of(dataset: Dataset) -> str:
@@ -237,13 +281,14 @@ def absolute(source: str) -> str:
         return source
 
 
-def with_data(recipe: Recipe | None, source: str, columns: Mapping[str, str]) -> Recipe:
+def with_data(recipe: Recipe | None, source: str, columns: Mapping[str, str], known_as: Iterable[str] = ()) -> Recipe:
     """RECIPE (None: a new one, with the bundled model until another is named) for SOURCE with COLUMNS.
 
+    KNOWN_AS are other names of the same data: a recipe of one of them keeps what it says of the data.
     Raises UsageError.
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
-    if recipe is not None and recipe.data.train != source:  # settings of other data: they need not fit
+    if recipe is not None and recipe.data.train not in (source, *known_as):  # settings of other data: they need not fit
         for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by"):
             values["data"].pop(key, None)
         for key in ("eval", "test"):

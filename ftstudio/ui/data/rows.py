@@ -86,8 +86,13 @@ class Rows(Looking):
         """A recipe for this data, in the wizard."""
         if self.opened is None:
             return
+        if self.opened.state is not None and self.opened.state.edits:
+            self.studio.tell(f"{self.opened.said_pending} not saved: w makes a version of them, then r.", "warning")
+            return
         try:
-            self.session.recipe = with_data(self.session.recipe, self.opened.source, self.opened.columns)
+            self.session.recipe = with_data(
+                self.session.recipe, self.opened.source, self.opened.columns, self.opened.known_as
+            )
         except StudioError as error:
             self.studio.show_error(error)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -21,17 +22,19 @@ from ftstudio.ui.data.lens import lens_key, roles_of
 from ftstudio.ui.data.live import Seen, read_live
 from ftstudio.ui.data.model import Opened, absolute, explain
 from ftstudio.ui.data.opening import OpenPanel
+from ftstudio.ui.data.pending_page import PendingTable
 from ftstudio.ui.data.query import QueryLine
+from ftstudio.ui.data.repairing import Repairing
 from ftstudio.ui.data.row_page import RowPage
-from ftstudio.ui.data.rows import Rows
 from ftstudio.ui.data.stats_page import StatsPage
 from ftstudio.ui.data.token_page import TokenPage
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said
+from ftstudio.ui.text.table import Table
 
 
-class DataScreen(Rows):
+class DataScreen(Repairing):
     """One dataset, looked at in several views; `esc` always leads one step back."""
 
     MODE = "data"
@@ -53,6 +56,7 @@ class DataScreen(Rows):
         self.asked: str | None = None  # the source that was asked for last
         self.trail: list[str] = ["open"]  # the views from the first to the present one
         self.background = Background(self)
+        self._waiting = deque()
         self.grid = Grid(id="grid")
         self.finder = Finder(self.grid, self.background, self.failed)
 
@@ -64,7 +68,7 @@ class DataScreen(Rows):
                 yield self.grid
                 yield RowPage(id="preview")
             yield from (RowPage("row"), TokenPage("tokens"), StatsPage("stats"), LengthsPage("lengths"),
-                         ChecksTable("checks"), ProblemsPage("problems"),)  # fmt: skip
+                         ChecksTable("checks"), ProblemsPage("problems"), PendingTable("pending"),)  # fmt: skip
         yield QueryLine()
         yield Said(grow=True, id="data-status")
 
@@ -78,7 +82,11 @@ class DataScreen(Rows):
         if asking:
             return actions.ASKING[asking]
         if self.view != "open":
-            return actions.BY_VIEW[self.view]
+            found = actions.BY_VIEW[self.view]
+            if self.view == "table" and self.opened is not None and self.opened.state and self.opened.state.edits:
+                rest = (known for known in found[3:] if known not in actions.FIRST)
+                found = (found[0], *actions.FIRST, *found[1:3], *rest)
+            return found
         back = (actions.BACK,) if self.opened is not None else ()
         if isinstance(self.focused, PathInput):
             return (actions.OPEN_TYPED, actions.COMPLETE, *(back or (actions.LEAVE,)))
@@ -219,6 +227,8 @@ class DataScreen(Rows):
         else:
             self.grid.grow()
             self.grid.mark_roles(roles_of(opened.shape))
+        if opened.state is not None and opened.state.rebased:
+            self.ask_rebased(opened)
         self.tell()
 
     def _stop_reading(self) -> bool:
@@ -238,8 +248,20 @@ class DataScreen(Rows):
         self.finder.reset()
         self.grid.show(opened.sheet, roles_of(opened.shape))
         self.back_to_table()
+        if opened.state is not None and opened.state.rebased:
+            self.ask_rebased(opened)
         if opened.unmapped and opened.columns:
             self.studio.tell(opened.unmapped, "warning")
+
+    def adopt_source(self, opened: Opened) -> None:
+        self.asked = self.session.data_source = opened.source
+        self.back_to_table()
+
+    def enter_table(self, table: Table) -> None:
+        if table.id == "pending":
+            self.action_pending_rows()
+        else:
+            self.action_check_rows()
 
     def _not_opened(self, error: BaseException) -> None:
         if self.opened is not None and self.opened.reading == "now":
@@ -296,6 +318,8 @@ class DataScreen(Rows):
         if doing:
             return (("▶ ", "good"), (doing, "strong"), ("  esc stops", "dim"))
         opened = self.opened
+        if (work := self.background.running.get("edit")) is not None and work.total:
+            return (("▶ ", "good"), (work.text, "strong"))
         if opened is None or self.view == "open":
             return ()
         if self.view not in ("table", "row", "tokens"):
@@ -309,7 +333,10 @@ class DataScreen(Rows):
         place = f"{self.grid.cursor + 1:,} of {len(opened.sheet):,} · row {self.grid.row_number}"
         alone = self.view == "table" and not opened.sheet.layers and self.finder.search is None
         column = f" · column {one_line(self.grid.column_name or '', 24)}" if alone else ""
-        return ((f"{place}{column}", "dim"), ("   ", ""), *said)
+        word = opened.sheet.marks.word(self.grid.row_number or 0)
+        if word == "changed":
+            word = f"changed: {one_line(', '.join(opened.sheet.marks.changed[self.grid.row_number or 0]), 30)}"
+        return ((f"{place}{column}", "dim"), (f"  {word}", "warn"), ("   ", ""), *said)
 
     def on_unmount(self) -> None:
         self.background.stop_all()

@@ -10,6 +10,7 @@ from typing import Any
 from ftstudio.core.errors import StudioError
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.search import Predicate
+from ftstudio.ui.data.mended import Marks
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Sheet:
 
     dataset: Dataset
     layers: list[Layer] = field(default_factory=list)
+    marks: Marks = field(default_factory=Marks)
     fault: str = ""  # why rows can't be read any more: the file has changed, or is gone
 
     @property

@@ -1,0 +1,176 @@
+"""Repairs on the screen Data: edited, dropped, undone, saved; nothing ever writes to the person's own file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import made_answers as made
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from screens import press, until
+from test_ui_data import SIZES, WORST, cursor, screen, settled, studio
+from textual.pilot import Pilot
+
+from ftstudio.core import files
+from ftstudio.core.text import clean
+from ftstudio.data.dataset import from_rows
+from ftstudio.data.versions.actions import add, drop, set_cell
+from ftstudio.data.versions.pending import Pending
+from ftstudio.data.versions.shelf import Shelf
+from ftstudio.ui.data.editing import editable, edited_outside, parsed
+from ftstudio.ui.data.mended import Mended
+
+NESTED = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORST,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+
+
+def opened(pilot: Pilot[Any]) -> Any:
+    return screen(pilot).opened
+
+
+# -- without widgets -------------------------------------------------------------------------------------------------
+@given(NESTED)
+def test_a_value_is_the_same_after_it_was_shown_for_editing(value: Any) -> None:
+    text, is_json = editable(value)
+    assert parsed(text, is_json) == value
+    assert clean(text).replace("    ", "\t") == text.replace("    ", "\t")  # nothing in it moves a terminal's cursor
+
+
+@given(st.data())
+def test_every_row_stays_in_its_place_and_is_marked(tmp_path_factory: Any, data: st.DataObject) -> None:
+    dataset = from_rows([{"n": n} for n in range(8)], source=str(tmp_path_factory.mktemp("none")))
+    mended = Mended(Pending.of_source(Shelf(tmp_path_factory.mktemp("shelf")), dataset))
+    names: list[Any] = list(range(8))  # what is shown, worked out beside it
+    gone: list[int] = []
+    for step in range(data.draw(st.integers(1, 5))):
+        count = len(names) - len(gone)
+        place = data.draw(st.integers(0, count - 1))
+        kept = [at for at in range(len(names)) if at not in gone]
+        what = data.draw(st.sampled_from(["cell", "drop", "add"]))
+        if what == "cell":
+            mended.pending.do(set_cell(mended.pending.working, place, "n", f"new {step}"))
+            names[kept[place]] = f"new {step}"
+        elif what == "drop" and count > 1:
+            mended.pending.do(drop(mended.pending.working, [place]))
+            gone.append(kept[place])
+        elif what == "add":
+            mended.pending.do(add(mended.pending.working, [{"n": f"added {step}"}], place))
+            at = kept[place] + 1
+            names.insert(at, f"added {step}")
+            gone = [old + (old >= at) for old in gone]
+        state = mended.look()
+        assert [row["n"] for row in state.shown] == names
+        assert sorted(state.marks.dropped) == sorted(gone)
+        assert [names[at] for at in state.places(range(len(state.used)))] == [row["n"] for row in state.used]
+        assert {names[at] for at in state.marks.added} <= {name for name in names if isinstance(name, str)}
+
+
+def test_an_editor_of_ones_own_gives_back_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "editor.sh"
+    script.write_text('#!/bin/sh\nprintf "\\nmore\\n" >> "$1"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("EDITOR", str(script))
+    monkeypatch.delenv("VISUAL", raising=False)
+    assert edited_outside("one", False) == "one\nmore"
+    monkeypatch.setenv("EDITOR", "/nowhere/at-all")
+    with pytest.raises(Exception, match="can't be run"):
+        edited_outside("one", False)
+
+
+# -- the screen ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_cell_is_edited_marked_and_undone(tmp_path: Path, size: Any) -> None:
+    path = made.dataset(tmp_path)
+    before = path.read_bytes()
+    async with studio(tmp_path, path).run_test(size=size) as pilot:
+        await until(pilot, "1 of 80")
+        await pilot.press("down", "right", "e")
+        await until(pilot, "completion of row 1")
+        await press(pilot, "text:_indeed enter")
+        text = await until(pilot, "1 repair not saved")
+        assert "changed: completion" in text
+        assert "changed " in text
+        assert "~The heron lives" in text
+        assert opened(pilot).used[1]["completion"].endswith("food. indeed")
+        await pilot.press("u")
+        await until(pilot, "not saved", gone=True)
+        assert opened(pilot).used[1]["completion"].endswith("food.")
+        await pilot.press("ctrl+r")
+        await until(pilot, "1 repair not saved")
+        await pilot.press("e", "escape")
+        await settled(pilot)
+        assert len(opened(pilot).state.edits) == 1
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_rows_are_dropped_saved_and_taken_to_the_recipe(tmp_path: Path, size: Any) -> None:
+    path = made.dataset(tmp_path)
+    before = path.read_bytes()
+    async with studio(tmp_path, path).run_test(size=size) as pilot:
+        await until(pilot, "1 of 80")
+        await pilot.press("d", "d", "d")  # each its own row, however quick the fingers
+        text = await until(pilot, "3 repairs not saved")
+        assert "77 rows" in text
+        assert cursor(pilot) == 3
+        assert text.count("dropped") >= 3
+        await pilot.press("P")
+        text = await until(pilot, "Drop row 2")
+        assert "Drop row 0" in text
+        await pilot.press("u", "w")
+        await until(pilot, "Save 2 repairs as a new version")
+        await press(pilot, "text:twins enter")
+        text = await until(pilot, "animals@1")
+        assert "78 rows" in text
+        assert "not saved" not in text
+        await pilot.press("r")
+        await pilot.pause()
+        recipe = pilot.app.session.recipe  # type: ignore[attr-defined]
+        assert recipe.data.train == str(tmp_path / "studio" / "datasets" / "animals@1")
+    saved = tmp_path / "studio" / "datasets" / "animals" / "1"
+    assert json.loads((saved / "version.json").read_text())["why"] == "twins"
+    assert [row["prompt"] for row in files.read_lines(saved / "rows.jsonl")] == [
+        row["prompt"] for row in files.read_lines(path)[2:]
+    ]
+    assert path.read_bytes() == before
+
+
+async def test_repairs_outlive_the_studio_and_rows_in_view_are_dropped(tmp_path: Path) -> None:
+    path = made.dataset(tmp_path)
+    async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "1 of 80")
+        await pilot.press("f", *"prompt:otter", "enter")
+        await until(pilot, "1 of 8 ")
+        await pilot.press("D")
+        await until(pilot, "Drop the 8 rows in view?")
+        await pilot.press("d")
+        await until(pilot, "1 repair not saved")
+    async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
+        text = await until(pilot, "1 repair not saved")
+        assert "72 rows" in text
+        await pilot.press("r")
+        assert pilot.app.session.recipe is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_hostile_cells_are_edited_without_harm(tmp_path: Path, size: Any) -> None:
+    path = tmp_path / "hostile.jsonl"
+    files.write_lines(path, [{"prompt": made.HOSTILE, "completion": ["a", {"b": made.HOSTILE}]}] * 3)
+    async with studio(tmp_path, path).run_test(size=size) as pilot:
+        await until(pilot, "3 rows")
+        for column in (0, 1):
+            await pilot.press("e")
+            text = await until(pilot, "JSON")
+            assert made.harmless(text)
+            await pilot.press("backspace", "ctrl+s")
+            text = await until(pilot, "✗ That is no JSON")
+            assert made.harmless(text)
+            await pilot.press("escape", "right")
+            assert column < 2
+        await pilot.press("d")
+        assert made.harmless(await until(pilot, "dropped"))
