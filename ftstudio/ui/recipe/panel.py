@@ -77,6 +77,8 @@ class Panel(VerticalScroll, can_focus=False, inherit_bindings=False):
         yield from self.compose_fields()
 
     def on_mount(self) -> None:
+        if not self.children:  # the app ends while the step is being made: its fields will never come
+            return
         self.ready = True
         self.show()
         self.post_message(Ready(self))
