@@ -20,6 +20,7 @@ from ftstudio.data.dataset import from_rows
 from ftstudio.data.versions.actions import add, drop, set_cell
 from ftstudio.data.versions.pending import Pending
 from ftstudio.data.versions.shelf import Shelf
+from ftstudio.ui.data.checks_page import ChecksTable
 from ftstudio.ui.data.editing import editable, edited_outside, parsed
 from ftstudio.ui.data.mended import Mended
 
@@ -174,3 +175,46 @@ async def test_hostile_cells_are_edited_without_harm(tmp_path: Path, size: Any) 
             assert column < 2
         await pilot.press("d")
         assert made.harmless(await until(pilot, "dropped"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_checks_repair_is_shown_done_and_saved_as_a_version_that_tells_its_difference(
+    tmp_path: Path, size: Any
+) -> None:
+    path = tmp_path / "faulty.jsonl"
+    rows = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30)]
+    rows[7] = rows[3]
+    rows[20] = rows[3]
+    files.write_lines(path, rows)
+    async with studio(tmp_path, path).run_test(size=size) as pilot:
+        await until(pilot, "30 rows")
+        await pilot.press("k")
+        await until(pilot, "exact duplicate")
+        table = screen(pilot).query_one(ChecksTable)
+        names = [check.name for check in table.checks]
+        await pilot.press(*["down"] * (names.index("exact_duplicate") - table.cursor))
+        await until(pilot, "f: leave")
+        await pilot.press("f")
+        text = await until(pilot, "enter does it")
+        assert "2 dropped" in text
+        assert "- row 7" in text
+        assert "- row 20" in text
+        await pilot.press("enter")
+        await until(pilot, "1 repair not saved")
+        await settled(pilot)
+        assert "exact_duplicate" not in [check.name for check in table.checks]  # checked again
+        await pilot.press("escape", "e")
+        await press(pilot, "text:! enter")
+        await until(pilot, "2 repairs not saved")
+        await pilot.press("w")
+        await press(pilot, "text:copies enter")
+        await until(pilot, "faulty@1")
+        await pilot.press("v")
+        text = await until(pilot, "copies")
+        assert "(open)" in text
+        await pilot.press("d")
+        text = await until(pilot, "1 rows changed, 2 dropped, 0 added, 27 the same")
+        assert "~ row 0" in text
+        assert "- row 20" in text
+        await pilot.press("escape", "home", "enter")
+        await until(pilot, "30 rows")

@@ -49,6 +49,7 @@ TABLE = (
     Action("D", "drop_view", "", "drop all rows in view, after asking", name="drop rows in view"),
     PENDING_LIST,
     SAVE,
+    Action("v", "versions", "versions", "the versions of this data, and what each changed"),
     Action("n", "hit(1)", "", "the next hit of the search", name="next hit"),
     Action("N", "hit(-1)", "", "the previous hit of the search", name="previous hit"),
     BACK,
@@ -69,7 +70,17 @@ STATISTICS = (
     BACK,
 )
 LENGTHS = (CUT, BACK)
-CHECKS = (Action("enter", "check_rows", "rows", "show the rows that the check found"), BACK)
+CHECKS = (
+    Action("enter", "check_rows", "rows", "show the rows that the check found"),
+    Action("f", "repair_check", "repair", "mend all rows that the check found, after a look at what that does"),
+    BACK,
+)
+VERSIONS = (
+    Action("enter", "open_version", "open", "open this version"),
+    Action("d", "difference", "difference", "what it has that its parent hasn't: rows changed, dropped, added"),
+    BACK,
+)
+DIFFERENCE = (BACK,)
 PROBLEMS = (BACK,)
 PENDING = (Action("enter", "pending_rows", "rows", "show the rows of the repair"), UNDO, REDO, SAVE, BACK)
 OPEN_TYPED = Action("enter", "open_typed", "open", "open what the line names")
@@ -84,7 +95,8 @@ ASKING = {
 }
 BY_VIEW = {
     "table": TABLE, "row": ROW, "tokens": TOKEN_VIEW, "stats": STATISTICS, "lengths": LENGTHS, "checks": CHECKS,
-    "problems": PROBLEMS, "pending": PENDING, "open": OPENING,
+    "problems": PROBLEMS, "pending": PENDING,
+    "versions": VERSIONS, "difference": DIFFERENCE, "open": OPENING,
 }  # fmt: skip
 # enter and tab are the line's own keys where one is typed
 EVERY = tuple(dict.fromkeys(a for actions in BY_VIEW.values() for a in actions if a not in (OPEN_TYPED, COMPLETE)))

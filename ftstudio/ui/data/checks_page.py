@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ftstudio.core.text import one_line
 from ftstudio.data.checks import CHECKS, Check
 from ftstudio.data.dataset import Problem
+from ftstudio.data.versions.repairs import REPAIRS, repairs_of
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.marked import mark, wrap
@@ -46,6 +47,8 @@ class ChecksTable(Table):
         if check is None:
             return []
         text = f"{one_line(check.text, 600)}  Looks for {CHECKS.get(check.name, check.name)}."
+        if names := repairs_of(check.name):
+            text += f"  f: {' · '.join(REPAIRS[name] for name in names)}."
         return [((text[start:stop], ""),) for start, stop in wrap(text, width)]
 
 

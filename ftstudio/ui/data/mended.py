@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,8 @@ from ftstudio.data.dataset import Dataset
 from ftstudio.data.versions import address, store
 from ftstudio.data.versions.edit import Change, Drop, Edit, Insert
 from ftstudio.data.versions.identity import Key
-from ftstudio.data.versions.pending import Pending
-from ftstudio.data.versions.shelf import Shelf
+from ftstudio.data.versions.pending import Pending, named
+from ftstudio.data.versions.shelf import DatasetFolder, Shelf
 from ftstudio.data.versions.working import Working
 
 
@@ -95,11 +96,23 @@ def mended(source: str, dataset: Dataset, recipe: Recipe | None, workspace: Work
             return Mended(Pending.of_version(store.read(folder, place.version)))
         facts = {key: value for key, value in folder.info.items() if key not in ("source", "created")}
         return Mended(Pending.of_source(shelf, dataset, facts))
-    same = recipe is not None and recipe.data.train == source
-    reading = recipe.data.reading if recipe is not None and same else None
-    split = recipe.data.split if recipe is not None and same else None
-    found = Pending.of_source(shelf, dataset, {"split": split, "reading": (reading.set if reading else None) or None})
-    return Mended(found)
+    return Mended(Pending.of_source(shelf, dataset, _facts(source, recipe)))
+
+
+def folder_of(source: str, dataset: Dataset, recipe: Recipe | None, workspace: Workspace) -> DatasetFolder | None:
+    """Where the versions of SOURCE lie, which was read as DATASET; None where there are none yet."""
+    place = address.parse(source)
+    if place is not None:
+        return place.shelf().named(place.name)
+    return Shelf.of(workspace).of_source(named(dataset), _facts(source, recipe))
+
+
+def _facts(source: str, recipe: Recipe | None) -> dict[str, Any]:
+    """How SOURCE is read where that isn't detected: it tells datasets of one file apart."""
+    if recipe is None or recipe.data.train != source:
+        return {}
+    reading = recipe.data.reading
+    return {"split": recipe.data.split, "reading": (reading.set if reading is not None else None) or None}
 
 
 def _shown_patches(edit: Edit) -> Edit:

@@ -24,17 +24,18 @@ from ftstudio.ui.data.model import Opened, absolute, explain
 from ftstudio.ui.data.opening import OpenPanel
 from ftstudio.ui.data.pending_page import PendingTable
 from ftstudio.ui.data.query import QueryLine
-from ftstudio.ui.data.repairing import Repairing
 from ftstudio.ui.data.row_page import RowPage
 from ftstudio.ui.data.stats_page import StatsPage
 from ftstudio.ui.data.token_page import TokenPage
+from ftstudio.ui.data.versioning import Versioning
+from ftstudio.ui.data.versions_page import DifferencePage, VersionsTable
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 
 
-class DataScreen(Repairing):
+class DataScreen(Versioning):
     """One dataset, looked at in several views; `esc` always leads one step back."""
 
     MODE = "data"
@@ -68,7 +69,8 @@ class DataScreen(Repairing):
                 yield self.grid
                 yield RowPage(id="preview")
             yield from (RowPage("row"), TokenPage("tokens"), StatsPage("stats"), LengthsPage("lengths"),
-                         ChecksTable("checks"), ProblemsPage("problems"), PendingTable("pending"),)  # fmt: skip
+                         ChecksTable("checks"), ProblemsPage("problems"), PendingTable("pending"),
+                         VersionsTable("versions"), DifferencePage("difference"),)  # fmt: skip
         yield QueryLine()
         yield Said(grow=True, id="data-status")
 
@@ -184,6 +186,9 @@ class DataScreen(Repairing):
         if event.value:
             self._open(absolute(event.value))
 
+    def open_named(self, source: str) -> None:
+        self._open(source)
+
     def _open(self, source: str) -> None:
         """Open SOURCE off the thread; the table shows as soon as it is read."""
         self.asked = source
@@ -260,6 +265,8 @@ class DataScreen(Repairing):
     def enter_table(self, table: Table) -> None:
         if table.id == "pending":
             self.action_pending_rows()
+        elif table.id == "versions":
+            self.action_open_version()
         else:
             self.action_check_rows()
 
