@@ -158,3 +158,170 @@ async def test_without_a_filter_only_rows_with_errors_are_exported(tmp_path: Pat
     path = tmp_path / "studio" / "exports" / "base-model-demo-with-errors-held-out.jsonl"
     assert {row["row"] for row in made.json_lines(path)} == wrong
     assert len(wrong) < 40
+
+
+# -- training rows ---------------------------------------------------------------------------------------------------
+MISSPELT = {3: "livves", 11: "lievs", 27: "livess"}  # training rows with words that there aren't
+
+
+def with_faults(tmp_path: Path, **data: Any) -> tuple[StudioApp, Recipe, Path]:
+    """An app on answers of a recipe whose training file holds misspelt answers; held-out rows are another file."""
+    path = made.dataset(tmp_path)
+    rows = made.json_lines(path)
+    held_out = tmp_path / "held_out.jsonl"
+    files.write_lines(held_out, rows[60:])
+    for number, word in MISSPELT.items():
+        rows[number]["completion"] = rows[number]["completion"].replace("lives", word)
+    train = tmp_path / "animals_train.jsonl"
+    files.write_lines(train, rows[:60])
+    recipe = Recipe(model="demo", data={"train": str(train), "eval": str(held_out), **data})  # type: ignore[arg-type]
+    made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    return studio(tmp_path, recipe), recipe, train
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_t_shows_the_nearest_training_rows_and_those_with_the_same_fault(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    app, _, train = with_faults(tmp_path)
+    rows = made.json_lines(train)
+    async with app.run_test(size=size) as pilot:
+        await made.until(pilot, "Repetitive")
+        lists = await filtered(pilot, "misspelling")
+        await pilot.press("tab", "enter", "t")
+        text = await made.until(pilot, "of the training answers have it too")
+        assert f"Training rows near row {lists.row}" in text
+        assert "~ Misspelling: 5 % of the training answers have it too (3 of 60)" in text
+        page = app.screen.training_page  # type: ignore[attr-defined]
+        assert len(page.rows) == 30
+        prediction = app.screen.reading.prediction  # type: ignore[attr-defined]
+        cosines = [page.training.index.nearest(prediction.prompt, prediction.reference, 60)]
+        assert page.rows == [found.row for found in cosines[0]][:30]
+        assert f"{cosines[0][0].cosine:.2f}" in text
+        assert " ".join(rows[page.rows[0]]["prompt"].split()[:6]) in " ".join(text.split())
+        await pilot.press("f")
+        await made.until(pilot, "Training rows with the same fault")
+        assert page.rows == list(MISSPELT)
+        assert "livves" in made.screen_text(pilot)
+        await pilot.press("escape")
+        await made.until(pilot, f"row {lists.row}  1 of")
+    assert list((tmp_path / "studio" / "cache").glob("neighbours-*.npz"))
+
+
+async def test_a_row_that_nothing_is_near_is_told_and_the_index_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftstudio.evaluation.neighbours import Neighbours
+
+    app, recipe, _ = with_faults(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.press("t")
+        await made.until(pilot, "counts as near in this data")
+    odd = tmp_path / "odd.jsonl"
+    line = {"row": 0, "prompt": "Quarterly invoices of the bank", "reference": None, "output": "and then " * 30}
+    files.write_lines(odd, [line | {"row": row} for row in range(3)])
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("the index was kept")
+
+    monkeypatch.setattr(Neighbours, "build", never)
+    async with studio(tmp_path, recipe).run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.press("i", *str(odd), "enter")
+        await made.until(pilot, "stored answers odd.jsonl")
+        await made.until(pilot, "Repetitive")
+        await pilot.press("t")
+        text = await made.until(pilot, "No training prompt is near")
+        assert "Rows like it may be missing" in " ".join(text.split())
+
+
+async def test_reading_the_training_rows_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    from ftstudio.ui.errors import backing
+
+    app, _, _ = with_faults(tmp_path)
+    held, seen = threading.Event(), []
+
+    def slow(recipe: Any, workspace: Any, work: Any) -> Any:
+        work.phase = "embedding 60 training rows"
+        work.progress(15, 60)
+        held.wait(20)
+        seen.append(work.cancel())
+        raise AssertionError("nobody waits for this")
+
+    monkeypatch.setattr(backing, "open_training", slow)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.press("t")
+        await made.until(pilot, "embedding 60 training rows … 25 %   s stops")
+        await pilot.press("s")
+        await pilot.pause()
+        assert "s stops" not in made.screen_text(pilot)
+        held.set()
+        await pilot.press("escape")
+        await made.until(pilot, "what is wrong")
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_repairs_are_kept_undone_saved_and_lead_to_a_recipe(tmp_path: Path, size: tuple[int, int]) -> None:
+    app, recipe, train = with_faults(tmp_path)
+    source = train.read_bytes()
+    async with app.run_test(size=size) as pilot:
+        await made.until(pilot, "Repetitive")
+        await filtered(pilot, "misspelling")
+        await pilot.press("t")
+        await made.until(pilot, "have it too")
+        await pilot.press("f", "d")
+        await made.until(pilot, "1 repair pending")
+        await made.until(pilot, "will be dropped")
+        await pilot.press("down", "e")
+        await made.until(pilot, "ctrl+s accepts")
+        await pilot.press(*" Yes.", "ctrl+s")
+        await made.until(pilot, "2 repairs pending")
+        await made.until(pilot, "edited, not saved yet")
+        await pilot.press("down", "d")
+        await made.until(pilot, "3 repairs pending")
+        await pilot.press("u")
+        await made.until(pilot, "2 repairs pending")
+    # another session finds them, saves them and goes on to the recipe
+    async with studio(tmp_path, recipe).run_test(size=size) as pilot:
+        await made.until(pilot, "Repetitive")
+        await filtered(pilot, "misspelling")
+        await pilot.press("t")
+        await made.until(pilot, "2 repairs pending")
+        await pilot.press("v")
+        await made.until(pilot, "Save 2 repairs as a new version")
+        await pilot.press("enter")
+        await made.until(pilot, "animals-train@1 is saved: 59 rows")
+        await pilot.press("r")
+        await made.until(pilot, "▸3 Recipe◂")
+        chosen = pilot.app.session.recipe  # type: ignore[attr-defined]
+    assert train.read_bytes() == source
+    assert chosen.data.train == str(tmp_path / "studio" / "datasets" / "animals-train@1")
+    assert chosen.data.eval == recipe.data.eval
+    before, after = made.json_lines(train), list(open_dataset(chosen.data.train))
+    before[11]["completion"] += " Yes."
+    expected = [row for number, row in enumerate(before) if number != 3]
+    assert after == expected
+    assert made.asked(chosen)[0].data.train == chosen.data.train
+
+
+async def test_several_sources_have_no_version_and_say_so(tmp_path: Path) -> None:
+    path = made.dataset(tmp_path)
+    other = tmp_path / "more.jsonl"
+    other.write_bytes(path.read_bytes())
+    recipe = Recipe(
+        model="demo",
+        data={"train": [{"path": str(path)}, {"path": str(other)}], "eval": 0.5},  # type: ignore[arg-type]
+    )
+    made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    async with studio(tmp_path, recipe).run_test(size=(80, 24), notifications=True) as pilot:
+        await made.until(pilot, "Repetitive")
+        await pilot.press("t")
+        await made.until(pilot, "Training rows near row 0  80 training rows")
+        await pilot.press("d")
+        text = await made.until(pilot, "several sources")
+        assert "pending" not in text

@@ -21,6 +21,7 @@ from ftstudio.ui.text.following import Following
 
 if TYPE_CHECKING:
     from ftstudio.evaluation.categories import Categorised, Categoriser, Finding
+    from ftstudio.evaluation.context import Context
     from ftstudio.evaluation.scoring import RowScorer, Scores
     from ftstudio.evaluation.tags import Tags
 
@@ -169,6 +170,11 @@ class Answers:
     def known(self) -> dict[str, Category]:
         """The categories that are looked for, the person's own ones too, by name."""
         return (self.categorised.categories if self.categorised is not None else {}) or categories()
+
+    @property
+    def context(self) -> Context | None:
+        """What the detectors judge by; None until they have begun."""
+        return self._maker.context
 
     @property
     def trouble(self) -> str:

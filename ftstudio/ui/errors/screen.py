@@ -7,6 +7,7 @@ from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
+from textual.containers import Vertical
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Answer
@@ -15,12 +16,13 @@ from ftstudio.evaluation.categories import Categorised
 from ftstudio.ui.common.background import Background
 from ftstudio.ui.errors import actions, told
 from ftstudio.ui.errors.answers import Answers
+from ftstudio.ui.errors.backing import Backing
 from ftstudio.ui.errors.detail import Detail
 from ftstudio.ui.errors.lists import Lists
 from ftstudio.ui.errors.reading import Reading
-from ftstudio.ui.errors.reviewing import Reviewing
 from ftstudio.ui.errors.stored import keep
 from ftstudio.ui.errors.subject import Subject
+from ftstudio.ui.errors.training_page import TrainingPage
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.text.asking import ask_rows
@@ -33,7 +35,7 @@ from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 
 
-class ErrorsScreen(Reviewing):
+class ErrorsScreen(Backing):
     """Categories and rows; a row in full; a person's tags."""
 
     MODE = "errors"
@@ -72,11 +74,15 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         yield Said(id="errors-empty")
         yield Lists()
         yield Detail()
+        yield TrainingPage()
 
     def on_mount(self) -> None:
         self.reading = Reading(self.lists, self.query_one(Detail))
         self.reading.detail.display = False
         self.lists.display = False
+        self.page: Vertical | None = None  # shown instead of lists and row
+        self._behind_page = False  # a row is read behind it
+        self.training_page.display = False
         self.lists.categories.focus()
 
     @property
@@ -93,6 +99,7 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         error = self.subject.choose(self.session)
         other = self.subject.source != before
         if other:
+            self.close_page()
             self._close()
             self.lists.begin(self.answers)
         answers = self.answers
@@ -169,6 +176,8 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         self.query_one("#errors-empty").display = False
         self.lists.show(answers)
         self._show_head()
+        if self.page is not None:
+            return
         if not self.reading.open:
             self.lists.display = True
         elif not self.reading.show(stay=True):
@@ -184,10 +193,17 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         self.query_one("#errors-head", Said).say(*lines)
 
     def show_state(self) -> None:
-        self._show_head()
+        if not self.is_mounted:
+            return
+        if self.page is None:
+            self._show_head()
+        elif isinstance(self.page, TrainingPage):
+            self.page.doing = self.background.text
+            self.page.show()
         self.refresh_shell()
 
     def _show_opening(self, error: StudioError | None) -> None:
+        self.close_page()
         self._close()
         self.lists.display = False
         recipe = self.subject.recipe
@@ -205,8 +221,49 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         self.query_one("#errors-head").display = False
         self.reading.detail.display = True
         self.reading.show()
-        self.query_one(Panes).focus()
+        self.query_one("#detail-panes").focus()
         self.refresh_shell()
+
+    def open_page(self, page: Vertical) -> None:
+        self._behind_page = self.reading.open
+        self.page = page
+        for other in (self.lists, self.reading.detail, self.query_one("#errors-head")):
+            other.display = False
+        page.display = True
+        self.refresh_shell()
+
+    def close_page(self) -> None:
+        page, self.page = self.page, None
+        if page is None:
+            return
+        page.display = False
+        for group in ("training", "faults", "groups"):
+            self.background.stop(group)
+        if self._behind_page:
+            self.reading.detail.display = True
+            self.query_one("#detail-panes").focus()
+        else:
+            self.lists.display = self.query_one("#errors-head").display = True
+            self.lists.table.focus()
+        self.refresh_shell()
+
+    def trained_on(self) -> Recipe | None:
+        answers = self.answers
+        if answers is not None and answers.recipe is not None:
+            return answers.recipe
+        recipe = self.subject.recipes.base(self.session)
+        return recipe if isinstance(recipe, Recipe) else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Several keys mean another thing on a page than in a row."""
+        own = {one.run.partition("(")[0] for one in self.ACTIONS}
+        return action not in own or action in {one.run.partition("(")[0] for one in self._working()}
+
+    def _working(self) -> tuple[Action, ...]:
+        """What works in the view shown, told on the key line or not."""
+        if self.is_mounted and self.page is not None:
+            return (*actions.IN_TRAINING, actions.STOP)
+        return tuple(one for one in self.ACTIONS if one not in actions.IN_A_PAGE)
 
     def _close(self) -> None:
         """From the row in full back to the lists."""
@@ -218,6 +275,8 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
             self.refresh_shell()
 
     def current_actions(self) -> tuple[Action, ...]:
+        if self.is_mounted and self.page is not None:
+            return (*((actions.STOP,) if self.background.running else ()), *actions.IN_TRAINING)
         if self.is_mounted and self.reading.open:
             return actions.IN_DETAIL
         answers = self.answers
@@ -232,7 +291,7 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
             return (*work, *model)
         if self.background.running and actions.STOP not in work:
             work = (actions.STOP, *work)
-        return (actions.OPEN, *model, actions.ORDER, *work, actions.EXPORT, actions.UNDO)
+        return (actions.OPEN, *model, actions.TRAINING, actions.ORDER, *work, actions.EXPORT, actions.UNDO)
 
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
@@ -261,7 +320,8 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
     def action_stop(self) -> None:
         """Ask the worker to stop; it keeps what was answered."""
         if self.background.running:
-            self.background.stop_all()
+            for group in [group for group in self.background.running if group != "repair"]:
+                self.background.stop(group)
             self.show_state()
             return
         answers = self.answers
@@ -383,7 +443,9 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
     def action_fold(self) -> None:
         """The whole prompt, or as much as leaves room for the output."""
         if self.reading.open:
-            self.query_one(Panes).toggle_fold()
+            self.query_one("#detail-panes", Panes).toggle_fold()
+        elif self.page is not None:
+            self.query_one("#training-panes", Panes).toggle_fold()
 
     def action_copy(self) -> None:
         """Clipboard and file."""
@@ -392,8 +454,11 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
             self.attempt(lambda: copy(self.studio, text, self.session.workspace.path))
 
     def action_back(self) -> None:
-        """From a row to the list, from the rows to the categories."""
-        if self.reading.open:
+        """From a page to where one was, from a row to the list, from the rows to the categories."""
+        if self.page is not None:
+            self.close_page()
+            self._show()
+        elif self.reading.open:
             self._close()
             self._show()
         elif self.lists.table.has_focus:

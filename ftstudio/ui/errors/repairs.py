@@ -1,0 +1,138 @@
+"""Repairs of training rows, made from the errors they may have caused: kept by the data's versions. No widgets here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import clean
+from ftstudio.core.workspace import Workspace
+from ftstudio.data.versions import actions
+from ftstudio.data.versions.address import parse
+from ftstudio.data.versions.edit import Edit
+from ftstudio.data.versions.pending import Pending
+from ftstudio.data.versions.shelf import Shelf
+from ftstudio.data.versions.store import Version
+from ftstudio.data.versions.working import Working
+from ftstudio.engine.recipes import check_recipe
+from ftstudio.ui.errors.training import Training
+
+ANSWERS = ("completion", "output", "target")  # the parts of a row that can be its answer
+
+
+class Repairs:
+    """The pending repairs of the data that was trained on; rows go by their number in it. Not for the screen's thread,
+    but for what only looks."""
+
+    def __init__(self, training: Training, pending: Pending) -> None:
+        self.training = training
+        self.pending = pending
+        self._keys = pending.working.keys  # a row keeps its key through every version
+        self._whole = training.materials.whole
+
+    @classmethod
+    def open(cls, training: Training, workspace: Workspace) -> Repairs:
+        """The repairs of TRAINING's data in WORKSPACE. Raises UsageError where it consists of several sources."""
+        data = training.recipe.data
+        if training.materials.sources or not isinstance(data.train, str):
+            raise UsageError(
+                "This training data comes from several sources, which have no common version.",
+                "Repair each on the Data screen: 1.",
+            )
+        address = parse(data.train)
+        version = address.found() if address is not None else None
+        if version is not None:
+            return cls(training, Pending.of_version(version))
+        whole = training.materials.whole
+        facts = {
+            "split": data.split,
+            "reading": (data.reading.set or None) if data.reading is not None else None,
+        }
+        return cls(training, Pending.of_source(Shelf.of(workspace), whole, facts))
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+    @property
+    def count(self) -> int:
+        """How many repairs wait to be saved, whoever made them."""
+        return len(self.pending.edits)
+
+    def state(self, number: int) -> str:
+        """`dropped`, `edited` or empty: what becomes of row NUMBER."""
+        working, key = self.pending.working, self._keys[number]
+        if key not in working:
+            return "dropped"
+        return "edited" if key in working.changed else ""
+
+    def now(self, number: int) -> str:
+        """The answer of row NUMBER as it is now, for showing; empty where the row is dropped."""
+        key, working, answer = self._keys[number], self.pending.working, self.training.texts[number][1]
+        columns = self.training.materials.shape.columns
+        before, row = self._whole[number], working.row(key) if key in working else {}
+        return next(
+            (str(row.get(name)) for role, name in columns.items() if role in ANSWERS and before.get(name) == answer), ""
+        )
+
+    def answer(self, number: int) -> str:
+        """The answer of row NUMBER as it is now, to be edited. Raises UsageError where it can't be edited here."""
+        column = self._column(number)
+        row = self.pending.working.row(self._keys[number])
+        text = row.get(column)
+        if not isinstance(text, str) or clean(text) != text:
+            raise UsageError(
+                f"The answer of row {number} holds characters that can't be typed.", "Edit it on the Data screen."
+            )
+        return text
+
+    def _column(self, number: int) -> str:
+        if self.state(number) == "dropped":
+            raise UsageError(f"Row {number} is dropped already.", "u takes the last repair back.")
+        row, answer = self._whole[number], self.training.texts[number][1]
+        for role, column in self.training.materials.shape.columns.items():
+            if role in ANSWERS and row.get(column) == answer:
+                return column
+        raise UsageError(
+            f"The answer of row {number} is a part of a larger cell.",
+            "Drop the row, or edit it on the Data screen.",
+        )
+
+    # -- doing -------------------------------------------------------------------------------------------------------
+    def drop(self, number: int, why: str) -> Edit:
+        """Leave row NUMBER out. Raises StudioError."""
+        self._column_free(number)
+        return self.pending.do(lambda working: actions.drop(working, [self._at(working, number)], why))
+
+    def edit(self, number: int, text: str, why: str) -> Edit:
+        """Row NUMBER answers TEXT from now on. Raises StudioError."""
+        column = self._column(number)
+        return self.pending.do(lambda working: actions.set_cell(working, self._at(working, number), column, text, why))
+
+    def undo(self) -> Edit | None:
+        """Take back the last repair of this studio; None where there is none. Raises StudioError."""
+        return self.pending.undo()
+
+    def save(self, why: str) -> Version:
+        """The repairs as a new version. Raises StudioError."""
+        return self.pending.save(why)
+
+    def _column_free(self, number: int) -> None:
+        if self.state(number) == "dropped":
+            raise UsageError(f"Row {number} is dropped already.", "u takes the last repair back.")
+
+    def _at(self, working: Working, number: int) -> int:
+        try:
+            return working.index(self._keys[number])
+        except KeyError:
+            raise StudioError(f"Row {number} is there no more.", "Another studio has dropped it.") from None
+
+
+def on_version(recipe: Recipe, version: Version, workspace: Workspace) -> Recipe:
+    """RECIPE for VERSION of its data: all else stays, the held-out rows too, so that both runs can be compared."""
+    values: dict[str, Any] = recipe.plain()
+    values.pop("resolved", None)
+    usual = Shelf.of(Workspace()).folder == Shelf.of(workspace).folder
+    data = values["data"]
+    if data.get("eval") == recipe.data.train and data["eval"] != "demo":  # it meant another split of the same source
+        del data["eval"]
+    data["train"] = version.name if usual else version.address
+    return check_recipe(values)
