@@ -228,7 +228,7 @@ async def test_a_row_that_nothing_is_near_is_told_and_the_index_is_kept(
     monkeypatch.setattr(Neighbours, "build", never)
     async with studio(tmp_path, recipe).run_test(size=(80, 24)) as pilot:
         await made.until(pilot, "Repetitive")
-        await pilot.press("i", *str(odd), "enter")
+        pilot.app.screen._import(odd)  # type: ignore[attr-defined]
         await made.until(pilot, "stored answers odd.jsonl")
         await made.until(pilot, "Repetitive")
         await pilot.press("t")
@@ -258,6 +258,7 @@ async def test_reading_the_training_rows_can_be_stopped(tmp_path: Path, monkeypa
         await made.until(pilot, "embedding 60 training rows … 25 %   s stops")
         await pilot.press("s")
         await pilot.pause()
+        await made.until(pilot, "Stopped: esc leads back, t begins anew")
         assert "s stops" not in made.screen_text(pilot)
         held.set()
         await pilot.press("escape")
@@ -309,6 +310,26 @@ async def test_repairs_are_kept_undone_saved_and_lead_to_a_recipe(tmp_path: Path
     assert made.asked(chosen)[0].data.train == chosen.data.train
 
 
+async def test_hostile_training_rows_and_outputs_are_shown_harmlessly(tmp_path: Path) -> None:
+    _, recipe, train = with_faults(tmp_path)
+    rows = made.json_lines(train)
+    for number, row in enumerate(rows):
+        row["prompt"] += made.HOSTILE
+        row["completion"] += made.HOSTILE if number % 2 else "\x1b]52;c;aGFja2Vk\x07"
+    files.write_lines(train, rows)
+    made.base_answers(Workspace(tmp_path / "studio"), recipe, lambda place, row: f"{made.HOSTILE} {place}" * 3)
+    async with studio(tmp_path, recipe).run_test(size=(80, 24), notifications=True) as pilot:
+        await made.until(pilot, "with errors")
+        await pilot.press("t")
+        await made.until(pilot, "training row")
+        for key in ("e", "d", "f", "escape", "m", "enter"):
+            await pilot.press(key)
+            await pilot.pause()
+            assert made.harmless(made.screen_text(pilot))
+        await made.until(pilot, "what is wrong")
+    assert train.read_text().count("completion") == len(rows)
+
+
 async def test_several_sources_have_no_version_and_say_so(tmp_path: Path) -> None:
     path = made.dataset(tmp_path)
     other = tmp_path / "more.jsonl"
@@ -325,3 +346,38 @@ async def test_several_sources_have_no_version_and_say_so(tmp_path: Path) -> Non
         await pilot.press("d")
         text = await made.until(pilot, "several sources")
         assert "pending" not in text
+
+
+# -- groups ----------------------------------------------------------------------------------------------------------
+THEMES = ("The refrigerator is warm and its milk sour", "My invoice shows a payment to the bank twice")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_m_groups_answers_and_enter_shows_one_groups_rows(tmp_path: Path, size: tuple[int, int]) -> None:
+    app, _ = answered(tmp_path, lambda place, row: f"{THEMES[place % 4 == 0]}, says number {place}.")
+    async with app.run_test(size=size) as pilot:
+        await made.until(pilot, "Too short")
+        await pilot.press("m")
+        text = await made.until(pilot, "The words stand in more answers of a group")
+        assert re.search(r"▸ +30 +75 % .*(refrigerator|milk|warm|sour)", text)
+        assert re.search(r" 10 +25 % .*(invoice|payment|bank)", text)
+        await pilot.press("down", "enter")
+        await made.until(pilot, "what is wrong")
+        answers, lists = app.screen.answers, app.screen.lists  # type: ignore[attr-defined]
+        assert len(lists.rows) == 10
+        assert all("invoice" in answers.predictions[row].output for row in lists.rows)
+        await pilot.press("enter")
+        assert "1 of 10 · ◇" in await made.until(pilot, "1 of 10 · ◇")
+        await pilot.press("escape", "escape", "up")
+        assert len(lists.rows) == 40
+
+
+async def test_too_few_answers_to_group_say_so(tmp_path: Path) -> None:
+    app, _ = answered(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "Repetitive")
+        await filtered(pilot, "empty")
+        await pilot.press("m")
+        await made.until(pilot, "There are 8 answers here; groups can be told from 12 on.")
+        await pilot.press("escape")
+        await made.until(pilot, "what is wrong")

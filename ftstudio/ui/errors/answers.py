@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,19 @@ if TYPE_CHECKING:
     from ftstudio.evaluation.scoring import RowScorer, Scores
     from ftstudio.evaluation.tags import Tags
 
-ALL, CLEAN = "", "-"  # the two filters beside the categories: every row, and rows without any error
+ALL, CLEAN, GROUP = "", "-", "*"  # filters beside the categories: every row, rows without any error, a group of rows
 REVIEWED = "reviewed"  # kept among the tags, but no category: a person has looked and agrees
 READ_AT_ONCE = 1 << 20  # bytes of outputs read in one look, so that no look takes long
 SCORED = ("rouge1", "rouge2", "rougeL", "length")
 REST = 4.0  # categorising rests this many times as long as it took
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that mean alike, and what they are called."""
+
+    title: str
+    rows: tuple[int, ...]
 
 
 class Answers:
@@ -47,6 +56,7 @@ class Answers:
         self.corrected: Categorised | None = None  # as the person has corrected them
         self.tags: Tags = Tags.load(folder.path / "tags.jsonl")
         self.order = Ordering(self.tags.decided)  # one goes on with the rows not looked at yet
+        self.group: Group | None = None  # the one that the person has chosen last
         self.refused = 0  # lines that are no predictions
         self._steps: list[int] = []  # decisions each of the person's actions took, for undo
         self._reader = LineReader(folder.path / "outputs.jsonl")
@@ -213,7 +223,9 @@ class Answers:
         return frozenset(prediction.row for prediction in seen)
 
     def rows(self, wanted: str) -> list[int]:
-        """The rows of the filter WANTED (a category, ALL or CLEAN), in the order of review."""
+        """The rows of the filter WANTED (a category, ALL, CLEAN or GROUP), in the order of review."""
+        if wanted == GROUP:
+            return self.order.arrange(row for row in (self.group.rows if self.group else ()) if row in self.predictions)
         if wanted == ALL or self.corrected is None:
             return self.order.arrange(self.predictions)
         if wanted == CLEAN:

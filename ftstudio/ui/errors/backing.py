@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from textual.containers import Vertical
-
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.versions.store import Version
@@ -30,7 +28,7 @@ class Backing(Reviewing):
         """The page."""
         return self.query_one(TrainingPage)
 
-    def open_page(self, page: Vertical) -> None:
+    def open_page(self, page: Any) -> None:
         """Show PAGE instead of lists or row."""
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ from textual.message import Message
 
 from ftstudio.core.text import one_line
 from ftstudio.ui.errors import marks
-from ftstudio.ui.errors.answers import ALL, CLEAN, Answers
+from ftstudio.ui.errors.answers import ALL, CLEAN, GROUP, Answers
 from ftstudio.ui.text.said import Said, wrapped
 from ftstudio.ui.text.table import Cells, Column, Table
 
@@ -93,6 +93,10 @@ class Lists(Vertical):
         self._judged = answers.judged
         table = marks.ordered(answers.table())
         self._entries = [{"name": ALL, "title": "All answers", "count": len(answers.predictions), "rate": None}, *table]
+        if answers.group is not None:
+            count = len(answers.rows(GROUP))
+            share = count / max(1, len(answers.predictions))
+            self._entries.insert(1, {"name": GROUP, "title": answers.group.title, "count": count, "rate": share})
         if table:
             fine, judged = len(answers.rows(CLEAN)), len(self._judged)
             rate = fine / judged if judged else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import Category
-from ftstudio.ui.errors.answers import ALL, CLEAN
+from ftstudio.ui.errors.answers import ALL, CLEAN, GROUP
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.table import Cells, Column
 
@@ -64,7 +64,7 @@ def cells(entry: dict[str, Any], known: Known) -> Cells:
     """One line of the category table."""
     category = known.get(entry["name"])
     title = f"{category.mark} {category.title}" if category else one_line(entry["title"], 40)
-    if entry["name"] in (ALL, CLEAN):
+    if entry["name"] in (ALL, CLEAN, GROUP):
         return (entry["title"], f"{entry['count']}", "" if entry["name"] == ALL else percent(entry["rate"]), "", "", "")
     if entry["reason"] and not entry["count"]:
         return ((title, "dim"), ("not judged here", "dim"))  # why is told below, where there is room
@@ -89,6 +89,8 @@ def explained(entry: dict[str, Any] | None, known: Known) -> str:
             "refs: how often the same check fires on the reference answers, which are right. "
             "A check that fires there too says little."
         )
+    if entry["name"] == GROUP:
+        return "Answers that mean alike, called after the words that set them apart. m groups anew."
     if entry["name"] == CLEAN:
         return "Answers in which no check found anything. That doesn't make them right: read some."
     category = known.get(entry["name"])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Vertical
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Answer
@@ -16,8 +15,9 @@ from ftstudio.evaluation.categories import Categorised
 from ftstudio.ui.common.background import Background
 from ftstudio.ui.errors import actions, told
 from ftstudio.ui.errors.answers import Answers
-from ftstudio.ui.errors.backing import Backing
 from ftstudio.ui.errors.detail import Detail
+from ftstudio.ui.errors.grouping import Grouping
+from ftstudio.ui.errors.groups_page import GroupsPage
 from ftstudio.ui.errors.lists import Lists
 from ftstudio.ui.errors.reading import Reading
 from ftstudio.ui.errors.stored import keep
@@ -35,7 +35,7 @@ from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 
 
-class ErrorsScreen(Backing):
+class ErrorsScreen(Grouping):
     """Categories and rows; a row in full; a person's tags."""
 
     MODE = "errors"
@@ -50,7 +50,11 @@ never on the references). The 95 % interval is where the true rate lies, given h
 
 Checks can be wrong: in a row, capital letters put it into a category or take it out. Your word wins and is marked ✎; \
 everything is kept in tags.jsonl beside the answers. Rows you have not looked at come first, in the order that o \
-chooses. Base is the model before fine-tuning, tuned the run's result.
+chooses.
+
+t leads from a row to the training rows: the nearest ones, and those whose answers have the same fault, which the \
+model may have learnt there. Drop or edit them, save a version of the data, and train on it. m groups answers by \
+meaning, to find a fault that no check knows. Base is the model before fine-tuning, tuned the run's result.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -75,14 +79,15 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         yield Lists()
         yield Detail()
         yield TrainingPage()
+        yield GroupsPage()
 
     def on_mount(self) -> None:
         self.reading = Reading(self.lists, self.query_one(Detail))
         self.reading.detail.display = False
         self.lists.display = False
-        self.page: Vertical | None = None  # shown instead of lists and row
+        self.page: TrainingPage | GroupsPage | None = None  # shown instead of lists and row
         self._behind_page = False  # a row is read behind it
-        self.training_page.display = False
+        self.training_page.display = self.groups_page.display = False
         self.lists.categories.focus()
 
     @property
@@ -177,6 +182,7 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         self.lists.show(answers)
         self._show_head()
         if self.page is not None:
+            self.page.show()
             return
         if not self.reading.open:
             self.lists.display = True
@@ -197,7 +203,7 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
             return
         if self.page is None:
             self._show_head()
-        elif isinstance(self.page, TrainingPage):
+        else:
             self.page.doing = self.background.text
             self.page.show()
         self.refresh_shell()
@@ -224,7 +230,7 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         self.query_one("#detail-panes").focus()
         self.refresh_shell()
 
-    def open_page(self, page: Vertical) -> None:
+    def open_page(self, page: TrainingPage | GroupsPage) -> None:
         self._behind_page = self.reading.open
         self.page = page
         for other in (self.lists, self.reading.detail, self.query_one("#errors-head")):
@@ -259,11 +265,18 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         own = {one.run.partition("(")[0] for one in self.ACTIONS}
         return action not in own or action in {one.run.partition("(")[0] for one in self._working()}
 
+    def _of_page(self) -> tuple[Action, ...]:
+        return actions.IN_GROUPS if self.page is self.groups_page else actions.IN_TRAINING
+
     def _working(self) -> tuple[Action, ...]:
         """What works in the view shown, told on the key line or not."""
         if self.is_mounted and self.page is not None:
-            return (*actions.IN_TRAINING, actions.STOP)
+            return (*self._of_page(), actions.STOP)
         return tuple(one for one in self.ACTIONS if one not in actions.IN_A_PAGE)
+
+    def leave_row(self) -> None:
+        self._close()
+        self.lists.table.focus()
 
     def _close(self) -> None:
         """From the row in full back to the lists."""
@@ -276,7 +289,7 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
 
     def current_actions(self) -> tuple[Action, ...]:
         if self.is_mounted and self.page is not None:
-            return (*((actions.STOP,) if self.background.running else ()), *actions.IN_TRAINING)
+            return (*((actions.STOP,) if self.background.running else ()), *self._of_page())
         if self.is_mounted and self.reading.open:
             return actions.IN_DETAIL
         answers = self.answers
@@ -291,7 +304,16 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
             return (*work, *model)
         if self.background.running and actions.STOP not in work:
             work = (actions.STOP, *work)
-        return (actions.OPEN, *model, actions.TRAINING, actions.ORDER, *work, actions.EXPORT, actions.UNDO)
+        return (
+            actions.OPEN,
+            *model,
+            actions.TRAINING,
+            actions.ORDER,
+            actions.GROUPS,
+            *work,
+            actions.EXPORT,
+            actions.UNDO,
+        )
 
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
@@ -322,6 +344,8 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         if self.background.running:
             for group in [group for group in self.background.running if group != "repair"]:
                 self.background.stop(group)
+            if self.page is self.training_page:
+                self.training_page.trouble = "Stopped: esc leads back, t begins anew."
             self.show_state()
             return
         answers = self.answers
@@ -445,7 +469,7 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
         if self.reading.open:
             self.query_one("#detail-panes", Panes).toggle_fold()
         elif self.page is not None:
-            self.query_one("#training-panes", Panes).toggle_fold()
+            self.page.query_one(Panes).toggle_fold()
 
     def action_copy(self) -> None:
         """Clipboard and file."""

@@ -1,0 +1,60 @@
+"""Answers in groups by meaning, to find the category nobody named. A part of the screen Errors."""
+
+from __future__ import annotations
+
+from ftstudio.evaluation.clusters import Cluster
+from ftstudio.ui.common.background import Work
+from ftstudio.ui.errors.answers import ALL, GROUP
+from ftstudio.ui.errors.backing import Backing
+from ftstudio.ui.errors.groups_page import GroupsPage
+
+
+class Grouping(Backing):
+    """What the screen does with groups."""
+
+    @property
+    def groups_page(self) -> GroupsPage:
+        """The page."""
+        return self.query_one(GroupsPage)
+
+    def action_groups(self) -> None:
+        """Group the rows of the filter by what their outputs mean."""
+        answers, lists, page = self.answers, self.lists, self.groups_page
+        if answers is None or not answers.predictions:
+            self.studio.tell("There are no answers to group yet.")
+            return
+        rows, predictions = sorted(lists.rows), dict(answers.predictions)
+        texts = [predictions[row].output for row in rows]
+        which = f" · {lists.title}" if lists.filter != ALL else ""
+        page.begin(f"{len(rows):,} of {len(predictions):,} answers{which}", rows, predictions)
+        self.open_page(page)
+        page.table.focus()
+
+        def work(work: Work) -> list[Cluster]:
+            from ftstudio.evaluation.clusters import clusters
+            from ftstudio.evaluation.similarity import load_embedder
+
+            return clusters(texts, load_embedder("static", allow_torch=False))
+
+        def done(found: list[Cluster]) -> None:
+            page.doing = ""
+            page.take(found)
+
+        self.background.start("groups", f"grouping {len(rows):,} answers by meaning", work, done, self.failed)
+        self.show_state()
+
+    def on_groups_page_chosen(self, event: GroupsPage.Chosen) -> None:
+        """Only the rows of the group from now on."""
+        event.stop()
+        answers, lists = self.answers, self.lists
+        if answers is None:
+            return
+        answers.group = event.group
+        self.close_page()
+        lists.filter, lists.row, lists.table.cursor = GROUP, None, 0
+        lists.show(answers)
+        self.leave_row()
+
+    def leave_row(self) -> None:
+        """From the row in full, if there is one, to the list of rows."""
+        raise NotImplementedError
