@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from screens import press, until
+from terminal import Terminal, ftstudio
 from test_ui_data import SIZES, WORST, cursor, screen, settled, studio
 from textual.pilot import Pilot
 
@@ -68,6 +69,7 @@ def test_every_row_stays_in_its_place_and_is_marked(tmp_path_factory: Any, data:
         assert [row["n"] for row in state.shown] == names
         assert sorted(state.marks.dropped) == sorted(gone)
         assert [names[at] for at in state.places(range(len(state.used)))] == [row["n"] for row in state.used]
+        assert state.used_rows(range(len(names))) == list(range(len(state.used)))
         assert {names[at] for at in state.marks.added} <= {name for name in names if isinstance(name, str)}
 
 
@@ -213,8 +215,50 @@ async def test_a_checks_repair_is_shown_done_and_saved_as_a_version_that_tells_i
         text = await until(pilot, "copies")
         assert "(open)" in text
         await pilot.press("d")
-        text = await until(pilot, "1 rows changed, 2 dropped, 0 added, 27 the same")
+        text = await until(pilot, "rows: 1 changed, 2 dropped, 0 added, 27 the same")
         assert "~ row 0" in text
         assert "- row 20" in text
         await pilot.press("escape", "home", "enter")
         await until(pilot, "30 rows")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_find_and_replace_is_shown_before_it_is_done(tmp_path: Path, size: Any) -> None:
+    path = made.dataset(tmp_path)
+    async with studio(tmp_path, path).run_test(size=size) as pilot:
+        await until(pilot, "1 of 80")
+        await pilot.press("d", "f", *"prompt:otter", "enter")  # a dropped row is not touched
+        await until(pilot, "1 of 8 ")
+        await pilot.press("right", "x")
+        await until(pilot, "Find and replace in completion, 7 rows")
+        await press(pilot, r"text:/l(iv)es/ enter text:\1 enter")
+        text = await until(pilot, "found 7 times")
+        assert "7 changed" in text
+        assert "row 10" in text
+        await pilot.press("enter")
+        await until(pilot, "2 repairs not saved")
+        assert opened(pilot).used[9]["completion"].startswith("The otter iv near")
+        assert opened(pilot).used[0]["completion"].startswith("The heron lives near")
+
+
+def test_the_editor_gets_the_terminal_and_the_studio_comes_back(tmp_path: Path) -> None:
+    path = made.dataset(tmp_path, 5)
+    before = path.read_bytes()
+    script = tmp_path / "editor.sh"
+    script.write_text('#!/bin/sh\nprintf "name it: "; read word; printf "%s" "$word" > "$1"\n')
+    script.chmod(0o755)
+    command = ftstudio("--workspace", str(tmp_path / "studio"))
+    with Terminal(command, env={"EDITOR": str(script), "VISUAL": ""}, cwd=tmp_path) as terminal:
+        terminal.wait("Data")
+        terminal.key("1")
+        terminal.wait("Open a dataset")
+        terminal.type("animals.jsonl")
+        terminal.key("enter")
+        terminal.wait("1 of 5")
+        terminal.key("E")
+        terminal.wait("name it:")
+        terminal.type("penguin")
+        terminal.key("enter")
+        terminal.wait("1 repair not saved")
+        terminal.wait("~penguin")
+    assert path.read_bytes() == before

@@ -45,6 +45,7 @@ TABLE = (
     Action("s", "sort", "sort", "sort by the column at hand: up, down, not at all"),
     COPY,
     REPAIR[1],
+    Action("x", "replace", "replace", "find and replace in the column at hand, over the rows in view"),
     *REPAIR[3:],
     Action("D", "drop_view", "", "drop all rows in view, after asking", name="drop rows in view"),
     PENDING_LIST,

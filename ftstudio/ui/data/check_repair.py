@@ -50,13 +50,12 @@ class CheckRepairs(Repairing):
                 self.studio.tell("That would change nothing in these rows; enter shows them.")
                 return
             title = f"{check.name.replace('_', ' ')}: {REPAIRS[name]}"
-            self.studio.push_screen(PreviewDialog(one_line(title, 90), counted(preview), preview, state), answered)
-            self.preview_shown = preview
 
-        def answered(yes: bool | None) -> None:
-            preview, self.preview_shown = self.preview_shown, None
-            if yes and preview is not None:
-                self.do("repairing", preview.edit, lambda _: self.action_checks())
+            def answered(yes: bool | None) -> None:
+                if yes:
+                    self.do("repairing", preview.edit, lambda _: self.action_checks())
+
+            self.studio.push_screen(PreviewDialog(one_line(title, 90), counted(preview), preview, state), answered)
 
         self.background.start(
             "count", "looking at the rows",
@@ -64,5 +63,3 @@ class CheckRepairs(Repairing):
             show, self.failed,
         )  # fmt: skip
         self.tell()
-
-    preview_shown: Preview | None = None

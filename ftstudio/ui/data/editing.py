@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -59,7 +60,12 @@ def edited_outside(text: str, is_json: bool) -> str:
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(text.encode())
-        done = subprocess.run([*command, name], check=False)
+        with contextlib.ExitStack() as stack:
+            streams: dict[str, Any] = {}
+            with contextlib.suppress(OSError):  # the studio's own streams go to its log: the editor wants the terminal
+                terminal = stack.enter_context(open("/dev/tty", "r+b", buffering=0))
+                streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+            done = subprocess.run([*command, name], check=False, **streams)
         if done.returncode:
             raise StudioError(f"{clean(command[0], 80)} ended with {done.returncode}; nothing was changed.", "Try e.")
         new = path.read_bytes().decode("utf-8")

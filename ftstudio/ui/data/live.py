@@ -19,7 +19,7 @@ from ftstudio.ui.common.background import Work
 from ftstudio.ui.data.mended import mended
 from ftstudio.ui.data.model import Opened, opened_as, settings
 
-PATIENCE = 0.25  # seconds: what is read by then is shown whole, without showing its beginning first
+PATIENCE = 0.35  # seconds: what is read by then is shown whole, without showing its beginning first
 STEP = 0.02
 TELL = 0.25  # seconds between two looks at what came
 
@@ -52,7 +52,8 @@ def read_live(source: str, recipe: Recipe | None, workspace: Workspace, work: Wo
         if time.monotonic() - told < TELL:
             continue
         found = opening.now()
-        if found is None or not len(found):
+        done, total = opening.progress
+        if found is None or not len(found) or done >= total:  # the last bit: it is whole in a moment
             continue
         if opened is None:
             opened = opened_as(source, found, recipe)

@@ -61,6 +61,14 @@ class State:
         kept = np.delete(np.arange(len(self.shown)), sorted(self.marks.dropped))
         return [int(kept[row]) for row in rows]
 
+    def used_rows(self, places: Iterable[int]) -> list[int]:
+        """The numbers in `used` of the rows shown at PLACES; dropped ones are passed over."""
+        if not self.marks.dropped:
+            return list(places)
+        gone = np.asarray(sorted(self.marks.dropped))
+        left = [place for place in places if place not in self.marks.dropped]
+        return [place - int(before) for place, before in zip(left, np.searchsorted(gone, left), strict=True)]
+
     def key(self, place: int) -> Key:
         """The key of the row shown at PLACE."""
         return self.display.key(place)

@@ -10,12 +10,12 @@ from ftstudio.data.versions.diff import diff
 from ftstudio.data.versions.identity import Key
 from ftstudio.data.versions.shelf import SOURCE, DatasetFolder
 from ftstudio.data.versions.store import Version
-from ftstudio.ui.data.check_repair import CheckRepairs
 from ftstudio.ui.data.mended import folder_of
+from ftstudio.ui.data.replacing import Replacing
 from ftstudio.ui.data.versions_page import DifferencePage, Two, VersionsTable
 
 
-class Versioning(CheckRepairs):
+class Versioning(Replacing):
     """The list of versions."""
 
     def open_named(self, source: str) -> None:

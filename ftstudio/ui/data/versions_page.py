@@ -89,7 +89,7 @@ class DifferencePage(Page):
         found = two.found
         lines: list[Line] = [
             ((f"{two.names[0]} → {two.names[1]}", "title"),),
-            ((f"{len(found.changed):,} rows changed, {len(found.dropped):,} dropped, {len(found.added):,} added, "
+            ((f"rows: {len(found.changed):,} changed, {len(found.dropped):,} dropped, {len(found.added):,} added, "
               f"{found.same:,} the same", ""),
              ("" if found.matched_by == "keys" else "  matched by content", "dim")),
             (),
