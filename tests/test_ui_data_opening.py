@@ -107,4 +107,4 @@ async def test_rows_that_hold_no_prompts_are_told_what_they_are_for(tmp_path: Pa
     row = {"tokens": ["Anna", "sleeps"], "ner_tags": ["B-PER", "O"]}
     path.write_text((json.dumps(row) + "\n") * 6)
     async with studio(tmp_path, path).run_test(size=size) as pilot:
-        await until(pilot, "tokens and tags: for token-classification")
+        await until(pilot, "tokens and tags: for token-classification  no prompts")

@@ -184,7 +184,8 @@ class Opened:
             )
         kind = NAMES.get(self.likely.shape.name, self.likely.shape.name)
         told = f"! {kind}: for {self.likely.task}"
-        return (told, "warn"), (one_line(f"  no prompts; {self.likely.shape.why}", max(20, width - len(told))), "dim")
+        why = one_line(f"no prompts; {self.likely.shape.why}", max(20, width - len(told) - 2))
+        return (told, "warn"), (f"  {why}", "dim")
 
     @property
     def why(self) -> str:
