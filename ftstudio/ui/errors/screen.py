@@ -50,11 +50,11 @@ never on the references). The 95 % interval is where the true rate lies, given h
 
 Checks can be wrong: in a row, capital letters put it into a category or take it out. Your word wins and is marked ✎; \
 everything is kept in tags.jsonl beside the answers. Rows you have not looked at come first, in the order that o \
-chooses.
+chooses. Base is the model before fine-tuning, tuned the run's result.
 
 t leads from a row to the training rows: the nearest ones, and those whose answers have the same fault, which the \
 model may have learnt there. Drop or edit them, save a version of the data, and train on it. m groups answers by \
-meaning, to find a fault that no check knows. Base is the model before fine-tuning, tuned the run's result.
+meaning, to find a fault that no check knows.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -87,6 +87,7 @@ meaning, to find a fault that no check knows. Base is the model before fine-tuni
         self.lists.display = False
         self.page: TrainingPage | GroupsPage | None = None  # shown instead of lists and row
         self._behind_page = False  # a row is read behind it
+        self._left = self.lists.categories  # the list that had the keys before
         self.training_page.display = self.groups_page.display = False
         self.lists.categories.focus()
 
@@ -232,6 +233,7 @@ meaning, to find a fault that no check knows. Base is the model before fine-tuni
 
     def open_page(self, page: TrainingPage | GroupsPage) -> None:
         self._behind_page = self.reading.open
+        self._left = self.lists.categories if self.lists.categories.has_focus else self.lists.table
         self.page = page
         for other in (self.lists, self.reading.detail, self.query_one("#errors-head")):
             other.display = False
@@ -250,7 +252,7 @@ meaning, to find a fault that no check knows. Base is the model before fine-tuni
             self.query_one("#detail-panes").focus()
         else:
             self.lists.display = self.query_one("#errors-head").display = True
-            self.lists.table.focus()
+            self._left.focus()
         self.refresh_shell()
 
     def trained_on(self) -> Recipe | None:
