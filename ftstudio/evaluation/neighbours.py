@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BATCH = 2_000  # rows embedded between two looks at `should_stop`
 SAMPLE = 400  # training rows whose own nearest neighbour tells what "near" means in this data
 FAR = 5.0  # percentile of those: a row farther from all training rows than that stands alone
+ALIKE = 0.9  # a cosine that is near however alike the training rows are among themselves
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Neighbours:
     @property
     def near(self) -> float | None:
         """The cosine from which a prompt counts as near: what 95 % of (a sample of) the training prompts have to
-        their own nearest other prompt. None with fewer than 20 rows, which say nothing."""
+        their own nearest other prompt, and at most 0.9. None with fewer than 20 rows, which say nothing."""
         if self._near is None and len(self.rows) >= 20:
             import numpy as np
 
@@ -147,7 +148,7 @@ class Neighbours:
             places = np.arange(0, len(self.rows), step)[:SAMPLE]
             cosines = self._prompts[places] @ self._prompts.T
             cosines[np.arange(len(places)), places] = -1.0
-            self._near = float(np.percentile(cosines.max(axis=1), FAR))
+            self._near = min(ALIKE, float(np.percentile(cosines.max(axis=1), FAR)))
         return self._near
 
     def alone(self, prompts: Sequence[str]) -> list[int]:
