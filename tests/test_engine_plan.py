@@ -267,3 +267,34 @@ def test_running_text_is_told_to_be_trained_whole(model: Path, tmp_path: Path) -
     assert value["compatible"]
     assert value["tokens"]["trained"] == value["tokens"]["total"]
     assert any("all of its text is trained" in text for text in of(value, "note"))
+
+
+def test_a_plan_beside_a_loading_worker_counts_right_and_disturbs_nothing() -> None:
+    """transformers builds models under settings of the whole process; a thread that loads must not leak them here."""
+    import threading
+
+    from ftstudio.engine import loading, quiet
+    from ftstudio.engine.locate import locate
+    from ftstudio.engine.skeleton import skeleton, weight_problems
+
+    quiet.libraries()
+    recipe = check_recipe({"model": "demo", "data": {"train": "demo"}})
+    counted = sum(parameter.numel() for parameter in skeleton(recipe).parameters())
+    over, loads = threading.Event(), []
+
+    def load() -> None:
+        while not over.is_set():
+            loads.append(loading.load(locate("demo"), loading.ModelSpec("demo", "bfloat16", "cpu")).dtype)
+
+    worker = threading.Thread(target=load)
+    worker.start()
+    try:
+        found = []
+        while len(found) < 15 or len(loads) < 3:
+            found.append((weight_problems(recipe), sum(p.numel() for p in skeleton(recipe).parameters())))
+    finally:
+        over.set()
+        worker.join()
+    assert all(entry == ([], counted) for entry in found)
+    assert set(loads) == {torch.bfloat16}
+    assert torch.get_default_dtype() == torch.float32

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.engine.building import BUILDING
 from ftstudio.engine.locate import Located
 from ftstudio.methods import Quantisation
 
@@ -55,7 +56,8 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         try:
-            model = _attended(AutoModelForCausalLM, where, arguments)
+            with BUILDING:
+                model = _attended(AutoModelForCausalLM, where, arguments)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, AssertionError, SafetensorError) as error:
             raise explain(error, spec.model) from error
     if spec.quantisation is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 NAMES = ("transformers", "peft", "accelerate", "datasets", "huggingface_hub", "bitsandbytes", "torch", "py.warnings")
 _done = threading.Event()
+_importing = threading.Lock()
 
 
 def environment() -> None:
@@ -29,9 +30,17 @@ def environment() -> None:
 
 
 def libraries() -> None:
-    """Import torch, transformers and peft, once, and send what they log to the job's log file."""
-    if _done.is_set():
-        return
+    """Import torch, transformers and peft, once, and send what they log to the job's log file.
+
+    Threads wait for one another: transformers' lazy modules can't be imported by two at a time.
+    """
+    with _importing:
+        if not _done.is_set():
+            _import()
+            _done.set()
+
+
+def _import() -> None:
     environment()
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|torch|peft|bitsandbytes")
@@ -50,7 +59,6 @@ def libraries() -> None:
     del transformers
     for name in NAMES:
         _to_log(logging.getLogger(name))
-    _done.set()
 
 
 class JobLog(logging.Handler):

@@ -8,6 +8,7 @@ from typing import Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine import weights
+from ftstudio.engine.building import BUILDING
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.locate import locate
 
@@ -23,8 +24,9 @@ def skeleton(recipe: Recipe) -> Any:
     folder = locate(recipe.model, weights=False).folder
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+        # in the process's own dtype: a training in another thread would see any other as its default meanwhile
+        with BUILDING, torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, dtype=torch.get_default_dtype())
     except (ValueError, KeyError, OSError, AssertionError) as error:
         from ftstudio.engine.loading import explain
 
