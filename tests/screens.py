@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
 from textual._context import visible_screen_stack
 from textual.pilot import Pilot
+
+from ftstudio.ui.text.lines import Lines
 
 
 def shown(app: Any) -> str:
@@ -34,3 +37,28 @@ async def press(pilot: Pilot[Any], keys: str) -> None:
     """Press KEYS, names with blanks between; `text:abc` is typed letter by letter (`_` for a blank)."""
     for key in keys.split():
         await pilot.press(*(key[5:].replace("_", " ") if key.startswith("text:") else [key]))
+
+
+async def drawn_at_rest(pilot: Pilot[Any], monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The line widgets that are drawn again by five looks of the screen although nothing changed."""
+    await pilot.pause(0.5)
+    drawn: list[object] = []
+    monkeypatch.setattr(Lines, "refresh", lambda self, *regions, **options: drawn.append(self))
+    for _ in range(5):
+        pilot.app.screen.pull()  # type: ignore[attr-defined]
+        await pilot.pause()
+    return drawn
+
+
+class IdleWorker:
+    """Takes jobs and does nothing."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+        self.busy, self.current, self.waiting = False, None, ()
+
+    def submit(self, job: Any) -> None:
+        self.jobs.append(job)
+
+    def stop(self) -> None:
+        pass

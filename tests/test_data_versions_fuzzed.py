@@ -38,16 +38,22 @@ def harmed(data: bytes, harm: list[tuple[float, int, bytes | None]]) -> bytes:
     return data
 
 
-@settings(max_examples=20, deadline=None)
-@given(HARM)
-def test_a_damaged_journal_can_be_gone_on_with(tmp_path_factory: pytest.TempPathFactory, harm: Any) -> None:
-    folder = tmp_path_factory.mktemp("journal")
+def edited_in(folder: Path) -> Pending:
+    """Edits of every kind, one taken back and done again."""
     pending = pending_in(folder)
     pending.do(set_cell(pending.working, 0, "a", "new"))
     pending.do(lambda working: add(working, [{"a": "added"}], after=1))
     pending.do(lambda working: drop(working, [2, 5]))
     pending.undo()
     pending.redo()
+    return pending
+
+
+@settings(max_examples=20, deadline=None)
+@given(HARM)
+def test_a_damaged_journal_can_be_gone_on_with(tmp_path_factory: pytest.TempPathFactory, harm: Any) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    pending = edited_in(folder)
     journal = pending.folder.journal("source")
     journal.write_bytes(harmed(journal.read_bytes(), harm))
     again = pending_in(folder)
@@ -91,12 +97,7 @@ def replaced(value: Any, place: int, new: Any) -> tuple[Any, int]:
 @given(st.integers(0, 5), st.integers(0, 25), JSON)
 def test_a_line_may_say_anything(tmp_path_factory: pytest.TempPathFactory, line: int, place: int, new: Any) -> None:
     folder = tmp_path_factory.mktemp("lines")
-    pending = pending_in(folder)
-    pending.do(set_cell(pending.working, 0, "a", "new"))
-    pending.do(lambda working: add(working, [{"a": "added"}], after=1))
-    pending.do(lambda working: drop(working, [2, 5]))
-    pending.undo()
-    pending.redo()
+    pending = edited_in(folder)
     journal = pending.folder.journal("source")
     lines = [json.loads(text) for text in journal.read_text().splitlines()]
     lines[line % len(lines)], _ = replaced(lines[line % len(lines)], place, new)

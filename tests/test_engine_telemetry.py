@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import psutil
+import pynvml
 
 from ftstudio.engine.telemetry import Telemetry
 
@@ -37,7 +38,7 @@ class Driver:
 
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:
         if handle == 1:
-            raise RuntimeError("Not Supported")
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return SimpleNamespace(gpu=87, memory=12)
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
@@ -48,7 +49,7 @@ class Driver:
 
     def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
         if handle == 1:
-            raise RuntimeError("Not Supported")
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return 512_345
 
     def nvmlSystemGetDriverVersion(self) -> bytes:
@@ -57,7 +58,7 @@ class Driver:
 
 class NoDriver:
     def nvmlInit(self) -> None:
-        raise RuntimeError("Driver Not Loaded")
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
 
 
 def test_cpu_and_memory_are_those_of_psutil() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import made_answers as made
 import pytest
+from screens import drawn_at_rest
 
 from ftstudio.core import files
 from ftstudio.core.jobs import Compare
@@ -21,7 +22,6 @@ from ftstudio.evaluation.predictions import read_predictions
 from ftstudio.ui.compare.arms import usable
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
-from ftstudio.ui.text.lines import Lines
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -376,10 +376,4 @@ async def test_nothing_is_drawn_while_nothing_changes(
     app = studio(workspace, run)
     async with app.run_test(size=(80, 24)) as pilot:
         await made.until(pilot, "best gains first")
-        await pilot.pause(0.5)
-        drawn: list[object] = []
-        monkeypatch.setattr(Lines, "refresh", lambda self, *regions, **options: drawn.append(self))
-        for _ in range(5):
-            app.screen.pull()  # type: ignore[attr-defined]
-            await pilot.pause()
-        assert drawn == []
+        assert await drawn_at_rest(pilot, monkeypatch) == []

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from screens import drawn_at_rest
 from textual.app import App
 
 from ftstudio.core import files
@@ -25,7 +26,6 @@ from ftstudio.evaluation.predictions import read_predictions
 from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
-from ftstudio.ui.text.lines import Lines
 from ftstudio.ui.text.marked import mark, wrap
 from ftstudio.ui.text.table import Column, Table
 from ftstudio.ui.text.worddiff import inline
@@ -413,10 +413,4 @@ async def test_nothing_is_drawn_while_nothing_changes(tmp_path: Path, monkeypatc
     app = studio(tmp_path, recipe)
     async with app.run_test(size=(80, 24)) as pilot:
         await made.until(pilot, "Repetitive")
-        await pilot.pause(0.5)
-        drawn: list[object] = []
-        monkeypatch.setattr(Lines, "refresh", lambda self, *regions, **options: drawn.append(self))
-        for _ in range(5):
-            app.screen.pull()  # type: ignore[attr-defined]
-            await pilot.pause()
-        assert drawn == []
+        assert await drawn_at_rest(pilot, monkeypatch) == []

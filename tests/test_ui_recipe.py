@@ -9,7 +9,7 @@ from typing import Any
 import made_answers as made
 import made_runs
 import pytest
-from screens import press, shown, until
+from screens import IdleWorker, press, shown, until
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -29,23 +29,9 @@ QUESTIONS = ["What is to be learnt?", "From which rows?", "Which model learns?",
              "How is it trained?", "Does it fit together?"]  # fmt: skip
 
 
-class Worker:
-    """Takes jobs and does nothing."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Any] = []
-        self.busy, self.current, self.waiting = False, None, ()
-
-    def submit(self, job: Any) -> None:
-        self.jobs.append(job)
-
-    def stop(self) -> None:
-        pass
-
-
 def studio(folder: Path, values: dict[str, Any] | None = None) -> StudioApp:
     session = Session(Workspace(folder / "studio"), check_recipe(values) if values else None)
-    session._worker = Worker()  # type: ignore[assignment]
+    session._worker = IdleWorker()  # type: ignore[assignment]
     return StudioApp(session, "recipe")
 
 

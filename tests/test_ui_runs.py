@@ -9,7 +9,7 @@ from typing import Any
 import made_answers as made
 import made_runs
 import pytest
-from screens import press, shown, until
+from screens import IdleWorker, press, shown, until
 from textual.pilot import Pilot
 
 from ftstudio.core.jobs import Train
@@ -22,23 +22,9 @@ from ftstudio.ui.shell.session import Session
 SIZES = [(80, 24), (120, 40)]
 
 
-class Worker:
-    """Takes jobs and does nothing."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Any] = []
-        self.busy, self.current, self.waiting = False, None, ()
-
-    def submit(self, job: Any) -> None:
-        self.jobs.append(job)
-
-    def stop(self) -> None:
-        pass
-
-
-def studio(workspace: Workspace, worker: Worker | None = None) -> StudioApp:
+def studio(workspace: Workspace, worker: IdleWorker | None = None) -> StudioApp:
     session = Session(workspace)
-    session._worker = worker or Worker()  # type: ignore[assignment]
+    session._worker = worker or IdleWorker()  # type: ignore[assignment]
     return StudioApp(session, "runs")
 
 
@@ -147,7 +133,7 @@ async def test_enter_shows_the_run_and_c_compares_it(tmp_path: Path) -> None:
 
 async def test_resuming_hands_the_run_to_the_worker(tmp_path: Path) -> None:
     runs = every_state(Workspace(tmp_path))
-    worker = Worker()
+    worker = IdleWorker()
     async with studio(Workspace(tmp_path), worker).run_test(size=(80, 24), notifications=True) as pilot:
         await until(pilot, "live-1")
         await go_to(pilot, runs["done"].name)

@@ -73,9 +73,9 @@ def _reachable(repository: str) -> bool:
 
     try:
         hub.HfApi().dataset_info(repository, timeout=5)
-    except hub.errors.HfHubHTTPError:
-        return True
-    except Exception:
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError):
+        return True  # it answered, or the name is wrong: `datasets` says what
+    except Exception:  # the HTTP client's own errors; which client it is (httpx, requests) depends on the hub's version
         return False
     return True
 

@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 import psutil
+from pynvml import NVMLError
 
 
 class Telemetry:
@@ -37,7 +38,7 @@ class Telemetry:
                 handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
                 name = self._nvml.nvmlDeviceGetName(handle)
                 self._handles.append((name.decode() if isinstance(name, bytes) else str(name), handle))
-        except Exception:  # no driver, no library, no permission: all mean "no GPU to show"
+        except NVMLError:  # no driver, no library, no permission: all mean "no GPU to show"
             self._handles = []
 
     def read(self) -> dict[str, Any]:
@@ -62,14 +63,14 @@ class Telemetry:
         ) | {"name": name}
         nvml = self._nvml
         # each on its own: a MIG slice or a passively cooled card tells some of these and refuses others
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(NVMLError):
             values["use"] = float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(NVMLError):
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
             values["memory_used"], values["memory_total"] = int(memory.used), int(memory.total)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(NVMLError):
             values["temperature"] = float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(NVMLError):
             values["power"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1000.0  # the driver tells milliwatts
         return values
 
@@ -79,7 +80,7 @@ class Telemetry:
             return None
         try:
             version = self._nvml.nvmlSystemGetDriverVersion()
-        except Exception:
+        except NVMLError:
             return None
         return version.decode() if isinstance(version, bytes) else str(version)
 
@@ -87,5 +88,5 @@ class Telemetry:
         """Let go of the driver."""
         if self._handles:
             self._handles = []
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(NVMLError):
                 self._nvml.nvmlShutdown()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from textual import events
 from textual.app import ComposeResult
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Compare
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import clean
@@ -249,7 +247,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
             self.studio.tell("This run has saved no model yet: 4 shows it.")
             return
         job = Compare(arms.folder.path, (arms.run.path,), self.limit)
-        if self._try(lambda: self.session.submit(job)):
+        if self.attempt(lambda: self.session.submit(job)):
             self._show()
             self.refresh_shell()
 
@@ -259,17 +257,8 @@ In the word diff, [-so-] is missing and {+so+} was added.
         if arms is None or not (arms.following.running or self.asked):
             return
         folder = arms.folder
-        if self._try(lambda: folder.request("stop")):
+        if self.attempt(lambda: folder.request("stop")):
             self.studio.tell("Stopping after the answers at hand.")
-
-    def _try(self, what: Callable[[], object]) -> bool:
-        """Do WHAT; tell of it and give False where it can't be done."""
-        try:
-            what()
-        except StudioError as error:
-            self.studio.show_error(error)
-            return False
-        return True
 
     def action_choose(self) -> None:
         """Another run."""
@@ -352,7 +341,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
         texts = [("prompt", base.prompt), ("reference", base.reference), ("base", base.output)]
         texts.append((f"tuned: {arms.run.name}", tuned.output))
         text = "\n\n".join(f"--- {title}\n{clean(part)}" for title, part in texts if part is not None)
-        self._try(lambda: copy(self.studio, f"row {row}\n\n{text}\n", self.session.workspace.path))
+        self.attempt(lambda: copy(self.studio, f"row {row}\n\n{text}\n", self.session.workspace.path))
 
     def action_export(self) -> None:
         """The report as text, beside its JSON."""
@@ -363,7 +352,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
         from ftstudio.evaluation.report import compare_text
 
         path, text = arms.folder.path / "report.txt", compare_text(arms.report) + "\n"
-        if self._try(lambda: files.write(path, text)):
+        if self.attempt(lambda: files.write(path, text)):
             self.studio.tell(f"Written: {shown(path)}")
 
     def action_back(self) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ftstudio.core.errors import StudioError
 from ftstudio.evaluation.review import Queue
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.errors import order
@@ -36,15 +33,6 @@ class Reviewing(StudioScreen):
     def show_state(self) -> None:
         """Bring the lines that tell what is being done up to date."""
         raise NotImplementedError
-
-    def attempt(self, what: Callable[[], object]) -> bool:
-        """Do WHAT; tell of it and give False where it can't be done."""
-        try:
-            what()
-        except StudioError as error:
-            self.studio.show_error(error)
-            return False
-        return True
 
     # -- work in threads ---------------------------------------------------------------------------------------------
     def on_ticked(self, event: Ticked) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -11,6 +12,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
+from ftstudio.core.errors import StudioError
 from ftstudio.ui.shell.actions import Action
 from ftstudio.ui.shell.keyline import KeyLine
 from ftstudio.ui.shell.session import Session
@@ -45,6 +47,15 @@ class StudioScreen(Screen[None]):
         from ftstudio.ui.shell.app import StudioApp
 
         return cast(StudioApp, self.app)
+
+    def attempt(self, what: Callable[[], object]) -> bool:
+        """Do WHAT; tell of it and give False where it can't be done."""
+        try:
+            what()
+        except StudioError as error:
+            self.studio.show_error(error)
+            return False
+        return True
 
     @property
     def session(self) -> Session:
