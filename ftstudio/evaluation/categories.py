@@ -218,7 +218,8 @@ class Categoriser:
 
 
 def _all(context: Context) -> dict[str, Detector]:
-    return detectors() | {own.name: own.detector() for own in context.own}
+    known = {name: found for name, found in detectors().items() if not context.only or name in context.only}
+    return known | {own.name: own.detector() for own in context.own}
 
 
 def _verdict(
