@@ -153,7 +153,7 @@ def _judged(recipe: Recipe, materials: Materials, limit: int | None) -> dict[str
     task = materials.task
     found: dict[str, Any] = {}
     if "metrics" not in recipe.evaluation.model_fields_set:
-        found["metrics"] = task.default_metrics
+        found["metrics"] = task.metrics()
     if task.generates:
         found["max_new_tokens"] = recipe.evaluation.max_new_tokens or _new_tokens(materials, limit)
     if task.kind != "causal-lm":

@@ -103,7 +103,7 @@ class Task(ABC):
     """Templates a person may choose; none where the task writes its inputs itself."""
     default_metrics: ClassVar[tuple[str, ...]]
     error_categories: ClassVar[tuple[str, ...]]
-    """Categories whose detectors make sense of its answers."""
+    """Categories whose detectors make sense of its answers; those of written text where none is named."""
     generates: ClassVar[bool] = False
     """Whether it answers by writing tokens; else one pass answers."""
     kind: ClassVar[Kind]
@@ -175,6 +175,14 @@ class Task(ABC):
     ) -> TokenView:
         """Row ROW of DATASET in tokens, for a person."""
         return token_view(dataset, row, shape, template, tokenizer, max_length)
+
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that fit these data, where the recipe names none."""
+        return self.default_metrics
+
+    def categories(self) -> tuple[str, ...]:
+        """The error categories that make sense of its answers to these data; none named: those of written text."""
+        return self.error_categories
 
     # -- batches (with torch) --------------------------------------------------------------------------------------
     def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:

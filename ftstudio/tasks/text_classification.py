@@ -87,6 +87,16 @@ class TextClassification(Task):
         """A sequence classifier with an output a label, or one for a number."""
         return Head(self.kind, self.labels or ("score",), self.problem, seed)
 
+    def metrics(self) -> tuple[str, ...]:
+        """Those of the problem at hand."""
+        return {
+            REGRESSION: ("spearman", "pearson", "absolute_error"), MULTI: ("accuracy", "f1", "f1_micro")
+        }.get(self.problem, self.default_metrics)  # fmt: skip
+
+    def categories(self) -> tuple[str, ...]:
+        """Those of labels, or the one of numbers."""
+        return ("far_off",) if self.problem == REGRESSION else self.error_categories
+
     # -- rows ------------------------------------------------------------------------------------------------------
     def usable(self, example: Example) -> bool:
         """Whether it has a label that the head knows."""
