@@ -133,7 +133,7 @@ class Book:
 
 def pairs(path: Path) -> list[tuple[str, str]]:
     """The pairs of arms that were voted on in the file PATH, in the order they came up."""
-    found = {}
+    found: dict[frozenset[str], tuple[str, str]] = {}
     for line in read_lines(path):
         a, b = line.get("a"), line.get("b")
         if line.get("kind") == "ballot" and isinstance(a, str) and isinstance(b, str):
