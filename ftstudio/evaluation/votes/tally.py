@@ -39,6 +39,7 @@ class Tally:
     Wilson's 95 % interval. `e_value` of wins and losses: from 20 on the verdict is allowed, whenever one looked.
     `more` votes are needed about (None: too alike to tell). `outdated` votes were on answers that have changed since,
     `alike` rows have equal answers, `waiting` rows have no vote. `shown`: after how many votes names were shown.
+    `left`: the share of votes for a side that went to the left one; half, were it for the answers alone.
     """
 
     a: str
@@ -60,6 +61,7 @@ class Tally:
     alike: int
     waiting: int
     shown: int | None
+    left: float | None
     agreement: tuple[Agreement, ...] = field(default=())
 
     @property
@@ -105,8 +107,14 @@ def tally(book: Book, outputs: Outputs, scores: Scores | None = None) -> Tally:
         alike=alike,
         waiting=sum(row not in by_row for row, (a, b) in outputs.items() if a != b),
         shown=book.shown,
+        left=_share_left(fitting),
         agreement=tuple(_agreements(preferred, book, scores or {})),
     )
+
+
+def _share_left(votes: Sequence[Vote]) -> float | None:
+    sides = [vote.choice for vote in votes if vote.winner is not None]
+    return sides.count("left") / len(sides) if sides else None
 
 
 def _preferred(votes: Sequence[Vote], b: str) -> int:

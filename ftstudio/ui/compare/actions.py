@@ -8,9 +8,7 @@ OPEN = Action("enter", "open", "open", "see a row in full: prompt, reference, an
 COMPARE = Action("g", "compare", "compare", "let base and tuned answer the held-out rows, score both, report")
 STOP = Action("s", "stop", "stop", "stop comparing; what was answered is kept")
 ORDER = Action("o", "order", "order", "sort the rows: best gains, worst losses, in order")
-VIEW = Action(
-    "w", "views", "which rows", "all, different, gained, lost, fixed, broken, still right, both wrong: choose and count"
-)
+VIEW = Action("w", "views", "views", "which rows: all, different, gained, lost, fixed, broken, still right, both wrong")
 OWN = Action("slash", "own", "filter", "rows for which an expression of your own holds")
 CATEGORIES = Action("c", "categories", "categories", "every error category before and after; enter shows its rows")
 FILTER = Action(
@@ -21,7 +19,7 @@ FIGURES = Action("t", "figures", "totals", "every metric with its verdict in wor
 METRIC = Action("m", "metric", "metric", "another metric")
 FORGETTING = Action("e", "forgetting", "forgetting", "what the tuning cost on general text, and what to do about it")
 JUDGE = Action("J", "judge", "judge", "what the judge model found")
-VOTE = Action("b", "vote", "blind votes", "vote on the rows without knowing which answer is whose")
+VOTE = Action("b", "vote", "votes", "blind votes: vote on the rows without knowing which answer is whose")
 CHAT = Action("h", "chat", "chat", "type something yourself: both answer")
 ARMS = Action("a", "arms", "arms", "which two arms are held against each other")
 RUN = Action("v", "choose", "run", "compare another run")
@@ -34,7 +32,7 @@ FOLD = Action("z", "fold", "unfold", "show shortened texts in full")
 COPY = Action("y", "copy", "copy", "copy prompt, reference and all answers (clipboard and a file)")
 BACK = Action("escape", "back", "back", "back; in the list: all rows again")
 
-IN_LIST = (OPEN, FIGURES, VIEW, SLICES, CATEGORIES, VOTE, CHAT, ORDER, OWN, FILTER, FORGETTING)
+IN_LIST = (OPEN, FIGURES, VIEW, SLICES, VOTE, CHAT, CATEGORIES, ORDER, OWN, FILTER, FORGETTING)
 IN_DETAIL = (NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY, CATEGORIES, EXPORT, BACK)
 IN_CATEGORIES = (OPEN, EXPORT, BACK)
 IN_SLICES = (OPEN, METRIC, OWN, EXPORT, BACK)

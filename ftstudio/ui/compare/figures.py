@@ -95,8 +95,9 @@ def metric_table(arms: Arms, width: int) -> list[Line]:
     """Every metric in lines of WIDTH cells, with n, p and the verdict in words; below 100 cells on two lines."""
     wide = width >= 100
     first, second = fit(arms.label(arms.a), 7).rstrip(), fit(arms.label(arms.b), 7).rstrip()
-    heads = [("metric", 11, False), (first, 7, True), (second, 7, True), ("difference", 10, True)]
-    heads += [("95 % interval", 17, True), *([("n", 5, True), ("p", 6, True)] if wide else [])]
+    heads = [("metric", 11, False), (first, 7, True), (second, 7, True)]
+    heads += [("difference", 10, True) if wide else ("differs", 7, True), ("95 % interval", 17, True)]
+    heads += [*([("n", 5, True)] if wide else []), ("p", 6, True)]
     lines = [_row([(title, "title") for title, _, _ in heads] + [("verdict", "title")], heads)]
     base, tuned = arms.metrics(arms.a), arms.metrics(arms.b)
     for entry in arms.differences():
@@ -109,16 +110,18 @@ def metric_table(arms: Arms, width: int) -> list[Line]:
             (figure(name, tuned.get(name)), "strong"),
             (figure(name, entry["difference"], True), ink),
             (f"{figure(name, entry['low'], True)} … {figure(name, entry['high'], True)}", ""),
-            *([(f"{entry['n']:,}", "dim"), (chance(p), "dim")] if wide else []),
+            *([(f"{entry['n']:,}", "dim")] if wide else []),
+            (chance(p), "dim"),
         ]
-        text = sign if word in ("better", "worse", "greater", "smaller") else f"= {words(entry)}"
+        clear = word in ("better", "worse", "greater", "smaller")
         if wide:
-            lines.append(_row([*cells, (text, ink)], heads))
-        else:
-            lines.append(_row([*cells, (sign, ink)], heads))
-            more = f"n {entry['n']:,}, p {chance(p)}"
-            more += f", {words(entry)}" if text != sign else ""
-            lines.append(((f"{'':13}{fit(more, width - 14).rstrip()}", "dim"),))
+            lines.append(_row([*cells, (sign if clear else f"= {words(entry)}", ink)], heads))
+            continue
+        lines.append(_row([*cells, (sign, ink)], heads))
+        more = [words(entry)] if not clear else []
+        more += [f"on {entry['n']:,} rows"] if entry["n"] != (arms.report or {}).get("rows") else []
+        if more:
+            lines.append(((f"{'':13}{fit(', '.join(more), width - 14).rstrip()}", "dim"),))
     return lines
 
 

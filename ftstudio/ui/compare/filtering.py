@@ -11,10 +11,10 @@ from ftstudio.data.expression import CannotJudge, Expression
 from ftstudio.ui.compare.arms import Arms
 
 HINT = (
-    "Such as: gain < 0 and words(prompt) > 40 · or: \"refund\" in lower(tuned) and rougeL_base > 0.5\n"
-    "Names: prompt, reference, base, tuned (the answers), gain, categories, row, metrics such as rougeL (and\n"
-    "rougeL_base), the columns of your data, every arm by its name."
-)  # fmt: skip
+    'Such as: gain < 0 and words(prompt) > 40, or: "refund" in lower(tuned)\n'
+    "It may name: prompt, reference, base and tuned (their answers), gain, categories, row, metrics such as rougeL and "
+    "rougeL_base, and the columns of your data."
+)
 
 
 @dataclass(frozen=True)

@@ -344,6 +344,15 @@ In the word diff, [-so-] is missing and {+so+} was added.
             page.metric = names[place % len(names)]
             self._show_slices()
 
+    def action_vote(self) -> None:
+        """Blind votes on the two arms in view."""
+        arms = self.arms
+        if arms is None or self.view == "opening":
+            return
+        from ftstudio.ui.compare.voting import VotesScreen
+
+        self.app.push_screen(VotesScreen(arms))
+
     def action_arms(self) -> None:
         """Which two arms are held against each other."""
         arms = self.arms

@@ -20,7 +20,7 @@ GROWTH = 1.5  # a context read off the answers is read again when there are this
 
 
 class ContextMaker:
-    """Makes the context of one recipe's answers, anew only where new answers change it. For threads, not the screen's."""
+    """Makes the context of one recipe's answers, anew only where new answers change it. Not for the screen's thread."""
 
     def __init__(self, recipe: Recipe | None, workspace: Path | None = None) -> None:
         self.recipe = recipe
