@@ -44,7 +44,7 @@ def tally_text(found: Tally, width: int = 78) -> str:
     if found.agreement:
         header = ("metric", "agrees", "95 % interval", "rows", "says nothing")
         lines += ["", *table(header, [_agreement(item) for item in found.agreement], left=(0,))]
-            lines += ["", "agrees: how often a metric prefers the answer that people prefer"]
+        lines += ["", "agrees: how often a metric prefers the answer that people prefer"]
     return "\n".join(lines)
 
 

@@ -164,7 +164,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
             return (actions.RUN,)
         work = (actions.STOP if arms.following.running or self.asked else actions.COMPARE, actions.RUN, actions.ROWS)
         if self.view == "opening":
-            return work
+            return (*work, *((actions.CHAT,) if arms.run.model.is_dir() else ()))
         first = (actions.BACK,) if self.overview.choice.narrowed else ()
         more = (actions.ARMS,) if len(arms.names) > 2 else ()
         return (*first, *actions.IN_LIST, *more, *work, actions.EXPORT)
@@ -352,6 +352,16 @@ In the word diff, [-so-] is missing and {+so+} was added.
         from ftstudio.ui.compare.voting import VotesScreen
 
         self.app.push_screen(VotesScreen(arms))
+
+    def action_chat(self) -> None:
+        """Both arms answer what a person types."""
+        arms = self.arms
+        if arms is None or not arms.run.model.is_dir():
+            self.studio.tell("This run has saved no model yet: 4 shows it.")
+            return
+        from ftstudio.ui.compare.chat.screen import ChatScreen
+
+        self.app.push_screen(ChatScreen(arms))
 
     def action_arms(self) -> None:
         """Which two arms are held against each other."""
