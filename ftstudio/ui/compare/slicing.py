@@ -12,8 +12,8 @@ from textual.message import Message
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import TITLES
+from ftstudio.evaluation.parts import CATEGORY, Facts, Part, parts_of, totals
 from ftstudio.evaluation.power import words
-from ftstudio.evaluation.slices import Facts, Slice, slices, totals
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.filtering import Found
 from ftstudio.ui.compare.summary import chance, figure, verdict
@@ -49,8 +49,8 @@ class Wanted:
 
     def work(self) -> list[dict[str, Any]]:
         """The totals of all slices. May take a while."""
-        parts = slices(self.facts)
-        parts = [Slice("own filter", found.text, tuple(sorted(found.rows))) for found in self.own] + parts
+        parts = parts_of(self.facts)
+        parts = [Part("own filter", found.text, tuple(sorted(found.rows))) for found in self.own] + parts
         return totals(parts, self.before, self.after, seed=self.seed)
 
 
@@ -127,6 +127,8 @@ class Slices(Vertical):
         if self.entries:
             entry = self.entries[self.table.cursor]
             text = words(entry) if entry["n"] else "no row of it has this metric"
+            if entry["by"] == CATEGORY:
+                text = "rows chosen for errors get no verdict: they look better afterwards in any case"
             first = fitting([(fit(f"{self._called(self.table.cursor)}: {text}", width).rstrip(), "")], width)
         else:
             first = ()

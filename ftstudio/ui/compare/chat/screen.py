@@ -35,7 +35,7 @@ SEND = Action("enter", "send", "send", "both answer what you typed")
 SETTINGS = Action(
     "ctrl+t", "settings", "settings", "temperature, tokens, seed, system message, template", priority=True
 )
-KEEP = Action("ctrl+r", "keep", "keep as row", "keep the last turn with its right answer, as a row to evaluate on")
+KEEP = Action("ctrl+r", "keep", "keep", "keep the last turn with its right answer, as a row to evaluate on")
 LONG = Action("ctrl+l", "long", "long text", "type a text of several lines")
 NEW = Action("ctrl+n", "new", "new", "begin a new conversation; this one is kept")
 EARLIER = Action("ctrl+o", "earlier", "earlier", "another conversation with these models")
@@ -135,7 +135,7 @@ make a test of your own (data.eval in a recipe), or training rows.
             self._show()
 
     def current_actions(self) -> tuple[Action, ...]:
-        return (STOP, *REST) if self.busy else (SEND, *REST[:3], BACK, *REST[3:])
+        return (STOP, *REST) if self.busy else (SEND, *REST[:2], BACK, *REST[2:])
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)

@@ -22,9 +22,9 @@ SPECS = (
     Spec(
         "template",
         "template",
-        "how the conversation is written",
+        "how the conversation is written: by the model's chat template, where it has one, or as in training",
         "choice",
-        (("auto", "chat template if the model has one"), ("recipe", "as in training")),
+        (("auto", "the model's own"), ("recipe", "as in training")),
     ),
 )
 

@@ -17,6 +17,7 @@ MOST = 20  # different values of a column that parts the rows
 FEWEST = 2  # rows that a value has on average
 _LABEL = 5  # words of a label at most
 _SOURCE = "_source"  # the column of a mix that names where a row is from
+CATEGORY = "error category"
 SLICED_ROWS = 4_000_000  # resampled values a slice costs at most: 10,000 samples of 400 rows
 
 
@@ -31,7 +32,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Slice:
+class Part:
     """The ROWS whose BY (`source`, `prompt length`, a column's name, …) is VALUE."""
 
     by: str
@@ -39,9 +40,9 @@ class Slice:
     rows: tuple[int, ...]
 
 
-def slices(facts: Mapping[int, Facts]) -> list[Slice]:
-    """All slices of the rows in FACTS, way by way. What gives all rows the same value, or nearly each its own, isn't
-    one; a row may be in several slices of its categories."""
+def parts_of(facts: Mapping[int, Facts]) -> list[Part]:
+    """All parts of the rows in FACTS, way by way. What gives all rows the same value, or nearly each its own, isn't
+    one; a row may be in several parts by its error categories."""
     if not facts:
         return []
     found = _grouped("source", {row: fact.columns.get(_SOURCE) for row, fact in facts.items()})
@@ -63,7 +64,7 @@ def slices(facts: Mapping[int, Facts]) -> list[Slice]:
             by_category.setdefault(name, []).append(row)
     for name in sorted(by_category, key=lambda name: (-len(by_category[name]), name)):
         title = known[name].title if name in known else name
-        found.append(Slice("error category", title, tuple(by_category[name])))
+        found.append(Part(CATEGORY, title, tuple(by_category[name])))
     names = dict.fromkeys(name for fact in facts.values() for name in fact.columns if name != _SOURCE)
     for name in names:
         values = {row: fact.columns.get(name) for row, fact in facts.items()}
@@ -72,19 +73,19 @@ def slices(facts: Mapping[int, Facts]) -> list[Slice]:
     return found
 
 
-def _grouped(by: str, values: Mapping[int, Any]) -> list[Slice]:
+def _grouped(by: str, values: Mapping[int, Any]) -> list[Part]:
     """Rows of equal VALUES, the greatest group first; none where there are too few or too many groups."""
     texts = {row: one_line(value, 60) for row, value in values.items() if value is not None and str(value).strip()}
     counts = Counter(texts.values())
     if not 2 <= len(counts) <= MOST or len(texts) < FEWEST * len(counts):
         return []
     return [
-        Slice(by, value, tuple(row for row, text in texts.items() if text == value))
+        Part(by, value, tuple(row for row, text in texts.items() if text == value))
         for value, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
 
 
-def _bands(by: str, lengths: Mapping[int, int]) -> list[Slice]:
+def _bands(by: str, lengths: Mapping[int, int]) -> list[Part]:
     """Three bands of about as many rows each, in words; fewer where many rows are of one length."""
     order = sorted(lengths.values())
     if len(order) < 6 or order[0] == order[-1]:
@@ -95,17 +96,19 @@ def _bands(by: str, lengths: Mapping[int, int]) -> list[Slice]:
     for low, high in pairwise(limits):
         rows = tuple(row for row, value in lengths.items() if low <= value < high)
         text = f"{low} word{'' if low == 1 else 's'}" if low == high - 1 else f"{low:,} – {high - 1:,} words"
-        found += [Slice(by, text, rows)] if rows else []
+        found += [Part(by, text, rows)] if rows else []
     return found if len(found) > 1 else []
 
 
 def totals(
-    parts: Sequence[Slice], before: Mapping[int, float], after: Mapping[int, float], *, seed: int = 0
+    parts: Sequence[Part], before: Mapping[int, float], after: Mapping[int, float], *, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Of each of PARTS the means of BEFORE and AFTER (a metric by row), their difference with its paired bootstrap
     interval, p (sign-flip) and Holm's p over the parts of the same way, and the verdict; `n` rows have both.
 
-    Better and worse are said only where Holm's p is below 0.05, too: among many slices some look good by chance.
+    Better and worse are said only where Holm's p is below 0.05, too: among many parts some look good by chance. Parts
+    by error category get no verdict: rows chosen for an arm's errors look better in the other one though nothing had
+    changed (regression to the mean).
     """
     found: list[dict[str, Any]] = []
     for part in parts:
@@ -123,6 +126,10 @@ def totals(
             entry |= dict.fromkeys(("a", "b", "difference", "low", "high", "p")) | {"verdict": "not judged"}
         found.append(entry | {"p_holm": None})
     for group in _ways(found):
+        if group[0]["by"] == CATEGORY:
+            for entry in group:
+                entry["verdict"] = "not judged"
+            continue
         judged = [entry for entry in group if entry["n"] >= statistics.FEWEST]
         for entry, corrected in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
             entry["p_holm"] = corrected
