@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,17 +12,21 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow, Example
 from ftstudio.engine import generation
 from ftstudio.engine.arms import Arms
+from ftstudio.engine.cache import AnswerCache
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.forgetting import context_length
 from ftstudio.engine.generation import Decoding
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import NEW_TOKENS
+from ftstudio.engine.shots import FewShot, ShotPrompt
 from ftstudio.evaluation.predictions import Prediction
 
 TELL_SECONDS = 1.0  # between two progress events inside a batch
 WRITE_SECONDS = 0.5  # between two writes of answers that ended before their batch
 ROOM_STEP = 32  # tokens
+REPEAT_SEED = 7_919  # between the seeds of two repeats
+Asker = Materials | FewShot  # what writes an arm's prompts
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Question:
     text: str
     reference: str | None
     ids: Mapping[str, tuple[int, ...]]
+    shots: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of few-shot arms: the rows that are shown
 
     def longest(self) -> int:
         """Tokens of the longest prompt."""
@@ -43,11 +48,19 @@ class Question:
 def decoding_of(recipe: Recipe) -> Decoding:
     """How RECIPE's answers are written."""
     evaluation = recipe.evaluation
-    return Decoding(evaluation.max_new_tokens or NEW_TOKENS, evaluation.temperature, recipe.training.seed)
+    return Decoding(
+        evaluation.max_new_tokens or NEW_TOKENS, evaluation.temperature, recipe.training.seed, evaluation.top_p
+    )
+
+
+def repeats(decoding: Decoding, count: int) -> list[Decoding]:
+    """DECODING and its COUNT - 1 repeats under other seeds; greedy decoding repeats itself, so there it is alone."""
+    count = count if decoding.temperature else 1
+    return [replace(decoding, seed=decoding.seed + REPEAT_SEED * number) for number in range(count)]
 
 
 def questions(
-    examples: Sequence[tuple[int, Example]], materials: Mapping[str, Materials]
+    examples: Sequence[tuple[int, Example]], materials: Mapping[str, Asker]
 ) -> tuple[list[Question], list[tuple[int, str]]]:
     """EXAMPLES as each arm's MATERIALS (by arm name) write them, and the rows that can't be written: (row, why)."""
     found, left_out = [], []
@@ -61,7 +74,8 @@ def questions(
         text = first.text if example.is_text else example.prompt
         ids = {name: tuple(prompt.ids) for name, prompt in prompts.items()}
         if all(ids.values()):
-            found.append(Question(row, example, text, first.reference, ids))
+            shots = {name: prompt.rows for name, prompt in prompts.items() if isinstance(prompt, ShotPrompt)}
+            found.append(Question(row, example, text, first.reference, ids, shots))
         else:
             left_out.append((row, "the prompt is empty"))
     return found, left_out
@@ -89,13 +103,20 @@ class Speed:
 
 @dataclass
 class Answering:
-    """Puts questions to ARMS and keeps the answers in OUTPUTS (by arm name), telling progress in the job's folder."""
+    """Puts questions to ARMS and keeps the answers in OUTPUTS (by arm name), telling progress in the job's folder.
+
+    MATERIALS write the prompts, by arm name. COPIES are arms that are asked like another one, under a decoding of their
+    own in DECODINGS: their name to the other's. What CACHE holds of an arm is taken from there, not asked again.
+    """
 
     context: JobContext
     arms: Arms
-    materials: Mapping[str, Materials]
+    materials: Mapping[str, Asker]
     outputs: Mapping[str, Outputs]
     decoding: Decoding
+    copies: Mapping[str, str] = field(default_factory=dict)
+    decodings: Mapping[str, Decoding] = field(default_factory=dict)
+    cache: Mapping[str, AnswerCache] = field(default_factory=dict)
     speed: Speed = field(default_factory=Speed)
     _done: dict[str, int] = field(default_factory=dict)
     _total: int = 0
@@ -105,6 +126,8 @@ class Answering:
         """Answer what isn't answered yet; the rows that all arms have answers to. Raises Stopped, with every finished
         answer kept, and StudioError where no prompt leaves room for an answer."""
         self._total = len(asked)
+        for name, outputs in self.outputs.items():
+            self._remember(name, outputs, asked)
         missing = {
             name: {question.row for question in asked if question.row not in outputs.known}
             for name, outputs in self.outputs.items()
@@ -118,6 +141,26 @@ class Answering:
             if names:
                 self._ask_group(group, names, asked, missing)
         return [question.row for question in asked if all(question.row in o.known for o in self.outputs.values())]
+
+    def _remember(self, name: str, outputs: Outputs, asked: Sequence[Question]) -> None:
+        """Take from the cache what NAME answered before."""
+        cache = self.cache.get(name)
+        if cache is None:
+            return
+        ids = {question.row: question.ids[self._like(name)] for question in asked}
+        found = [
+            (question, known)
+            for question in asked
+            if question.row not in outputs.known and (known := cache.get(ids[question.row])) is not None
+        ]
+        outputs.append(
+            Prediction(row.row, row.text, row.reference, known.output, known.tokens, known.ended, name, known.extra)
+            for row, known in found
+        )
+
+    def _like(self, name: str) -> str:
+        """The arm whose prompts NAME is asked."""
+        return self.copies.get(name, name)
 
     def _ask_group(
         self, group: Sequence[str], names: Sequence[str], asked: Sequence[Question], missing: Mapping[str, set[int]]
@@ -150,7 +193,10 @@ class Answering:
         if not batch:
             return
         self.context.check()
-        materials, speed = self.materials[name], self.speed
+        materials, speed, cache = self.materials[self._like(name)], self.speed, self.cache.get(name)
+        stop = materials.stop if isinstance(materials, FewShot) else None
+        decoding = self.decodings.get(name, self.decoding)
+        prompts = [question.ids[self._like(name)] for question in batch]
         began, seconds, tokens = time.monotonic(), speed.seconds, speed.tokens
 
         def tick(rows: int) -> None:
@@ -166,10 +212,17 @@ class Answering:
             if answer.index not in written:
                 written.add(answer.index)
                 output = generation.decode(materials.tokenizer, answer)
+                if stop is not None:
+                    output = output.partition(stop)[0]
                 waiting.append(_prediction(batch[answer.index], answer, output, name))
 
         def write() -> None:
             self.outputs[name].append(waiting)
+            if cache is not None:
+                ids = {question.row: prompt for question, prompt in zip(batch, prompts, strict=True)}
+                # one that had less room than it may have is another answer where it has all
+                whole = [row for row in waiting if row.ended or (row.tokens or 0) >= decoding.max_new_tokens]
+                cache.keep((ids[row.row], row) for row in whole)
             self._done[name] += len(waiting)
             speed.done += len(waiting)
             waiting.clear()
@@ -184,14 +237,15 @@ class Answering:
         with self.arms.use(name) as model:
             for answers in generation.generate(
                 model,
-                [question.ids[name] for question in batch],
-                replace(self.decoding, max_new_tokens=new_tokens, seed=self.decoding.seed + 1_000_003 * batch[0].row),
+                prompts,
+                replace(decoding, max_new_tokens=new_tokens, seed=decoding.seed + 1_000_003 * batch[0].row),
                 materials.end_tokens,
                 pad_token=pad_token(materials),
                 should_stop=self.context.should_stop,
                 tick=tick,
                 early=early,
                 limits=limits,
+                stop=_through(materials, stop),
             ):
                 for answer in answers:
                     keep(answer)
@@ -230,7 +284,16 @@ def _prediction(question: Question, answer: generation.Answer, output: str, arm:
     )
 
 
-def pad_token(materials: Materials) -> int:
+def _through(materials: Asker, stop: str | None) -> Callable[[list[int]], bool] | None:
+    """Tells whether ids hold the text STOP near their end."""
+    if stop is None:
+        return None
+    near = len(stop.encode()) + 2 * generation.STOP_EVERY  # a token stands for a byte at least
+    tokenizer = materials.tokenizer
+    return lambda ids: stop in tokenizer.decode(ids[-near:], skip_special=False)
+
+
+def pad_token(materials: Asker) -> int:
     """The id that fills up prompts; it is masked, so any will do."""
     tokenizer = materials.tokenizer
     return next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)

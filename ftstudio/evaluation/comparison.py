@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError, UsageError
@@ -29,10 +30,12 @@ GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2")  # by which r
 
 @dataclass(frozen=True)
 class Arm:
-    """One column of a comparison: its name and its predictions."""
+    """One column of a comparison: its name, its predictions, and further ones of the same rows where it was asked more
+    than once (sampled): a row's score is then the mean of all, its error categories those of the first."""
 
     name: str
     predictions: Sequence[Prediction]
+    repeats: Sequence[Sequence[Prediction]] = ()
 
 
 def aligned(arms: Sequence[Arm]) -> list[dict[int, Prediction]]:
@@ -117,8 +120,11 @@ def compare(
         skipped += [{"metric": name, "reason": "the rows have no reference"} for name in wanted if name != "length"]
         wanted = ["length"]
     scorer = scorer or RowScorer(wanted, embedder, context.answer)
-    scores = [scorer.score(column) for column in columns]
-    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], columns, present)
+    again = [_repeats(arm, order) for arm in arms]
+    asked = [[column, *more] for column, more in zip(columns, again, strict=True)]
+    single = [[scorer.score(one) for one in every] for every in asked]
+    scores = [_means(every) for every in single]
+    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], asked, present)
     categorised = [categorise(column, context, references=False, embedder=embedder) for column in columns]
     result: dict[str, Any] = {
         "rows": len(order),
@@ -126,6 +132,7 @@ def compare(
             {
                 "name": name,
                 "metrics": _metrics(scores[index], {key: found[index] for key, found in corpus.items()}, wanted),
+                **({"spread": _spread(single[index], wanted)} if len(single[index]) > 1 else {}),
             }
             for index, name in enumerate(names)
         ],
@@ -155,6 +162,32 @@ def compare(
     return result
 
 
+def _repeats(arm: Arm, order: Sequence[int]) -> list[list[Prediction]]:
+    """The repeats of ARM with its rows in ORDER; those that lack a row are left out."""
+    tables = [{prediction.row: prediction for prediction in repeat} for repeat in arm.repeats]
+    return [[table[row] for row in order] for table in tables if all(row in table for row in order)]
+
+
+def _means(repeats: Sequence[Sequence[Scores]]) -> list[Scores]:
+    """Row by row the mean score over REPEATS."""
+    if len(repeats) == 1:
+        return list(repeats[0])
+    return [
+        {name: sum(scores[name] for scores in rows) / len(rows) for name in rows[0]}
+        for rows in zip(*repeats, strict=True)
+    ]
+
+
+def _spread(repeats: Sequence[Sequence[Scores]], wanted: Sequence[str]) -> dict[str, float]:
+    """The standard deviation of an arm's mean scores from one repeat to the next."""
+    found = {}
+    for name in wanted:
+        means = [[row[name] for row in scores if name in row] for scores in repeats]
+        if all(means):
+            found[name] = stdev(sum(values) / len(values) for values in means)
+    return found
+
+
 def _metrics(scores: Sequence[Scores], corpus: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, float]:
     """One arm's metrics: means over the rows that have them, and the corpus metrics from their counts."""
     found = {}
@@ -168,12 +201,16 @@ def _metrics(scores: Sequence[Scores], corpus: Mapping[str, np.ndarray], wanted:
 
 
 def _corpus(
-    names: Sequence[str], columns: Sequence[Sequence[Prediction]], present: Sequence[int]
+    names: Sequence[str], asked: Sequence[Sequence[Sequence[Prediction]]], present: Sequence[int]
 ) -> dict[str, list[np.ndarray]]:
-    """Of each corpus metric, the counts of every arm's rows."""
-    references = [columns[0][index].reference or "" for index in present]
-    systems = [[column[index].output for index in present] for column in columns]
-    return {name: m.corpus_metric(name).statistics(systems, references) for name in names}
+    """Of each corpus metric, the counts of every arm's rows: the mean of its repeats."""
+    references = [asked[0][0][index].reference or "" for index in present]
+    systems = [[column[index].output for index in present] for every in asked for column in every]
+    found = {}
+    for name in names:
+        counts = iter(m.corpus_metric(name).statistics(systems, references))
+        found[name] = [sum(next(counts) for _ in every) / len(every) for every in asked]
+    return found  # type: ignore[return-value]  # no arm is without a column
 
 
 def _signatures(

@@ -25,6 +25,7 @@ LONGEST = 100_000  # characters of a text that are scored
 
 ROW_METRICS = ("rouge1", "rouge2", "rougeL", "similarity", "exact_match", "length")
 CORPUS_METRICS = ("bleu", "chrf")
+RIGHT_OR_WRONG = ("exact_match",)  # 1 or 0: tested by McNemar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "rouge": ("rouge1", "rouge2", "rougeL"),
     "bleu": ("bleu", "chrf"),

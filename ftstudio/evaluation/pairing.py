@@ -108,7 +108,7 @@ def _row_difference(pair: tuple[str, str], name: str, work: _Resampling) -> dict
         return None
     values = work.values[name]
     low, high = (float(bound[0]) for bound in statistics.interval(work.means(name)))
-    if name == "exact_match":
+    if name in m.RIGHT_OR_WRONG and bool((values == values.round()).all()):
         p = statistics.mcnemar(int((values < 0).sum()), int((values > 0).sum()))
     else:
         p = float(statistics.sign_flip(values, work.resamples, work.seed)[0])
