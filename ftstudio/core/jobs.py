@@ -39,7 +39,8 @@ class Compare:
     after the first are further arms and may be of other recipes over the same base model and held-out rows. ARMS, as
     `core.arm` tells them, say what is compared instead (runs that they don't name come behind); None: what the recipe's
     `evaluation.arms` says where there is one run, else the base and RUNS. The first arm is the one that others are
-    held against, unless REFERENCE names another.
+    held against, unless REFERENCE names another. OVERRIDES (`evaluation.temperature=0.7`) change the recipe's
+    evaluation for this comparison.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Compare:
     rows: int | None = None
     arms: tuple[str, ...] | None = None
     reference: str | None = None
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

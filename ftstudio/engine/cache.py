@@ -1,7 +1,7 @@
 """What was ever answered, so that nothing is generated twice: a file for each model, adapter and way of decoding.
 
-`<workspace>/answers/<key>.jsonl`, a line for each prompt, known by the hash of its ids. The key stands for all else that an
-answer depends on. Deleting the folder costs time, nothing else.
+`<workspace>/answers/<key>.jsonl`, a line for each prompt, known by the hash of its ids. The key stands for all
+else that an answer depends on. Deleting the folder costs time, nothing else.
 """
 
 from __future__ import annotations

@@ -139,13 +139,14 @@ def run(job: Compare, context: JobContext) -> None:
 
 
 def _reference(job: Compare, found: Gathered) -> str:
-    """The arm that the others are held against."""
+    """The name of the arm that the others are held against."""
     names = list(found.specs)
     if job.reference is None:
         return names[0]
-    if job.reference not in names:
-        raise UsageError(f"{job.reference} is no arm of this comparison.", f"Arms: {', '.join(names)}.")
-    return job.reference
+    for name, spec in found.specs.items():
+        if job.reference in (name, spec.text):
+            return name
+    raise UsageError(f"{job.reference} is no arm of this comparison.", f"Arms: {', '.join(names)}.")
 
 
 def _answering(context: JobContext, found: Gathered, arms: Arms, decoding: Decoding) -> Answering:
@@ -246,6 +247,8 @@ def _score(
         metrics,
         forgetting=forgotten,
         seed=recipe.training.seed,
+        groups=judging.groups_of(materials, [row.row for row in predictions[reference]]),
+        leak=judging.leaks_of(materials, predictions[reference], context.should_stop),
     ) | {"reference": reference}
 
 

@@ -57,7 +57,10 @@ def gather(job: Compare, should_stop: Callable[[], bool] | None = None) -> Gathe
     if not job.runs:
         raise UsageError("There is no run to compare.", "Name a run; `ftstudio runs` lists them.")
     runs = [RunFolder(Path(path)) for path in job.runs]
-    recipe, own = resolve(load_recipe(runs[0].recipe_path))
+    for text in job.overrides:
+        if not text.strip().startswith("evaluation."):
+            raise UsageError(f"{text!r} can't be changed after training.", "Only evaluation.… can.")
+    recipe, own = resolve(load_recipe(runs[0].recipe_path, job.overrides))
     count = job.rows or recipe.evaluation.rows
     found = Gathered(runs[0], recipe, own, own.examples(count))
     opened = {runs[0].path: (recipe, own)}

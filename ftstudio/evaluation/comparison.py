@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
-from ftstudio.evaluation import statistics
+from ftstudio.evaluation import slices, statistics
 from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
-from ftstudio.evaluation.pairing import pair
+from ftstudio.evaluation.pairing import overall, pair
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer, Scores
 from ftstudio.evaluation.similarity import Embedder
@@ -95,13 +95,26 @@ def compare(
     scorer: RowScorer | None = None,
     resamples: int = statistics.RESAMPLES,
     seed: int = 0,
+    groups: Mapping[str, Mapping[int, str]] | None = None,
+    leak: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """ARMS on the same rows, as `compare --json` gives it.
+    """ARMS on the same rows, as `compare --json` gives it; the first is the reference that the others are held against.
 
     CONTEXT None is made from the rows. METRICS are names as in a recipe (`rouge`, `bleu`, `similarity`, `exact_match`);
     length is always there. Without an EMBEDDER similarity is left out and named under `skipped`. Every difference is
     b minus a, over the rows that have the metric in both, with a 95 % interval from RESAMPLES paired bootstrap samples
-    drawn by SEED. SCORER brings the scores that a screen has already. FORGETTING goes into the result as it is.
+    drawn by SEED. SCORER brings the scores that a screen has already. FORGETTING goes into the result as it is, as does
+    LEAK (see `leaks.told`). GROUPS are values of the rows by which they are parted too (`source`, a column).
+
+    Beside what the keys say themselves:
+    - `differences[i]`: `p_holm` is corrected over the metrics of the pair, `verdict` needs it under 0.05 and an
+      interval without 0; `needed`: about how many more rows would tell (0: told; None: too alike);
+    - `overall[i]` `{a, b, verdict, metric, needed, words}`: the one verdict on a pair (better, worse, mixed, no clear
+      difference, too few rows …) and the sentence that says so;
+    - `slices[i]` `{by, value, rows, a, b, metric, mean_a, mean_b, difference, low, high, p, p_holm, n, verdict}`: the
+      reference against every other arm on a part of the rows, by source, length, label, error category of the
+      reference arm, or leak; corrected over the slices;
+    - `arms[i].spread`: where rows were answered more than once, the deviation of the means between repeats.
     """
     tables = aligned(arms)
     names = [arm.name for arm in arms]
@@ -137,7 +150,10 @@ def compare(
             for index, name in enumerate(names)
         ],
         "differences": [],
+        "overall": [],
         "categories": [],
+        "slices": [],
+        "leak": leak,
         "forgetting": forgetting,
         "similarity": {"name": embedder.name, "signature": embedder.signature} if embedder else None,
         "signatures": _signatures(wanted, embedder, len(order), resamples, seed),
@@ -154,7 +170,15 @@ def compare(
             (wanted, resamples, seed),
         )
         result["differences"] += differences
+        result["overall"].append(overall((names[i], names[j]), differences))
         result["categories"] += entries
+        if i == 0:
+            parts = slices.of_rows(
+                columns[0], categorised[0], labels=context.classification, groups=groups,
+                leaked=frozenset((leak or {}).get("rows", ())),
+            )  # fmt: skip
+            settings = (wanted, resamples, seed)
+            result["slices"] += slices.compared(parts, (names[0], names[j]), order, (scores[0], scores[j]), settings)
     gain = next((name for name in GAIN if name in wanted), None)
     result["gain"] = gain
     result["per_row"] = _per_row(order, names, scores, categorised, gain)
