@@ -8,6 +8,7 @@ A task that writes text (`generates`) answers by decoding; any other one by a si
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,13 @@ class Prompt:
     text: str
     reference: str | None
     row: Row | None = None
+
+    @property
+    def identity(self) -> Sequence[int] | str:
+        """What an answer is remembered by: the ids, or all that the row holds but its labels."""
+        if self.row is None:
+            return self.ids
+        return json.dumps({key: value for key, value in self.row.items() if key != "labels"}, default=str)
 
 
 @dataclass(frozen=True)
