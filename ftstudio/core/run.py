@@ -71,7 +71,8 @@ class Story:
 
     Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
     replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process;
-    `gpu_use` is the cards' mean in percent; `forgetting` is in bits a byte more than the base, `kl` in nats a token.
+    `gpu_use` is the cards' mean in percent; `forgetting` is in bits a byte more than the base, `kl` in nats a token,
+    `source NAME` the held-out loss of one source of a mix.
     """
 
     start: dict[str, Any] = field(default_factory=dict)
@@ -132,6 +133,9 @@ class Story:
         for name, value in event.items():
             if name not in ("kind", "time", "step") and isinstance(value, (int, float)):
                 self._point(f"eval_{name}" if not name.startswith("eval_") else name, event.get("step"), value)
+        sources = event.get("sources")
+        for name, value in sources.items() if isinstance(sources, dict) else ():
+            self._point(f"source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
         if losses:
             self.best = min(losses, key=lambda point: point[1])

@@ -44,7 +44,7 @@ class RunDirector:
         self.paused = self.stopped = False
         self.first_loss: float | None = None
         self.last_loss: float | None = None
-        self.evaluation: dict[str, float] = {}
+        self.evaluation: dict[str, Any] = {}
         self._reason = ""
 
     # -- what is due ---------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class RunDirector:
         """See trainer.Director."""
         return self.control.should_stop()
 
-    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float] | None) -> None:
+    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """See trainer.Director."""
         if metrics is None:
             self.tell("stopping", "")

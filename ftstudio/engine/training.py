@@ -143,6 +143,7 @@ class Training:
             Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
+            sources=rows.sources,
         )
         if machine.device == "cuda":
             import torch
