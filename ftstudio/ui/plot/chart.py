@@ -52,7 +52,8 @@ class LinePlot(Widget, can_focus=False):
 
     COMPONENT_CLASSES = {f"plot--{ink}" for ink in INKS}
     DEFAULT_CSS = """
-    LinePlot { border: round $primary 50%; border-title-color: $foreground; background: $background; }
+    LinePlot { border: round $primary 50%; border-title-color: $foreground; border-subtitle-color: $foreground;
+               background: $background; }
     LinePlot > .plot--axis { color: $foreground 55%; }
     LinePlot > .plot--dim { color: $secondary 65%; }
     LinePlot > .plot--bold { color: $accent; text-style: bold; }
@@ -73,6 +74,8 @@ class LinePlot(Widget, can_focus=False):
         self._window: tuple[float, float] | None = None
         self._cursor: float | None = None
         self._said = ""
+        self._below = True
+        self.readout = ""  # what the curves are at the cursor
         self._log = False
         self._message = ""
         self._curves: dict[tuple[int, float], Curve] = {}
@@ -90,15 +93,17 @@ class LinePlot(Widget, can_focus=False):
         cursor: float | None = None,
         log: bool = False,
         message: str = "",
+        below: bool = True,
     ) -> None:
         """Show SERIES over steps 0 to RIGHT (None: nobody knows yet), or over a WINDOW of them. Without any point
         MESSAGE stands in the middle.
 
         LOG makes the vertical axis logarithmic; values that aren't above zero are left out there. At the step CURSOR
-        stands a line, and below the chart what the curves are there.
+        stands a line; `readout`, and BELOW the chart a line, tells what the curves are there.
         """
         self._series, self._right, self._log, self._message = tuple(series), right, log, message
         self._window, self._left, self._cursor = window, window[0] if window else 0.0, cursor
+        self._below = below
         if title != self._title:
             self._curves.clear()
         self._set_title(title)
@@ -143,20 +148,17 @@ class LinePlot(Widget, can_focus=False):
         text = ""
         if self._cursor is not None:
             parts = [f"step {self._cursor:.0f}"]
-            for series, curve in zip(self._series, curves, strict=True):
+            for series, curve in reversed(list(zip(self._series, curves, strict=True))):  # what is in front first
                 value = _exact(series.points, self._cursor) if not series.beta else curve.at(self._cursor)
                 if value is not None and (series.shown or len(self._series) == 1):
-                    away = "" if value[0] == self._cursor or series.beta else f" @ {value[0]:.0f}"
-                    parts.append(f"{series.shown} {number(value[1])}{away}".strip())
+                    away = "" if value[0] == self._cursor or series.beta else f" at {value[0]:.0f}"
+                    parts.append(f"{series.shown.removesuffix(f' {series.beta:g}')} {number(value[1])}{away}".strip())
             text = " · ".join(parts)
-        if text != self._said:
-            self._said = text
-            self.border_subtitle = Content(text)
-
-    @property
-    def readout(self) -> str:
-        """What the curves are at the cursor, as it stands below the chart."""
-        return self._said
+        self.readout = text
+        below = text if self._below else ""
+        if below != self._said:
+            self._said = below
+            self.border_subtitle = Content(below)
 
     def _end(self) -> float:
         last = max((series.points[-1][0] for series in self._series if series.points), default=0)

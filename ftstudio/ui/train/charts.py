@@ -28,8 +28,8 @@ TITLES = {
     "tokens per second": "tokens/s",
     "memory": "memory, GiB",
     "GPU use": "GPU use, %",
-    "forgetting": "forgetting, bits a byte on general text",
-    "KL to the base": "KL to the base, nats a token on neutral prompts",
+    "forgetting": "forgetting, bits a byte",
+    "KL to the base": "KL to the base, nats a token",
     "sources": "held-out loss by source",
 }
 SMOOTHING = (0.9, 0.98, 0.0, 0.6)  # what the key for smoothing goes through; 0 shows the raw curve alone
@@ -97,7 +97,7 @@ def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> lis
         return [Series("", memory.of(curves.get("memory", [])), ink="other")]
     if chart in SPARSE or chart.startswith(METRIC):
         points = curves.get(CURVES.get(chart, chart), [])
-        return [Series("", points, "○", "mark"), Series("", points, "○", "mark", line=False)]
+        return [Series("", points, BRAILLE, "other"), Series("", points, "○", "mark", line=False)]
     return [Series("", curves.get(CURVES.get(chart, chart), []))]
 
 

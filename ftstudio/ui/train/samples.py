@@ -74,7 +74,9 @@ class SamplePanel(Lines, can_focus=True):
             where = f" · held-out row {row}" if isinstance(row, int) else ""
             title = f"sample {self.index + 1} of {self._count()} · after step {mine[-1].get('step')}{where}"
             if self.opened and self.against:
-                title += f" · against {self.against}: [-gone-] {{+new+}}"
+                title = (
+                    f"sample {self.index + 1} of {self._count()} · step {mine[-1].get('step')} · against {self.against}"
+                )
         if title != self.border_title:
             self.border_title = Content(title)
 

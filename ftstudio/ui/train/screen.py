@@ -164,6 +164,10 @@ the studio again shows it live. All keys work on runs that another process train
         if self.replay is not None:
             panel.say(*lines_of("key", "▶", self.replay.told, max(20, self.app.size.width - 3)))
             return
+        if self.window.cursor is not None and not self.has_class("-all"):
+            text = self.query_one("#plot", LinePlot).readout
+            panel.say(*lines_of("key", "│", text, max(20, self.app.size.width - 3)))
+            return
         waits_for = steer.waits(self.session, feed.run) if feed.state not in steer.LIVE else None
         ink, mark, text = notice(
             feed.story,

@@ -137,9 +137,10 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     forgotten = story.forgetting.get("change")
     if isinstance(forgotten, (int, float)):
         kl = story.forgetting.get("kl")
-        told = f"{forgotten:+.3f} bpb" + (f" KL {kl:.2f}" if isinstance(kl, (int, float)) else "")
         much = forgotten > FORGOTTEN
-        yield named("forget", f"{'▲ ' if much else ''}{told}", "warn" if much else "")
+        told = f"{'▲ ' if much else ''}{forgotten:+.3f} bpb"
+        beside = f"{told}, KL {kl:.2f}" if isinstance(kl, (int, float)) else told
+        yield named("forget", beside if len(beside) <= width - NAME else told, "warn" if much else "")
     yield named("lr", _short(last.get("lr")))
     yield named("gradient", *_measured(last, "grad_norm", _short, ""))
     speed = last.get("tokens_per_second") if live else (story.done or last).get("tokens_per_second")

@@ -86,6 +86,7 @@ class Viewing(StudioScreen):
             window=self.window.shown,
             cursor=self.window.cursor,
             log=self.log_axis,
+            below=self.has_class("-all"),
             message=message if chart == "loss" or not feed.story.step else "nothing measured yet",
         )
 
