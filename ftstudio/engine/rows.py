@@ -105,11 +105,12 @@ def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
             "Raise data.max_length, or look at the rows: ftstudio data.",
         )
     examples = materials.examples(recipe.evaluation.rows) if materials.held_out is not None else []
-    held_out = _encode(materials, examples, limit)
+    held_out = encoded_rows(materials, examples, limit)
     return TrainingRows(materials, train, held_out, examples, _notes(materials, train, limit))
 
 
-def _encode(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[Row]:
+def encoded_rows(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[Row]:
+    """The rows of EXAMPLES that have labels, cut to LIMIT tokens."""
     found: list[Row] = []
     for _, example in examples:
         try:
