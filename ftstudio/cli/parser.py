@@ -92,6 +92,12 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or `demo`")
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as method.name=lora")
+    sub.add_argument(
+        "--measure",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="take a few real steps for memory and time (default: where that takes seconds)",
+    )
 
     sub = add("data", "inspect:data", "profile and check a dataset", "Exit status 1 where a check finds an error.")
     sub.add_argument(
