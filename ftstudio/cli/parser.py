@@ -112,6 +112,7 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("--task", metavar="TASK", help="what the rows are for (default: what they suit best)")
     sub.add_argument("--eval", metavar="DATASET", help="held-out rows, to look for leaks")
+    sub.add_argument("--checks", metavar="A,B", help="only these checks; `none`: no checks (default: all)")
     sub.add_argument("--model", metavar="MODEL", help="count tokens with this model's tokenizer")
     sub.add_argument("--max-length", type=_count, metavar="N", help="tokens a row may have")
     sub.add_argument("--template", metavar="NAME", help="alpaca, chat, plain or a Jinja string")
