@@ -171,7 +171,8 @@ def _logits(model: Any, probe: list[list[int]]) -> torch.Tensor:
 
     with ready(model), torch.inference_mode():
         ids = torch.tensor(probe, device=next(model.parameters()).device)
-        return model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float().cpu()
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+        return logits[:, -ids.shape[1] :].float().cpu()  # without what a soft prompt before them predicts
 
 
 def _gap(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """What makes two loads of a model the same: whose weights, how stored, where."""
@@ -46,12 +49,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     if spec.quantisation is not None:
         from transformers import BitsAndBytesConfig
 
-        arguments["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=spec.quantisation.kind,
-            bnb_4bit_use_double_quant=spec.quantisation.double,
-            bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
-        )
+        arguments["quantization_config"] = BitsAndBytesConfig(**_bits(spec.quantisation, spec.dtype))
         arguments["device_map"] = {"": 0 if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -66,6 +64,20 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         _keep_unpacked(model)
     _check_weights(model, spec.model)
     return model.eval()
+
+
+def _bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
+    """WANTED in the words of BitsAndBytesConfig, unpacked to DTYPE where it names no precision of its own."""
+    import torch
+
+    if wanted.kind == "int8":
+        return {"load_in_8bit": True}
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": wanted.kind,
+        "bnb_4bit_use_double_quant": wanted.double,
+        "bnb_4bit_compute_dtype": getattr(torch, DTYPES[wanted.compute] if wanted.compute else dtype),
+    }
 
 
 def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:

@@ -84,7 +84,7 @@ class Training:
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
-            if self.method.adapter and hasattr(model, "unload"):
+            if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
                 self.context.models.give_back(model)
         del trainer, model, plain, director.samples
         loading.free()
@@ -107,7 +107,7 @@ class Training:
                 "Use the tokenizer that belongs to the model.",
             )
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
-        return self.method.apply(base, self.settings)
+        return self.method.apply(base, self.settings, rows.materials.tokenizer.encode)
 
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
@@ -141,6 +141,7 @@ class Training:
             Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
+            rates=self.method.rates(model, self.settings),
         )
         if machine.device == "cuda":
             import torch
@@ -203,6 +204,7 @@ class Training:
                 for config in model.peft_config.values():
                     config.base_model_name_or_path = where.name
             save_weights(model, beside)
+            self.method.finish(model, self.settings, beside)
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
                     shutil.copyfile(where.folder / name, beside / name)
@@ -260,6 +262,7 @@ def answers_of(model: Any, ids: list[int]) -> Any:
     model.eval()
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float().cpu()
+        logits = logits[-len(ids) :]  # what a soft prompt before them predicts is nobody's business
     model.train(training)
     return logits
 
