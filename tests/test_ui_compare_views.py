@@ -20,6 +20,7 @@ from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.oriented import oriented
 from ftstudio.ui.compare.pictures import histogram, shares, win_tie_loss
 from ftstudio.ui.compare.screen import CompareScreen
+from ftstudio.ui.compare.slicing import Slices
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
 
@@ -112,52 +113,39 @@ async def test_w_lists_the_rows_of_a_view_and_says_how_many_there_are(run: RunFo
         await made.until(pilot, "best gains first · 40")
 
 
-async def test_an_expression_of_ones_own_filters_rows_and_is_a_part_of_them(run: RunFolder) -> None:
-    async with studio(run).run_test(size=(120, 40), notifications=True) as pilot:
+async def test_parts_of_the_rows_and_totals_have_figures_and_words(run: RunFolder) -> None:
+    report = files.read_json(run.compare.path / "report.json")
+    entry = next(one for one in report["differences"] if one["metric"] == "rougeL")
+    entry |= {"difference": 0.02, "low": -0.03, "high": 0.07, "p": 0.4, "verdict": "no clear difference"}
+    files.write_json(run.compare.path / "report.json", report)
+    async with studio(run).run_test(size=(80, 24), notifications=True) as pilot:
         await made.until(pilot, "best gains first · 40")
+        overview = screen_of(pilot).overview
+        gains = {row: step or 0.0 for row, step in overview.rows.gains.items()}
+        # an expression of one's own
         await pilot.press("slash", *"words(nonsense)", "enter")
         await made.until(pilot, "There is no column nonsense.")
         await pilot.press("slash", *"gain<0 and row>9", "enter")
-        text = await made.until(pilot, "gain<0 and row>9, best gains first")
-        overview = screen_of(pilot).overview
+        await made.until(pilot, "gain<0 and row>9, best gains first")
         shown = set(overview.rows.numbers)
-        assert shown
-        assert shown == {row for row, step in overview.rows.gains.items() if step is not None and step < 0 and row > 9}
-        assert "▲" not in "".join(line[:40] for line in text.splitlines()[-len(shown) - 1 : -1])
+        assert shown == {row for row, step in gains.items() if step < 0 and row > 9}
+        # every part by itself, the filter among them
         await pilot.press("i")
-        text = await made.until(pilot, "own filter")
-        assert f"{len(shown)}" in next(line for line in text.splitlines() if "own filter" in line)
-
-
-async def test_every_part_of_the_rows_has_its_own_figures(run: RunFolder) -> None:
-    async with studio(run).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "best gains first · 40")
-        gains = dict(screen_of(pilot).overview.rows.gains)
-        await pilot.press("i")
-        text = await made.until(pilot, "by ROUGE-L")
-        entries = screen_of(pilot).query_one("Slices").entries  # type: ignore[attr-defined]
+        await made.until(pilot, "by ROUGE-L")
+        entries = screen_of(pilot).query_one(Slices).entries
+        assert entries[0]["by"] == "own filter"
+        assert set(entries[0]["rows"]) == shown
         assert "error category" in {entry["by"] for entry in entries}
         for entry in entries:
-            steps = [gains[row] or 0.0 for row in entry["rows"]]
+            steps = [gains[row] for row in entry["rows"]]
             assert entry["difference"] == pytest.approx(sum(steps) / len(steps))
             assert entry["low"] <= entry["difference"] <= entry["high"]
             assert entry["verdict"] == "not judged" or entry["by"] != "error category"
-        assert f"{entries[0]['difference']:+.3f}" in text
-        await pilot.press("enter")
-        await made.until(pilot, f"{entries[0]['by']}: {entries[0]['value']}")
-        assert set(screen_of(pilot).overview.rows.numbers) == set(entries[0]["rows"])
-
-
-# -- totals ----------------------------------------------------------------------------------------------------------
-async def test_totals_say_in_words_what_cannot_be_told(run: RunFolder, rows: list[Question]) -> None:
-    made_report = files.read_json(run.compare.path / "report.json")
-    entry = next(one for one in made_report["differences"] if one["metric"] == "rougeL")
-    entry |= {"difference": 0.02, "low": -0.03, "high": 0.07, "p": 0.4, "verdict": "no clear difference"}
-    files.write_json(run.compare.path / "report.json", made_report)
-    async with studio(run).run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "best gains first")
-        gains = [step or 0.0 for step in screen_of(pilot).overview.rows.gains.values()]
-        won, tie, lost = win_tie_loss(gains)
+        await pilot.press("down", "enter")
+        await made.until(pilot, f"{entries[1]['by']}: {entries[1]['value']}")
+        assert set(overview.rows.numbers) == set(entries[1]["rows"])
+        # totals
+        won, tie, lost = win_tie_loss(list(gains.values()))
         assert won + tie + lost == 40
         await pilot.press("t")
         text = await made.until(pilot, "rows won, tied and lost")
@@ -195,6 +183,11 @@ async def test_two_of_four_arms_are_held_against_each_other(run: RunFolder, rows
         text = await made.until(pilot, "1 of 40")
         titles = next(line for line in text.splitlines() if "base+3shot" in line and "─" in line)
         assert all(name in titles for name in ("base ", "tuned ", "base+3shot ", "tuned@5 "))
+        for width, wanted in ((120, {"base+3shot "}), (80, set())):  # three, and two
+            await pilot.resize_terminal(width, 40)
+            await pilot.pause()
+            text = made.screen_text(pilot)
+            assert {name for name in ("base+3shot ", "tuned@5 ") if name in text} == wanted
         await pilot.press("escape", "a")
         await made.until(pilot, "tuned against base+3shot")
         place = [entry[0] for entry in pilot.app.screen.entries].index("base+3shot against tuned")  # type: ignore[attr-defined]
@@ -210,22 +203,6 @@ async def test_two_of_four_arms_are_held_against_each_other(run: RunFolder, rows
         await pilot.press("t")
         text = await made.until(pilot, "all arms")
         assert "better and ▼ worse than tuned" in text
-
-
-async def test_three_arms_at_120_and_two_at_80(run: RunFolder, rows: list[Question]) -> None:
-    four_arms(run, rows)
-    app = studio(run)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await made.until(pilot, "best gains first · 40")
-        await pilot.press("enter")
-        text = await made.until(pilot, "1 of 40")
-        assert "base+3shot " in text
-        assert "tuned@5" not in text
-        await pilot.resize_terminal(80, 24)
-        await pilot.pause()
-        text = made.screen_text(pilot)
-        assert "tuned" in text
-        assert "base+3shot" not in text
 
 
 def test_a_pair_seen_from_the_other_side() -> None:
