@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import categories
-from ftstudio.evaluation.metrics import CORPUS_METRICS, TITLES
+from ftstudio.evaluation.metrics import OF_HUNDRED, TITLES
 from ftstudio.evaluation.power import more_rows, rounded
 from ftstudio.evaluation.statistics import FEWEST
 from ftstudio.ui.compare.arms import BASE, Arms
@@ -37,7 +37,7 @@ def figure(metric: str, value: float | None, sign: bool = False) -> str:
     """A value of METRIC in its usual digits."""
     if value is None:
         return "–"
-    digits = 1 if metric in (*CORPUS_METRICS, "length") else 3
+    digits = 1 if metric in (*OF_HUNDRED, "length") else 3
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
 
 
