@@ -22,6 +22,9 @@ JUDGE = Action("J", "judge", "judge", "what the judge model found")
 VOTE = Action("b", "vote", "votes", "blind votes: vote on the rows without knowing which answer is whose")
 CHAT = Action("h", "chat", "chat", "type something yourself: both answer")
 ARMS = Action("a", "arms", "arms", "which two arms are held against each other")
+WANTED = Action(
+    "A", "arms_wanted", "choose arms", "compare other arms: base with examples, checkpoints, other runs, files, servers"
+)
 RUN = Action("v", "choose", "run", "compare another run")
 ROWS = Action("l", "limit", "rows", "how many held-out rows are answered")
 EXPORT = Action("x", "export", "export", "write the report as text")
@@ -38,5 +41,6 @@ IN_CATEGORIES = (OPEN, EXPORT, BACK)
 IN_SLICES = (OPEN, METRIC, OWN, EXPORT, BACK)
 IN_FIGURES = (METRIC, SLICES, CATEGORIES, ARMS, EXPORT, BACK)
 ALL_ACTIONS = (
-    *IN_LIST, METRIC, JUDGE, ARMS, COMPARE, STOP, RUN, ROWS, NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY, EXPORT, BACK
+    *IN_LIST, METRIC, JUDGE, ARMS, COMPARE, WANTED, STOP, RUN, ROWS, NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY, EXPORT,
+    BACK,
 )  # fmt: skip

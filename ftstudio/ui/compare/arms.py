@@ -232,8 +232,11 @@ class Arms:
 
     # -- what is shown ---------------------------------------------------------------------------------------------
     def label(self, name: str, width: int = 24) -> str:
-        """Arm NAME in at most WIDTH cells; the run itself is `tuned`."""
-        return "tuned" if name == self.run.name else one_line(name, width)
+        """Arm NAME in at most WIDTH cells; the run itself is `tuned`, its checkpoints `tuned@STEP`."""
+        own, rest = name[: len(self.run.name)], name[len(self.run.name) :]
+        if own == self.run.name and rest[:1] in ("", "@", "+"):
+            name = f"tuned{rest}"
+        return one_line(name, width)
 
     def differences(self) -> list[dict[str, Any]]:
         """The report's differences, b minus a."""
@@ -269,9 +272,10 @@ def first_pair(report: Mapping[str, Any], run: str) -> tuple[str, str]:
         names = [str(arm["name"]) for arm in report["arms"]]
     except (KeyError, TypeError):
         return BASE, run
-    if len(names) < 2 or {BASE, run} <= set(names):
+    if len(names) < 2:
         return BASE, run
-    return names[0], run if run in names[1:] else names[-1]
+    first = report.get("reference") if report.get("reference") in names else names[0]
+    return str(first), run if run in names and run != first else next(name for name in reversed(names) if name != first)
 
 
 def usable(value: Any, a: str, b: str) -> bool:

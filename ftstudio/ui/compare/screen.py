@@ -162,7 +162,8 @@ In the word diff, [-so-] is missing and {+so+} was added.
         arms = self.arms
         if arms is None:
             return (actions.RUN,)
-        work = (actions.STOP if arms.following.running or self.asked else actions.COMPARE, actions.RUN, actions.ROWS)
+        start = (actions.COMPARE, actions.WANTED)
+        work = (*((actions.STOP,) if arms.following.running or self.asked else start), actions.RUN, actions.ROWS)
         if self.view == "opening":
             return (*work, *((actions.CHAT,) if arms.run.model.is_dir() else ()))
         first = (actions.BACK,) if self.overview.choice.narrowed else ()
@@ -192,6 +193,10 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def action_choose(self) -> None:
         if self.view in ("list", "opening"):
             super().action_choose()
+
+    def action_arms_wanted(self) -> None:
+        if self.view in ("list", "opening"):
+            super().action_arms_wanted()
 
     def action_limit(self) -> None:
         if self.view in ("list", "opening"):

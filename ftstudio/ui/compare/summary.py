@@ -91,10 +91,8 @@ def main_differences(arms: Arms) -> list[dict[str, Any]]:
 
 def missing(entry: Mapping[str, Any]) -> str:
     """How many rows are missing to tell, in words."""
-    more = more_rows(entry["difference"], entry["low"], entry["high"], entry["n"])
-    if more is None:
-        return "as good as no difference"
-    return f"needs about {rounded(max(more, 1)):,} more rows"
+    more = more_rows(entry)
+    return "as good as no difference" if more is None else f"needs about {rounded(more):,} more rows"
 
 
 def fell_and_rose(entries: Sequence[Mapping[str, Any]]) -> str:
