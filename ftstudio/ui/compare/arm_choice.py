@@ -20,10 +20,10 @@ from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.text.table import Cells, Column, Table
 
 USUAL = (
-    ("base", "the base model, asked as the tuned one is"),
-    ("base+1shot", "the base with one training row as an example, the same for all questions"),
-    ("base+3shot", "with three training rows as examples"),
-    ("base+3near", "with the three training rows that are nearest to the question"),
+    ("base", "the base model, no examples"),
+    ("base+1shot", "one training row as an example"),
+    ("base+3shot", "three training rows as examples"),
+    ("base+3near", "the three nearest training rows"),
     ("tuned", "this run"),
 )
 HINT = (
@@ -43,7 +43,7 @@ def candidates(
         for path in run.checkpoints.glob("checkpoint-*")
         if path.name.rpartition("-")[2].isdecimal() and (path / "complete.json").is_file()
     )
-    found += [(f"tuned@{step}", f"this run as it was at step {step:,}") for step in steps]
+    found += [(f"tuned@{step}", f"this run at step {step:,}") for step in steps]
     if recipe is None:
         return found
     for other in others:
@@ -82,7 +82,7 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content("Which arms are compared?  two to four"), classes="dialog-title")
-            table = Table((Column("", 3), Column("arm", 22), Column("", 0)), self._cells)
+            table = Table((Column("", 3), Column("arm", 14), Column("", 0)), self._cells)
             table.styles.height = min(12, len(self.entries) + 1)
             yield table
             yield Static("", id="arms-fault")

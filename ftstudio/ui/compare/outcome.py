@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.votes.evalue import ENOUGH
@@ -11,7 +13,7 @@ from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import wrapped
 
-BARS = (("won", "█", "good"), ("lost", "▒", "bad"), ("tie", "·", "dim"), ("both bad", "×", "warn"))
+BARS = (("█", "good"), ("▒", "bad"), ("·", "dim"), ("×", "warn"))  # won, lost, tie, both bad
 
 
 class Outcome(Page):
@@ -39,11 +41,7 @@ class Outcome(Page):
         lines += [*wrapped(("✓ " if found.enough else "… ") + sentence(found), width, ink), ()]
         counts = (found.wins, found.losses, found.ties, found.bad)
         names = (f"{b} won", f"{a} won", "tie", "both bad")
-        most, room = max(*counts, 1), max(10, min(60, width - 44))
-        for name, count, (_, sign, colour) in zip(names, counts, BARS, strict=True):
-            wide = max(1, round(room * count / most)) if count else 0
-            lines.append(((f"{fit(name, 34)}{count:>5,}  ", ""), (sign * wide, colour)))
-        lines += [(), *self._figures(found, b, width)]
+        lines += [*tally_bars(names, counts, width), (), *self._figures(found, b, width)]
         if found.agreement:
             lines += [(), *_agreement(found)]
         return lines
@@ -67,6 +65,16 @@ class Outcome(Page):
         parts += [f"left was chosen in {100 * found.left:.0f} %"] if found.left is not None else []
         say("votes", "; ".join(parts))
         return lines
+
+
+def tally_bars(names: Sequence[str], counts: Sequence[int], width: int) -> list[Line]:
+    """COUNTS of what NAMES say (won, lost, tie, both bad) as bars beside each other, in lines of WIDTH cells."""
+    most, room = max(*counts, 1), max(10, min(60, width - 44))
+    lines: list[Line] = []
+    for name, count, (sign, ink) in zip(names, counts, BARS, strict=False):
+        wide = max(1, round(room * count / most)) if count else 0
+        lines.append(((f"{fit(name, 34)}{count:>5,}  ", ""), (sign * wide, ink)))
+    return lines
 
 
 def _agreement(found: Tally) -> list[Line]:
