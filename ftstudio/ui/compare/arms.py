@@ -158,8 +158,13 @@ class Arms:
 
     @property
     def rows(self) -> list[int]:
-        """The rows that both arms in view have answered."""
-        return [row for row in self.base.known if row in self.tuned.known]
+        """The rows that both arms in view have answered. Once the worker is done, those it was asked for: answers
+        to more rows, from earlier, are kept, but aren't what its report is about."""
+        both = [row for row in self.base.known if row in self.tuned.known]
+        if self.following.state != "done" or not usable(self._worker_report, self.a, self.b):
+            return both
+        asked = {entry["row"] for entry in (self._worker_report or {})["per_row"]}
+        return [row for row in both if row in asked]
 
     @property
     def stale(self) -> bool:

@@ -58,7 +58,7 @@ class Forgetting(Page):
         lines += more_lines(found, width)
         lines += [(), (("what to do about it", "title"), (" · opens the recipe with the change", "dim"))]
         for name, remedy in self.remedies.items():
-            lines.append(((f" {KEYS[name]}  ", "key"), (fit(remedy.title, 40), "strong")))
+            lines.append(((f" {KEYS[name]}  ", "key"), (fit(remedy.title, width - 4).rstrip(), "strong")))
             lines += [(("    ", ""), *line) for line in wrapped(remedy.why, width - 4)]
         return lines
 

@@ -40,7 +40,7 @@ class JudgePage(Page):
         arms = self.arms
         judge = (arms.report or {}).get("judge") if arms is not None else None
         if arms is None or not isinstance(judge, Mapping):
-            return no_judge()
+            return no_judge(width)
         lines: list[Line] = [
             (("The judge", "title"), (f" · {one_line(judge.get('model'), 60)}", "dim")),
             *wrapped(f"rubric: {one_line(judge.get('rubric'), 400)}", width, "dim", 3),
@@ -56,15 +56,12 @@ class JudgePage(Page):
         return [*lines, (), *pair_lines(arms, found, width)]
 
 
-def no_judge() -> list[Line]:
-    """How to get one."""
-    return [
-        (("No judge was asked.", "strong"),),
-        (),
-        (("A judge is a model that reads both answers, in both orders, and says which is better.", ""),),
-        (("Name one in the recipe (evaluation.judge: {model: base}, or a server's url and model),", ""),),
-        (("or on the command line: ftstudio compare RUN --judge MODEL", ""),),
-    ]
+def no_judge(width: int) -> list[Line]:
+    """How to get one, in lines of WIDTH cells."""
+    text = "A judge is a model that reads both answers, in both orders, and says which is better. The recipe names it \
+(evaluation.judge: its model, and the url of a server where it isn't local), or the command line does: \
+ftstudio compare RUN --judge MODEL."
+    return [(("No judge was asked.", "strong"),), (), *wrapped(text, width, "", 6)]
 
 
 def pairs_of(judge: Mapping[str, Any]) -> list[tuple[str, str]]:
