@@ -12,8 +12,8 @@ from ftstudio.ui.compare.outcome import tally_bars
 from ftstudio.ui.compare.summary import chance
 from ftstudio.ui.compare.summary import verdict as signed_verdict
 from ftstudio.ui.data.page import Page
-from ftstudio.ui.text.lines import Line, Part, fit
-from ftstudio.ui.text.said import wrapped
+from ftstudio.ui.text.lines import Line, Part
+from ftstudio.ui.text.said import named, wrapped
 
 TRUST = 0.25  # share of verdicts that change with the order from which a judge is doubted
 BIAS = 0.1  # how far from half the first one may be preferred
@@ -92,16 +92,16 @@ def pair_lines(arms: Arms, found: Mapping[str, Any], width: int) -> list[Line]:
     lines: list[Line] = [*wrapped(text, width, ink or "strong"), ()]
     counts = [int(found.get(key) or 0) for key in ("wins", "losses", "ties")]
     lines += tally_bars((f"{b} won", f"{a} won", "tie (or changed with the order)"), counts, width)
-    lines += [(), *figures(found, b)]
+    lines += [(), *figures(found, b, width)]
     return lines
 
 
-def figures(found: Mapping[str, Any], b: str) -> list[Line]:
+def figures(found: Mapping[str, Any], b: str, width: int) -> list[Line]:
     """Rates with intervals, and the judge's own faults."""
     lines: list[Line] = []
 
     def say(name: str, text: str, ink: str = "") -> None:
-        lines.append(((fit(name, 18), "dim"), (text, ink)))
+        lines.extend(named(name, text, 18, width, ink))
 
     if isinstance(found.get("rate"), int | float):
         wide = f"{100 * found['low']:.0f} – {100 * found['high']:.0f} %"

@@ -11,7 +11,7 @@ from ftstudio.evaluation.votes.report import sentence
 from ftstudio.evaluation.votes.tally import Tally
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
-from ftstudio.ui.text.said import wrapped
+from ftstudio.ui.text.said import named, wrapped
 
 BARS = (("█", "good"), ("▒", "bad"), ("·", "dim"), ("×", "warn"))  # won, lost, tie, both bad
 
@@ -51,8 +51,7 @@ class Outcome(Page):
         lines: list[Line] = []
 
         def say(name: str, text: str) -> None:
-            rows = wrapped(text, width - 12, "", 3)
-            lines.extend(((fit("" if place else name, 12), "dim"), *row) for place, row in enumerate(rows))
+            lines.extend(named(name, text, 12, width))
 
         if found.rate is not None:
             text = f"{100 * found.rate:.0f} % of the {found.decided:,} rows with a winner went to {b}; 95 % interval "
