@@ -10,6 +10,7 @@ from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.pairing import BETTER
 from ftstudio.evaluation.power import words
 from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.asked import arm_lines
 from ftstudio.ui.compare.pictures import histogram, shares, win_tie_loss
 from ftstudio.ui.compare.summary import chance, figure, verdict
 from ftstudio.ui.data.page import Page
@@ -68,7 +69,7 @@ class Figures(Page):
             lines += histogram(found, width, 6 if self.size.height < 30 else 9, BETTER.get(self.metric, True))
         if len(arms.names) > 2:
             lines += [(), *arm_table(arms, width)]
-        lines += _signatures(arms, width)
+        lines += [*arm_lines(arms, width), *_signatures(arms, width)]
         return lines
 
 
