@@ -137,6 +137,8 @@ def _chance(p: float) -> str:
 
 
 def _word(verdict: str) -> str:
+    if verdict == "not judged":
+        return ""
     return "too few" if verdict.startswith("too few") else _GOOD.get(verdict, verdict)
 
 

@@ -87,7 +87,11 @@ def compared(
     settings: tuple[Sequence[str], int, int],
 ) -> list[dict[str, Any]]:
     """Every slice's difference between the pair of arms NAMES in the metrics of SETTINGS (metrics, resamples, seed), b
-    minus a, with `p_holm` corrected over all slices of a metric. ORDER are the rows of SCORES."""
+    minus a, with `p_holm` corrected over all slices of a metric. ORDER are the rows of SCORES.
+
+    Rows that were chosen for a's own errors get no verdict: on those b would look better though nothing had changed
+    (regression to the mean).
+    """
     import numpy as np
 
     metrics, resamples, seed = settings
@@ -109,10 +113,15 @@ def compared(
                     "difference": difference, "low": low, "high": high, "p": p, "p_holm": None, "n": len(chosen),
                 }
             )  # fmt: skip
-        judged = [entry for entry in entries if entry["n"] >= statistics.FEWEST and entry["by"] != "leak"]
+        judged = [
+            entry for entry in entries if entry["n"] >= statistics.FEWEST and entry["by"] not in ("leak", "category")
+        ]
         for entry, p in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
             entry["p_holm"] = p
         for entry in entries:
+            if entry["by"] == "category":
+                entry["verdict"] = "not judged"
+                continue
             p = entry["p"] if entry["by"] == "leak" else entry["p_holm"]
             entry["verdict"] = statistics.verdict(entry["low"], entry["high"], entry["n"])
             if entry["n"] >= statistics.FEWEST and (p is None or p >= statistics.ALPHA):
