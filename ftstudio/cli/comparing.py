@@ -21,6 +21,10 @@ def compare(arguments: argparse.Namespace, place: Workspace, out: Out) -> int:
     from ftstudio.evaluation import report
 
     runs = _runs(arguments, place)
+    if arguments.votes:
+        from ftstudio.cli.votes import votes
+
+        return votes(arguments, [run.compare for run in runs], out)
     job = job_of(arguments, runs)
     folder = runs[0].compare
     with Headless(out) as headless:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow, Example
-from ftstudio.engine import generation
+from ftstudio.engine import generation, predicting
 from ftstudio.engine.arms import Arms
 from ftstudio.engine.cache import AnswerCache
 from ftstudio.engine.context import JobContext
@@ -21,6 +22,7 @@ from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import NEW_TOKENS
 from ftstudio.engine.shots import FewShot, ShotPrompt
 from ftstudio.evaluation.predictions import Prediction
+from ftstudio.tasks.base import Prompt
 
 TELL_SECONDS = 1.0  # between two progress events inside a batch
 WRITE_SECONDS = 0.5  # between two writes of answers that ended before their batch
@@ -37,12 +39,17 @@ class Question:
     example: Example
     text: str
     reference: str | None
-    ids: Mapping[str, tuple[int, ...]]
+    prompts: Mapping[str, Prompt]
     shots: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of few-shot arms: the rows that are shown
+
+    @cached_property
+    def ids(self) -> Mapping[str, list[int]]:
+        """What each arm is fed."""
+        return {name: prompt.ids for name, prompt in self.prompts.items()}
 
     def longest(self) -> int:
         """Tokens of the longest prompt."""
-        return max(len(ids) for ids in self.ids.values())
+        return max(len(prompt.ids) for prompt in self.prompts.values())
 
 
 def decoding_of(recipe: Recipe) -> Decoding:
@@ -71,11 +78,13 @@ def questions(
             left_out.append((row, str(error)))
             continue
         first = next(iter(prompts.values()))
-        text = first.text if example.is_text else example.prompt
-        ids = {name: tuple(prompt.ids) for name, prompt in prompts.items()}
-        if all(ids.values()):
+        asker = next(iter(materials.values()))
+        task = asker.materials.task if isinstance(asker, FewShot) else asker.task
+        templated = task.templates and not example.is_text
+        text = example.prompt if templated else first.text
+        if all(prompt.ids for prompt in prompts.values()):
             shots = {name: prompt.rows for name, prompt in prompts.items() if isinstance(prompt, ShotPrompt)}
-            found.append(Question(row, example, text, first.reference, ids, shots))
+            found.append(Question(row, example, text, first.reference, prompts, shots))
         else:
             left_out.append((row, "the prompt is empty"))
     return found, left_out
@@ -147,7 +156,7 @@ class Answering:
         cache = self.cache.get(name)
         if cache is None:
             return
-        ids = {question.row: question.ids[self._like(name)] for question in asked}
+        ids = {question.row: question.prompts[self._like(name)].identity for question in asked}
         found = [
             (question, known)
             for question in asked
@@ -167,7 +176,8 @@ class Answering:
     ) -> None:
         self.context.phase("loading model", " and ".join(group))
         with self.arms.use(names[0]) as model:
-            limits, reads = generation.budget(model), context_length(model)
+            writes = self.arms.task.generates  # what is only read leaves no room for an answer
+            limits, reads = generation.budget(model), context_length(model) if writes else None
         self.context.phase("answering", "")
         wanted = set().union(*(missing[name] for name in names))
         rows = self._fitting([question for question in asked if question.row in wanted], reads)
@@ -196,7 +206,7 @@ class Answering:
         materials, speed, cache = self.materials[self._like(name)], self.speed, self.cache.get(name)
         stop = materials.stop if isinstance(materials, FewShot) else None
         decoding = self.decodings.get(name, self.decoding)
-        prompts = [question.ids[self._like(name)] for question in batch]
+        prompts = [question.prompts[self._like(name)] for question in batch]
         began, seconds, tokens = time.monotonic(), speed.seconds, speed.tokens
 
         def tick(rows: int) -> None:
@@ -211,7 +221,7 @@ class Answering:
         def keep(answer: generation.Answer) -> None:
             if answer.index not in written:
                 written.add(answer.index)
-                output = generation.decode(materials.tokenizer, answer)
+                output = predicting.decode(materials.tokenizer, answer)
                 if stop is not None:
                     output = output.partition(stop)[0]
                 waiting.append(_prediction(batch[answer.index], answer, output, name))
@@ -219,7 +229,7 @@ class Answering:
         def write() -> None:
             self.outputs[name].append(waiting)
             if cache is not None:
-                ids = {question.row: prompt for question, prompt in zip(batch, prompts, strict=True)}
+                ids = {question.row: prompt.identity for question, prompt in zip(batch, prompts, strict=True)}
                 # one that had less room than it may have is another answer where it has all
                 whole = [row for row in waiting if row.ended or (row.tokens or 0) >= decoding.max_new_tokens]
                 cache.keep((ids[row.row], row) for row in whole)
@@ -235,7 +245,8 @@ class Answering:
                 write()
 
         with self.arms.use(name) as model:
-            for answers in generation.generate(
+            for answers in predicting.answers(
+                self.arms.task,
                 model,
                 prompts,
                 replace(decoding, max_new_tokens=new_tokens, seed=decoding.seed + 1_000_003 * batch[0].row),
@@ -281,6 +292,7 @@ def _prediction(question: Question, answer: generation.Answer, output: str, arm:
         tokens=answer.tokens,
         ended=answer.ended,
         arm=arm,
+        extra=dict(answer.extra),
     )
 
 

@@ -29,7 +29,15 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.engine import forgetting, judging, outside
 from ftstudio.engine.answer import NAME as ANSWERS
 from ftstudio.engine.answer import base_folder
-from ftstudio.engine.answering import Answering, Question, decoding_of, questions, repeats, versions_alert
+from ftstudio.engine.answering import (
+    Answering,
+    Question,
+    decoding_of,
+    pad_token,
+    questions,
+    repeats,
+    versions_alert,
+)
 from ftstudio.engine.arms import BASE, Arms, Check
 from ftstudio.engine.cache import AnswerCache, lasting
 from ftstudio.engine.context import JobContext
@@ -73,7 +81,8 @@ def run(job: Compare, context: JobContext) -> None:
     checks: dict[str, Check] = {}
     if found.tuned:
         context.phase("loading model", recipe.model)
-        checks = arms.check([next(iter(question.ids.values())) for question in asked])
+        first = [next(iter(question.prompts.values())) for question in asked]
+        checks = arms.check(first, pad_token(found.own))
     stored = {name: outside.stored(found.specs[name], asked, folder) for name in found.of("file")}
     answering = _answering(context, found, arms, decoding)
     answering.run(asked)

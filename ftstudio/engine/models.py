@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftstudio import methods
+from ftstudio import methods, tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.engine import hardware, loading
 from ftstudio.engine.loading import ModelSpec
@@ -89,7 +89,8 @@ class ModelStore:
         dtype = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[machine.precision]
         if training and not method.adapter:
             dtype = "float32"
-        return ModelSpec(_same(recipe.model), dtype, machine.device, method.quantisation(settings))
+        head = tasks.of(recipe).head(recipe.training.seed)
+        return ModelSpec(_same(recipe.model), dtype, machine.device, method.quantisation(settings), head)
 
     def base(self, recipe: Recipe) -> Loaded:
         """The base model of RECIPE, without any adapter. Raises StudioError."""
@@ -139,7 +140,7 @@ class ModelStore:
             except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 self.unload()
                 again = f"`ftstudio train --resume {name}` saves it again from its last checkpoint."
-                raise loading.explain(error, f"{name}'s adapter", again) from error
+                raise loading.explain(error, f"{name}'s adapter", again=again) from error
             self._peft.eval()
             self._adapters[key] = adapter
         activate(self._peft, adapter)
@@ -224,7 +225,7 @@ def _same(model: str) -> str:
 
 
 def _named(spec: ModelSpec, name: str) -> ModelSpec:
-    return ModelSpec(name, spec.dtype, spec.device, None)
+    return ModelSpec(name, spec.dtype, spec.device, None, spec.head)
 
 
 def recipe_of(run: RunFolder) -> Recipe:

@@ -58,6 +58,11 @@ class FewShot:
     _places: dict[int, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.materials.task.generates:
+            raise UsageError(
+                f"{self.spec.text}: {self.materials.task.name} reads no examples; its answers are no text.",
+                "Compare without examples.",
+            )
         train = self.materials.train
         self._places = {train.origin_of(place): place for place in range(len(train))}
         if self.spec.choice == "rows":
@@ -109,7 +114,7 @@ class FewShot:
         while True:
             ids = self._ids(shots, example) if shots else plain.ids
             if not shots or self.reads is None or len(ids) + self._room(len(plain.ids)) <= self.reads:
-                return ShotPrompt(ids, plain.text, plain.reference, tuple(row for row, _ in shots))
+                return ShotPrompt(ids, plain.text, plain.reference, rows=tuple(row for row, _ in shots))
             shots = shots[1:]  # the farthest, or the first drawn
 
     def _room(self, alone: int) -> int:

@@ -13,7 +13,8 @@ from ftstudio.evaluation.scoring import Scores
 if TYPE_CHECKING:
     import numpy as np
 
-BETTER: Mapping[str, bool | None] = {"length": None}  # every other metric is better when higher
+# every other metric is better when higher
+BETTER: Mapping[str, bool | None] = {"length": None, "absolute_error": False}
 
 
 def pair(

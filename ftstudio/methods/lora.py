@@ -66,13 +66,26 @@ class Lora(Method):
             use_rslora=settings.rslora,
             use_dora=settings.dora,
             bias="none",
-            task_type="CAUSAL_LM",
+            task_type=peft_type(model),
+            modules_to_save=list(getattr(model, "ftstudio_head", ())) or None,  # a new head learns whole
         )
         there = sorted({name.rpartition(".")[2] for name in _linear_layers(model)})
         try:
             return get_peft_model(model, config)  # type: ignore[arg-type]
         except (ValueError, TypeError, NotImplementedError) as error:  # layers that peft can't put an adapter on
             raise refused(error, model, there) from error
+
+
+def peft_type(model: nn.Module) -> str:
+    """peft's task type for MODEL: it decides what the wrapper's forward pass takes."""
+    name = type(model).__name__
+    if name.endswith("ForSequenceClassification"):
+        return "SEQ_CLS"
+    if name.endswith("ForTokenClassification"):
+        return "TOKEN_CLS"
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return "SEQ_2_SEQ_LM"
+    return "CAUSAL_LM" if hasattr(model, "prepare_inputs_for_generation") else "FEATURE_EXTRACTION"
 
 
 def refused(error: Exception, model: nn.Module, there: list[str]) -> StudioError:
@@ -89,9 +102,9 @@ def refused(error: Exception, model: nn.Module, there: list[str]) -> StudioError
 
 def targets(model: nn.Module, wanted: str | tuple[str, ...]) -> str | list[str]:
     """The layers of MODEL that WANTED names, as peft takes them. Raises StudioError naming the nearest layers."""
-    if wanted == "all-linear":
-        return "all-linear"
     linear = _linear_layers(model)
+    if wanted == "all-linear":
+        return linear if getattr(model, "ftstudio_head", ()) else "all-linear"
     if wanted == "attention":
         found = sorted({name for name in linear if any("attn" in p or "attention" in p for p in name.split("."))})
         if not found:
@@ -116,8 +129,15 @@ def _linear_layers(model: nn.Module) -> list[str]:
     from torch import nn
 
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    whole = tuple(getattr(model, "ftstudio_head", ()))
+
+    def learns_whole(name: str) -> bool:
+        return any(name == one or name.startswith(f"{one}.") for one in whole)
+
     return [
         name
         for name, module in model.named_modules()
-        if module is not head and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
+        if module is not head
+        and not learns_whole(name)
+        and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
     ]
