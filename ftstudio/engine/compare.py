@@ -256,7 +256,7 @@ def _score(
         metrics,
         forgetting=forgotten,
         seed=recipe.training.seed,
-        groups=judging.groups_of(materials, [row.row for row in predictions[reference]]),
+        rows=judging.rows_of(materials, [row.row for row in predictions[reference]]),
         leak=judging.leaks_of(materials, predictions[reference], context.should_stop),
     ) | {"reference": reference}
 
