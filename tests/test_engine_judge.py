@@ -38,7 +38,7 @@ def judging(tmp_path: Path, base: Path, /, stop: Any = lambda: False, **settings
 
     recipe = Recipe.model_validate(
         {
-            "model": str(model),
+            "model": str(base),
             "data": {"train": "demo"},
             "training": {"device": "cpu"},
             "evaluation": {"judge": settings},
