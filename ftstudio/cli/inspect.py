@@ -48,6 +48,7 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
         template=arguments.template,
         max_length=arguments.max_length,
         held_out=held_out,
+        checks=arguments.checks,
         task=arguments.task,
     )
     value |= {"reading": how.set, "unread_file": None if unread is None else str(unread)}

@@ -92,6 +92,12 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or `demo`")
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as method.name=lora")
+    sub.add_argument(
+        "--measure",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="take a few real steps for memory and time (default: where that takes seconds)",
+    )
 
     sub = add("data", "inspect:data", "profile and check a dataset", "Exit status 1 where a check finds an error.")
     sub.add_argument(
@@ -106,6 +112,7 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("--task", metavar="TASK", help="what the rows are for (default: what they suit best)")
     sub.add_argument("--eval", metavar="DATASET", help="held-out rows, to look for leaks")
+    sub.add_argument("--checks", metavar="A,B", help="only these checks; `none`: no checks (default: all)")
     sub.add_argument("--model", metavar="MODEL", help="count tokens with this model's tokenizer")
     sub.add_argument("--max-length", type=_count, metavar="N", help="tokens a row may have")
     sub.add_argument("--template", metavar="NAME", help="alpaca, chat, plain or a Jinja string")

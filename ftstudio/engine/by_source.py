@@ -33,7 +33,7 @@ def by_source(rows: Rows, sources: Sequence[str], measure: Callable[[Rows], Meas
             tokens += int(found["tokens"])
     mean = total / tokens if tokens else float("nan")
     told: Measured = {"loss": mean, "rows": len(rows), "tokens": tokens, "sources": losses}
-    if "perplexity" in found:
+    if found is not None and "perplexity" in found:
         return told | {"perplexity": math.exp(min(mean, 700))}
     whole = measure(rows)  # a task's scores (F1 …) are no means of those of its sources
     return None if whole is None else whole | told

@@ -114,7 +114,24 @@ def config_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
                 "Name the original model; method qlora quantises it while loading.",
             )
         )
-    return found
+    return found + method_problems(recipe, config)
+
+
+def method_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
+    """What of RECIPE's method can't go with its task, its other settings, the model's CONFIG or this machine."""
+    training = recipe.training
+    on_gpu = training.device == "cuda" or (training.device == "auto" and gpu_present())
+    method = methods.get(recipe.method.name)
+    facts = methods.Facts.of(
+        recipe.task,
+        config,
+        checkpointing=training.gradient_checkpointing,
+        device="cuda" if on_gpu else "cpu",
+        context=model_limit(config),
+        max_length=recipe.data.max_length,
+    )
+    refusals = methods.refuse(method, method.settings(recipe.method.settings), facts)
+    return [Problem("error", refusal.text, refusal.key, refusal.hint) for refusal in refusals]
 
 
 def machine_problems(recipe: Recipe) -> list[Problem]:

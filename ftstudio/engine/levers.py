@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.text import number
 from ftstudio.engine import attention, dropout
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
-from ftstudio.engine.loss import Head, Objective, head_of
+from ftstudio.engine.loss import Head, Objective, head_of, soft_prompt
 from ftstudio.engine.objective import TaskCollator, TaskObjective
 from ftstudio.engine.parity import Parity, choose_rows, out_of_memory, probe
 
@@ -55,7 +55,9 @@ def choose(
     objective = Objective(head_that_works(model, two[0], machine.device, half, pad_id), machine.device, half)
     told = {"precision": f"{machine.precision}: {machine.why}"}
     parity = Parity(why="its architecture brings attention of its own")
-    if getattr(inner, "_supports_attention_backend", False):
+    if soft_prompt(model):
+        parity = Parity(why="soft prompts stand before each row by itself")
+    elif getattr(inner, "_supports_attention_backend", False):
         parity = _without_padding(model, two, objective, pad_id)
     collator: Collate
     if parity.same:

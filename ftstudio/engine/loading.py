@@ -13,13 +13,16 @@ from ftstudio.core.errors import StudioError
 from ftstudio.engine import heads
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.locate import Located
-from ftstudio.methods import Quantisation
+from ftstudio.methods import Quantisation, anatomy
 from ftstudio.tasks.base import Head, Kind
 
 if TYPE_CHECKING:
     from torch import nn
 
 CAUSAL = Head()
+
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class ModelSpec:
 def load(where: Located, spec: ModelSpec) -> nn.Module:
     """The model in WHERE with the head of SPEC, in evaluation mode: safetensors only, no code of its own.
 
-    A head that the model doesn't bring is drawn by SPEC's seed. `ftstudio_head` of the result names the modules that
-    learn whole beside an adapter.
+    A head that the model doesn't bring is drawn by SPEC's seed.
 
     Raises StudioError for models of another kind, of unknown architecture, or with damaged files.
     """
@@ -62,11 +64,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         from transformers import BitsAndBytesConfig
 
         arguments["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=spec.quantisation.kind,
-            bnb_4bit_use_double_quant=spec.quantisation.double,
-            bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
-            llm_int8_skip_modules=_unquantised(config, spec.head),
+            **_bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=_unquantised(config, spec.head)
         )
         arguments["device_map"] = {"": 0 if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
@@ -82,7 +80,6 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     else:
         _keep_unpacked(model)
     _check_weights(model, spec.model, spec.head.kind)
-    model.ftstudio_head = heads.head_modules(model, model.ftstudio_missing) if spec.head.kind in heads.NEW else []
     _padded(model, where, spec.head.kind)
     return model.eval()
 
@@ -95,7 +92,7 @@ def _unquantised(config: Any, head: Head) -> list[str] | None:
 
     with torch.device("meta"):
         model = heads.auto_class(head.kind).from_config(heads.configured(config, head))
-    return [*heads.head_modules(model), "pooler"]
+    return [*anatomy.new_parts(model), "pooler"]
 
 
 def _padded(model: Any, where: Located, kind: Kind) -> None:
@@ -107,6 +104,20 @@ def _padded(model: Any, where: Located, kind: Kind) -> None:
     tokenizer = load_tokenizer(where.folder)
     pad = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
     model.config.pad_token_id = pad
+
+
+def _bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
+    """WANTED in the words of BitsAndBytesConfig, unpacked to DTYPE where it names no precision of its own."""
+    import torch
+
+    if wanted.kind == "int8":
+        return {"load_in_8bit": True}
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": wanted.kind,
+        "bnb_4bit_use_double_quant": wanted.double,
+        "bnb_4bit_compute_dtype": getattr(torch, DTYPES[wanted.compute] if wanted.compute else dtype),
+    }
 
 
 def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:

@@ -113,9 +113,11 @@ def resolve(
         check_config(recipe, config)
         locate(recipe.model, weights=recipe.model == "demo" or Path(recipe.model).expanduser().is_dir())
     method = methods.get(recipe.method.name)
-    settings = method.settings(recipe.method.settings).model_dump(mode="json")
+    chosen = method.settings(recipe.method.settings)
+    settings = chosen.model_dump(mode="json")
     limit = model_limit(config)
-    max_length = recipe.data.max_length or min(MAX_LENGTH, limit or MAX_LENGTH)
+    room = limit - method.soft_tokens(chosen) if limit else MAX_LENGTH
+    max_length = recipe.data.max_length or max(8, min(MAX_LENGTH, room))
     first = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_length": max_length})})
     materials = open_materials(first, progress=progress, cancel=cancel)
     training = recipe.training.model_copy(
@@ -123,7 +125,7 @@ def resolve(
             "epochs": recipe.training.epochs
             if recipe.training.epochs is not None or recipe.training.steps is not None
             else EPOCHS,
-            "learning_rate": recipe.training.learning_rate or method.learning_rate,
+            "learning_rate": recipe.training.learning_rate or method.rate(chosen),
         }
     )
     data = first.data.model_copy(

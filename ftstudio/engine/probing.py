@@ -19,6 +19,7 @@ def numbers_of(task: Task, model: Any, row: Mapping[str, Any], pad_id: int = 0) 
         if task.kind == "causal-lm":
             ids = torch.tensor([list(row["input_ids"])], device=device)
             found = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+            found = found[:, -ids.shape[1] :]  # without what a soft prompt before them predicts
         else:
             batch = moved(task.collate([row], pad_id), device)
             found = task.numbers(task.outputs(model, batch["inputs"]))

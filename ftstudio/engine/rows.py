@@ -110,7 +110,7 @@ def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
             "Raise data.max_length, or look at the rows: ftstudio data.",
         )
     examples = materials.examples(recipe.evaluation.rows) if materials.held_out is not None else []
-    encoded = _encode(materials, examples, limit)
+    encoded = encoded_rows(materials, examples, limit)
     held_out, numbers = [row for _, row in encoded], [row for row, _ in encoded]
     return TrainingRows(
         materials, train, held_out, examples, _notes(materials, train, limit), _sources(materials, numbers)
@@ -131,7 +131,7 @@ def _sources(materials: Materials, numbers: list[int]) -> list[str]:
     return [found[row] for row in numbers]
 
 
-def _encode(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[tuple[int, Row]]:
+def encoded_rows(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[tuple[int, Row]]:
     """(row number, what is learnt of it) of EXAMPLES; long running text gives several."""
     found: list[tuple[int, Row]] = []
     for row, example in examples:

@@ -12,6 +12,7 @@ from ftstudio.core import files
 from ftstudio.core.folder import JobFolder
 from ftstudio.engine import predicting
 from ftstudio.engine.generation import Decoding
+from ftstudio.methods.from_weights import off_is_base
 
 if TYPE_CHECKING:
     from ftstudio.data.tokenizer import Tokenizer
@@ -64,7 +65,7 @@ class Samples:
         model = trainer.model
         answers: list[str | None] | None = None
         if step == 0 or None in self.base:
-            adapted = hasattr(model, "disable_adapter")
+            adapted = off_is_base(model)
             if adapted or step == 0:  # before its first step a fully trained model still is the base
                 with model.disable_adapter() if adapted else contextlib.nullcontext():
                     self.base = self._answers(model)

@@ -116,6 +116,7 @@ class StudioTrainer(Trainer):
         keep: int,
         parts: int = 1,
         sources: Sequence[str] = (),
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(
             model=model,
@@ -130,6 +131,7 @@ class StudioTrainer(Trainer):
         self.held_out, self.sources = held_out, sources
         self.lengths = lengths
         self.levers, self.parts = levers, parts
+        self.rates = rates or {}
         self.model_accepts_loss_kwargs = True  # our loss is already divided by all tokens of the accumulated step
         self.loss_is_scaled_for_ga = True
         self.last_loss = float("nan")
@@ -152,6 +154,19 @@ class StudioTrainer(Trainer):
         if self.args.world_size > 1:
             found = self.accelerator.gather(found).sum()
         return found.clamp(min=1)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """transformers' optimiser; weights named in `rates` learn by that factor faster."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
+        named = {id(weight): self.rates[name] for name, weight in self.model.named_parameters() if name in self.rates}
+        for group in list(optimizer.param_groups) if named else ():
+            for factor in sorted(set(named.values())):
+                faster = [weight for weight in group["params"] if named.get(id(weight)) == factor]
+                if faster:
+                    rest = {key: value for key, value in group.items() if key not in ("params", "lr")}
+                    group["params"] = [weight for weight in group["params"] if named.get(id(weight)) != factor]
+                    optimizer.add_param_group({**rest, "params": faster, "lr": group["lr"] * factor})
+        return optimizer
 
     # -- loss --------------------------------------------------------------------------------------------------
     def training_step(

@@ -87,7 +87,7 @@ class Training:
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
-            if self.method.adapter and hasattr(model, "unload"):
+            if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
                 self.context.models.give_back(model)
         task, pad = rows.materials.task, rows.pad
         del trainer, model, plain, director.samples, director.drift
@@ -111,7 +111,7 @@ class Training:
                 "Use the tokenizer that belongs to the model.",
             )
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
-        return self.method.apply(base, self.settings)
+        return self.method.apply(base, self.settings, rows.materials.tokenizer.encode)
 
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
@@ -147,6 +147,7 @@ class Training:
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
             sources=rows.sources,
+            rates=self.method.rates(model, self.settings),
         )
         if machine.device == "cuda":
             import torch
@@ -221,6 +222,7 @@ class Training:
                 for config in model.peft_config.values():
                     config.base_model_name_or_path = where.name
             save_weights(model, beside)
+            self.method.finish(model, self.settings, beside)
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
                     shutil.copyfile(where.folder / name, beside / name)
