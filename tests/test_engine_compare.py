@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import statistics
@@ -156,6 +157,8 @@ def test_the_report_holds_what_the_design_promises(studio: Workspace) -> None:
     forgotten = report["forgetting"]
     assert forgotten["change"] == pytest.approx(forgotten["tuned_bits_per_byte"] - forgotten["base_bits_per_byte"])
     assert forgotten["bytes"] <= demo.GENERAL.stat().st_size
+    assert forgotten["words"].startswith(f"{run.name} forgot ")
+    check_the_panel(run, forgotten["panel"][run.name])
     # a random model of 260 tokens, all but bytes themselves: about log2(260) bits a byte
     assert 7 < forgotten["base_bits_per_byte"] < 10
     end = run.compare.events()[-1]
@@ -166,6 +169,49 @@ def test_the_report_holds_what_the_design_promises(studio: Workspace) -> None:
     assert starts[0]["rows"] == 10
     assert starts[0]["arms"] == [BASE, run.name]
     assert starts[0]["tokens_limit"] == 10
+
+
+def check_the_panel(run: RunFolder, panel: dict[str, Any]) -> None:
+    """The panel's figures against transformers and peft alone, one text at a time."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from ftstudio.data.tokenizer import load_tokenizer
+    from ftstudio.engine.neutral import PROMPTS
+    from ftstudio.evaluation import canaries
+
+    recipe = load_recipe(run.recipe_path)
+    tokenizer = load_tokenizer(recipe.model)
+    plain = AutoModelForCausalLM.from_pretrained(recipe.model, dtype="float32")
+    tuned = PeftModel.from_pretrained(plain, str(run.model))
+    total, count = 0.0, 0
+    right = {"base": 0, "tuned": 0}
+    with torch.no_grad():
+        for ids in tokenizer.encode_batch(PROMPTS):
+            new = tuned(torch.tensor([ids])).logits[0].log_softmax(-1)
+            with tuned.disable_adapter():
+                old = tuned(torch.tensor([ids])).logits[0].log_softmax(-1)
+            total += float((old.exp() * (old - new)).sum())
+            count += len(ids)
+        for question in canaries.questions()[:10]:
+            context = [*tokenizer.prefix] or [257]
+            context += tokenizer.encode_batch([question.context])[0]
+            options = tokenizer.encode_batch([f" {option}" for option in question.options])
+            for arm in right:
+                with tuned.disable_adapter() if arm == "base" else contextlib.nullcontext():
+                    logs = []
+                    for ids in options:
+                        said = tuned(torch.tensor([[*context, *ids]])).logits[0].log_softmax(-1)
+                        logs.append(sum(float(said[len(context) - 1 + at, one]) for at, one in enumerate(ids)))
+                right[arm] += canaries.chosen(logs, question.options) == 0
+    assert panel["kl"] == pytest.approx(total / count, rel=1e-3)
+    flips = panel["canaries"]
+    assert flips["n"] == 80
+    broken = sum(place < 10 for place in flips["broken_at"])
+    fixed = sum(place < 10 for place in flips["fixed_at"])
+    assert right["tuned"] - right["base"] == fixed - broken
+    assert flips["tuned"] - flips["base"] == flips["fixed"] - flips["broken"]
 
 
 def test_answers_are_kept_and_borrowed_but_never_mixed(studio: Workspace) -> None:
@@ -278,8 +324,6 @@ def test_arms_that_are_not_what_they_say_are_refused(
 
 
 def test_an_adapter_that_cant_be_switched_off_is_noticed(studio: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    import contextlib
-
     from ftstudio.engine.models import Loaded, ModelStore
 
     run = run_of(studio, "lora")

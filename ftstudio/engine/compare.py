@@ -29,7 +29,7 @@ from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import forgetting, judging, outside
+from ftstudio.engine import judging, outside
 from ftstudio.engine.answer import NAME as ANSWERS
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import (
@@ -49,6 +49,7 @@ from ftstudio.engine.generation import Decoding
 from ftstudio.engine.judge import Judging
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs, settings_of
+from ftstudio.engine.panel import Panel
 from ftstudio.engine.prepare import versions
 from ftstudio.engine.shots import FewShot
 from ftstudio.evaluation import comparison, own, similarity
@@ -140,7 +141,7 @@ def run(job: Compare, context: JobContext) -> None:
     }
     files.write_json(folder.path / REPORT, report)
     if recipe.evaluation.forgetting and found.tuned:
-        report["forgetting"] = _forgetting(context, found, arms)
+        report["forgetting"] = _forgetting(context, found, arms, report)
         files.write_json(folder.path / REPORT, report)
     if recipe.evaluation.judge is not None:
         report["judge"] = _judged(context, found, arms, predictions, reference)
@@ -291,38 +292,17 @@ def _judged(
     return Judging(context, found.recipe, settings, ordered).run(arms)
 
 
-def _forgetting(context: JobContext, found: Gathered, arms: Arms) -> dict[str, Any] | None:
-    """Bits a byte on the general text that ftstudio ships, of the base and of all tuned weights."""
-    from ftstudio import demo
-
-    context.phase("scoring", "forgetting: bits a byte on general text")
-    try:
-        texts = forgetting.documents(demo.GENERAL)
-    except OSError as error:  # a broken installation must not cost the comparison
-        context.folder.emit(
-            "alert", level="warning", text=f"Forgetting isn't measured: {files.explain(error, demo.GENERAL)}"
-        )
+def _forgetting(context: JobContext, found: Gathered, arms: Arms, report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the tuned weights lost off the task; a broken installation must not cost the comparison."""
+    if not found.own.task.generates:
         return None
-    bits: dict[str, forgetting.Bits] = {}
-    for group in arms.groups:
-        for name in group:
-            if name in arms.views:
-                continue
-            context.check()
-            with arms.use(name) as model:
-                bits[name] = forgetting.bits_per_byte(
-                    model, found.own.tokenizer, texts, should_stop=context.should_stop
-                )
-    base, first = bits[BASE], bits[next(iter(arms.tuned))]
-    return {
-        "base_bits_per_byte": base.per_byte,
-        "tuned_bits_per_byte": first.per_byte,
-        "change": first.per_byte - base.per_byte,
-        "text": "general text of ftstudio",
-        "bytes": base.bytes,
-        "tokens": base.tokens,
-        "arms": {name: one.per_byte for name, one in bits.items()},
-    }
+    context.phase("scoring", "forgetting")
+    try:
+        return Panel(context, found, arms).run(report)
+    except OSError as error:
+        text = f"Forgetting isn't measured: {files.explain(error, str(error.filename or 'a file of ftstudio'))}"
+        context.folder.emit("alert", level="warning", text=text)
+        return None
 
 
 def headline(report: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ def log_likelihoods(
                 whole = rows[index][0] + rows[index][1]
                 ids[at, : len(whole)] = torch.tensor(whole)
                 mask[at, : len(whole)] = 1
-            logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
+            logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits[:, -width:]
             for at, index in enumerate(chosen):
                 context, more = rows[index]
                 if not more:

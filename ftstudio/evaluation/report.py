@@ -271,7 +271,10 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     if isinstance(forgetting, Mapping) and {"base_bits_per_byte", "tuned_bits_per_byte"} <= forgetting.keys():
         base, tuned = forgetting["base_bits_per_byte"], forgetting["tuned_bits_per_byte"]
         text = f"{tuned - base:+.3f} bits a byte on general text ({base:.3f} → {tuned:.3f})"
-        lines += field("forgetting", text, 12)
+        lines += field("forgetting", forgetting.get("words") or text, 12)
+        for entry in forgetting.get("advice", ()):
+            value = "" if entry["value"] is None else f"={entry['value']}"
+            lines += field("", f"{entry['key']}{value}: {entry['text']}", 12)
     return lines
 
 
