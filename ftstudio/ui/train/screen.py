@@ -16,12 +16,14 @@ from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.text.said import Said
+from ftstudio.ui.text.table import Table
 from ftstudio.ui.train import actions, side, steer
 from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import WORDS, Asked
 from ftstudio.ui.train.logview import LogView
 from ftstudio.ui.train.notice import PHASES, lines_of, notice
 from ftstudio.ui.train.replay import Replay
+from ftstudio.ui.train.rowmap import RowMapPage
 from ftstudio.ui.train.samples import SamplePanel
 from ftstudio.ui.train.viewing import Viewing
 
@@ -74,7 +76,10 @@ the studio again shows it live. All keys work on runs that another process train
     TrainScreen.-tall SamplePanel { height: 11; }
     TrainScreen.-taller SamplePanel { height: 15; }
     TrainScreen #notice { height: auto; min-height: 1; }
-    TrainScreen #log { display: none; }
+    TrainScreen #log, TrainScreen RowMapPage { display: none; }
+    TrainScreen.-rows #charts { display: none; }
+    TrainScreen.-rows RowMapPage { display: block; }
+    TrainScreen.-log RowMapPage { display: none; }
     TrainScreen.-log #charts { display: none; }
     TrainScreen.-log #log { display: block; }
     TrainScreen.-samples #upper { display: none; }
@@ -99,6 +104,7 @@ the studio again shows it live. All keys work on runs that another process train
                 for place in range(6):
                     yield LinePlot(classes="second" if place > 3 else "")
             yield SamplePanel(id="samples")
+        yield RowMapPage()
         yield LogView(id="log")
         yield Said(grow=True, id="notice")
         yield Static(
@@ -129,6 +135,8 @@ the studio again shows it live. All keys work on runs that another process train
         shown = self.replay or feed
         if self.has_class("-log"):
             self.query_one(LogView).open(feed.run.log_path)
+        elif self.has_class("-rows"):
+            self.show_rows(feed)
         elif self.has_class("-samples"):
             self.query_one(SamplePanel).show(shown.story)
         else:
@@ -213,9 +221,23 @@ the studio again shows it live. All keys work on runs that another process train
             feed.state if self.replay is None else self.replay.state,
             log=self.has_class("-log"),
             samples=self.has_class("-samples"),
+            rows=self.has_class("-rows"),
             apart=self.window.shown is not None or self.window.cursor is not None,
             alerts=bool(feed.story.alerts),
         )
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Some keys mean another thing where the charts aren't in view, or nothing."""
+        if action in actions.OF_CHARTS:
+            return not (self.has_class("-log") or self.has_class("-samples") or self.has_class("-rows"))
+        if action in actions.OF_ROWS or action == "compare":
+            return self.has_class("-rows") == (action != "compare")
+        return super().check_action(action, parameters)
+
+    def on_table_chosen(self, event: Table.Chosen) -> None:
+        """Enter on a row of the map."""
+        event.stop()
+        self.action_rows_to_data()
 
     # -- steering ----------------------------------------------------------------------------------------------------
     def _ask(self, what: str) -> None:
@@ -277,7 +299,7 @@ the studio again shows it live. All keys work on runs that another process train
     def action_samples(self) -> None:
         """Samples in full, or back."""
         panel = self.query_one(SamplePanel)
-        self.remove_class("-log")
+        self.remove_class("-log", "-rows")
         self.toggle_class("-samples")
         panel.opened = self.has_class("-samples")
         panel.top = 0
@@ -290,6 +312,7 @@ the studio again shows it live. All keys work on runs that another process train
             return
         if self.has_class("-samples"):
             self.action_samples()
+        self.remove_class("-rows")
         self.toggle_class("-log")
         self.set_focus(self.query_one(LogView) if self.has_class("-log") else None)
         self.pull()
@@ -298,6 +321,8 @@ the studio again shows it live. All keys work on runs that another process train
         """Back to the chart."""
         if self.has_class("-log"):
             self.action_log()
+        elif self.has_class("-rows"):
+            self.action_rows()
         elif self.has_class("-samples"):
             self.action_samples()
         elif self.window.shown is not None or self.window.cursor is not None:
@@ -312,7 +337,7 @@ the studio again shows it live. All keys work on runs that another process train
         if self.has_class("-samples"):
             self.query_one(SamplePanel).next_difference()
             self.pull()
-        elif not self.has_class("-log"):
+        elif not (self.has_class("-log") or self.has_class("-rows")):
             self.recipe_difference()
 
     def action_find(self) -> None:
