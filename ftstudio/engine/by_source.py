@@ -32,5 +32,8 @@ def by_source(rows: Rows, sources: Sequence[str], measure: Callable[[Rows], Meas
             total += found["loss"] * found["tokens"]
             tokens += int(found["tokens"])
     mean = total / tokens if tokens else float("nan")
-    perplexity = math.exp(min(mean, 700))
-    return {"loss": mean, "perplexity": perplexity, "rows": len(rows), "tokens": tokens, "sources": losses}
+    told: Measured = {"loss": mean, "rows": len(rows), "tokens": tokens, "sources": losses}
+    if found is not None and "perplexity" in found:
+        return told | {"perplexity": math.exp(min(mean, 700))}
+    whole = measure(rows)  # a task's scores (F1 …) are no means of those of its sources
+    return None if whole is None else whole | told

@@ -72,9 +72,10 @@ class TrainingRows:
             "lost_trained": stats.lost_completion,
         }
 
-    def probe(self) -> list[int]:
-        """A few tokens of the first row, on which two models are compared."""
-        return list(self.train[0]["input_ids"][:PROBE])
+    def probe(self) -> Row:
+        """The first row (of a causal model its first tokens), on which two models are compared."""
+        first = self.train[0]
+        return {"input_ids": first["input_ids"][:PROBE]} if self.materials.task.kind == "causal-lm" else first
 
     def samples(
         self, folder: JobFolder, recipe: Recipe, should_stop: Callable[[], bool]
@@ -91,7 +92,8 @@ class TrainingRows:
             return None
         limit = recipe.evaluation.max_new_tokens or 256
         tokenizer, ends = self.materials.tokenizer, self.materials.end_tokens
-        return Samples(folder, folder.path / "samples.json", fixed, tokenizer, ends, limit, should_stop)
+        path, task = folder.path / "samples.json", self.materials.task
+        return Samples(folder, path, fixed, tokenizer, ends, limit, should_stop, task)
 
 
 def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
@@ -108,7 +110,7 @@ def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
             "Raise data.max_length, or look at the rows: ftstudio data.",
         )
     examples = materials.examples(recipe.evaluation.rows) if materials.held_out is not None else []
-    encoded = _encode(materials, examples, limit)
+    encoded = encoded_rows(materials, examples, limit)
     held_out, numbers = [row for _, row in encoded], [row for row, _ in encoded]
     return TrainingRows(
         materials, train, held_out, examples, _notes(materials, train, limit), _sources(materials, numbers)
@@ -129,16 +131,15 @@ def _sources(materials: Materials, numbers: list[int]) -> list[str]:
     return [found[row] for row in numbers]
 
 
-def _encode(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[tuple[int, Row]]:
-    """(row number, ids and labels) of the EXAMPLES in which anything is trained."""
+def encoded_rows(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[tuple[int, Row]]:
+    """(row number, what is learnt of it) of EXAMPLES; long running text gives several."""
     found: list[tuple[int, Row]] = []
     for row, example in examples:
         try:
-            item = materials.task.encode(example, materials.template, materials.tokenizer, limit)
+            made = materials.task.rows_of(example, materials.template, materials.tokenizer, limit)
         except BadRow:
             continue
-        if item.trained:
-            found.append((row, {"input_ids": item.input_ids, "labels": item.labels}))
+        found += [(row, one) for one in made]
     return found
 
 
