@@ -50,10 +50,10 @@ The sample below is a held-out prompt answered at every evaluation: by the base 
 the reference. Pausing keeps the model in memory. Closing the terminal stops nothing: training goes on, and opening
 the studio again shows it live. All keys work on runs that another process trains, too.
 
-forget is what the model has lost off its task: how many more bits a byte general text costs it than the base, and how \
-far its next words moved from the base's on neutral prompts (KL, nats a token), measured at every evaluation. ← → put a \
-cursor on the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training rows: those \
-the model never becomes sure of are where wrong labels sit.
+forget is what the model has lost off its task: how many more bits a byte general text costs it than the base, and how
+far its next words moved from the base's on neutral prompts (KL, nats a token), at every evaluation. ← → put a cursor on
+the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training rows: those the model
+never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
