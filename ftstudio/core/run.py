@@ -77,7 +77,7 @@ class Story:
     Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
     replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process;
     `gpu_use` is the cards' mean in percent; `forgetting` is in bits a byte more than the base, `kl` in nats a token,
-    `source NAME` the held-out loss of one source of a mix.
+    `held-out source NAME` the held-out loss of one source of a mix.
     """
 
     start: dict[str, Any] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class Story:
                 self._point(f"eval_{name}" if not name.startswith("eval_") else name, event.get("step"), value)
         sources = event.get("sources")
         for name, value in sources.items() if isinstance(sources, dict) else ():
-            self._point(f"source {name}", event.get("step"), value)
+            self._point(f"held-out source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
         if losses:
             self.best = min(losses, key=lambda point: point[1])
