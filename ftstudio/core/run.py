@@ -70,7 +70,8 @@ class Story:
     """What the events of a run tell so far; fed with events as they come, the same for live and old runs.
 
     Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
-    replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process.
+    replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process;
+    `source NAME` is the loss of one of several sources.
     """
 
     start: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +125,9 @@ class Story:
         self.last_step = event
         for name in self.STEP_CURVES:
             self._point(name, event.get("step"), event.get(name))
+        sources = event.get("sources")
+        for name, value in sources.items() if isinstance(sources, dict) else ():
+            self._point(f"source {name}", event.get("step"), value)
 
     def _eval(self, event: dict[str, Any]) -> None:
         self.evaluation = event

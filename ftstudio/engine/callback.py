@@ -13,6 +13,7 @@ from ftstudio.engine.control import Control
 from ftstudio.engine.report import StepReport
 
 if TYPE_CHECKING:
+    from ftstudio.engine.dynamics import Recorder
     from ftstudio.engine.trainer import StudioTrainer
 
 
@@ -33,10 +34,11 @@ class RunDirector:
         first: int,
         rest: Callable[[bool], None] = lambda resting: None,
         samples: Callable[[StudioTrainer, int], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.folder, self.control = folder, control
         self.every, self.save, self.first = every, save, first
-        self.rest, self.samples = rest, samples
+        self.rest, self.samples, self.recorder = rest, samples, recorder
         self.report = StepReport(folder)
         self.paused = self.stopped = False
         self.first_loss: float | None = None
@@ -92,6 +94,8 @@ class RunDirector:
         if self.first_loss is None:
             self.first_loss = loss
 
+        sources = self._record(trainer, step)
+
         def fields() -> dict[str, Any]:
             return {
                 "step": step,
@@ -103,6 +107,7 @@ class RunDirector:
                 "tokens_per_second": trainer.meter.rate(),
                 "seconds": round(trainer.meter.seconds, 3),
                 "eta": trainer.meter.eta(step - self.first, last - self.first),
+                **({"sources": sources} if sources else {}),
             }
 
         self.report.step(fields)
@@ -112,8 +117,15 @@ class RunDirector:
         if norm is not None and not math.isfinite(norm) and not scaled:
             self._broken(f"The gradient is not a finite number ({norm}) at step {step}.")
 
+    def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
+        """Keep what each row of the step lost; the loss of each source where several are mixed."""
+        if self.recorder is None:
+            return {}
+        epoch = max(0, math.ceil((trainer.state.epoch or 0.0) - 1e-6) - 1)
+        return self.recorder.took(epoch, step, *trainer.losses.sums())
+
     def _broken(self, text: str) -> None:
-        self.report.flush()
+        self.flush()
         self.folder.emit("alert", level="error", text=text)
         raise StudioError(
             text, "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
@@ -194,5 +206,15 @@ class RunDirector:
 
     def tell(self, phase: str, text: str) -> None:
         """A phase, after the step that was held back."""
-        self.report.flush()
+        self.flush()
         self.folder.emit("phase", phase=phase, text=text)
+
+    def flush(self) -> None:
+        """Write what was held back: the last step, the losses of its rows."""
+        self.report.flush()
+        if self.recorder is not None:
+            self.recorder.flush()
+            if self.recorder.trouble is not None:
+                text = f"The losses of single rows are no longer kept: {self.recorder.trouble.message}"
+                self.recorder = None
+                self.folder.emit("alert", level="warning", text=text)

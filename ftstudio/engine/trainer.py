@@ -25,6 +25,7 @@ from ftstudio.engine.levers import Levers
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.order import LengthGrouped
 from ftstudio.engine.parity import out_of_memory
+from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
 
 
 class Rows(Protocol):
@@ -115,8 +116,8 @@ class StudioTrainer(Trainer):
         super().__init__(
             model=model,
             args=args,
-            train_dataset=train,  # type: ignore[arg-type]
-            data_collator=levers.collator,  # type: ignore[arg-type]
+            train_dataset=Numbered(train),  # type: ignore[arg-type]
+            data_collator=numbered(levers.collator),  # type: ignore[arg-type]
         )
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
@@ -130,6 +131,7 @@ class StudioTrainer(Trainer):
         self.last_loss = float("nan")
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
+        self.losses = RowLosses()
 
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -139,6 +141,7 @@ class StudioTrainer(Trainer):
         """The micro-batches of the next optimiser step, remembered until it is taken."""
         found = super().get_batch_samples(*args, **kwargs)
         self._step, self._taken = found[0], 0
+        self.losses.clear()
         return found
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
@@ -168,13 +171,19 @@ class StudioTrainer(Trainer):
                 return loss
             # part of the gradients may have been added already: the whole step is taken again
             model.zero_grad(set_to_none=True)
+            self.losses.clear()
             loading.free()
             self.parts *= 2
             self.director.shrunk(len(inputs["lengths"]), self.parts)
             again = [*(self._prepare_inputs(batch) for batch in self._step[: self._taken - 1]), inputs]
 
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
-        losses = [super(StudioTrainer, self).training_step(model, part, count) for part in split(batch, self.parts)]
+        losses, done = [], 0
+        for part in split(batch, self.parts):
+            some = len(part["lengths"])
+            part["rows"] = batch["rows"][done : done + some] if "rows" in batch else ()
+            losses.append(super().training_step(model, part, count))
+            done += some
         return torch.stack(losses).sum()
 
     def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
@@ -189,7 +198,12 @@ class StudioTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The batch's summed loss over all trained tokens of the optimiser step: gradients add up to the exact mean."""
-        loss = self.levers.objective(model, inputs)
+        each: list[torch.Tensor] = []
+        if inputs.get("rows") and getattr(self.levers.objective, "by_token", False):
+            loss = self.levers.objective(model, inputs, each)
+            self.losses.add(inputs, each)
+        else:
+            loss = self.levers.objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
         if self.args.world_size > 1:
             loss = loss * self.accelerator.num_processes  # data parallelism takes the mean over ranks

@@ -17,6 +17,7 @@ from ftstudio.engine import hardware, loading, quiet, resume
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
+from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
@@ -118,6 +119,8 @@ class Training:
 
         recipe = self.recipe
         known = resume.facts(checkpoint) if checkpoint else {}
+        kept = recorder(self.folder.path, rows.materials, rows.train)
+        kept.begin(resumed=checkpoint is not None)
         director = RunDirector(
             self.folder,
             self.control,
@@ -126,6 +129,7 @@ class Training:
             first=resume.step_of(checkpoint) if checkpoint else 0,
             rest=lambda resting: setattr(self.pulse, "resting", resting),
             samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
+            recorder=kept,
         )
         director.first_loss = known.get("first_loss")
         trainer = StudioTrainer(
