@@ -66,7 +66,7 @@ def batches(recipe: Recipe, materials: Materials, encoded: EncodedSet, config: A
     prompts: list[list[int]] = []
     if materials.held_out is not None:
         examples = materials.examples(recipe.evaluation.rows)
-        held_out = encoded_rows(materials, examples, recipe.data.max_length)
+        held_out = [row for _, row in encoded_rows(materials, examples, recipe.data.max_length)]
         for place in spread(len(examples), recipe.evaluation.samples):
             try:
                 prompts.append(materials.prompt(examples[place][1]).ids)

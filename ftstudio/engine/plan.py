@@ -6,6 +6,7 @@ Parameters are counted on a model without weights (torch's meta device), so an 8
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from ftstudio import methods
@@ -66,7 +67,10 @@ def plan(
         _machine_memory(final, parts, problems)
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": parts}
     seconds = None
-    if parts and encoded is not None and materials is not None and len(encoded):
+    if parts and materials is not None and materials.task.kind != "causal-lm":
+        text = f"Memory for activations and the time a run takes aren't estimated for {materials.task.name}."
+        problems.append(Problem("note", text))
+    elif parts and encoded is not None and materials is not None and len(encoded):
         from ftstudio.engine.plan_memory import look
 
         memory, seconds = look(
@@ -159,7 +163,7 @@ def _tokens(
         text += f"{number(stats.lost_completion)} of them would have been trained."
         problems.append(Problem("warning", text, "data.max_length", "Raise data.max_length, or shorten the rows."))
     tokenizer = materials.tokenizer
-    if not materials.end_tokens:
+    if not materials.end_tokens and materials.task.generates:
         text = "the tokenizer has no end token: the model can't learn to stop."
         problems.append(Problem("warning", text, "model", "Use a model whose tokenizer names an eos_token."))
     elif len(encoded) and stats.not_ended > stats.truncated:
@@ -218,10 +222,7 @@ def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], d
     try:
         model = skeleton(recipe)
         key = "method"
-        quantised = _quantised_layers(model) if method.quantisation(settings) is not None else {}
-        base = {name: parameter.numel() for name, parameter in model.named_parameters()}
-        total = sum(base.values())
-        trained = _apply(method, model, settings)
+        weight = weigh(model, method, settings, machine.precision, recipe.training.optimizer)
     except StudioError as error:
         if not any(problem.text in error.message for problem in problems):
             problems.append(Problem.of(error, key))
@@ -229,32 +230,57 @@ def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], d
     except Exception as error:  # an architecture that can't be built without its weights: rare, and no reason to stop
         problems.append(Problem("note", f"The parameters can't be counted: {one_line(error, 120)}.", "model"))
         return {"total": None, "trainable": None}, {}
+    if weight.odd:
+        text = f"{len(weight.odd)} layers' inputs aren't a multiple of {BLOCK} (such as {weight.odd[0]}): 4 bits work "
+        problems.append(Problem("note", f"{text}there, slower.", "method"))
+    return {"total": weight.total, "trainable": weight.trainable}, weight.parts
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a model weighs with a method on it: `total` and `trainable` weights, bytes of the `parts` that are known
+    exactly, bytes a run saves (`saved`), layers whose inputs don't fill 4-bit blocks (`odd`), and `model` itself."""
+
+    total: int
+    trainable: int
+    parts: dict[str, int]
+    saved: int
+    odd: tuple[str, ...]
+    model: Any
+
+
+def weigh(model: Any, method: methods.Method, settings: Any, precision: str, optimizer: str) -> Weight:
+    """Put METHOD on MODEL (without weights; it is changed) and count. Raises StudioError for impossible pairs."""
+    quantisation = method.quantisation(settings)
+    quantised = _quantised_layers(model) if quantisation is not None else {}
+    base = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    total = sum(base.values())
+    trained = method.apply(model, settings)
     learning = [p.numel() for p in trained.parameters() if p.requires_grad]
     everything = sum(p.numel() for p in trained.parameters())
-    width = {"fp32": 4, "bf16": 2, "fp16": 2}[machine.precision] if method.adapter else 4
+    width = {"fp32": 4, "bf16": 2, "fp16": 2}[precision] if method.adapter else 4
     weights = sum(
-        nf4_bytes(count, settings.double_quantisation) if name in quantised else count * width
+        stored_bytes(count, quantisation) if quantisation is not None and name in quantised else count * width
         for name, count in base.items()
     )
-    odd = [name for name, inner in quantised.items() if inner % BLOCK]
-    if odd:
-        text = f"{len(odd)} layers' inputs aren't a multiple of {BLOCK} (such as {odd[0]}): 4 bits work there, slower."
-        problems.append(Problem("note", text, "method"))
     parts = {
         "weights": weights,
         "adapter": (everything - total) * 4,
         "gradients": sum(learning) * 4,
-        "optimizer": sum(optimizer_bytes(count, recipe.training.optimizer) for count in learning),
+        "optimizer": sum(optimizer_bytes(count, optimizer) for count in learning),
     }
-    return {"total": everything, "trainable": sum(learning)}, parts
+    saved = 4 * everything
+    if method.adapter:
+        saved = 4 * sum(learning) * (2 if method.alters_base(settings) else 1)
+    odd = [name for name, inner in quantised.items() if inner % BLOCK]
+    if quantisation is not None and quantisation.kind == "int8":
+        odd = []
+    return Weight(everything, sum(learning), parts, saved, tuple(odd), trained)
 
 
-def _apply(method: methods.Method, model: Any, settings: Any) -> Any:
-    """MODEL with METHOD on it. QLoRA's check for 4-bit layers is left to the real load: these hold no weights."""
-    from ftstudio.methods.lora import Lora
-
-    applied = Lora() if isinstance(method, Lora) else method
-    return applied.apply(model, settings)
+def stored_bytes(count: int, quantisation: methods.Quantisation) -> int:
+    """Bytes that COUNT quantised weights take; the scales of int8, one a row, aren't counted."""
+    return count if quantisation.kind == "int8" else nf4_bytes(count, quantisation.double)
 
 
 def _quantised_layers(model: Any) -> dict[str, int]:

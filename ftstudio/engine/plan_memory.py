@@ -67,7 +67,7 @@ def look(
             memory |= {"measured_bytes": found["bytes"], "measured": found}
             seconds = seconds_of(recipe, some, found, steps)
     needed = memory["measured_bytes"] or memory["estimated_bytes"]
-    memory["fits"] = fit.verdicts(needed, fit.devices(machine.device))
+    memory["fits"] = fit.verdicts(needed, fit.devices(machine.device), machine.device)
     memory["smaller"] = fit.smaller(recipe)
     best = memory["fits"][0]["fits"]  # the first device is the one that is trained on
     if best in ("no", "busy"):
@@ -91,13 +91,13 @@ def _estimated(
 ) -> dict[str, Any]:
     from ftstudio.engine.memory import estimate
     from ftstudio.engine.memory_fake import Method
-    from ftstudio.engine.plan import _apply, _quantised_layers
+    from ftstudio.engine.plan import _quantised_layers
 
     method = methods.get(recipe.method.name)
     settings = method.settings(recipe.method.settings)
     packed = method.quantisation(settings) is not None
     changes = Method(
-        put=lambda model: _apply(method, model, settings),
+        put=lambda model: method.apply(model, settings),
         quantised=lambda model: _quantised_layers(model) if packed else (),
         narrow=method.adapter,
     )
