@@ -171,6 +171,10 @@ class Story:
         busy = [value for value in loads if isinstance(value, (int, float))]
         self._point("gpu_use", self.step, sum(busy) / len(busy) if busy else None)
 
+    def _steer(self, event: dict[str, Any]) -> None:
+        if event.get("what") == "steps" and isinstance(event.get("value"), (int, float)):
+            self.start = {**self.start, "total_steps": int(event["value"])}
+
     def _alert(self, event: dict[str, Any]) -> None:
         self.alerts.append(event)
 

@@ -6,8 +6,10 @@ The loop, accumulation, clipping, schedule, optimiser and their checkpoints are 
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +47,14 @@ class Director(Protocol):
 
     first_loss: float | None
 
+    evaluated_at: tuple[int, float] | None
+
+    def begun(self, trainer: StudioTrainer) -> None:
+        """The first step is next; a checkpoint, if any, was read."""
+
+    def unsaved(self, error: StudioError) -> bool:
+        """A checkpoint couldn't be written for want of room. True where the run goes on all the same."""
+
     def planned(self, step: int, last: int) -> set[str]:
         """What is due after STEP of LAST: any of evaluate, checkpoint, stop."""
 
@@ -76,8 +86,13 @@ class Director(Protocol):
 class _Plan(TrainerCallback):
     """Asks the director after each step; transformers' own rhythm of saving and evaluating is off."""
 
-    def __init__(self, director: Director) -> None:
-        self.director = director
+    def __init__(self, director: Director, trainer: StudioTrainer) -> None:
+        self.director, self.trainer = director, trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """See TrainerCallback."""
+        self.director.begun(self.trainer)
+        return control
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """See TrainerCallback."""
@@ -85,8 +100,8 @@ class _Plan(TrainerCallback):
         control.should_log = True
         control.should_evaluate = "evaluate" in due
         control.should_save = "checkpoint" in due
-        if "stop" in due:
-            control.should_training_stop = True
+        # its length may have been changed since transformers looked
+        control.should_training_stop = "stop" in due or state.global_step >= state.max_steps
         return control
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
@@ -128,7 +143,7 @@ class StudioTrainer(Trainer):
         )
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
-        self.add_callback(_Plan(director))
+        self.add_callback(_Plan(director, self))
         self.director, self.meter, self.keep = director, meter, keep
         self.held_out, self.sources = held_out, sources
         self.lengths = lengths
@@ -144,6 +159,21 @@ class StudioTrainer(Trainer):
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed)  # type: ignore[return-value]
+
+    def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' own, but for the epochs: the run ends after its steps, which may become more."""
+        found = super().set_initial_training_values(*args, **kwargs)
+        return (sys.maxsize, *found[1:])
+
+    def order_digest(self) -> str:
+        """Stands for the order of the rows: a resumed run has to have the same."""
+        order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
+        return hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        scheduler: Any = self.lr_scheduler
+        return float(scheduler.get_last_lr()[0])
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of the next optimiser step, remembered until it is taken."""
@@ -272,6 +302,8 @@ class StudioTrainer(Trainer):
         """Write beside, seal with hashes, rename, then drop what is older than the last `keep`."""
         folder = Path(self.args.output_dir or ".")
         target = folder / f"checkpoint-{self.state.global_step}"
+        if not sound(self.model):  # what can't be gone on from must not take the place of what can
+            return
         with self.meter.away():
             self.director.saving(self)
             shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
@@ -285,13 +317,24 @@ class StudioTrainer(Trainer):
                     first_loss=self.director.first_loss,
                     tokens=self.meter.tokens,
                     parts=self.parts,
+                    rate=self.rate(),
+                    order=self.order_digest(),
+                    eval_loss=self._judged(),
                 )
                 resume.settle(saving, target)
             except Exception as error:
                 shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
-                raise disk_trouble(error, target) or error from error
+                told = disk_trouble(error, target)
+                if told is not None and self.director.unsaved(told):
+                    return
+                raise told or error from error
             resume.prune(folder, self.keep)
             self.director.saved(self, target)
+
+    def _judged(self) -> float | None:
+        """The held-out loss of the weights as they are; None where they weren't evaluated."""
+        last = self.director.evaluated_at
+        return last[1] if last is not None and last[0] == self.state.global_step else None
 
     def checkpoint(self) -> None:
         """Write a checkpoint now, between two steps."""
@@ -299,6 +342,11 @@ class StudioTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         save_weights(self.model, Path(output_dir or self.args.output_dir or "."), state_dict)
+
+
+def sound(model: nn.Module) -> bool:
+    """Whether all weights that learn are finite numbers."""
+    return all(bool(item.isfinite().all()) for item in model.parameters() if item.requires_grad)
 
 
 def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
