@@ -290,7 +290,7 @@ def with_data(recipe: Recipe | None, source: str, columns: Mapping[str, str], kn
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
     if recipe is not None and recipe.data.train not in (source, *known_as):  # settings of other data: they need not fit
-        for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by"):
+        for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by", "accepted"):
             values["data"].pop(key, None)
         for key in ("eval", "test"):
             if isinstance(values["data"].get(key), str):
