@@ -134,7 +134,7 @@ def test_tokens_are_those_that_are_trained(model: Path, rows: Path) -> None:
     assert any(f"{96 - usable} rows that would train nothing" in text for text in of(value, "error"))
     accepted = plan(changed(model, rows, **{"data.max_length": 48, "data.accepted": ["all_labels_masked"]}))
     assert accepted["compatible"]
-    assert any(text.startswith("accepted: all_labels_masked") for text in of(accepted, "note"))
+    assert any("accepted: all_labels_masked" in text for text in of(accepted, "note"))
 
 
 @given(st.integers(1, 500), st.integers(1, 9), st.integers(1, 7), st.sampled_from([0.5, 1.0, 1.3, 3.0]))

@@ -23,8 +23,11 @@ MODULES = sorted(
     for path in (ROOT / "ftstudio").rglob("*.py")
     if path.name != "__main__.py"
 )
-# scripts that make the bundled model; nothing imports them
-MAKERS = tuple(module for module in MODULES if module.startswith("ftstudio.demo.make_"))
+# scripts that make the bundled model, which nothing imports; and a method's own layers, imported where it is applied
+MAKERS = (
+    *(module for module in MODULES if module.startswith("ftstudio.demo.make_")),
+    "ftstudio.methods.bottleneck",
+)
 
 
 def loaded(*modules: str) -> set[str]:

@@ -2,18 +2,19 @@
 
 `None` means "inherit": the engine resolves it for the model and machine at hand and writes the value it chose, with
 everything else, into the run's own recipe. What the settings of a method are is known in `methods/`; its models are
-handed in by whoever loads a recipe, so that this file stays below them.
+handed in by whoever loads a recipe, and so are those of a task's options, so that this file stays below them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
+from ftstudio.core.serving import Judge, Server
 
 
 class Part(BaseModel):
@@ -218,24 +219,51 @@ class Format(Part):
         return value
 
 
-METRICS = ("rouge", "similarity", "bleu", "exact")
+TEXT_METRICS = ("rouge", "similarity", "bleu", "exact")
+LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
+METRICS = (*TEXT_METRICS, *LABEL_METRICS)
 
 
 class Evaluation(Part):
     """How the model is judged while it learns and after."""
 
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
-    metrics: tuple[str, ...] = Field(("rouge", "similarity"), description="rouge, similarity, bleu, exact")
+    metrics: tuple[str, ...] = Field(
+        ("rouge", "similarity"),
+        description="rouge, similarity, bleu, exact; of labels: accuracy, f1, mcc … (default: the task's)",
+    )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")
     max_new_tokens: int | None = Field(
         None, ge=1, description="tokens an answer may have; default: twice the longest reference, at most 256"
     )
     temperature: float = Field(0.0, ge=0, description="0 is greedy, the same answer every time")
+    top_p: float = Field(1.0, gt=0, le=1, description="sample from the likeliest tokens that make up this probability")
+    repeats: int = Field(1, ge=1, le=20, description="answers a row and arm, where they are sampled (temperature > 0)")
+    arms: tuple[str, ...] | None = Field(
+        None,
+        description="what `compare` sets side by side, two to four: base, base+3shot, base+3near, base+row4, tuned, "
+        "tuned@STEP, RUN, file:PATH, http://HOST/v1#MODEL; default base and tuned",
+    )
+    server: Server = Field(default_factory=Server, description="how arms that are servers are asked")
+    judge: Judge | None = Field(None, description="a model that says which of two answers is better; default none")
     similarity: str = Field("auto", description="auto, minilm, static, or a sentence-transformers folder or hub id")
     format: Format | None = Field(None, description="the contract an answer must keep")
     categories: Limits = Field(default_factory=Limits, description="from where on an answer counts as an error")
     forgetting: bool = Field(True, description="measure bits per byte on general text, base against tuned")
+
+    @field_validator("arms")
+    @classmethod
+    def _arms(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None:
+            from ftstudio.core.arm import parse_all
+            from ftstudio.core.errors import UsageError
+
+            try:
+                parse_all(value)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return value
 
     @field_validator("metrics")
     @classmethod
@@ -249,7 +277,8 @@ class Evaluation(Part):
 class Recipe(Part):
     """Task + model + method + data + training + evaluation."""
 
-    task: str = Field("sft", description="what is learnt: sft (prompt → completion)")
+    task: str = Field("sft", description="what is learnt: sft (prompt → completion), text-classification, …")
+    options: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
     model: str = Field(description="hub id or folder; `demo` is the bundled one")
     method: Method = Field(default_factory=lambda: Method(name="lora"))
     data: Data
@@ -291,4 +320,4 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 MethodModels = Mapping[str, type[BaseModel]]
-TaskNames = Collection[str]
+TaskModels = Mapping[str, type[BaseModel]]

@@ -33,7 +33,7 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
         "output_dir": str(folder),
         "num_train_epochs": training.epochs if training.epochs is not None else 3.0,
         "max_steps": training.steps or -1,
-        "learning_rate": training.learning_rate or method.learning_rate,
+        "learning_rate": training.learning_rate or method.rate(method.settings(recipe.method.settings)),
         "lr_scheduler_type": training.scheduler if training.scheduler != "constant" else "constant_with_warmup",
         "per_device_train_batch_size": training.batch_size,
         "per_device_eval_batch_size": training.batch_size,

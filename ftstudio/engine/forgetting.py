@@ -126,7 +126,7 @@ def _score(model: Any, batch: Sequence[tuple[Sequence[int], int]]) -> tuple[floa
         mask[row, : len(ids)] = 1
         labels[row, first : len(ids)] = inputs[row, first : len(ids)]
     with torch.inference_mode():
-        logits = model(input_ids=inputs.to(device), attention_mask=mask.to(device), use_cache=False).logits
+        logits = model(input_ids=inputs.to(device), attention_mask=mask.to(device), use_cache=False).logits[:, -width:]
         targets = labels[:, 1:].to(device)
         total = 0.0
         for row in range(len(batch)):  # row by row: in fp32, without a second copy of all logits

@@ -27,9 +27,19 @@ def head_of(model: Any) -> Head:
     it had `slice_logits_to_keep`). `all`: everywhere.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if soft_prompt(model) == "inside":
+        return "all"
     if "logits_to_keep" not in inspect.signature(inner.forward).parameters:
         return "all"
     return "mask" if hasattr(modeling_utils, "slice_logits_to_keep") else "places"
+
+
+def soft_prompt(model: Any) -> Literal["", "inside", "beside"]:
+    """Where MODEL's soft prompt stands: `inside` the row as tokens, `beside` it as keys and values; "" for none."""
+    config: Any = getattr(getattr(model, "module", model), "active_peft_config", None)
+    if not getattr(config, "is_prompt_learning", False):
+        return ""
+    return "beside" if str(config.peft_type).endswith("PREFIX_TUNING") else "inside"
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,8 @@ class Objective:
         bare = "cu_seq_lens_q" in inputs
         with self.precision(), attention.without_padding() if bare else contextlib.nullcontext():
             if self.head == "all":
-                return self._call(model, inputs)[(0, keep) if bare else keep]
+                logits = self._call(model, inputs)[:, -inputs["input_ids"].shape[1] :]  # without a soft prompt's own
+                return logits[(0, keep) if bare else keep]
             if bare or self.head == "mask":
                 return self._call(model, inputs, logits_to_keep=keep).flatten(0, -2)
             places = keep.any(0).nonzero().squeeze(1)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftstudio import methods
+from ftstudio import methods, tasks
+from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.engine import hardware, loading
 from ftstudio.engine.loading import ModelSpec
@@ -54,6 +55,28 @@ class Loaded:
         yield self.model
 
 
+def take_off(model: Any) -> Any:
+    """The base under the peft MODEL, as it was before any adapter was put on."""
+    if model.active_peft_config.is_prompt_learning:  # nothing lies in the base
+        return model.get_base_model()
+    return model.unload()
+
+
+def _kind_of(folder: Path, name: str) -> str:
+    """peft's kind of the adapter in FOLDER. Raises StudioError for one that only fits the base it changed."""
+    config = files.read_json(folder / "adapter_config.json")
+    config = config if isinstance(config, dict) else {}
+    kind = str(config.get("peft_type") or "")
+    if kind == "BOTTLENECK":
+        import ftstudio.methods.bottleneck  # noqa: F401  (makes it known to peft)
+    if str(config.get("init_lora_weights")).lower().startswith(("pissa", "olora")):
+        raise StudioError(
+            f"{name}: a checkpoint that began as {config['init_lora_weights']} fits only the base it changed.",
+            "Resume the run; the model it saves at its end lies over the untouched base.",
+        )
+    return kind
+
+
 def activate(model: Any, adapter: str) -> None:
     """Make ADAPTER the only one that is active in the peft MODEL."""
     model.set_adapter(adapter)
@@ -86,10 +109,11 @@ class ModelStore:
         method = methods.get(recipe.method.name)
         settings = method.settings(recipe.method.settings)
         method.check(settings, device=machine.device, precision=machine.precision)
-        dtype = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[machine.precision]
+        dtype = loading.DTYPES[machine.precision]
         if training and not method.adapter:
             dtype = "float32"
-        return ModelSpec(_same(recipe.model), dtype, machine.device, method.quantisation(settings))
+        head = tasks.of(recipe).head(recipe.training.seed)
+        return ModelSpec(_same(recipe.model), dtype, machine.device, method.quantisation(settings), head)
 
     def base(self, recipe: Recipe) -> Loaded:
         """The base model of RECIPE, without any adapter. Raises StudioError."""
@@ -125,6 +149,9 @@ class ModelStore:
         from safetensors import SafetensorError
 
         self._load_base(spec)
+        kind = _kind_of(folder, name)
+        if self._peft is not None and any(config.peft_type != kind for config in self._peft.peft_config.values()):
+            self.detach()  # peft holds adapters of one kind at a time
         key = (str(folder.absolute()), written)
         adapter = self._adapters.get(key)
         if adapter is None:
@@ -139,7 +166,7 @@ class ModelStore:
             except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 self.unload()
                 again = f"`ftstudio train --resume {name}` saves it again from its last checkpoint."
-                raise loading.explain(error, f"{name}'s adapter", again) from error
+                raise loading.explain(error, f"{name}'s adapter", again=again) from error
             self._peft.eval()
             self._adapters[key] = adapter
         activate(self._peft, adapter)
@@ -158,11 +185,12 @@ class ModelStore:
     def to_train(self, recipe: Recipe) -> Any:
         """The model RECIPE's method may change: the kept base, or for full fine-tuning a copy of its own.
 
-        The caller hands the kept base back with `give_back`.
+        The caller hands the kept base back with `give_back`. A method that changes the base's own weights gets a copy
+        of its own, too.
         """
         spec = self.spec(recipe, training=True)
         method = methods.get(recipe.method.name)
-        if method.adapter:
+        if not method.alters_base(method.settings(recipe.method.settings)):
             self._load_base(spec)
             self.detach()
             return self._base
@@ -171,7 +199,7 @@ class ModelStore:
 
     def give_back(self, peft_model: Any) -> None:
         """Take the trained adapter off the kept base, which is then as it was loaded."""
-        base = peft_model.unload()
+        base = take_off(peft_model)
         if self._base is not None:
             self._base = base
             _at_rest(base)
@@ -179,7 +207,7 @@ class ModelStore:
     def detach(self) -> None:
         """Take all adapters off the base."""
         if self._peft is not None:
-            self._base = self._peft.unload()
+            self._base = take_off(self._peft)
             self._peft = None
             self._adapters.clear()
             _at_rest(self._base)
@@ -224,7 +252,7 @@ def _same(model: str) -> str:
 
 
 def _named(spec: ModelSpec, name: str) -> ModelSpec:
-    return ModelSpec(name, spec.dtype, spec.device, None)
+    return ModelSpec(name, spec.dtype, spec.device, None, spec.head)
 
 
 def recipe_of(run: RunFolder) -> Recipe:

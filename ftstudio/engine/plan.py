@@ -6,6 +6,7 @@ Parameters are counted on a model without weights (torch's meta device), so an 8
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from ftstudio import methods
@@ -13,6 +14,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
 from ftstudio.data.dataset import Cancel, Progress
+from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine import accepting
 from ftstudio.engine.compatibility import (
     BLOCK,
@@ -30,11 +32,18 @@ _STATES_8BIT_FROM = 4096  # elements from which bitsandbytes keeps a tensor's op
 _BLOCK_8BIT = 256
 
 
-def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | None = None) -> dict[str, Any]:
+def plan(
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    measure: bool | None = False,
+) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
-    memory:{estimated_bytes,measured_bytes,parts}, tokens:{total,trained,lost}, rows, steps, seconds_estimated}.
+    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated}.
 
-    Never raises for what is wrong with the recipe: that is a problem in the list.
+    MEASURE: a few real steps in a process of its own; None: where that is cheap. Never raises for what is wrong with
+    the recipe: that is a problem in the list.
     """
     problems: list[Problem] = []
     config = _config(recipe, problems)
@@ -45,8 +54,9 @@ def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | N
     rows: dict[str, Any] = {"train": None, "eval": None, "excluded": None}
     tokens: dict[str, Any] = {"total": None, "trained": None, "lost": None}
     steps = None
+    encoded = None
     if resolved is not None and materials is not None:
-        rows, tokens = _tokens(resolved, materials, config or {}, problems, progress, cancel)
+        rows, tokens, encoded = _tokens(resolved, materials, config or {}, problems, progress, cancel)
         steps = steps_of(resolved, rows["train"])
         _held_out(materials, problems)
     final = resolved or recipe
@@ -56,18 +66,26 @@ def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | N
         problems += weight_problems(recipe)
         parameters, parts = _weights(final, problems)
         _machine_memory(final, parts, problems)
-    if parts:
-        text = "Memory for activations and the time a run takes aren't estimated: only what is listed is exact."
+    memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": parts}
+    seconds = None
+    if parts and materials is not None and materials.task.kind != "causal-lm":
+        text = f"Memory for activations and the time a run takes aren't estimated for {materials.task.name}."
         problems.append(Problem("note", text))
+    elif parts and encoded is not None and materials is not None and len(encoded):
+        from ftstudio.engine.plan_memory import look
+
+        memory, seconds = look(
+            final, materials, encoded, parts, parameters["total"], steps or 0, problems, measure, cancel
+        )
     return {
         "compatible": not any(problem.severity == "error" for problem in problems),
         "problems": [problem.to_dict() for problem in problems],
         "parameters": parameters,
-        "memory": {"estimated_bytes": None, "measured_bytes": None, "parts": parts},
+        "memory": memory,
         "tokens": tokens,
         "rows": rows,
         "steps": steps,
-        "seconds_estimated": None,
+        "seconds_estimated": seconds,
     }
 
 
@@ -122,7 +140,7 @@ def _tokens(
     problems: list[Problem],
     progress: Progress | None,
     cancel: Cancel | None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any], EncodedSet]:
     encoded = materials.task.encode_dataset(
         materials.train, materials.shape, materials.template, materials.tokenizer, recipe.data.max_length,
         progress=progress, cancel=cancel,
@@ -147,7 +165,7 @@ def _tokens(
         text += f"{number(stats.lost_completion)} of them would have been trained."
         problems.append(Problem("warning", text, "data.max_length", "Raise data.max_length, or shorten the rows."))
     tokenizer = materials.tokenizer
-    if not materials.end_tokens:
+    if not materials.end_tokens and materials.task.generates:
         text = "the tokenizer has no end token: the model can't learn to stop."
         problems.append(Problem("warning", text, "model", "Use a model whose tokenizer names an eos_token."))
     elif len(encoded) and stats.not_ended > stats.truncated:
@@ -177,7 +195,7 @@ def _tokens(
         "lost_trained": stats.lost_completion,
         "longest": max((int(length) for length in encoded.lengths), default=0),
     }
-    return rows, tokens
+    return rows, tokens, encoded
 
 
 def _held_out(materials: Materials, problems: list[Problem]) -> None:
@@ -206,10 +224,7 @@ def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], d
     try:
         model = skeleton(recipe)
         key = "method"
-        quantised = _quantised_layers(model) if method.quantisation(settings) is not None else {}
-        base = {name: parameter.numel() for name, parameter in model.named_parameters()}
-        total = sum(base.values())
-        trained = _apply(method, model, settings)
+        weight = weigh(model, method, settings, machine.precision, recipe.training.optimizer)
     except StudioError as error:
         if not any(problem.text in error.message for problem in problems):
             problems.append(Problem.of(error, key))
@@ -217,32 +232,57 @@ def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], d
     except Exception as error:  # an architecture that can't be built without its weights: rare, and no reason to stop
         problems.append(Problem("note", f"The parameters can't be counted: {one_line(error, 120)}.", "model"))
         return {"total": None, "trainable": None}, {}
+    if weight.odd:
+        text = f"{len(weight.odd)} layers' inputs aren't a multiple of {BLOCK} (such as {weight.odd[0]}): 4 bits work "
+        problems.append(Problem("note", f"{text}there, slower.", "method"))
+    return {"total": weight.total, "trainable": weight.trainable}, weight.parts
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a model weighs with a method on it: `total` and `trainable` weights, bytes of the `parts` that are known
+    exactly, bytes a run saves (`saved`), layers whose inputs don't fill 4-bit blocks (`odd`), and `model` itself."""
+
+    total: int
+    trainable: int
+    parts: dict[str, int]
+    saved: int
+    odd: tuple[str, ...]
+    model: Any
+
+
+def weigh(model: Any, method: methods.Method, settings: Any, precision: str, optimizer: str) -> Weight:
+    """Put METHOD on MODEL (without weights; it is changed) and count. Raises StudioError for impossible pairs."""
+    quantisation = method.quantisation(settings)
+    quantised = _quantised_layers(model) if quantisation is not None else {}
+    base = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    total = sum(base.values())
+    trained = method.apply(model, settings)
     learning = [p.numel() for p in trained.parameters() if p.requires_grad]
     everything = sum(p.numel() for p in trained.parameters())
-    width = {"fp32": 4, "bf16": 2, "fp16": 2}[machine.precision] if method.adapter else 4
+    width = {"fp32": 4, "bf16": 2, "fp16": 2}[precision] if method.adapter else 4
     weights = sum(
-        nf4_bytes(count, settings.double_quantisation) if name in quantised else count * width
+        stored_bytes(count, quantisation) if quantisation is not None and name in quantised else count * width
         for name, count in base.items()
     )
-    odd = [name for name, inner in quantised.items() if inner % BLOCK]
-    if odd:
-        text = f"{len(odd)} layers' inputs aren't a multiple of {BLOCK} (such as {odd[0]}): 4 bits work there, slower."
-        problems.append(Problem("note", text, "method"))
     parts = {
         "weights": weights,
         "adapter": (everything - total) * 4,
         "gradients": sum(learning) * 4,
-        "optimizer": sum(optimizer_bytes(count, recipe.training.optimizer) for count in learning),
+        "optimizer": sum(optimizer_bytes(count, optimizer) for count in learning),
     }
-    return {"total": everything, "trainable": sum(learning)}, parts
+    saved = 4 * everything
+    if method.adapter:
+        saved = 4 * sum(learning) * (2 if method.alters_base(settings) else 1)
+    odd = [name for name, inner in quantised.items() if inner % BLOCK]
+    if quantisation is not None and quantisation.kind == "int8":
+        odd = []
+    return Weight(everything, sum(learning), parts, saved, tuple(odd), trained)
 
 
-def _apply(method: methods.Method, model: Any, settings: Any) -> Any:
-    """MODEL with METHOD on it. QLoRA's check for 4-bit layers is left to the real load: these hold no weights."""
-    from ftstudio.methods.lora import Lora
-
-    applied = Lora() if isinstance(method, Lora) else method
-    return applied.apply(model, settings)
+def stored_bytes(count: int, quantisation: methods.Quantisation) -> int:
+    """Bytes that COUNT quantised weights take; the scales of int8, one a row, aren't counted."""
+    return count if quantisation.kind == "int8" else nf4_bytes(count, quantisation.double)
 
 
 def _quantised_layers(model: Any) -> dict[str, int]:

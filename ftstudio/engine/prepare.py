@@ -115,9 +115,11 @@ def resolve(
         check_config(recipe, config)
         locate(recipe.model, weights=recipe.model == "demo" or Path(recipe.model).expanduser().is_dir())
     method = methods.get(recipe.method.name)
-    settings = method.settings(recipe.method.settings).model_dump(mode="json")
+    chosen = method.settings(recipe.method.settings)
+    settings = chosen.model_dump(mode="json")
     limit = model_limit(config)
-    max_length = recipe.data.max_length or min(MAX_LENGTH, limit or MAX_LENGTH)
+    room = limit - method.soft_tokens(chosen) if limit else MAX_LENGTH
+    max_length = recipe.data.max_length or max(8, min(MAX_LENGTH, room))
     first = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_length": max_length})})
     materials = open_materials(first, progress=progress, cancel=cancel)
     training = recipe.training.model_copy(
@@ -125,7 +127,7 @@ def resolve(
             "epochs": recipe.training.epochs
             if recipe.training.epochs is not None or recipe.training.steps is not None
             else EPOCHS,
-            "learning_rate": recipe.training.learning_rate or method.learning_rate,
+            "learning_rate": recipe.training.learning_rate or method.rate(chosen),
         }
     )
     data = first.data.model_copy(
@@ -134,12 +136,10 @@ def resolve(
             "test": _named(recipe.data.test),
             "eval": _eval(recipe, materials),
             "columns": _columns(materials),
-            "template": recipe.data.template or materials.template.name,
+            "template": recipe.data.template or (materials.template.name if materials.task.templates else None),
         }
     )
-    evaluation = recipe.evaluation.model_copy(
-        update={"max_new_tokens": recipe.evaluation.max_new_tokens or _new_tokens(materials, limit)}
-    )
+    evaluation = recipe.evaluation.model_copy(update=_judged(recipe, materials, limit))
     tree = recipe.model_dump(mode="json") | {
         "method": {"name": recipe.method.name, **settings},
         "data": data.model_dump(mode="json"),
@@ -150,6 +150,19 @@ def resolve(
     }
     resolved = Recipe.model_validate(tree)
     return resolved, Materials(**{**materials.__dict__, "recipe": resolved})
+
+
+def _judged(recipe: Recipe, materials: Materials, limit: int | None) -> dict[str, Any]:
+    """What the evaluation leaves open, for the task at hand: metrics, length of answers, forgetting."""
+    task = materials.task
+    found: dict[str, Any] = {}
+    if "metrics" not in recipe.evaluation.model_fields_set:
+        found["metrics"] = task.metrics()
+    if task.generates:
+        found["max_new_tokens"] = recipe.evaluation.max_new_tokens or _new_tokens(materials, limit)
+    if task.kind != "causal-lm":
+        found["forgetting"] = False  # measured on text that a causal model writes
+    return found
 
 
 def run_stem(recipe: Recipe) -> str:
@@ -288,6 +301,7 @@ def _facts(recipe: Recipe, materials: Materials) -> dict[str, Any]:
         "template": materials.template.name,
         "similarity": similarity_name(recipe.evaluation.similarity),
         "model": _model_facts(recipe.model),
+        "task": dict(materials.task.facts),
     }
 
 

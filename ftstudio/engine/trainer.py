@@ -20,11 +20,14 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.engine import attention, loading, resume
+from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Row, split, trained
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.meter import Meter
+from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import LengthGrouped
 from ftstudio.engine.parity import out_of_memory
+from ftstudio.engine.predicting import moved
 
 
 class Rows(Protocol):
@@ -49,7 +52,7 @@ class Director(Protocol):
     def evaluating(self, trainer: StudioTrainer) -> None:
         """An evaluation begins."""
 
-    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float] | None) -> None:
+    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """An evaluation was made; None where a stop was asked for in the middle of it."""
 
     def shrunk(self, rows: int, parts: int) -> None:
@@ -94,7 +97,8 @@ class StudioTrainer(Trainer):
     """Trains on rows of token ids and labels, laid out and judged as LEVERS say.
 
     `meter` holds time and tokens, `last_loss` the loss of the last step in nats a token. A micro-batch that memory
-    won't hold is taken in `parts` from then on; gradients add up to the same. Evaluation sums over all trained tokens
+    won't hold is taken in `parts` from then on; gradients add up to the same. SOURCES tells of each held-out row which
+    source of a mix it is from. Evaluation sums over all trained tokens
     of the held-out rows; transformers' own mean of batch means depends on the batch size.
     """
 
@@ -111,6 +115,8 @@ class StudioTrainer(Trainer):
         *,
         keep: int,
         parts: int = 1,
+        sources: Sequence[str] = (),
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(
             model=model,
@@ -122,9 +128,10 @@ class StudioTrainer(Trainer):
             self.remove_callback(callback)
         self.add_callback(_Plan(director))
         self.director, self.meter, self.keep = director, meter, keep
-        self.held_out = held_out
+        self.held_out, self.sources = held_out, sources
         self.lengths = lengths
         self.levers, self.parts = levers, parts
+        self.rates = rates or {}
         self.model_accepts_loss_kwargs = True  # our loss is already divided by all tokens of the accumulated step
         self.loss_is_scaled_for_ga = True
         self.last_loss = float("nan")
@@ -147,6 +154,19 @@ class StudioTrainer(Trainer):
         if self.args.world_size > 1:
             found = self.accelerator.gather(found).sum()
         return found.clamp(min=1)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """transformers' optimiser; weights named in `rates` learn by that factor faster."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
+        named = {id(weight): self.rates[name] for name, weight in self.model.named_parameters() if name in self.rates}
+        for group in list(optimizer.param_groups) if named else ():
+            for factor in sorted(set(named.values())):
+                faster = [weight for weight in group["params"] if named.get(id(weight)) == factor]
+                if faster:
+                    rest = {key: value for key, value in group.items() if key not in ("params", "lr")}
+                    group["params"] = [weight for weight in group["params"] if named.get(id(weight)) != factor]
+                    optimizer.add_param_group({**rest, "params": faster, "lr": group["lr"] * factor})
+        return optimizer
 
     # -- loss --------------------------------------------------------------------------------------------------
     def training_step(
@@ -210,17 +230,17 @@ class StudioTrainer(Trainer):
         self.director.between(self)
 
     # -- evaluation --------------------------------------------------------------------------------------------
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """`{loss, perplexity, rows, tokens}` on the held-out rows, weighted by tokens; and the director is told."""
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """`{loss, perplexity, rows, tokens}` on the held-out rows, weighted by tokens, and `sources`; the director is
+        told."""
         with self.meter.away():
             self.director.evaluating(self)
-            metrics = held_out_loss(
-                self.model_wrapped,
-                self.held_out,
-                self.levers,
-                max(1, self.args.per_device_eval_batch_size // self.parts),
-                self.director.should_stop,
-            )
+            batch = max(1, self.args.per_device_eval_batch_size // self.parts)
+
+            def measure(rows: Rows) -> dict[str, float] | None:
+                return held_out_loss(self.model_wrapped, rows, self.levers, batch, self.director.should_stop)
+
+            metrics = by_source(self.held_out, self.sources, measure)
             with attention.plain(self.model), self.levers.objective.precision():  # samples are generated with padding
                 self.director.evaluated(self, metrics)
         return metrics or {}
@@ -298,21 +318,30 @@ def held_out_loss(
 ) -> dict[str, float] | None:
     """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
 
-    None where SHOULD_STOP said so before all rows were through. A batch that memory won't hold is halved.
+    Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
+    instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
+    won't hold is halved.
     """
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
     device = next(model.parameters()).device
     training = model.training
     model.eval()
     total, tokens, start = 0.0, 0, 0
+    objective, predicted = levers.objective, []
     try:
         while start < len(order):
             if should_stop():
                 return None
             inputs = levers.collator([rows[row] for row in order[start : start + batch]])
-            inputs = {key: item.to(device) if torch.is_tensor(item) else item for key, item in inputs.items()}
+            inputs = moved(inputs, device)
+            found = []
             try:
-                loss = float(levers.objective(model, inputs).double())
+                if isinstance(objective, TaskObjective):
+                    outputs = objective.outputs(model, inputs)
+                    loss = float(objective.task.loss(outputs, inputs).double())
+                    found = objective.task.predictions(outputs, inputs)
+                else:
+                    loss = float(objective(model, inputs).double())
             except (RuntimeError, MemoryError) as error:
                 if batch == 1 or not out_of_memory(error):
                     raise
@@ -322,9 +351,16 @@ def held_out_loss(
                 batch //= 2
                 continue
             total += loss
+            predicted += found
             tokens += int(trained(inputs))
             start += batch
     finally:
         model.train(training)
     mean = total / tokens if tokens else float("nan")
-    return {"loss": mean, "perplexity": math.exp(min(mean, 700)), "rows": len(rows), "tokens": tokens}
+    told = {"loss": mean, "rows": len(rows), "tokens": tokens}
+    if isinstance(objective, TaskObjective) and not objective.task.generates:
+        return told | objective.task.scores(predicted, [rows[row] for row in order[: len(predicted)]])
+    told["perplexity"] = math.exp(min(mean, 700))
+    if len(rows) and "bytes" in rows[0]:  # running text: comparable across tokenizers
+        told["bits_per_byte"] = total / math.log(2) / max(1, sum(rows[row]["bytes"] for row in order))
+    return told

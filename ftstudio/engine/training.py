@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,11 @@ from ftstudio.engine import accepting, hardware, loading, quiet, resume
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
+from ftstudio.engine.drift import Drift
 from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
+from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.rows import TrainingRows, open_rows
 
@@ -81,16 +84,17 @@ class Training:
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-            expected = answers_of(plain, probe)
+            expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
             self._save(trainer.model)
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
-            if self.method.adapter and hasattr(model, "unload"):
+            if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
                 self.context.models.give_back(model)
-        del trainer, model, plain, director.samples
+        task, pad = rows.materials.task, rows.pad
+        del trainer, model, plain, director.samples, director.drift
         loading.free()
-        facts["reload_difference"] = self._reload(probe, expected)
+        facts["reload_difference"] = self._reload(lambda model: numbers_of(task, model, probe, pad), expected)
         if facts.pop("stopped"):
             self.folder.emit("stopped", text="Stopped and saved; it can be resumed.", **facts)
         else:
@@ -109,7 +113,7 @@ class Training:
                 "Use the tokenizer that belongs to the model.",
             )
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
-        return self.method.apply(base, self.settings)
+        return self.method.apply(base, self.settings, rows.materials.tokenizer.encode)
 
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
@@ -128,6 +132,7 @@ class Training:
             first=resume.step_of(checkpoint) if checkpoint else 0,
             rest=lambda resting: setattr(self.pulse, "resting", resting),
             samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
+            drift=self._drift(rows) if recipe.evaluation.forgetting else None,
         )
         director.first_loss = known.get("first_loss")
         trainer = StudioTrainer(
@@ -138,17 +143,31 @@ class Training:
             rows.train,
             rows.held_out,
             rows.lengths,
-            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad),  # type: ignore[arg-type]
+            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task),
             director,
             Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
+            sources=rows.sources,
+            rates=self.method.rates(model, self.settings),
         )
         if machine.device == "cuda":
             import torch
 
             torch.cuda.reset_peak_memory_stats()
         return trainer, director
+
+    def _drift(self, rows: TrainingRows) -> Drift | None:
+        """What measures forgetting at every evaluation; None where the installation lacks its text."""
+        from ftstudio import demo
+        from ftstudio.engine.forgetting import documents
+
+        try:
+            texts = documents(demo.GENERAL)
+        except OSError:
+            return None  # the comparison tells of it
+        path = self.folder.path / "forgetting.json"
+        return Drift(self.folder, path, rows.materials.tokenizer, texts, self.control.should_stop)
 
     def _start(
         self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None, resuming: bool
@@ -205,6 +224,7 @@ class Training:
                 for config in model.peft_config.values():
                     config.base_model_name_or_path = where.name
             save_weights(model, beside)
+            self.method.finish(model, self.settings, beside)
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
                     shutil.copyfile(where.folder / name, beside / name)
@@ -234,15 +254,16 @@ class Training:
             "path": str(self.folder.model),
         }
 
-    def _reload(self, probe: list[int], expected: Any) -> float:
-        """Load what was saved and compare what it says with what the trained model said; the greatest difference.
+    def _reload(self, asked: Callable[[Any], Any], expected: Any) -> float:
+        """Load what was saved and compare what it says when ASKED with what the trained model said (EXPECTED); the
+        greatest difference.
 
         Raises StudioError where it is another model than the one that was trained.
         """
         self.context.phase("saving", "reading the saved model back")
         loaded = self.context.models.tuned(self.folder, self.recipe)
         with loaded.as_tuned() as model:
-            found = answers_of(model, probe)
+            found = asked(model)
         difference = float((found - expected).abs().max())
         allowed = 1e-3 if loaded.spec.dtype == "float32" else 0.25
         if not difference <= allowed * max(1.0, float(expected.abs().max())):
@@ -251,19 +272,6 @@ class Training:
                 "Train again, or resume from the last checkpoint; if it happens again, report it with the log.",
             )
         return difference
-
-
-def answers_of(model: Any, ids: list[int]) -> Any:
-    """The logits of MODEL after each of IDS, [tokens, vocabulary], in 32 bits on the CPU; dropout off."""
-    import torch
-
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float().cpu()
-    model.train(training)
-    return logits
 
 
 def peak_memory(device: str) -> int:

@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from ftstudio.core.errors import UsageError
+from ftstudio.methods.adapter import Adapter
 from ftstudio.methods.base import Method, Quantisation, Settings
+from ftstudio.methods.freeze import Freeze
 from ftstudio.methods.full import Full
 from ftstudio.methods.lora import Lora
+from ftstudio.methods.prompt import Prompt
 from ftstudio.methods.qlora import Qlora
+from ftstudio.methods.refusals import Facts, Refusal, refuse
 
-__all__ = ["Method", "Quantisation", "Settings", "get", "models", "names"]
+__all__ = ["Facts", "Method", "Quantisation", "Refusal", "Settings", "get", "models", "names", "refuse"]
 
-_METHODS: dict[str, Method] = {method.name: method for method in (Lora(), Qlora(), Full())}
+_METHODS: dict[str, Method] = {
+    method.name: method for method in (Lora(), Qlora(), Adapter(), Prompt(), Freeze(), Full())
+}
 
 
 def names() -> tuple[str, ...]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ftstudio.core.errors import StudioError
-from ftstudio.methods.base import Method, Settings
+from ftstudio.methods.base import Encode, Method, Settings, refuse_quantised
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,9 +19,13 @@ class Full(Method):
 
     name = "full"
     title = "Full fine-tuning: every weight learns"
-    help = (
-        "Changes the whole model. Learns the most and forgets the most; needs memory for weights, gradients and two "
-        "optimiser states (about 16 bytes a parameter). For small models, or much data."
+    changes = "Changes the whole model."
+    choose = (
+        "For small models, for encoders with a new head, or for much data: it learns the most and forgets the most."
+    )
+    costs = (
+        "Needs memory for weights, gradients and two optimiser states (about 16 bytes a parameter); every run saves a "
+        "whole copy of the model."
     )
     limits = (
         "The tuned model is a whole copy: comparing it with the base loads both.",
@@ -30,14 +33,12 @@ class Full(Method):
     )
     learning_rate = 2e-5
     adapter = False
+    forgets = "most"
     model = FullSettings
 
-    def apply(self, model: nn.Module, settings: Any) -> nn.Module:
+    def apply(self, model: nn.Module, settings: Any, encode: Encode | None = None) -> nn.Module:
         """MODEL with every weight set to learn. A quantised model is refused."""
-        if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
-            raise StudioError(
-                "Full fine-tuning can't train quantised weights.", "Use method qlora, or load the model unquantised."
-            )
+        refuse_quantised(model, "Full fine-tuning")
         for parameter in model.parameters():
             parameter.requires_grad_(True)
         return model

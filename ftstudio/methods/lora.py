@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from ftstudio.core.errors import StudioError
-from ftstudio.methods.base import Method, Settings
+from ftstudio.methods import targets as chosen
+from ftstudio.methods.base import Encode, Method, Settings
+from ftstudio.methods.refusals import Facts, Refusal
 
 if TYPE_CHECKING:
     from torch import nn
+
+FROM_WEIGHTS = ("pissa", "olora")
+"""Ways to begin that take the adapter out of the base's own weights."""
+_WHOLE_SVD = 1024  # up to this width all singular values are computed, above it the first ones by iteration
 
 
 class LoraSettings(Settings):
@@ -20,18 +27,28 @@ class LoraSettings(Settings):
     r: int = Field(16, ge=1, le=1024, description="rank: how much can be learnt (and how big the adapter gets)")
     alpha: float = Field(32, gt=0, description="the update is scaled by alpha / r (alpha / √r with rslora)")
     dropout: float = Field(0.05, ge=0, lt=1, description="share of the adapter's inputs dropped while training")
-    targets: Literal["all-linear", "attention"] | tuple[str, ...] = Field(
-        "all-linear", description="layers that get an adapter: all-linear, attention, or names such as [q_proj, v_proj]"
+    targets: str | tuple[str, ...] = Field(
+        "all-linear",
+        description="layers that get an adapter: all-linear, attention, names such as [q_proj, v_proj], or a regular "
+        "expression over whole names",
+    )
+    part: chosen.Part = Field("language", description="of a model with eyes or ears: language, vision or both")
+    modules_to_save: tuple[str, ...] = Field(
+        (), description="modules that learn whole and are saved with the adapter, such as [embed_tokens, lm_head]"
+    )
+    init: Literal["default", "pissa", "olora"] = Field(
+        "default", description="how the adapter begins: default (no change), pissa or olora (the strongest directions)"
     )
     rslora: bool = Field(False, description="rank-stabilised scaling alpha / √r: for ranks of 64 and more")
     dora: bool = Field(False, description="learn direction and magnitude apart (DoRA): often better, slower")
+    lora_plus: float | None = Field(
+        None, gt=1, le=100, description="LoRA+: the second matrix learns this many times faster; 16 is usual"
+    )
 
-    @field_validator("targets")
+    @field_validator("targets", mode="before")
     @classmethod
-    def _some(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not value:
-            raise ValueError("name at least one layer, or all-linear")
-        return value
+    def _targets(cls, value: Any) -> Any:
+        return chosen.read(value)
 
 
 class Lora(Method):
@@ -39,40 +56,106 @@ class Lora(Method):
 
     name = "lora"
     title = "LoRA: small adapters learn, the base stays"
-    help = (
-        "Trains about 1 % as many weights as the model has, beside its linear layers. Keeps most of what the base "
-        "knows, saves as a few MB, and base and tuned answer from one load. The right first choice."
-    )
+    changes = "Trains about 1 % as many weights as the model has, beside its linear layers; the base stays as it is."
+    choose = "The right first choice: keeps most of what the base knows."
+    costs = "Saves as a few MB, and base and tuned answer from one load."
     limits = (
-        "Can't add new tokens to the vocabulary.",
         "Learns less new knowledge than full fine-tuning on large data.",
+        "Fused experts (Mixtral and its like) take an adapter only with dropout: 0.",
+        "pissa and olora train a copy of the base that they change; what is saved is an adapter of twice the rank over "
+        "the untouched base.",
     )
     learning_rate = 2e-4
     adapter = True
+    forgets = "little"
     model: ClassVar[type[Settings]] = LoraSettings
 
-    def apply(self, model: nn.Module, settings: Any) -> nn.Module:
+    def alters_base(self, settings: Any) -> bool:
+        """PiSSA and OLoRA move a part of the base weights into the adapter."""
+        return settings.init in FROM_WEIGHTS
+
+    def refusals(self, settings: Any, facts: Facts) -> list[Refusal]:
+        """PiSSA and OLoRA ask for plain LoRA over weights that are there in full."""
+        found = []
+        if settings.init in FROM_WEIGHTS:
+            name = {"pissa": "PiSSA", "olora": "OLoRA"}[settings.init]
+            if self.quantisation(settings) is not None:
+                found.append(
+                    Refusal(
+                        "method.init", f"{name} can't start on quantised weights.", "Use method lora, or init: default."
+                    )
+                )
+            if settings.dora:
+                text = f"{name} with DoRA can't be turned into an adapter over the untouched base."
+                found.append(Refusal("method.init", text, "Use one of them."))
+        return found
+
+    def apply(self, model: nn.Module, settings: Any, encode: Encode | None = None) -> nn.Module:
         """MODEL wrapped by peft, only the adapter's weights set to learn; its update is zero at the start.
 
-        Random initial values are drawn from torch's global generator: seed it first for a repeatable run.
+        Random initial values are drawn from torch's global generator: seed it first for a repeatable run. With `pissa`
+        and `olora` the base weights are changed, so that both together still say what the base says.
         """
         from peft import LoraConfig, get_peft_model
 
+        from ftstudio.methods import anatomy, from_weights
+
+        wanted = chosen.targets(model, settings.targets, settings.part)
+        linear = anatomy.linear_layers(model)
+        layers = [linear[name] for name in (linear if isinstance(wanted, str) else wanted)]
+        init: Any = True
+        if settings.init in FROM_WEIGHTS and not anatomy.on_meta(model):
+            init = _init(settings, layers)
         config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
-            target_modules=targets(model, settings.targets),
+            target_modules=wanted,
+            modules_to_save=chosen.modules(model, settings.modules_to_save) or None,
+            init_lora_weights=init,
             use_rslora=settings.rslora,
             use_dora=settings.dora,
             bias="none",
-            task_type="CAUSAL_LM",
+            fan_in_fan_out=any(type(layer).__name__ == "Conv1D" for layer in layers),
+            task_type=anatomy.task_type(model),
         )
-        there = sorted({name.rpartition(".")[2] for name in _linear_layers(model)})
+        there = sorted({name.rpartition(".")[2] for name in linear})
         try:
-            return get_peft_model(model, config)  # type: ignore[arg-type]
+            wrapped: Any = get_peft_model(model, config)  # type: ignore[arg-type]
         except (ValueError, TypeError, NotImplementedError) as error:  # layers that peft can't put an adapter on
             raise refused(error, model, there) from error
+        if init is not True:
+            from_weights.remember(wrapped)
+        return wrapped  # type: ignore[no-any-return]
+
+    def rates(self, model: nn.Module, settings: Any) -> Mapping[str, float]:
+        """LoRA+ (Hayou et al. 2024): B learns `lora_plus` times faster than A."""
+        if settings.lora_plus is None:
+            return {}
+        return {name: settings.lora_plus for name, _ in model.named_parameters() if "lora_B" in name}
+
+    def finish(self, model: nn.Module, settings: Any, folder: Path) -> None:
+        """PiSSA's and OLoRA's adapter, turned into one over the untouched base."""
+        if settings.init in FROM_WEIGHTS:
+            from ftstudio.methods import from_weights
+
+            from_weights.convert(model, folder)
+
+
+def _init(settings: LoraSettings, layers: list[Any]) -> str:
+    """peft's word for how the adapter begins. Raises StudioError where a layer is smaller than the rank."""
+    from ftstudio.methods import anatomy
+
+    sizes = [anatomy.widths(layer) for layer in layers]
+    if settings.r > min(map(min, sizes)):
+        raise StudioError(
+            f"method.r: {settings.init} with rank {settings.r} needs layers of at least that width; the smallest has "
+            f"{min(map(min, sizes))}.",
+            f"Set method.r to {min(map(min, sizes))} or less, or method.init to default.",
+        )
+    if settings.init == "pissa" and max(map(max, sizes)) > _WHOLE_SVD:
+        return "pissa_niter_16"  # as in Meng et al. 2024, table 5: seconds instead of minutes
+    return settings.init
 
 
 def refused(error: Exception, model: nn.Module, there: list[str]) -> StudioError:
@@ -85,39 +168,3 @@ def refused(error: Exception, model: nn.Module, there: list[str]) -> StudioError
         )
     what = f"method.targets: LoRA can't go on these layers of {type(model).__name__}"
     return StudioError(f"{what} ({text[:160]}).", f"Name others of its linear layers: {', '.join(there[:12])}.")
-
-
-def targets(model: nn.Module, wanted: str | tuple[str, ...]) -> str | list[str]:
-    """The layers of MODEL that WANTED names, as peft takes them. Raises StudioError naming the nearest layers."""
-    if wanted == "all-linear":
-        return "all-linear"
-    linear = _linear_layers(model)
-    if wanted == "attention":
-        found = sorted({name for name in linear if any("attn" in p or "attention" in p for p in name.split("."))})
-        if not found:
-            raise StudioError(
-                f"No attention layers were found in {type(model).__name__}.", "Use targets: all-linear, or name layers."
-            )
-        return found
-    names = {part for name in linear for part in (name, name.rpartition(".")[2])}
-    for name in wanted:
-        if name not in names and not any(layer.endswith(f".{name}") for layer in linear):
-            last = sorted({layer.rpartition(".")[2] for layer in linear})
-            near = difflib.get_close_matches(name, last, 1, 0.4)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise StudioError(
-                f"method.targets: the model has no linear layer {name!r}.", f"{hint}It has: {', '.join(last)}."
-            )
-    return list(wanted)
-
-
-def _linear_layers(model: nn.Module) -> list[str]:
-    """Names of the linear layers (also quantised ones, and GPT-2's Conv1D) but the output head."""
-    from torch import nn
-
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    return [
-        name
-        for name, module in model.named_modules()
-        if module is not head and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
-    ]
