@@ -214,7 +214,8 @@ class Grid(Lines):
         gutter = fit(f"{number:,}", self.number_width, "right")
         hit = self.hits is not None and self.hits.rank(index) is not None
         sign = "▸" if here else "*" if hit else " "
-        parts: list[Part] = [(gutter, "dim"), (" ", ""), (sign, "mark" if hit else "key"), (" ", "")]
+        parts: list[Part] = [(gutter, "dim"), (" ", ""), (sign, "mark" if hit else "key")]
+        parts.append(("+", "key") if number in self.sheet.selected else (" ", ""))
         if self.sheet.marks:
             parts.append((f"{word:{WORD}}", "warn"))
         ink = "del" if word == "dropped" else "strong" if here else ""

@@ -14,8 +14,10 @@ from ftstudio.core.text import one_line
 from ftstudio.data.checks import Check
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.mixture import Mixture
 from ftstudio.data.profile import ColumnStats
 from ftstudio.data.read import open_dataset
+from ftstudio.data.selected import Selected
 from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.engine.materials import columns as recipe_columns
 from ftstudio.engine.recipes import check_recipe
@@ -55,6 +57,7 @@ class Opened:
     max_length: int | None = None  # the cut looked at now
     stats: list[ColumnStats] | None = None
     encoded: dict[int | None, EncodedSet] = field(default_factory=dict)  # by max_length
+    mixture: Mixture | None = None
     checks: list[Check] | None = None
     reading: str = ""  # "now" while rows are still coming, "stopped" where not all were read
     progress: tuple[int, int] = (0, 1)  # how far reading is
@@ -67,6 +70,7 @@ class Opened:
 
     def __post_init__(self) -> None:
         self.sheet = Sheet(self.dataset)
+        self.first_source = self.source  # what it was called when it was opened: its log is of that
 
     def map_columns(self, columns: Mapping[str, str], whose: str = "you") -> None:
         """Map by COLUMNS (role → column; empty: guess), as WHOSE wish. What was counted before is forgotten."""
@@ -76,6 +80,7 @@ class Opened:
         except UsageError as error:
             self.shape, self.unmapped = None, str(error)
         self.likely = next(iter(suggest(self.dataset)), None)
+        self.mixture = None
         self.look_through(None)
 
     def grow(self, dataset: Dataset, progress: tuple[int, int]) -> None:
@@ -87,7 +92,7 @@ class Opened:
         """All rows are read: WHOLE has them. What the person chose meanwhile stays. Whether the columns are others."""
         others = whole.dataset.names != self.dataset.names
         self.grow(whole.dataset, (1, 1))
-        self.reading, self.aside, self.stats, self.checks = "", whole.aside, None, None
+        self.reading, self.aside, self.stats, self.checks, self.mixture = "", whole.aside, None, None, None
         self.mended, self.state, self.unmendable = whole.mended, whole.state, whole.unmendable
         self.sheet.marks = whole.sheet.marks
         if self.columns == whole.columns:
@@ -122,9 +127,10 @@ class Opened:
         """The repairs have come to STATE. What was counted before is forgotten; filters too, where rows moved."""
         if len(state.shown) != len(self.dataset):
             self.sheet.layers.clear()
+            self.sheet.selected = Selected(len(state.shown))
         self.state, self.sheet.marks = state, state.marks
         self.dataset = self.sheet.dataset = state.shown
-        self.stats = self.checks = None
+        self.stats = self.checks = self.mixture = None
         self.encoded.clear()
 
     def become(self, source: str) -> None:

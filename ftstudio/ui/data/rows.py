@@ -125,7 +125,10 @@ class Rows(Looking):
         opened = self.opened
         try:
             if opened is not None and event.text.strip():
-                (self.finder.look_for if event.what == "search" else self.finder.narrow)(opened, event.text)
+                if event.what == "search":
+                    self.finder.look_for(opened, event.text)
+                else:
+                    self.finder.narrow(opened, event.text, expression=event.what == "where")
         except StudioError as error:
             self.query_one(QueryLine).fault(str(error))
             return
