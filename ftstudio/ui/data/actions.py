@@ -12,6 +12,7 @@ RECIPE = Action("r", "recipe", "recipe", "make a recipe from this data")
 BACK = Action("escape", "back", "back", "back; in the table: undo the last filter, sort or search")
 NEXT = Action("n,right", "step_row(1)", "next", "the next row")
 PREVIOUS = Action("p,left", "step_row(-1)", "previous", "the previous row")
+BARE = Action("z", "bare", "", "show personal data and secrets, or mask them again", name="show masked text")
 CUT = Action("m", "cut", "length", "try another max_length and see what it cuts off")
 
 UNDO = Action("u", "undo", "undo", "take the last repair back")
@@ -49,6 +50,7 @@ TABLE = (
     Action("minus", "select('unselect')", "", "unselect the row at hand and go on to the next", name="unselect row"),
     Action("asterisk", "toggle_view", "", "select all rows in view, and unselect those that were", name="toggle rows"),
     Action("quotation_mark", "open_selected", "", "the rows selected as a sheet of their own", name="open selection"),
+    BARE,
     Action("L", "steps", "", "what was done here, and the command that does it again", name="log of steps"),
     COPY,
     REPAIR[1],
@@ -63,7 +65,7 @@ TABLE = (
     BACK,
 )
 FIRST = (SAVE, UNDO, PENDING_LIST)  # come first while repairs wait to be saved
-ROW = (NEXT, PREVIOUS, TOKENS, COLUMNS, COPY, BACK)
+ROW = (NEXT, PREVIOUS, TOKENS, COLUMNS, COPY, BARE, BACK)
 TOKEN_VIEW = (
     NEXT,
     PREVIOUS,
@@ -82,6 +84,7 @@ LENGTHS = (CUT, BACK)
 CHECKS = (
     Action("enter", "check_rows", "rows", "show the rows that the check found"),
     Action("f", "repair_check", "repair", "mend all rows that the check found, after a look at what that does"),
+    Action("a", "accept_check", "accept", "accept these errors by name, so that they don't stop a run"),
     BACK,
 )
 FREQUENCY = (Action("enter", "value_rows", "rows", "show the rows that have this value"), BACK)
@@ -149,6 +152,9 @@ and " opens them as a sheet. All this, and every repair, is kept in a log (L) th
 Repairs: e edits the cell at hand, d drops the row, u takes it back. They are kept at once, even if the studio \
 is killed, and marked in the table; P lists them. w saves them as a new version, called name@1, name@2 and so on; \
 your own file is never written to.
+
+E-mail addresses, phone, card and account numbers, keys and passwords are masked (•••) where rows are shown; z shows \
+them. The token view, editing and copying show rows as they are.
 
 Checks (k) lists duplicates, empty answers, rows that are cut and the like, with the rows one key away.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Opened:
     mended: Mended | None = None  # its repairs; none while rows are still being read
     state: State | None = None  # what they have come to
     unmendable: str = ""  # why it has none
+    to_accept: list[str] = field(default_factory=list)  # checks whose errors are accepted in the recipe to come
     known_as: set[str] = field(default_factory=set)  # what it was called before its repairs were saved
 
     def __post_init__(self) -> None:
@@ -132,6 +133,10 @@ class Opened:
         self.dataset = self.sheet.dataset = state.shown
         self.stats = self.checks = self.mixture = None
         self.encoded.clear()
+
+    def accepted(self, recipe: Recipe | None) -> list[str]:
+        """The checks whose errors are accepted: in RECIPE where it is of this data, else here, for the recipe to come."""
+        return list(recipe.data.accepted) if recipe is not None and recipe.data.train == self.source else self.to_accept
 
     def become(self, source: str) -> None:
         """Its repairs were saved: it is called SOURCE from now on."""
@@ -218,6 +223,19 @@ class Opened:
         return f"{rows_of(self.used)}, {kind}"
 
 
+def held_out_of(source: str, recipe: Recipe | None) -> Dataset | None:
+    """The rows that RECIPE holds out in a file of their own, where SOURCE is its training data: those must not be in it.
+
+    A split by fractions keeps equal prompts on one side. Raises StudioError where the file can't be read.
+    """
+    if recipe is None or recipe.data.train != source:
+        return None
+    wanted = next((name for name in (recipe.data.eval, recipe.data.test) if isinstance(name, str)), None)
+    if wanted is None or wanted == source:
+        return None
+    return open_dataset(wanted, split="validation" if wanted == "demo" else None, reading=recipe.data.reading)
+
+
 def rows_of(dataset: Dataset) -> str:
     """How many rows DATASET has."""
     return "1 row" if len(dataset) == 1 else f"{len(dataset):,} rows"
@@ -288,10 +306,17 @@ def absolute(source: str) -> str:
         return source
 
 
-def with_data(recipe: Recipe | None, source: str, columns: Mapping[str, str], known_as: Iterable[str] = ()) -> Recipe:
+def with_data(
+    recipe: Recipe | None,
+    source: str,
+    columns: Mapping[str, str],
+    known_as: Iterable[str] = (),
+    accepted: Sequence[str] = (),
+) -> Recipe:
     """RECIPE (None: a new one, with the bundled model until another is named) for SOURCE with COLUMNS.
 
-    KNOWN_AS are other names of the same data: a recipe of one of them keeps what it says of the data.
+    KNOWN_AS are other names of the same data: a recipe of one of them keeps what it says of the data. ACCEPTED are
+    checks whose errors must not stop a run.
     Raises UsageError.
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
@@ -303,6 +328,8 @@ def with_data(recipe: Recipe | None, source: str, columns: Mapping[str, str], kn
                 del values["data"][key]
     values.pop("resolved", None)
     put(values, "data.train", source)
+    if accepted:
+        put(values, "data.accepted", list(accepted))
     if columns:
         put(values, "data.columns", dict(columns))
     else:

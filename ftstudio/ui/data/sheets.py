@@ -50,7 +50,8 @@ class Sheets(Rows):
                 "Nothing was done to the table yet: filters, sorts, selections and repairs are listed here."
             )
             return
-        command = f"ftstudio data {shlex.quote(shown(self.step_log.source))} --replay {shlex.quote(shown(self.step_log.path))}"
+        source, path = (shlex.quote(shown(name)) for name in (self.step_log.source, self.step_log.path))
+        command = f"ftstudio data {source} --replay {path}"
         self.query_one(StepsPage).show(self.step_log.steps, one_line(command, 1_000))
         self.show_view("steps")
 
