@@ -106,7 +106,7 @@ async def test_an_expression_filters_and_what_is_not_allowed_is_said(tmp_path: P
 
 
 async def test_all_that_is_done_is_done_again_without_a_screen(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     source = table(tmp_path)
     app = studio(tmp_path, source)
@@ -145,10 +145,10 @@ async def test_all_that_is_done_is_done_again_without_a_screen(
         log = screen(pilot).step_log
         assert log is not None
         shown = [screen(pilot).opened.sheet.read(row) for row in wanted]  # type: ignore[union-attr]
-    capsys.readouterr()
+    capfd.readouterr()
     out = tmp_path / "out.jsonl"
     assert main(["data", str(source), "--replay", str(log.path), "--export", str(out), "--json"]) == 0
-    value = json.loads(capsys.readouterr().out)
+    value = json.loads(capfd.readouterr().out)
     assert value["rows"] == len(wanted) > 10
     assert value["selected"] == len(chosen) == 3
     assert [json.loads(line) for line in out.read_text().splitlines()] == shown

@@ -135,7 +135,7 @@ class Opened:
         self.encoded.clear()
 
     def accepted(self, recipe: Recipe | None) -> list[str]:
-        """The checks whose errors are accepted: in RECIPE where it is of this data, else here, for the recipe to come."""
+        """The checks whose errors are accepted: in RECIPE where it is of this data, else here for one to come."""
         return list(recipe.data.accepted) if recipe is not None and recipe.data.train == self.source else self.to_accept
 
     def become(self, source: str) -> None:
@@ -224,7 +224,7 @@ class Opened:
 
 
 def held_out_of(source: str, recipe: Recipe | None) -> Dataset | None:
-    """The rows that RECIPE holds out in a file of their own, where SOURCE is its training data: those must not be in it.
+    """The rows that RECIPE, of which SOURCE is the training data, holds out in a file of their own.
 
     A split by fractions keeps equal prompts on one side. Raises StudioError where the file can't be read.
     """

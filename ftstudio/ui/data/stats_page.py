@@ -96,7 +96,8 @@ def mixed(mixture: Mixture, width: int) -> list[Line]:
         counts = list(mixture.labels.values())
         even = sum(counts) / len(counts)
         rare = min(mixture.labels.items(), key=lambda item: item[1])
-        text = f"{len(counts):,}, even to {100 * evenness:.0f} %; rarest {one_line(rare[0], 24)} {rare[1]:,}, even {even:,.0f}"
+        text = f"{len(counts):,}, even to {100 * evenness:.0f} %: rarest {one_line(rare[0], 24)} with {rare[1]:,}, "
+        text += f"an even share would be {even:,.0f}"
         lines.append(((f"  {'labels':<12} ", "title"), (one_line(text, max(10, width - 16)), "")))
     if mixture.missing:
         lines.append(((f"  {one_line(mixture.missing, width - 4)}", "dim"),))
