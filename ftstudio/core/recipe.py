@@ -124,6 +124,9 @@ class Data(Part):
     columns: Columns | None = Field(None, description="column mapping; guessed when left out")
     template: str | None = Field(None, description="alpaca, chat, plain, or a Jinja string; guessed when left out")
     max_length: int | None = Field(None, ge=8, description="tokens a row may have; longer rows are cut, and counted")
+    accepted: tuple[str, ...] = Field(
+        (), description="checks whose errors don't stop a run, by name, such as unreadable (`ftstudio data` lists them)"
+    )
     limit: int | None = Field(None, ge=1, description="use only the first N training rows")
 
     @field_validator("train", mode="before")

@@ -14,7 +14,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import hardware, loading, quiet, resume
+from ftstudio.engine import accepting, hardware, loading, quiet, resume
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
@@ -72,6 +72,8 @@ class Training:
         machine = hardware.resolve(self.recipe)
         self.context.phase("preparing data", "reading and tokenising the rows")
         rows = open_rows(self.recipe, self.context)
+        if not resuming:
+            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.materials, rows.train))
         self.context.check()
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
