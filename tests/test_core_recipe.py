@@ -3,6 +3,7 @@
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ftstudio import tasks
 from ftstudio.core.errors import UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.recipe_file import parse, to_yaml
@@ -18,7 +19,7 @@ GOOD = "task: sft\nmodel: demo\nmethod: {name: lora, r: 4}\ndata: {train: a.json
 
 
 def read(text: str, *overrides: str) -> Recipe:
-    return parse(text, "r.yaml", overrides, METHODS, ("sft",))
+    return parse(text, "r.yaml", overrides, METHODS, tasks.models())
 
 
 def test_a_recipe_comes_back_as_it_was_written() -> None:

@@ -48,7 +48,7 @@ def stories(shared: Path) -> Tokenizer:
 
 
 def test_registry() -> None:
-    assert tasks.names() == ["sft"]
+    assert "sft" in tasks.names()
     assert SFT.name == "sft"
     assert SFT.title
     assert SFT.help
@@ -114,7 +114,7 @@ def test_a_token_across_the_boundary_is_split_off() -> None:
     found = SFT.encode(pair(" t", "he"), template, tokenizer)
     assert found.boundary == "merged"
     assert found.input_ids == [*tokenizer.encode(" t"), *tokenizer.encode("he"), tokenizer.eos_id]
-    assert SFT.generation_prompt(pair(" t", "he"), template, tokenizer).ids == tokenizer.encode(" t")
+    assert SFT.prompt(pair(" t", "he"), template, tokenizer).ids == tokenizer.encode(" t")
 
 
 def test_continuation_of_a_sentencepiece_prompt_has_no_stray_space(stories: Tokenizer) -> None:
@@ -150,7 +150,7 @@ def test_prompt_is_a_prefix_and_nothing_is_uncounted(
         full = SFT.encode(row, template, tokenizer)
     except BadRow:
         return
-    asked = SFT.generation_prompt(row, template, tokenizer)
+    asked = SFT.prompt(row, template, tokenizer)
     assert full.input_ids[: len(asked.ids)] == asked.ids
     assert all(label == -100 for label in full.labels[: len(asked.ids)])
     assert asked.reference == completion
@@ -194,7 +194,7 @@ def test_real_files_are_recognised_and_fully_accounted(
         if not alone.lost:
             assert alone.labels[-1] == stories.eos_id
         if not some[row].get("text"):
-            prompt = SFT.generation_prompt(found.example(some[row]), chosen, stories).ids
+            prompt = SFT.prompt(found.example(some[row]), chosen, stories).ids
             before = [*alone.input_ids, *alone.lost_ids]
             assert before[: len(prompt)] == prompt
 
@@ -226,7 +226,7 @@ def test_long_conversations_equal_turn_by_turn_tokenisation(name: str) -> None:
     expected = tokenizer.encode(text, special=template.adds_special)
     assert found.input_ids[: len(expected)] == expected
     assert learnt(found, tokenizer).count("the answer") == 6
-    asked = SFT.generation_prompt(Example(talk), template, tokenizer)
+    asked = SFT.prompt(Example(talk), template, tokenizer)
     assert asked.ids == tokenizer.encode(asked.text, special=template.adds_special)
     assert found.input_ids[: len(asked.ids)] == asked.ids
 
@@ -273,12 +273,12 @@ def test_text_is_continued_from_its_half(bos: str | None) -> None:
     shape = recognise(from_rows([{"text": "x"}]))
     template = Template.resolve(None, tokenizer, shape)
     text = "the answer is again and again é✅ the end"
-    asked = SFT.generation_prompt(shape.example({"text": text}), template, tokenizer)
+    asked = SFT.prompt(shape.example({"text": text}), template, tokenizer)
     assert asked.text + (asked.reference or "") == text
     assert asked.ids == tokenizer.encode(text, special=True)[: len(asked.ids)]
     assert 0.3 < len(asked.ids) / len(tokenizer.encode(text)) < 0.75
     with pytest.raises(BadRow, match="too short"):
-        SFT.generation_prompt(shape.example({"text": "a"}), template, tokenizer)
+        SFT.prompt(shape.example({"text": "a"}), template, tokenizer)
 
 
 def test_cancelling_and_progress() -> None:

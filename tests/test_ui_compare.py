@@ -346,10 +346,10 @@ async def test_a_report_of_another_kind_is_not_shown_and_the_answers_are_scored_
 ) -> None:
     made.compared(run, rows)
     whole = made.report(run, rows)
-    assert usable(whole, run.name)
+    assert usable(whole, "base", run.name)
     others: list[Any] = [None, [], {"arms": 3}, {**whole, "per_row": [{"row": "x"}]}, {**whole, "differences": []}]
     for value in others:
-        assert not usable(value, run.name)
+        assert not usable(value, "base", run.name)
     (run.compare.path / "report.json").write_text('{"arms": [')
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
         text = await made.until(pilot, "is better than its base model")

@@ -226,6 +226,10 @@ def compare(arguments: argparse.Namespace, out: Out) -> int:
     runs = [place.run(name) for name in arguments.runs]
     if len({run.path for run in runs}) < len(runs):
         raise UsageError("A run is named twice.", "Name each run once; the base is compared anyway.")
+    if arguments.votes:
+        from ftstudio.cli.votes import votes
+
+        return votes(arguments, [run.compare for run in runs], out)
     for run in runs:
         if not run.model.is_dir():
             raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", "Train it to its end first.")

@@ -135,6 +135,7 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument(
         "--similarity", metavar="NAME", default=None, help="with --predictions: minilm, static, a folder or a hub id"
     )
+    sub.add_argument("--votes", action="store_true", help="no comparison: the tally of the blind votes on it so far")
 
     add("runs", "runs:runs", "runs and their state")
     for name, text in (

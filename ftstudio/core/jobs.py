@@ -45,8 +45,17 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Chat:
+    """Answer the last turn of the conversation in the folder (see `core.chatlog`) with the base and the tuned models of
+    RUNS, from as few loads of the weights as can be."""
+
+    folder: Path
+    runs: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
 class Unload:
     """Free the base model that is kept loaded between jobs."""
 
 
-Job = Train | Answer | Compare | Unload
+Job = Train | Answer | Compare | Chat | Unload

@@ -2,12 +2,12 @@
 
 `None` means "inherit": the engine resolves it for the model and machine at hand and writes the value it chose, with
 everything else, into the run's own recipe. What the settings of a method are is known in `methods/`; its models are
-handed in by whoever loads a recipe, so that this file stays below them.
+handed in by whoever loads a recipe, and so are those of a task's options, so that this file stays below them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -215,14 +215,19 @@ class Format(Part):
         return value
 
 
-METRICS = ("rouge", "similarity", "bleu", "exact")
+TEXT_METRICS = ("rouge", "similarity", "bleu", "exact")
+LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
+METRICS = (*TEXT_METRICS, *LABEL_METRICS)
 
 
 class Evaluation(Part):
     """How the model is judged while it learns and after."""
 
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
-    metrics: tuple[str, ...] = Field(("rouge", "similarity"), description="rouge, similarity, bleu, exact")
+    metrics: tuple[str, ...] = Field(
+        ("rouge", "similarity"),
+        description="rouge, similarity, bleu, exact; of labels: accuracy, f1, mcc … (default: the task's)",
+    )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")
     max_new_tokens: int | None = Field(
@@ -246,7 +251,8 @@ class Evaluation(Part):
 class Recipe(Part):
     """Task + model + method + data + training + evaluation."""
 
-    task: str = Field("sft", description="what is learnt: sft (prompt → completion)")
+    task: str = Field("sft", description="what is learnt: sft (prompt → completion), text-classification, …")
+    options: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
     model: str = Field(description="hub id or folder; `demo` is the bundled one")
     method: Method = Field(default_factory=lambda: Method(name="lora"))
     data: Data
@@ -288,4 +294,4 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 MethodModels = Mapping[str, type[BaseModel]]
-TaskNames = Collection[str]
+TaskModels = Mapping[str, type[BaseModel]]

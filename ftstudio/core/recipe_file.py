@@ -13,12 +13,13 @@ from ruamel.yaml.error import YAMLError
 
 from ftstudio.core import files
 from ftstudio.core.errors import UsageError
-from ftstudio.core.recipe import MethodModels, Recipe, TaskNames, put
+from ftstudio.core.recipe import MethodModels, Recipe, TaskModels, put
 from ftstudio.core.recipe_faults import SECTIONS, Fault, Origin, faults, unknown
 
 
-def load(path: Path, overrides: Sequence[str], methods: MethodModels, tasks: TaskNames) -> Recipe:
-    """The recipe in PATH with `k=v` OVERRIDES; METHODS gives the settings model of each method, TASKS the names."""
+def load(path: Path, overrides: Sequence[str], methods: MethodModels, tasks: TaskModels) -> Recipe:
+    """The recipe in PATH with `k=v` OVERRIDES; METHODS gives the settings model of each method,
+    TASKS that of each task's options."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -31,7 +32,7 @@ def load(path: Path, overrides: Sequence[str], methods: MethodModels, tasks: Tas
     return parse(text, str(path), overrides, methods, tasks)
 
 
-def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModels, tasks: TaskNames) -> Recipe:
+def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModels, tasks: TaskModels) -> Recipe:
     """The recipe in TEXT; SOURCE names it in errors."""
     try:
         tree = YAML(typ="rt").load(text)
@@ -70,7 +71,7 @@ def _value(key: str, text: str) -> Any:
 
 
 def check(
-    values: dict[str, Any], source: str, methods: MethodModels, tasks: TaskNames, origin: Origin | None = None
+    values: dict[str, Any], source: str, methods: MethodModels, tasks: TaskModels, origin: Origin | None = None
 ) -> Recipe:
     """A recipe from nested VALUES; ORIGIN tells lines and what was typed. Raises UsageError."""
     origin = origin or Origin(source)
@@ -90,8 +91,15 @@ def check(
         settings = model.model_validate(recipe.method.settings).model_dump(mode="json", exclude_unset=True)
     except ValidationError as error:
         raise UsageError(*_join(faults(error.errors(), model, ("method",), origin))) from None
+    options = tasks[recipe.task]
+    try:
+        chosen = options.model_validate(recipe.options).model_dump(mode="json", exclude_unset=True)
+    except ValidationError as error:
+        raise UsageError(*_join(faults(error.errors(), options, ("options",), origin))) from None
     tree_now = recipe.model_dump(mode="json", exclude_unset=True)
     tree_now["method"] = {"name": recipe.method.name, **settings}
+    if chosen or "options" in tree_now:
+        tree_now["options"] = chosen
     return Recipe.model_validate(tree_now)
 
 

@@ -36,6 +36,11 @@ class RunFolder(JobFolder):
         return JobFolder(self.path / "compare")
 
     @property
+    def chats(self) -> Path:
+        """Folder of the conversations with this run, a folder each, named by number."""
+        return self.path / "chat"
+
+    @property
     def errors(self) -> JobFolder:
         """The tuned model's answers on the held-out rows."""
         return JobFolder(self.path / "errors")

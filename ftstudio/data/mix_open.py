@@ -35,15 +35,18 @@ def open_sources(
     columns: Mapping[str, str] | None,
     seed: int = 0,
     *,
+    task: str | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Opened:
-    """What DATA names, with COLUMNS for sources without a mapping of their own. Raises StudioError."""
+    """What DATA names, recognised for TASK, with COLUMNS for sources without a mapping of their own.
+
+    Raises StudioError."""
     if isinstance(data.train, str) and data.replay is None:
         whole = open_dataset(data.train, split=data.split, reading=data.reading, progress=progress, cancel=cancel)
         if not len(whole):
             raise StudioError(f"{one_line(data.train)} holds no rows.", "Name a file with rows in it.")
-        return Opened(whole, recognise(whole, columns), (), len(whole))
+        return Opened(whole, recognise(whole, columns, task), (), len(whole))
     sources = data.train
     if isinstance(sources, str):
         sources = (Source(path=sources, split=data.split, reading=data.reading),)
@@ -52,14 +55,14 @@ def open_sources(
     for number, source in enumerate(sources):
         dataset = _open(source, progress, cancel)
         name = _name(source, [part.name for part in parts])
-        shape = _shape(dataset, source.columns, columns, f"data.train.{number}")
+        shape = _shape(dataset, source.columns, columns, f"data.train.{number}", task)
         limited = capped(dataset, source.cap, seed, name)
         parts.append(Part(name, limited, shape, 1.0 if source.weight is None else source.weight))
     held = sum(len(part.dataset) for part in parts)
     if data.replay is not None:
         dataset = _open(data.replay, progress, cancel)
         name = _name(Source(path=data.replay.path), [part.name for part in parts])
-        parts.append(Part(name, dataset, _shape(dataset, data.replay.columns, None, "data.replay"), 1.0, True))
+        parts.append(Part(name, dataset, _shape(dataset, data.replay.columns, None, "data.replay", task), 1.0, True))
     whole, mixed = concatenated(parts)
     return Opened(whole, mixed, tuple(parts), held)
 
@@ -105,14 +108,16 @@ def _open(source: Source | Replay, progress: Progress | None, cancel: Cancel | N
     return found
 
 
-def _shape(dataset: Dataset, own: Columns | None, columns: Mapping[str, str] | None, key: str) -> Shape:
+def _shape(
+    dataset: Dataset, own: Columns | None, columns: Mapping[str, str] | None, key: str, task: str | None
+) -> Shape:
     """How a source is mapped: by its own columns, by the recipe's where it has them, else as recognised."""
     if own is not None:
         return recognise(dataset, {role: name for role, name in own.model_dump().items() if name} or None)
     if columns and all(name in dataset.names for name in columns.values()):
         return recognise(dataset, columns)
     try:
-        return recognise(dataset)
+        return recognise(dataset, task=task)
     except UsageError as error:
         raise UsageError(f"{key}: {error.message}", f"Set {key}.columns, such as {{text: body}}.") from error
 

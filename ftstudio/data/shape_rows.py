@@ -85,7 +85,8 @@ def _text(shape: Shape, row: Row) -> Example:
 
 def _labelled(shape: Shape, row: Row) -> Example:
     text, label = _need(shape, row, "text"), _need(shape, row, "label")
-    return _asked(shape, {**row, "text": text, "label": label}, text, "", label)
+    given = {**row, "text": text, "label": label, "raw_label": row[shape.columns["label"]]}
+    return _asked(shape, given, text, "", label)
 
 
 def _tagged(shape: Shape, row: Row) -> Example:
@@ -103,7 +104,9 @@ def _two(shape: Shape, row: Row) -> Example:
     role = next((role for role in ("score", "label") if role in shape.columns), None)
     if role is None:
         return _asked(shape, row, first, "", second)
-    return _asked(shape, {**row, "sentence1": first, "sentence2": second}, first, second, _need(shape, row, role))
+    answer = _need(shape, row, role)
+    given = {**row, "sentence1": first, "sentence2": second, "raw_label": row[shape.columns[role]]}
+    return _asked(shape, given, first, second, answer)
 
 
 def _translated(shape: Shape, row: Row) -> Example:

@@ -29,6 +29,8 @@ class Backend(Protocol):
 
     def spans(self, text: str, special: bool) -> Encoding: ...
 
+    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]: ...
+
     def decode(self, ids: Sequence[int], skip_special: bool) -> str: ...
 
     def piece(self, token: int) -> str | None: ...
@@ -92,6 +94,26 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         """The ids of each of TEXTS, many times faster than one by one."""
         return self.backend.encode(texts, special)
+
+    @functools.cached_property
+    def pair_frame(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
+        """What the tokenizer puts before, between and after two texts, as (id, type) each; a line break between them
+        where it puts nothing."""
+        first, second = self.encode("a"), self.encode("a")
+        ids, types = self.backend.pair("a", "a")
+        marked = list(zip(ids, types, strict=True))
+        start = _find(ids, first)
+        again = start + len(first) + _find(ids[start + len(first) :], second)
+        middle = marked[start + len(first) : again] or [(token, 0) for token in self.encode_after("\n")]
+        return marked[:start], middle, marked[again + len(second) :]
+
+    @functools.cached_property
+    def second_type(self) -> int:
+        """The type of a pair's second text: 1 for BERT's kind, 0 for most others."""
+        ids, types = self.backend.pair("a", "a")
+        second = self.encode("a")
+        start = _find(ids, second)
+        return types[start + len(second) + _find(ids[start + len(second) :], second)] if second else 0
 
     def encode_after(self, text: str) -> list[int]:
         """The ids of TEXT as a continuation: without special tokens and without the space that some tokenizers put
@@ -203,6 +225,10 @@ class _Fast:
         found = self.inner.encode(text, add_special_tokens=special)
         return found.ids, found.offsets
 
+    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        found = self.inner.encode(first, second)
+        return found.ids, found.type_ids
+
     def decode(self, ids: Sequence[int], skip_special: bool) -> str:
         return str(self.inner.decode(list(map(int, ids)), skip_special_tokens=skip_special))
 
@@ -231,6 +257,11 @@ class _Slow:
     def spans(self, text: str, special: bool) -> Encoding:
         ids = self.encode([text], special)[0]
         return ids, [(0, 0)] * len(ids)
+
+    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        found = self.inner(first, second)
+        ids = list(found["input_ids"])
+        return ids, list(found.get("token_type_ids") or [0] * len(ids))
 
     def decode(self, ids: Sequence[int], skip_special: bool) -> str:
         return str(self.inner.decode(list(ids), skip_special_tokens=skip_special))

@@ -10,7 +10,7 @@ from typing import Any
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow, Example
-from ftstudio.engine import generation
+from ftstudio.engine import generation, predicting
 from ftstudio.engine.arms import Arms
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.forgetting import context_length
@@ -19,6 +19,7 @@ from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import NEW_TOKENS
 from ftstudio.evaluation.predictions import Prediction
+from ftstudio.tasks.base import Prompt
 
 TELL_SECONDS = 1.0  # between two progress events inside a batch
 WRITE_SECONDS = 0.5  # between two writes of answers that ended before their batch
@@ -33,11 +34,16 @@ class Question:
     example: Example
     text: str
     reference: str | None
-    ids: Mapping[str, tuple[int, ...]]
+    prompts: Mapping[str, Prompt]
+
+    @property
+    def ids(self) -> Mapping[str, list[int]]:
+        """What each arm is fed."""
+        return {name: prompt.ids for name, prompt in self.prompts.items()}
 
     def longest(self) -> int:
         """Tokens of the longest prompt."""
-        return max(len(ids) for ids in self.ids.values())
+        return max(len(prompt.ids) for prompt in self.prompts.values())
 
 
 def decoding_of(recipe: Recipe) -> Decoding:
@@ -58,10 +64,10 @@ def questions(
             left_out.append((row, str(error)))
             continue
         first = next(iter(prompts.values()))
-        text = first.text if example.is_text else example.prompt
-        ids = {name: tuple(prompt.ids) for name, prompt in prompts.items()}
-        if all(ids.values()):
-            found.append(Question(row, example, text, first.reference, ids))
+        templated = next(iter(materials.values())).task.templates and not example.is_text
+        text = example.prompt if templated else first.text
+        if all(prompt.ids for prompt in prompts.values()):
+            found.append(Question(row, example, text, first.reference, prompts))
         else:
             left_out.append((row, "the prompt is empty"))
     return found, left_out
@@ -124,7 +130,8 @@ class Answering:
     ) -> None:
         self.context.phase("loading model", " and ".join(group))
         with self.arms.use(names[0]) as model:
-            limits, reads = generation.budget(model), context_length(model)
+            writes = self.materials[names[0]].task.generates  # what is only read leaves no room for an answer
+            limits, reads = generation.budget(model), context_length(model) if writes else None
         self.context.phase("answering", "")
         wanted = set().union(*(missing[name] for name in names))
         rows = self._fitting([question for question in asked if question.row in wanted], reads)
@@ -165,7 +172,7 @@ class Answering:
         def keep(answer: generation.Answer) -> None:
             if answer.index not in written:
                 written.add(answer.index)
-                output = generation.decode(materials.tokenizer, answer)
+                output = predicting.decode(materials.tokenizer, answer)
                 waiting.append(_prediction(batch[answer.index], answer, output, name))
 
         def write() -> None:
@@ -182,9 +189,10 @@ class Answering:
                 write()
 
         with self.arms.use(name) as model:
-            for answers in generation.generate(
+            for answers in predicting.answers(
+                materials.task,
                 model,
-                [question.ids[name] for question in batch],
+                [question.prompts[name] for question in batch],
                 replace(self.decoding, max_new_tokens=new_tokens, seed=self.decoding.seed + 1_000_003 * batch[0].row),
                 materials.end_tokens,
                 pad_token=pad_token(materials),
@@ -227,6 +235,7 @@ def _prediction(question: Question, answer: generation.Answer, output: str, arm:
         tokens=answer.tokens,
         ended=answer.ended,
         arm=arm,
+        extra=dict(answer.extra),
     )
 
 

@@ -7,13 +7,16 @@ base's very own numbers, and that the tuned arm differs from it, is measured on 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
+from ftstudio.engine.probing import numbers_of
+from ftstudio.tasks.base import Prompt
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +55,7 @@ class Arms:
 
     def __init__(self, models: ModelStore, recipe: Recipe, tuned: Sequence[Tuned]) -> None:
         self.models, self.recipe = models, recipe
+        self.task = tasks.of(recipe)
         self.tuned = {arm.name: arm for arm in tuned}
         self.spec = models.spec(recipe)
         self._specs = {arm.name: models.spec(arm.recipe) for arm in tuned}
@@ -108,24 +112,30 @@ class Arms:
         arm = self.tuned[name]
         return self.models.tuned(arm.run, arm.recipe)
 
-    def check(self, prompts: Sequence[Sequence[int]]) -> dict[str, Check]:
-        """Measure on the beginnings of PROMPTS that each arm of the first group is what it says.
+    def check(self, prompts: Sequence[Prompt], pad_id: int = 0) -> dict[str, Check]:
+        """Measure on PROMPTS (of a causal model on their beginnings) that each arm of the first group is what it says.
 
         Raises StudioError where the adapter can't be switched off cleanly, where tuned and base give the same numbers
         on everything, or where the tuned model gives none.
         """
-        probe = _probe(prompts)
+        rows = _probe(prompts)
         found = {}
-        alone = _logits(self.models.base(self.recipe).model, probe)
+
+        def said(model: Any) -> torch.Tensor:
+            import torch
+
+            return torch.cat([numbers_of(self.task, model, row, pad_id).flatten() for row in rows])
+
+        alone = said(self.models.base(self.recipe).model)
         for name in self.groups[0]:
             if name == BASE:
                 continue
             with self._loaded(name).as_tuned() as model:
-                tuned = _logits(model, probe)
+                tuned = said(model)
             base_gap = None
             if _is_adapter(self.tuned[name].recipe):
                 with self._loaded(name).as_base() as model:
-                    base_gap = _gap(_logits(model, probe), alone)
+                    base_gap = _gap(said(model), alone)
                 if base_gap > _tolerance(self.spec.dtype) * float(alone.abs().max()):
                     raise StudioError(
                         f"With {name}'s adapter off the model isn't the base: logits differ by {base_gap:.2g}.",
@@ -156,23 +166,10 @@ def _is_adapter(recipe: Recipe) -> bool:
     return methods.get(recipe.method.name).adapter
 
 
-def _probe(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Up to four beginnings of equal length, so that no padding comes in."""
-    chosen = [list(prompt) for prompt in prompts if len(prompt)][:4]
-    width = min(PROBE_TOKENS, *(len(prompt) for prompt in chosen)) if len(chosen) > 1 else PROBE_TOKENS
-    return [prompt[:width] for prompt in chosen]
-
-
-def _logits(model: Any, probe: list[list[int]]) -> torch.Tensor:
-    """Logits of MODEL on PROBE: float32 on the CPU, (rows, tokens, vocabulary)."""
-    import torch
-
-    from ftstudio.engine.generation import ready
-
-    with ready(model), torch.inference_mode():
-        ids = torch.tensor(probe, device=next(model.parameters()).device)
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-        return logits[:, -ids.shape[1] :].float().cpu()  # without what a soft prompt before them predicts
+def _probe(prompts: Sequence[Prompt]) -> list[Mapping[str, Any]]:
+    """Up to four rows: what a task collates, else the beginnings of prompts."""
+    some = [prompt for prompt in prompts if prompt.ids][:4]
+    return [prompt.row or {"input_ids": prompt.ids[:PROBE_TOKENS]} for prompt in some]
 
 
 def _gap(a: torch.Tensor, b: torch.Tensor) -> float:

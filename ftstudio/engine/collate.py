@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     import torch
 
 
-Row = Mapping[str, Sequence[int]]
-"""`input_ids`, and `labels` of the same length: the token itself where it is learnt, -100 elsewhere."""
+Row = Mapping[str, Any]
+"""`input_ids`, and `labels` of the same length: the token itself where it is learnt, -100 elsewhere. Rows of tasks
+with a head of their own hold what those collate."""
 
 
 class Collate(Protocol):
@@ -45,6 +46,21 @@ class Collator:
             ids[place, :length] = torch.as_tensor(row["input_ids"], dtype=torch.long)
             following[place, : length - 1] = torch.as_tensor(row["labels"][1:], dtype=torch.long)
         return _padded(ids, following, lengths)
+
+
+def _some(batch: Mapping[str, Any], rows: slice) -> dict[str, Any]:
+    """ROWS of a task's batch: all its tensors begin with the rows."""
+    import torch
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: cut(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)) and value and torch.is_tensor(value[0]):
+            return [cut(item) for item in value]
+        return value[rows] if torch.is_tensor(value) or isinstance(value, (list, tuple)) else value
+
+    lengths = batch["lengths"][rows]
+    return {key: cut(value) for key, value in batch.items()} | {"lengths": lengths, "tokens": sum(lengths)}
 
 
 def _padded(ids: torch.Tensor, following: torch.Tensor, lengths: tuple[int, ...]) -> dict[str, Any]:
@@ -116,6 +132,8 @@ def split(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
     size = -(-len(lengths) // parts)
     if size >= len(lengths):
         return [dict(batch)]
+    if "inputs" in batch:
+        return [_some(batch, slice(start, start + size)) for start in range(0, len(lengths), size)]
     ids = batch["input_ids"]
     bare = "cu_seq_lens_q" in batch
     if bare:

@@ -18,7 +18,7 @@ from ftstudio.data.example import Example
 from ftstudio.engine import forgetting, judging
 from ftstudio.engine.answer import NAME as ANSWERS
 from ftstudio.engine.answer import base_folder
-from ftstudio.engine.answering import Answering, decoding_of, questions, versions_alert
+from ftstudio.engine.answering import Answering, decoding_of, pad_token, questions, versions_alert
 from ftstudio.engine.arms import BASE, Arms, Tuned
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.generation import Decoding
@@ -57,7 +57,7 @@ def run(job: Compare, context: JobContext) -> None:
         folder.emit("alert", level="warning", text=text)
     versions_alert(recipe, folder)
     context.phase("loading model", recipe.model)
-    checks = arms.check([question.ids[BASE] for question in asked])
+    checks = arms.check([question.prompts[BASE] for question in asked], pad_token(materials[BASE]))
     outputs = _outputs(folder, arms, materials, decoding)
     _borrow(outputs[BASE], recipe, materials[BASE], arms, decoding, tuned[0].run)
     answering = Answering(context, arms, materials, outputs, decoding)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ftstudio import methods
+from ftstudio import methods, tasks
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
@@ -20,7 +20,11 @@ _NO_WRITERS = (
     "ForMaskedLM", "ForPreTraining", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
     "ForMultipleChoice", "ForNextSentencePrediction",
 )  # fmt: skip
+_MASKED = ("ForMaskedLM", "ForPreTraining", "LMHeadModel")
+_PICTURED = ("vision_config", "vision_tower", "visual", "perceiver_config")
 BLOCK = 64  # weights that share one scale in bitsandbytes' 4-bit types
+
+_SHIFTED = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "data2vec-text")
 
 _KEYED = re.compile(r"((?:data|training|evaluation|method|model)(?:\.\w+)*): (.+)", re.DOTALL)
 
@@ -64,8 +68,16 @@ def model_limit(config: dict[str, Any]) -> int | None:
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
         value = (text or {}).get(name)
         if isinstance(value, int) and value > 1:
-            return value
+            return value - _unused_positions(text or {})
     return None
+
+
+def _unused_positions(config: dict[str, Any]) -> int:
+    """Positions that RoBERTa's kind never uses: it counts from behind the padding's id."""
+    if config.get("model_type") not in _SHIFTED:
+        return 0
+    pad = config.get("pad_token_id")
+    return (pad if isinstance(pad, int) else 1) + 1
 
 
 def config_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
@@ -92,25 +104,7 @@ def config_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
                 f"Set evaluation.max_new_tokens below {limit}.",
             )
         )
-    if config.get("is_encoder_decoder"):
-        found.append(
-            Problem(
-                "error",
-                f"{recipe.model} is an encoder-decoder; the task sft trains causal language models.",
-                "model",
-                "Name a decoder model, such as a Llama, Qwen, Gemma or GPT-2.",
-            )
-        )
-    made = [name for name in config.get("architectures") or [] if isinstance(name, str)]
-    if made and all(name.endswith(_NO_WRITERS) for name in made):
-        found.append(
-            Problem(
-                "error",
-                f"{recipe.model} doesn't write text: its weights are those of {one_line(made[0])}.",
-                "model",
-                "Name a causal language model, such as a Llama, Qwen, Gemma or GPT-2.",
-            )
-        )
+    found += _kind_problems(recipe, config)
     if config.get("quantization_config"):
         found.append(
             Problem(
@@ -198,6 +192,43 @@ def gpu_present() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return False
     return any(Path(name).exists() for name in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
+
+
+def _kind_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
+    """Whether the model of CONFIG can carry the head that the task needs, as far as its config.json tells."""
+    kind = tasks.get(recipe.task).kind
+    both = bool(config.get("is_encoder_decoder"))
+    made = [name for name in config.get("architectures") or [] if isinstance(name, str)]
+
+    def problem(text: str, hint: str) -> list[Problem]:
+        return [Problem("error", text, "model", hint)]
+
+    if kind == "causal-lm" and both:
+        return problem(
+            f"{recipe.model} is an encoder-decoder; the task {recipe.task} trains causal language models.",
+            "Name a decoder model, such as a Llama, Qwen, Gemma or GPT-2; or choose the task seq2seq.",
+        )
+    if kind == "causal-lm" and made and all(name.endswith(_NO_WRITERS) for name in made):
+        return problem(
+            f"{recipe.model} doesn't write text: its weights are those of {one_line(made[0])}.",
+            "Name a causal language model, such as a Llama, Qwen, Gemma or GPT-2.",
+        )
+    if kind == "seq2seq-lm" and not both:
+        return problem(
+            f"{recipe.model} is no encoder-decoder, which the task {recipe.task} needs.",
+            "Name a model such as a T5, BART, Marian or mBART; or choose the task sft for a decoder.",
+        )
+    if kind == "masked-lm" and made and not any(name.endswith(_MASKED) for name in made):
+        return problem(
+            f"{recipe.model} has no masked language model's head: its weights are those of {one_line(made[0])}.",
+            "Name an encoder that was trained on masked tokens, such as a BERT, RoBERTa or ModernBERT.",
+        )
+    if kind == "image-text-to-text" and not any(isinstance(config.get(key), dict) for key in _PICTURED):
+        return problem(
+            f"{recipe.model} reads no pictures: its config.json has no vision part.",
+            "Name a vision-language model, such as a SmolVLM, Qwen-VL, LLaVA or PaliGemma.",
+        )
+    return []
 
 
 def check_config(recipe: Recipe, config: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,16 +45,21 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to prompt number `index`: its tokens without end token and padding, and whether an end token came."""
+    """The answer to prompt number `index`: its tokens without end token and padding, and whether an end token came.
+
+    An answer that was predicted, not written, has its `text` instead, and what stands behind it (`extra`).
+    """
 
     index: int
     token_ids: tuple[int, ...]
     ended: bool
+    text: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
         """How many tokens were written, the end token among them."""
-        return len(self.token_ids) + self.ended
+        return 0 if self.text is not None else len(self.token_ids) + self.ended
 
 
 def decode(tokenizer: Tokenizer, answer: Answer) -> str:

@@ -47,6 +47,7 @@ def context_of(materials: Materials, predictions: Sequence[Prediction], own: Seq
         max_new_tokens=recipe.evaluation.max_new_tokens,
         limits=recipe.evaluation.categories,
         own=own,
+        only=materials.task.categories(),
     )
 
 

@@ -10,11 +10,13 @@ from ftstudio.core.text import number
 from ftstudio.engine import attention, dropout
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
 from ftstudio.engine.loss import Head, Objective, head_of, soft_prompt
+from ftstudio.engine.objective import TaskCollator, TaskObjective
 from ftstudio.engine.parity import Parity, choose_rows, out_of_memory, probe
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
+    from ftstudio.tasks.base import Task
 
 ORDER: tuple[Head, ...] = ("mask", "places", "all")
 HEADS: dict[Head, str] = {
@@ -30,7 +32,7 @@ class Levers:
     """How batches are laid out and their loss computed. `told`: what each lever resolved to and why, for people."""
 
     collator: Collate
-    objective: Objective
+    objective: Objective | TaskObjective
     told: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -40,12 +42,14 @@ class Levers:
 
 
 def choose(
-    model: Any, rows: Sequence[Row], lengths: Sequence[int], machine: Hardware, recipe: Recipe, pad_id: int
+    model: Any, rows: Any, lengths: Sequence[int], machine: Hardware, recipe: Recipe, pad_id: int, task: Task
 ) -> Levers:
-    """The levers for training MODEL (as the method made it) on ROWS of LENGTHS tokens. The model is changed for it:
-    see `release`."""
+    """The levers for training MODEL (as the method made it) on TASK's ROWS of LENGTHS tokens. The model is changed for
+    it: see `release`."""
     half = machine.dtype if machine.precision != "fp32" else None
     _checkpoint(model, recipe)
+    if task.kind != "causal-lm":
+        return _of_task(model, task, machine, recipe, pad_id)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     two = choose_rows(rows, lengths, getattr(inner.config.get_text_config(), "sliding_window", None))
     objective = Objective(head_that_works(model, two[0], machine.device, half, pad_id), machine.device, half)
@@ -70,11 +74,28 @@ def choose(
     told["head"] = HEADS[objective.head].format(_trained_share(rows))
     told["loss"] = "in pieces: no copy of the logits in 32 bits"
     _adapters(model, machine, told)
+    _always_told(recipe, told)
+    return Levers(collator, objective, told)
+
+
+def _of_task(model: Any, task: Task, machine: Hardware, recipe: Recipe, pad_id: int) -> Levers:
+    """The levers of a task with batches and a loss of its own: rows of like length together, padded."""
+    half = machine.dtype if machine.precision != "fp32" else None
+    told = {
+        "precision": f"{machine.precision}: {machine.why}",
+        "batches": f"padded, rows of like length together: {task.name} has batches of its own",
+    }
+    _adapters(model, machine, told)
+    _always_told(recipe, told)
+    collator = TaskCollator(task, pad_id, MULTIPLE if machine.device == "cuda" else 1)
+    return Levers(collator, TaskObjective(task, machine.device, half), told)
+
+
+def _always_told(recipe: Recipe, told: dict[str, str]) -> None:
     fused = " fused" if recipe.training.optimizer == "adamw" else ""
     told["optimizer"] = recipe.training.optimizer + fused
     if recipe.training.gradient_checkpointing:
         told["memory"] = "checkpointing: activations are computed again on the way back"
-    return Levers(collator, objective, told)
 
 
 def head_that_works(model: Any, row: Row, device: str, half: Any, pad_id: int) -> Head:

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.engine import heads
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.locate import Located
 from ftstudio.methods import Quantisation
+from ftstudio.tasks.base import Head, Kind
 
 if TYPE_CHECKING:
     from torch import nn
+
+CAUSAL = Head()
 
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -29,16 +33,20 @@ class ModelSpec:
     dtype: str
     device: str
     quantisation: Quantisation | None = None
+    head: Head = CAUSAL
 
 
 def load(where: Located, spec: ModelSpec) -> nn.Module:
-    """The causal language model in WHERE, in evaluation mode: safetensors only, no code of its own.
+    """The model in WHERE with the head of SPEC, in evaluation mode: safetensors only, no code of its own.
+
+    A head that the model doesn't bring is drawn by SPEC's seed. `ftstudio_head` of the result names the modules that
+    learn whole beside an adapter.
 
     Raises StudioError for models of another kind, of unknown architecture, or with damaged files.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
     arguments: dict[str, Any] = {
         "dtype": getattr(torch, spec.dtype),
@@ -46,27 +54,40 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         "trust_remote_code": False,
         "use_safetensors": True,
     }
+    try:
+        config = AutoConfig.from_pretrained(where.folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise explain(error, spec.model, spec.head.kind) from error
+    arguments["config"] = heads.configured(config, spec.head)
+    if spec.head.kind in heads.NEW:
+        arguments["ignore_mismatched_sizes"] = True  # a head for other labels is replaced
     if spec.quantisation is not None:
         from transformers import BitsAndBytesConfig
 
-        arguments["quantization_config"] = BitsAndBytesConfig(**_bits(spec.quantisation, spec.dtype))
+        skip = _unquantised(config, spec.head)
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            **bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=skip
+        )
         arguments["device_map"] = {"": 0 if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         try:
-            with BUILDING:
-                model = _attended(AutoModelForCausalLM, where, arguments)
+            with BUILDING, torch.random.fork_rng():
+                torch.manual_seed(spec.head.seed)
+                model = _attended(heads.auto_class(spec.head.kind), where, arguments)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, AssertionError, SafetensorError) as error:
-            raise explain(error, spec.model) from error
+            raise explain(error, spec.model, spec.head.kind) from error
     if spec.quantisation is None:
         model.to(spec.device)
     else:
         _keep_unpacked(model)
-    _check_weights(model, spec.model)
+    _check_weights(model, spec.model, spec.head.kind)
+    model.ftstudio_head = heads.head_modules(model, model.ftstudio_missing) if spec.head.kind in heads.NEW else []
+    _padded(model, where, spec.head.kind)
     return model.eval()
 
 
-def _bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
+def bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
     """WANTED in the words of BitsAndBytesConfig, unpacked to DTYPE where it names no precision of its own."""
     import torch
 
@@ -78,6 +99,28 @@ def _bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
         "bnb_4bit_use_double_quant": wanted.double,
         "bnb_4bit_compute_dtype": getattr(torch, DTYPES[wanted.compute] if wanted.compute else dtype),
     }
+
+
+def _unquantised(config: Any, head: Head) -> list[str] | None:
+    """Modules that stay as they are in a quantised model: a head that learns. None: as transformers chooses."""
+    if head.kind not in heads.NEW:
+        return None
+    import torch
+
+    with torch.device("meta"):
+        model = heads.auto_class(head.kind).from_config(heads.configured(config, head))
+    return [*heads.head_modules(model), "pooler"]
+
+
+def _padded(model: Any, where: Located, kind: Kind) -> None:
+    """A decoder that classifies looks for the last token that is no padding: it must know the id we pad with."""
+    if kind != "sequence-classification":
+        return
+    from ftstudio.data.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(where.folder)
+    pad = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
+    model.config.pad_token_id = pad
 
 
 def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:
@@ -103,18 +146,20 @@ def _keep_unpacked(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _check_weights(model: Any, name: str) -> None:
+def _check_weights(model: Any, name: str, kind: Kind) -> None:
     """Weights that were in no file are random: such a model must not pass as the one that was named."""
-    missing = model.ftstudio_missing
+    missing = heads.faulty(model.ftstudio_missing, model, kind)
     if missing:
         raise StudioError(
             f"{name} lacks {len(missing)} of its weights (such as {missing[0]}): they would be random.",
-            "Fetch the model again, or use one made for causal language modelling.",
+            f"Fetch the model again, or use one made as a {heads.NAMES[kind]}.",
         )
 
 
-def explain(error: Exception, name: str, again: str = "Fetch the model again.") -> StudioError:
-    """What a failed load of model NAME means to a person; AGAIN is the way to whole files."""
+def explain(
+    error: Exception, name: str, kind: Kind = "causal-lm", again: str = "Fetch the model again."
+) -> StudioError:
+    """What a failed load of model NAME as a KIND means to a person; AGAIN is the way to whole files."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text or "custom code" in text:
         return StudioError(
@@ -122,10 +167,12 @@ def explain(error: Exception, name: str, again: str = "Fetch the model again.") 
             "Use a model whose architecture transformers knows.",
         )
     if "Unrecognized configuration class" in text or "Unrecognized model" in text or "does not recognize" in text:
-        return StudioError(
-            f"{name} is no causal language model that this transformers knows.",
-            "Use a decoder model such as a Llama, Qwen, Gemma, GPT-2, … or update transformers.",
-        )
+        hint = {
+            "causal-lm": "Use a decoder model such as a Llama, Qwen, Gemma, GPT-2, … or update transformers.",
+            "seq2seq-lm": "Use an encoder-decoder such as a T5, BART or Marian, or update transformers.",
+            "image-text-to-text": "Use a vision-language model, or update transformers.",
+        }.get(kind, "Use an encoder such as a BERT or RoBERTa, or update transformers.")
+        return StudioError(f"{name} is no {heads.NAMES[kind]} that this transformers knows.", hint)
     if "out of memory" in text.lower():
         return StudioError(
             f"{name} does not fit into memory.", "Use method qlora, a smaller model, or another machine."

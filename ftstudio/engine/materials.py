@@ -18,7 +18,7 @@ from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.mix import Part
-from ftstudio.data.mix_open import epoch_of, open_sources
+from ftstudio.data.mix_open import Opened, epoch_of, open_sources
 from ftstudio.data.read import find_file, open_dataset
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.template import Template
@@ -74,7 +74,7 @@ class Materials:
                 break
             try:
                 example = self.held_out_shape.example(self.held_out[index])
-                if example.is_text or example.answer_at < len(example.messages):
+                if self.task.usable(example):
                     found.append((self.held_out.origin_of(index), example))
             except BadRow:
                 continue
@@ -86,7 +86,7 @@ class Materials:
 
     def prompt(self, example: Example) -> Prompt:
         """What the model is fed to answer EXAMPLE. Raises BadRow."""
-        return self.task.generation_prompt(example, self.template, self.tokenizer, self.recipe.data.max_length)
+        return self.task.prompt(example, self.template, self.tokenizer, self.recipe.data.max_length)
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -97,13 +97,14 @@ class Materials:
 def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Materials:
     """Open what RECIPE names. Raises StudioError: no such file or model, empty, one row, no such column, data changed
     since the recipe was resolved."""
-    task = tasks.get(recipe.task)
+    task = tasks.of(recipe)
     tokenizer = load_tokenizer(recipe.model)
     data = recipe.data
     seed = recipe.training.seed
-    opened = open_sources(data, columns(recipe), seed, progress=progress, cancel=cancel)
+    opened = open_sources(data, columns(recipe), seed, task=recipe.task, progress=progress, cancel=cancel)
     whole, shape = opened.whole, opened.shape
     _same(recipe, "train", whole)
+    task = _informed(task, recipe, opened, cancel)
     template = Template.resolve(data.template, tokenizer, shape)
     parts = part(recipe, opened, _open_named, progress=progress, cancel=cancel)
     held_out_shape = shape
@@ -123,6 +124,25 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
         parts.test, report, opened.parts,
     )  # fmt: skip
+
+
+def _informed(task: Task, recipe: Recipe, opened: Opened, cancel: Cancel | None) -> Task:
+    """TASK with what it must know of the rows before a model can be built: what RECIPE was resolved with, else read
+    from the rows that aren't the replay. Raises StudioError for rows that the task can't learn from."""
+    shapes = [part.shape for part in opened.parts] or [opened.shape]
+    for shape in shapes:
+        if shape.name not in task.shapes:
+            roles = ", ".join(role.name for role in task.roles)
+            raise UsageError(
+                f"{one_line(recipe.data.source)}: {task.name} can't learn from such rows ({shape.name}: {shape.why}).",
+                f"Map its columns (data.columns: {roles}), or choose another task.",
+            )
+    if "task" in (recipe.resolved or {}):
+        return task
+    rows = opened.whole
+    if opened.split_from < len(rows):
+        rows = rows.select(range(opened.split_from))
+    return task.bound(recipe.options, task.survey(rows, opened.shape, cancel=cancel))
 
 
 def heldout(recipe: Recipe, rows: int | None = None) -> list[tuple[int, Example]]:
@@ -164,7 +184,7 @@ def _shape_like(held_out: Dataset, shape: Shape, recipe: Recipe) -> Shape:
     if all(name in held_out.names for name in shape.columns.values()):
         return Shape(shape.name, shape.columns, shape.why)
     try:
-        return recognise(held_out)
+        return recognise(held_out, task=recipe.task)
     except UsageError as error:
         raise UsageError(
             f"{one_line(str(recipe.data.eval))} (data.eval) has other columns than the training rows: {error.message}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,7 @@ def settings_of(
         "shape": materials.held_out_shape.name,
         "columns": dict(materials.held_out_shape.columns),
         "template": recipe.data.template or materials.template.name,
+        **({"head": asdict(spec.head)} if spec.head.kind != "causal-lm" else {}),
         "max_length": recipe.data.max_length,
     }
 

@@ -134,12 +134,10 @@ def resolve(
             "test": _named(recipe.data.test),
             "eval": _eval(recipe, materials),
             "columns": _columns(materials),
-            "template": recipe.data.template or materials.template.name,
+            "template": recipe.data.template or (materials.template.name if materials.task.templates else None),
         }
     )
-    evaluation = recipe.evaluation.model_copy(
-        update={"max_new_tokens": recipe.evaluation.max_new_tokens or _new_tokens(materials, limit)}
-    )
+    evaluation = recipe.evaluation.model_copy(update=_judged(recipe, materials, limit))
     tree = recipe.model_dump(mode="json") | {
         "method": {"name": recipe.method.name, **settings},
         "data": data.model_dump(mode="json"),
@@ -150,6 +148,19 @@ def resolve(
     }
     resolved = Recipe.model_validate(tree)
     return resolved, Materials(**{**materials.__dict__, "recipe": resolved})
+
+
+def _judged(recipe: Recipe, materials: Materials, limit: int | None) -> dict[str, Any]:
+    """What the evaluation leaves open, for the task at hand: metrics, length of answers, forgetting."""
+    task = materials.task
+    found: dict[str, Any] = {}
+    if "metrics" not in recipe.evaluation.model_fields_set:
+        found["metrics"] = task.metrics()
+    if task.generates:
+        found["max_new_tokens"] = recipe.evaluation.max_new_tokens or _new_tokens(materials, limit)
+    if task.kind != "causal-lm":
+        found["forgetting"] = False  # measured on text that a causal model writes
+    return found
 
 
 def run_stem(recipe: Recipe) -> str:
@@ -288,6 +299,7 @@ def _facts(recipe: Recipe, materials: Materials) -> dict[str, Any]:
         "template": materials.template.name,
         "similarity": similarity_name(recipe.evaluation.similarity),
         "model": _model_facts(recipe.model),
+        "task": dict(materials.task.facts),
     }
 
 

@@ -29,18 +29,18 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path).expanduser()
     here = Path.cwd()
     typed = [_from_here(override, here) for override in overrides]
-    recipe = recipe_file.load(path, typed, methods.models(), tasks.names())
+    recipe = recipe_file.load(path, typed, methods.models(), tasks.models())
     return locate(recipe, path.absolute().parent)
 
 
 def parse_recipe(text: str, source: str = "the recipe", folder: Path | None = None) -> Recipe:
     """The recipe in the YAML TEXT; SOURCE names it in errors. Relative paths are seen from FOLDER, then from here."""
-    return locate(recipe_file.parse(text, source, (), methods.models(), tasks.names()), folder)
+    return locate(recipe_file.parse(text, source, (), methods.models(), tasks.models()), folder)
 
 
 def check_recipe(values: Mapping[str, Any], source: str = "the recipe", folder: Path | None = None) -> Recipe:
     """A recipe from nested VALUES, as the wizard collects them. Raises UsageError."""
-    return locate(recipe_file.check(dict(values), source, methods.models(), tasks.names()), folder)
+    return locate(recipe_file.check(dict(values), source, methods.models(), tasks.models()), folder)
 
 
 def locate(recipe: Recipe, folder: Path | None = None) -> Recipe:

@@ -69,9 +69,10 @@ class TrainingRows:
             "lost_trained": stats.lost_completion,
         }
 
-    def probe(self) -> list[int]:
-        """A few tokens of the first row, on which two models are compared."""
-        return list(self.train[0]["input_ids"][:PROBE])
+    def probe(self) -> Row:
+        """The first row (of a causal model its first tokens), on which two models are compared."""
+        first = self.train[0]
+        return {"input_ids": first["input_ids"][:PROBE]} if self.materials.task.kind == "causal-lm" else first
 
     def samples(
         self, folder: JobFolder, recipe: Recipe, should_stop: Callable[[], bool]
@@ -88,7 +89,8 @@ class TrainingRows:
             return None
         limit = recipe.evaluation.max_new_tokens or 256
         tokenizer, ends = self.materials.tokenizer, self.materials.end_tokens
-        return Samples(folder, folder.path / "samples.json", fixed, tokenizer, ends, limit, should_stop)
+        path, task = folder.path / "samples.json", self.materials.task
+        return Samples(folder, path, fixed, tokenizer, ends, limit, should_stop, task)
 
 
 def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
@@ -113,11 +115,9 @@ def _encode(materials: Materials, examples: list[tuple[int, Example]], limit: in
     found: list[Row] = []
     for _, example in examples:
         try:
-            item = materials.task.encode(example, materials.template, materials.tokenizer, limit)
+            found += materials.task.rows_of(example, materials.template, materials.tokenizer, limit)
         except BadRow:
             continue
-        if item.trained:
-            found.append({"input_ids": item.input_ids, "labels": item.labels})
     return found
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core import files
 from ftstudio.core.folder import JobFolder
-from ftstudio.engine import generation
+from ftstudio.engine import predicting
 from ftstudio.engine.generation import Decoding
 from ftstudio.methods.from_weights import off_is_base
 
 if TYPE_CHECKING:
     from ftstudio.data.tokenizer import Tokenizer
     from ftstudio.engine.trainer import StudioTrainer
-    from ftstudio.tasks.base import Prompt
+    from ftstudio.tasks.base import Prompt, Task
 
 # An answer that goes on forever tells no more after this many tokens, and training waits for it.
 LONGEST = 96
@@ -49,8 +49,10 @@ class Samples:
         ends: Sequence[int],
         limit: int,
         should_stop: Callable[[], bool],
+        task: Task,
     ) -> None:
         self.folder, self.path, self.fixed, self.tokenizer = folder, path, fixed, tokenizer
+        self.task = task
         self.ends, self.should_stop = ends, should_stop
         self.decoding = Decoding(min(limit, LONGEST))
         self.base: list[str | None] = [None] * len(fixed)
@@ -65,7 +67,7 @@ class Samples:
         if step == 0 or None in self.base:
             adapted = off_is_base(model)
             if adapted or step == 0:  # before its first step a fully trained model still is the base
-                with model.disable_adapter() if adapted else contextlib.nullcontext():
+                with adapters.off(model) if adapted else contextlib.nullcontext():
                     self.base = self._answers(model)
                 files.write_json(
                     self.path,
@@ -89,15 +91,17 @@ class Samples:
 
     def _answers(self, model: Any) -> list[str | None]:
         found: list[str | None] = [None] * len(self.fixed)
-        prompts = [item.prompt.ids for item in self.fixed]
-        for batch in generation.generate(
+        tokenizer = self.tokenizer
+        filler = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
+        for batch in predicting.answers(
+            self.task,
             model,
-            prompts,
+            [item.prompt for item in self.fixed],
             self.decoding,
             self.ends,
-            pad_token=self.tokenizer.pad_id or 0,
+            pad_token=filler,
             should_stop=self.should_stop,
         ):
             for answer in batch:
-                found[answer.index] = generation.decode(self.tokenizer, answer)
+                found[answer.index] = predicting.decode(tokenizer, answer)
         return found

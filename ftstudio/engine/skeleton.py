@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
-from ftstudio.engine import weights
+from ftstudio.engine import heads, weights
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.locate import locate
@@ -19,18 +20,22 @@ def skeleton(recipe: Recipe) -> Any:
 
     quiet.libraries()
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     folder = locate(recipe.model, weights=False).folder
+    head = tasks.of(recipe).head()
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         # in the process's own dtype: a training in another thread would see any other as its default meanwhile
         with BUILDING, torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, dtype=torch.get_default_dtype())
+            chosen = heads.auto_class(head.kind)
+            model = chosen.from_config(heads.configured(config, head), dtype=torch.get_default_dtype())
+        model.ftstudio_head = heads.head_modules(model) if head.kind in heads.NEW else []
+        return model
     except (ValueError, KeyError, OSError, AssertionError) as error:
         from ftstudio.engine.loading import explain
 
-        raise explain(error, recipe.model) from error
+        raise explain(error, recipe.model, head.kind) from error
 
 
 def weight_problems(recipe: Recipe) -> list[Problem]:
@@ -51,6 +56,8 @@ def weight_problems(recipe: Recipe) -> list[Problem]:
         text = f"{name} has shape {list(there[name])}, but by its config.json it should have {list(own[name])}."
         return [Problem("error", text, "model", "Fetch the model again: its files don't belong together.")]
     missing = sorted(own.keys() - there.keys())
+    if tasks.of(recipe).kind in heads.NEW or tasks.of(recipe).kind == "encoder":
+        return []  # a new head is in no file, and the file's own head in no model
     if missing and there.keys() <= own.keys():  # else transformers may know these weights by other names
         text = f"{len(missing)} of its {len(own)} weights are in no file (such as {missing[0]}): they would be random."
         return [Problem("error", text, "model", "Fetch the model again: its files don't belong together.")]

@@ -23,8 +23,10 @@ from ftstudio.engine import attention, loading, resume
 from ftstudio.engine.collate import Row, split, trained
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.meter import Meter
+from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import LengthGrouped
 from ftstudio.engine.parity import out_of_memory
+from ftstudio.engine.predicting import moved
 
 
 class Rows(Protocol):
@@ -313,21 +315,30 @@ def held_out_loss(
 ) -> dict[str, float] | None:
     """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
 
-    None where SHOULD_STOP said so before all rows were through. A batch that memory won't hold is halved.
+    Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
+    instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
+    won't hold is halved.
     """
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
     device = next(model.parameters()).device
     training = model.training
     model.eval()
     total, tokens, start = 0.0, 0, 0
+    objective, predicted = levers.objective, []
     try:
         while start < len(order):
             if should_stop():
                 return None
             inputs = levers.collator([rows[row] for row in order[start : start + batch]])
-            inputs = {key: item.to(device) if torch.is_tensor(item) else item for key, item in inputs.items()}
+            inputs = moved(inputs, device)
+            found = []
             try:
-                loss = float(levers.objective(model, inputs).double())
+                if isinstance(objective, TaskObjective):
+                    outputs = objective.outputs(model, inputs)
+                    loss = float(objective.task.loss(outputs, inputs).double())
+                    found = objective.task.predictions(outputs, inputs)
+                else:
+                    loss = float(objective(model, inputs).double())
             except (RuntimeError, MemoryError) as error:
                 if batch == 1 or not out_of_memory(error):
                     raise
@@ -337,9 +348,16 @@ def held_out_loss(
                 batch //= 2
                 continue
             total += loss
+            predicted += found
             tokens += int(trained(inputs))
             start += batch
     finally:
         model.train(training)
     mean = total / tokens if tokens else float("nan")
-    return {"loss": mean, "perplexity": math.exp(min(mean, 700)), "rows": len(rows), "tokens": tokens}
+    told = {"loss": mean, "rows": len(rows), "tokens": tokens}
+    if isinstance(objective, TaskObjective) and not objective.task.generates:
+        return told | objective.task.scores(predicted, [rows[row] for row in order[: len(predicted)]])
+    told["perplexity"] = math.exp(min(mean, 700))
+    if len(rows) and "bytes" in rows[0]:  # running text: comparable across tokenizers
+        told["bits_per_byte"] = total / math.log(2) / max(1, sum(rows[row]["bytes"] for row in order))
+    return told

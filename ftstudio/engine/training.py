@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ftstudio.engine.control import Control
 from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
+from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.rows import TrainingRows, open_rows
 
@@ -79,16 +81,17 @@ class Training:
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-            expected = answers_of(plain, probe)
+            expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
             self._save(trainer.model)
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
             if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
                 self.context.models.give_back(model)
+        task, pad = rows.materials.task, rows.pad
         del trainer, model, plain, director.samples
         loading.free()
-        facts["reload_difference"] = self._reload(probe, expected)
+        facts["reload_difference"] = self._reload(lambda model: numbers_of(task, model, probe, pad), expected)
         if facts.pop("stopped"):
             self.folder.emit("stopped", text="Stopped and saved; it can be resumed.", **facts)
         else:
@@ -136,7 +139,7 @@ class Training:
             rows.train,
             rows.held_out,
             rows.lengths,
-            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad),  # type: ignore[arg-type]
+            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task),
             director,
             Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
             keep=recipe.training.keep_checkpoints,
@@ -234,15 +237,16 @@ class Training:
             "path": str(self.folder.model),
         }
 
-    def _reload(self, probe: list[int], expected: Any) -> float:
-        """Load what was saved and compare what it says with what the trained model said; the greatest difference.
+    def _reload(self, asked: Callable[[Any], Any], expected: Any) -> float:
+        """Load what was saved and compare what it says when ASKED with what the trained model said (EXPECTED); the
+        greatest difference.
 
         Raises StudioError where it is another model than the one that was trained.
         """
         self.context.phase("saving", "reading the saved model back")
         loaded = self.context.models.tuned(self.folder, self.recipe)
         with loaded.as_tuned() as model:
-            found = answers_of(model, probe)
+            found = asked(model)
         difference = float((found - expected).abs().max())
         allowed = 1e-3 if loaded.spec.dtype == "float32" else 0.25
         if not difference <= allowed * max(1.0, float(expected.abs().max())):
@@ -251,20 +255,6 @@ class Training:
                 "Train again, or resume from the last checkpoint; if it happens again, report it with the log.",
             )
         return difference
-
-
-def answers_of(model: Any, ids: list[int]) -> Any:
-    """The logits of MODEL after each of IDS, [tokens, vocabulary], in 32 bits on the CPU; dropout off."""
-    import torch
-
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float().cpu()
-        logits = logits[-len(ids) :]  # what a soft prompt before them predicts is nobody's business
-    model.train(training)
-    return logits
 
 
 def peak_memory(device: str) -> int:

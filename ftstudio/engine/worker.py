@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
-from ftstudio.core.jobs import Answer, Compare, Job, Train, Unload
+from ftstudio.core.jobs import Answer, Chat, Compare, Job, Train, Unload
 from ftstudio.core.run import RunFolder
 from ftstudio.engine import hardware, quiet
 from ftstudio.engine.capture import Capture
@@ -192,6 +192,10 @@ class Worker:
             from ftstudio.engine import compare
 
             compare.run(job, context)
+        elif isinstance(job, Chat):
+            from ftstudio.engine import chat
+
+            chat.run(job, context)
 
     def _store(self, folder: JobFolder) -> ModelStore:
         """The model store; the first job imports the libraries, which takes seconds and is said."""
@@ -228,5 +232,5 @@ class Worker:
                 self._models.unload()
 
 
-def _folder(job: Train | Answer | Compare) -> JobFolder:
+def _folder(job: Train | Answer | Compare | Chat) -> JobFolder:
     return RunFolder(job.folder) if isinstance(job, Train) else JobFolder(job.folder)

@@ -74,10 +74,18 @@ class Detector:
 
 @cache
 def detectors() -> dict[str, Detector]:
-    """All detectors by category name, in the order in which they are shown."""
+    """The detectors for written text by category name, in the order in which they are shown."""
     from ftstudio.evaluation.detectors import ALL
 
     return {detector.category.name: detector for detector in ALL}
+
+
+@cache
+def every() -> dict[str, Detector]:
+    """All detectors, also those for labels and whatever else a task answers with."""
+    from ftstudio.evaluation.detectors import OTHERS
+
+    return detectors() | {detector.category.name: detector for detector in OTHERS}
 
 
 def categories() -> dict[str, Category]:
@@ -218,7 +226,8 @@ class Categoriser:
 
 
 def _all(context: Context) -> dict[str, Detector]:
-    return detectors() | {own.name: own.detector() for own in context.own}
+    known = {name: every()[name] for name in context.only} if context.only else detectors()
+    return known | {own.name: own.detector() for own in context.own}
 
 
 def _verdict(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
 EXAMPLES = 5  # rows that gained and that lost most, kept with their texts
 _SHOWN = 2000  # characters of each text kept there
-GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2")  # by which rows are sorted: the first there is
+# by which rows are sorted: the first there is
+GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy")
 
 
 @dataclass(frozen=True)

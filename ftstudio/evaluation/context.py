@@ -33,7 +33,8 @@ class Context:
     `locale_reason` says why. `answer` says how right and wrong is told: `marker` (GSM8K's `####`), `number`,
     `label`, `exact` or None. `grounded` is True where the prompts hold the source that answers must keep to.
     `target_language` is the language (ISO 639-1) that most references are in. `limits`: from where on something is an
-    error. `own`: the person's own categories.
+    error. `own`: the person's own categories. `only`: the categories that make sense of the task's answers (all that
+    there are, where it names none).
     """
 
     references: int = 0
@@ -52,6 +53,7 @@ class Context:
     target_language: str | None = None
     limits: Limits = field(default_factory=Limits)
     own: tuple[OwnCategory, ...] = ()
+    only: tuple[str, ...] = ()
 
     @property
     def dictionary_language(self) -> str:
@@ -75,6 +77,7 @@ def build(
     locale: str | None = None,
     limits: Limits | None = None,
     own: Sequence[OwnCategory] = (),
+    only: Sequence[str] = (),
     answer: str | None = "auto",
     grounded: bool | None = None,
     classification: bool | None = None,
@@ -115,6 +118,7 @@ def build(
         target_language=language.usual(present),
         limits=limits,
         own=tuple(own),
+        only=tuple(only),
     )
 
 

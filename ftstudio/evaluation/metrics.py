@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ftstudio import __version__
-from ftstudio.evaluation import words
+from ftstudio.evaluation import classification, words
 from ftstudio.evaluation.porter import stem
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 LONGEST = 100_000  # characters of a text that are scored
 
-ROW_METRICS = ("rouge1", "rouge2", "rougeL", "similarity", "exact_match", "length")
-CORPUS_METRICS = ("bleu", "chrf")
+ROW_METRICS = ("rouge1", "rouge2", "rougeL", "similarity", "exact_match", "accuracy", "absolute_error", "length")
+OF_HUNDRED = ("bleu", "chrf")  # from 0 to 100; all others from 0 or -1 to 1
+CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS)
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "rouge": ("rouge1", "rouge2", "rougeL"),
     "bleu": ("bleu", "chrf"),
@@ -42,6 +43,13 @@ TITLES = {
     "length": "Words",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "accuracy": "Accuracy",
+    "absolute_error": "Abs. error",
+    "f1": "F1 (macro)",
+    "f1_micro": "F1 (micro)",
+    "mcc": "MCC",
+    "spearman": "Spearman",
+    "pearson": "Pearson",
 }
 
 
@@ -162,10 +170,26 @@ class CorpusMetric:
         return f"{self._metric.get_signature()}"
 
 
+class Corpus(Protocol):
+    """A metric of a whole corpus, made of what its rows add up to."""
+
+    def statistics(self, systems: Sequence[Sequence[str]], references: Sequence[str]) -> list[np.ndarray]:
+        """What each row adds, (rows, statistics), for each of SYSTEMS' outputs."""
+
+    def score(self, totals: np.ndarray) -> np.ndarray:
+        """The scores of corpora whose sums are the rows of TOTALS."""
+
+    @property
+    def signature(self) -> str:
+        """What the number depends on."""
+
+
 @cache
-def corpus_metric(name: str) -> CorpusMetric:
-    """The corpus metric NAME (`bleu` or `chrf`)."""
-    return CorpusMetric(name)
+def corpus_metric(name: str) -> Corpus:
+    """The corpus metric NAME."""
+    kind = classification.METRICS.get(name, CorpusMetric)
+    metric: Corpus = kind(name)
+    return metric
 
 
 def corpus_score(name: str, outputs: Sequence[str], references: Sequence[str]) -> float:
@@ -210,6 +234,10 @@ def signature(name: str) -> str:
         return f"{TITLES[name]}|F1|stemmer:porter|tok:rouge-score|ftstudio:{__version__}"
     if name in CORPUS_METRICS:
         return f"{TITLES[name]}|{corpus_metric(name).signature}"
+    if name == "accuracy":
+        return f"accuracy|the whole answer as it stands|ftstudio:{__version__}"
+    if name == "absolute_error":
+        return f"absolute error|an answer that is no number has none|ftstudio:{__version__}"
     if name == "exact_match":
         return f"exact match|case, white space and closing punctuation ignored|ftstudio:{__version__}"
     return f"words|split at white space|ftstudio:{__version__}"

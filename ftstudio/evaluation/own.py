@@ -27,7 +27,7 @@ from ftstudio.core import files
 from ftstudio.core.errors import UsageError
 from ftstudio.core.text import one_line
 from ftstudio.data.expression import CannotJudge, Expression
-from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding, Verdict, detectors
+from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding, Verdict, every
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.rows import Row
@@ -162,7 +162,7 @@ def parse(text: str, source: str) -> tuple[OwnCategory, ...]:
         return ()
     if not isinstance(tree, Mapping):
         raise UsageError(f"{source} holds no categories.", "It begins with a name, such as `rude:`.")
-    known = {name: detector.category for name, detector in detectors().items()}
+    known = {name: detector.category for name, detector in every().items()}
     taken = {category.key for category in known.values()}
     found: list[OwnCategory] = []
     for name, values in tree.items():

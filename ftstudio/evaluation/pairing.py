@@ -13,7 +13,9 @@ from ftstudio.evaluation.scoring import Scores
 if TYPE_CHECKING:
     import numpy as np
 
-BETTER: Mapping[str, bool | None] = {"length": None}  # every other metric is better when higher
+# every other metric is better when higher
+BETTER: Mapping[str, bool | None] = {"length": None, "absolute_error": False}
+RIGHT = ("exact_match", "accuracy")  # right or wrong
 
 
 def pair(
@@ -108,7 +110,7 @@ def _row_difference(pair: tuple[str, str], name: str, work: _Resampling) -> dict
         return None
     values = work.values[name]
     low, high = (float(bound[0]) for bound in statistics.interval(work.means(name)))
-    if name == "exact_match":
+    if name in RIGHT:
         p = statistics.mcnemar(int((values < 0).sum()), int((values > 0).sum()))
     else:
         p = float(statistics.sign_flip(values, work.resamples, work.seed)[0])

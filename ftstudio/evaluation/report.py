@@ -110,7 +110,7 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
 
 def _metric_row(entry: Mapping[str, Any], values: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
     name = entry["metric"]
-    digits = 1 if name in (*m.CORPUS_METRICS, "length") else 3
+    digits = 1 if name in (*m.OF_HUNDRED, "length") else 3
     a, b = (values[entry[side]].get(name) for side in ("a", "b"))
     return (
         m.TITLES.get(name, one_line(name, 14)),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ftstudio.evaluation import metrics
 from ftstudio.evaluation.answer import right
+from ftstudio.evaluation.classification import number_in
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.similarity import Embedder, similarities
 
@@ -57,6 +58,12 @@ class RowScorer:
                 scores |= {name: value for name, value in values.items() if name in self.names}
             if "exact_match" in self.names:
                 scores["exact_match"] = float(right(output, reference, self.answer))
+            if "accuracy" in self.names:
+                scores["accuracy"] = float(output.strip() == reference.strip())
+            if "absolute_error" in self.names:
+                given, wanted = number_in(output), number_in(reference)
+                if given is not None and wanted is not None:
+                    scores["absolute_error"] = abs(given - wanted)
         if "length" in self.names:
             scores["length"] = float(metrics.length(output))
         return scores

@@ -1,14 +1,25 @@
-"""One file a task: columns, rows to tokens, what it predicts and how that is scored."""
+"""One file a task: columns, rows to a model's inputs, the head that answers, and how that is judged."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
 
 from ftstudio.core.errors import UsageError
 from ftstudio.tasks.base import Task
 
-_TASKS = {"sft": ("ftstudio.tasks.sft", "Sft")}
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
+
+_TASKS = {
+    "sft": ("ftstudio.tasks.sft", "Sft"),
+    "causal-lm": ("ftstudio.tasks.causal_lm", "CausalLm"),
+    "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
+}
 
 
 def names() -> list[str]:
@@ -25,3 +36,13 @@ def get(name: str) -> Task:
     module, kind = _TASKS[name]
     task: Task = getattr(importlib.import_module(module), kind)()
     return task
+
+
+def of(recipe: Recipe) -> Task:
+    """RECIPE's task with its options, and with what its resolved recipe knows of the data. Raises UsageError."""
+    return get(recipe.task).bound(recipe.options, (recipe.resolved or {}).get("task"))
+
+
+def models() -> Mapping[str, type[BaseModel]]:
+    """The options model of each task, for checking recipes and drawing forms."""
+    return {name: get(name).options_model for name in _TASKS}

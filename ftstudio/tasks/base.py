@@ -1,10 +1,21 @@
-"""What a task is: the parts it needs, how its rows become tokens, and what a wizard tells about it."""
+"""What a task is: the parts it needs, how rows become a model's inputs, what head answers, and how that is judged.
+
+A task is light until it meets a model: importing one never imports torch, so that a wizard lists all of them at once.
+Its last methods (`collate` and those after it) run inside the engine, where torch is loaded.
+
+A task that writes text (`generates`) answers by decoding; any other one by a single pass, read by `predictions`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ftstudio.core.errors import UsageError
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encode import Encoded
 from ftstudio.data.encoded_set import EncodedSet, Stats
@@ -12,6 +23,32 @@ from ftstudio.data.example import Example
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.data.view import TokenView, token_view
+
+if TYPE_CHECKING:
+    import torch
+
+Row = Mapping[str, Any]
+"""One row as a model reads it: `input_ids`, `labels` (a label for each id, or one value), what else the task needs."""
+
+Kind = Literal[
+    "causal-lm", "masked-lm", "seq2seq-lm", "sequence-classification", "token-classification", "encoder",
+    "image-text-to-text",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Head:
+    """What kind of model a task needs. Part of a loaded model's identity.
+
+    `labels` in the order of the head's outputs. `problem`: transformers' `problem_type` of a sequence classifier.
+    `seed` draws the weights of a head that the model doesn't bring.
+    """
+
+    kind: Kind = "causal-lm"
+    labels: tuple[str, ...] = ()
+    problem: str = ""
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -25,30 +62,83 @@ class Role:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What generation is fed for a row: `ids` (int token ids), their `text`, and the `reference` answer."""
+    """What a model is fed for a row: `ids` (int token ids), their `text`, the `reference` answer, and the `row` that a
+    task which doesn't write text collates."""
 
     ids: list[int]
     text: str
     reference: str | None
+    row: Row | None = None
 
 
-class Task(Protocol):
-    """A task: what is learnt from which columns."""
+@dataclass(frozen=True)
+class Predicted:
+    """What a pass says about a row: the answer as text, and what stands behind it (probabilities, tags …), as JSON."""
 
-    name: str
-    title: str
-    help: str
-    roles: tuple[Role, ...]
-    default_template: str | None
-    templates: tuple[str, ...]
-    default_metrics: tuple[str, ...]
-    error_categories: tuple[str, ...]
+    text: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def encode(
-        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
-    ) -> Encoded:
-        """One example as ids and labels. Raises BadRow where the template can't write it."""
 
+class Options(BaseModel):
+    """A task's own settings, `options` in the recipe: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class Task(ABC):
+    """A task: what is learnt from which columns.
+
+    `options` are its settings, `facts` what `survey` found in the data (label names …): a run's recipe keeps both, so
+    that its model is built the same again. `tasks.of(recipe)` gives a task with both; `tasks.get(name)` one without.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    help: ClassVar[str]
+    roles: ClassVar[tuple[Role, ...]]
+    shapes: ClassVar[tuple[str, ...]]
+    """Shapes of rows (data.shape) that it can learn from."""
+    default_template: ClassVar[str | None] = None
+    templates: ClassVar[tuple[str, ...]] = ()
+    """Templates a person may choose; none where the task writes its inputs itself."""
+    default_metrics: ClassVar[tuple[str, ...]]
+    error_categories: ClassVar[tuple[str, ...]]
+    """Categories whose detectors make sense of its answers; those of written text where none is named."""
+    generates: ClassVar[bool] = False
+    """Whether it answers by writing tokens; else one pass answers."""
+    kind: ClassVar[Kind]
+    options_model: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Options | None = None, facts: Mapping[str, Any] | None = None) -> None:
+        self.options: Any = options if options is not None else self.options_model()
+        self.facts: Mapping[str, Any] = facts or {}
+
+    def bound(self, options: Mapping[str, Any] | None = None, facts: Mapping[str, Any] | None = None) -> Self:
+        """This task with OPTIONS (as the recipe has them) and FACTS. Raises UsageError for options it doesn't have."""
+        try:
+            checked = self.options_model.model_validate(dict(options or {}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(("options", *(str(part) for part in first["loc"])))
+            known = ", ".join(self.options_model.model_fields) or "none"
+            raise UsageError(f"{key}: {first['msg'].lower()}.", f"Options of {self.name}: {known}.") from error
+        return type(self)(checked, facts)
+
+    # -- rows (light) --------------------------------------------------------------------------------------------
+    def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
+        """What must be known of DATASET before a model can be built, as JSON. Raises StudioError for rows that can't
+        be learnt from, naming them."""
+        return {}
+
+    def head(self, seed: int = 0) -> Head:
+        """The kind of model it needs; SEED draws a new head."""
+        return Head(self.kind)
+
+    def usable(self, example: Example) -> bool:
+        """Whether EXAMPLE can be answered and judged."""
+        return example.is_text or example.answer_at < len(example.messages)
+
+    @abstractmethod
     def encode_dataset(
         self,
         dataset: Dataset,
@@ -60,15 +150,68 @@ class Task(Protocol):
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> EncodedSet:
-        """All rows as ids and labels, with the account of what is cut and left out."""
+        """All rows as a model reads them, with the account of what is cut and left out."""
 
-    def generation_prompt(
+    @abstractmethod
+    def rows_of(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> list[Row]:
+        """EXAMPLE as what a held-out loss is measured on: usually one row; none where nothing is learnt from it.
+
+        Raises BadRow where it can't be used."""
+
+    @abstractmethod
+    def prompt(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> Prompt:
-        """What the model is fed to answer EXAMPLE: exactly the ids that precede its answer in training."""
+        """What the model is fed to answer EXAMPLE. Raises BadRow."""
 
     def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
         """The ids at which generation stops."""
+        return tuple(tokenizer.eos_ids)
+
+    def view(
+        self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
+    ) -> TokenView:
+        """Row ROW of DATASET in tokens, for a person."""
+        return token_view(dataset, row, shape, template, tokenizer, max_length)
+
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that fit these data, where the recipe names none."""
+        return self.default_metrics
+
+    def categories(self) -> tuple[str, ...]:
+        """The error categories that make sense of its answers to these data; none named: those of written text."""
+        return self.error_categories
+
+    # -- batches (with torch) --------------------------------------------------------------------------------------
+    def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
+        """A padded batch: `inputs` (what the model is called with), `targets` (-100 where nothing is asked; as many
+        entries as the loss is summed over), `lengths` of the rows, and `tokens`, how many ids are no padding."""
+        raise NotImplementedError(f"{self.name} has no batches of its own")
+
+    def outputs(self, model: Any, inputs: Mapping[str, Any]) -> Any:
+        """What MODEL says on a batch's INPUTS."""
+        return model(**inputs)
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """The loss of BATCH in nats, summed over its targets that aren't -100; a scalar in 32 bits."""
+        raise NotImplementedError(f"{self.name} has no loss of its own")
+
+    def numbers(self, outputs: Any) -> torch.Tensor:
+        """OUTPUTS as one tensor, by which two models are compared: logits, or embeddings."""
+        found: torch.Tensor = outputs.logits
+        return found
+
+    def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
+        """The answers that OUTPUTS give, row by row. For tasks that don't write text."""
+        return []
+
+    def scores(self, predicted: Sequence[Predicted], rows: Sequence[Row]) -> dict[str, float]:
+        """Metrics of the PREDICTED answers to held-out ROWS (in the same order), told at every evaluation."""
+        return {}
 
 
-__all__ = ["Encoded", "EncodedSet", "Prompt", "Role", "Stats", "Task"]
+__all__ = [
+    "Encoded", "EncodedSet", "Head", "Kind", "Options", "Predicted", "Prompt", "Role", "Row", "Stats", "Task",
+]  # fmt: skip

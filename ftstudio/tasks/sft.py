@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encode import Encoded, encode, end_ids, prompt_ids
 from ftstudio.data.encoded_set import EncodedSet, encode_dataset
@@ -9,10 +11,10 @@ from ftstudio.data.example import BadRow, Example
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
-from ftstudio.tasks.base import Prompt, Role
+from ftstudio.tasks.base import Kind, Prompt, Role, Row, Task
 
 
-class Sft:
+class Sft(Task):
     """Prompt → completion, conversations, and running text, for causal language models."""
 
     name = "sft"
@@ -22,7 +24,7 @@ class Sft:
         "trained; in a conversation, every assistant turn is. A dataset with nothing but text trains on all of it. "
         "Use it to teach a format, a style, or how to answer your kind of question."
     )
-    roles = (
+    roles: ClassVar[tuple[Role, ...]] = (
         Role("prompt", "what the model is given"),
         Role("completion", "what it learns to write"),
         Role("input", "extra input beside the prompt (Alpaca)"),
@@ -30,19 +32,29 @@ class Sft:
         Role("messages", "a column of chat turns, instead of prompt and completion"),
         Role("text", "running text, instead of all others: all of it is trained"),
     )
-    default_template: str | None = None  # by the shape of the data: see Template.resolve
-    templates = ("chat", "alpaca", "plain")
-    default_metrics = ("rouge", "similarity")
-    error_categories = (
-        "empty", "too_long", "too_short", "truncated", "repetitive", "misspelling", "copying", "template_leak",
-        "format", "mode_collapse",
+    shapes: ClassVar[tuple[str, ...]] = (
+        "alpaca", "prompt-completion", "instances", "messages", "sharegpt", "preference", "text", "text-label",
+        "sentence-pair", "source-target",
     )  # fmt: skip
+    default_template = None  # by the shape of the data: see Template.resolve
+    templates: ClassVar[tuple[str, ...]] = ("chat", "alpaca", "plain")
+    generates = True
+    kind: ClassVar[Kind] = "causal-lm"
+    default_metrics = ("rouge", "similarity")
+    error_categories = ()  # all
 
     def encode(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> Encoded:
         """See `data.encode`: prompt ids as generation is fed, labels on completions and their end."""
         return encode(example, template, tokenizer, max_length)
+
+    def rows_of(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> list[Row]:
+        """One row, where anything of it is trained."""
+        item = self.encode(example, template, tokenizer, max_length)
+        return [{"input_ids": item.input_ids, "labels": item.labels}] if item.trained else []
 
     def encode_dataset(
         self,
@@ -58,7 +70,7 @@ class Sft:
         """See `data.encoded_set`."""
         return encode_dataset(dataset, shape, template, tokenizer, max_length, progress=progress, cancel=cancel)
 
-    def generation_prompt(
+    def prompt(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> Prompt:
         """The prompt of the last assistant turn, which is the reference.

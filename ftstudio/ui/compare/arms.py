@@ -1,8 +1,9 @@
-"""Two arms on the same rows: the base model's answers and a run's, scored as they come. No widgets here."""
+"""The arms of a run's comparison: their answers as they come, the pair in view, and its scores. No widgets here."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
+from ftstudio.core.text import one_line
 from ftstudio.evaluation.predictions import Prediction, from_line
+from ftstudio.ui.compare.oriented import oriented
 from ftstudio.ui.text.context import ContextMaker
 from ftstudio.ui.text.following import Following
 
@@ -51,34 +54,77 @@ class Answered:
         return bool(lines)
 
 
+@dataclass(frozen=True)
+class ToScore:
+    """Answers of the arms `a` and `b`, row by row, as they were at `version`."""
+
+    version: int
+    a: str
+    b: str
+    pairs: list[tuple[Prediction, Prediction]]
+
+
 class Arms:
-    """A run's comparison: answers of both arms, and `report`, the worker's or, until there is one, our own."""
+    """A run's comparison: the answers of all its arms, and `report`, the worker's or, until there is one, our own.
+
+    `names` are the arms in their order; `a` and `b` are the two that are held against each other, b against a.
+    """
 
     def __init__(self, run: RunFolder, recipe: Recipe | None) -> None:
         self.run = run
         self.folder = run.compare
         self.recipe = recipe
         self.following = Following(self.folder)
-        self.base = Answered(self.folder.path / f"{BASE}.jsonl")
-        self.tuned = Answered(self.folder.path / f"{run.name}.jsonl")
+        self.names: list[str] = [BASE, run.name]
+        self.a, self.b = BASE, run.name
+        self.answered = {name: self._open(name) for name in self.names}
         self.report: dict[str, Any] | None = None
         self.final = False  # the report is the worker's
+        self.columns: Mapping[int, Mapping[str, Any]] = {}  # rows of the data, once they were read
         self._version = 0
         self._scored_version = 0
         self._seen: tuple[float, int] | None = None  # of report.json
+        self._worker_report: dict[str, Any] | None = None
         self._working = False
         self._rest_until = 0.0
         self._maker = ContextMaker(recipe, run.path.parents[1])  # the workspace
         self._scorer: RowScorer | None = None
 
+    def _open(self, name: str) -> Answered:
+        return Answered(self.folder.path / f"{name}.jsonl")
+
     # -- reading ---------------------------------------------------------------------------------------------------
     def poll(self) -> bool:
         """Take in what came; True where anything changed."""
-        came = self.base.poll()
-        came = self.tuned.poll() or came
-        self._version += came
+        told = self.following.poll()
         report = self._look_for_report()
-        return self.following.poll() or came or report
+        self._name_arms()
+        came = [answered.poll() for answered in self.answered.values()]
+        self._version += any(came)
+        return told or report or any(came)
+
+    def _name_arms(self) -> None:
+        """Which arms there are: those that the job told of, else those of the report, else base and tuned."""
+        told = self.following.start.get("arms")
+        names = [str(name) for name in told] if isinstance(told, list) else []
+        if len(names) < 2:
+            names = [entry["name"] for entry in (self._worker_report or {}).get("arms", ())]
+        if len(names) < 2 or names == self.names:
+            return
+        self.names = names
+        self.answered = {name: self.answered.get(name) or self._open(name) for name in names}
+        if not {self.a, self.b} <= set(names):
+            self.a = names[0]
+            self.b = self.run.name if self.run.name in names[1:] else names[-1]
+
+    def hold(self, a: str, b: str) -> None:
+        """Hold B against A from now on."""
+        if (a, b) == (self.a, self.b) or a == b or not {a, b} <= set(self.names):
+            return
+        self.a, self.b = a, b
+        self.report = self._worker_report if usable(self._worker_report, a, b) else None
+        self.final = self.report is not None
+        self._version += not self.final  # our own scores are of the pair alone
 
     def _look_for_report(self) -> bool:
         path = self.folder.path / "report.json"
@@ -91,15 +137,28 @@ class Arms:
             return False
         self._seen = seen
         value = files.read_json(path)
-        if not usable(value, self.run.name):
+        if not isinstance(value, dict) or not usable(value, *first_pair(value, self.run.name)):
             return False
+        self._worker_report = value
+        if not usable(value, self.a, self.b):
+            self.a, self.b = first_pair(value, self.run.name)
         self.report, self.final = value, True
         self._scored_version = self._version
         return True
 
     @property
+    def base(self) -> Answered:
+        """The answers that are held against."""
+        return self.answered[self.a]
+
+    @property
+    def tuned(self) -> Answered:
+        """The answers that are held against them."""
+        return self.answered[self.b]
+
+    @property
     def rows(self) -> list[int]:
-        """The rows that both arms have answered."""
+        """The rows that both arms in view have answered."""
         return [row for row in self.base.known if row in self.tuned.known]
 
     @property
@@ -117,21 +176,19 @@ class Arms:
         return bool(self.rows)
 
     # -- scoring ---------------------------------------------------------------------------------------------------
-    def begin(self) -> tuple[int, list[Prediction], list[Prediction]]:
+    def begin(self) -> ToScore:
         """What `score` is to be given; called on the screen's thread."""
         self._working = True
-        rows = self.rows
-        return self._version, [self.base.known[row] for row in rows], [self.tuned.known[row] for row in rows]
+        pairs = [(self.base.known[row], self.tuned.known[row]) for row in self.rows]
+        return ToScore(self._version, self.a, self.b, pairs)
 
-    def score(self, base: list[Prediction], tuned: list[Prediction]) -> dict[str, Any] | None:
+    def score(self, work: ToScore) -> dict[str, Any] | None:
         """The report of these answers, but for similarity, which only the worker can tell. May take a while."""
         from ftstudio.evaluation.comparison import Arm, compare
         from ftstudio.evaluation.scoring import RowScorer
 
         # One prompt or reference that differs is another row: only what is the same in both is compared.
-        pairs = [
-            (a, b) for a, b in zip(base, tuned, strict=True) if a.prompt == b.prompt and a.reference == b.reference
-        ]
+        pairs = [(a, b) for a, b in work.pairs if a.prompt == b.prompt and a.reference == b.reference]
         if not pairs:
             return None
         running = self.following.running
@@ -139,13 +196,17 @@ class Arms:
         if self._scorer is None or self._scorer.answer != (context.answer or "exact"):
             self._scorer = RowScorer(answer=context.answer)
         return compare(
-            [Arm(BASE, [a for a, _ in pairs]), Arm(self.run.name, [b for _, b in pairs])],
+            [Arm(work.a, [a for a, _ in pairs]), Arm(work.b, [b for _, b in pairs])],
             context,
             metrics=self._metrics(),
             scorer=self._scorer,
             resamples=QUICK if running else 10_000,
             seed=self.recipe.training.seed if self.recipe else 0,
         )
+
+    def read_columns(self) -> Mapping[int, Mapping[str, Any]]:
+        """The rows of the data behind the answers, by row number. Opens the data: not for the screen's thread."""
+        return self._maker.columns(self.rows)
 
     def _metrics(self) -> list[str]:
         if self.recipe is None:
@@ -154,11 +215,13 @@ class Arms:
 
         return [name for name in metrics_of(self.recipe) if name != "similarity"] or ["rouge"]
 
-    def finish(self, version: int, report: dict[str, Any] | None, seconds: float) -> None:
-        """Take over what `score` found in VERSION after SECONDS; None where it failed. On the screen's thread."""
+    def finish(self, work: ToScore, report: dict[str, Any] | None, seconds: float) -> None:
+        """Take over what `score` found of WORK after SECONDS; None where it failed. On the screen's thread."""
         self._working = False
-        self._scored_version = version
         self._rest_until = time.monotonic() + REST * seconds
+        if (work.a, work.b) != (self.a, self.b):
+            return  # another pair was chosen meanwhile
+        self._scored_version = work.version
         if report is not None and (not self.final or self.stale or self.report is None):
             self.report, self.final = report, False
 
@@ -168,13 +231,25 @@ class Arms:
         return not self.stale
 
     # -- what is shown ---------------------------------------------------------------------------------------------
+    def label(self, name: str, width: int = 24) -> str:
+        """Arm NAME in at most WIDTH cells; the run itself is `tuned`."""
+        return "tuned" if name == self.run.name else one_line(name, width)
+
     def differences(self) -> list[dict[str, Any]]:
-        """The report's differences between base and this run."""
-        return [entry for entry in (self.report or {}).get("differences", ()) if self._ours(entry["a"], entry["b"])]
+        """The report's differences, b minus a."""
+        return self._against(self.a, self.b, "differences")
 
     def categories(self) -> list[dict[str, Any]]:
-        """The report's categories, base against this run."""
-        return [entry for entry in (self.report or {}).get("categories", ()) if self._ours(*entry["arms"])]
+        """The report's categories, a against b."""
+        return self._against(self.a, self.b, "categories")
+
+    def against(self, name: str) -> list[dict[str, Any]]:
+        """The report's differences, arm NAME minus a."""
+        return self._against(self.a, name, "differences")
+
+    def _against(self, a: str, b: str, what: str) -> list[dict[str, Any]]:
+        found = (oriented(entry, a, b) for entry in (self.report or {}).get(what, ()))
+        return [entry for entry in found if entry is not None]
 
     def metrics(self, arm: str) -> dict[str, float]:
         """The metrics of ARM over all rows."""
@@ -183,19 +258,31 @@ class Arms:
                 return dict(entry["metrics"])
         return {}
 
-    def _ours(self, a: str, b: str) -> bool:
-        return a == BASE and b == self.run.name
+    def scores(self) -> dict[int, Mapping[str, Mapping[str, Any]]]:
+        """The scores of every row the report knows: row to arm to metric."""
+        return {entry["row"]: entry["arms"] for entry in (self.report or {}).get("per_row", ())}
 
 
-def usable(value: Any, run: str) -> bool:
-    """Whether VALUE is a report with the base and RUN in it: one of another version, or torn, is none."""
+def first_pair(report: Mapping[str, Any], run: str) -> tuple[str, str]:
+    """The pair of arms of REPORT that is looked at first: RUN against the base, else the last against the first."""
+    try:
+        names = [str(arm["name"]) for arm in report["arms"]]
+    except (KeyError, TypeError):
+        return BASE, run
+    if len(names) < 2 or {BASE, run} <= set(names):
+        return BASE, run
+    return names[0], run if run in names[1:] else names[-1]
+
+
+def usable(value: Any, a: str, b: str) -> bool:
+    """Whether VALUE is a report with the arms A and B in it: one of another version, or torn, is none."""
     if not isinstance(value, dict):
         return False
     try:
         names = {arm["name"] for arm in value["arms"]}
-        pairs = any(entry["a"] == BASE and entry["b"] == run for entry in value["differences"])
-        rows = all(isinstance(entry["row"], int) and BASE in entry["arms"] for entry in value["per_row"])
+        pairs = any({entry["a"], entry["b"]} == {a, b} for entry in value["differences"])
+        rows = all(isinstance(entry["row"], int) and {a, b} <= entry["arms"].keys() for entry in value["per_row"])
         whole = all(key in value for key in ("rows", "categories", "identical", "gain"))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         return False
-    return {BASE, run} <= names and pairs and rows and whole
+    return {a, b} <= names and pairs and rows and whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from textual.app import ComposeResult
@@ -61,6 +61,10 @@ class Changes(Vertical):
     def show(self, arms: Arms) -> None:
         """Bring the table up to date: what changed most first, what can't be judged last."""
         here = self._entries[self.table.cursor]["name"] if self._entries else None
+        labels = {1: arms.label(arms.a, 5), 2: arms.label(arms.b, 5)}
+        self.table.layout_columns = tuple(
+            replace(column, title=labels.get(place, column.title)) for place, column in enumerate(COLUMNS)
+        )
         self._entries = sorted(arms.categories(), key=lambda entry: (not entry["n"], entry["difference"] or 0.0))
         place = next((i for i, entry in enumerate(self._entries) if entry["name"] == here), 0)
         self.table.show(len(self._entries), place)

@@ -1,8 +1,8 @@
-"""One row: prompt, reference, and what base and tuned made of it, with what differs marked word by word."""
+"""One row: prompt, reference, and what each arm made of it, with what differs marked word by word."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len
@@ -13,8 +13,8 @@ from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import Category, categories
 from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.predictions import Prediction
-from ftstudio.ui.compare.arms import BASE
-from ftstudio.ui.compare.rows import pair, signed
+from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.rows import Rows, pair, score, signed, signs
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.marked import Marked, mark
 from ftstudio.ui.text.panes import Pane, Panes
@@ -30,7 +30,15 @@ METRICS = (
     ("length", "words", "{:.0f}"),
 )
 MODES = ("off", "base", "reference")
-NOTES = {"off": "", "base": "[-in base-] {+in tuned+}", "reference": "[-missing-] {+not in the reference+}"}
+NOTES = {"off": "", "base": "[-in {a}-] {{+in {b}+}}", "reference": "[-missing-] {{+not in the reference+}}"}
+WIDTHS = ((160, 4), (118, 3), (0, 2))  # cells of the screen from which so many arms stand beside each other
+
+
+def arms_shown(arms: Arms, width: int) -> list[str]:
+    """The arms shown at WIDTH cells: the two in view, and as many of the others as there is room for."""
+    most = next(count for least, count in WIDTHS if width >= least)
+    others = [name for name in arms.names if name not in (arms.a, arms.b)]
+    return [arms.a, arms.b, *others[: most - 2]]
 
 
 class CompareDetail(Vertical):
@@ -42,53 +50,49 @@ class CompareDetail(Vertical):
         yield Said(id="compare-row")
         yield Panes(id="compare-panes")
 
-    def show(
-        self,
-        base: Prediction,
-        tuned: Prediction,
-        name: str,
-        scores: Mapping[str, Any],
-        metric: str,
-        place: str,
-        mode: str,
-        *,
-        stay: bool = False,
-    ) -> None:
-        """Show a row: the answers of BASE and TUNED (the run NAME), their SCORES, METRIC the one rows are sorted by.
+    def show(self, arms: Arms, rows: Rows, row: int, place: str, mode: str, *, stay: bool = False) -> None:
+        """Show ROW as ARMS answered and ROWS scored it.
 
         PLACE says where one is among the rows, MODE (of MODES) what is marked. STAY keeps the scroll.
         """
-        width = self.app.size.width - 3
-        head = fitting(_head(tuned.row, place, scores, name, metric), width)
+        width = self.app.size.width
+        scores = rows.scores.get(row, {})
+        a, b = scores.get(arms.a, {}), scores.get(arms.b, {})
         self.query_one("#compare-row", Said).say(
-            head, fitting(_metrics(scores, name), width), _errors(scores, name, width)
+            fitting(_head(row, place, a, b, rows.metric), width - 3),
+            fitting(_metrics(a, b), width - 3),
+            _errors(a, b, width - 3),
         )
-        self.query_one(Panes).show(_panes(base, tuned, name, mode), stay=stay)
+        names = [name for name in arms_shown(arms, width) if row in arms.answered[name].known]
+        answers = [(name, arms.answered[name].known[row]) for name in names]
+        self.query_one(Panes).show(_panes(arms, answers, scores, rows.metric, mode), stay=stay)
 
 
-def _head(row: int, place: str, scores: Mapping[str, Any], name: str, metric: str) -> list[Part]:
-    a, b = scores.get(BASE, {}), scores.get(name, {})
+def _head(row: int, place: str, a: Mapping[str, Any], b: Mapping[str, Any], metric: str) -> list[Part]:
     parts: list[Part] = [(f"row {row}", "title"), (f"  {place}", "dim")]
     if metric in a and metric in b:
         parts += [(f"  {TITLES.get(metric, metric)} ", ""), signed(b[metric] - a[metric])]
     return parts
 
 
-def _metrics(scores: Mapping[str, Any], name: str) -> list[Part]:
-    """Every metric of the row, base → tuned; the words, which the panes tell too, last."""
-    a, b = scores.get(BASE, {}), scores.get(name, {})
+def _metrics(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Part]:
+    """Every metric of the row, before → after; the words, which the panes tell too, last."""
+    known = {name: (title, form) for name, title, form in METRICS}
+    others = [name for name in b if name not in known and isinstance(b[name], int | float)]
+    order = [*(name for name in known if name != "length"), *others, "length"]
     parts: list[Part] = []
-    for metric, title, form in METRICS:
+    for metric in order:
+        title, form = known.get(metric, (TITLES.get(metric, one_line(metric, 16)), "{:.2f}"))
         if text := pair(a.get(metric), b.get(metric), form).replace(" → ", "→"):
             parts.append((f"{'  ' if parts else ''}{title} {text}", ""))
     return parts
 
 
-def _errors(scores: Mapping[str, Any], name: str, width: int) -> Line:
+def _errors(a: Mapping[str, Any], b: Mapping[str, Any], width: int) -> Line:
     """Which errors went, stayed and came, in WIDTH cells: with marks and names, names alone, or marks alone."""
-    if not scores:
+    if not a and not b:
         return (("not scored yet", "dim"),)
-    before, after = (set(scores.get(arm, {}).get("categories", ())) for arm in (BASE, name))
+    before, after = (set(scores.get("categories", ())) for scores in (a, b))
     groups = (("fixed ", before - after, "good"), ("broke ", after - before, "bad"), ("still ", before & after, "warn"))
     ways: tuple[tuple[Callable[[Category], str], str], ...] = (
         (lambda known: f"{known.mark} {known.title}", ", "),
@@ -107,21 +111,35 @@ def _errors(scores: Mapping[str, Any], name: str, width: int) -> Line:
     return tuple(parts) or (("✓ no check found anything in either", "good"),)
 
 
-def _panes(base: Prediction, tuned: Prediction, name: str, mode: str) -> list[Pane]:
-    panes = [Pane("prompt", mark(base.prompt), fold=True, broad=True)]
-    reference = base.reference
+def _panes(
+    arms: Arms, answers: Sequence[tuple[str, Prediction]], scores: Mapping[str, Any], metric: str, mode: str
+) -> list[Pane]:
+    """Prompt, reference, and the ANSWERS, the first being the one that the others are held against."""
+    first = answers[0][1]
+    several = len(answers) > 2
+    panes = [Pane("prompt", mark(first.prompt), fold=True, broad=True)]
+    reference = first.reference
     if reference is not None:
-        panes.append(Pane("reference", mark(reference), _words(reference), fold=True))
-    left: Marked
-    if mode == "reference" and reference is not None:
-        left, right = inline(reference, base.output), inline(reference, tuned.output)
-    elif mode == "base":
-        left, right = mark(base.output), inline(base.output, tuned.output)
-    else:
-        left, right = mark(base.output), mark(tuned.output)
-    note = NOTES[mode]
-    panes.append(Pane("base", left, note if mode == "reference" else _words(base.output), fold=True))
-    panes.append(Pane("tuned", right, note or f"{_words(tuned.output)}  {one_line(name, 30)}"))
+        panes.append(Pane("reference", mark(reference), _words(reference), fold=True, broad=several))
+    for place, (name, answer) in enumerate(answers):
+        body: Marked
+        if mode == "reference" and reference is not None:
+            body = inline(reference, answer.output)
+        elif mode == "base" and place:
+            body = inline(first.output, answer.output)
+        else:
+            body = mark(answer.output)
+        label = arms.label(name)
+        note = NOTES[mode].format(a=arms.label(arms.a, 12), b=arms.label(name, 12))
+        own = scores.get(name, {})
+        if several:
+            figures = [_words(answer.output)]
+            figures += [f"{TITLES.get(metric, metric)} {score(own[metric])}"] if metric in own else []
+            figures += [signs(own)] if own else []
+            note = "  ".join(figures) if not note or (mode == "base" and not place) else note
+        elif mode == "off" or (mode == "base" and not place):
+            note = _words(answer.output) + (f"  {one_line(name, 30)}" if label != name else "")
+        panes.append(Pane(label, body, note, fold=place < len(answers) - 1))
     return panes
 
 

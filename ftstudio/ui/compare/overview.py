@@ -78,7 +78,7 @@ class Overview(Vertical):
         metrics.styles.width = width + 1 if screen >= BESIDE else "1fr"
         metrics.say(*lines)
         changes.display = screen >= BESIDE
-        changes.say(*summary.change_lines(arms.categories(), len(lines) - 1))
+        changes.say(*summary.change_lines(arms, len(lines) - 1))
         self.query_one("#compare-notes", Said).say(fitting(summary.notes(arms, screen - 3), screen - 3))
         self._show_rows(hold)
 
@@ -91,8 +91,10 @@ class Overview(Vertical):
         if numbers and not hold:
             self.row = numbers[table.cursor]
         text = [("rows  ", "title"), (self.choice.text, "strong"), (f" · {len(numbers):,}", "dim")]
+        if self.choice.narrowed:
+            text.append(("   esc all rows", "dim"))
         if self.choice.category:
-            text += [("   esc all rows", "dim"), (" · f fixed, broke …", "dim")]
+            text.append((" · f fixed, broke …", "dim"))
         self.query_one("#compare-choice", Said).say(fitting(text, self.app.size.width - 3))
 
     def _cells(self, index: int) -> Cells:

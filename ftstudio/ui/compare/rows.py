@@ -9,7 +9,8 @@ from typing import Any
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import categories
 from ftstudio.evaluation.metrics import TITLES
-from ftstudio.ui.compare.arms import BASE, Arms
+from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.views import NEAR, VIEWS, Judged, judge
 from ftstudio.ui.text.table import Cells, Column
 
 ORDERS = {"gain": "best gains first", "loss": "worst losses first", "row": "in order of rows"}
@@ -34,11 +35,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows are shown: of `category` (empty: all), those of `kind`, in `order`."""
+    """Which rows are shown: those of `view` (one of VIEWS) that are of `category` (empty: all) and there of `kind`, and
+    among the rows of a `part` of the data (None: all), in `order`. `part_name` is the part in words."""
 
     order: str = "gain"
     category: str = ""
     kind: str = "changed"
+    view: str = "all"
+    part_name: str = ""
+    part: frozenset[int] | None = None
 
     def next_order(self) -> Choice:
         """The next of ORDERS."""
@@ -49,6 +54,11 @@ class Choice:
         """The next of KINDS."""
         names = list(KINDS)
         return replace(self, kind=names[(names.index(self.kind) + 1) % len(names)])
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether some rows are left out."""
+        return self.view != "all" or bool(self.category) or self.part is not None
 
     def wants(self, before: bool, after: bool) -> bool:
         """Whether a row is shown that had the category BEFORE and has it AFTER."""
@@ -63,10 +73,14 @@ class Choice:
     @property
     def text(self) -> str:
         """In words."""
-        if not self.category:
-            return ORDERS[self.order]
         known = categories().get(self.category)
-        return f"{known.title if known else self.category}: {KINDS[self.kind]}, {ORDERS[self.order]}"
+        parts = [
+            f"{known.title if known else self.category}: {KINDS[self.kind]}" if self.category else "",
+            VIEWS[self.view].title if self.view != "all" else "",
+            self.part_name,
+            ORDERS[self.order],
+        ]
+        return ", ".join(part for part in parts if part)
 
 
 class Rows:
@@ -75,17 +89,20 @@ class Rows:
     def __init__(self) -> None:
         self.scores: dict[int, Mapping[str, Any]] = {}
         self.gains: dict[int, float | None] = {}
+        self.judged: dict[int, Judged] = {}
         self.numbers: list[int] = []
         self.metric = ""
+        self._names = ("", "")
+        self._labels = ("base", "tuned")
 
     def arrange(self, arms: Arms, choice: Choice) -> None:
         """Sort and filter anew."""
-        report = arms.report or {}
-        self.metric = report.get("gain") or ""
-        name = arms.run.name
-        self.scores = {entry["row"]: entry["arms"] for entry in report.get("per_row", ())}
-        self.gains = {row: gain(found, name, self.metric) for row, found in self.scores.items()}
-        rows = [row for row in arms.rows if self._wanted(row, name, choice)]
+        self.metric = (arms.report or {}).get("gain") or ""
+        self._names, self._labels = (arms.a, arms.b), (arms.label(arms.a), arms.label(arms.b))
+        self.scores = arms.scores()
+        self.gains = {row: gain(found, arms.a, arms.b, self.metric) for row, found in self.scores.items()}
+        self.judged = judge(arms, self.scores, self.gains)
+        rows = [row for row, judged in self.judged.items() if judged.shown_by(choice.view) and self._in(row, choice)]
         if choice.order != "row":
             sign = -1 if choice.order == "gain" else 1
             rows.sort(key=lambda row: (self.gains.get(row) is None, sign * (self.gains.get(row) or 0.0)))
@@ -93,24 +110,30 @@ class Rows:
             rows.sort()
         self.numbers = rows
 
-    def _wanted(self, row: int, name: str, choice: Choice) -> bool:
+    def _in(self, row: int, choice: Choice) -> bool:
+        """Whether ROW is of CHOICE's category and part."""
+        if choice.part is not None and row not in choice.part:
+            return False
         if not choice.category:
             return True
         found = self.scores.get(row)
         if found is None:
             return False
-        before, after = (choice.category in found.get(arm, {}).get("categories", ()) for arm in (BASE, name))
+        before, after = (choice.category in found.get(arm, {}).get("categories", ()) for arm in self._names)
         return choice.wants(before, after)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows each of VIEWS holds."""
+        return {view: sum(judged.shown_by(view) for judged in self.judged.values()) for view in VIEWS}
 
     def cells(self, arms: Arms, row: int) -> Cells:
         """A line of the list."""
         found = self.scores.get(row, {})
-        base, tuned = found.get(BASE, {}), found.get(arms.run.name, {})
-        step = self.gains.get(row)
+        base, tuned = found.get(arms.a, {}), found.get(arms.b, {})
         output = one_line(arms.tuned.known[row].output, 160) if row in arms.tuned.known else ""
         return (
             (f"{row}", "dim"),
-            signed(step),
+            signed(self.gains.get(row)),
             score(base.get(self.metric)),
             score(tuned.get(self.metric)),
             pair(base.get("similarity"), tuned.get("similarity"), "{:.2f}"),
@@ -120,22 +143,30 @@ class Rows:
         )
 
     def columns(self) -> tuple[Column, ...]:
-        """The columns, the gain metric named in them."""
+        """The columns, the gain metric and the arms named in them."""
         title = TITLES.get(self.metric, "score")
-        return (COLUMNS[0], replace(COLUMNS[1], title=title if len(title) <= 8 else "gain"), *COLUMNS[2:])
+        a, b = (one_line(label, 6) for label in self._labels)
+        return (
+            COLUMNS[0],
+            replace(COLUMNS[1], title=title if len(title) <= 8 else "gain"),
+            replace(COLUMNS[2], title=a),
+            replace(COLUMNS[3], title=b),
+            *COLUMNS[4:-1],
+            replace(COLUMNS[-1], title=f"{self._labels[1]} output"),
+        )
 
 
-def gain(found: Mapping[str, Any], name: str, metric: str) -> float | None:
-    """The run's score minus the base's; None where one is missing."""
-    a, b = found.get(BASE, {}).get(metric), found.get(name, {}).get(metric)
-    return b - a if isinstance(a, (int, float)) and isinstance(b, (int, float)) else None
+def gain(found: Mapping[str, Any], a: str, b: str, metric: str) -> float | None:
+    """The score of arm B minus that of arm A; None where one is missing."""
+    first, second = found.get(a, {}).get(metric), found.get(b, {}).get(metric)
+    return second - first if isinstance(first, (int, float)) and isinstance(second, (int, float)) else None
 
 
 def signed(step: float | None) -> tuple[str, str]:
     """A gain with its sign."""
     if step is None:
         return ("…", "dim")
-    if abs(step) < 0.0005:
+    if abs(step) < NEAR:
         return ("=  0.00", "dim")
     return (f"▲ +{step:.2f}", "good") if step > 0 else (f"▼ −{-step:.2f}", "bad")
 

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 from textual import events
 from textual.app import ComposeResult
+from textual.widget import Widget
 
 from ftstudio.core import files
-from ftstudio.core.jobs import Compare
-from ftstudio.core.run import RunFolder
-from ftstudio.core.text import clean
+from ftstudio.core.errors import StudioError
+from ftstudio.core.text import clean, one_line
 from ftstudio.ui.compare import actions, told
-from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.categories import Changes
-from ftstudio.ui.compare.choose import ChooseRun
-from ftstudio.ui.compare.detail import MODES, CompareDetail
+from ftstudio.ui.compare.choose import Choose
+from ftstudio.ui.compare.comparing import Comparing
+from ftstudio.ui.compare.detail import MODES, CompareDetail, arms_shown
+from ftstudio.ui.compare.figures import Figures, row_metrics
+from ftstudio.ui.compare.filtering import HINT, Found, matching
 from ftstudio.ui.compare.overview import Overview
 from ftstudio.ui.compare.rows import Choice
+from ftstudio.ui.compare.slicing import Slices, Wanted, wanted
+from ftstudio.ui.compare.views import VIEWS, rule
 from ftstudio.ui.shell.actions import Action, bindings
-from ftstudio.ui.shell.screen import StudioScreen
-from ftstudio.ui.text.asking import ask_rows
+from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.text.copying import copy, shown
-from ftstudio.ui.text.following import pending
 from ftstudio.ui.text.panes import Panes
-from ftstudio.ui.text.recipes import Recipes
 from ftstudio.ui.text.said import Said
 
+PAGES: dict[str, type[Widget]] = {
+    "list": Overview,
+    "detail": CompareDetail,
+    "changes": Changes,
+    "slices": Slices,
+    "figures": Figures,
+}
 
-class CompareScreen(StudioScreen):
-    """Verdict, metrics, rows; a row in full; the categories before and after."""
+
+class CompareScreen(Comparing):
+    """Verdict, metrics, rows; a row in full; categories, slices and totals."""
 
     MODE = "compare"
     TITLE_TEXT = "Compare: is the tuned model really better?"
@@ -41,7 +48,11 @@ Base (before fine-tuning) and tuned (after) answer the same rows, which neither 
 ROUGE counts shared words with the reference: ROUGE-1 single words, ROUGE-2 pairs, ROUGE-L the longest run in order; \
 1 is equal, 0 has nothing in common. Similarity compares meaning by an embedding model, which is named. The \
 difference is tuned minus base. Its 95 % interval is where the true difference lies, given how few rows these are: \
-if it excludes zero, the difference is more than chance. p is the chance of so large a difference if both were alike.
+if it excludes zero, the difference is more than chance. p is the chance of so large a difference if both were alike; \
+where many parts are looked at, it is corrected for that (Holm).
+
+A row is right by exact match where the recipe asks for it, else where no error was found in the answer. Fixed: wrong \
+before, right after; broken: the other way round.
 
 Forgetting: how much worse the tuned model has become on general text, in bits a byte.
 
@@ -57,20 +68,16 @@ In the word diff, [-so-] is missing and {+so+} was added.
 
     def __init__(self) -> None:
         super().__init__()
-        self.arms: Arms | None = None
         self.mode = "off"
-        self.limit: int | None = None
-        self.view = "opening"  # or list, detail, changes
-        self._recipes = Recipes()
-        self._opened: dict[Path, Arms] = {}
-        self._was_asked = False
+        self.view = "opening"  # or one of PAGES
         self._came_from = "list"
+        self._own: list[Found] = []  # filters of one's own, the last first
+        self._working: Wanted | None = None
 
     def compose_body(self) -> ComposeResult:
         yield Said(id="compare-opening")
-        yield Overview()
-        yield CompareDetail()
-        yield Changes()
+        for page in PAGES.values():
+            yield page()
 
     def on_mount(self) -> None:
         self._look("opening")
@@ -84,78 +91,27 @@ In the word diff, [-so-] is missing and {+so+} was added.
         """Show one of the views."""
         self.view = view
         self.query_one("#compare-opening").display = view == "opening"
-        self.overview.display = view == "list"
-        self.query_one(CompareDetail).display = view == "detail"
-        self.query_one(Changes).display = view == "changes"
-        if view == "list":
-            self.overview.table.focus()
-        elif view == "detail":
-            self.query_one(Panes).focus()
-        elif view == "changes":
-            self.query_one(Changes).table.focus()
+        for name, page in PAGES.items():
+            self.query_one(page).display = view == name
+        focus = {
+            "list": lambda: self.overview.table,
+            "detail": lambda: self.query_one(Panes),
+            "changes": lambda: self.query_one(Changes).table,
+            "slices": lambda: self.query_one(Slices).table,
+            "figures": lambda: self.query_one(Figures),
+        }
+        if view in focus:
+            focus[view]().focus()
         if self.is_mounted:
             self.refresh_shell()
 
-    # -- bringing up to date -----------------------------------------------------------------------------------------
-    def _choose(self) -> bool:
-        """Look at the run in view; True where it is another than before."""
-        feed = self.session.feed
-        run = feed.run if feed is not None else None
-        if (run.path if run else None) == (self.arms.run.path if self.arms else None):
-            return False
-        self.arms = None
-        if run is not None:
-            if run.path not in self._opened:
-                self._opened[run.path] = Arms(run, self._recipes.of_run(run))
-            self.arms = self._opened[run.path]
-        self.overview.begin()
-        self._look("opening")
-        return True
-
-    def pull(self) -> None:
-        other = self._choose()
-        arms = self.arms
-        if arms is None:
-            self._show_opening()
-            return
-        changed = arms.poll()
-        if arms.behind:
-            self._score(arms)
-        asked = self.asked
-        if changed or other or asked or self._was_asked or self.view == "opening":
-            self._show()
-        self._was_asked = asked
-
-    def _score(self, arms: Arms) -> None:
-        version, base, tuned = arms.begin()
-
-        def score() -> None:
-            began = time.monotonic()
-            found: dict[str, Any] | None = None
-            error: Exception | None = None
-            try:
-                found = arms.score(base, tuned)
-            except Exception as caught:  # told on screen, not lost in a thread
-                error = caught
-            self.app.call_from_thread(done, found, error, time.monotonic() - began)
-
-        def done(found: dict[str, Any] | None, error: Exception | None, seconds: float) -> None:
-            arms.finish(version, found, seconds)
-            if error is not None:
-                self.studio.show_error(error)
-            if self.arms is arms and self.is_current:
-                self._show()
-
-        self.run_worker(score, thread=True, group="score", exit_on_error=False)
-
-    @property
-    def asked(self) -> bool:
-        """Whether the worker was asked for what is in view and hasn't begun."""
-        arms = self.arms
-        return arms is not None and not arms.following.running and pending(self.session, arms.folder.path)
-
     # -- showing -----------------------------------------------------------------------------------------------------
-    def _show(self) -> None:
+    def begin_view(self) -> None:
+        self.overview.begin()
+        self._own = []
+        self._look("opening")
+
+    def show_view(self) -> None:
         arms = self.arms
         if arms is None or not arms.rows:
             if self.view != "opening":
@@ -170,52 +126,48 @@ In the word diff, [-so-] is missing and {+so+} was added.
             self._show_detail(stay=True)
         elif self.view == "changes":
             self.query_one(Changes).show(arms)
+        elif self.view == "figures":
+            self.query_one(Figures).show(arms)
+        elif self.view == "slices":
+            self._show_slices()
 
     def _show_opening(self) -> None:
         arms = self.arms
         has_model = arms is not None and arms.run.model.is_dir()
         state = self.session.feed.state if self.session.feed is not None else ""
-        others = any(arms is None or run.path != arms.run.path for run in self._tuned_runs())
-        rows = self.limit or (arms.recipe.evaluation.rows if arms and arms.recipe else 200)
+        others = any(arms is None or run.path != arms.run.path for run in self.tuned_runs())
         width = self.app.size.width - 7
-        lines = told.opening(arms, has_model, state, others, rows, self.asked, width)
+        lines = told.opening(arms, has_model, state, others, self.rows_wanted, self.asked, width)
         if arms is not None and (arms.following.running or self.asked):
             lines += [(), *told.status(arms, self.session, self.asked, width)]
         self.query_one("#compare-opening", Said).say(*lines)
-
-    def _tuned_runs(self) -> list[RunFolder]:
-        return [run for run in self.session.workspace.runs() if run.model.is_dir()]
 
     def _show_detail(self, *, stay: bool = False) -> None:
         arms, row = self.arms, self.overview.row
         if arms is None or row is None or row not in arms.base.known or row not in arms.tuned.known:
             self._look("list")
             return
-        rows = self.overview.rows
-        self.query_one(CompareDetail).show(
-            arms.base.known[row],
-            arms.tuned.known[row],
-            arms.run.name,
-            rows.scores.get(row, {}),
-            rows.metric,
-            self.overview.place,
-            self.mode,
-            stay=stay,
-        )
+        detail = self.query_one(CompareDetail)
+        detail.show(arms, self.overview.rows, row, self.overview.place, self.mode, stay=stay)
 
     def current_actions(self) -> tuple[Action, ...]:
-        if self.view == "detail":
-            return actions.IN_DETAIL
-        if self.view == "changes":
-            return actions.IN_CATEGORIES
+        pages = {
+            "detail": actions.IN_DETAIL,
+            "changes": actions.IN_CATEGORIES,
+            "slices": actions.IN_SLICES,
+            "figures": actions.IN_FIGURES,
+        }
+        if self.view in pages:
+            return pages[self.view]
         arms = self.arms
         if arms is None:
             return (actions.RUN,)
         work = (actions.STOP if arms.following.running or self.asked else actions.COMPARE, actions.RUN, actions.ROWS)
         if self.view == "opening":
-            return work
-        mine = (actions.OPEN, actions.CATEGORIES, actions.ORDER, actions.FILTER)
-        return (*mine, *work, actions.EXPORT, *((actions.BACK,) if self.overview.choice.category else ()))
+            return (*work, *((actions.CHAT,) if arms.run.model.is_dir() else ()))
+        first = (actions.BACK,) if self.overview.choice.narrowed else ()
+        more = (actions.ARMS,) if len(arms.names) > 2 else ()
+        return (*first, *actions.IN_LIST, *more, *work, actions.EXPORT)
 
     def on_overview_opened(self, event: Overview.Opened) -> None:
         self._look("detail")
@@ -224,6 +176,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def on_changes_picked(self, event: Changes.Picked) -> None:
         self._list(Choice(self.overview.choice.order, event.name, "changed"))
 
+    def on_slices_picked(self, event: Slices.Picked) -> None:
+        self._list(Choice(self.overview.choice.order, part_name=one_line(event.name, 60), part=event.rows))
+
     def _list(self, choice: Choice) -> None:
         """List the rows of CHOICE."""
         self.overview.choose(choice)
@@ -231,65 +186,17 @@ In the word diff, [-so-] is missing and {+so+} was added.
 
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
-            self.call_after_refresh(self._show)
-
-    # -- comparing -----------------------------------------------------------------------------------------------------
-    def action_compare(self) -> None:
-        """Hand the job to the worker."""
-        arms = self.arms
-        if arms is None:
-            self.action_choose()
-            return
-        if arms.following.running or self.asked:
-            self.studio.tell("The comparison is being made already.")
-            return
-        if not arms.run.model.is_dir():
-            self.studio.tell("This run has saved no model yet: 4 shows it.")
-            return
-        job = Compare(arms.folder.path, (arms.run.path,), self.limit)
-        if self.attempt(lambda: self.session.submit(job)):
-            self._show()
-            self.refresh_shell()
-
-    def action_stop(self) -> None:
-        """Ask the worker to stop; it keeps what was answered."""
-        arms = self.arms
-        if arms is None or not (arms.following.running or self.asked):
-            return
-        folder = arms.folder
-        if self.attempt(lambda: folder.request("stop")):
-            self.studio.tell("Stopping after the answers at hand.")
-
-    def action_choose(self) -> None:
-        """Another run."""
-        if self.view not in ("list", "opening"):
-            return
-        runs = self._tuned_runs()
-        if not runs:
-            self.studio.tell("There is no run with a tuned model yet: 3 makes a recipe and starts one.")
-            return
-
-        def chosen(run: RunFolder | None) -> None:
-            if run is not None:
-                self.session.view_run(run)
-                self.refresh_shell()
-                self.pull()
-
-        self.app.push_screen(ChooseRun(runs, self.arms.run if self.arms else None), chosen)
-
-    def action_limit(self) -> None:
-        """Ask how many rows are answered."""
-        if self.arms is None or self.view not in ("list", "opening"):
-            return
-        recipe = self.arms.recipe
-
-        def chosen(rows: int | None) -> None:
-            self.limit = rows
-            self._show()
-
-        ask_rows(self.studio, self.limit or (recipe.evaluation.rows if recipe else 200), chosen)
+            self.call_after_refresh(self.show_view)
 
     # -- looking -------------------------------------------------------------------------------------------------------
+    def action_choose(self) -> None:
+        if self.view in ("list", "opening"):
+            super().action_choose()
+
+    def action_limit(self) -> None:
+        if self.view in ("list", "opening"):
+            super().action_limit()
+
     def action_open(self) -> None:
         """What enter does where no list has the focus."""
         if self.view == "list":
@@ -302,6 +209,58 @@ In the word diff, [-so-] is missing and {+so+} was added.
         if self.view == "list":
             self._list(self.overview.choice.next_order())
 
+    def action_views(self) -> None:
+        """Choose which rows are listed."""
+        if self.view != "list" or self.arms is None:
+            return
+        counts, names = self.overview.rows.counts(), list(VIEWS)
+
+        def chosen(place: int | None) -> None:
+            if place is not None:
+                self._list(replace(self.overview.choice, view=names[place]))
+
+        entries = [(VIEWS[name].title, (f"{counts[name]:>6,}  {VIEWS[name].help}", "dim")) for name in names]
+        title = f"Which rows?  ({rule(self.overview.rows.scores)})"
+        self.app.push_screen(Choose(title, entries, names.index(self.overview.choice.view)), chosen)
+
+    def action_own(self) -> None:
+        """Rows for which an expression holds."""
+        if self.view not in ("list", "slices") or self.arms is None:
+            return
+        before = self._own[0].text if self._own else ""
+        self.app.push_screen(Prompt("Rows for which this holds:", before, HINT), self._filter)
+
+    def _filter(self, text: str | None) -> None:
+        arms = self.arms
+        if text is None or not text.strip() or arms is None:
+            return
+
+        def work() -> None:
+            found: Found | None = None
+            error: Exception | None = None
+            try:
+                if not arms.columns:
+                    arms.columns = arms.read_columns()
+                found = matching(arms, text)
+            except StudioError as caught:
+                error = caught
+            self.app.call_from_thread(done, found, error)
+
+        def done(found: Found | None, error: Exception | None) -> None:
+            if error is not None:
+                self.studio.show_error(error)
+            if found is None or self.arms is not arms:
+                return
+            self._own = [found, *(known for known in self._own if known.text != found.text)][:8]
+            if found.unjudged:
+                self.studio.tell(f"It could not be judged on {found.unjudged:,} rows: they are left out.")
+            if self.view == "slices":
+                self._show_slices()
+            else:
+                self._list(replace(self.overview.choice, part_name=one_line(found.text, 60), part=found.rows))
+
+        self.run_worker(work, thread=True, group="filter", exclusive=True, exit_on_error=False)
+
     def action_filter(self) -> None:
         """Another kind of the category's rows; without a category, choose one."""
         if self.view == "list" and self.overview.choice.category:
@@ -309,12 +268,116 @@ In the word diff, [-so-] is missing and {+so+} was added.
         elif self.view == "list":
             self.action_categories()
 
+    def _turn_to(self, view: str) -> bool:
+        """Show VIEW, to come back from it to where one is; whether there is anything to show."""
+        if self.arms is None or self.view == "opening":
+            return False
+        if self.view in ("list", "detail"):
+            self._came_from = self.view
+        self._look(view)
+        return True
+
     def action_categories(self) -> None:
         """The before/after table."""
-        if self.arms is not None and self.view in ("list", "detail"):
-            self._came_from = self.view
-            self._look("changes")
+        if self.arms is not None and self._turn_to("changes"):
             self.query_one(Changes).show(self.arms)
+
+    def action_figures(self) -> None:
+        """Totals and pictures."""
+        if self.arms is not None and self._turn_to("figures"):
+            self.query_one(Figures).show(self.arms)
+
+    def action_slices(self) -> None:
+        """The parts of the rows."""
+        if self._turn_to("slices"):
+            self._show_slices()
+
+    def _show_slices(self) -> None:
+        """Show the slices; where they are not known, work them out in a thread."""
+        arms, page = self.arms, self.query_one(Slices)
+        if arms is None or arms.report is None:
+            return
+        names = row_metrics(arms)
+        if page.metric not in names:
+            gain = arms.report.get("gain")
+            page.metric = gain if gain in names else names[0] if names else ""
+        now = wanted(arms, page.metric, self._own)
+        if page.key == now.key:
+            page.show(arms, page.key, page.entries)
+            return
+        if self._working is not None:
+            return  # what is being worked out shows the next when it is done
+        self._working = now
+
+        def work() -> None:
+            error: Exception | None = None
+            entries = []
+            job = now
+            try:
+                if not arms.columns:
+                    arms.columns = arms.read_columns()
+                    job = wanted(arms, page.metric, self._own)
+                entries = job.work()
+            except Exception as caught:  # told on screen, not lost in a thread
+                error = caught
+            self.app.call_from_thread(done, job, entries, error)
+
+        def done(job: Wanted, entries: list[dict[str, object]], error: Exception | None) -> None:
+            self._working = None
+            if error is not None:
+                self.studio.show_error(error)
+            elif self.arms is arms:
+                page.show(arms, job.key, entries)
+                if self.view == "slices":
+                    self._show_slices()
+
+        self.run_worker(work, thread=True, group="slices", exit_on_error=False)
+
+    def action_metric(self) -> None:
+        """Another metric for the picture or the slices."""
+        arms = self.arms
+        if arms is not None and self.view == "figures":
+            self.query_one(Figures).next_metric()
+        elif arms is not None and self.view == "slices" and (names := row_metrics(arms)):
+            page = self.query_one(Slices)
+            place = names.index(page.metric) + 1 if page.metric in names else 0
+            page.metric = names[place % len(names)]
+            self._show_slices()
+
+    def action_vote(self) -> None:
+        """Blind votes on the two arms in view."""
+        arms = self.arms
+        if arms is None or self.view == "opening":
+            return
+        from ftstudio.ui.compare.voting import VotesScreen
+
+        self.app.push_screen(VotesScreen(arms))
+
+    def action_chat(self) -> None:
+        """Both arms answer what a person types."""
+        arms = self.arms
+        if arms is None or not arms.run.model.is_dir():
+            self.studio.tell("This run has saved no model yet: 4 shows it.")
+            return
+        from ftstudio.ui.compare.chat.screen import ChatScreen
+
+        self.app.push_screen(ChatScreen(arms))
+
+    def action_arms(self) -> None:
+        """Which two arms are held against each other."""
+        arms = self.arms
+        if arms is None or len(arms.names) < 2 or self.view == "opening":
+            return
+        pairs = [(a, b) for a in arms.names for b in arms.names if a != b]
+
+        def chosen(place: int | None) -> None:
+            if place is not None:
+                arms.hold(*pairs[place])
+                self.pull()
+                self.show_view()
+
+        entries = [(f"{arms.label(b)} against {arms.label(a)}", ("", "")) for a, b in pairs]
+        self.app.push_screen(Choose("Which two?", entries, pairs.index((arms.a, arms.b))), chosen)
 
     def action_next(self, by: int) -> None:
         """The next row in this order, or the one before."""
@@ -322,7 +385,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
             self._show_detail()
 
     def action_difference(self) -> None:
-        """Mark nothing, base against tuned, both against the reference."""
+        """Mark nothing, each against the first, all against the reference."""
         if self.view == "detail":
             self.mode = MODES[(MODES.index(self.mode) + 1) % len(MODES)]
             self._show_detail(stay=True)
@@ -337,9 +400,13 @@ In the word diff, [-so-] is missing and {+so+} was added.
         arms, row = self.arms, self.overview.row
         if arms is None or row is None or row not in arms.base.known or row not in arms.tuned.known:
             return
-        base, tuned = arms.base.known[row], arms.tuned.known[row]
-        texts = [("prompt", base.prompt), ("reference", base.reference), ("base", base.output)]
-        texts.append((f"tuned: {arms.run.name}", tuned.output))
+        first = arms.base.known[row]
+        texts = [("prompt", first.prompt), ("reference", first.reference)]
+        for name in arms_shown(arms, self.app.size.width):
+            label = arms.label(name)
+            if row in arms.answered[name].known:
+                title = label if label == name else f"{label}: {name}"
+                texts.append((title, arms.answered[name].known[row].output))
         text = "\n\n".join(f"--- {title}\n{clean(part)}" for title, part in texts if part is not None)
         self.attempt(lambda: copy(self.studio, f"row {row}\n\n{text}\n", self.session.workspace.path))
 
@@ -359,7 +426,8 @@ In the word diff, [-so-] is missing and {+so+} was added.
         """A level up; in the list, all rows again."""
         if self.view == "detail":
             self._look("list")
-        elif self.view == "changes":
+        elif self.view in ("changes", "slices", "figures"):
             self._look(self._came_from)
-        elif self.view == "list" and self.overview.choice.category:
+            self.show_view()
+        elif self.view == "list" and self.overview.choice.narrowed:
             self._list(Choice(self.overview.choice.order))

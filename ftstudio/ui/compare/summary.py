@@ -9,7 +9,8 @@ from rich.cells import cell_len
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import categories
-from ftstudio.evaluation.metrics import CORPUS_METRICS, TITLES
+from ftstudio.evaluation.metrics import OF_HUNDRED, TITLES
+from ftstudio.evaluation.power import more_rows, rounded
 from ftstudio.evaluation.statistics import FEWEST
 from ftstudio.ui.compare.arms import BASE, Arms
 from ftstudio.ui.text.lines import Line, Part, fit
@@ -36,7 +37,7 @@ def figure(metric: str, value: float | None, sign: bool = False) -> str:
     """A value of METRIC in its usual digits."""
     if value is None:
         return "–"
-    digits = 1 if metric in (*CORPUS_METRICS, "length") else 3
+    digits = 1 if metric in (*OF_HUNDRED, "length") else 3
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
 
 
@@ -47,12 +48,11 @@ def chance(p: float | None) -> str:
 
 def headline(arms: Arms, width: int) -> Line:
     """What came of it, in one sentence and as many figures as fit into WIDTH cells."""
-    differences = {entry["metric"]: entry for entry in arms.differences()}
-    name = one_line(arms.run.name, 30)
-    main = [differences[metric] for metric in MAIN if metric in differences]
-    main = main or [differences[metric] for metric in OTHERS if metric in differences]
+    main = main_differences(arms)
+    name = one_line(arms.b, 30)
+    other = "its base model" if arms.a == BASE and arms.b == arms.run.name else one_line(arms.a, 30)
     if not main:
-        return ((f"{name} against its base model", "title"),)
+        return ((f"{name} against {other}", "title"),)
     if main[0]["n"] < FEWEST:
         need = FEWEST - main[0]["n"]
         rows = "1 row" if main[0]["n"] == 1 else f"{main[0]['n']} rows"
@@ -61,16 +61,18 @@ def headline(arms: Arms, width: int) -> Line:
     if {"better", "worse"} <= words:
         begin: Part = (f"◆ {name}: better in some metrics, worse in others", "warn")
     elif "better" in words:
-        begin = (f"▲ {name} is better than its base model", "good")
+        begin = (f"▲ {name} is better than {other}", "good")
     elif "worse" in words:
-        begin = (f"▼ {name} is worse than its base model", "bad")
+        begin = (f"▼ {name} is worse than {other}", "bad")
     else:
-        begin = (f"= No clear difference between {name} and its base", "strong")
+        begin = (f"= No clear difference between {name} and {other.removesuffix(' model')}", "strong")
     shown = [entry for entry in main if entry["verdict"] != "no clear difference"][:2] or main[:1]
     figures = [
         f"{TITLES.get(entry['metric'], entry['metric'])} {figure(entry['metric'], entry['difference'], True)}"
         for entry in shown
     ]
+    if not {"better", "worse"} & words:
+        figures.append(missing(main[0]))
     parts = [begin]
     left = width - cell_len(begin[0])
     for text in figures:
@@ -78,6 +80,21 @@ def headline(arms: Arms, width: int) -> Line:
             parts.append((f"{' · ' if len(parts) > 1 else '   '}{text}", ""))
             left -= len(text) + 3
     return tuple(parts)
+
+
+def main_differences(arms: Arms) -> list[dict[str, Any]]:
+    """The differences that the verdict is read from."""
+    differences = {entry["metric"]: entry for entry in arms.differences()}
+    main = [differences[metric] for metric in MAIN if metric in differences]
+    return main or [differences[metric] for metric in OTHERS if metric in differences] or list(differences.values())[:1]
+
+
+def missing(entry: Mapping[str, Any]) -> str:
+    """How many rows are missing to tell, in words."""
+    more = more_rows(entry["difference"], entry["low"], entry["high"], entry["n"])
+    if more is None:
+        return "as good as no difference"
+    return f"needs about {rounded(max(more, 1)):,} more rows"
 
 
 def fell_and_rose(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -94,7 +111,8 @@ def fell_and_rose(entries: Sequence[Mapping[str, Any]]) -> str:
 def metric_lines(arms: Arms, width: int) -> list[Line]:
     """The table of metrics in lines of WIDTH cells, NARROW or WIDE; p is left out where it is narrow."""
     wide = width >= WIDE
-    columns = [("metric", 11, False), ("base", 7, True), ("tuned", 7, True), ("difference", 10, True)]
+    first, second = (fit(arms.label(name), 7).rstrip() for name in (arms.a, arms.b))
+    columns = [("metric", 11, False), (first, 7, True), (second, 7, True), ("difference", 10, True)]
     columns += [("95 % interval", 17, True), *([("p", 6, True)] if wide else []), ("verdict", 9, False)]
 
     def line(cells: Sequence[Part]) -> Line:
@@ -104,7 +122,7 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
         return tuple(parts)
 
     lines = [line([(title, "title") for title, _, _ in columns])]
-    base, tuned = arms.metrics(BASE), arms.metrics(arms.run.name)
+    base, tuned = arms.metrics(arms.a), arms.metrics(arms.b)
     for entry in arms.differences():
         name = entry["metric"]
         cells: list[Part] = [
@@ -120,11 +138,13 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
     return lines
 
 
-def change_lines(entries: Sequence[Mapping[str, Any]], most: int) -> list[Line]:
+def change_lines(arms: Arms, most: int) -> list[Line]:
     """The error categories that changed most, before and after, at most MOST."""
+    entries = arms.categories()
     known = categories()
     found = sorted((entry for entry in entries if entry["n"]), key=lambda entry: -abs(entry["difference"]))
-    lines: list[Line] = [(("errors          base → tuned", "title"),)]
+    labels = f"{one_line(arms.label(arms.a), 14)} → {one_line(arms.label(arms.b), 14)}"
+    lines: list[Line] = [((f"{'errors':<15} {labels}", "title"),)]
     for entry in [entry for entry in found if entry["count_a"] or entry["count_b"]][:most]:
         category = known.get(entry["name"])
         title = category.title if category else one_line(entry["title"], 16)
@@ -141,7 +161,7 @@ def warnings(arms: Arms) -> list[str]:
     """What makes the figures doubtful."""
     report = arms.report or {}
     found = []
-    if any(set(pair) == {BASE, arms.run.name} for pair in report.get("identical", ())):
+    if any(set(pair) == {arms.a, arms.b} for pair in report.get("identical", ())):
         found.append("Both give the same answer to every row: the tuning had no effect, or it wasn't loaded.")
     found += [
         f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)

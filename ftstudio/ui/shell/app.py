@@ -107,6 +107,10 @@ class StudioApp(App[str]):
         if isinstance(base, StudioScreen) and base.is_mounted and self.is_running:  # not while the app ends
             base.refresh_shell()
             base.pull()
+            above = self.screen
+            if above is not base and isinstance(above, StudioScreen) and above.is_mounted:
+                above.refresh_shell()
+                above.pull()
 
     def show_error(self, error: BaseException) -> None:
         """Tell of ERROR in one sentence and its way out."""

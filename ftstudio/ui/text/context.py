@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ GROWTH = 1.5  # a context read off the answers is read again when there are this
 
 
 class ContextMaker:
-    """Makes the context of one recipe's answers, anew only where new answers change it. Used in a thread of its own."""
+    """Makes the context of one recipe's answers, anew only where new answers change it. Not for the screen's thread."""
 
     def __init__(self, recipe: Recipe | None, workspace: Path | None = None) -> None:
         self.recipe = recipe
@@ -29,14 +30,16 @@ class ContextMaker:
         self.context: Context | None = None
         self.embedder: Any = None
         self._opened = False
+        self._lock = threading.Lock()  # of opening: scoring and reading columns are threads of their own
         self._materials: Any = None
         self._covered: set[int] = set()
         self._rows = 0
 
     def make(self, predictions: Sequence[Prediction], final: bool) -> Context:
         """The context for PREDICTIONS; FINAL says that no more will come."""
-        if not self._opened:
-            self._open()
+        with self._lock:
+            if not self._opened:
+                self._open()
         if self._materials is not None:
             if self.context is None or any(prediction.row not in self._covered for prediction in predictions):
                 self.context = self._of_data(predictions)
@@ -47,6 +50,19 @@ class ContextMaker:
 
             self.context, self._rows = of_predictions(predictions, own=self._own), len(predictions)
         return self.context
+
+    def columns(self, rows: Collection[int]) -> dict[int, dict[str, Any]]:
+        """ROWS of the held-out data as they stand there, by number; empty where the data can't be read."""
+        with self._lock:
+            if not self._opened:
+                self._open()
+        held_out = self._materials.held_out if self._materials is not None else None
+        if held_out is None:
+            return {}
+        wanted = set(rows)
+        return {
+            number: held_out[index] for index in range(len(held_out)) if (number := held_out.origin_of(index)) in wanted
+        }
 
     def _open(self) -> None:
         self._opened = True

@@ -7,7 +7,8 @@ from typing import Any
 
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import STATE_KINDS, JobFolder
-from ftstudio.core.jobs import Answer, Compare, Job, Train
+from ftstudio.core.jobs import Answer, Chat, Compare, Job, Train
+from ftstudio.core.run import RunFolder
 from ftstudio.core.text import duration, one_line
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.lines import Line
@@ -107,6 +108,8 @@ def described(job: Job | None) -> str:
         return f"comparing {job.folder.parent.name}"
     if isinstance(job, Answer):
         return f"answering with {job.run.name if job.run else 'the base model'}"
+    if isinstance(job, Chat):
+        return f"answering in the chat with {RunFolder(job.runs[0]).name}"
     return "another job"
 
 

@@ -1,0 +1,71 @@
+"""Which class of transformers a task's head asks for, and which weights of a loaded model are that head's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.tasks.base import Head, Kind
+
+if TYPE_CHECKING:
+    from torch import nn
+
+AUTO: dict[Kind, str] = {
+    "causal-lm": "AutoModelForCausalLM",
+    "masked-lm": "AutoModelForMaskedLM",
+    "seq2seq-lm": "AutoModelForSeq2SeqLM",
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "encoder": "AutoModel",
+    "image-text-to-text": "AutoModelForImageTextToText",
+}
+NAMES: dict[Kind, str] = {
+    "causal-lm": "causal language model",
+    "masked-lm": "masked language model",
+    "seq2seq-lm": "encoder-decoder",
+    "sequence-classification": "text classifier",
+    "token-classification": "token classifier",
+    "encoder": "text encoder",
+    "image-text-to-text": "vision-language model",
+}
+NEW: frozenset[Kind] = frozenset({"sequence-classification", "token-classification"})
+"""Kinds whose head is made for the data's labels: it may be new, and always learns."""
+
+
+def auto_class(kind: Kind) -> Any:
+    """transformers' class that loads a model of KIND."""
+    import transformers
+
+    return getattr(transformers, AUTO[kind])
+
+
+def configured(config: Any, head: Head) -> Any:
+    """CONFIG with what HEAD asks for: label names and kind of problem."""
+    if head.kind in NEW:
+        config.id2label = dict(enumerate(head.labels))
+        config.label2id = {name: place for place, name in enumerate(head.labels)}
+        if head.problem:
+            config.problem_type = head.problem
+    return config
+
+
+def head_modules(model: nn.Module, missing: list[str] | tuple[str, ...] = ()) -> list[str]:
+    """Names of the modules that lie beside the body of MODEL (a classifier and what belongs to it), and of those in the
+    body that hold MISSING weights: with an adapter they learn whole."""
+    body = getattr(model, "base_model_prefix", "")
+    found = [name for name, part in model.named_children() if name != body and any(True for _ in part.parameters())]
+    for name in missing:
+        if name.startswith(f"{body}."):
+            module = name.rpartition(".")[0].removeprefix(f"{body}.").split(".")[0]
+            found.append(f"{body}.{module}")
+    return list(dict.fromkeys(found))
+
+
+def faulty(missing: list[str], model: nn.Module, kind: Kind) -> list[str]:
+    """Those of the MISSING weights that no training would make up for: all but those of a head that is new, and of a
+    pooler inside the body that only that head reads."""
+    if kind == "encoder":
+        return [name for name in missing if not name.startswith("pooler.")]
+    if kind not in NEW:
+        return missing
+    body = f"{getattr(model, 'base_model_prefix', '')}."
+    return [name for name in missing if name.startswith(body) and not name.startswith(f"{body}pooler.")]

@@ -1,0 +1,51 @@
+"""The loss of tasks that bring batches and loss of their own: a classifier's, a tagger's, an encoder-decoder's."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ftstudio.engine.collate import Row
+from ftstudio.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class TaskCollator:
+    """Makes TASK's padded batches of rows, to a MULTIPLE of ids where the device likes that."""
+
+    task: Task
+    pad_id: int
+    multiple: int = 1
+
+    def __call__(self, rows: Any, /) -> dict[str, Any]:
+        found: list[Row] = list(rows)
+        return self.task.collate(found, self.pad_id, self.multiple)
+
+
+@dataclass(frozen=True)
+class TaskObjective:
+    """The summed loss of a batch that TASK collated. `autocast`: the half precision of the forward pass on `device`,
+    None for none. Always call the wrapped model: data parallelism lives in the wrapper."""
+
+    task: Task
+    device: str = "cpu"
+    autocast: torch.dtype | None = None
+
+    def __call__(self, model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """The loss of BATCH, summed over its targets; a scalar in 32 bits."""
+        return self.task.loss(self.outputs(model, batch), batch)
+
+    def outputs(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """What MODEL says on BATCH."""
+        with self.precision():
+            return self.task.outputs(model, batch["inputs"])
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """The half precision of the forward pass, as a context; none for 32 bits."""
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, self.autocast)

@@ -1,0 +1,86 @@
+"""Answers of tasks that don't write text: one pass a batch, read by the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.engine import generation
+from ftstudio.engine.generation import Answer, Decoding
+
+if TYPE_CHECKING:
+    from ftstudio.data.tokenizer import Tokenizer
+    from ftstudio.tasks.base import Prompt, Task
+
+
+def answers(
+    task: Task,
+    model: Any,
+    prompts: Sequence[Prompt],
+    decoding: Decoding,
+    ends: Sequence[int],
+    *,
+    pad_token: int = 0,
+    should_stop: Callable[[], bool] | None = None,
+    tick: Callable[[int], None] | None = None,
+    early: Callable[[Answer], None] | None = None,
+    limits: tuple[int, int] | None = None,
+) -> Iterator[list[Answer]]:
+    """The answers of MODEL to PROMPTS, batch by batch: written token by token where TASK generates (see
+    `generation.generate`), else predicted."""
+    if task.generates:
+        yield from generation.generate(
+            model, [prompt.ids for prompt in prompts], decoding, ends, pad_token=pad_token, should_stop=should_stop,
+            tick=tick, early=early, limits=limits,
+        )  # fmt: skip
+        return
+    yield from predict(task, model, prompts, pad_token=pad_token, should_stop=should_stop, tick=tick, limits=limits)
+
+
+def predict(
+    task: Task,
+    model: Any,
+    prompts: Sequence[Prompt],
+    *,
+    pad_token: int = 0,
+    should_stop: Callable[[], bool] | None = None,
+    tick: Callable[[int], None] | None = None,
+    limits: tuple[int, int] | None = None,
+) -> Iterator[list[Answer]]:
+    """TASK's predictions for PROMPTS (which carry their rows) in batches of like length; ends early where SHOULD_STOP
+    says so between two of them."""
+    import torch
+
+    rows = [prompt.row for prompt in prompts]
+    if any(row is None for row in rows):
+        raise ValueError(f"{task.name}: a prompt to be predicted needs its row")
+    device = next(model.parameters()).device
+    tokens, most = limits or generation.budget(model)
+    lengths = [max(1, len(prompt.ids)) for prompt in prompts]
+    with generation.ready(model), torch.inference_mode():
+        for chosen in generation.batches(lengths, 0, tokens, most):
+            if should_stop is not None and should_stop():
+                return
+            batch = moved(task.collate([rows[index] for index in chosen], pad_token), device)  # type: ignore[misc]
+            found = task.predictions(task.outputs(model, batch["inputs"]), batch)
+            if tick is not None:
+                tick(len(chosen))
+            yield [Answer(index, (), True, item.text, item.extra) for index, item in zip(chosen, found, strict=True)]
+
+
+def moved(batch: Any, device: Any) -> Any:
+    """BATCH with all its tensors on DEVICE."""
+    import torch
+
+    if torch.is_tensor(batch):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: moved(item, device) for key, item in batch.items()}
+    if isinstance(batch, list):
+        return [moved(item, device) for item in batch]
+    return batch
+
+
+def decode(tokenizer: Tokenizer, answer: Answer) -> str:
+    """ANSWER as text."""
+    return answer.text if answer.text is not None else generation.decode(tokenizer, answer)

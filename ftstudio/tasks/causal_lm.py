@@ -1,0 +1,103 @@
+"""Language modelling: running text, every token of it learnt. Long texts are parted into windows, none is cut."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.encode import IGNORED
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.example import BadRow, Example
+from ftstudio.data.row_set import Item, collect
+from ftstudio.data.shape import Shape
+from ftstudio.data.template import Template
+from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.data.view import TokenView, token_view
+from ftstudio.tasks.base import Options, Role, Row
+from ftstudio.tasks.sft import Sft
+
+
+class CausalLmOptions(Options):
+    """Options of language modelling."""
+
+    stride: float = Field(
+        0.0, ge=0, lt=1, description="share of a window that the next one reads again, as context that isn't learnt"
+    )
+
+
+class CausalLm(Sft):
+    """Next-token prediction on documents."""
+
+    name = "causal-lm"
+    title = "Language modelling (running text)"
+    help = (
+        "The model learns to go on with a text: every token is trained, document by document, each with its end. "
+        "Documents longer than max_length become several windows, so nothing is lost; short ones share a batch and "
+        "never see one another. Use it to teach a domain or a language before it is taught a task."
+    )
+    roles = (Role("text", "the documents; all of them is trained", required=True),)
+    shapes = ("text",)
+    templates = ()
+    options_model = CausalLmOptions
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+    def encode_dataset(
+        self,
+        dataset: Dataset,
+        shape: Shape,
+        template: Template,
+        tokenizer: Tokenizer,
+        max_length: int | None = None,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> EncodedSet:
+        """All documents as windows of MAX_LENGTH tokens. Every token is learnt once, but a document's first."""
+
+        def make(examples: list[Example]) -> list[list[Item] | str]:
+            texts = [_text(example) for example in examples]
+            return [self._windows(ids, tokenizer, max_length) for ids in tokenizer.encode_batch(texts)]
+
+        return collect(dataset, shape, make, progress=progress, cancel=cancel)
+
+    def rows_of(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> list[Row]:
+        """The windows of one document; `bytes` of each is what its learnt tokens say, in UTF-8."""
+        items = self._windows(tokenizer.encode(_text(example)), tokenizer, max_length)
+        if isinstance(items, str):
+            raise BadRow(items)
+        found: list[Row] = []
+        for item in items:
+            learnt = [token for token, label in zip(item.ids, item.more["labels"], strict=True) if label >= 0]
+            found.append({**item.row, "bytes": len(tokenizer.decode(learnt).encode())})
+        return found
+
+    def _windows(self, ids: list[int], tokenizer: Tokenizer, max_length: int | None) -> list[Item] | str:
+        """IDS of a document, framed by begin and end token, in windows: each begins with the last token (or the last
+        share, see `stride`) of the one before it, which it only reads."""
+        whole = [*tokenizer.prefix, *ids, *([] if tokenizer.eos_id is None else [tokenizer.eos_id])]
+        if not ids or len(whole) < 2:
+            return "the text is empty" if not ids else "a single token has nothing to go on from"
+        size = len(whole) if max_length is None else max_length
+        again = min(size - 1, max(1, round(self.options.stride * size)))
+        starts = [0]
+        while starts[-1] + size < len(whole):
+            starts.append(starts[-1] + size - again)
+        found = []
+        for start, before in zip(starts, [0, *(start + size for start in starts)], strict=False):
+            window = whole[start : start + size]
+            known = max(before - start, len(tokenizer.prefix) if start == 0 else 0)  # read before, or a frame
+            labels = [IGNORED] * known + window[known:]
+            found.append(Item(window, {"labels": labels}, sum(label >= 0 for label in labels[1:])))
+        return found
+
+    def view(
+        self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
+    ) -> TokenView:
+        """The whole document: windows lose nothing."""
+        return token_view(dataset, row, shape, template, tokenizer, None)
+
+
+def _text(example: Example) -> str:
+    return "".join(turn.content for turn in example.messages)

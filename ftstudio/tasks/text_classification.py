@@ -1,0 +1,241 @@
+"""Text classification: a text, or a pair of texts, gets one label, several labels, or a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ftstudio.data import labels as reading
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.example import BadRow, Example
+from ftstudio.data.framing import frame
+from ftstudio.data.labels import MULTI, REGRESSION, SINGLE
+from ftstudio.data.row_set import Item, collect
+from ftstudio.data.shape import Shape
+from ftstudio.data.template import Template
+from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.evaluation import classification
+from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row, Task
+from ftstudio.tasks.padding import padded_inputs, sizes
+
+if TYPE_CHECKING:
+    import torch
+
+_PROBLEMS = {"single": SINGLE, "multi": MULTI, "regression": REGRESSION}
+THRESHOLD = 0.5  # of a label's probability, where a row may have several
+
+
+class ClassificationOptions(Options):
+    """Options of text classification."""
+
+    problem: Literal["auto", "single", "multi", "regression"] = Field(
+        "auto", description="one label a row, several, or a number; auto tells by the column"
+    )
+    class_weights: bool = Field(
+        False, description="weigh rare labels up, so that every label counts as much in the loss"
+    )
+
+
+class TextClassification(Task):
+    """One label, several labels or a number for a text or a pair of texts."""
+
+    name = "text-classification"
+    title = "Text classification (text → label)"
+    help = (
+        "The model reads a text, or two, and tells its label through a new head of a few weights. Use it to sort, "
+        "route, filter or grade texts. Small encoders (BERT, MiniLM, ModernBERT) are usually enough, and fast; "
+        "decoders (Llama, Qwen) work too."
+    )
+    roles = (
+        Role("text", "the text to be labelled"),
+        Role("label", "its label, a list of labels, or a number"),
+        Role("sentence1", "the first text of a pair, instead of text"),
+        Role("sentence2", "the second text of a pair"),
+        Role("score", "a number to be told for a pair, instead of label"),
+    )
+    shapes = ("text-label", "sentence-pair")
+    default_metrics = ("accuracy", "f1", "mcc")
+    error_categories = classification.CATEGORIES
+    kind: ClassVar[Kind] = "sequence-classification"
+    options_model = ClassificationOptions
+
+    # -- what the labels are ---------------------------------------------------------------------------------------
+    def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
+        """`{problem, labels, counts}`, and `range` for a regression."""
+        role = "label" if "label" in shape.columns else "score"
+        wanted = _PROBLEMS.get(self.options.problem, "auto")
+        found = reading.survey(dataset, shape, role, wanted, cancel=cancel)
+        facts: dict[str, Any] = {"problem": found.problem, "labels": list(found.names), "counts": list(found.counts)}
+        if found.problem == REGRESSION:
+            facts["range"] = [found.low, found.high]
+        return facts
+
+    @property
+    def problem(self) -> str:
+        """transformers' `problem_type`."""
+        return str(self.facts.get("problem") or SINGLE)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels, in the order of the head's outputs."""
+        return tuple(self.facts.get("labels") or ())
+
+    def head(self, seed: int = 0) -> Head:
+        """A sequence classifier with an output a label, or one for a number."""
+        return Head(self.kind, self.labels or ("score",), self.problem, seed)
+
+    def metrics(self) -> tuple[str, ...]:
+        """Those of the problem at hand."""
+        return {
+            REGRESSION: ("spearman", "pearson", "absolute_error"), MULTI: ("accuracy", "f1", "f1_micro")
+        }.get(self.problem, self.default_metrics)  # fmt: skip
+
+    def categories(self) -> tuple[str, ...]:
+        """Those of labels, or the one of numbers."""
+        return ("far_off",) if self.problem == REGRESSION else self.error_categories
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+    def usable(self, example: Example) -> bool:
+        """Whether it has a label that the head knows."""
+        try:
+            self._label(example)
+        except BadRow:
+            return False
+        return True
+
+    def _label(self, example: Example) -> Any:
+        """The label as the loss takes it: an index, a list of 0 and 1, or a number. Raises BadRow."""
+        value = example.fields.get("raw_label")
+        if self.problem == REGRESSION:
+            return reading.number_of(value)
+        known = {name: place for place, name in enumerate(self.labels)}
+        names = reading.several(value) if self.problem == MULTI else [reading.label_of(value)]
+        for name in names:
+            if name not in known:
+                raise BadRow(f"the label {name[:40]!r} is in no training row")
+        if self.problem == MULTI:
+            return [float(name in names) for name in self.labels]
+        return known[names[0]]
+
+    def _reference(self, example: Example) -> str:
+        value = example.fields.get("raw_label")
+        if self.problem == REGRESSION:
+            return f"{reading.number_of(value):g}"
+        return classification.joined(reading.several(value) if self.problem == MULTI else [reading.label_of(value)])
+
+    def _items(
+        self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None
+    ) -> list[list[Item] | str]:
+        framed = frame(tokenizer, [_texts(example) for example in examples], max_length)
+        found: list[list[Item] | str] = []
+        for example, part in zip(examples, framed, strict=True):
+            try:
+                more: dict[str, Any] = {"labels": self._label(example)}
+            except BadRow as error:
+                found.append(str(error))
+                continue
+            if part.types is not None:
+                more["token_type_ids"] = part.types
+            if not part.ids:
+                found.append("the text is empty")
+                continue
+            found.append([Item(part.ids, more, 1, part.lost)])
+        return found
+
+    def encode_dataset(
+        self,
+        dataset: Dataset,
+        shape: Shape,
+        template: Template,
+        tokenizer: Tokenizer,
+        max_length: int | None = None,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> EncodedSet:
+        """All rows framed by the tokenizer's special tokens, with their labels as the loss takes them."""
+        task = self if self.facts else self.bound(self.options.model_dump(), self.survey(dataset, shape, cancel=cancel))
+        return collect(
+            dataset,
+            shape,
+            lambda examples: task._items(examples, tokenizer, max_length),
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def rows_of(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> list[Row]:
+        """One row."""
+        [items] = self._items([example], tokenizer, max_length)
+        if isinstance(items, str):
+            raise BadRow(items)
+        return [item.row for item in items]
+
+    def prompt(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> Prompt:
+        """The text with its frame, and the label as reference."""
+        [row] = self.rows_of(example, template, tokenizer, max_length)
+        return Prompt(list(row["input_ids"]), "\n".join(_texts(example)), self._reference(example), row)
+
+    # -- batches ---------------------------------------------------------------------------------------------------
+    def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
+        """`targets`: [rows] label numbers; [rows, labels] of 0 and 1 for several labels; [rows] numbers."""
+        import torch
+
+        kind = torch.long if self.problem == SINGLE else torch.float32
+        targets = torch.tensor([row["labels"] for row in rows], dtype=kind)
+        return {"inputs": padded_inputs(rows, pad_id, multiple), "targets": targets, **sizes(rows)}
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Cross-entropy, binary cross-entropy of every label, or squared error, summed."""
+        import torch
+        from torch.nn import functional
+
+        logits, targets = outputs.logits.float(), batch["targets"]
+        if self.problem == REGRESSION:
+            return functional.mse_loss(logits.squeeze(-1), targets, reduction="sum")
+        weights = None
+        if self.options.class_weights:
+            weights = torch.tensor(classification.balanced(self.facts["counts"]), device=logits.device)
+        if self.problem == MULTI:
+            return functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum")
+        return functional.cross_entropy(logits, targets, weights, reduction="sum")
+
+    def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
+        """The likeliest label with the probabilities of all; every label over a half; or the number."""
+        logits = outputs.logits.float()
+        if self.problem == REGRESSION:
+            return [Predicted(f"{value:.4g}") for value in logits.squeeze(-1).tolist()]
+        shares = logits.sigmoid() if self.problem == MULTI else logits.softmax(-1)
+        found = []
+        for row in shares.tolist():
+            names = [name for name, share in zip(self.labels, row, strict=True) if share > THRESHOLD]
+            if self.problem == SINGLE:
+                names = [self.labels[max(range(len(row)), key=row.__getitem__)]]
+            told = {name: round(share, 5) for name, share in zip(self.labels, row, strict=True)}
+            found.append(Predicted(classification.joined(names), {"probabilities": told}))
+        return found
+
+    def scores(self, predicted: Sequence[Predicted], rows: Sequence[Row]) -> dict[str, float]:
+        """Accuracy and macro F1 (exact set and micro F1 for several labels), or Spearman and Pearson."""
+        answers = [item.text for item in predicted]
+        return classification.summary(answers, [self._name(row["labels"]) for row in rows], self.problem)
+
+    def _name(self, value: Any) -> str:
+        if self.problem == REGRESSION:
+            return f"{value:g}"
+        if self.problem == MULTI:
+            return classification.joined([name for name, one in zip(self.labels, value, strict=True) if one])
+        return self.labels[value]
+
+
+def _texts(example: Example) -> tuple[str, ...]:
+    fields = example.fields
+    if "sentence1" in fields:
+        return (str(fields["sentence1"]), str(fields["sentence2"]))
+    return (str(fields.get("text", example.prompt)),)

@@ -1,0 +1,1 @@
+"""The chat: what a person types is answered by two arms side by side."""
