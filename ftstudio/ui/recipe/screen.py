@@ -52,7 +52,7 @@ class RecipeScreen(Wizard):
             return (Action("v,ctrl+y", "yaml", "hide the yaml", "back to the fields"), OPEN, SAVE, FRESH)
         typing = isinstance(self.focused, Input)
         next_ = Action("enter", "next", "next step", "the next step; n does the same where nothing is typed")
-        first = (START, MEASURE, SMALLER) if review else (next_, FIELD)
+        first: tuple[Action, ...] = (START, MEASURE, SMALLER) if review else (next_, FIELD)
         if isinstance(self.panel, ReviewPanel) and self.panel.acceptable:
             first = (ACCEPT,)
         back = (Action("escape", "back", "back", "the step before; nothing is lost"),) if self.at else ()
