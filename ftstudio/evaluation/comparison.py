@@ -26,7 +26,7 @@ DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
 EXAMPLES = 5  # rows that gained and that lost most, kept with their texts
 _SHOWN = 2000  # characters of each text kept there
 # by which rows are sorted: the first there is
-GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy")
+GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy", "tag_accuracy")
 
 
 @dataclass(frozen=True)
