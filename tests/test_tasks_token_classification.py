@@ -213,9 +213,9 @@ def test_outcomes_are_nervaluates() -> None:
         assert ours[schema] == {kind: getattr(result, kind) for kind in tagging.KINDS}, schema
 
 
-def test_an_entity_that_goes_over_into_another_type_is_none() -> None:
+def test_what_breaks_bio_begins_no_entity() -> None:
     assert entities(["B-PER", "I-PER", "O", "B-LOC"]) == [Entity("PER", 0, 2), Entity("LOC", 3, 4)]
-    assert entities(["B-PER", "I-LOC", "O", "I-PER"]) == []
+    assert entities(["B-PER", "I-LOC", "O", "I-PER"]) == [Entity("PER", 0, 1)]
     assert tagging.broken(["I-PER", "B-PER", "I-LOC", "I-LOC"]) == [0, 2]
 
 

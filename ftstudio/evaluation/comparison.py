@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
-from ftstudio.evaluation import slices, statistics
+from ftstudio.evaluation import slices, statistics, tagging
 from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
 from ftstudio.evaluation.pairing import overall, pair
@@ -180,6 +180,10 @@ def compare(
             )  # fmt: skip
             settings = (wanted, resamples, seed)
             result["slices"] += slices.compared(parts, (names[0], names[j]), order, (scores[0], scores[j]), settings)
+    if any(name in tagging.METRICS for name in wanted):
+        right = [references[index] or "" for index in present]
+        for entry, column in zip(result["arms"], columns, strict=True):
+            entry["entities"] = tagging.account([column[index].output for index in present], right)
     gain = next((name for name in GAIN if name in wanted), None)
     result["gain"] = gain
     result["per_row"] = _per_row(order, names, scores, categorised, gain)

@@ -1,14 +1,14 @@
 """Scores of tagged words: entities as seqeval counts them (strict, IOB2), and nervaluate's five kinds of outcome.
 
 An answer is the tags of a row's words in BIO, parted by blanks. An entity is a `B-X` with the `I-X` that follow it; an
-`I-` without its beginning is none, and neither is one that goes over into an `I-` of another type: so says seqeval's
-strict mode. All counts add up over rows, so that resampled corpora cost no new counting.
+`I-` without its beginning is none: so says seqeval's strict mode. All counts add up over rows, so that resampled
+corpora cost no new counting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +45,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
         kind, end = tags[at][2:], at + 1
         while end < len(tags) and tags[end] == f"I-{kind}":
             end += 1
-        if end == len(tags) or not tags[end].startswith("I-"):
-            found.append(Entity(kind, at, end))
+        found.append(Entity(kind, at, end))
         at = end
     return found
 
@@ -56,8 +55,7 @@ def broken(tags: Sequence[str]) -> list[int]:
     return [
         place
         for place, tag in enumerate(tags)
-        if tag.startswith("I-")
-        and (place == 0 or tags[place - 1][:2] not in ("B-", "I-") or tags[place - 1][2:] != tag[2:])
+        if tag.startswith("I-") and (place == 0 or tags[place - 1] not in (f"B-{tag[2:]}", tag))
     ]
 
 
@@ -212,6 +210,11 @@ def summary(answers: Sequence[str], references: Sequence[str]) -> dict[str, floa
     if wanted:
         found |= {f"f1_{name}": told["f1"] for name, told in by_type(answers, references).items() if told["support"]}
     return found
+
+
+def account(answers: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """What stands behind the scores of an arm: `types` (see `by_type`) and `outcomes` (see `totals`)."""
+    return {"types": by_type(answers, references), "outcomes": totals(answers, references)}
 
 
 METRICS = dict.fromkeys(_NAMES, TagMetric)

@@ -222,8 +222,8 @@ class TokenClassification(Task):
 
     # -- batches ---------------------------------------------------------------------------------------------------
     def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
-        """`targets` [rows, longest]: the tag's number at labelled sub-tokens, else -100; `words` of rows that have them,
-        each with its place."""
+        """`targets` [rows, longest]: the tag's number at labelled sub-tokens, else -100; `words`, places and cut words
+        of rows that have them."""
         inputs = padded_inputs(rows, pad_id, multiple)
         targets = padded_labels(rows, inputs["input_ids"].shape[1])
         told = tuple((row.get("words", ()), row.get("places", ()), row.get("cut", 0)) for row in rows)

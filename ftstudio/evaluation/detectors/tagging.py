@@ -1,4 +1,4 @@
-"""What goes wrong in tagged words: entities missed, made up, of the wrong words or type, broken tags, and words cut off.
+"""What goes wrong in tagged words: entities missed, made up, of wrong words or type, broken tags, words cut off.
 
 The spans of a finding are those of the tags in the output, which stand in the order of the row's words.
 """
