@@ -221,9 +221,10 @@ class Format(Part):
         return value
 
 
-TEXT_METRICS = ("rouge", "similarity", "bleu", "exact")
+TEXT_METRICS = ("rouge", "similarity", "bleu", "chrf", "exact")
 LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
-METRICS = (*TEXT_METRICS, *LABEL_METRICS)
+TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy")
+METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS)
 
 
 class Evaluation(Part):
@@ -232,7 +233,7 @@ class Evaluation(Part):
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
     metrics: tuple[str, ...] = Field(
         ("rouge", "similarity"),
-        description="rouge, similarity, bleu, exact; of labels: accuracy, f1, mcc … (default: the task's)",
+        description="rouge, similarity, bleu, chrf, exact; of labels: accuracy, f1 …; of tags: entity_f1 …",
     )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")

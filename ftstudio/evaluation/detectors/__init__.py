@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from ftstudio.evaluation.categories import Detector
-from ftstudio.evaluation.detectors import answers, encoding, labels, length, prompt, repetition, spelling, topic
+from ftstudio.evaluation.detectors import (
+    answers,
+    encoding,
+    labels,
+    length,
+    prompt,
+    repetition,
+    spelling,
+    tagging,
+    topic,
+)
 
 ALL: tuple[Detector, ...] = (
     length.EMPTY,
@@ -23,4 +33,4 @@ ALL: tuple[Detector, ...] = (
     encoding.ENCODING,
     topic.OFF_TOPIC,
 )
-OTHERS: tuple[Detector, ...] = labels.ALL  # for tasks that don't write text: see Task.error_categories
+OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL)  # for tasks that don't write text: see Task.error_categories
