@@ -155,6 +155,7 @@ class StudioTrainer(Trainer):
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
         self.losses = RowLosses()
+        self._order = ""
 
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -167,8 +168,10 @@ class StudioTrainer(Trainer):
 
     def order_digest(self) -> str:
         """Stands for the order of the rows: a resumed run has to have the same."""
-        order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
-        return hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+        if not self._order:
+            order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
+            self._order = hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+        return self._order
 
     def rate(self) -> float:
         """The learning rate of the next step."""

@@ -162,7 +162,9 @@ class Training:
             samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
             recorder=kept,
             drift=self._drift(rows) if recipe.evaluation.forgetting else None,
+            watch=recipe.training.watch,
         )
+        director.goes_on(known)
         director.first_loss = known.get("first_loss")
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
