@@ -154,9 +154,11 @@ class RunDirector:
         if self.first_loss is None:
             self.first_loss = loss
 
+        trainer.meter.step()
         sources = self._record(trainer, step)
 
         def fields() -> dict[str, Any]:
+            speed = trainer.meter.rate()
             return {
                 "step": step,
                 "epoch": round(epoch or 0.0, 4),
@@ -164,9 +166,10 @@ class RunDirector:
                 "lr": rate,
                 "grad_norm": norm,
                 "tokens": trainer.meter.tokens,
-                "tokens_per_second": trainer.meter.rate(),
+                "tokens_per_second": speed,
                 "seconds": round(trainer.meter.seconds, 3),
-                "eta": trainer.meter.eta(step - self.first, last - self.first),
+                "eta": self._eta(trainer, step, last),
+                **({"mfu": share} if (share := trainer.utilisation(speed)) is not None else {}),
                 **({"sources": sources} if sources else {}),
             }
 
@@ -174,6 +177,13 @@ class RunDirector:
             self.report.step(fields)
         scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
+
+    def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
+        """Seconds to the end, with the evaluations and checkpoints that are to come."""
+        times = {"saving": last // self.save - step // self.save + (last % self.save > 0)}
+        if self.every is not None:
+            times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
+        return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
 
     def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
         """Keep what each row of the step lost; the loss of each source where several are mixed."""
@@ -328,7 +338,7 @@ class RunDirector:
         where = f"at step {trainer.state.global_step}"
         told = self._said_paused(where)
         self.rest(True)
-        with trainer.meter.away(pause=True):
+        with trainer.meter.away():
             while self.paused:
                 self.control.wait(0.1)
                 told = told or self._said_paused(where)  # a full disk may have room by now
