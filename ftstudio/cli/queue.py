@@ -62,7 +62,7 @@ def _parted(values: str) -> Iterator[str]:
 
 
 def named(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
-    """RECIPE called by its stem and what was CHOSEN for it, such as `gsm8k-lora-learning_rate-1e-4`."""
+    """RECIPE called by its stem and what was CHOSEN for it, such as `gsm8k-lora-learning-rate-1e-4`."""
     from ftstudio.engine.prepare import run_stem
 
     if not chosen:

@@ -187,9 +187,10 @@ class StudioTrainer(Trainer):
         return round(speed * self.flops / self.peak, 4)
 
     def rate(self) -> float:
-        """The learning rate of the next step."""
-        scheduler: Any = self.lr_scheduler
-        return float(scheduler.get_last_lr()[0])
+        """The learning rate of the next step, by the schedule (not as a checkpoint remembers it)."""
+        outer: Any = self.lr_scheduler
+        scheduler = getattr(outer, "scheduler", outer)
+        return float(scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch))
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of the next optimiser step, remembered until it is taken."""
