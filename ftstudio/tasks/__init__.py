@@ -19,6 +19,7 @@ _TASKS = {
     "sft": ("ftstudio.tasks.sft", "Sft"),
     "causal-lm": ("ftstudio.tasks.causal_lm", "CausalLm"),
     "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
+    "embedding": ("ftstudio.tasks.embedding", "Embedding"),
 }
 
 
