@@ -106,6 +106,8 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     help: ClassVar[str]
+    answers: ClassVar[str]
+    """What its answer to a row is, in a few words."""
     roles: ClassVar[tuple[Role, ...]]
     shapes: ClassVar[tuple[str, ...]]
     """Shapes of rows (data.shape) that it can learn from."""
