@@ -50,6 +50,7 @@ class Columns(Part):
     tags: str | None = Field(None, description="a list with the tag of each word")
     sentence1: str | None = Field(None, description="the first text of a pair")
     sentence2: str | None = Field(None, description="the second text of a pair")
+    negative: str | None = Field(None, description="a text that doesn't belong to the first of the pair")
     score: str | None = Field(None, description="how similar a pair is")
     source: str | None = Field(None, description="the text to translate or sum up")
     target: str | None = Field(None, description="its translation or summary")
@@ -224,7 +225,8 @@ class Format(Part):
 TEXT_METRICS = ("rouge", "similarity", "bleu", "chrf", "exact")
 LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
 TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy")
-METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS)
+RANK_METRICS = ("mrr@10", "recall@10")
+METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS, *RANK_METRICS)
 
 
 class Evaluation(Part):
@@ -233,7 +235,7 @@ class Evaluation(Part):
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
     metrics: tuple[str, ...] = Field(
         ("rouge", "similarity"),
-        description="rouge, similarity, bleu, chrf, exact; of labels: accuracy, f1 …; of tags: entity_f1 …",
+        description="rouge, similarity, bleu, chrf, exact; labels: accuracy, f1 …; tags: entity_f1 …; search: mrr@10 …",
     )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")

@@ -82,6 +82,10 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         _keep_unpacked(model)
     _check_weights(model, spec.model, spec.head.kind)
     _padded(model, where, spec.head.kind)
+    if spec.head.kind == "encoder":
+        from ftstudio.engine import sentence
+
+        sentence.attach(model, where.folder, spec.head.pooling)
     return model.eval()
 
 

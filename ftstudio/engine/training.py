@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.tasks.base import Task
 
 # the tokenizer's files, so that the saved folder can be loaded by transformers and peft as it stands
 TOKENIZER = (
@@ -81,7 +82,7 @@ class Training:
             while True:
                 trainer, director = self._trainer(model, rows, machine, checkpoint)
                 self._start(trainer, rows, machine, checkpoint, resuming)
-                director.tell("training", "")
+                director.tell("training", rows.materials.task.phase())
                 self.pulse.watch = director.looked
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -102,7 +103,7 @@ class Training:
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
-            self._save(trainer.model)
+            self._save(trainer.model, rows.materials.task.fitted(plain, rows.pad))
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
@@ -244,8 +245,9 @@ class Training:
         return any(event.get("kind") in ("step", "eval") for event in self.folder.events())
 
     # -- ending --------------------------------------------------------------------------------------------------
-    def _save(self, model: Any) -> None:
+    def _save(self, model: Any, task: Task) -> None:
         """The tuned model with its tokenizer, written beside and then put in place at once."""
+        from ftstudio.engine import sentence
         from ftstudio.engine.trainer import disk_trouble, save_weights
 
         where = locate(self.recipe.model, weights=False)
@@ -257,6 +259,9 @@ class Training:
                     config.base_model_name_or_path = where.name
             save_weights(model, beside)
             self.method.finish(model, self.settings, beside)
+            task.finish(model, beside)
+            if self.recipe.data.max_length is not None:
+                sentence.limit(beside, self.recipe.data.max_length)
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
                     shutil.copyfile(where.folder / name, beside / name)

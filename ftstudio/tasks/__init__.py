@@ -20,6 +20,7 @@ _TASKS = {
     "causal-lm": ("ftstudio.tasks.causal_lm", "CausalLm"),
     "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
     "token-classification": ("ftstudio.tasks.token_classification", "TokenClassification"),
+    "embedding": ("ftstudio.tasks.embedding", "Embedding"),
 }
 
 
