@@ -12,8 +12,8 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.evaluation.categories import Categorised
 from ftstudio.ui.common.background import Background
 from ftstudio.ui.errors import actions, told
-from ftstudio.ui.errors.answering import Answering
 from ftstudio.ui.errors.answers import Answers
+from ftstudio.ui.errors.correcting import Correcting
 from ftstudio.ui.errors.detail import Detail
 from ftstudio.ui.errors.groups_page import GroupsPage
 from ftstudio.ui.errors.lists import Lists
@@ -29,7 +29,7 @@ from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 
 
-class ErrorsScreen(Answering):
+class ErrorsScreen(Correcting):
     """Categories and rows; a row in full; a person's tags."""
 
     MODE = "errors"
@@ -48,7 +48,9 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
 
 t leads from a row to the training rows: the nearest ones, and those whose answers have the same fault, which the \
 model may have learnt there. Drop or edit them, save a version of the data, and train on it. m groups answers by \
-meaning, to find a fault that no check knows.
+meaning, to find a fault that no check knows. e types in the answer a row should have had, w lets a model suggest one, \
+a makes it a training row, c writes a category of your own. After a run on a repaired version f tells, category by \
+category, whether the repair did what it was meant to.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -308,6 +310,8 @@ meaning, to find a fault that no check knows.
             actions.GROUPS,
             *work,
             actions.EXPORT,
+            actions.OWN,
+            actions.OUTCOME,
             actions.UNDO,
         )
 
