@@ -22,8 +22,8 @@ class View:
 
 VIEWS = {
     "all": View("all rows", "every row that both have answered"),
-    "different": View("different", "rows whose two answers are not the same"),
-    "same": View("same answer", "rows that both answered with the same words"),
+    "different": View("different", "the two answers differ"),
+    "same": View("same answer", "the same words from both"),
     "gained": View("gained", "rows with a higher score"),
     "lost": View("lost", "rows with a lower score"),
     "fixed": View("fixed", "flips: wrong before, right after"),
