@@ -11,9 +11,9 @@ from ftstudio.core.text import one_line
 from ftstudio.evaluation.flips import decider, flip, right
 from ftstudio.evaluation.statistics import ALPHA, mcnemar
 from ftstudio.ui.compare.arms import BASE, Arms
+from ftstudio.ui.compare.arms_page import ArmsPage
 from ftstudio.ui.compare.remedies import Remedy, remedies
 from ftstudio.ui.compare.summary import chance
-from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import named, wrapped
 
@@ -28,23 +28,10 @@ FLIPS = (
 KEYS = {"adapter": "a", "rate": "r", "replay": "m", "shorter": "k"}
 
 
-class Forgetting(Page):
+class Forgetting(ArmsPage):
     """The forgetting panel of the comparison in view."""
 
-    DEFAULT_CSS = "Forgetting { height: 1fr; }"
     BINDINGS = [Binding(key, f"screen.remedy('{name}')", show=False) for name, key in KEYS.items()]
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id)
-        self.arms: Arms | None = None
-        self._shown: Any = None
-
-    def show(self, arms: Arms) -> None:
-        """Bring the page up to date."""
-        now = (id(arms), id(arms.report), arms.a, arms.b)
-        if now != self._shown:
-            self.arms, self._shown = arms, now
-            self.fresh()
 
     @property
     def remedies(self) -> dict[str, Remedy]:
