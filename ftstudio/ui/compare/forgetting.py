@@ -9,6 +9,7 @@ from textual.binding import Binding
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.flips import decider, flip, right
+from ftstudio.evaluation.forgotten import LITTLE, MUCH
 from ftstudio.evaluation.statistics import ALPHA, mcnemar
 from ftstudio.ui.compare.arms import BASE, Arms
 from ftstudio.ui.compare.arms_page import ArmsPage
@@ -17,7 +18,6 @@ from ftstudio.ui.compare.summary import chance
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import named, wrapped
 
-LITTLE, MUCH = 0.02, 0.1  # bits a byte on general text: up to the first little was forgotten, from the second much
 INKS = {"little": "good", "some": "warn", "much": "warn"}
 WIDE = 18  # cells of a measure's name
 FLIPS = (
@@ -72,7 +72,9 @@ class Forgetting(ArmsPage):
                  if arms.a in row and arms.b in row]  # fmt: skip
         had = sum(kind in ("broken", "still right") for kind in kinds)
         broken, fixed = kinds.count("broken"), kinds.count("fixed")
-        text = f"{broken:,} of {had:,} rows that {arms.label(arms.a)} had right are wrong now; {fixed:,} were repaired"
+        a = arms.label(arms.a)
+        text = f"{broken:,} of {had:,} that {a} had right are wrong now" if had else f"{a} had none right"
+        text += f"; {fixed:,} were repaired"
         p = mcnemar(fixed, broken)
         ink = "bad" if broken > fixed and p < ALPHA else ""
         return named("held-out rows", f"{text} (p {chance(p)})", WIDE, width, ink)

@@ -92,6 +92,8 @@ class Rows:
         self.judged: dict[int, Judged] = {}
         self.numbers: list[int] = []
         self.metric = ""
+        self._known: tuple[Any, ...] | None = None  # which answers and …
+        self._report: Mapping[str, Any] | None = None  # … which report what stands here is of
         self._names = ("", "")
         self._labels = ("base", "tuned")
 
@@ -99,9 +101,22 @@ class Rows:
         """Sort and filter anew."""
         self.metric = (arms.report or {}).get("gain") or ""
         self._names, self._labels = (arms.a, arms.b), (arms.label(arms.a), arms.label(arms.b))
-        self.scores = arms.scores()
-        self.gains = {row: gain(found, arms.a, arms.b, self.metric) for row, found in self.scores.items()}
-        self.judged = judge(arms, self.scores, self.gains)
+        known = (
+            id(arms),
+            arms.report,
+            arms.a,
+            arms.b,
+            len(arms.base.known),
+            len(arms.tuned.known),
+            arms.following.state,
+        )
+        if self._known is None or any(
+            one is not two and one != two for one, two in zip(known, self._known, strict=True)
+        ):
+            self._known = known
+            self.scores = arms.scores()
+            self.gains = {row: gain(found, arms.a, arms.b, self.metric) for row, found in self.scores.items()}
+            self.judged = judge(arms, self.scores, self.gains)
         rows = [row for row, judged in self.judged.items() if judged.shown_by(choice.view) and self._in(row, choice)]
         if choice.order != "row":
             sign = -1 if choice.order == "gain" else 1
