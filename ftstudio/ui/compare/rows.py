@@ -101,19 +101,9 @@ class Rows:
         """Sort and filter anew."""
         self.metric = (arms.report or {}).get("gain") or ""
         self._names, self._labels = (arms.a, arms.b), (arms.label(arms.a), arms.label(arms.b))
-        known = (
-            id(arms),
-            arms.report,
-            arms.a,
-            arms.b,
-            len(arms.base.known),
-            len(arms.tuned.known),
-            arms.following.state,
-        )
-        if self._known is None or any(
-            one is not two and one != two for one, two in zip(known, self._known, strict=True)
-        ):
-            self._known = known
+        known = (id(arms), arms.version, arms.a, arms.b, arms.following.state)
+        if known != self._known or self._report is not arms.report:  # else only the order or the choice is another
+            self._known, self._report = known, arms.report
             self.scores = arms.scores()
             self.gains = {row: gain(found, arms.a, arms.b, self.metric) for row, found in self.scores.items()}
             self.judged = judge(arms, self.scores, self.gains)
