@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 from ftstudio.core.serving import Judge, Server
+from ftstudio.core.watch import Watch
 
 
 class Part(BaseModel):
@@ -171,9 +172,10 @@ class Training(Part):
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw", description="the optimiser")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about 30 % slower")
     save_steps: int = Field(200, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay, beside the best")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    watch: Watch = Field(default_factory=Watch, description="what is done when something goes wrong while it trains")
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:

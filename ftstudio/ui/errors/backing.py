@@ -8,12 +8,12 @@ from typing import Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.versions.store import Version
+from ftstudio.engine.behind import Training, find_faults, open_training
+from ftstudio.engine.repairing import Repairs, on_version
 from ftstudio.ui.common.background import Work
 from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.errors.editing import EditText
-from ftstudio.ui.errors.repairs import Repairs, on_version
 from ftstudio.ui.errors.reviewing import Reviewing
-from ftstudio.ui.errors.training import Training, find_faults, open_training
 from ftstudio.ui.errors.training_page import TrainingPage
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 
@@ -139,21 +139,26 @@ class Backing(Reviewing):
         self.training_page.show()
         self.failed(error)
 
+    def _against(self) -> list[str]:
+        """The categories that a repair made here is meant to fix: the one in view, else those of the failing row."""
+        page = self.training_page
+        return [page.category] if page.category else sorted(page.own)
+
     def _why(self) -> str:
         page = self.training_page
-        names = page.category or ", ".join(one.name for one in page.categories[:1])
+        names = ", ".join(self._against()) or "a failing row"
         row = f" (held-out row {page.prediction.row})" if page.prediction is not None else ""
         return f"against {names}{row}"
 
     def action_drop(self) -> None:
         """Leave the training row out of the next version."""
-        row, why = self.training_page.row, self._why()
+        row, why, against = self.training_page.row, self._why(), self._against()
         if row is not None:
-            self._repair(lambda repairs: repairs.drop(row, why))
+            self._repair(lambda repairs: repairs.drop([row], why, against))
 
     def action_edit(self) -> None:
         """Change the answer of the training row in the next version."""
-        page, row, why = self.training_page, self.training_page.row, self._why()
+        page, row, why, against = self.training_page, self.training_page.row, self._why(), self._against()
         if row is None or page.repairs is None:
             self._repair(lambda repairs: None)
             return
@@ -161,7 +166,7 @@ class Backing(Reviewing):
 
         def edited(text: str | None) -> None:
             if text is not None:
-                self._repair(lambda repairs: repairs.edit(row, text, why))
+                self._repair(lambda repairs: repairs.edit(row, text, why, against))
 
         def ask() -> None:
             self.studio.push_screen(EditText(f"The answer of training row {row}", repairs.answer(row)), edited)
