@@ -7,6 +7,7 @@ handed in by whoever loads a recipe, and so are those of a task's options, so th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -194,8 +195,6 @@ class Format(Part):
     @field_validator("regex")
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:
-        import re
-
         if value is not None:
             try:
                 re.compile(value)
@@ -218,7 +217,7 @@ class Format(Part):
         return value
 
 
-TEXT_METRICS = ("rouge", "similarity", "bleu", "exact")
+TEXT_METRICS = ("rouge", "similarity", "bleu", "exact", "numeric", "token_f1", "edit", "chrf", "ter")
 LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
 METRICS = (*TEXT_METRICS, *LABEL_METRICS)
 
@@ -229,7 +228,8 @@ class Evaluation(Part):
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
     metrics: tuple[str, ...] = Field(
         ("rouge", "similarity"),
-        description="rouge, similarity, bleu, exact; of labels: accuracy, f1, mcc … (default: the task's)",
+        description="rouge, similarity, bleu, exact, numeric, token_f1, edit, ter; of labels: accuracy, f1, mcc …; "
+        "own:NAME (metrics/NAME.py in the workspace), evaluate:NAME (default: the task's)",
     )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")
@@ -268,8 +268,10 @@ class Evaluation(Part):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if name not in METRICS:
-                raise ValueError(f"no metric named {name!r}; there are {', '.join(METRICS)}")
+            if name not in METRICS and not re.fullmatch(r"(own|evaluate):\S+", name):
+                raise ValueError(
+                    f"no metric named {name!r}; there are {', '.join(METRICS)}, own:NAME and evaluate:NAME"
+                )
         return value
 
 

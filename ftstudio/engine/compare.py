@@ -54,7 +54,7 @@ from ftstudio.engine.outputs import Outputs, settings_of
 from ftstudio.engine.panel import Panel
 from ftstudio.engine.prepare import versions
 from ftstudio.engine.shots import FewShot
-from ftstudio.evaluation import comparison, own, publish, similarity
+from ftstudio.evaluation import comparison, extras, own, publish, similarity
 
 REPORT = "report.json"
 
@@ -271,9 +271,21 @@ def _score(
         embedder,
         metrics,
         seed=recipe.training.seed,
+        extras=_extras(context.folder, metrics),
         rows=judging.rows_of(materials, [row.row for row in predictions[reference]]),
         leak=judging.leaks_of(materials, predictions[reference], context.should_stop),
     ) | {"reference": reference}
+
+
+def _extras(folder: JobFolder, metrics: Sequence[str]) -> list[extras.Extra]:
+    """The person's own metrics among METRICS; one that can't be loaded costs itself alone."""
+    found = []
+    for name in filter(extras.is_extra, metrics):
+        try:
+            found.append(extras.load(name, folder.path.parents[2]))
+        except StudioError as error:
+            folder.emit("alert", level="warning", text=f"{name} isn't measured: {error}")
+    return found
 
 
 def _own(folder: JobFolder) -> tuple[own.OwnCategory, ...]:
