@@ -59,6 +59,14 @@ def evaluation(run: RunFolder, step: int, samples: int = 2, **texts: Any) -> Non
         })  # fmt: skip
 
 
+def forgotten(run: RunFolder, step: int, change: float, kl: float = 0.2) -> None:
+    """How much was forgotten at STEP: CHANGE in bits a byte."""
+    run.emit(
+        "forgetting", step=step, change=change, bits_per_byte=1.1 + change, base_bits_per_byte=1.1, kl=kl, bytes=4096,
+        tokens=1300, seconds=0.4,
+    )  # fmt: skip
+
+
 def reading(run: RunFolder, cards: int = 0, cpu: float = 45.0) -> None:
     """A reading of the machine with CARDS GPUs."""
     run.emit(

@@ -23,6 +23,7 @@ from ftstudio.data.read import open_dataset
 from ftstudio.data.versions.actions import drop, set_cell, weigh
 from ftstudio.data.versions.pending import Pending
 from ftstudio.data.versions.shelf import Shelf
+from ftstudio.engine.by_source import by_source
 from ftstudio.engine.materials import Materials, open_materials
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe, load_recipe
@@ -201,6 +202,25 @@ def test_rows_that_nearly_equal_a_held_out_file_are_not_trained(tmp_path: Path) 
     assert "1 rows that nearly equal" in materials.notes[0]
 
 
+def test_the_held_out_loss_of_each_source_adds_up_to_that_of_all() -> None:
+    rows: list[Any] = [{"input_ids": [1] * size, "labels": [1] * size} for size in (1, 2, 3, 4)]
+    asked: list[int] = []
+
+    def measure(part: Any) -> dict[str, float] | None:
+        sizes = [len(row["labels"]) for row in part]
+        asked.extend(sizes)
+        loss = sum(size * size for size in sizes) / sum(sizes)  # a row of n tokens costs n nats a token
+        return {"loss": loss, "perplexity": 0.0, "rows": len(sizes), "tokens": sum(sizes)}
+
+    found = by_source(rows, ["a", "b", "a", "b"], measure)
+    assert found is not None
+    assert (found["loss"], found["rows"], found["tokens"]) == (3.0, 4, 10)
+    assert found["sources"] == {"a": 10 / 4, "b": 20 / 6}
+    assert sorted(asked) == [1, 2, 3, 4]
+    assert "sources" not in (by_source(rows, ["a"] * 4, measure) or {})
+    assert by_source(rows, ["a", "b", "a", "b"], lambda part: None) is None
+
+
 # -- training --------------------------------------------------------------------------------------------------------
 def test_a_mix_with_replay_trains_and_its_recipe_can_be_run_again(
     tmp_path: Path, sources: tuple[Path, Path, Path]
@@ -225,6 +245,11 @@ def test_a_mix_with_replay_trains_and_its_recipe_can_be_run_again(
     events = read_lines(run.events_path)
     assert events[-1]["kind"] == "done", events[-1]
     assert events[-1]["tokens"] == encoded.stats.tokens  # of every row, once an epoch
+    measured = [event for event in events if event["kind"] == "eval"]
+    assert len(measured) == 2
+    for event in measured:  # the replay is never held out
+        assert event["sources"].keys() == {"asked", "told"}
+        assert min(event["sources"].values()) <= event["loss"] <= max(event["sources"].values())
     start = next(event for event in events if event["kind"] == "start")
     assert start["rows"]["train"] == sum(trained.values())
     again = load_recipe(run.recipe_path)

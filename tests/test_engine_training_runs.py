@@ -15,7 +15,7 @@ from tiny_models import make_model, make_rows, recipe_values
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import callback, report
+from ftstudio.engine import callback, drift, report
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
@@ -57,13 +57,16 @@ def losses(run: RunFolder) -> dict[int, float]:
 @pytest.fixture(scope="module")
 def finished(base: Path, worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     """One unbroken run of each method."""
-    report.INTERVAL, before = 0.0, report.INTERVAL
     found = {}
-    for method in METHODS:
-        run = prepared(base, tmp_path_factory.mktemp("space"), method)
-        worker.execute(Train(run.path))
-        found[method] = run
-    report.INTERVAL = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "INTERVAL", 0.0)
+        patch.setattr(drift, "SIZES", (1 << 10,))  # a short text does
+        for method in METHODS:
+            values = recipe_values(base / "model", base / "rows.jsonl", method)
+            values["evaluation"]["forgetting"] = True
+            run = prepare_run(check_recipe(values), Workspace(tmp_path_factory.mktemp("space")))
+            worker.execute(Train(run.path))
+            found[method] = run
     return found
 
 
@@ -103,6 +106,41 @@ def test_a_run_tells_its_story(finished: dict[str, RunFolder], method: str):
     assert done["peak_memory_bytes"] > 1 << 20
     assert done["reload_difference"] == 0.0
     assert run.owner() is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_forgetting_is_measured_at_every_evaluation(finished: dict[str, RunFolder], method: str):
+    import torch
+
+    from ftstudio import demo
+    from ftstudio.engine.forgetting import bits_per_byte, documents
+    from ftstudio.engine.models import ModelStore
+    from ftstudio.engine.recipes import load_recipe
+
+    run = finished[method]
+    told = events(run, "forgetting")
+    assert [event["step"] for event in told] == [0, 4, 8]
+    assert told[0]["change"] == 0.0  # the base is its own
+    assert abs(told[0]["kl"]) < 1e-3
+    assert all(event["change"] == event["bits_per_byte"] - event["base_bits_per_byte"] for event in told)
+    assert told[2]["kl"] > 2 * abs(told[0]["kl"])
+    # the same figures from the saved model, loaded anew
+    loaded = ModelStore().tuned(run, load_recipe(run.recipe_path))
+    text = documents(demo.GENERAL)
+    text = next(text[:n] for n in range(1, 99) if sum(len(one.encode()) for one in text[:n]) == told[2]["bytes"])
+    with loaded.as_tuned() as model:
+        again = bits_per_byte(model, loaded_tokenizer(run), text)
+        gauge = drift.Drift(run, run.path / "forgetting.json", loaded_tokenizer(run), text, lambda: False)
+        kl = gauge.divergence(model)
+    assert again.per_byte == pytest.approx(told[2]["bits_per_byte"], rel=1e-4)
+    assert kl == pytest.approx(told[2]["kl"], rel=1e-3, abs=1e-6)
+    assert torch.is_grad_enabled()
+
+
+def loaded_tokenizer(run: RunFolder) -> Any:
+    from ftstudio.data.tokenizer import load_tokenizer
+
+    return load_tokenizer(str(run.model))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftstudio.core.errors import UsageError
-from ftstudio.evaluation import language
+from ftstudio.data import language
 from ftstudio.evaluation.categories import Categorised, Categoriser, Finding, categories, categorise, detectors
 from ftstudio.evaluation.context import Context, build, of_predictions
 from ftstudio.evaluation.contract import Contract, infer

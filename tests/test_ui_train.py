@@ -223,11 +223,11 @@ async def test_enter_leads_from_a_finished_run_to_the_comparison(workspace: Work
 async def test_every_chart_axis_and_smoothing_has_its_key(workspace: Workspace) -> None:
     async with studio(workspace, runs.finished(workspace)).run_test(size=(80, 24)) as pilot:
         await made.until(pilot, "smooth 0.9")
-        await pilot.press("o")
+        await pilot.press("w")
         assert "smooth 0.98" in await now(pilot)
-        await pilot.press("o")
+        await pilot.press("w")
         assert "smooth 0" not in await now(pilot)
-        await pilot.press("o", "o", "y")
+        await pilot.press("w", "w", "y")
         assert "loss · log" in await now(pilot)
         for title in ("learning rate", "gradient norm", "tokens/s", "memory, GiB"):
             await pilot.press("g")

@@ -13,7 +13,7 @@ from ftstudio.cli.train import load, recipe_path, workspace
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.folder import JobFolder
-from ftstudio.core.jobs import Answer, Compare
+from ftstudio.core.jobs import Answer
 from ftstudio.core.text import clean, number
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
         template=arguments.template,
         max_length=arguments.max_length,
         held_out=held_out,
+        checks=arguments.checks,
         task=arguments.task,
     )
     value |= {"reading": how.set, "unread_file": None if unread is None else str(unread)}
@@ -216,36 +217,13 @@ def compare(arguments: argparse.Namespace, out: Out) -> int:
         value = stored_comparison(paths, arguments.similarity, workspace(arguments).path)
         out.result(value, report.compare_text(value))
         return 0
-    if not arguments.runs:
-        raise UsageError("Compare which run?", "Name a run, `last`, or --predictions A B.")
     if arguments.similarity is not None:
         raise UsageError(
             "--similarity is for stored predictions.", "A run is scored as its recipe says: evaluation.similarity."
         )
-    place = workspace(arguments)
-    runs = [place.run(name) for name in arguments.runs]
-    if len({run.path for run in runs}) < len(runs):
-        raise UsageError("A run is named twice.", "Name each run once; the base is compared anyway.")
-    if arguments.votes:
-        from ftstudio.cli.votes import votes
+    from ftstudio.cli import comparing
 
-        return votes(arguments, [run.compare for run in runs], out)
-    for run in runs:
-        if not run.model.is_dir():
-            raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", "Train it to its end first.")
-    folder = runs[0].compare
-    job = Compare(folder.path, tuple(run.path for run in runs), rows=arguments.rows)
-    with Headless(out) as headless:
-        out.say(f"Comparing in {folder.path}")
-        last = headless.run(job, folder.path)
-    if last["kind"] == "failed":
-        raise StudioError(last.get("text") or "Comparing failed.", last.get("hint") or "")
-    if last["kind"] != "done":
-        out.error("Stopped; the answers so far are kept.", f"`ftstudio compare {runs[0].name}` goes on.", 130)
-        return 130
-    value = read_report(folder)
-    out.result(value, report.compare_text(value))
-    return 0
+    return comparing.compare(arguments, workspace(arguments), out)
 
 
 def read_report(folder: JobFolder) -> dict[str, Any]:

@@ -92,6 +92,12 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or `demo`")
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as method.name=lora")
+    sub.add_argument(
+        "--measure",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="take a few real steps for memory and time (default: where that takes seconds)",
+    )
 
     sub = add("data", "inspect:data", "profile and check a dataset", "Exit status 1 where a check finds an error.")
     sub.add_argument(
@@ -106,6 +112,7 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("--task", metavar="TASK", help="what the rows are for (default: what they suit best)")
     sub.add_argument("--eval", metavar="DATASET", help="held-out rows, to look for leaks")
+    sub.add_argument("--checks", metavar="A,B", help="only these checks; `none`: no checks (default: all)")
     sub.add_argument("--model", metavar="MODEL", help="count tokens with this model's tokenizer")
     sub.add_argument("--max-length", type=_count, metavar="N", help="tokens a row may have")
     sub.add_argument("--template", metavar="NAME", help="alpaca, chat, plain or a Jinja string")
@@ -128,8 +135,21 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("--rows", type=_count, metavar="N", help="at most N held-out rows")
 
-    sub = add("compare", "inspect:compare", "score base and tuned side by side")
+    sub = add(
+        "compare", "inspect:compare", "score base and tuned side by side",
+        "Two to four arms on the same held-out rows. For example:\n\n"
+        "  ftstudio compare last\n"
+        "  ftstudio compare last --arms base,base+3shot,tuned,tuned@200\n"
+        "  ftstudio compare new-run --baseline old-run --fail-if-worse\n\n"
+        "An arm is base, tuned, a RUN, a checkpoint (tuned@STEP, RUN@STEP), one of these with examples (+3shot drawn\n"
+        "by the seed, +3near the nearest, +row4+row17), file:PATH, or a server's http://HOST/v1#MODEL.",
+    )  # fmt: skip
     sub.add_argument("runs", nargs="*", metavar="RUN", help="runs to compare with their base")
+    sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as evaluation.temperature=0.7")
+    sub.add_argument("--arms", metavar="A,B,…", help="what is compared, two to four (see above)")
+    sub.add_argument("--baseline", metavar="ARM", help="what the run is held against (default: the first arm)")
+    sub.add_argument("--fail-if-worse", action="store_true", help="exit status 1 where the run is worse than that")
+    sub.add_argument("--judge", metavar="MODEL", help="a judge: base, a folder, a hub id, or http://HOST/v1#MODEL")
     sub.add_argument("--predictions", nargs=2, metavar=("A", "B"), help="compare two files of stored outputs")
     sub.add_argument("--rows", type=_count, metavar="N", help="at most N held-out rows")
     sub.add_argument(

@@ -139,7 +139,7 @@ def plan(arguments: argparse.Namespace, out: Out) -> int:
     recipe = load(arguments.recipe, arguments.overrides)
     from ftstudio.engine.plan import plan as make
 
-    value = make(recipe)
+    value = make(recipe, measure=arguments.measure)
     out.result(value, plan_text(recipe, value))
     return 0 if value["compatible"] else 1
 
@@ -165,10 +165,11 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
         )
     if value.get("steps"):
         lines.append(f"  steps       {number(value['steps'])}")
-    parts = value.get("memory", {}).get("parts") or {}
-    if parts:
-        told = ", ".join(f"{size(count)} {name}" for name, count in parts.items())
-        lines.append(f"  memory      {told}")
+    from ftstudio.engine.plan_memory import text_of
+
+    lines += [f"  {'memory' if not place else '':<12}{line}" for place, line in enumerate(text_of(value["memory"]))]
+    if value.get("seconds_estimated"):
+        lines.append(f"  time        about {duration(value['seconds_estimated'])}, from measured steps")
     for problem in value["problems"]:
         mark = {"error": "✗", "warning": "▲"}.get(problem["severity"], "·")
         key = f"{problem['key']}: " if problem.get("key") else ""

@@ -36,12 +36,19 @@ class Compare:
     """Answer held-out rows with base and tuned from one load of the weights, score both, report.
 
     Writes `<folder>/base.jsonl`, `<folder>/<run>.jsonl` as answers come and `<folder>/report.json` at the end. RUNS
-    after the first are further arms and may be of other recipes over the same base model and held-out rows.
+    after the first are further arms and may be of other recipes over the same base model and held-out rows. ARMS, as
+    `core.arm` tells them, say what is compared instead (runs that they don't name come behind); None: what the recipe's
+    `evaluation.arms` says where there is one run, else the base and RUNS. The first arm is the one that others are
+    held against, unless REFERENCE names another. OVERRIDES (`evaluation.temperature=0.7`) change the recipe's
+    evaluation for this comparison.
     """
 
     folder: Path
     runs: tuple[Path, ...]
     rows: int | None = None
+    arms: tuple[str, ...] | None = None
+    reference: str | None = None
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
+from ftstudio.core.serving import Judge, Server
 
 
 class Part(BaseModel):
@@ -234,10 +235,32 @@ class Evaluation(Part):
         None, ge=1, description="tokens an answer may have; default: twice the longest reference, at most 256"
     )
     temperature: float = Field(0.0, ge=0, description="0 is greedy, the same answer every time")
+    top_p: float = Field(1.0, gt=0, le=1, description="sample from the likeliest tokens that make up this probability")
+    repeats: int = Field(1, ge=1, le=20, description="answers a row and arm, where they are sampled (temperature > 0)")
+    arms: tuple[str, ...] | None = Field(
+        None,
+        description="what `compare` sets side by side, two to four: base, base+3shot, base+3near, base+row4, tuned, "
+        "tuned@STEP, RUN, file:PATH, http://HOST/v1#MODEL; default base and tuned",
+    )
+    server: Server = Field(default_factory=Server, description="how arms that are servers are asked")
+    judge: Judge | None = Field(None, description="a model that says which of two answers is better; default none")
     similarity: str = Field("auto", description="auto, minilm, static, or a sentence-transformers folder or hub id")
     format: Format | None = Field(None, description="the contract an answer must keep")
     categories: Limits = Field(default_factory=Limits, description="from where on an answer counts as an error")
     forgetting: bool = Field(True, description="measure bits per byte on general text, base against tuned")
+
+    @field_validator("arms")
+    @classmethod
+    def _arms(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None:
+            from ftstudio.core.arm import parse_all
+            from ftstudio.core.errors import UsageError
+
+            try:
+                parse_all(value)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return value
 
     @field_validator("metrics")
     @classmethod

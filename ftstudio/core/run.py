@@ -75,7 +75,9 @@ class Story:
     """What the events of a run tell so far; fed with events as they come, the same for live and old runs.
 
     Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
-    replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process.
+    replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process;
+    `gpu_use` is the cards' mean in percent; `forgetting` is in bits a byte more than the base, `kl` in nats a token,
+    `source NAME` the held-out loss of one source of a mix.
     """
 
     start: dict[str, Any] = field(default_factory=dict)
@@ -86,6 +88,7 @@ class Story:
     telemetry: dict[str, Any] = field(default_factory=dict)
     readings: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=120))  # the last telemetry events
     evaluation: dict[str, Any] = field(default_factory=dict)
+    forgetting: dict[str, Any] = field(default_factory=dict)
     last_step: dict[str, Any] = field(default_factory=dict)
     last_state: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
@@ -135,9 +138,17 @@ class Story:
         for name, value in event.items():
             if name not in ("kind", "time", "step") and isinstance(value, (int, float)):
                 self._point(f"eval_{name}" if not name.startswith("eval_") else name, event.get("step"), value)
+        sources = event.get("sources")
+        for name, value in sources.items() if isinstance(sources, dict) else ():
+            self._point(f"source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
         if losses:
             self.best = min(losses, key=lambda point: point[1])
+
+    def _forgetting(self, event: dict[str, Any]) -> None:
+        self.forgetting = event
+        self._point("forgetting", event.get("step"), event.get("change"))
+        self._point("kl", event.get("step"), event.get("kl"))
 
     def _point(self, name: str, step: Any, value: Any) -> None:
         if isinstance(step, int) and isinstance(value, (int, float)):
@@ -152,6 +163,9 @@ class Story:
         cards = [gpu.get("memory_used") for gpu in event.get("gpus") or [] if isinstance(gpu, dict)]
         used = [value for value in cards if isinstance(value, (int, float))]
         self._point("memory", self.step, sum(used) if used else event.get("process_ram"))
+        loads = [gpu.get("use") for gpu in event.get("gpus") or [] if isinstance(gpu, dict)]
+        busy = [value for value in loads if isinstance(value, (int, float))]
+        self._point("gpu_use", self.step, sum(busy) / len(busy) if busy else None)
 
     def _alert(self, event: dict[str, Any]) -> None:
         self.alerts.append(event)

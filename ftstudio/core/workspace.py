@@ -39,6 +39,11 @@ class Workspace:
         return self.path / "unread"
 
     @property
+    def answers_path(self) -> Path:
+        """Folder of all answers ever given, so that none is generated twice."""
+        return self.path / "answers"
+
+    @property
     def presets_path(self) -> Path:
         """Folder of the person's own presets."""
         return self.path / "presets"

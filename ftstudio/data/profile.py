@@ -6,12 +6,12 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ftstudio.core.errors import UsageError
 from ftstudio.core.text import one_line
-from ftstudio.data.checks import Check, names_of, run_checks
+from ftstudio.data.checks import Check, left_out, names_of, run_checks
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet, encode_dataset
 from ftstudio.data.example import BadRow, text_of
@@ -188,6 +188,7 @@ class Profile:
     encoded: EncodedSet | None
     task: str
     suggestions: tuple[Suggestion, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)  # checks that couldn't be done: why
 
     def plain(self) -> dict[str, Any]:
         """For `ftstudio data --json`."""
@@ -216,6 +217,7 @@ class Profile:
             "lengths": {name: asdict(found) for name, found in self.lengths.items()},
             "tokens": tokens,
             "checks": [check.plain() for check in self.checks],
+            "left_out": self.left_out,
         }
 
 
@@ -276,7 +278,8 @@ def profile(
         dataset, shape, template=chosen, tokenizer=tokenizer, encoded=encoded, max_length=max_length,
         held_out=held_out, held_out_shape=other, only=wanted, progress=progress, cancel=cancel,
     )  # fmt: skip
-    return Profile(dataset, shape, unmapped, chosen, stats, found, results, encoded, task or "sft", found_tasks)
+    return Profile(dataset, shape, unmapped, chosen, stats, found, results, encoded, task or "sft", found_tasks,
+                   left_out(wanted))  # fmt: skip
 
 
 def _task_of(shape: Shape) -> str:

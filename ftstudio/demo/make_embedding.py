@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-OUT = Path(__file__).resolve().parents[1] / "evaluation" / "static_embedding"
+OUT = Path(__file__).resolve().parents[1] / "data" / "static_embedding"
 DIMENSIONS = 128
 TOKENS = 10_900
 SIF = 3e-4

@@ -13,6 +13,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace, slug
 from ftstudio.engine.answering import Answering, decoding_of, questions, versions_alert
 from ftstudio.engine.arms import BASE, Arms, Tuned
+from ftstudio.engine.cache import AnswerCache, lasting
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.outputs import Outputs, settings_of
 from ftstudio.engine.prepare import resolve
@@ -72,8 +73,12 @@ def run(job: Answer, context: JobContext) -> None:
     if job.run is not None:
         versions_alert(recipe, folder)
     weights = RunFolder(job.run).model if job.run is not None else None
-    outputs = Outputs(folder.path, NAME, settings_of(materials, recipe, arms.specification(name), decoding, weights))
-    answering = Answering(context, arms, {name: materials}, {name: outputs}, decoding)
+    settings = settings_of(materials, recipe, arms.specification(name), decoding, weights)
+    outputs = Outputs(folder.path, NAME, settings)
+    # the folder is <workspace>/runs/<run>/errors or <workspace>/errors/<base>
+    place = Workspace(folder.path.parents[2 if job.run is not None else 1]).answers_path
+    cache = AnswerCache(place, lasting(settings, stop=None))
+    answering = Answering(context, arms, {name: materials}, {name: outputs}, decoding, cache={name: cache})
     rows = answering.run(asked)
     chosen = outputs.chosen(rows)
     folder.emit(

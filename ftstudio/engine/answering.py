@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ftstudio.core.errors import Stopped, StudioError
@@ -12,18 +13,22 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow, Example
 from ftstudio.engine import generation, predicting
 from ftstudio.engine.arms import Arms
+from ftstudio.engine.cache import AnswerCache
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.forgetting import context_length
 from ftstudio.engine.generation import Decoding
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import NEW_TOKENS
+from ftstudio.engine.shots import FewShot, ShotPrompt
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.tasks.base import Prompt
 
 TELL_SECONDS = 1.0  # between two progress events inside a batch
 WRITE_SECONDS = 0.5  # between two writes of answers that ended before their batch
 ROOM_STEP = 32  # tokens
+REPEAT_SEED = 7_919  # between the seeds of two repeats
+Asker = Materials | FewShot  # what writes an arm's prompts
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,9 @@ class Question:
     text: str
     reference: str | None
     prompts: Mapping[str, Prompt]
+    shots: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of few-shot arms: the rows that are shown
 
-    @property
+    @cached_property
     def ids(self) -> Mapping[str, list[int]]:
         """What each arm is fed."""
         return {name: prompt.ids for name, prompt in self.prompts.items()}
@@ -49,11 +55,19 @@ class Question:
 def decoding_of(recipe: Recipe) -> Decoding:
     """How RECIPE's answers are written."""
     evaluation = recipe.evaluation
-    return Decoding(evaluation.max_new_tokens or NEW_TOKENS, evaluation.temperature, recipe.training.seed)
+    return Decoding(
+        evaluation.max_new_tokens or NEW_TOKENS, evaluation.temperature, recipe.training.seed, evaluation.top_p
+    )
+
+
+def repeats(decoding: Decoding, count: int) -> list[Decoding]:
+    """DECODING and its COUNT - 1 repeats under other seeds; greedy decoding repeats itself, so there it is alone."""
+    count = count if decoding.temperature else 1
+    return [replace(decoding, seed=decoding.seed + REPEAT_SEED * number) for number in range(count)]
 
 
 def questions(
-    examples: Sequence[tuple[int, Example]], materials: Mapping[str, Materials]
+    examples: Sequence[tuple[int, Example]], materials: Mapping[str, Asker]
 ) -> tuple[list[Question], list[tuple[int, str]]]:
     """EXAMPLES as each arm's MATERIALS (by arm name) write them, and the rows that can't be written: (row, why)."""
     found, left_out = [], []
@@ -64,10 +78,13 @@ def questions(
             left_out.append((row, str(error)))
             continue
         first = next(iter(prompts.values()))
-        templated = next(iter(materials.values())).task.templates and not example.is_text
+        asker = next(iter(materials.values()))
+        task = asker.materials.task if isinstance(asker, FewShot) else asker.task
+        templated = task.templates and not example.is_text
         text = example.prompt if templated else first.text
         if all(prompt.ids for prompt in prompts.values()):
-            found.append(Question(row, example, text, first.reference, prompts))
+            shots = {name: prompt.rows for name, prompt in prompts.items() if isinstance(prompt, ShotPrompt)}
+            found.append(Question(row, example, text, first.reference, prompts, shots))
         else:
             left_out.append((row, "the prompt is empty"))
     return found, left_out
@@ -95,13 +112,20 @@ class Speed:
 
 @dataclass
 class Answering:
-    """Puts questions to ARMS and keeps the answers in OUTPUTS (by arm name), telling progress in the job's folder."""
+    """Puts questions to ARMS and keeps the answers in OUTPUTS (by arm name), telling progress in the job's folder.
+
+    MATERIALS write the prompts, by arm name. COPIES are arms that are asked like another one, under a decoding of their
+    own in DECODINGS: their name to the other's. What CACHE holds of an arm is taken from there, not asked again.
+    """
 
     context: JobContext
     arms: Arms
-    materials: Mapping[str, Materials]
+    materials: Mapping[str, Asker]
     outputs: Mapping[str, Outputs]
     decoding: Decoding
+    copies: Mapping[str, str] = field(default_factory=dict)
+    decodings: Mapping[str, Decoding] = field(default_factory=dict)
+    cache: Mapping[str, AnswerCache] = field(default_factory=dict)
     speed: Speed = field(default_factory=Speed)
     _done: dict[str, int] = field(default_factory=dict)
     _total: int = 0
@@ -111,6 +135,8 @@ class Answering:
         """Answer what isn't answered yet; the rows that all arms have answers to. Raises Stopped, with every finished
         answer kept, and StudioError where no prompt leaves room for an answer."""
         self._total = len(asked)
+        for name, outputs in self.outputs.items():
+            self._remember(name, outputs, asked)
         missing = {
             name: {question.row for question in asked if question.row not in outputs.known}
             for name, outputs in self.outputs.items()
@@ -125,12 +151,32 @@ class Answering:
                 self._ask_group(group, names, asked, missing)
         return [question.row for question in asked if all(question.row in o.known for o in self.outputs.values())]
 
+    def _remember(self, name: str, outputs: Outputs, asked: Sequence[Question]) -> None:
+        """Take from the cache what NAME answered before."""
+        cache = self.cache.get(name)
+        if cache is None:
+            return
+        ids = {question.row: question.prompts[self._like(name)].identity for question in asked}
+        found = [
+            (question, known)
+            for question in asked
+            if question.row not in outputs.known and (known := cache.get(ids[question.row])) is not None
+        ]
+        outputs.append(
+            Prediction(row.row, row.text, row.reference, known.output, known.tokens, known.ended, name, known.extra)
+            for row, known in found
+        )
+
+    def _like(self, name: str) -> str:
+        """The arm whose prompts NAME is asked."""
+        return self.copies.get(name, name)
+
     def _ask_group(
         self, group: Sequence[str], names: Sequence[str], asked: Sequence[Question], missing: Mapping[str, set[int]]
     ) -> None:
         self.context.phase("loading model", " and ".join(group))
         with self.arms.use(names[0]) as model:
-            writes = self.materials[names[0]].task.generates  # what is only read leaves no room for an answer
+            writes = self.arms.task.generates  # what is only read leaves no room for an answer
             limits, reads = generation.budget(model), context_length(model) if writes else None
         self.context.phase("answering", "")
         wanted = set().union(*(missing[name] for name in names))
@@ -157,7 +203,10 @@ class Answering:
         if not batch:
             return
         self.context.check()
-        materials, speed = self.materials[name], self.speed
+        materials, speed, cache = self.materials[self._like(name)], self.speed, self.cache.get(name)
+        stop = materials.stop if isinstance(materials, FewShot) else None
+        decoding = self.decodings.get(name, self.decoding)
+        prompts = [question.prompts[self._like(name)] for question in batch]
         began, seconds, tokens = time.monotonic(), speed.seconds, speed.tokens
 
         def tick(rows: int) -> None:
@@ -173,10 +222,17 @@ class Answering:
             if answer.index not in written:
                 written.add(answer.index)
                 output = predicting.decode(materials.tokenizer, answer)
+                if stop is not None:
+                    output = output.partition(stop)[0]
                 waiting.append(_prediction(batch[answer.index], answer, output, name))
 
         def write() -> None:
             self.outputs[name].append(waiting)
+            if cache is not None:
+                ids = {question.row: prompt.identity for question, prompt in zip(batch, prompts, strict=True)}
+                # one that had less room than it may have is another answer where it has all
+                whole = [row for row in waiting if row.ended or (row.tokens or 0) >= decoding.max_new_tokens]
+                cache.keep((ids[row.row], row) for row in whole)
             self._done[name] += len(waiting)
             speed.done += len(waiting)
             waiting.clear()
@@ -190,16 +246,17 @@ class Answering:
 
         with self.arms.use(name) as model:
             for answers in predicting.answers(
-                materials.task,
+                self.arms.task,
                 model,
-                [question.prompts[name] for question in batch],
-                replace(self.decoding, max_new_tokens=new_tokens, seed=self.decoding.seed + 1_000_003 * batch[0].row),
+                prompts,
+                replace(decoding, max_new_tokens=new_tokens, seed=decoding.seed + 1_000_003 * batch[0].row),
                 materials.end_tokens,
                 pad_token=pad_token(materials),
                 should_stop=self.context.should_stop,
                 tick=tick,
                 early=early,
                 limits=limits,
+                stop=_through(materials, stop),
             ):
                 for answer in answers:
                     keep(answer)
@@ -239,7 +296,16 @@ def _prediction(question: Question, answer: generation.Answer, output: str, arm:
     )
 
 
-def pad_token(materials: Materials) -> int:
+def _through(materials: Asker, stop: str | None) -> Callable[[list[int]], bool] | None:
+    """Tells whether ids hold the text STOP near their end."""
+    if stop is None:
+        return None
+    near = len(stop.encode()) + 2 * generation.STOP_EVERY  # a token stands for a byte at least
+    tokenizer = materials.tokenizer
+    return lambda ids: stop in tokenizer.decode(ids[-near:], skip_special=False)
+
+
+def pad_token(materials: Asker) -> int:
     """The id that fills up prompts; it is masked, so any will do."""
     tokenizer = materials.tokenizer
     return next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio import tasks
@@ -30,11 +31,18 @@ PROBE_TOKENS = 48
 
 @dataclass(frozen=True)
 class Tuned:
-    """A tuned arm: its name, the run it comes from and that run's resolved recipe."""
+    """A tuned arm: its name, the run it comes from, that run's resolved recipe, and the folder of its weights where
+    they aren't the run's final ones (a checkpoint)."""
 
     name: str
     run: RunFolder
     recipe: Recipe
+    folder: Path | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the model or adapter."""
+        return self.folder or self.run.model
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,14 @@ class Arms:
     """The base of RECIPE and TUNED models of it, each ready inside `use(name)`.
 
     `groups` are names that live in memory together, the base in the first: take the groups one after the other, and
-    inside one change as you like.
+    inside one change as you like. VIEWS are further arms that only ask otherwise: their name to that of the arm whose
+    weights they use.
     """
 
-    def __init__(self, models: ModelStore, recipe: Recipe, tuned: Sequence[Tuned]) -> None:
-        self.models, self.recipe = models, recipe
+    def __init__(
+        self, models: ModelStore, recipe: Recipe, tuned: Sequence[Tuned], views: Mapping[str, str] | None = None
+    ) -> None:
+        self.models, self.recipe, self.views = models, recipe, dict(views or {})
         self.task = tasks.of(recipe)
         self.tuned = {arm.name: arm for arm in tuned}
         self.spec = models.spec(recipe)
@@ -69,11 +80,12 @@ class Arms:
 
     @property
     def names(self) -> list[str]:
-        """All arms, the base first."""
+        """All arms with weights of their own, the base first."""
         return [BASE, *self.tuned]
 
     def specification(self, name: str) -> ModelSpec:
         """How the weights of arm NAME are loaded."""
+        name = self.views.get(name, name)
         return self.spec if name == BASE else self._specs[name]
 
     def _grouped(self) -> list[list[str]]:
@@ -88,11 +100,19 @@ class Arms:
                 groups[self.spec].append(name)
             else:
                 groups[name] = [name]
+        for view, name in self.views.items():
+            next(group for group in groups.values() if name in group).append(view)
         return list(groups.values())
+
+    def view(self, name: str, like: str) -> None:
+        """Add NAME, an arm with the weights of LIKE."""
+        self.views[name] = like
+        self.groups = self._grouped()
 
     @contextlib.contextmanager
     def use(self, name: str) -> Iterator[Any]:
         """The model that answers as arm NAME; loads it where it isn't in memory."""
+        name = self.views.get(name, name)
         if name != BASE:
             with self._loaded(name).as_tuned() as model:
                 yield model
@@ -106,11 +126,16 @@ class Arms:
 
     def _partner(self) -> str | None:
         """An adapter whose load serves the base too; None where the base is loaded for itself."""
-        return next((name for name in self.groups[0] if name != BASE and _is_adapter(self.tuned[name].recipe)), None)
+        return next((name for name in self._first if _is_adapter(self.tuned[name].recipe)), None)
+
+    @property
+    def _first(self) -> list[str]:
+        """The tuned arms that lie in memory with the base."""
+        return [name for name in self.groups[0] if name in self.tuned]
 
     def _loaded(self, name: str) -> Loaded:
         arm = self.tuned[name]
-        return self.models.tuned(arm.run, arm.recipe)
+        return self.models.tuned_from(arm.weights, arm.recipe, arm.name)
 
     def check(self, prompts: Sequence[Prompt], pad_id: int = 0) -> dict[str, Check]:
         """Measure on PROMPTS (of a causal model on their beginnings) that each arm of the first group is what it says.
@@ -127,9 +152,7 @@ class Arms:
             return torch.cat([numbers_of(self.task, model, row, pad_id).flatten() for row in rows])
 
         alone = said(self.models.base(self.recipe).model)
-        for name in self.groups[0]:
-            if name == BASE:
-                continue
+        for name in self._first:
             with self._loaded(name).as_tuned() as model:
                 tuned = said(model)
             base_gap = None

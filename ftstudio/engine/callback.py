@@ -13,6 +13,7 @@ from ftstudio.engine.control import Control
 from ftstudio.engine.report import StepReport
 
 if TYPE_CHECKING:
+    from ftstudio.engine.drift import Drift
     from ftstudio.engine.trainer import StudioTrainer
 
 
@@ -20,7 +21,8 @@ class RunDirector:
     """Follows the recipe's rhythm and the person's requests, and writes the run's events.
 
     EVERY and SAVE are steps between evaluations (None: no held-out rows) and checkpoints; FIRST is the step this
-    session began at. REST is told when the run pauses and goes on; SAMPLES answers the fixed prompts at a step.
+    session began at. REST is told when the run pauses and goes on; SAMPLES answers the fixed prompts at a step, DRIFT
+    measures there what is forgotten.
     """
 
     def __init__(
@@ -33,15 +35,16 @@ class RunDirector:
         first: int,
         rest: Callable[[bool], None] = lambda resting: None,
         samples: Callable[[StudioTrainer, int], None] | None = None,
+        drift: Drift | None = None,
     ) -> None:
         self.folder, self.control = folder, control
         self.every, self.save, self.first = every, save, first
-        self.rest, self.samples = rest, samples
+        self.rest, self.samples, self.drift = rest, samples, drift
         self.report = StepReport(folder)
         self.paused = self.stopped = False
         self.first_loss: float | None = None
         self.last_loss: float | None = None
-        self.evaluation: dict[str, float] = {}
+        self.evaluation: dict[str, Any] = {}
         self._reason = ""
 
     # -- what is due ---------------------------------------------------------------------------------------------
@@ -136,7 +139,7 @@ class RunDirector:
         """See trainer.Director."""
         return self.control.should_stop()
 
-    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float] | None) -> None:
+    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """See trainer.Director."""
         if metrics is None:
             self.tell("stopping", "")
@@ -147,6 +150,9 @@ class RunDirector:
         if self.samples is not None:
             self.tell("generating samples", "")
             self.samples(trainer, step)
+        if self.drift is not None:
+            self.tell("measuring forgetting", self.drift.told)
+            self.drift(trainer, step)
         self.tell("training", "")
 
     def saving(self, trainer: StudioTrainer) -> None:

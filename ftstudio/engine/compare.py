@@ -1,10 +1,22 @@
-"""Base and tuned on the same held-out rows: answers from one load of the weights, scores, report."""
+"""Two to four arms on the same held-out rows: answers from as few loads of the weights as can be, scores, report.
+
+`report.json` is what `evaluation.comparison.compare` gives, and beside it: `run`, `runs`, `model`, `data`, `decoding`,
+`device`, `dtype`, `answering`, `checks`, `versions`, `time`, and
+
+- `arms[i].kind` is `base`, `run`, `file` or `server`; `spec` the text that asked for it; `weights` whose weights answer
+  (`base`, a run, `run@step`); `step` of a checkpoint; `shots` `{count, choice, rows, cut, none}` where it is shown
+  examples: `rows` the training rows that all questions are shown (None where every question has its own), `cut` the
+  held-out rows that had room for fewer, `none` those for none; `prompt_tokens` `{mean, longest}`; `usage` of a server;
+- `left_out` `[{row, reason}]`: held-out rows without an answer of every arm;
+- `reference`: the arm that the others are held against, the first one unless another was asked for;
+- `repeats`: how often every row was answered by every arm (sampled decoding alone), the scores being their means;
+- `leak`: held-out rows that stand in the training rows, see `evaluation.leaks`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ftstudio.core import files
@@ -14,39 +26,49 @@ from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.data.example import Example
-from ftstudio.engine import forgetting, judging
+from ftstudio.engine import forgetting, judging, outside
 from ftstudio.engine.answer import NAME as ANSWERS
 from ftstudio.engine.answer import base_folder
-from ftstudio.engine.answering import Answering, decoding_of, pad_token, questions, versions_alert
-from ftstudio.engine.arms import BASE, Arms, Tuned
+from ftstudio.engine.answering import (
+    Answering,
+    Question,
+    decoding_of,
+    pad_token,
+    questions,
+    repeats,
+    versions_alert,
+)
+from ftstudio.engine.arms import BASE, Arms, Check
+from ftstudio.engine.cache import AnswerCache, lasting
 from ftstudio.engine.context import JobContext
+from ftstudio.engine.gathering import Gathered, gather
 from ftstudio.engine.generation import Decoding
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs, settings_of
-from ftstudio.engine.prepare import resolve, versions
-from ftstudio.engine.recipes import load_recipe
+from ftstudio.engine.prepare import versions
+from ftstudio.engine.shots import FewShot
 from ftstudio.evaluation import comparison, own, similarity
 
 REPORT = "report.json"
 
 
 def run(job: Compare, context: JobContext) -> None:
-    """Do JOB: `<folder>/base.jsonl` and `<folder>/<run>.jsonl` grow batch by batch in turn, then `<folder>/report.json`
-    is written whole. Answers made before under the same settings are kept. Raises Stopped and StudioError."""
+    """Do JOB: `<folder>/<arm>.jsonl` of every arm grow batch by batch in turn, then `<folder>/report.json` is written
+    whole. Answers made before under the same settings are kept. Raises Stopped and StudioError."""
     began = time.monotonic()
     context.phase("preparing data", "")
-    tuned, recipe, materials, examples = _gather(job)
-    arms = Arms(context.models, recipe, tuned)
+    found = gather(job, context.should_stop)
+    reference = _reference(job, found)
+    recipe, folder = found.recipe, context.folder
+    arms = Arms(context.models, recipe, list(found.tuned.values()), found.views)
     decoding = decoding_of(recipe)
-    asked, left_out = questions(examples, materials)
+    asked, left_out = questions(found.examples, found.materials or {BASE: found.own})
     if not asked:
         raise StudioError(f"No held-out row can be answered: {left_out[0][1]}.", "Look at the rows: ftstudio data.")
-    folder = context.folder
     folder.emit(
         "start",
         rows=len(asked),
-        arms=arms.names,
+        arms=list(found.specs),
         model=recipe.model,
         tokens_limit=decoding.max_new_tokens,
         decoding=decoding.signature(),
@@ -56,22 +78,52 @@ def run(job: Compare, context: JobContext) -> None:
         text = f"{len(left_out)} held-out rows are left out (row {left_out[0][0]}: {left_out[0][1]})."
         folder.emit("alert", level="warning", text=text)
     versions_alert(recipe, folder)
-    context.phase("loading model", recipe.model)
-    checks = arms.check([question.prompts[BASE] for question in asked], pad_token(materials[BASE]))
-    outputs = _outputs(folder, arms, materials, decoding)
-    _borrow(outputs[BASE], recipe, materials[BASE], arms, decoding, tuned[0].run)
-    answering = Answering(context, arms, materials, outputs, decoding)
-    rows = sorted(answering.run(asked))
-    forgotten = _forgetting(context, arms, materials) if recipe.evaluation.forgetting else None
+    checks: dict[str, Check] = {}
+    if found.tuned:
+        context.phase("loading model", recipe.model)
+        first = [next(iter(question.prompts.values())) for question in asked]
+        checks = arms.check(first, pad_token(found.own))
+    stored = {name: outside.stored(found.specs[name], asked, folder) for name in found.of("file")}
+    answering = _answering(context, found, arms, decoding)
+    answering.run(asked)
+    usage = {}
+    for name in found.of("server"):
+        stored[name], usage[name] = outside.served(context, found, name, asked, decoding)
+    known: dict[str, Mapping[int, Any]] = {name: outputs.known for name, outputs in answering.outputs.items()}
+    known |= {name: rows for name, rows in stored.items() if rows}
+    names = [name for name in found.specs if name in known]
+    if len(names) < 2:
+        raise StudioError("Fewer than two arms have answers.", "See the warnings above; start again to go on.")
+    rows = sorted(question.row for question in asked if all(question.row in kept for kept in known.values()))
+    left_out += [
+        (question.row, f"{', '.join(name for name in known if question.row not in known[name])} has no answer")
+        for question in asked
+        if question.row not in set(rows)
+    ]
+    if not rows:
+        raise StudioError(f"No row has an answer of every arm: {left_out[0][1]}.", "Leave that arm out.")
+    forgotten = _forgetting(context, found, arms) if recipe.evaluation.forgetting and found.tuned else None
     context.check()
     context.phase("scoring", "metrics, similarity, error categories")
-    report = _score(context, recipe, materials[BASE], outputs, rows, forgotten)
+    predictions = {name: [known[name][row] for row in rows] for name in names}
+    more = [
+        {name: answering.outputs[f"{name}.repeat-{number}"].chosen(rows) for name in found.materials}
+        for number in range(2, len(repeats(decoding, recipe.evaluation.repeats)) + 1)
+    ]
+    report = _score(context, recipe, found.own, predictions, more, reference, forgotten)
+    for entry in report["arms"]:
+        entry |= _told(found, entry["name"], asked, rows, usage.get(entry["name"]))
     report |= {
-        "run": tuned[0].name,
-        "runs": [{"name": arm.name, "path": str(arm.run.path), "method": arm.recipe.method.name} for arm in tuned],
+        "run": found.run.name,
+        "runs": [
+            {"name": arm.name, "path": str(arm.run.path), "method": arm.recipe.method.name}
+            for arm in found.tuned.values()
+        ],
         "model": recipe.model,
         "data": recipe.data.source,
         "decoding": decoding.signature(),
+        "repeats": len(more) + 1,
+        "left_out": [{"row": row, "reason": reason} for row, reason in left_out],
         "device": arms.spec.device,
         "dtype": arms.spec.dtype,
         "answering": {"tokens_per_second": answering.speed.rate, "seconds": answering.speed.seconds},
@@ -89,55 +141,55 @@ def run(job: Compare, context: JobContext) -> None:
         "done",
         rows=len(rows),
         headline=headline(report),
-        differences=[entry for entry in report["differences"] if entry["a"] == BASE],
+        differences=[entry for entry in report["differences"] if entry["a"] == reference],
         seconds=time.monotonic() - began,
         path=str(folder.path / REPORT),
     )
 
 
-def _gather(job: Compare) -> tuple[list[Tuned], Recipe, dict[str, Materials], list[tuple[int, Example]]]:
-    """(tuned arms, the first run's recipe, materials by arm, held-out examples)."""
-    if not job.runs:
-        raise UsageError("There is no run to compare.", "Name a run; `ftstudio runs` lists them.")
-    tuned: list[Tuned] = []
-    materials: dict[str, Materials] = {}
-    examples: list[tuple[int, Example]] = []
-    for path in job.runs:
-        run = RunFolder(Path(path))
-        recipe, own = resolve(load_recipe(run.recipe_path))
-        name = _unused(run.name, {BASE, *materials})
-        count = job.rows or (tuned[0].recipe if tuned else recipe).evaluation.rows
-        if not tuned:
-            materials[BASE] = own
-            examples = own.examples(count)
-        elif own.examples(count) != examples:
-            raise StudioError(
-                f"{run.name} was trained with other held-out rows than {tuned[0].name}.",
-                "Compare runs of the same data, data.eval and training.seed.",
+def _reference(job: Compare, found: Gathered) -> str:
+    """The name of the arm that the others are held against."""
+    names = list(found.specs)
+    if job.reference is None:
+        return names[0]
+    for name, spec in found.specs.items():
+        if job.reference in (name, spec.text):
+            return name
+    raise UsageError(f"{job.reference} is no arm of this comparison.", f"Arms: {', '.join(names)}.")
+
+
+def _answering(context: JobContext, found: Gathered, arms: Arms, decoding: Decoding) -> Answering:
+    """What asks the arms that a model here answers, every repeat as an arm of its own."""
+    recipe, folder = found.recipe, context.folder
+    outputs: dict[str, Outputs] = {}
+    copies: dict[str, str] = {}
+    decodings: dict[str, Decoding] = {}
+    cache: dict[str, AnswerCache] = {}
+    place = Workspace(found.run.path.parent.parent).answers_path
+    for number, one in enumerate(repeats(decoding, recipe.evaluation.repeats), 1):
+        for name, materials in found.materials.items():
+            weights = found.weights(name)
+            tuned = found.tuned.get(weights)
+            settings = settings_of(
+                materials.materials if isinstance(materials, FewShot) else materials,
+                materials.recipe,
+                arms.specification(name),
+                one,
+                tuned.weights if tuned is not None else None,
             )
-        materials[name] = own
-        tuned.append(Tuned(name, run, recipe))
-    return tuned, tuned[0].recipe, materials, examples
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    number = 2
-    found = name
-    while found in taken:
-        found, number = f"{name}-{number}", number + 1
-    return found
-
-
-def _outputs(
-    folder: JobFolder, arms: Arms, materials: Mapping[str, Materials], decoding: Decoding
-) -> dict[str, Outputs]:
-    found = {}
-    for name in arms.names:
-        own = materials[name]
-        weights = arms.tuned[name].run.model if name in arms.tuned else None
-        settings = settings_of(own, own.recipe, arms.specification(name), decoding, weights)
-        found[name] = Outputs(folder.path, name, settings)
-    return found
+            lasts = lasting(settings, stop=materials.stop if isinstance(materials, FewShot) else None)
+            if isinstance(materials, FewShot):
+                settings |= {"shots": found.specs[name].text.partition("+")[2], "train": found.own.train.hash}
+            key = name if number == 1 else f"{name}.repeat-{number}"
+            outputs[key] = Outputs(folder.path, key, settings)
+            cache[key] = AnswerCache(place, lasts)
+            decodings[key] = one
+            if key != name:
+                copies[key] = name
+                arms.view(key, weights)
+    if BASE in outputs and not isinstance(found.materials[BASE], FewShot):
+        _borrow(outputs[BASE], recipe, found.own, arms, decoding, found.run)
+    return Answering(context, arms, found.materials, outputs, decoding, copies, decodings, cache)
 
 
 def _borrow(
@@ -152,16 +204,43 @@ def _borrow(
             outputs.borrow(other.compare.path, BASE, settings, BASE)
 
 
+def _told(found: Gathered, name: str, asked: Sequence[Question], rows: Sequence[int], usage: Any) -> dict[str, Any]:
+    """What the report says of arm NAME beside its metrics; see the top of this file."""
+    spec, chosen = found.specs[name], set(rows)
+    told: dict[str, Any] = {"kind": spec.kind, "spec": spec.text}
+    if usage is not None:
+        told["usage"] = usage
+    if name not in found.materials:
+        return told
+    told["weights"] = found.weights(name)
+    if spec.step is not None:
+        told["step"] = spec.step
+    lengths = [len(question.ids[name]) for question in asked if question.row in chosen]
+    told["prompt_tokens"] = {"mean": sum(lengths) / len(lengths), "longest": max(lengths)}
+    if spec.shots:
+        shown = {question.row: question.shots[name] for question in asked if question.row in chosen}
+        whole = {rows for rows in shown.values() if len(rows) == spec.shots}
+        told["shots"] = {
+            "count": spec.shots,
+            "choice": spec.choice,
+            "rows": list(whole.pop()) if len(whole) == 1 else None,
+            "cut": [row for row, rows in shown.items() if 0 < len(rows) < spec.shots],
+            "none": [row for row, rows in shown.items() if not rows],
+        }
+    return told
+
+
 def _score(
     context: JobContext,
     recipe: Recipe,
     materials: Materials,
-    outputs: Mapping[str, Outputs],
-    rows: Sequence[int],
+    predictions: Mapping[str, Sequence[Any]],
+    more: Sequence[Mapping[str, Sequence[Any]]],
+    reference: str,
     forgotten: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The comparison's report of the answers to ROWS. Without its embedding the rest is scored all the same."""
-    predictions = {name: kept.chosen(rows) for name, kept in outputs.items()}
+    """The comparison's report of PREDICTIONS by arm and MORE repeats of them. Without its embedding the rest is scored
+    all the same."""
     metrics = judging.metrics_of(recipe)
     embedder = None
     if "similarity" in metrics:
@@ -169,14 +248,17 @@ def _score(
             embedder = similarity.load_embedder(recipe.evaluation.similarity)
         except StudioError as error:
             context.folder.emit("alert", level="warning", text=f"Similarity isn't measured: {error}")
+    names = [reference, *(name for name in predictions if name != reference)]
     return comparison.compare(
-        [comparison.Arm(name, chosen) for name, chosen in predictions.items()],
-        judging.context_of(materials, predictions[BASE], _own(context.folder)),
+        [comparison.Arm(name, predictions[name], [part[name] for part in more if name in part]) for name in names],
+        judging.context_of(materials, predictions[reference], _own(context.folder)),
         embedder,
         metrics,
         forgetting=forgotten,
         seed=recipe.training.seed,
-    )
+        groups=judging.groups_of(materials, [row.row for row in predictions[reference]]),
+        leak=judging.leaks_of(materials, predictions[reference], context.should_stop),
+    ) | {"reference": reference}
 
 
 def _own(folder: JobFolder) -> tuple[own.OwnCategory, ...]:
@@ -188,8 +270,8 @@ def _own(folder: JobFolder) -> tuple[own.OwnCategory, ...]:
         return ()
 
 
-def _forgetting(context: JobContext, arms: Arms, materials: Mapping[str, Materials]) -> dict[str, Any] | None:
-    """Bits a byte on the general text that ftstudio ships, of the base and of every tuned arm."""
+def _forgetting(context: JobContext, found: Gathered, arms: Arms) -> dict[str, Any] | None:
+    """Bits a byte on the general text that ftstudio ships, of the base and of all tuned weights."""
     from ftstudio import demo
 
     context.phase("scoring", "forgetting: bits a byte on general text")
@@ -200,15 +282,17 @@ def _forgetting(context: JobContext, arms: Arms, materials: Mapping[str, Materia
             "alert", level="warning", text=f"Forgetting isn't measured: {files.explain(error, demo.GENERAL)}"
         )
         return None
-    found: dict[str, forgetting.Bits] = {}
+    bits: dict[str, forgetting.Bits] = {}
     for group in arms.groups:
         for name in group:
+            if name in arms.views:
+                continue
             context.check()
             with arms.use(name) as model:
-                found[name] = forgetting.bits_per_byte(
-                    model, materials[name].tokenizer, texts, should_stop=context.should_stop
+                bits[name] = forgetting.bits_per_byte(
+                    model, found.own.tokenizer, texts, should_stop=context.should_stop
                 )
-    base, first = found[BASE], found[next(iter(arms.tuned))]
+    base, first = bits[BASE], bits[next(iter(arms.tuned))]
     return {
         "base_bits_per_byte": base.per_byte,
         "tuned_bits_per_byte": first.per_byte,
@@ -216,23 +300,29 @@ def _forgetting(context: JobContext, arms: Arms, materials: Mapping[str, Materia
         "text": "general text of ftstudio",
         "bytes": base.bytes,
         "tokens": base.tokens,
-        "arms": {name: bits.per_byte for name, bits in found.items()},
+        "arms": {name: one.per_byte for name, one in bits.items()},
     }
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    """The report in one line: each main metric's difference with its interval, base against the first run."""
+    """The report in one line: each main metric's difference with its interval, the reference against the run."""
     from ftstudio.evaluation.metrics import TITLES
 
     parts = [
         f"{TITLES.get(entry['metric'], entry['metric'])} {entry['difference']:+.3f} "
         f"[{entry['low']:+.3f}, {entry['high']:+.3f}]"
         for entry in report["differences"]
-        if entry["a"] == BASE
-        and entry["b"] == report["run"]
+        if entry["a"] == report["reference"]
+        and entry["b"] == _main(report)
         and entry["metric"] in ("rougeL", "similarity", "exact_match")
     ]
     forgotten = report.get("forgetting")
     if forgotten:
         parts.append(f"general text {forgotten['change']:+.3f} bits a byte")
     return " · ".join(parts)
+
+
+def _main(report: Mapping[str, Any]) -> str:
+    """The arm that a report is about: the run's own, else the last."""
+    names = [arm["name"] for arm in report["arms"]]
+    return str(report["run"] if report["run"] in names and report["run"] != report["reference"] else names[-1])

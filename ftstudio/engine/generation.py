@@ -26,21 +26,28 @@ log = logging.getLogger(__name__)
 CPU = ((20e6, 32768, 128), (300e6, 8192, 32), (float("inf"), 4096, 8))
 # On a GPU the memory left decides, up to this many rows.
 GPU_ROWS = 256
+STOP_EVERY = 4  # tokens between two questions whether an answer is through
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How an answer is written: at most `max_new_tokens`, greedy where `temperature` is 0, else sampled with `seed`."""
+    """How an answer is written: at most `max_new_tokens`, greedy where `temperature` is 0, else sampled with `seed`
+    from the likeliest tokens that make up `top_p` of the probability."""
 
     max_new_tokens: int
     temperature: float = 0.0
     seed: int = 0
+    top_p: float = 1.0
 
     def signature(self) -> str:
         """One line that names it in reports and tells stored answers of other settings apart."""
         if self.temperature == 0:
             return f"greedy, at most {self.max_new_tokens} tokens"
-        return f"sampled at temperature {self.temperature:g} (seed {self.seed}), at most {self.max_new_tokens} tokens"
+        nucleus = f", top-p {self.top_p:g}" if self.top_p < 1 else ""
+        return (
+            f"sampled at temperature {self.temperature:g}{nucleus} (seed {self.seed}), "
+            f"at most {self.max_new_tokens} tokens"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,12 +121,14 @@ def generate(
     tick: Callable[[int], None] | None = None,
     early: Callable[[Answer], None] | None = None,
     limits: tuple[int, int] | None = None,
+    stop: Callable[[list[int]], bool] | None = None,
 ) -> Iterator[list[Answer]]:
     """Answer PROMPTS (token ids each), yielding the answers of a batch as soon as it is through.
 
     SHOULD_STOP is asked at every token: once true, answers that have ended are yielded, unfinished ones dropped, and
     the iterator ends. TICK is told the rows of the batch at every token, EARLY every answer the moment it has
-    ended, before its batch is through (it is yielded with it again). LIMITS overrides `budget`'s (tokens, rows).
+    ended, before its batch is through (it is yielded with it again). LIMITS overrides `budget`'s (tokens, rows). STOP
+    is asked every few tokens whether an answer (its ids so far) has come to its end without an end token.
     Where a GPU runs out of memory the batch is halved and done again. Raises torch's OutOfMemoryError where a single
     row doesn't fit.
     """
@@ -131,7 +140,8 @@ def generate(
             return
         chosen = waiting.pop()
         try:
-            answers, stopped = _batch(model, prompts, chosen, decoding, end_tokens, pad_token, should_stop, tick, early)
+            watch = _Watch(should_stop, tick, early, chosen, frozenset(end_tokens), stop)
+            answers, stopped = _batch(model, prompts, chosen, decoding, pad_token, watch)
         except Exception as error:
             if len(chosen) == 1 or not _out_of_memory(error):
                 raise
@@ -152,11 +162,8 @@ def _batch(
     prompts: Sequence[Sequence[int]],
     chosen: list[int],
     decoding: Decoding,
-    end_tokens: Collection[int],
     pad_token: int,
-    should_stop: Callable[[], bool] | None,
-    tick: Callable[[int], None] | None,
-    early: Callable[[Answer], None] | None,
+    watch: _Watch,
 ) -> tuple[list[Answer], bool]:
     import torch
     from transformers import GenerationConfig
@@ -170,17 +177,19 @@ def _batch(
         ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
         mask[row, width - len(prompt) :] = 1
     sampling = (
-        {"do_sample": True, "temperature": decoding.temperature} if decoding.temperature else {"do_sample": False}
+        {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p}
+        if decoding.temperature
+        else {"do_sample": False}
     )
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
-        eos_token_id=sorted(end_tokens) or None,
+        eos_token_id=sorted(watch.ends) or None,
         pad_token_id=pad_token,
         use_cache=True,
         top_k=0 if decoding.temperature else None,
         **sampling,
     )
-    watch = _Watch(should_stop, tick, early, chosen, width, frozenset(end_tokens))
+    watch.width = width
     with ready(model), torch.inference_mode(), _seeded(decoding, chosen, device):
         output = model.generate(
             input_ids=ids.to(device),
@@ -189,7 +198,10 @@ def _batch(
             stopping_criteria=[watch],
         )
     answers = []
-    for index, row in zip(chosen, output[:, width:].tolist(), strict=True):
+    for place, (index, row) in enumerate(zip(chosen, output[:, width:].tolist(), strict=True)):
+        if place in watch.cut:
+            answers.append(Answer(index, tuple(row[: watch.cut[place]]), True))
+            continue
         end = next((place for place, token in enumerate(row) if token in watch.ends), None)
         if end is None and watch.stopped:
             continue
@@ -198,7 +210,10 @@ def _batch(
 
 
 class _Watch:
-    """A stopping criterion that at every token asks SHOULD_STOP, calls TICK, and gives EARLY the answers that ended."""
+    """A stopping criterion that at every token asks SHOULD_STOP, calls TICK, and gives EARLY the answers that ended.
+
+    STOP ends single answers, see `generate`: `cut` tells after how many tokens, by row of the batch.
+    """
 
     def __init__(
         self,
@@ -206,28 +221,41 @@ class _Watch:
         tick: Callable[[int], None] | None,
         early: Callable[[Answer], None] | None,
         chosen: Sequence[int],
-        width: int,
         ends: frozenset[int],
+        stop: Callable[[list[int]], bool] | None = None,
     ) -> None:
-        self.should_stop, self.tick, self.early = should_stop, tick, early
-        self.chosen, self.width, self.ends = chosen, width, ends
+        self.should_stop, self.tick, self.early, self.stop = should_stop, tick, early, stop
+        self.chosen, self.width, self.ends = chosen, 0, ends
         self.stopped = False
+        self.cut: dict[int, int] = {}
         self._ended: set[int] = set()
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         import torch
 
-        if self.early is not None:
+        if self.early is not None or self.stop is not None:
             for row, token in enumerate(input_ids[:, -1].tolist()):
                 if token in self.ends and row not in self._ended:
-                    self._ended.add(row)
-                    ids = input_ids[row, self.width : -1].tolist()
-                    self.early(Answer(self.chosen[row], tuple(ids), True))
+                    self._tell(row, input_ids[row, self.width : -1].tolist())
+        if self.stop is not None and (input_ids.shape[1] - self.width) % STOP_EVERY == 0:
+            for row in range(len(self.chosen)):
+                if row in self._ended:
+                    continue
+                ids = input_ids[row, self.width :].tolist()
+                if self.stop(ids):
+                    self.cut[row] = len(ids)
+                    self._tell(row, ids)
         if self.should_stop is not None and not self.stopped:
             self.stopped = self.should_stop()
         if self.tick is not None:
             self.tick(input_ids.shape[0])
-        return torch.full((input_ids.shape[0],), self.stopped, dtype=torch.bool, device=input_ids.device)
+        done = [self.stopped or row in self.cut for row in range(input_ids.shape[0])]
+        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+    def _tell(self, row: int, ids: list[int]) -> None:
+        self._ended.add(row)
+        if self.early is not None:
+            self.early(Answer(self.chosen[row], tuple(ids), True))
 
 
 @contextlib.contextmanager

@@ -48,18 +48,6 @@ def configured(config: Any, head: Head) -> Any:
     return config
 
 
-def head_modules(model: nn.Module, missing: list[str] | tuple[str, ...] = ()) -> list[str]:
-    """Names of the modules that lie beside the body of MODEL (a classifier and what belongs to it), and of those in the
-    body that hold MISSING weights: with an adapter they learn whole."""
-    body = getattr(model, "base_model_prefix", "")
-    found = [name for name, part in model.named_children() if name != body and any(True for _ in part.parameters())]
-    for name in missing:
-        if name.startswith(f"{body}."):
-            module = name.rpartition(".")[0].removeprefix(f"{body}.").split(".")[0]
-            found.append(f"{body}.{module}")
-    return list(dict.fromkeys(found))
-
-
 def faulty(missing: list[str], model: nn.Module, kind: Kind) -> list[str]:
     """Those of the MISSING weights that no training would make up for: all but those of a head that is new, and of a
     pooler inside the body that only that head reads."""

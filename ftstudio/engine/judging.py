@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow
+from ftstudio.data.mix import SOURCE
 from ftstudio.engine.materials import Materials
 from ftstudio.evaluation import context as evaluation_context
+from ftstudio.evaluation import leaks
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.contract import Contract
 from ftstudio.evaluation.own import OwnCategory
@@ -59,3 +62,46 @@ def _answers(materials: Materials) -> Iterator[str]:
             continue
         if reference:
             yield reference
+
+
+GROUPING = ("source", "category", "topic", "type", "domain", "subset", "dataset", "language")
+MOST_GROUPS = 12  # values of a column by which rows are parted
+
+
+def groups_of(materials: Materials, rows: Sequence[int]) -> dict[str, dict[int, str]]:
+    """What ROWS (numbers of held-out rows) are parted by: the source in a mix, else a column that is called so and has
+    few values."""
+    held_out = materials.held_out
+    if held_out is None:
+        return {}
+    wanted = set(rows)
+    names = [SOURCE] if SOURCE in held_out.names else [name for name in held_out.names if name.lower() in GROUPING]
+    mapped = set(materials.held_out_shape.columns.values())
+    found: dict[str, dict[int, str]] = {}
+    for name in [name for name in names if name not in mapped]:
+        values: dict[int, str] = {}
+        for index in range(len(held_out)):
+            row = held_out.origin_of(index)
+            if row in wanted and held_out[index].get(name) is not None:
+                values[row] = str(held_out[index][name])[:60]
+        if 1 < len(set(values.values())) <= MOST_GROUPS:
+            found["source" if name == SOURCE else name] = values
+    return found
+
+
+def leaks_of(
+    materials: Materials, predictions: Sequence[Prediction], should_stop: Callable[[], bool] | None = None
+) -> dict[str, Any]:
+    """The rows of PREDICTIONS that stand in the training rows, see `evaluation.leaks`."""
+    held_out = [(row.row, row.prompt, row.reference or "") for row in predictions]
+
+    def training() -> Iterator[tuple[int, str, str]]:
+        for index in range(len(materials.train)):
+            try:
+                example = materials.shape.example(materials.train[index])
+            except BadRow:
+                continue
+            text = example.messages[0].content if example.is_text else example.prompt
+            yield materials.train.origin_of(index), text, example.reference or ""
+
+    return leaks.told(leaks.find(held_out, training(), should_stop), len(held_out))

@@ -13,7 +13,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.engine import heads
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.locate import Located
-from ftstudio.methods import Quantisation
+from ftstudio.methods import Quantisation, anatomy
 from ftstudio.tasks.base import Head, Kind
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class ModelSpec:
 def load(where: Located, spec: ModelSpec) -> nn.Module:
     """The model in WHERE with the head of SPEC, in evaluation mode: safetensors only, no code of its own.
 
-    A head that the model doesn't bring is drawn by SPEC's seed. `ftstudio_head` of the result names the modules that
-    learn whole beside an adapter.
+    A head that the model doesn't bring is drawn by SPEC's seed.
 
     Raises StudioError for models of another kind, of unknown architecture, or with damaged files.
     """
@@ -64,9 +63,8 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     if spec.quantisation is not None:
         from transformers import BitsAndBytesConfig
 
-        skip = _unquantised(config, spec.head)
         arguments["quantization_config"] = BitsAndBytesConfig(
-            **bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=skip
+            **bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=_unquantised(config, spec.head)
         )
         arguments["device_map"] = {"": 0 if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
@@ -82,9 +80,30 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     else:
         _keep_unpacked(model)
     _check_weights(model, spec.model, spec.head.kind)
-    model.ftstudio_head = heads.head_modules(model, model.ftstudio_missing) if spec.head.kind in heads.NEW else []
     _padded(model, where, spec.head.kind)
     return model.eval()
+
+
+def _unquantised(config: Any, head: Head) -> list[str] | None:
+    """Modules that stay as they are in a quantised model: a head that learns. None: as transformers chooses."""
+    if head.kind not in heads.NEW:
+        return None
+    import torch
+
+    with torch.device("meta"):
+        model = heads.auto_class(head.kind).from_config(heads.configured(config, head))
+    return [*anatomy.new_parts(model), "pooler"]
+
+
+def _padded(model: Any, where: Located, kind: Kind) -> None:
+    """A decoder that classifies looks for the last token that is no padding: it must know the id we pad with."""
+    if kind != "sequence-classification":
+        return
+    from ftstudio.data.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(where.folder)
+    pad = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
+    model.config.pad_token_id = pad
 
 
 def bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
@@ -99,28 +118,6 @@ def bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
         "bnb_4bit_use_double_quant": wanted.double,
         "bnb_4bit_compute_dtype": getattr(torch, DTYPES[wanted.compute] if wanted.compute else dtype),
     }
-
-
-def _unquantised(config: Any, head: Head) -> list[str] | None:
-    """Modules that stay as they are in a quantised model: a head that learns. None: as transformers chooses."""
-    if head.kind not in heads.NEW:
-        return None
-    import torch
-
-    with torch.device("meta"):
-        model = heads.auto_class(head.kind).from_config(heads.configured(config, head))
-    return [*heads.head_modules(model), "pooler"]
-
-
-def _padded(model: Any, where: Located, kind: Kind) -> None:
-    """A decoder that classifies looks for the last token that is no padding: it must know the id we pad with."""
-    if kind != "sequence-classification":
-        return
-    from ftstudio.data.tokenizer import load_tokenizer
-
-    tokenizer = load_tokenizer(where.folder)
-    pad = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
-    model.config.pad_token_id = pad
 
 
 def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
 from ftstudio.data.dataset import Cancel, Progress
+from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine.compatibility import (
     BLOCK,
     Problem,
@@ -30,11 +31,18 @@ _STATES_8BIT_FROM = 4096  # elements from which bitsandbytes keeps a tensor's op
 _BLOCK_8BIT = 256
 
 
-def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | None = None) -> dict[str, Any]:
+def plan(
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    measure: bool | None = False,
+) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
-    memory:{estimated_bytes,measured_bytes,parts}, tokens:{total,trained,lost}, rows, steps, seconds_estimated}.
+    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated}.
 
-    Never raises for what is wrong with the recipe: that is a problem in the list.
+    MEASURE: a few real steps in a process of its own; None: where that is cheap. Never raises for what is wrong with
+    the recipe: that is a problem in the list.
     """
     problems: list[Problem] = []
     config = _config(recipe, problems)
@@ -45,8 +53,9 @@ def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | N
     rows: dict[str, Any] = {"train": None, "eval": None, "excluded": None}
     tokens: dict[str, Any] = {"total": None, "trained": None, "lost": None}
     steps = None
+    encoded = None
     if resolved is not None and materials is not None:
-        rows, tokens = _tokens(resolved, materials, config or {}, problems, progress, cancel)
+        rows, tokens, encoded = _tokens(resolved, materials, config or {}, problems, progress, cancel)
         steps = steps_of(resolved, rows["train"])
         _held_out(materials, problems)
     final = resolved or recipe
@@ -56,18 +65,26 @@ def plan(recipe: Recipe, *, progress: Progress | None = None, cancel: Cancel | N
         problems += weight_problems(recipe)
         parameters, parts = _weights(final, problems)
         _machine_memory(final, parts, problems)
-    if parts:
-        text = "Memory for activations and the time a run takes aren't estimated: only what is listed is exact."
+    memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": parts}
+    seconds = None
+    if parts and materials is not None and materials.task.kind != "causal-lm":
+        text = f"Memory for activations and the time a run takes aren't estimated for {materials.task.name}."
         problems.append(Problem("note", text))
+    elif parts and encoded is not None and materials is not None and len(encoded):
+        from ftstudio.engine.plan_memory import look
+
+        memory, seconds = look(
+            final, materials, encoded, parts, parameters["total"], steps or 0, problems, measure, cancel
+        )
     return {
         "compatible": not any(problem.severity == "error" for problem in problems),
         "problems": [problem.to_dict() for problem in problems],
         "parameters": parameters,
-        "memory": {"estimated_bytes": None, "measured_bytes": None, "parts": parts},
+        "memory": memory,
         "tokens": tokens,
         "rows": rows,
         "steps": steps,
-        "seconds_estimated": None,
+        "seconds_estimated": seconds,
     }
 
 
@@ -122,7 +139,7 @@ def _tokens(
     problems: list[Problem],
     progress: Progress | None,
     cancel: Cancel | None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any], EncodedSet]:
     encoded = materials.task.encode_dataset(
         materials.train, materials.shape, materials.template, materials.tokenizer, recipe.data.max_length,
         progress=progress, cancel=cancel,
@@ -146,7 +163,7 @@ def _tokens(
         text += f"{number(stats.lost_completion)} of them would have been trained."
         problems.append(Problem("warning", text, "data.max_length", "Raise data.max_length, or shorten the rows."))
     tokenizer = materials.tokenizer
-    if not materials.end_tokens:
+    if not materials.end_tokens and materials.task.generates:
         text = "the tokenizer has no end token: the model can't learn to stop."
         problems.append(Problem("warning", text, "model", "Use a model whose tokenizer names an eos_token."))
     elif len(encoded) and stats.not_ended > stats.truncated:
@@ -176,7 +193,7 @@ def _tokens(
         "lost_trained": stats.lost_completion,
         "longest": max((int(length) for length in encoded.lengths), default=0),
     }
-    return rows, tokens
+    return rows, tokens, encoded
 
 
 def _held_out(materials: Materials, problems: list[Problem]) -> None:

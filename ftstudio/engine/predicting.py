@@ -25,13 +25,14 @@ def answers(
     tick: Callable[[int], None] | None = None,
     early: Callable[[Answer], None] | None = None,
     limits: tuple[int, int] | None = None,
+    stop: Callable[[list[int]], bool] | None = None,
 ) -> Iterator[list[Answer]]:
     """The answers of MODEL to PROMPTS, batch by batch: written token by token where TASK generates (see
     `generation.generate`), else predicted."""
     if task.generates:
         yield from generation.generate(
             model, [prompt.ids for prompt in prompts], decoding, ends, pad_token=pad_token, should_stop=should_stop,
-            tick=tick, early=early, limits=limits,
+            tick=tick, early=early, limits=limits, stop=stop,
         )  # fmt: skip
         return
     yield from predict(task, model, prompts, pad_token=pad_token, should_stop=should_stop, tick=tick, limits=limits)

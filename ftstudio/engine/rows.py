@@ -11,6 +11,7 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.text import number, one_line
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
+from ftstudio.data.mix import SOURCE
 from ftstudio.engine.collate import Row
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.materials import Materials, open_materials
@@ -28,6 +29,7 @@ class TrainingRows:
     """`train` and `held_out` rows as ids and labels; `examples` are the held-out rows with their numbers.
 
     `held_out` are at most `evaluation.rows`, the same ones that are answered and compared; `held_out_total` counts all.
+    `sources` tells of each held-out row which source of a mix it is from; empty where there is no mix.
     """
 
     materials: Materials
@@ -35,6 +37,7 @@ class TrainingRows:
     held_out: list[Row]
     examples: list[tuple[int, Example]]
     notes: list[tuple[str, str]]
+    sources: list[str]
 
     @property
     def lengths(self) -> list[int]:
@@ -107,17 +110,36 @@ def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
             "Raise data.max_length, or look at the rows: ftstudio data.",
         )
     examples = materials.examples(recipe.evaluation.rows) if materials.held_out is not None else []
-    held_out = _encode(materials, examples, limit)
-    return TrainingRows(materials, train, held_out, examples, _notes(materials, train, limit))
+    encoded = encoded_rows(materials, examples, limit)
+    held_out, numbers = [row for _, row in encoded], [row for row, _ in encoded]
+    return TrainingRows(
+        materials, train, held_out, examples, _notes(materials, train, limit), _sources(materials, numbers)
+    )
 
 
-def _encode(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[Row]:
-    found: list[Row] = []
-    for _, example in examples:
+def _sources(materials: Materials, numbers: list[int]) -> list[str]:
+    """The source of each of the held-out rows NUMBERS; empty where they come from a file of their own, or from one."""
+    held_out = materials.held_out
+    if held_out is None or not materials.sources or SOURCE not in held_out.names:
+        return []
+    wanted = set(numbers)
+    found = {
+        row: str(held_out[place].get(SOURCE))
+        for place in range(len(held_out))
+        if (row := held_out.origin_of(place)) in wanted
+    }
+    return [found[row] for row in numbers]
+
+
+def encoded_rows(materials: Materials, examples: list[tuple[int, Example]], limit: int | None) -> list[tuple[int, Row]]:
+    """(row number, what is learnt of it) of EXAMPLES; long running text gives several."""
+    found: list[tuple[int, Row]] = []
+    for row, example in examples:
         try:
-            found += materials.task.rows_of(example, materials.template, materials.tokenizer, limit)
+            made = materials.task.rows_of(example, materials.template, materials.tokenizer, limit)
         except BadRow:
             continue
+        found += [(row, one) for one in made]
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core import files
 from ftstudio.core.folder import JobFolder
-from ftstudio.engine import predicting
+from ftstudio.engine import adapters, predicting
 from ftstudio.engine.generation import Decoding
 from ftstudio.methods.from_weights import off_is_base
 

@@ -29,9 +29,7 @@ def skeleton(recipe: Recipe) -> Any:
         # in the process's own dtype: a training in another thread would see any other as its default meanwhile
         with BUILDING, torch.device("meta"):
             chosen = heads.auto_class(head.kind)
-            model = chosen.from_config(heads.configured(config, head), dtype=torch.get_default_dtype())
-        model.ftstudio_head = heads.head_modules(model) if head.kind in heads.NEW else []
-        return model
+            return chosen.from_config(heads.configured(config, head), dtype=torch.get_default_dtype())
     except (ValueError, KeyError, OSError, AssertionError) as error:
         from ftstudio.engine.loading import explain
 

@@ -20,6 +20,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.engine import attention, loading, resume
+from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Row, split, trained
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.meter import Meter
@@ -51,7 +52,7 @@ class Director(Protocol):
     def evaluating(self, trainer: StudioTrainer) -> None:
         """An evaluation begins."""
 
-    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, float] | None) -> None:
+    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """An evaluation was made; None where a stop was asked for in the middle of it."""
 
     def shrunk(self, rows: int, parts: int) -> None:
@@ -96,7 +97,8 @@ class StudioTrainer(Trainer):
     """Trains on rows of token ids and labels, laid out and judged as LEVERS say.
 
     `meter` holds time and tokens, `last_loss` the loss of the last step in nats a token. A micro-batch that memory
-    won't hold is taken in `parts` from then on; gradients add up to the same. Evaluation sums over all trained tokens
+    won't hold is taken in `parts` from then on; gradients add up to the same. SOURCES tells of each held-out row which
+    source of a mix it is from. Evaluation sums over all trained tokens
     of the held-out rows; transformers' own mean of batch means depends on the batch size.
     """
 
@@ -113,6 +115,7 @@ class StudioTrainer(Trainer):
         *,
         keep: int,
         parts: int = 1,
+        sources: Sequence[str] = (),
         rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(
@@ -125,7 +128,7 @@ class StudioTrainer(Trainer):
             self.remove_callback(callback)
         self.add_callback(_Plan(director))
         self.director, self.meter, self.keep = director, meter, keep
-        self.held_out = held_out
+        self.held_out, self.sources = held_out, sources
         self.lengths = lengths
         self.levers, self.parts = levers, parts
         self.rates = rates or {}
@@ -227,17 +230,17 @@ class StudioTrainer(Trainer):
         self.director.between(self)
 
     # -- evaluation --------------------------------------------------------------------------------------------
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """`{loss, perplexity, rows, tokens}` on the held-out rows, weighted by tokens; and the director is told."""
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """`{loss, perplexity, rows, tokens}` on the held-out rows, weighted by tokens, and `sources`; the director is
+        told."""
         with self.meter.away():
             self.director.evaluating(self)
-            metrics = held_out_loss(
-                self.model_wrapped,
-                self.held_out,
-                self.levers,
-                max(1, self.args.per_device_eval_batch_size // self.parts),
-                self.director.should_stop,
-            )
+            batch = max(1, self.args.per_device_eval_batch_size // self.parts)
+
+            def measure(rows: Rows) -> dict[str, float] | None:
+                return held_out_loss(self.model_wrapped, rows, self.levers, batch, self.director.should_stop)
+
+            metrics = by_source(self.held_out, self.sources, measure)
             with attention.plain(self.model), self.levers.objective.precision():  # samples are generated with padding
                 self.director.evaluated(self, metrics)
         return metrics or {}

@@ -18,6 +18,7 @@ from ftstudio.engine import hardware, loading, quiet, resume
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
+from ftstudio.engine.drift import Drift
 from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
@@ -89,7 +90,7 @@ class Training:
             if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
                 self.context.models.give_back(model)
         task, pad = rows.materials.task, rows.pad
-        del trainer, model, plain, director.samples
+        del trainer, model, plain, director.samples, director.drift
         loading.free()
         facts["reload_difference"] = self._reload(lambda model: numbers_of(task, model, probe, pad), expected)
         if facts.pop("stopped"):
@@ -129,6 +130,7 @@ class Training:
             first=resume.step_of(checkpoint) if checkpoint else 0,
             rest=lambda resting: setattr(self.pulse, "resting", resting),
             samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
+            drift=self._drift(rows) if recipe.evaluation.forgetting else None,
         )
         director.first_loss = known.get("first_loss")
         trainer = StudioTrainer(
@@ -144,6 +146,7 @@ class Training:
             Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
+            sources=rows.sources,
             rates=self.method.rates(model, self.settings),
         )
         if machine.device == "cuda":
@@ -151,6 +154,18 @@ class Training:
 
             torch.cuda.reset_peak_memory_stats()
         return trainer, director
+
+    def _drift(self, rows: TrainingRows) -> Drift | None:
+        """What measures forgetting at every evaluation; None where the installation lacks its text."""
+        from ftstudio import demo
+        from ftstudio.engine.forgetting import documents
+
+        try:
+            texts = documents(demo.GENERAL)
+        except OSError:
+            return None  # the comparison tells of it
+        path = self.folder.path / "forgetting.json"
+        return Drift(self.folder, path, rows.materials.tokenizer, texts, self.control.should_stop)
 
     def _start(
         self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None, resuming: bool

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
-from ftstudio.evaluation import statistics
+from ftstudio.evaluation import slices, statistics
 from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
-from ftstudio.evaluation.pairing import pair
+from ftstudio.evaluation.pairing import overall, pair
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer, Scores
 from ftstudio.evaluation.similarity import Embedder
@@ -30,10 +31,12 @@ GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy")
 
 @dataclass(frozen=True)
 class Arm:
-    """One column of a comparison: its name and its predictions."""
+    """One column of a comparison: its name, its predictions, and further ones of the same rows where it was asked more
+    than once (sampled): a row's score is then the mean of all, its error categories those of the first."""
 
     name: str
     predictions: Sequence[Prediction]
+    repeats: Sequence[Sequence[Prediction]] = ()
 
 
 def aligned(arms: Sequence[Arm]) -> list[dict[int, Prediction]]:
@@ -93,13 +96,26 @@ def compare(
     scorer: RowScorer | None = None,
     resamples: int = statistics.RESAMPLES,
     seed: int = 0,
+    groups: Mapping[str, Mapping[int, str]] | None = None,
+    leak: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """ARMS on the same rows, as `compare --json` gives it.
+    """ARMS on the same rows, as `compare --json` gives it; the first is the reference that the others are held against.
 
     CONTEXT None is made from the rows. METRICS are names as in a recipe (`rouge`, `bleu`, `similarity`, `exact_match`);
     length is always there. Without an EMBEDDER similarity is left out and named under `skipped`. Every difference is
     b minus a, over the rows that have the metric in both, with a 95 % interval from RESAMPLES paired bootstrap samples
-    drawn by SEED. SCORER brings the scores that a screen has already. FORGETTING goes into the result as it is.
+    drawn by SEED. SCORER brings the scores that a screen has already. FORGETTING goes into the result as it is, as does
+    LEAK (see `leaks.told`). GROUPS are values of the rows by which they are parted too (`source`, a column).
+
+    Beside what the keys say themselves:
+    - `differences[i]`: `p_holm` is corrected over the metrics of the pair, `verdict` needs it under 0.05 and an
+      interval without 0; `needed`: about how many more rows would tell (0: told; None: too alike);
+    - `overall[i]` `{a, b, verdict, metric, needed, words}`: the one verdict on a pair (better, worse, mixed, no clear
+      difference, too few rows …) and the sentence that says so;
+    - `slices[i]` `{by, value, rows, a, b, metric, mean_a, mean_b, difference, low, high, p, p_holm, n, verdict}`: the
+      reference against every other arm on a part of the rows, by source, length, label, error category of the
+      reference arm, or leak; corrected over the slices;
+    - `arms[i].spread`: where rows were answered more than once, the deviation of the means between repeats.
     """
     tables = aligned(arms)
     names = [arm.name for arm in arms]
@@ -118,8 +134,11 @@ def compare(
         skipped += [{"metric": name, "reason": "the rows have no reference"} for name in wanted if name != "length"]
         wanted = ["length"]
     scorer = scorer or RowScorer(wanted, embedder, context.answer)
-    scores = [scorer.score(column) for column in columns]
-    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], columns, present)
+    again = [_repeats(arm, order) for arm in arms]
+    asked = [[column, *more] for column, more in zip(columns, again, strict=True)]
+    single = [[scorer.score(one) for one in every] for every in asked]
+    scores = [_means(every) for every in single]
+    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], asked, present)
     categorised = [categorise(column, context, references=False, embedder=embedder) for column in columns]
     result: dict[str, Any] = {
         "rows": len(order),
@@ -127,11 +146,15 @@ def compare(
             {
                 "name": name,
                 "metrics": _metrics(scores[index], {key: found[index] for key, found in corpus.items()}, wanted),
+                **({"spread": _spread(single[index], wanted)} if len(single[index]) > 1 else {}),
             }
             for index, name in enumerate(names)
         ],
         "differences": [],
+        "overall": [],
         "categories": [],
+        "slices": [],
+        "leak": leak,
         "forgetting": forgetting,
         "similarity": {"name": embedder.name, "signature": embedder.signature} if embedder else None,
         "signatures": _signatures(wanted, embedder, len(order), resamples, seed),
@@ -148,12 +171,46 @@ def compare(
             (wanted, resamples, seed),
         )
         result["differences"] += differences
+        result["overall"].append(overall((names[i], names[j]), differences))
         result["categories"] += entries
+        if i == 0:
+            parts = slices.of_rows(
+                columns[0], categorised[0], labels=context.classification, groups=groups,
+                leaked=frozenset((leak or {}).get("rows", ())),
+            )  # fmt: skip
+            settings = (wanted, resamples, seed)
+            result["slices"] += slices.compared(parts, (names[0], names[j]), order, (scores[0], scores[j]), settings)
     gain = next((name for name in GAIN if name in wanted), None)
     result["gain"] = gain
     result["per_row"] = _per_row(order, names, scores, categorised, gain)
     result["examples"] = _examples(result["per_row"], tables, names, gain)
     return result
+
+
+def _repeats(arm: Arm, order: Sequence[int]) -> list[list[Prediction]]:
+    """The repeats of ARM with its rows in ORDER; those that lack a row are left out."""
+    tables = [{prediction.row: prediction for prediction in repeat} for repeat in arm.repeats]
+    return [[table[row] for row in order] for table in tables if all(row in table for row in order)]
+
+
+def _means(repeats: Sequence[Sequence[Scores]]) -> list[Scores]:
+    """Row by row the mean score over REPEATS."""
+    if len(repeats) == 1:
+        return list(repeats[0])
+    return [
+        {name: sum(scores[name] for scores in rows) / len(rows) for name in rows[0]}
+        for rows in zip(*repeats, strict=True)
+    ]
+
+
+def _spread(repeats: Sequence[Sequence[Scores]], wanted: Sequence[str]) -> dict[str, float]:
+    """The standard deviation of an arm's mean scores from one repeat to the next."""
+    found = {}
+    for name in wanted:
+        means = [[row[name] for row in scores if name in row] for scores in repeats]
+        if all(means):
+            found[name] = stdev(sum(values) / len(values) for values in means)
+    return found
 
 
 def _metrics(scores: Sequence[Scores], corpus: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, float]:
@@ -169,12 +226,16 @@ def _metrics(scores: Sequence[Scores], corpus: Mapping[str, np.ndarray], wanted:
 
 
 def _corpus(
-    names: Sequence[str], columns: Sequence[Sequence[Prediction]], present: Sequence[int]
+    names: Sequence[str], asked: Sequence[Sequence[Sequence[Prediction]]], present: Sequence[int]
 ) -> dict[str, list[np.ndarray]]:
-    """Of each corpus metric, the counts of every arm's rows."""
-    references = [columns[0][index].reference or "" for index in present]
-    systems = [[column[index].output for index in present] for column in columns]
-    return {name: m.corpus_metric(name).statistics(systems, references) for name in names}
+    """Of each corpus metric, the counts of every arm's rows: the mean of its repeats."""
+    references = [asked[0][0][index].reference or "" for index in present]
+    systems = [[column[index].output for index in present] for every in asked for column in every]
+    found = {}
+    for name in names:
+        counts = iter(m.corpus_metric(name).statistics(systems, references))
+        found[name] = [sum(next(counts) for _ in every) / len(every) for every in asked]
+    return found  # type: ignore[return-value]  # no arm is without a column
 
 
 def _signatures(

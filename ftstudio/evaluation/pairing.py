@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # every other metric is better when higher
 BETTER: Mapping[str, bool | None] = {"length": None, "absolute_error": False}
-RIGHT = ("exact_match", "accuracy")  # right or wrong
 
 
 def pair(
@@ -50,6 +49,7 @@ def pair(
             found = _row_difference(names, name, work)
         if found is not None:
             differences.append(found)
+    _correct(differences)
     for entry in entries:
         if entry["n"]:
             low, high = statistics.interval(work.means(f"category {entry['name']}"))
@@ -63,6 +63,58 @@ def pair(
         if entry["n"] >= statistics.FEWEST and (entry["p_holm"] or 1.0) >= 0.05:
             entry["verdict"] = "no clear difference"
     return differences, entries
+
+
+def _correct(differences: list[dict[str, Any]]) -> None:
+    """Give DIFFERENCES their `p_holm`, corrected over the metrics that have a good end; a verdict needs both the
+    interval and that p. `needed` rows more would tell, see `statistics.needed` (0 where it is told)."""
+    judged = [entry for entry in differences if BETTER.get(entry["metric"], True) is not None]
+    for entry in differences:
+        entry["p_holm"] = entry["p"]
+    for entry, p in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
+        entry["p_holm"] = p
+    for entry in differences:
+        if entry["n"] >= statistics.FEWEST and entry["p_holm"] >= statistics.ALPHA:
+            entry["verdict"] = statistics.UNCLEAR
+        told = entry["verdict"] in ("better", "worse", "greater", "smaller")
+        numbers = (entry["difference"], entry["low"], entry["high"], entry["n"])
+        entry["needed"] = 0 if told else statistics.needed(*numbers)
+
+
+def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The one verdict on the pair of arms NAMES: `{a, b, verdict, metric, needed, words}`.
+
+    `better` and `worse` where a metric says so after Holm's correction and none the opposite, `mixed` where both are
+    said. `metric` is the one that decided, else the first.
+    """
+    a, b = names
+    good = [entry for entry in differences if entry["verdict"] == "better"]
+    bad = [entry for entry in differences if entry["verdict"] == "worse"]
+    judged = [entry for entry in differences if BETTER.get(entry["metric"], True) is not None]
+    if not judged:
+        return {"a": a, "b": b, "verdict": "not judged", "metric": None, "needed": None,
+                "words": f"{b} and {a} can't be judged: the rows have no reference"}  # fmt: skip
+    chosen = min(good + bad, key=lambda entry: entry["p_holm"]) if good or bad else judged[0]
+    n, metric = chosen["n"], chosen["metric"]
+    title = m.TITLES.get(metric, metric)
+    figures = f"{title} {chosen['difference']:+.3g} [{chosen['low']:+.3g}, {chosen['high']:+.3g}], {n} rows"
+    more = None
+    if n < statistics.FEWEST:
+        word = chosen["verdict"]
+        more = statistics.FEWEST - n
+        words = f"no verdict on {n} rows: {more} more are needed"
+    elif good and bad:
+        word, words = "mixed", f"{b} is better than {a} in some metrics and worse in others ({figures})"
+    elif good or bad:
+        word = "better" if good else "worse"
+        words = f"{b} is {word} than {a} ({figures})"
+    else:
+        word = statistics.UNCLEAR
+        known = [entry["needed"] for entry in judged if entry["needed"] is not None]
+        more = max(1, min(known)) if known else None
+        way = f"about {more:,} more rows might tell" if more else "any difference is too small to be found"
+        words = f"can't tell {b} and {a} apart: {way} ({figures})"
+    return {"a": a, "b": b, "verdict": word, "metric": metric, "needed": more, "words": words}
 
 
 class _Resampling:
@@ -110,7 +162,7 @@ def _row_difference(pair: tuple[str, str], name: str, work: _Resampling) -> dict
         return None
     values = work.values[name]
     low, high = (float(bound[0]) for bound in statistics.interval(work.means(name)))
-    if name in RIGHT:
+    if name in m.RIGHT_OR_WRONG and bool((values == values.round()).all()):
         p = statistics.mcnemar(int((values < 0).sum()), int((values > 0).sum()))
     else:
         p = float(statistics.sign_flip(values, work.resamples, work.seed)[0])

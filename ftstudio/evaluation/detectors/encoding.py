@@ -7,7 +7,7 @@ import re
 from functools import cache
 from typing import Any
 
-from ftstudio.evaluation import language
+from ftstudio.data import language
 from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding, Verdict
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import Row

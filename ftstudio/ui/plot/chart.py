@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,13 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ftstudio.core.text import number
 from ftstudio.ui.plot import figure, scale
 from ftstudio.ui.plot.curve import SMALLEST, Curve
 
 MOST_POINTS = 400  # of a curve, after thinning: what plotext draws in a few milliseconds
-INKS = ("axis", "dim", "bold", "mark", "other", "text")
+INKS = ("axis", "dim", "bold", "mark", "other", "third", "fourth", "cursor", "text")
+CURSOR = -2  # the number of the curve that the cursor's line stands under
 
 Run = tuple[str, str]  # a piece of a row and its ink
 
@@ -49,24 +52,34 @@ class LinePlot(Widget, can_focus=False):
 
     COMPONENT_CLASSES = {f"plot--{ink}" for ink in INKS}
     DEFAULT_CSS = """
-    LinePlot { border: round $primary 50%; border-title-color: $foreground; background: $background; }
+    LinePlot { border: round $primary 50%; border-title-color: $foreground; border-subtitle-color: $foreground;
+               background: $background; }
     LinePlot > .plot--axis { color: $foreground 55%; }
     LinePlot > .plot--dim { color: $secondary 65%; }
     LinePlot > .plot--bold { color: $accent; text-style: bold; }
     LinePlot > .plot--mark { color: $warning; text-style: bold; }
     LinePlot > .plot--other { color: $success; }
+    LinePlot > .plot--third { color: $error; }
+    LinePlot > .plot--fourth { color: $primary; }
+    LinePlot > .plot--cursor { color: $foreground; text-style: bold; }
     LinePlot > .plot--text { color: $foreground 75%; }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
         self._title = self._titled = ""
         self._series: tuple[Series, ...] = ()
         self._right: float | None = None
+        self._left = 0.0
+        self._window: tuple[float, float] | None = None
+        self._cursor: float | None = None
+        self._said = ""
+        self._below = True
+        self.readout = ""  # what the curves are at the cursor
         self._log = False
         self._message = ""
         self._curves: dict[tuple[int, float], Curve] = {}
-        self._scales: dict[str, scale.Sticky] = {}
+        self._scales: dict[tuple[str, float, float], scale.Sticky] = {}
         self._key: object = None
         self._rows: list[tuple[Run, ...]] = []
 
@@ -76,14 +89,21 @@ class LinePlot(Widget, can_focus=False):
         series: Sequence[Series],
         *,
         right: float | None = None,
+        window: tuple[float, float] | None = None,
+        cursor: float | None = None,
         log: bool = False,
         message: str = "",
+        below: bool = True,
     ) -> None:
-        """Show SERIES over steps 0 to RIGHT (None: nobody knows yet). Without any point MESSAGE stands in the middle.
+        """Show SERIES over steps 0 to RIGHT (None: nobody knows yet), or over a WINDOW of them. Without any point
+        MESSAGE stands in the middle.
 
-        LOG makes the vertical axis logarithmic; values that aren't above zero are left out there.
+        LOG makes the vertical axis logarithmic; values that aren't above zero are left out there. At the step CURSOR
+        stands a line; `readout`, and BELOW the chart a line, tells what the curves are there.
         """
         self._series, self._right, self._log, self._message = tuple(series), right, log, message
+        self._window, self._left, self._cursor = window, window[0] if window else 0.0, cursor
+        self._below = below
         if title != self._title:
             self._curves.clear()
         self._set_title(title)
@@ -111,20 +131,39 @@ class LinePlot(Widget, can_focus=False):
         curves = []
         for index, series in enumerate(self._series):
             curve = self._curves.setdefault((index, series.beta), Curve(series.beta))
-            curve.update(series.points, right, bins)
+            curve.update(series.points, right, bins, self._left)
             curves.append(curve)
         drawn = [
             (series.marker, series.line, series.ink, curve.version)
             for series, curve in zip(self._series, curves, strict=True)
         ]
-        key = (width, height, right, self._log, self._title, drawn, self._message)
+        key = (width, height, self._left, right, self._cursor, self._log, self._title, drawn, self._message)
         if key == self._key:
             return
         self._key = key
         self._replace(self._compose_rows(width, height, right, curves))
+        self._say_cursor(curves)
+
+    def _say_cursor(self, curves: list[Curve]) -> None:
+        text = ""
+        if self._cursor is not None:
+            parts = [f"step {self._cursor:.0f}"]
+            for series, curve in reversed(list(zip(self._series, curves, strict=True))):  # what is in front first
+                value = _exact(series.points, self._cursor) if not series.beta else curve.at(self._cursor)
+                if value is not None and (series.shown or len(self._series) == 1):
+                    away = "" if value[0] == self._cursor or series.beta else f" at {value[0]:.0f}"
+                    parts.append(f"{series.shown.removesuffix(f' {series.beta:g}')} {number(value[1])}{away}".strip())
+            text = " · ".join(parts)
+        self.readout = text
+        below = text if self._below else ""
+        if below != self._said:
+            self._said = below
+            self.border_subtitle = Content(below)
 
     def _end(self) -> float:
         last = max((series.points[-1][0] for series in self._series if series.points), default=0)
+        if self._window is not None:
+            return self._window[1]
         if self._right and self._right >= last:
             return float(self._right)
         return scale.room(last)
@@ -134,17 +173,20 @@ class LinePlot(Widget, can_focus=False):
         if not found:
             return _in_the_middle(self._message, width, height)
         low, high = min(pair[0] for pair in found), max(pair[1] for pair in found)
-        ends = self._scales.setdefault(self._title, scale.Sticky()).fit(low, high, self._log)
+        part = (self._title, self._left, right)
+        ends = self._scales.setdefault(part, scale.Sticky()).fit(low, high, self._log)
         cells = figure.grid(
             width,
             height,
-            scale.horizontal(right, width),
+            scale.horizontal(right, width, self._left),
             scale.vertical(*ends, height - 2, self._log),
             [
                 figure.Drawn(self._drawable(curve), series.marker, series.line)
                 for series, curve in zip(self._series, curves, strict=True)
             ],
         )
+        if self._cursor is not None:
+            _draw_cursor(cells, (self._cursor - self._left) / max(1e-9, right - self._left))
         return [self._runs(row) for row in cells]
 
     def _drawable(self, curve: Curve) -> list[tuple[float, float]]:
@@ -156,6 +198,7 @@ class LinePlot(Widget, can_focus=False):
         runs: list[list[str]] = []
         for mark, curve in row:
             ink = self._series[curve].ink if 0 <= curve < len(self._series) else "axis"
+            ink = "cursor" if curve == CURSOR else ink
             if runs and (mark == " " or runs[-1][1] == ink):
                 runs[-1][0] += mark
             else:
@@ -200,6 +243,21 @@ def _until(old: tuple[Run, ...], new: tuple[Run, ...]) -> int:
         if one != two and not (one[0] == two[0] == " ")
     ]
     return differing[-1] + 1 if differing else 0
+
+
+def _draw_cursor(cells: list[list[figure.Cell]], share: float) -> None:
+    """A line down the empty cells of the column at SHARE (0 to 1) of the width that the axes leave."""
+    axis = next((x for x, (mark, curve) in enumerate(cells[0]) if curve < 0 and mark in "│┤"), 0)
+    column = axis + 1 + round(min(1.0, max(0.0, share)) * (len(cells[0]) - axis - 2))
+    for row in cells[:-2]:  # not through axis and labels
+        if column < len(row) and row[column][0] == " ":
+            row[column] = ("│", CURSOR)
+
+
+def _exact(points: Sequence[tuple[float, float]], x: float) -> tuple[float, float] | None:
+    """The last of POINTS at or before X, else the first; None without any."""
+    place = bisect_right(points, x, key=lambda point: point[0])
+    return points[max(0, place - 1)] if points else None
 
 
 def _in_the_middle(message: str, width: int, height: int) -> list[tuple[Run, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 Point = tuple[float, float]
@@ -9,7 +10,7 @@ SMALLEST = 1e-300  # on a logarithmic axis; what is smaller counts as zero there
 
 
 class Curve:
-    """Takes in points (x rising) and keeps of each of BINS equal stretches of 0…RIGHT the lowest and the highest.
+    """Takes in points (x rising) and keeps of each of BINS equal stretches of LEFT…RIGHT the lowest and the highest.
 
     What the eye would see stays: every peak is kept. The stretches are fixed, so what lies behind never changes its
     shape while the curve grows. With BETA the values are an exponential moving average without the start's bias
@@ -21,7 +22,7 @@ class Curve:
         self.last: Point | None = None
         self.version = 0
         self._source: Sequence[Point] | None = None
-        self._grid = (0.0, 0)
+        self._grid = (0.0, 0.0, 0)
         self._restart()
 
     def _restart(self) -> None:
@@ -31,17 +32,17 @@ class Curve:
         self.last = None
         self.version += 1
 
-    def update(self, points: Sequence[Point], right: float, bins: int) -> bool:
-        """Take in what is new in POINTS. True where anything may look different."""
+    def update(self, points: Sequence[Point], right: float, bins: int, left: float = 0.0) -> bool:
+        """Take in what is new in POINTS. True where anything may look different. Outside LEFT…RIGHT nothing is kept."""
         bins = max(1, bins)
         # a resumed run replaces its list by a shorter one; another size of the chart means other stretches
-        if points is not self._source or len(points) < self._taken or (right, bins) != self._grid:
-            self._source, self._grid = points, (right, bins)
+        if points is not self._source or len(points) < self._taken or (left, right, bins) != self._grid:
+            self._source, self._grid = points, (left, right, bins)
             self._restart()
         elif len(points) == self._taken:
             return False
         before = self.version
-        scale = bins / right if right > 0 else 0.0
+        scale = bins / (right - left) if right > left else 0.0
         beta, average, weight, store = self.beta, self._average, self._weight, self._bins
         for index in range(self._taken, len(points)):
             x, y = points[index]
@@ -49,7 +50,9 @@ class Curve:
                 average = beta * average + (1 - beta) * y
                 weight = beta * weight + (1 - beta)
                 y = average / weight
-            place = min(bins - 1, int(x * scale))
+            if not left <= x <= right:
+                continue
+            place = min(bins - 1, int((x - left) * scale))
             held = store.get(place)
             if held is None:
                 store[place] = ((x, y), (x, y))
@@ -72,6 +75,14 @@ class Curve:
             low, high = self._bins[place]
             result += [low] if low == high else sorted((low, high))
         return result
+
+    def at(self, x: float) -> Point | None:
+        """The kept point nearest to X; None where there is none."""
+        points = self.points()
+        if not points:
+            return None
+        place = bisect_left(points, x, key=lambda point: point[0])
+        return min(points[max(0, place - 1) : place + 1], key=lambda point: abs(point[0] - x))
 
     def limits(self, positive: bool = False) -> tuple[float, float] | None:
         """The lowest and the highest value; with POSITIVE of those a logarithm takes. None where there is none."""

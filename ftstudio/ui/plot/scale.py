@@ -90,11 +90,11 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
     return inner[::every] if len(inner[::every]) > 1 else [low, high]
 
 
-def horizontal(right: float, width: int) -> Axis:
-    """The axis of steps from 0 to RIGHT, in quarters where WIDTH cells carry them."""
+def horizontal(right: float, width: int, left: float = 0.0) -> Axis:
+    """The axis of steps from LEFT to RIGHT, in quarters where WIDTH cells carry them."""
     parts = 4 if width >= 40 else 2
-    values = sorted({round(right * part / parts) for part in range(parts + 1)})
-    return Axis(0, right, tuple((value, label(value)) for value in values))
+    values = sorted({round(left + (right - left) * part / parts) for part in range(parts + 1)})
+    return Axis(left, right, tuple((value, label(value)) for value in values))
 
 
 def label(value: float) -> str:

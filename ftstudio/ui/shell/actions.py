@@ -43,7 +43,8 @@ _READABLE = {
     "question_mark": "?", "slash": "/", "escape": "esc", "up": "↑", "down": "↓", "left": "←", "right": "→",
     "pageup": "pgup", "pagedown": "pgdn", "space": "space", "full_stop": ".", "comma": ",", "plus": "+",
     "minus": "-", "left_square_bracket": "[", "right_square_bracket": "]", "less_than_sign": "<",
-    "greater_than_sign": ">", "equals_sign": "=",
+    "greater_than_sign": ">", "equals_sign": "=", "exclamation_mark": "!", "shift+left": "shift+←",
+    "shift+right": "shift+→",
 }  # fmt: skip
 
 

@@ -13,34 +13,65 @@ EVALUATE = Action("e", "evaluate", "evaluate", "measure the held-out loss and an
 RESUME = Action("r", "resume", "resume", "go on with a run that was stopped, interrupted or has failed")
 COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run is done")
 LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
-CHART = Action("g", "chart", "chart", "next chart: loss, learning rate, gradient norm, tokens per second, memory")
+CHART = Action("g", "chart", "chart", "next chart: loss, forgetting, learning rate, gradient norm, tokens/s, memory, …")
+ALL = Action("G", "all", "all charts", "many small charts at once, or one large")
 OPEN = Action("v", "samples", "samples", "samples in full, and how each answer changed; again: back to the chart")
 SAMPLE = Action("m", "sample(1)", "next sample", "next sample")
 EARLIER = Action("M", "sample(-1)", "", "previous sample")
-SMOOTH = Action("o", "smoothing", "smooth", "how much the curve is smoothed: 0.9, 0.98, not at all, 0.6")
+SMOOTH = Action("w", "smoothing", "smooth", "how much the curve is smoothed: 0.9, 0.98, not at all, 0.6")
 AXIS = Action("y", "axis", "axis", "vertical axis linear or logarithmic")
-BACK = Action("escape", "back", "back", "back to the chart")
+OVERLAY = Action("o", "overlay", "overlay", "lay other runs over the chart, pin a baseline, compare recipes")
+CURSOR = Action(
+    "right", "cursor(1)", "cursor", "a cursor on the chart: what the curves are at a step", name="cursor right"
+)
+CURSOR_LEFT = Action("left", "cursor(-1)", "", "the cursor to the left", name="cursor left")
+CURSOR_FAR = Action("shift+right", "cursor(10)", "", "the cursor ten places to the right", name="cursor far right")
+CURSOR_FAR_LEFT = Action("shift+left", "cursor(-10)", "", "the cursor ten places to the left", name="cursor far left")
+ZOOM = Action("plus", "zoom(0.5)", "zoom", "half as many steps on the chart, around the cursor", name="zoom in")
+ZOOM_OUT = Action("minus", "zoom(2.0)", "", "twice as many steps on the chart", name="zoom out")
+PAN = Action(
+    "greater_than_sign,full_stop", "pan(0.25)", "", "the chart a quarter further to the right", name="pan right"
+)
+PAN_LEFT = Action("less_than_sign,comma", "pan(-0.25)", "", "the chart a quarter further to the left", name="pan left")
+WHOLE = Action("0", "whole", "", "all steps on the chart, and no cursor", name="whole run")
+DIFFERENCE = Action("d", "difference", "recipe diff", "where this run's recipe differs from that of the run laid over")
+SAMPLE_DIFFERENCE = Action("d", "difference", "diff", "the answer against the base's, against the one before, or plain")
+ALERTS = Action("exclamation_mark", "alerts", "alerts", "all that the run warned of")
+REPLAY = Action("a", "replay", "replay", "the run once more from its beginning, at a chosen speed; again: back to now")
+REST = Action("space", "replay_rest", "halt", "the replay stands still, or goes on")
+SLOWER = Action("left_square_bracket", "replay_speed(0.5)", "slower", "the replay half as fast")
+FASTER = Action("right_square_bracket", "replay_speed(2.0)", "faster", "the replay twice as fast")
+BACK = Action("escape", "back", "back", "back to the chart; from a cursor, a part or a replay to the whole run")
 FIND = Action("slash", "find", "search", "search the log")
 NEXT = Action("n", "again(0)", "next", "next place of the text searched for")
 PREVIOUS = Action("N", "again(1)", "previous", "previous place of the text searched for")
 FOLLOW = Action("f", "follow", "follow", "to the end of the log, and follow what comes")
 
+MOVING = (CURSOR, CURSOR_LEFT, CURSOR_FAR, CURSOR_FAR_LEFT, ZOOM, ZOOM_OUT, PAN, PAN_LEFT, WHOLE)
+REPLAYING = (REST, SLOWER, FASTER)
 ALL_ACTIONS = (
-    PAUSE, STOP, SAVE, EVALUATE, RESUME, COMPARE, LOG, CHART, OPEN, SAMPLE, EARLIER, SMOOTH, AXIS, BACK,
-    FIND, NEXT, PREVIOUS, FOLLOW,
+    PAUSE, STOP, SAVE, EVALUATE, RESUME, COMPARE, LOG, CHART, ALL, OPEN, SAMPLE, EARLIER, OVERLAY, SMOOTH, AXIS,
+    *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, BACK, FIND, NEXT, PREVIOUS, FOLLOW,
 )  # fmt: skip
 
 
-def working(state: str, *, log: bool, samples: bool) -> tuple[Action, ...]:
-    """The actions that work on a run in STATE while the chart, the LOG or the SAMPLES in full are in view."""
+def working(state: str, *, log: bool, samples: bool, apart: bool = False, alerts: bool = False) -> tuple[Action, ...]:
+    """The actions that work on a run in STATE while the chart, the LOG or the SAMPLES in full are in view.
+
+    STATE is `replay` while it is shown once more. APART: a cursor stands there, or a part is shown; ALERTS: there are
+    some.
+    """
     if state in LIVE:
         steering: tuple[Action, ...] = (GO_ON if state == "paused" else PAUSE, STOP, SAVE, EVALUATE)
     elif state == "done":
         steering = (COMPARE,)
     else:
-        steering = (RESUME,)
+        steering = (*REPLAYING, BACK) if state == "replay" else (RESUME,)
     if log:
         return (FIND, NEXT, PREVIOUS, FOLLOW, BACK, *steering, LOG)
     if samples:
-        return (SAMPLE, EARLIER, BACK, *steering, LOG, OPEN)
-    return (*steering, LOG, CHART, OPEN, SAMPLE, EARLIER, SMOOTH, AXIS)
+        return (SAMPLE, EARLIER, SAMPLE_DIFFERENCE, BACK, *steering, LOG, OPEN)
+    back = (BACK,) if apart and BACK not in steering else ()
+    told = (ALERTS,) if alerts else ()
+    view = (LOG, CHART, OPEN, OVERLAY, SAMPLE, ALL, *MOVING, SMOOTH, AXIS, DIFFERENCE, REPLAY, EARLIER)
+    return (*steering, *back, *told, *view)

@@ -1,15 +1,46 @@
-"""What the chart can show of a run: each chart's title and curves."""
+"""What the chart can show of a run: each chart's title and curves, alone or with those of other runs laid over."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ftstudio.core.run import Story
+from ftstudio.core.text import one_line
 from ftstudio.ui.plot.chart import Series
+from ftstudio.ui.plot.figure import BRAILLE
 
 Points = list[tuple[int, float]]
 
-CHARTS = ("loss", "learning rate", "gradient norm", "tokens per second", "memory")
-TITLES = {"tokens per second": "tokens/s", "memory": "memory, GiB"}
+# the curve that a chart is about, as the story names it; those without points of their own are left out
+CURVES = {
+    "loss": "loss",
+    "forgetting": "forgetting",
+    "KL to the base": "kl",
+    "learning rate": "lr",
+    "gradient norm": "grad_norm",
+    "tokens per second": "tokens_per_second",
+    "memory": "memory",
+    "GPU use": "gpu_use",
+}
+ALWAYS = ("loss", "learning rate", "gradient norm", "tokens per second", "memory")
+TITLES = {
+    "tokens per second": "tokens/s",
+    "memory": "memory, GiB",
+    "GPU use": "GPU use, %",
+    "forgetting": "forgetting, bits a byte",
+    "KL to the base": "KL to the base, nats a token",
+    "sources": "held-out loss by source",
+}
 SMOOTHING = (0.9, 0.98, 0.0, 0.6)  # what the key for smoothing goes through; 0 shows the raw curve alone
+SMOOTHED = ("loss", "gradient norm", "tokens per second")
+SPARSE = ("forgetting", "KL to the base")  # a point an evaluation
+METRIC = "eval_"
+OWN_CHART = (f"{METRIC}loss", f"{METRIC}perplexity", f"{METRIC}rows", f"{METRIC}tokens")  # not metrics of the task
+SOURCE = "source "
+# lines of several curves must differ without colours, too
+LAID_OVER = (("·", "other"), ("×", "third"), ("+", "fourth"), ("-", "dim"))
+MARKS = (("○", "mark"), ("×", "other"), ("+", "third"), ("◇", "fourth"))
 
 GIB = float(1 << 30)
 
@@ -29,26 +60,70 @@ class Memory:
         return self.points
 
 
+def available(story: Story) -> list[str]:
+    """The charts that STORY has something for, and those every run has, in the order the key goes through."""
+    curves = story.curves
+    found = ["loss"]
+    if sum(name.startswith(SOURCE) for name in curves) > 1:
+        found.append("sources")
+    found += [name for name in curves if name.startswith(METRIC) and name not in OWN_CHART]
+    return found + [name for name, curve in CURVES.items() if name != "loss" and (name in ALWAYS or curves.get(curve))]
+
+
+def title_of(chart: str) -> str:
+    """What stands over CHART."""
+    return TITLES.get(chart, one_line(chart.removeprefix(METRIC), 40))
+
+
 def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> list[Series]:
-    """The curves of CHART (one of `CHARTS`), those in front last."""
+    """The curves of CHART (one of `available`), those in front last."""
+    curves = story.curves
     if chart == "loss":
         return [
-            *_raw_and_smoothed("train", story.curves.get("loss", []), smoothing),
-            Series("eval", story.curves.get("eval_loss", []), "○", "mark", line=False),
+            *_raw_and_smoothed("train", curves.get("loss", []), smoothing),
+            Series("eval", curves.get("eval_loss", []), "○", "mark", line=False),
+        ]
+    if chart == "sources":
+        names = [name for name in curves if name.startswith(SOURCE)]
+        return [
+            Series(one_line(name.removeprefix(SOURCE), 16), curves[name], *MARKS[place % len(MARKS)])
+            for place, name in enumerate(names)
         ]
     if chart == "gradient norm":
-        return _raw_and_smoothed("gradient", story.curves.get("grad_norm", []), smoothing)
+        return _raw_and_smoothed("gradient", curves.get("grad_norm", []), smoothing)
     if chart == "tokens per second":
-        return _raw_and_smoothed("speed", story.curves.get("tokens_per_second", []), smoothing)
+        return _raw_and_smoothed("speed", curves.get("tokens_per_second", []), smoothing)
     if chart == "memory":
-        return [Series("", memory.of(story.curves.get("memory", [])), ink="other")]
-    return [Series("", story.curves.get("lr", []))]
+        return [Series("", memory.of(curves.get("memory", [])), ink="other")]
+    if chart in SPARSE or chart.startswith(METRIC):
+        points = curves.get(CURVES.get(chart, chart), [])
+        return [Series("", points, BRAILLE, "other"), Series("", points, "○", "mark", line=False)]
+    return [Series("", curves.get(CURVES.get(chart, chart), []))]
+
+
+def named(series: Series, name: str) -> Series:
+    """SERIES with NAME in the legend: where other runs are laid over, each says whose it is."""
+    return replace(series, shown=one_line(name, 20))
+
+
+def laid_over(chart: str, others: Sequence[tuple[str, Story]], smoothing: float) -> list[Series]:
+    """The curve of CHART of OTHERS (name, story), each with a mark of its own; behind those of the run in view."""
+    found = []
+    for place, (name, story) in enumerate(others):
+        marker, ink = LAID_OVER[place % len(LAID_OVER)]
+        points = story.curves.get(CURVES.get(chart, chart), [])
+        if chart == "memory":
+            points = Memory().of(points)
+        beta = smoothing if chart in SMOOTHED else 0.0
+        if points:
+            found.append(Series(one_line(name, 20), points, marker, ink, beta=beta))
+    return found
 
 
 def _raw_and_smoothed(name: str, points: Points, smoothing: float) -> list[Series]:
     if not smoothing:
         return [Series(name, points)]
     return [
-        Series(name, points, ink="dim", line=False),
+        Series(name, points, BRAILLE, "dim", line=False),
         Series(f"smooth {smoothing:g}", points, beta=smoothing),
     ]

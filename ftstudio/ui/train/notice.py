@@ -17,6 +17,7 @@ PHASES = {
     "preparing data": "preparing the data",
     "evaluating": "evaluating on held-out rows",
     "generating samples": "answering the sample prompts",
+    "measuring forgetting": "measuring forgetting on general text",
     "saving": "saving",
     "stopping": "stopping after a checkpoint",
 }

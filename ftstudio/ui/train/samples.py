@@ -10,7 +10,12 @@ from textual.content import Content
 from ftstudio.core.run import Story
 from ftstudio.core.text import clean, one_line
 from ftstudio.ui.text.lines import Line, Lines, fit
+from ftstudio.ui.text.marked import inked
+from ftstudio.ui.text.marked import wrap as marked_wrap
+from ftstudio.ui.text.worddiff import inline
 
+BASE, EARLIER = "the base", "the one before"
+AGAINST = ("", BASE, EARLIER)
 NAME = 10  # cells of what stands before a text
 LONGEST = 20_000  # characters of one text that are looked at
 
@@ -27,13 +32,14 @@ class SamplePanel(Lines, can_focus=True):
         super().__init__(id=id)
         self.index = 0
         self.opened = False
+        self.against = ""  # what the answers are set against in full view: one of AGAINST
         self._rows: list[Line] = []
         self._story: Story | None = None
         self._key: object = None
 
     def show(self, story: Story) -> None:
         """Show what STORY has of the sample in view."""
-        key = (id(story), len(story.samples), self.index, self.opened, self.size)
+        key = (id(story), len(story.samples), self.index, self.opened, self.against, self.size)
         if key == self._key:
             return
         self._key, self._story = key, story
@@ -46,6 +52,10 @@ class SamplePanel(Lines, can_focus=True):
         if count:
             self.index = (self.index + by) % count
             self.top = 0
+
+    def next_difference(self) -> None:
+        """Answers plain, against the base's, against the one before."""
+        self.against = AGAINST[(AGAINST.index(self.against) + 1) % len(AGAINST)]
 
     def _count(self) -> int:
         samples = self._story.samples if self._story is not None else []
@@ -63,6 +73,10 @@ class SamplePanel(Lines, can_focus=True):
             row = mine[-1].get("row")
             where = f" · held-out row {row}" if isinstance(row, int) else ""
             title = f"sample {self.index + 1} of {self._count()} · after step {mine[-1].get('step')}{where}"
+            if self.opened and self.against:
+                title = (
+                    f"sample {self.index + 1} of {self._count()} · step {mine[-1].get('step')} · against {self.against}"
+                )
         if title != self.border_title:
             self.border_title = Content(title)
 
@@ -113,14 +127,29 @@ class SamplePanel(Lines, can_focus=True):
         width = max(8, self.columns - NAME)
         result: list[Line] = []
         for name, text, ink in self._texts(mine[-1]):
-            result += [*_named(name, [row for line in text.split("\n") for row in wrap(line, width)], ink), ()]
+            if name == "now" and self.against:
+                result += [*self._differing("now", mine, len(mine) - 1, width), ()]
+            else:
+                result += [*_named(name, [row for line in text.split("\n") for row in wrap(line, width)], ink), ()]
         if len(mine) > 1:
             result.append((("how the answer changed", "title"),))
-            for sample in reversed(mine[:-1]):
-                text = clean(sample.get("output"), LONGEST)
-                rows = [row for line in text.split("\n") for row in wrap(line, width)]
-                result += _named(f"step {sample.get('step')}", rows, "")
+            for place in range(len(mine) - 2, -1, -1):
+                result += self._differing(f"step {mine[place].get('step')}", mine, place, width)
         return result
+
+    def _differing(self, name: str, mine: list[dict[str, Any]], place: int, width: int) -> list[Line]:
+        """The answer at PLACE under NAME, with what differs from what it is set against."""
+        text = clean(mine[place].get("output"), LONGEST)
+        before = None
+        if self.against == BASE:
+            before = mine[place].get("base")
+        elif self.against == EARLIER and place:
+            before = mine[place - 1].get("output")
+        if not isinstance(before, str):
+            return _named(name, [row for line in text.split("\n") for row in wrap(line, width)], "")
+        marked = inline(clean(before, LONGEST), text, LONGEST)
+        rows = [inked(marked, start, stop) for start, stop in marked_wrap(marked.text, width)]
+        return [((f"{name if not at else '':<{NAME}}", "key"), *row) for at, row in enumerate(rows)]
 
     def line(self, index: int) -> Line:
         return self._rows[index] if index < len(self._rows) else ()

@@ -6,7 +6,7 @@ import time
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Grid, Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
@@ -14,21 +14,22 @@ from ftstudio.core.errors import StudioError
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Prompt
-from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.text.said import Said
-from ftstudio.ui.train import actions, charts, side, steer
+from ftstudio.ui.train import actions, side, steer
+from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import WORDS, Asked
-from ftstudio.ui.train.charts import CHARTS, SMOOTHING
 from ftstudio.ui.train.logview import LogView
 from ftstudio.ui.train.notice import PHASES, lines_of, notice
+from ftstudio.ui.train.replay import Replay
 from ftstudio.ui.train.samples import SamplePanel
+from ftstudio.ui.train.viewing import Viewing
 
 SIDE_SECONDS = 0.9  # between two looks at the numbers beside the chart
 OWNER_SECONDS = 5.0  # between two looks at who trains
 
 
-class TrainScreen(StudioScreen):
+class TrainScreen(Viewing):
     """Chart, numbers, samples; or the log; or the samples in full."""
 
     MODE = "train"
@@ -59,6 +60,14 @@ the studio again shows it live. All keys work on runs that another process train
     TrainScreen #charts { height: 1fr; }
     TrainScreen #upper { height: 1fr; }
     TrainScreen LinePlot { width: 1fr; height: 1fr; }
+    TrainScreen #all { display: none; grid-size: 2 2; }
+    TrainScreen.-wide #all, TrainScreen.-huge #all { grid-size: 3 2; }
+    TrainScreen.-narrow #all .second { display: none; }
+    TrainScreen.-all #upper { display: none; }
+    TrainScreen.-all #all { display: block; height: 1fr; }
+    TrainScreen.-all SamplePanel { display: none; }
+    TrainScreen.-samples #all { display: none; }
+    TrainScreen.-samples SamplePanel { display: block; }
     TrainScreen #side { width: 25; height: 1fr; padding: 1 0 0 1; }
     TrainScreen.-wide #side { width: 33; }
     TrainScreen.-huge #side { width: 42; }
@@ -74,10 +83,7 @@ the studio again shows it live. All keys work on runs that another process train
 
     def __init__(self) -> None:
         super().__init__()
-        self._chart = 0
-        self._log_axis = False
-        self._smoothing = 0
-        self._memory = charts.Memory()
+        self._bell = Bell()
         self._seen: RunFeed | None = None
         self._asked: Asked | None = None
         self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
@@ -89,6 +95,9 @@ the studio again shows it live. All keys work on runs that another process train
             with Horizontal(id="upper"):
                 yield LinePlot(id="plot")
                 yield Said(id="side")
+            with Grid(id="all"):
+                for place in range(6):
+                    yield LinePlot(classes="second" if place > 3 else "")
             yield SamplePanel(id="samples")
         yield LogView(id="log")
         yield Said(grow=True, id="notice")
@@ -110,29 +119,28 @@ the studio again shows it live. All keys work on runs that another process train
         if feed is None:
             return
         if feed is not self._seen:
-            self._seen, self._asked, self._memory, self._owner = feed, None, charts.Memory(), ("", 0.0)
+            self._seen, self._asked, self._owner = feed, None, ("", 0.0)
+            self.begin_viewing()
             self.query_one(SamplePanel).index = 0
+        if self._bell.rings(feed.story) and feed.state in steer.LIVE:
+            self.app.bell()
+        if self.replay is not None:
+            self.replay.poll()
+        shown = self.replay or feed
         if self.has_class("-log"):
             self.query_one(LogView).open(feed.run.log_path)
         elif self.has_class("-samples"):
-            self.query_one(SamplePanel).show(feed.story)
+            self.query_one(SamplePanel).show(shown.story)
         else:
-            self._show_chart(feed)
-            self._show_side(feed)
-            self.query_one(SamplePanel).show(feed.story)
+            self.show_charts(shown, self._before_first_point(shown))
+            if not self.has_class("-all"):
+                self._show_side(shown)
+                self.query_one(SamplePanel).show(shown.story)
         self._show_notice(feed)
 
-    def _show_chart(self, feed: RunFeed) -> None:
-        name = CHARTS[self._chart]
-        self.query_one(LinePlot).show(
-            charts.TITLES.get(name, name),
-            charts.series_of(name, feed.story, SMOOTHING[self._smoothing], self._memory),
-            right=feed.story.total_steps,
-            log=self._log_axis,
-            message=self._before_first_point(feed),
-        )
-
-    def _before_first_point(self, feed: RunFeed) -> str:
+    def _before_first_point(self, feed: RunFeed | Replay) -> str:
+        if feed.state == "replay":
+            return "the replay begins before the first step"
         if feed.state == "running":
             phase = feed.story.phase
             return PHASES.get(phase, phase) if phase not in ("", "training") else "the first step is on its way"
@@ -140,17 +148,26 @@ the studio again shows it live. All keys work on runs that another process train
             return "queued"
         return {"queued": "not begun", "paused": "paused"}.get(feed.state, f"{feed.state} before the first step")
 
-    def _show_side(self, feed: RunFeed) -> None:
+    def _show_side(self, feed: RunFeed | Replay) -> None:
         panel = self.query_one("#side", Said)
         # nearly every figure changes with every step: once a second is as much as one can read
         now, key = time.monotonic(), (feed, feed.state, panel.size)
         if key == self._side[0] and now < self._side[1]:
             return
         self._side = (key, now + SIDE_SECONDS)
-        panel.say(*side.lines(feed.story, feed.state, max(10, panel.size.width - 1), max(1, panel.size.height)))
+        baseline = self.overlays.baseline(feed.run.name)
+        size = max(10, panel.size.width - 1), max(1, panel.size.height)
+        panel.say(*side.lines(feed.story, feed.state, *size, baseline))
 
     def _show_notice(self, feed: RunFeed) -> None:
         panel = self.query_one("#notice", Said)
+        if self.replay is not None:
+            panel.say(*lines_of("key", "▶", self.replay.told, max(20, self.app.size.width - 3)))
+            return
+        if self.window.cursor is not None and not self.has_class("-all"):
+            text = self.query_one("#plot", LinePlot).readout
+            panel.say(*lines_of("key", "│", text, max(20, self.app.size.width - 3)))
+            return
         waits_for = steer.waits(self.session, feed.run) if feed.state not in steer.LIVE else None
         ink, mark, text = notice(
             feed.story,
@@ -192,7 +209,13 @@ the studio again shows it live. All keys work on runs that another process train
         feed = self.session.feed
         if feed is None:
             return ()
-        return actions.working(feed.state, log=self.has_class("-log"), samples=self.has_class("-samples"))
+        return actions.working(
+            feed.state if self.replay is None else self.replay.state,
+            log=self.has_class("-log"),
+            samples=self.has_class("-samples"),
+            apart=self.window.shown is not None or self.window.cursor is not None,
+            alerts=bool(feed.story.alerts),
+        )
 
     # -- steering ----------------------------------------------------------------------------------------------------
     def _ask(self, what: str) -> None:
@@ -246,21 +269,6 @@ the studio again shows it live. All keys work on runs that another process train
             self.studio.tell("Comparing needs a finished run.")
 
     # -- the view ----------------------------------------------------------------------------------------------------
-    def action_chart(self) -> None:
-        """The next chart."""
-        self._chart = (self._chart + 1) % len(CHARTS)
-        self.pull()
-
-    def action_axis(self) -> None:
-        """Linear or logarithmic."""
-        self._log_axis = not self._log_axis
-        self.pull()
-
-    def action_smoothing(self) -> None:
-        """The next level of smoothing."""
-        self._smoothing = (self._smoothing + 1) % len(SMOOTHING)
-        self.pull()
-
     def action_sample(self, by: int) -> None:
         """The next or previous sample."""
         self.query_one(SamplePanel).turn(by)
@@ -292,6 +300,20 @@ the studio again shows it live. All keys work on runs that another process train
             self.action_log()
         elif self.has_class("-samples"):
             self.action_samples()
+        elif self.window.shown is not None or self.window.cursor is not None:
+            self.action_whole()
+        elif self.replay is not None:
+            self.action_replay()
+        elif self.has_class("-all"):
+            self.action_all()
+
+    def action_difference(self) -> None:
+        """Of the answers where the samples are in full view, else of the recipes."""
+        if self.has_class("-samples"):
+            self.query_one(SamplePanel).next_difference()
+            self.pull()
+        elif not self.has_class("-log"):
+            self.recipe_difference()
 
     def action_find(self) -> None:
         """Ask what to search the log for."""

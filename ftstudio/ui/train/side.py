@@ -12,6 +12,7 @@ from ftstudio.ui.text.lines import Line, fit
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 NAME = 9  # cells of a number's name
+FORGOTTEN = 0.05  # bits a byte on general text from which on forgetting is pointed at
 BAR = 20  # cells a bar or a history may have
 
 
@@ -37,10 +38,10 @@ def short_name(name: object) -> str:
     return text.strip() or "GPU"
 
 
-def lines(story: Story, state: str, width: int, height: int) -> list[Line]:
-    """Everything that fits into WIDTH by HEIGHT cells, the most telling first."""
+def lines(story: Story, state: str, width: int, height: int, baseline: Story | None = None) -> list[Line]:
+    """Everything that fits into WIDTH by HEIGHT cells, the most telling first; beside BASELINE, where there is one."""
     gpus = [gpu for gpu in story.telemetry.get("gpus") or [] if isinstance(gpu, dict)]
-    numbers = list(_numbers(story, state, width))
+    numbers = list(_numbers(story, state, width, baseline))
     room = max(3, height - len(numbers) - 1)
     machine = _cards(story, gpus, width, room - 1) if gpus else []
     machine += _host(story, width, brief=bool(gpus))
@@ -118,9 +119,9 @@ def _host(story: Story, width: int, brief: bool) -> list[Line]:
     return found
 
 
-def _numbers(story: Story, state: str, width: int) -> Iterable[Line]:
+def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> Iterable[Line]:
     last = story.last_step
-    live = state in ("running", "paused")
+    live = state in ("running", "paused", "replay")
 
     def named(name: str, value: str, ink: str = "") -> Line:
         return ((f"{name:<{NAME}}", "dim"), (value[: width - NAME], ink))
@@ -129,6 +130,17 @@ def _numbers(story: Story, state: str, width: int) -> Iterable[Line]:
     yield named("eval", number(story.eval_loss))
     best = story.best
     yield named("best", f"{number(best[1])} @ {best[0]}" if best else "–", "good" if best else "")
+    if baseline is not None and baseline.best and best:
+        step = best[1] - baseline.best[1]
+        told = f"{number(baseline.best[1])} ({step:+.3f}{' ▼' if step < 0 else ' ▲' if step > 0 else ''})"
+        yield named("baseline", told, "good" if step < 0 else "warn" if step > 0 else "")
+    forgotten = story.forgetting.get("change")
+    if isinstance(forgotten, (int, float)):
+        kl = story.forgetting.get("kl")
+        much = forgotten > FORGOTTEN
+        told = f"{'▲ ' if much else ''}{forgotten:+.3f} bpb"
+        beside = f"{told}, KL {kl:.2f}" if isinstance(kl, (int, float)) else told
+        yield named("forget", beside if len(beside) <= width - NAME else told, "warn" if much else "")
     yield named("lr", _short(last.get("lr")))
     yield named("gradient", *_measured(last, "grad_norm", _short, ""))
     speed = last.get("tokens_per_second") if live else (story.done or last).get("tokens_per_second")

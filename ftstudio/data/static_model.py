@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ftstudio.core.errors import StudioError
 if TYPE_CHECKING:
     import numpy as np
 
+STATIC = Path(__file__).parent / "static_embedding"  # the one that ftstudio ships
 _TOKENS_AT_ONCE = 200_000
 
 
@@ -76,3 +78,9 @@ class StaticModel:
         # the mean is the sum's direction: normalising makes them one
         norms = np.linalg.norm(found, axis=1, keepdims=True)
         return found / np.where(norms > 0, norms, 1.0)
+
+
+@cache
+def bundled() -> StaticModel:
+    """The static embedding that ftstudio ships: 128 numbers a text, English. Raises StudioError where it is missing."""
+    return StaticModel(STATIC)

@@ -1,0 +1,173 @@
+"""Training dynamics: the loss of every row in every epoch, as a run's folder keeps it, and what it says of the rows.
+
+    <run>/dynamics/about.json      {"version": 1, "rows": N, "sources": [{"name", "start", "stop"}, …]}
+    <run>/dynamics/rows.i4         N little-endian int32: the number of each training row in the data it comes from
+    <run>/dynamics/epoch-000.bin   records of 16 bytes, little-endian: step (uint32, the optimiser step, from 1), place
+                                   (uint32, 0 … N-1: the training row), tokens (uint32, its trained tokens), loss
+                                   (float32, nats a trained token, before the step, dropout on)
+
+Appended while the run trains. A torn last record is left out; a step that was taken again after a kill is written again
+with the same numbers, and the last record of a row in an epoch counts. Ranks beside the first write
+`epoch-000.rank1.bin` and so on. `sources` is empty unless several sources are mixed: a row number from `start` up to
+`stop` is row number - start of that source.
+
+The map of rows is Dataset Cartography (Swayamdipta et al. 2020): confidence is the mean over the epochs of the
+probability of the row's answer (of one token, the geometric mean over its tokens), variability its standard deviation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core import files
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+FOLDER, ABOUT, ROWS = "dynamics", "about.json", "rows.i4"
+RECORD = [("step", "<u4"), ("place", "<u4"), ("tokens", "<u4"), ("loss", "<f4")]
+VERSION = 1
+AMBIGUOUS = 1 / 3  # share of the rows, the most variable ones: the paper's choice
+_NAME = re.compile(r"epoch-(\d+)(?:\.rank(\d+))?\.bin$")
+
+
+def epoch_name(epoch: int, rank: int = 0) -> str:
+    """The file of an EPOCH (from 0) that RANK writes."""
+    return f"epoch-{epoch:03}" + (f".rank{rank}" if rank else "") + ".bin"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of several mixed sources: its rows are the numbers from `start` up to `stop`."""
+
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """What a run learnt of each of its N training rows.
+
+    `rows` [N] int32: their numbers in the data. `losses` [epochs, N] float32: nats a trained token, NaN where a row
+    wasn't seen in that epoch. `tokens` [N] uint32: trained tokens (0 where never seen).
+    """
+
+    rows: Array
+    losses: Array
+    tokens: Array
+    sources: tuple[Source, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs have begun."""
+        return len(self.losses)
+
+    @cached_property
+    def seen(self) -> Array:
+        """[N] int: in how many epochs each row was seen so far."""
+        import numpy as np
+
+        return np.isfinite(self.losses).sum(0)
+
+    @cached_property
+    def confidence(self) -> Array:
+        """[N] between 0 and 1: mean probability of a token of the row's answer; NaN where it was never seen."""
+        return self._over_epochs(lambda shares, count: shares.sum(0) / count)
+
+    @cached_property
+    def variability(self) -> Array:
+        """[N] from 0 to 0.5: standard deviation of that probability over the epochs; NaN where never seen."""
+        import numpy as np
+
+        mean = np.nan_to_num(self.confidence)
+        there = np.isfinite(self.losses)
+        return self._over_epochs(lambda shares, count: np.sqrt((((shares - mean) * there) ** 2).sum(0) / count))
+
+    def _over_epochs(self, of: Any) -> Array:
+        import numpy as np
+
+        if not len(self.losses):
+            return np.full(len(self.rows), np.nan)
+        shares = np.where(np.isfinite(self.losses), np.exp(-np.nan_to_num(self.losses).astype(np.float64)), 0.0)
+        found = of(shares, np.maximum(self.seen, 1))
+        return np.where(self.seen > 0, found, np.nan)
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """[N] `hard`, `ambiguous`, `easy` or `unseen`, one for each row.
+
+        Ambiguous is the third whose probability varies most (of rows seen at least twice); of the others the half with
+        the higher confidence is easy, the half with the lower one hard.
+        """
+        import numpy as np
+
+        kinds = np.full(len(self.rows), "unseen", dtype=object)
+        seen = np.flatnonzero(self.seen)
+        twice = seen[self.seen[seen] > 1]
+        most = twice[np.argsort(-self.variability[twice], kind="stable")][: int(len(twice) * AMBIGUOUS)]
+        most = most[self.variability[most] > 0]
+        kinds[most] = "ambiguous"
+        rest = np.setdiff1d(seen, most, assume_unique=True)
+        rest = rest[np.argsort(self.confidence[rest], kind="stable")]
+        kinds[rest[: len(rest) // 2]] = "hard"
+        kinds[rest[len(rest) // 2 :]] = "easy"
+        return [str(kind) for kind in kinds]
+
+    def hardest(self, count: int | None = None) -> list[int]:
+        """Places (0 … N-1) of the COUNT rows with the least confidence, the hardest first: look for wrong labels."""
+        return self._sorted(self.confidence, count)
+
+    def most_ambiguous(self, count: int | None = None) -> list[int]:
+        """Places of the COUNT rows with the most variability, the greatest first: what training can still decide."""
+        return self._sorted(-self.variability, count)
+
+    def _sorted(self, by: Array, count: int | None) -> list[int]:
+        import numpy as np
+
+        order = np.argsort(by, kind="stable")  # NaN, the rows never seen, sorts last
+        order = order[np.isfinite(by[order])]
+        return [int(place) for place in order[:count]]
+
+    def source_of(self, place: int) -> str | None:
+        """The source that the row at PLACE comes from; None where there is only one."""
+        row = int(self.rows[place])
+        return next((source.name for source in self.sources if source.start <= row < source.stop), None)
+
+
+def read(run: Path) -> Dynamics | None:
+    """The dynamics of the run in the folder RUN, as far as written; None where it keeps none (or can't be read)."""
+    import numpy as np
+
+    folder = Path(run) / FOLDER
+    about = files.read_json(folder / ABOUT)
+    if not isinstance(about, dict) or about.get("version") != VERSION:
+        return None
+    try:
+        rows = np.fromfile(folder / ROWS, dtype="<i4")
+        sources = tuple(Source(str(s["name"]), int(s["start"]), int(s["stop"])) for s in about.get("sources") or ())
+        parts = sorted((int(match[1]), int(match[2] or 0), path) for match, path in _parts(folder))
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    losses = np.full((1 + max((part[0] for part in parts), default=-1), len(rows)), np.nan, dtype=np.float32)
+    tokens = np.zeros(len(rows), dtype=np.uint32)
+    for epoch, _, path in parts:
+        try:
+            records = np.fromfile(path, dtype=RECORD)  # whole records only
+        except OSError:
+            continue
+        records = records[records["place"] < len(rows)]
+        losses[epoch, records["place"]] = records["loss"]  # of several the last: numpy assigns in order
+        tokens[records["place"]] = records["tokens"]
+    return Dynamics(rows, losses, tokens, sources)
+
+
+def _parts(folder: Path) -> list[tuple[re.Match[str], Path]]:
+    found = [(_NAME.match(path.name), path) for path in folder.iterdir()]
+    return [(match, path) for match, path in found if match]

@@ -1,0 +1,131 @@
+"""What a template and a tokenizer make of the rows: names and turns that get lost, cuts, masks, ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ftstudio.core.text import one_line
+from ftstudio.data.checks.found import Check, found, said
+from ftstudio.data.dataset import Dataset
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.example import BadRow
+from ftstudio.data.shape import Shape
+from ftstudio.data.template import Template
+
+LOOKED = 200  # rows taken through the template and back
+
+
+def of_template(template: Template, dataset: Dataset, shape: Shape) -> list[Check]:
+    """Names that no row has, and turns that don't come out of the template as they went in."""
+    return [*_variables(template, dataset, shape), *_round_trip(template, dataset, shape)]
+
+
+def _round_trip(template: Template, dataset: Dataset, shape: Shape) -> list[Check]:
+    """The turns of the first rows, looked for in what the template makes of them."""
+    if template.name != "chat":
+        return []  # the others write turns as they are, or as a person wants them
+    gone: list[int] = []
+    what = ""
+    for index in range(min(LOOKED, len(dataset))):
+        try:
+            example = shape.example(dataset[index])
+            text = "".join(segment.text for segment in template.segments(example))
+        except BadRow:
+            continue
+        seen = example.messages[: example.answer_at + 1]
+        lost = next((turn for turn in seen if turn.content.strip() and turn.content.strip() not in text), None)
+        if lost is not None:
+            gone.append(index)
+            what = what or f"row {index}, {lost.role}: {one_line(lost.content, 40)}"
+    text = f"{said(gone)} of the first {LOOKED} of which the template drops or changes a turn ({what})."
+    return [found("template_text", "warning", gone, text)]
+
+
+def _variables(template: Template, dataset: Dataset, shape: Shape) -> list[Check]:
+    if not template.variables:
+        return []
+    known: set[str] = set(dataset.names)
+    for index in range(min(20, len(dataset))):
+        try:
+            known |= set(shape.example(dataset[index]).fields)
+        except BadRow:
+            continue
+    gone = sorted(template.variables - known - {"messages", "prompt", "completion"})
+    if not gone:
+        return []
+    text = f"The template names {', '.join(gone)}, which no row has."
+    return [Check("template_variable", "error", len(gone), (), text, {"variables": gone})]
+
+
+def of_tokens(
+    encoded: EncodedSet, max_length: int | None, known: dict[str, set[int]], start: int | None = None
+) -> list[Check]:
+    """What the tokens tell; KNOWN are rows by check that were told already, START is the id of the start token."""
+    table = encoded.table
+    cut = [row for row, lost in enumerate(table["lost_completion"]) if lost or table["lost_prompt"][row]]
+    lost, whole = encoded.stats.lost_completion, sum(table["completion"])
+    gone = set(encoded.all_masked)
+    merged = [row for row, flag in enumerate(table["merged"]) if flag]
+    cut_rows = set(cut)
+    open_end = [row for row in encoded.rows if not table["ends"][row] and row not in cut_rows]
+    share = 100 * lost / max(1, whole)
+    skip = known.get("unusable", set())
+    unusable = [(row, why) for row, why in encoded.excluded if row not in gone and row not in skip]
+    twice = _double(encoded, start)
+    checks = [
+        found("unusable", "error", [row for row, _ in unusable], _unusable_text(unusable)),
+        found(
+            "cut_by_max_length",
+            "warning",
+            cut,
+            f"{said(cut)} longer than {max_length} tokens: {lost:,} trained tokens ({share:.1f} %) are lost.",
+            lost_tokens=encoded.stats.lost,
+            lost_trained=lost,
+        ),
+        found(
+            "all_labels_masked",
+            "error",
+            encoded.all_masked,
+            f"{said(encoded.all_masked)} that would train nothing, left out; raise max_length, or drop them.",
+        ),
+        found(
+            "end_not_learnt",
+            "warning",
+            open_end,
+            f"{said(open_end)} not ending with an end token: the model isn't taught to stop.",
+        ),
+        found(
+            "double_start",
+            "warning",
+            twice,
+            f"{said(twice)} beginning with two start tokens: the template writes one, and so does the text.",
+        ),
+        found(
+            "boundary_merge",
+            "note",
+            merged,
+            f"{said(merged)} where prompt and answer would share a token; the answer is tokenised on its own there.",
+        ),
+    ]
+    return checks
+
+
+def _unusable_text(unusable: Sequence[tuple[int, str]]) -> str:
+    return f"{said(unusable)} unusable: {unusable[0][1]}." if unusable else ""
+
+
+def _double(encoded: EncodedSet, start: int | None) -> list[int]:
+    """The rows that begin with START twice."""
+    if start is None:
+        return []
+    ids, starts = encoded.ids, encoded.starts
+    return [
+        row
+        for place, row in enumerate(encoded.rows)
+        if starts[place + 1] - starts[place] > 1 and ids[starts[place]] == ids[starts[place] + 1] == start
+    ]
+
+
+def errors_of_tokens(encoded: EncodedSet, max_length: int | None) -> list[Check]:
+    """The errors alone: rows that can't be used, and rows of which nothing would be trained."""
+    return [check for check in of_tokens(encoded, max_length, {}) if check.severity == "error" and check.count]

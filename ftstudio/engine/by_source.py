@@ -1,0 +1,39 @@
+"""The held-out loss of every source of a mix, beside that of all rows: which part of the mix learns, which suffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftstudio.engine.trainer import Rows
+
+Measured = dict[str, Any]
+
+
+def by_source(rows: Rows, sources: Sequence[str], measure: Callable[[Rows], Measured | None]) -> Measured | None:
+    """What MEASURE gives for ROWS (`{loss, perplexity, rows, tokens}`), each row passed once, in groups of one source.
+
+    SOURCES names the source of each row; with two or more of them the result has `sources`, their losses in nats a
+    token. None where MEASURE was stopped.
+    """
+    names = list(dict.fromkeys(sources))
+    if len(names) < 2 or len(sources) != len(rows):
+        return measure(rows)
+    losses: dict[str, float] = {}
+    total, tokens = 0.0, 0
+    for name in names:
+        found = measure([rows[place] for place, source in enumerate(sources) if source == name])
+        if found is None:
+            return None
+        losses[name] = found["loss"]
+        if found["tokens"]:
+            total += found["loss"] * found["tokens"]
+            tokens += int(found["tokens"])
+    mean = total / tokens if tokens else float("nan")
+    told: Measured = {"loss": mean, "rows": len(rows), "tokens": tokens, "sources": losses}
+    if found is not None and "perplexity" in found:
+        return told | {"perplexity": math.exp(min(mean, 700))}
+    whole = measure(rows)  # a task's scores (F1 …) are no means of those of its sources
+    return None if whole is None else whole | told

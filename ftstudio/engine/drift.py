@@ -1,0 +1,174 @@
+"""Forgetting while it happens: at every evaluation, how far the model has moved from its base off the task.
+
+Two figures: the change in bits a byte on a part of the general text that ftstudio ships (see `forgetting`), and the
+mean Kullback-Leibler divergence KL(base ‖ tuned) of the next token over neutral prompts, nats a token. With an adapter
+the base is the same model with the adapter switched off; otherwise its figures are those from before the first step,
+kept beside the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core import files
+from ftstudio.core.errors import Stopped
+from ftstudio.core.folder import JobFolder
+from ftstudio.engine import forgetting
+from ftstudio.engine.neutral import PROMPTS
+
+if TYPE_CHECKING:
+    from ftstudio.data.tokenizer import Tokenizer
+    from ftstudio.engine.trainer import StudioTrainer
+
+SIZES = (64 << 10, 16 << 10, 4 << 10, 1 << 10)  # bytes of text: the most of these that the base reads in SECONDS
+SECONDS = 1.0
+KEPT = 64 << 20  # bytes that the base's word on the neutral prompts may take on disk, where there is no adapter
+
+
+class Drift:
+    """Measures FOLDER's model at an evaluation and tells a `forgetting` event; PATH keeps the base's figures.
+
+    An evaluation costs two passes over the neutral prompts and one over as much text as the base read in SECONDS.
+    """
+
+    def __init__(
+        self,
+        folder: JobFolder,
+        path: Path,
+        tokenizer: Tokenizer,
+        texts: Sequence[str],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.folder, self.path, self.tokenizer, self.texts = folder, path, tokenizer, texts
+        self.should_stop = should_stop
+        kept = files.read_json(path)
+        self._base: dict[str, Any] = {}
+        if isinstance(kept, dict) and {"size", "base_bits_per_byte"} <= kept.keys():
+            self._base = kept
+        self._off = False
+        self.told = ""  # what the last time cost
+
+    def __call__(self, trainer: StudioTrainer, step: int) -> None:
+        """Measure the model as it is after STEP. Silent where it can't be: no causal model, no base to measure by."""
+        model = trainer.model
+        if self._off or not causal(model):
+            return
+        began = time.perf_counter()
+        adapted = hasattr(model, "disable_adapter")
+        try:
+            if not self._base:
+                if not adapted and step:
+                    return self._give_up("the base's figures from before the first step are missing")
+                with base_of(model):
+                    self._measure_base(model, keep=not adapted)
+            bits = self._bits(model, self._base["size"])
+            kl = self.divergence(model)
+        except Stopped:
+            return
+        base = self._base["base_bits_per_byte"]
+        self.folder.emit(
+            "forgetting",
+            step=step,
+            change=bits.per_byte - base,
+            bits_per_byte=bits.per_byte,
+            base_bits_per_byte=base,
+            kl=kl,
+            bytes=bits.bytes,
+            tokens=bits.tokens,
+            seconds=round(time.perf_counter() - began, 3),
+        )
+        self.told = f"about {time.perf_counter() - began:.1f} s each time"
+
+    def _give_up(self, why: str) -> None:
+        self._off = True
+        self.folder.emit("alert", level="info", text=f"Forgetting is measured after training only: {why}.")
+
+    def _bits(self, model: Any, size: int) -> forgetting.Bits:
+        part: list[str] = []
+        used = 0
+        for text in self.texts:
+            used += len(text.encode())
+            if part and used > size:
+                break
+            part.append(text)
+        return forgetting.bits_per_byte(model, self.tokenizer, part, should_stop=self.should_stop)
+
+    def _measure_base(self, model: Any, *, keep: bool) -> None:
+        """The base's bits a byte on as much text as SECONDS allow; KEEP what it says on the neutral prompts, too."""
+        self._bits(model, SIZES[-1])  # the first pass of a model is slower than those after it
+        began = time.perf_counter()
+        bits = self._bits(model, SIZES[-1])
+        pace = bits.bytes / max(1e-6, time.perf_counter() - began)
+        size = next((size for size in SIZES if size <= pace * SECONDS), SIZES[-1])
+        if size != SIZES[-1]:
+            bits = self._bits(model, size)
+        self._base = {"size": size, "base_bits_per_byte": bits.per_byte}
+        files.write_json(self.path, self._base)
+        if keep:
+            from safetensors.torch import save_file
+
+            said = {str(place): logs.half() for place, logs in enumerate(self._said(model))}
+            if sum(logs.nbytes for logs in said.values()) <= KEPT:
+                save_file(said, str(self.path.with_suffix(".safetensors")))
+
+    def divergence(self, model: Any) -> float | None:
+        """KL(base ‖ tuned), mean nats a token over the neutral prompts; None where the base's word wasn't kept."""
+        kept: dict[str, Any] = {}
+        adapted = hasattr(model, "disable_adapter")
+        if not adapted:
+            from safetensors.torch import load_file
+
+            path = self.path.with_suffix(".safetensors")
+            if not path.is_file():
+                return None
+            kept = load_file(str(path))
+        total, count = 0.0, 0
+        before = self._said(model, as_base=True) if adapted else (kept[str(at)].float() for at in range(len(kept)))
+        for old, new in zip(before, self._said(model), strict=True):
+            total += float((old.exp() * (old - new)).double().sum())
+            count += len(old)
+        return total / count if count else None
+
+    def _said(self, model: Any, *, as_base: bool = False) -> Iterator[Any]:
+        """For each neutral prompt the log-probabilities of every next token, [tokens, vocabulary], fp32 on the CPU."""
+        import torch
+
+        from ftstudio.engine.generation import ready
+
+        device = next(model.parameters()).device
+        prompts = self.tokenizer.encode_batch(PROMPTS)
+        width = max(map(len, prompts))
+        vocabulary = int(getattr(model.config.get_text_config(), "vocab_size", 32_000))
+        together = max(1, forgetting.LOGITS["cpu"] // (width * vocabulary))
+        for start in range(0, len(prompts), together):
+            if self.should_stop():
+                raise Stopped("Stopped while measuring forgetting.")
+            rows = prompts[start : start + together]
+            inputs, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width)
+            for place, ids in enumerate(rows):  # padded on the right, where no token looks
+                inputs[place, : len(ids)] = torch.tensor(ids)
+                mask[place, : len(ids)] = 1
+            with ready(model), torch.no_grad(), base_of(model) if as_base else nullcontext():
+                logits = model(
+                    input_ids=inputs.to(device), attention_mask=mask.long().to(device), use_cache=False
+                ).logits
+                found = [logits[place, : len(ids)].float().log_softmax(-1).cpu() for place, ids in enumerate(rows)]
+            yield from found
+
+
+def base_of(model: Any) -> AbstractContextManager[Any]:
+    """MODEL as its base: the adapter is off inside. A model without one is as it is."""
+    off: AbstractContextManager[Any] = model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext()
+    return off
+
+
+def causal(model: Any) -> bool:
+    """Whether MODEL predicts the next token, which both figures are about."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return type(inner).__name__.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) and not getattr(
+        inner.config, "is_encoder_decoder", False
+    )

@@ -1,0 +1,92 @@
+"""Will it fit: what a training takes held against what each device has, and how to make it smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import size
+
+TIGHT = 0.9  # above this share of what is free it may not do: kernels take workspaces, allocators leave gaps
+
+
+def devices(device: str) -> list[dict[str, Any]]:
+    """`[{name, total, free}]` in bytes: the GPUs where DEVICE is `cuda`, else this machine's main memory.
+
+    Needs no CUDA context. What a container may use counts, where it says so.
+    """
+    from ftstudio.engine.telemetry import Telemetry
+
+    telemetry = Telemetry()
+    reading = telemetry.read()
+    telemetry.close()
+    if device == "cuda":
+        cards = [gpu for gpu in reading["gpus"] if gpu["memory_total"]]
+        if cards:
+            return [
+                {"name": f"GPU {place} {card['name']}", "total": card["memory_total"],
+                 "free": card["memory_total"] - card["memory_used"]}
+                for place, card in enumerate(cards)
+            ]  # fmt: skip
+    total, free = reading["ram_total"], reading["ram_total"] - reading["ram_used"]
+    limit = _container_limit()
+    if limit is not None and limit[0] < total:
+        total, free = limit[0], min(free, limit[0] - limit[1])
+    return [{"name": "main memory", "total": total, "free": free}]
+
+
+def _container_limit() -> tuple[int, int] | None:
+    """(bytes this process's control group may use, bytes it uses); None where there is no limit."""
+    try:
+        with open("/sys/fs/cgroup/memory.max") as most, open("/sys/fs/cgroup/memory.current") as now:
+            limit, used = most.read().strip(), now.read().strip()
+        return None if limit == "max" else (int(limit), int(used))
+    except (OSError, ValueError):
+        return None
+
+
+def verdicts(needed: int, there: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """THERE (`devices`) with `fits`: `yes`, `tight`, `busy` (others hold the memory now) or `no`, and `text`."""
+    found = []
+    for device in there:
+        total, free = int(device["total"]), int(device["free"])
+        fits = "no" if needed > total else "busy" if needed > free else "tight" if needed > TIGHT * free else "yes"
+        said = {
+            "yes": f"fits: {size(needed)} of {size(free)} free",
+            "tight": f"just fits: {size(needed)} of {size(free)} free",
+            "busy": f"doesn't fit now: {size(needed)} needed, {size(free)} of {size(total)} free",
+            "no": f"doesn't fit: {size(needed)} needed, {size(total)} there",
+        }[fits]
+        found.append({**device, "fits": fits, "text": f"{device['name']}: {said}"})
+    return found
+
+
+def shrink(recipe: Recipe) -> Recipe | None:
+    """RECIPE with half the micro-batch and twice the accumulation, so that a step learns from as many rows; at one
+    row with gradient checkpointing; None where nothing is left to make smaller without changing what is learnt.
+
+    An odd micro-batch becomes the greatest divisor of it that is at most half, so that the rows of a step stay.
+    """
+    training = recipe.training
+    batch = training.batch_size
+    half = next((part for part in range(batch // 2, 0, -1) if batch % part == 0), 0)
+    if half:
+        accumulation = training.gradient_accumulation * (batch // half)
+        return recipe.with_changes({"training.batch_size": half, "training.gradient_accumulation": accumulation})
+    if not training.gradient_checkpointing:
+        return recipe.with_changes({"training.gradient_checkpointing": True})
+    return None
+
+
+def smaller(recipe: Recipe) -> str:
+    """What `shrink` would do, in words; empty where it can't."""
+    less = shrink(recipe)
+    if less is None:
+        return ""
+    if less.training.batch_size != recipe.training.batch_size:
+        return (
+            f"training.batch_size {less.training.batch_size} and gradient_accumulation "
+            f"{less.training.gradient_accumulation}: as many rows a step, less memory"
+        )
+    return "training.gradient_checkpointing: much less memory, about 30 % slower"

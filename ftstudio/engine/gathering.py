@@ -1,0 +1,150 @@
+"""What is compared: the arms a job asks for, the rows they are asked, and what writes each one's prompts. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ftstudio.core import arm as arms
+from ftstudio.core.arm import ArmSpec
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.jobs import Compare
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
+from ftstudio.data.example import Example
+from ftstudio.engine import resume
+from ftstudio.engine.answering import Asker, decoding_of
+from ftstudio.engine.arms import BASE, Tuned
+from ftstudio.engine.compatibility import model_config, model_limit
+from ftstudio.engine.materials import Materials
+from ftstudio.engine.prepare import resolve
+from ftstudio.engine.recipes import load_recipe
+from ftstudio.engine.shots import FewShot
+from ftstudio.evaluation import similarity
+
+
+@dataclass
+class Gathered:
+    """The arms of a comparison by name, in their order: `specs`.
+
+    `run` and `recipe` are those that are compared, `own` their rows. `tuned` are the weights that are needed beside the
+    base's, `views` the arms that use another's weights. `materials` write the prompts of the arms that a model answers.
+    `examples` are the held-out rows.
+    """
+
+    run: RunFolder
+    recipe: Recipe
+    own: Materials
+    examples: list[tuple[int, Example]]
+    specs: dict[str, ArmSpec] = field(default_factory=dict)
+    tuned: dict[str, Tuned] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
+    materials: dict[str, Asker] = field(default_factory=dict)
+
+    def of(self, kind: str) -> list[str]:
+        """The arms of KIND: `file` or `server`."""
+        return [name for name, spec in self.specs.items() if spec.kind == kind]
+
+    def weights(self, name: str) -> str:
+        """Whose weights answer as arm NAME."""
+        return self.views.get(name, name)
+
+
+def gather(job: Compare, should_stop: Callable[[], bool] | None = None) -> Gathered:
+    """What JOB compares. Raises UsageError and StudioError naming the arm that can't be."""
+    if not job.runs:
+        raise UsageError("There is no run to compare.", "Name a run; `ftstudio runs` lists them.")
+    runs = [RunFolder(Path(path)) for path in job.runs]
+    for text in job.overrides:
+        if not text.strip().startswith("evaluation."):
+            raise UsageError(f"{text!r} can't be changed after training.", "Only evaluation.… can.")
+    recipe, own = resolve(load_recipe(runs[0].recipe_path, job.overrides))
+    count = job.rows or recipe.evaluation.rows
+    found = Gathered(runs[0], recipe, own, own.examples(count))
+    opened = {runs[0].path: (recipe, own)}
+    for spec in _specs(job, recipe, runs):
+        run = _run(spec, runs)
+        name = _unused(spec.name if run is None else spec.name.replace(arms.safe(spec.target), run.name, 1), found)
+        found.specs[name] = replace(spec, name=name)
+        if spec.kind in ("file", "server"):
+            continue
+        if run is None:
+            weights, materials = BASE, own
+        else:
+            if run.path not in opened:
+                opened[run.path] = _opened(run, found, count)
+            tuned_recipe, materials = opened[run.path]
+            weights = _weights(found, run, tuned_recipe, spec)
+        if weights != name:
+            found.views[name] = weights
+        found.materials[name] = materials if not spec.shots else _few(materials, spec, should_stop)
+    return found
+
+
+def _specs(job: Compare, recipe: Recipe, runs: list[RunFolder]) -> list[ArmSpec]:
+    """The arms that JOB asks for, the recipe's where it leaves that open, else the base and the RUNS."""
+    asked = job.arms or (recipe.evaluation.arms if len(runs) == 1 else None)
+    if not asked:
+        return [ArmSpec(BASE, BASE, "base"), *(ArmSpec(run.name, run.name, "run", run.name) for run in runs)]
+    given = [arms.parse(text).target for text in asked]
+    more = [run.name for run in runs[1:] if run.name not in given]
+    return arms.parse_all([*asked, *more])
+
+
+def _run(spec: ArmSpec, runs: list[RunFolder]) -> RunFolder | None:
+    """The run that SPEC names; None where it names none."""
+    if spec.kind != "run":
+        return None
+    if spec.target == arms.TUNED:
+        return runs[0]
+    known = next((run for run in runs if run.name == spec.target), None)
+    return known or Workspace(runs[0].path.parent.parent).run(spec.target)
+
+
+def _opened(run: RunFolder, found: Gathered, count: int) -> tuple[Recipe, Materials]:
+    recipe, materials = resolve(load_recipe(run.recipe_path))
+    if materials.examples(count) != found.examples:
+        raise StudioError(
+            f"{run.name} was trained with other held-out rows than {found.run.name}.",
+            "Compare runs of the same data, data.eval and training.seed.",
+        )
+    return recipe, materials
+
+
+def _weights(found: Gathered, run: RunFolder, recipe: Recipe, spec: ArmSpec) -> str:
+    """The name under which the weights that SPEC asks for are loaded."""
+    name = run.name if spec.step is None else f"{run.name}@{spec.step}"
+    if name not in found.tuned:
+        folder = None if spec.step is None else _checkpoint(run, spec.step)
+        found.tuned[name] = Tuned(name, run, recipe, folder)
+    return name
+
+
+def _checkpoint(run: RunFolder, step: int) -> Path:
+    known = resume.checkpoints(run.checkpoints)
+    folder = next((path for path in known if resume.step_of(path) == step), None)
+    if folder is None:
+        steps = ", ".join(str(resume.step_of(path)) for path in sorted(known, key=resume.step_of))
+        hint = f"There are: {steps}." if steps else "It kept none."
+        raise UsageError(f"{run.name} has no checkpoint at step {step}.", hint)
+    if not resume.is_complete(folder):
+        raise StudioError(f"The checkpoint {folder} is damaged.", "Choose another.")
+    return folder
+
+
+def _few(materials: Materials, spec: ArmSpec, should_stop: Callable[[], bool] | None) -> FewShot:
+    recipe = materials.recipe
+    reads = model_limit(model_config(recipe.model))
+    room = decoding_of(recipe).max_new_tokens
+    return FewShot(
+        materials, spec, reads, room, lambda: similarity.load_embedder("static", allow_torch=False), should_stop
+    )
+
+
+def _unused(name: str, found: Gathered) -> str:
+    number, free = 2, name
+    while free in found.specs:
+        free, number = f"{name}-{number}", number + 1
+    return free

@@ -1,0 +1,75 @@
+"""The batches that decide what a training takes: its heaviest one, a usual one, those of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftstudio.core.recipe import Recipe
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.example import BadRow
+from ftstudio.engine.collate import Row
+from ftstudio.engine.materials import Materials
+from ftstudio.engine.memory import Loads, heaviest, longest_new
+from ftstudio.engine.rows import encoded_rows
+from ftstudio.engine.samples import spread
+
+USUAL = 3  # batches of usual size that are measured beside the heaviest
+
+
+@dataclass(frozen=True)
+class Batches:
+    """`heaviest` training batch of the first epoch, `usual` ones; `held_out` rows, `prompts` answered while training.
+
+    `tokens` of every batch of an epoch, in order.
+    """
+
+    heaviest: list[Row]
+    usual: list[list[Row]]
+    tokens: list[int]
+    held_out: list[Row] = field(default_factory=list)
+    prompts: list[list[int]] = field(default_factory=list)
+    new: int = 0
+
+    def loads(self, batch: int) -> Loads:
+        """What memory is estimated from; held-out rows come in batches of BATCH, the longest first."""
+        held = sorted(self.held_out, key=lambda row: -len(row["input_ids"]))[:batch]
+        return Loads(
+            tuple(len(row["input_ids"]) for row in self.heaviest),
+            _trained(self.heaviest),
+            tuple(len(row["input_ids"]) for row in held),
+            _trained(held),
+            tuple(len(ids) for ids in self.prompts),
+            self.new,
+        )
+
+
+def _trained(rows: Sequence[Row]) -> int:
+    return sum(label >= 0 for row in rows for label in row["labels"][1:])
+
+
+def batches(recipe: Recipe, materials: Materials, encoded: EncodedSet, config: Any) -> Batches:
+    """The batches of RECIPE on its ENCODED training rows; CONFIG, the model's, tells what logits and layers take."""
+    text = config.get_text_config()
+    lengths = [int(length) for length in encoded.lengths]
+    labels = [encoded.table["trained"][row] for row in encoded.rows]
+    width = 16 * text.hidden_size * (1 if recipe.training.gradient_checkpointing else text.num_hidden_layers)
+    most, everything = heaviest(
+        lengths, labels, recipe.training.batch_size, recipe.training.seed, 2 * text.vocab_size, width
+    )
+    tokens = [sum(lengths[row] for row in rows) for rows in everything]
+    middle = sorted(range(len(tokens)), key=tokens.__getitem__)
+    some = [middle[len(middle) * (place + 1) // (USUAL + 1)] for place in range(USUAL)] if middle else []
+    usual: list[list[Row]] = [[encoded[row] for row in everything[place]] for place in some]
+    held_out: list[Row] = []
+    prompts: list[list[int]] = []
+    if materials.held_out is not None:
+        examples = materials.examples(recipe.evaluation.rows)
+        held_out = [row for _, row in encoded_rows(materials, examples, recipe.data.max_length)]
+        for place in spread(len(examples), recipe.evaluation.samples):
+            try:
+                prompts.append(materials.prompt(examples[place][1]).ids)
+            except BadRow:
+                continue
+    return Batches([encoded[row] for row in most], usual, tokens, held_out, prompts, longest_new(recipe))

@@ -1,0 +1,297 @@
+"""Measured, not guessed: a few real steps in a process of its own, on the heaviest batch and on usual ones.
+
+`python -m ftstudio.engine.measure REQUEST` reads a JSON file that `measure` wrote, trains without saving anything, and
+prints one line of JSON. A process of its own, because only so its memory is the training's alone, and because it may
+run out of memory without harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.core.text import one_line
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
+    from ftstudio.engine.loads import Batches
+
+TIMEOUT = 1800.0  # seconds: a big model on a slow disk takes its time to load
+RESULT = "ftstudio-measured "
+
+
+def measure(recipe: Recipe, batches: Batches, cancel: Callable[[], bool] | None = None) -> dict[str, Any]:
+    """`{bytes, parts…, step_seconds, tokens, usual, evaluation_seconds, answering_seconds, load_seconds}` of RECIPE.
+
+    Raises StudioError where the steps fail (not enough memory among that), Stopped when CANCEL says so.
+    """
+    request = {
+        "recipe": recipe.plain(defaults=True),
+        "heaviest": [_plain(row) for row in batches.heaviest],
+        "usual": [[_plain(row) for row in rows] for rows in batches.usual],
+        "held_out": [_plain(row) for row in batches.held_out],
+        "prompts": batches.prompts,
+        "new": batches.new,
+    }
+    with tempfile.TemporaryDirectory(prefix="ftstudio-measure-") as folder:
+        path = Path(folder) / "request.json"
+        path.write_text(json.dumps(request))
+        words = [sys.executable, "-m", "ftstudio.engine.measure", str(path)]
+        with (
+            open(Path(folder) / "out", "w+") as out,
+            open(Path(folder) / "err", "w+") as err,
+            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=_environment()) as child,
+        ):
+            try:
+                _wait(child, cancel)
+            except BaseException:
+                child.kill()
+                raise
+            out.seek(0)
+            err.seek(0)
+            return _read(out.read(), err.read(), child.returncode)
+
+
+def _environment() -> dict[str, str]:
+    """So that the child finds this very package, wherever it was started from."""
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+
+
+def _wait(child: subprocess.Popen[Any], cancel: Callable[[], bool] | None) -> None:
+    end = time.monotonic() + TIMEOUT
+    while child.poll() is None:
+        if cancel is not None and cancel():
+            raise Stopped("Stopped while measuring.")
+        if time.monotonic() > end:
+            raise StudioError(f"Measuring took over {TIMEOUT / 60:.0f} minutes.", "Train without it.")
+        time.sleep(0.05)
+
+
+def _read(out: str, err: str, status: int) -> dict[str, Any]:
+    for line in reversed(out.splitlines()):
+        if line.startswith(RESULT):
+            value: dict[str, Any] = json.loads(line.removeprefix(RESULT))
+            if "error" in value:
+                raise StudioError(str(value["error"]), str(value.get("hint") or ""))
+            return value
+    if status in (-9, 137):
+        raise StudioError("The system ended the measured step: there is not enough memory.", "Make the batch smaller.")
+    said = one_line(err.strip().splitlines()[-1] if err.strip() else f"exit status {status}", 160)
+    raise StudioError(f"The measured step failed: {said}.", "Train without measuring, or see `ftstudio doctor`.")
+
+
+def _plain(row: Any) -> dict[str, list[int]]:
+    return {"input_ids": list(row["input_ids"]), "labels": list(row["labels"])}
+
+
+# -- the child ---------------------------------------------------------------------------------------------------
+def main(path: str) -> None:
+    """Do what the request in the file PATH asks, and print the result."""
+    try:
+        value = _measured(json.loads(Path(path).read_text()))
+    except BaseException as error:
+        from ftstudio.engine import trouble
+
+        told = trouble.explain(error)
+        value = {"error": told.message, "hint": told.hint}
+    print(f"\n{RESULT}{json.dumps(value)}", flush=True)
+
+
+def _measured(request: dict[str, Any]) -> dict[str, Any]:
+    from ftstudio import methods, tasks
+    from ftstudio.engine import hardware, levers, quiet
+    from ftstudio.engine.recipes import check_recipe
+
+    quiet.libraries()
+    hardware.apply_threads(hardware.threads())
+    recipe = check_recipe(request["recipe"])
+    machine = hardware.resolve(recipe)
+    method = methods.get(recipe.method.name)
+    from ftstudio.engine.models import ModelStore
+
+    before = _resident()
+    began = time.perf_counter()
+    store = ModelStore()
+    model = method.apply(store.to_train(recipe), method.settings(recipe.method.settings))
+    loaded = time.perf_counter() - began
+    rows = [*request["heaviest"], *(row for batch in request["usual"] for row in batch)]
+    lengths = [len(row["input_ids"]) for row in rows]
+    chosen = levers.choose(model, rows, lengths, machine, recipe, 0, tasks.of(recipe))
+    probe = _Probe(model, recipe, method, machine, chosen, request)
+    found = probe.run()
+    context = before if machine.device == "cpu" else None
+    return {**found, "load_seconds": loaded, "libraries_bytes": context, "engine": chosen.told}
+
+
+class _Probe:
+    """Steps, an evaluation batch and an answer, each with its time and the most memory it took."""
+
+    def __init__(self, model: Any, recipe: Recipe, method: Any, machine: Any, chosen: Any, request: Any) -> None:
+        from ftstudio.engine.arguments import arguments
+        from ftstudio.engine.meter import Meter
+        from ftstudio.engine.trainer import StudioTrainer
+
+        self.machine, self.request, self.levers = machine, request, chosen
+        self.folder = tempfile.mkdtemp(prefix="ftstudio-steps-")
+        values = arguments(recipe, method, machine, Path(self.folder), evaluate=False)
+        rows = request["heaviest"]
+        lengths = [len(row["input_ids"]) for row in rows]
+        self.batch = recipe.training.batch_size
+        self.trainer = StudioTrainer(model, values, rows, [], lengths, chosen, _Nobody(), Meter(), keep=1)
+        self.accumulation = recipe.training.gradient_accumulation
+
+    def run(self) -> dict[str, Any]:
+        """All of it."""
+        import shutil
+
+        trainer = self.trainer
+        trainer.create_optimizer_and_scheduler(num_training_steps=100)
+        model, trainer.optimizer = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
+        model.train()
+        heaviest, usual = self.request["heaviest"], self.request["usual"]
+        try:
+            self._step(model, heaviest)  # the optimiser's states come with the first step, kernels are chosen
+            _reset_peak(self.machine.device)
+            seconds = min(self._step(model, heaviest) for _ in range(2))
+            moments = {"training": _peak(self.machine.device)}
+            tokens = sum(len(row["input_ids"]) for row in heaviest)
+            pairs = [
+                (sum(len(row["input_ids"]) for row in rows), self._step(model, rows, 1) * self.accumulation)
+                for rows in usual
+            ]
+            _reset_peak(self.machine.device)
+            evaluation = self._evaluate(model)
+            moments["evaluating"] = _peak(self.machine.device)
+            _reset_peak(self.machine.device)
+            answering = self._answer()
+            moments["answering"] = _peak(self.machine.device)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return {
+            "bytes": max(moments.values()), "moments": moments, "step_seconds": seconds, "tokens": tokens,
+            "usual": pairs, "evaluation_seconds": evaluation, "answering_seconds": answering,
+        }  # fmt: skip
+
+    def _step(self, model: Any, rows: list[Any], accumulation: int | None = None) -> float:
+        """Seconds of an optimiser step whose micro-batches all are ROWS."""
+        import torch
+
+        trainer = self.trainer
+        self._wait()
+        began = time.perf_counter()
+        for _ in range(accumulation or self.accumulation):
+            batch = trainer._prepare_inputs(self.levers.collator(rows))
+            count = torch.as_tensor(max(1, sum(label >= 0 for row in rows for label in row["labels"][1:])))
+            trainer._taken, trainer._step = 1, [batch]
+            trainer.training_step(model, batch, count * (accumulation or self.accumulation))
+        trainer.accelerator.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
+        trainer.optimizer.step()
+        model.zero_grad(set_to_none=True)
+        self._wait()
+        return time.perf_counter() - began
+
+    def _evaluate(self, model: Any) -> float:
+        from ftstudio.engine.trainer import held_out_loss
+
+        rows = self.request["held_out"]
+        if not rows:
+            return 0.0
+        some = sorted(rows, key=lambda row: -len(row["input_ids"]))[: 4 * self.batch]
+        self._wait()
+        began = time.perf_counter()
+        held_out_loss(model, some, self.levers, self.batch)
+        self._wait()
+        share = sum(len(row["input_ids"]) for row in rows) / sum(len(row["input_ids"]) for row in some)
+        return (time.perf_counter() - began) * share
+
+    def _answer(self) -> float:
+        from ftstudio.engine import attention, generation
+
+        if not self.request["prompts"]:
+            return 0.0
+        began = time.perf_counter()
+        decoding = generation.Decoding(self.request["new"])
+        with attention.plain(self.trainer.model), self.levers.objective.precision():
+            for _ in generation.generate(self.trainer.model, self.request["prompts"], decoding, ()):
+                pass
+        self._wait()
+        return time.perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.machine.device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
+
+class _Nobody:
+    """Directs nothing."""
+
+    first_loss: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: set()
+
+
+def _resident() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _reset_peak(device: str) -> None:
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # Linux: the resident peak begins anew (proc(5))
+
+
+def _peak(device: str) -> int:
+    """The most memory since the last reset, bytes: what the device held, CUDA's context included; or resident."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated()) + _context()
+    for line in _status():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return _resident()
+
+
+def _status() -> Iterator[str]:
+    with contextlib.suppress(OSError), open("/proc/self/status") as file:
+        yield from file
+
+
+def _context() -> int:
+    """What the driver says this process holds beyond torch's own; the usual size where it doesn't say."""
+    import torch
+
+    from ftstudio.engine.memory import CONTEXT
+
+    with contextlib.suppress(Exception):
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            if process.pid == os.getpid() and process.usedGpuMemory:
+                return max(0, int(process.usedGpuMemory) - int(torch.cuda.memory_reserved()))
+    return CONTEXT["cuda"]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

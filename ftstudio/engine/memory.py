@@ -1,0 +1,140 @@
+"""What a training takes of a device's memory, part by part, from the configuration alone.
+
+Weights, adapter and optimiser are counted; what a step holds beside them is followed through a model of one layer and
+one of two (`memory_fake`) and drawn on to all layers: each phase of the step grows with the layers in a straight line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftstudio.core.recipe import Recipe
+from ftstudio.engine.hardware import Hardware
+from ftstudio.engine.order import LengthGrouped
+from ftstudio.engine.samples import LONGEST
+
+if TYPE_CHECKING:
+    from ftstudio.engine.memory_fake import Followed, Method
+
+# What the process holds before the model: on a GPU CUDA's own context with the libraries' kernels, on the CPU Python
+# with torch, transformers and peft (resident, measured: torch 2.13, transformers 5.23).
+CONTEXT = {"cuda": 500 << 20, "cpu": 560 << 20}
+
+
+@dataclass(frozen=True)
+class Loads:
+    """The batches that decide about memory: rows of `lengths` tokens, `trained` of them labels.
+
+    `prompts`: tokens of the prompts that are answered together at an evaluation, `new` the tokens an answer may have.
+    """
+
+    lengths: tuple[int, ...]
+    trained: int
+    held_lengths: tuple[int, ...] = ()
+    held_trained: int = 0
+    prompts: tuple[int, ...] = ()
+    new: int = 0
+
+
+def heaviest(lengths: Sequence[int], trained: Sequence[int], batch: int, seed: int, vocabulary: int, width: int) -> Any:
+    """(places of the rows of the first epoch's heaviest batch, all batches): most bytes by tokens and by logits.
+
+    LENGTHS and TRAINED are tokens and labels of each row; WIDTH is about how many numbers a layer holds of a token.
+    """
+    order = LengthGrouped(lengths, batch, seed).order(0)
+    batches = [order[at : at + batch] for at in range(0, len(order), batch)]
+    sizes, labels = np.asarray(lengths), np.asarray(trained)
+    return max(batches, key=lambda rows: int(sizes[rows].sum()) * width + int(labels[rows].sum()) * vocabulary), batches
+
+
+def estimate(
+    config: Any,
+    recipe: Recipe,
+    method: Method,
+    machine: Hardware,
+    counted: Mapping[str, int],
+    loads: Loads,
+) -> dict[str, Any]:
+    """`{estimated_bytes, parts, moments, cache_bytes}` of training RECIPE's model of CONFIG on MACHINE.
+
+    COUNTED are the bytes of weights, adapter, gradients and optimizer. `parts` add up to the moment of training at
+    which most is held; `moments` has that sum for training, evaluating and answering; the estimate is the greatest.
+    `cache_bytes` is what answering keeps of earlier tokens. Raises what transformers raises where a model can't be
+    built with fewer layers.
+    """
+    from ftstudio.engine.memory_fake import Load, follow
+
+    layers = config.get_text_config().num_hidden_layers
+    step = Load(loads.lengths, max(1, loads.trained))
+    still = []
+    if loads.held_lengths:
+        still.append(Load(loads.held_lengths, max(1, loads.held_trained)))
+    if loads.prompts:
+        # padded on the left to the longest: as if all prompts had its length
+        still.append(Load((max(loads.prompts),) * len(loads.prompts), len(loads.prompts)))
+    one = follow(config, 1, recipe, method, machine, step, ())
+    two = follow(config, 2, recipe, method, machine, step, still) if layers > 1 else one
+    every = recipe.training.gradient_accumulation > 1
+    peak, gradients = _greatest(one, two, layers, counted["gradients"] if every else None)
+    held = {name: counted[name] for name in ("weights", "adapter", "optimizer")}
+    logits = min(2 * two.logits, peak - gradients)  # themselves and their gradient
+    parts = {
+        "weights": counted["weights"],
+        "adapter": counted["adapter"],
+        "gradients": gradients,
+        "optimizer": counted["optimizer"],
+        "activations": peak - gradients - logits,
+        "logits": logits,
+        "context": CONTEXT[machine.device],
+    }
+    resting = sum(held.values()) + CONTEXT[machine.device]
+    # without gradients a pass holds one layer at a time, and what autocast keeps of the weights that learn
+    more = (two.learning - one.learning) * (layers - 2) * 2 if machine.precision != "fp32" and layers > 2 else 0
+    passes = [size + more for size in two.still]
+    cache = cache_bytes(config, machine, len(loads.prompts), max(loads.prompts, default=0) + loads.new)
+    moments = {"training": sum(parts.values())}
+    if loads.held_lengths:
+        moments["evaluating"] = resting + passes[0]
+    if loads.prompts:
+        moments["answering"] = resting + passes[-1] + cache
+    return {"estimated_bytes": max(moments.values()), "parts": parts, "moments": moments, "cache_bytes": cache}
+
+
+def _greatest(one: Followed, two: Followed, layers: int, kept: int | None) -> tuple[int, int]:
+    """(most bytes that a step holds at once with LAYERS layers, gradients among them).
+
+    KEPT: bytes of all gradients where they lie there all the time, from the micro-batches before.
+    """
+    best = (0, 0)
+    first, last = "layer 0", "layer 1" if "layer 1" in two.peaks else "layer 0"
+    for before, after in (("forward", "forward"), ("head", "head"), (first, last), (first, first)):
+        if before not in one.peaks or after not in two.peaks:
+            continue
+
+        def drawn(values: str, before: str = before, after: str = after) -> int:
+            start, end = getattr(one, values)[before], getattr(two, values)[after]
+            return int(start + (end - start) * (layers - 1))
+
+        if kept is not None:
+            found = (drawn("others") + kept, kept)
+        else:
+            found = (drawn("peaks"), max(0, drawn("peaks") - drawn("others")))
+        best = max(best, found)
+    return best
+
+
+def cache_bytes(config: Any, machine: Hardware, rows: int, tokens: int) -> int:
+    """Bytes of keys and values of ROWS answers of TOKENS tokens each, prompt and padding included."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(2 * text.num_hidden_layers * heads * width * tokens * rows * (4 if machine.precision == "fp32" else 2))
+
+
+def longest_new(recipe: Recipe) -> int:
+    """Tokens that an answer of an evaluation's samples may have."""
+    return min(recipe.evaluation.max_new_tokens or 256, LONGEST)

@@ -1,0 +1,310 @@
+"""One training step of a model that has one or two layers and no weights, followed byte by byte.
+
+What the engine's real step does, it does here too: layout of the batch, head only at labels, adapters, checkpointing,
+half precision. What can't run without numbers (4-bit weights, drawn dropout, the loss in pieces) has a stand-in that
+holds as much memory for as long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from ftstudio.core.recipe import Recipe
+from ftstudio.engine import attention, levers
+from ftstudio.engine.building import BUILDING
+from ftstudio.engine.dropout import SparseDropout
+from ftstudio.engine.hardware import Hardware
+from ftstudio.engine.loss import head_of
+from ftstudio.engine.memory_track import Tracker
+
+ONE_ROW = "ftstudio_one_row"  # all tokens as one row: what a fused kernel keeps, whatever the lengths are
+
+
+@dataclass(frozen=True)
+class Load:
+    """What goes through the model at once: `lengths` of the rows in tokens, and how many places are `asked`."""
+
+    lengths: tuple[int, ...]
+    asked: int
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Bytes alive at most in each phase of a step (`forward`, `head`, `layer 0` …), `others` without the gradients;
+    `still` in a pass without gradients, for each load that was asked for; `logits` bytes of the step's logits;
+    `learning` weights that learn."""
+
+    peaks: dict[str, int]
+    others: dict[str, int]
+    still: list[int]
+    logits: int
+    learning: int
+
+
+class Ends(list[int]):
+    """Where rows end, as numbers: attention asks a tensor of them for its list."""
+
+    def tolist(self) -> list[int]:
+        """Itself."""
+        return list(self)
+
+
+class _Unpacked(torch.autograd.Function):
+    """A 4-bit layer: the weight is unpacked for the pass and again on the way back; no input is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.shape, ctx.dtype = weight.shape, weight.dtype
+        return x.to(weight.dtype) @ torch.empty(weight.shape, dtype=weight.dtype).t()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0].to(ctx.dtype) @ torch.empty(ctx.shape, dtype=ctx.dtype), None
+
+
+class FourBit(nn.Linear):
+    """Stands in for bitsandbytes' Linear4bit; peft copies its result before it adds to it."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """See nn.Linear."""
+        result: torch.Tensor = _Unpacked.apply(input, self.weight)
+        if self.bias is not None:
+            result = result + self.bias
+        return result.to(input.dtype).clone()
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, p: float) -> torch.Tensor:
+        ctx.save_for_backward(torch.empty(max(1, int(x.numel() * p)), dtype=torch.int64))
+        return x * 1.0
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0] * 1.0, None
+
+
+class FakeDropout(nn.Dropout):
+    """Stands in for SparseDropout."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """See nn.Dropout."""
+        result: torch.Tensor = _Dropped.apply(input, self.p)
+        return result
+
+
+class _Loss(torch.autograd.Function):
+    """Stands in for `loss.SummedCrossEntropy`: the logits are kept, their gradient is made beside them."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(logits)
+        return logits.new_zeros((), dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        (logits,) = ctx.saved_tensors
+        return torch.empty_like(logits)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method changes a model without weights: `put` sets what learns, `quantised` names the weights that are
+    stored in fewer bits, `narrow`: the base is loaded in the precision it computes in."""
+
+    put: Callable[[Any], Any]
+    quantised: Callable[[Any], Collection[str]]
+    narrow: bool
+
+
+def follow(
+    config: Any, layers: int, recipe: Recipe, method: Method, machine: Hardware, load: Load, still: Sequence[Load]
+) -> Followed:
+    """A step on LOAD, and passes without gradients on STILL, of CONFIG's model with LAYERS layers."""
+    half = None if machine.precision == "fp32" else machine.dtype
+    config = with_layers(config, layers)
+    with BUILDING, torch.device("meta"):
+        model: Any = built(config)
+    if method.narrow and half is not None:
+        model.to(half)
+    names = method.quantised(model)
+    for name, module in list(model.named_modules()):
+        if f"{name}.weight" in names and hasattr(module, "weight"):
+            _replace(model, name, _four_bit(module))
+    for parameter in model.parameters() if names else ():
+        parameter.requires_grad_(False)
+    model = method.put(model)
+    model.train()
+    levers._checkpoint(model, recipe)
+    levers._adapters(model, machine, {})
+    for name, module in list(model.named_modules()):
+        if type(module) is SparseDropout:
+            _replace(model, name, FakeDropout(module.p))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _fake(model)
+        asks = _Asks(model, machine, half)
+        tracker, logits = _step(model, asks, load, layers)
+        learning = sum(item.numel() for item in model.parameters() if item.requires_grad)
+        passes = [_still(model, asks, item) for item in still]
+        return Followed(tracker.peaks, tracker.others, passes, logits, learning)
+
+
+def built(config: Any) -> Any:
+    """The model of CONFIG, attending by SDPA where it can."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error) and "sdpa" not in str(error):
+            raise
+        return AutoModelForCausalLM.from_config(config)
+
+
+def with_layers(config: Any, layers: int) -> Any:
+    """CONFIG with LAYERS layers. Raises AttributeError where its layers can't be counted."""
+    config = copy.deepcopy(config)
+    text = config.get_text_config()
+    if text.num_hidden_layers < layers:
+        raise AttributeError("fewer layers than that")
+    for name in ("layer_types", "mlp_layer_types"):
+        kinds = getattr(text, name, None)
+        if kinds:
+            setattr(text, name, list(kinds)[:layers])
+    text.num_hidden_layers = layers
+    return config
+
+
+class _Asks:
+    """Calls a model on a load, as `loss.Objective` does with real rows."""
+
+    def __init__(self, model: Any, machine: Hardware, half: torch.dtype | None) -> None:
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.half, self.narrow = half, head_of(model) != "all"
+        self.free = bool(getattr(inner, "_supports_attention_backend", False))
+        if self.free and machine.device == "cpu":
+            attention.use(model, attention.SEGMENTS)
+        elif self.free:
+            AttentionInterface.register(ONE_ROW, _one_row)
+            AttentionMaskInterface.register(ONE_ROW, attention._mask)
+            inner.set_attn_implementation(ONE_ROW)
+
+    def logits(self, model: Any, load: Load) -> torch.Tensor:
+        """What MODEL says where LOAD asks."""
+        total, rows, width = sum(load.lengths), len(load.lengths), max(load.lengths)
+        inputs: dict[str, Any] = {"input_ids": torch.zeros((rows, width), dtype=torch.long)}
+        places = -(-load.asked // rows)
+        if self.free:
+            ends = Ends([0])
+            for length in load.lengths:
+                ends.append(ends[-1] + length)
+            inputs = {"input_ids": torch.zeros((1, total), dtype=torch.long)}
+            inputs |= {"position_ids": torch.zeros((1, total), dtype=torch.long)}
+            inputs |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), ends)
+            inputs |= dict.fromkeys(("max_length_q", "max_length_k"), width)
+            places = load.asked
+        if self.narrow:
+            inputs["logits_to_keep"] = torch.zeros(places, dtype=torch.long)
+        autocast = torch.autocast("cpu", self.half) if self.half is not None else contextlib.nullcontext()
+        with autocast, attention.without_padding() if self.free else contextlib.nullcontext():
+            logits: torch.Tensor = model(**inputs, use_cache=False).logits.flatten(0, -2)
+            return logits if self.narrow else logits[torch.zeros(load.asked, dtype=torch.long)]
+
+
+def _one_row(module: Any, query: Any, key: Any, value: Any, mask: Any, **named: Any) -> Any:
+    kept = {name: named[name] for name in ("dropout", "scaling") if name in named}
+    return sdpa_attention_forward(module, query, key, value, None, **kept)
+
+
+def _step(model: Any, asks: _Asks, load: Load, layers: int) -> tuple[Tracker, int]:
+    """Forward, loss and backward; a phase for each layer on the way back. And the bytes of the logits."""
+    tracker = Tracker()
+    tracker.ignore([*model.parameters(), *model.buffers()])
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(lambda item: tracker.keep(item.grad))
+    handles = [
+        layer.register_forward_hook(_marks(tracker, f"layer {place}"))
+        for place, layer in enumerate(_layers(model, layers))
+    ]
+    with tracker:
+        tracker.enter("forward")
+        logits = asks.logits(model, load)
+        size = logits.numel() * logits.element_size()
+        loss = _Loss.apply(logits)
+        del logits
+        tracker.enter("head")
+        loss.backward()
+    for handle in handles:
+        handle.remove()
+    for parameter in model.parameters():
+        parameter.grad = None
+    return tracker, size
+
+
+def _marks(tracker: Tracker, phase: str) -> Any:
+    def hook(module: Any, inputs: Any, output: Any) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        if tracker.phase == "forward" and hidden.requires_grad:
+            hidden.register_hook(lambda gradient: tracker.enter(phase))
+
+    return hook
+
+
+def _still(model: Any, asks: _Asks, load: Load) -> int:
+    tracker = Tracker()
+    tracker.ignore([*model.parameters(), *model.buffers()])
+    model.eval()
+    with torch.no_grad(), tracker:
+        tracker.enter("pass")
+        asks.logits(model, load)
+    model.train()
+    return tracker.peaks["pass"]
+
+
+def _layers(model: Any, count: int) -> list[nn.Module]:
+    """The decoder layers of MODEL: its first list of COUNT modules of one kind."""
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count and "Layer" in type(module[0]).__name__:
+            return list(module)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return list(module)
+    raise AttributeError("its layers can't be told")
+
+
+def _four_bit(module: Any) -> FourBit:
+    rows, columns = module.weight.shape
+    if isinstance(module, nn.Linear):
+        rows, columns = columns, rows  # nn.Linear holds [out, in], GPT-2's Conv1D [in, out]
+    return FourBit(rows, columns, bias=module.bias is not None, device="meta", dtype=module.weight.dtype)
+
+
+def _fake(model: nn.Module) -> None:
+    """Weights and buffers of MODEL, made on torch's meta device, as fake ones of the CPU. Shared ones stay shared."""
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                if id(parameter) not in made:
+                    empty = torch.empty(parameter.shape, dtype=parameter.dtype)
+                    made[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+                module._parameters[name] = made[id(parameter)]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)

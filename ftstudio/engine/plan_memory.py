@@ -1,0 +1,145 @@
+"""The part of a plan about memory and time: estimated from the configuration, measured where it was asked for."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from ftstudio import methods
+from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import one_line, size
+from ftstudio.data.dataset import Cancel
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.engine import fit, hardware
+from ftstudio.engine.compatibility import Problem
+from ftstudio.engine.loads import Batches, batches
+from ftstudio.engine.materials import Materials
+
+log = logging.getLogger(__name__)
+
+# parameters up to which a few real steps are cheap: some seconds beside reading the rows
+CHEAP = {"cpu": 100e6, "cuda": 10e9}
+
+
+def look(
+    recipe: Recipe,
+    materials: Materials,
+    encoded: EncodedSet,
+    counted: dict[str, int],
+    total: int,
+    steps: int,
+    problems: list[Problem],
+    measured: bool | None,
+    cancel: Cancel | None,
+) -> tuple[dict[str, Any], float | None]:
+    """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, smaller}`, seconds of the run).
+
+    COUNTED are the bytes of weights, adapter, gradients and optimizer, TOTAL the model's weights. MEASURED: see `plan`.
+    What can't be told is None, and why is a problem in the list.
+    """
+    memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": dict(counted)}
+    try:
+        machine = hardware.resolve(recipe)
+        config = _config(recipe)
+        some = batches(recipe, materials, encoded, config)
+        memory |= _estimated(recipe, config, machine, counted, some)
+    except Stopped:
+        raise
+    except Exception as error:  # an architecture that can't be built without its weights, or with fewer layers
+        log.info("memory can't be estimated", exc_info=True)
+        text = f"Memory for activations can't be estimated: {one_line(error, 120)}."
+        problems.append(Problem("note", text))
+        return memory, None
+    seconds = None
+    fine = not any(problem.severity == "error" for problem in problems)
+    if fine and (measured or (measured is None and total <= CHEAP[machine.device])):
+        from ftstudio.engine.measure import measure
+
+        try:
+            found = measure(recipe, some, cancel)
+        except Stopped:
+            raise
+        except StudioError as error:
+            problems.append(Problem("error" if "memory" in error.message else "warning", error.message, "", error.hint))
+        else:
+            memory |= {"measured_bytes": found["bytes"], "measured": found}
+            seconds = seconds_of(recipe, some, found, steps)
+    needed = memory["measured_bytes"] or memory["estimated_bytes"]
+    memory["fits"] = fit.verdicts(needed, fit.devices(machine.device))
+    memory["smaller"] = fit.smaller(recipe)
+    best = memory["fits"][0]["fits"]  # the first device is the one that is trained on
+    if best in ("no", "busy"):
+        hint = memory["smaller"] or "Use method qlora, a smaller model, or lower data.max_length."
+        problems.append(Problem("warning", memory["fits"][0]["text"] + ".", "training.batch_size", f"Try {hint}."))
+    return memory, seconds
+
+
+def _config(recipe: Recipe) -> Any:
+    """The model's configuration as transformers reads it."""
+    from transformers import AutoConfig
+
+    from ftstudio.engine.locate import locate
+
+    folder = locate(recipe.model, weights=False).folder
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _estimated(
+    recipe: Recipe, config: Any, machine: hardware.Hardware, counted: dict[str, int], some: Batches
+) -> dict[str, Any]:
+    from ftstudio.engine.memory import estimate
+    from ftstudio.engine.memory_fake import Method
+    from ftstudio.engine.plan import _quantised_layers
+
+    method = methods.get(recipe.method.name)
+    settings = method.settings(recipe.method.settings)
+    packed = method.quantisation(settings) is not None
+    changes = Method(
+        put=lambda model: method.apply(model, settings),
+        quantised=lambda model: _quantised_layers(model) if packed else (),
+        narrow=method.adapter,
+    )
+    return estimate(config, recipe, changes, machine, counted, some.loads(recipe.training.batch_size))
+
+
+def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int) -> float:
+    """Seconds from the start to the end, from what was measured: a micro-batch costs a constant and so much a token."""
+    import numpy as np
+
+    accumulation = recipe.training.gradient_accumulation
+    pairs = [(found["tokens"], found["step_seconds"]), *found["usual"]]
+    tokens = np.array([pair[0] for pair in pairs], dtype=float)
+    seconds = np.array([pair[1] for pair in pairs]) / accumulation
+    slope = constant = 0.0
+    if np.ptp(tokens) > 0.2 * tokens.max():
+        slope, constant = (float(value) for value in np.polyfit(tokens, seconds, 1))
+    if slope <= 0 or constant < 0:  # sizes too alike to tell the two apart
+        slope, constant = float(seconds.sum() / tokens.sum()), 0.0
+    training = (constant + slope * float(np.mean(some.tokens))) * steps * accumulation
+    evaluations = 0
+    if some.held_out:
+        evaluations = 1 + math.ceil(steps / recipe.evaluation.every)  # before the first step, and at the last
+    return float(
+        found["load_seconds"] + training + evaluations * (found["evaluation_seconds"] + found["answering_seconds"])
+    )
+
+
+def text_of(memory: dict[str, Any]) -> list[str]:
+    """MEMORY for people, a line each: the parts, estimate beside measured, and whether it fits."""
+    parts = memory.get("parts") or {}
+    lines = [", ".join(f"{size(count)} {name}" for name, count in parts.items() if count)] if parts else []
+    if memory.get("estimated_bytes"):
+        told = f"{size(memory['estimated_bytes'])} estimated"
+        if memory.get("measured_bytes"):
+            told += f", {size(memory['measured_bytes'])} measured"
+        moments = memory.get("moments") or {}
+        most = max(moments, key=moments.__getitem__, default="training")
+        if most != "training":
+            told += f", most of it while {most}"
+        if memory.get("cache_bytes"):
+            told += f"; answers keep {size(memory['cache_bytes'])} of it"
+        lines.append(told)
+    lines += [found["text"] for found in memory.get("fits") or ()]
+    return lines

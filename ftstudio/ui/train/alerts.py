@@ -1,0 +1,88 @@
+"""Alerts: all that a run warned of, and a bell when something new comes while one watches."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from ftstudio.core.run import Story
+from ftstudio.core.text import one_line
+from ftstudio.ui.text.lines import Line, Lines
+from ftstudio.ui.train.samples import wrap
+
+LOUD = ("warning", "error")
+SIGNS = {"error": ("✗ error", "bad"), "warning": ("! warning", "warn")}
+
+
+class Bell:
+    """Knows which alerts of a story were there before."""
+
+    def __init__(self) -> None:
+        self._story: Story | None = None
+        self._known = 0
+
+    def rings(self, story: Story) -> bool:
+        """Whether STORY has a new warning or error since the last call; what is there at the first look is not new."""
+        first, before = story is not self._story, self._known
+        self._story, self._known = story, len(story.alerts)
+        return not first and any(alert.get("level") in LOUD for alert in story.alerts[before:])
+
+
+class AlertList(Lines):
+    """The alerts, the newest first."""
+
+    def __init__(self, alerts: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.alerts = alerts
+        self._rows: list[Line] = []
+
+    def lay_out(self) -> None:
+        self._rows = []
+        width = max(10, self.columns - 21)
+        for alert in reversed(self.alerts):
+            moment = alert.get("time")
+            told = time.strftime("%H:%M:%S", time.localtime(moment)) if isinstance(moment, (int, float)) else ""
+            sign, ink = SIGNS.get(str(alert.get("level")), ("i note", "dim"))
+            for at, row in enumerate(wrap(one_line(alert.get("text"), 600), width)):
+                head = f"{told:<9} {sign:<10}" if not at else " " * 20
+                self._rows.append(((head, ink), (row, "")))
+        self.total = len(self._rows)
+
+    def line(self, index: int) -> Line:
+        return self._rows[index]
+
+
+class AlertPage(ModalScreen[None]):
+    """All alerts of a run."""
+
+    BINDINGS = [
+        ("escape,exclamation_mark,q,enter", "dismiss", "back"),
+        ("up,k", "scroll(-1)", "up"),
+        ("down,j", "scroll(1)", "down"),
+        ("pageup", "scroll(-10)", "up"),
+        ("pagedown", "scroll(10)", "down"),
+    ]
+    DEFAULT_CSS = """
+    AlertPage .dialog { width: 96%; max-width: 110; height: 70%; }
+    AlertPage AlertList { background: $surface; }
+    """
+
+    def __init__(self, name: str, story: Story) -> None:
+        super().__init__()
+        self.run_name, self.alerts = name, list(story.alerts)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Content(f"Alerts of {self.run_name}: {len(self.alerts)}"), classes="dialog-title")
+            yield AlertList(self.alerts)
+            yield Static(Content("esc goes back"), classes="dialog-hint")
+
+    def action_scroll(self, by: int) -> None:
+        """BY lines."""
+        self.query_one(AlertList).scroll_lines(by)

@@ -1,0 +1,217 @@
+"""How the run in view is looked at: which chart, which part of it, beside which other runs, live or as a replay."""
+
+from __future__ import annotations
+
+import time
+
+from ftstudio.ui.plot.chart import LinePlot
+from ftstudio.ui.plot.window import Window
+from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.shell.session import RunFeed
+from ftstudio.ui.train import charts
+from ftstudio.ui.train.alerts import AlertPage
+from ftstudio.ui.train.charts import SMOOTHING
+from ftstudio.ui.train.choosing import ChooseRuns
+from ftstudio.ui.train.overlays import Overlays
+from ftstudio.ui.train.recipe_diff import RecipeDiff
+from ftstudio.ui.train.replay import Replay
+
+ALL_SECONDS = 1.0  # between two looks at many small charts: every one of them changes with every step
+
+
+class Viewing(StudioScreen):
+    """What the screen Train does with its charts. The screen itself gives the run and what stands around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chart = "loss"
+        self.log_axis = False
+        self.smoothing = 0
+        self.window = Window()
+        self.replay: Replay | None = None
+        self._memory = charts.Memory()
+        self._overlays: Overlays | None = None
+        self._all_next = 0.0
+
+    @property
+    def feed(self) -> RunFeed | Replay | None:
+        """What is looked at: the run in view, or its replay."""
+        return self.replay or self.session.feed
+
+    @property
+    def overlays(self) -> Overlays:
+        """The runs laid over."""
+        if self._overlays is None:
+            self._overlays = Overlays(self.session.workspace)
+        return self._overlays
+
+    def begin_viewing(self) -> None:
+        """Another run is in view."""
+        self.replay, self._memory = None, charts.Memory()
+        self.window.reset()
+
+    # -- drawing -----------------------------------------------------------------------------------------------------
+    def show_charts(self, feed: RunFeed | Replay, message: str) -> None:
+        """Bring the chart, or all of them, up to date; MESSAGE stands where there are no points yet."""
+        found = charts.available(feed.story)
+        if self.chart not in found:
+            self.chart = found[0]
+        if not self.has_class("-all"):
+            self._draw(self.query_one("#plot", LinePlot), self.chart, feed, message)
+            return
+        now = time.monotonic()
+        if now < self._all_next:
+            return
+        self._all_next = now + ALL_SECONDS
+        plots = [plot for plot in self.query("#all LinePlot").results(LinePlot) if plot.size.width]
+        first = found.index(self.chart)
+        for place, plot in enumerate(plots):
+            self._draw(plot, (found * 2)[first + place] if place < len(found) else "", feed, message)
+
+    def _draw(self, plot: LinePlot, chart: str, feed: RunFeed | Replay, message: str) -> None:
+        if not chart:
+            plot.show("", [], message=" ")
+            return
+        others = self.overlays.stories(feed.run.name)
+        smoothing = SMOOTHING[self.smoothing]
+        series = charts.series_of(chart, feed.story, smoothing, self._memory)
+        if others:
+            over = charts.laid_over(chart, others, smoothing)
+            own = [charts.named(one, feed.run.name) if not one.shown and one.points else one for one in series[-1:]]
+            series = [*over, *series[:-1], *own]
+        plot.show(
+            charts.title_of(chart),
+            series,
+            right=self._end(feed, others),
+            window=self.window.shown,
+            cursor=self.window.cursor,
+            log=self.log_axis,
+            below=self.has_class("-all"),
+            message=message if chart == "loss" or not feed.story.step else "nothing measured yet",
+        )
+
+    def _end(self, feed: RunFeed | Replay, others: list[tuple[str, charts.Story]]) -> int | None:
+        """The last step that the chart has room for; None where nobody knows how many there will be."""
+        if feed.story.total_steps is None:
+            return None
+        return max([feed.story.total_steps, *(story.step for _, story in others)])
+
+    def look_again(self) -> None:
+        """After a key: draw at once."""
+        self._all_next = 0.0
+        self.pull()
+        self.refresh_shell()
+
+    # -- which chart -------------------------------------------------------------------------------------------------
+    def action_chart(self) -> None:
+        """The next chart; of many at once the next ones."""
+        feed = self.feed
+        if feed is None:
+            return
+        found = charts.available(feed.story)
+        by = len(self.query("#all LinePlot")) if self.has_class("-all") and len(found) > 6 else 1
+        self.chart = found[(found.index(self.chart) + by) % len(found)] if self.chart in found else found[0]
+        self.look_again()
+
+    def action_all(self) -> None:
+        """Many small charts, or one large."""
+        self.toggle_class("-all")
+        self.call_after_refresh(self.look_again)
+
+    def action_axis(self) -> None:
+        """Linear or logarithmic."""
+        self.log_axis = not self.log_axis
+        self.look_again()
+
+    def action_smoothing(self) -> None:
+        """The next level of smoothing."""
+        self.smoothing = (self.smoothing + 1) % len(SMOOTHING)
+        self.look_again()
+
+    # -- which part --------------------------------------------------------------------------------------------------
+    def _reach(self) -> tuple[float, float]:
+        """(the last step a chart has room for, the last step taken)."""
+        feed = self.feed
+        if feed is None:
+            return 1.0, 0.0
+        end = self._end(feed, self.overlays.stories(feed.run.name))
+        return float(end or max(50, feed.story.step)), float(feed.story.step)
+
+    def action_cursor(self, by: int) -> None:
+        """Move the cursor."""
+        self.window.move(by, *self._reach())
+        self.look_again()
+
+    def action_zoom(self, factor: float) -> None:
+        """Closer, or further away."""
+        self.window.zoom(factor, self._reach()[0])
+        self.look_again()
+
+    def action_pan(self, share: float) -> None:
+        """Move the part that is shown."""
+        self.window.pan(share, self._reach()[0])
+        self.look_again()
+
+    def action_whole(self) -> None:
+        """All steps, no cursor."""
+        self.window.reset()
+        self.look_again()
+
+    # -- beside which runs -------------------------------------------------------------------------------------------
+    def action_overlay(self) -> None:
+        """Choose the runs laid over."""
+        feed = self.session.feed
+        if feed is None:
+            return
+
+        def chosen(name: str | None) -> None:
+            self.look_again()
+            if name is not None:
+                self._differ(name)
+
+        self.studio.push_screen(ChooseRuns(feed.run, self.overlays, self.attempt), chosen)
+
+    def _differ(self, name: str) -> None:
+        feed = self.session.feed
+        if feed is not None:
+            here, workspace = feed.run, self.session.workspace
+            self.attempt(lambda: self.studio.push_screen(RecipeDiff(here, workspace.run(name))))
+
+    def recipe_difference(self) -> None:
+        """This run's recipe beside that of the run laid over; without one, ask which."""
+        feed = self.session.feed
+        if feed is None:
+            return
+        names = self.overlays.names(feed.run.name)
+        if names:
+            self._differ(names[0])
+        else:
+            self.action_overlay()
+
+    # -- alerts and replay -------------------------------------------------------------------------------------------
+    def action_alerts(self) -> None:
+        """All alerts."""
+        feed = self.feed
+        if feed is not None:
+            self.studio.push_screen(AlertPage(feed.run.name, feed.story))
+
+    def action_replay(self) -> None:
+        """The run from its beginning at a chosen speed, or back to how it stands."""
+        feed = self.session.feed
+        if feed is None:
+            return
+        self._memory = charts.Memory()
+        self.replay = Replay(feed.run, feed.story.seconds) if self.replay is None else None
+        self.look_again()
+
+    def action_replay_speed(self, factor: float) -> None:
+        """Faster or slower."""
+        if self.replay is not None:
+            self.replay.faster(factor)
+            self.look_again()
+
+    def action_replay_rest(self) -> None:
+        """Stand still or go on."""
+        if self.replay is not None:
+            self.replay.rest()
+            self.look_again()

@@ -1,0 +1,266 @@
+"""The screen Train: which part of a run is shown, beside which others, once more as it came, and what it warned of."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import made_runs as runs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from screens import press, shown, until
+
+from ftstudio.core.run import RunFolder, Story, smoothed
+from ftstudio.core.workspace import Workspace
+from ftstudio.ui.plot.chart import LinePlot
+from ftstudio.ui.plot.curve import Curve
+from ftstudio.ui.plot.window import Window
+from ftstudio.ui.shell.app import StudioApp
+from ftstudio.ui.shell.session import Session
+from ftstudio.ui.train import charts
+from ftstudio.ui.train.overlays import FILE, Overlays
+from ftstudio.ui.train.recipe_diff import differing, settings
+from ftstudio.ui.train.replay import LONGEST, Replay
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "studio")
+
+
+def studio(workspace: Workspace, run: RunFolder) -> StudioApp:
+    session = Session(workspace)
+    session.view_run(run)
+    return StudioApp(session, start="train")
+
+
+def read(run: RunFolder) -> Story:
+    story = Story()
+    story.feed(run.events())
+    return story
+
+
+# -- part and cursor ------------------------------------------------------------------------------------------------
+moves = st.lists(
+    st.one_of(
+        st.tuples(st.just("zoom"), st.sampled_from([0.5, 2.0])),
+        st.tuples(st.just("pan"), st.sampled_from([-0.25, 0.25])),
+        st.tuples(st.just("move"), st.sampled_from([-10, -1, 1, 10])),
+    ),
+    max_size=30,
+)
+
+
+@given(moves, st.integers(1, 100_000))
+def test_a_window_stays_within_the_run_and_around_its_cursor(keys: list[tuple[str, float]], end: int) -> None:
+    window = Window()
+    for what, by in keys:
+        if what == "move":
+            window.move(int(by), end, end // 2)
+        else:
+            getattr(window, what)(by, float(end))
+        low, high = window.shown or (0.0, float(end))
+        assert 0 <= low < high <= end + 1
+        assert window.cursor is None or low <= window.cursor <= high
+    window.reset()
+    assert (window.shown, window.cursor) == (None, None)
+
+
+def test_a_part_of_a_curve_keeps_its_points_and_smooths_over_all_before() -> None:
+    points = [(float(x), float(x * x)) for x in range(101)]
+    part, whole = Curve(0.9), Curve(0.9)
+    part.update(points, 60, 1000, 40)
+    whole.update(points, 100, 1000)
+    assert part.points() == [point for point in whole.points() if 40 <= point[0] <= 60]
+    assert part.at(50.2) == next(point for point in whole.points() if point[0] == 50)
+
+
+async def test_the_cursor_tells_what_the_curves_are_and_zoom_shows_a_part(workspace: Workspace) -> None:
+    run = runs.finished(workspace)
+    async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "smooth 0.9")
+        await press(pilot, "left left left")
+        text = await until(pilot, "│ step 194 ·")
+        assert f"train {runs.loss_at(194):.3f}" in text
+        assert f"eval {runs.loss_at(150) + 0.1:.3f} at 150" in text
+        average = dict(smoothed(read(run).curves["loss"]))[194]
+        assert float(re.search(r"· smooth (\d\.\d+)", text)[1]) == pytest.approx(average, abs=0.02)  # type: ignore[index]
+        plot = pilot.app.screen.query_one("#plot", LinePlot)
+
+        def labels() -> list[int]:
+            return [int(word) for word in plot.text().splitlines()[-1].split()]
+
+        await press(pilot, "plus plus")
+        low, *_, high = labels()
+        assert high - low == 50
+        assert low <= 194 <= high
+        await press(pilot, "less_than_sign")
+        assert labels()[0] == low - 12
+        assert f"│ step {labels()[-1]} ·" in shown(pilot.app)  # the cursor goes along
+        await press(pilot, "0")
+        await until(pilot, "enter compares")
+        assert labels()[0] == 0
+
+
+@pytest.mark.parametrize(("size", "count"), [((80, 24), 4), ((120, 40), 6)])
+async def test_many_charts_at_once(workspace: Workspace, size: tuple[int, int], count: int) -> None:
+    run = runs.finished(workspace)
+    for step in (0, 100, 200):
+        runs.forgotten(run, step, step / 1000)
+    async with studio(workspace, run).run_test(size=size) as pilot:
+        await until(pilot, "forget   ▲ +0.200 bpb")
+        await press(pilot, "G")
+        text = await until(pilot, "forgetting, bits a byte")
+        assert text.count("╭─") == count
+        assert "KL to the base" in text
+        await press(pilot, "escape")
+        await until(pilot, "sample 1 of 2")
+
+
+def test_charts_are_those_there_is_something_for(workspace: Workspace) -> None:
+    run = runs.begin(workspace)
+    runs.steps(run, 1, 3)
+    assert charts.available(read(run)) == list(charts.ALWAYS)
+    run.emit("eval", step=3, loss=1.5, perplexity=4.5, rows=9, tokens=99, rougeL=0.4, sources={"a": 1.0, "b": 2.0})
+    runs.forgotten(run, 3, 0.1)
+    runs.reading(run, 1)
+    story = read(run)
+    found = charts.available(story)
+    assert found[:5] == ["loss", "sources", "eval_rougeL", "forgetting", "KL to the base"]
+    assert found[-1] == "GPU use"
+    sources = charts.series_of("sources", story, 0.9, charts.Memory())
+    assert [(one.shown, list(one.points)) for one in sources] == [("a", [(3, 1.0)]), ("b", [(3, 2.0)])]
+    assert len({one.marker for one in sources}) == 2  # told apart without colours
+
+
+# -- other runs ------------------------------------------------------------------------------------------------------
+async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(workspace: Workspace) -> None:
+    first = runs.finished(workspace, "first")
+    second = runs.begin(workspace, "second", text=runs.RECIPE.replace("r: 8", "r: 32"))
+    runs.steps(second, 1, 100)
+    second.emit("eval", step=100, loss=1.0)
+    async with studio(workspace, second).run_test(size=(120, 40)) as pilot:
+        await until(pilot, "step 100/200")
+        await press(pilot, "o")
+        await until(pilot, "Runs laid over second-1")
+        await press(pilot, "space")
+        await until(pilot, "● over")
+        await press(pilot, "b")
+        await until(pilot, "▲ baseline")
+        await press(pilot, "escape")
+        text = await until(pilot, "· first-1 (baseline)")
+        assert re.search(r"baseline +1\.\d+ \(-0\.\d+ ▼\)", text)
+        await press(pilot, "d")
+        text = await until(pilot, "1 setting differs: second-1 and first-1")
+        assert re.search(r"method\.r +32 +8", text)
+    assert Overlays(workspace).pinned == first.name  # for the next time, too
+    assert (workspace.path / FILE).is_file()
+    overlays = Overlays(workspace)
+    assert overlays.names(first.name) == []  # not over itself
+    overlays.pin("")
+    assert Overlays(workspace).names(second.name) == []
+
+
+def test_recipes_differ_in_what_was_set_and_in_their_data(workspace: Workspace) -> None:
+    one = runs.begin(workspace, text=runs.RECIPE + "resolved: {time: 1, data: {train: {sha256: aa}}}\n")
+    two = runs.begin(workspace, text=runs.RECIPE + "name: x\nresolved: {time: 2, data: {train: {sha256: bb}}}\n")
+    assert differing(settings(one), settings(two)) == [
+        ("resolved.data.train.sha256", "aa", "bb"),
+        ("name", "–", "x"),
+    ]
+
+
+# -- replay ----------------------------------------------------------------------------------------------------------
+def test_a_replay_gives_the_events_when_they_are_due(workspace: Workspace) -> None:
+    run = workspace.new_run("old")
+    run.recipe_path.write_text(runs.RECIPE)
+    moments = [0.0, 10.0, 20.0, 20_000.0, 20_010.0]  # a night in between
+    lines = [f'{{"kind":"step","time":{1e9 + at},"step":{n},"loss":1.0}}\n' for n, at in enumerate(moments, 1)]
+    run.events_path.write_text("".join(lines))
+    now = [0.0]
+    replay = Replay(run, 40.0, lambda: now[0])
+    assert replay.speed == 2
+
+    def step(seconds: float) -> int:
+        now[0] += seconds
+        replay.poll()
+        return replay.story.step
+
+    assert step(0) == 1
+    assert step(4.9) == 1
+    assert step(0.2) == 2
+    replay.rest()
+    assert step(100) == 2
+    replay.rest()
+    replay.faster(4)
+    assert step(1.3) == 3
+    assert step(LONGEST / 8) == 4  # the night passes in as much
+    assert step(2) == 5
+    assert replay.ended
+    assert replay.story.curves == read(run).curves
+
+
+async def test_a_run_is_replayed_on_screen(workspace: Workspace) -> None:
+    run = runs.finished(workspace)
+    text = re.sub(
+        r'"time":[\d.]+,"step":(\d+)', lambda found: f'"time":{1000 + int(found[1])},"step":{found[1]}',
+        re.sub(r'"time":1[\d.]{9,}', '"time":1000', run.events_path.read_text()),
+    )  # fmt: skip
+    run.events_path.write_text(text)  # a second a step
+    async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "enter compares")
+        await press(pilot, "a space")
+        text = await until(pilot, "replay standing still")
+        screen = pilot.app.screen
+        assert screen.replay.story.step < 150  # type: ignore[attr-defined]
+        assert "p pause" not in text
+        await press(pilot, "right_square_bracket space")
+        await until(pilot, "32 times as fast")
+        await press(pilot, "escape")
+        await until(pilot, "enter compares")
+
+
+# -- alerts ----------------------------------------------------------------------------------------------------------
+async def test_a_new_alert_rings_once_and_all_can_be_read(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.begin(workspace, owned=True)
+    runs.steps(run, 1, 10)
+    run.emit("alert", level="warning", text="The first [/b] one.")
+    app = studio(workspace, run)
+    rung: list[int] = []
+    monkeypatch.setattr(app, "bell", lambda: rung.append(1))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "The first [/b] one.")
+        run.emit("alert", level="info", text="Only a note.")
+        await until(pilot, "Only a note.")
+        assert rung == []
+        run.emit("alert", level="error", text="The loss is not a number.")
+        await until(pilot, "✗ The loss is not a number.")
+        await pilot.pause(0.8)
+        assert rung == [1]
+        await press(pilot, "exclamation_mark")
+        text = await until(pilot, f"Alerts of {run.name}: 3")
+        lines = [line for line in text.splitlines() if re.search(r"✗ error|! warning|i note", line)]
+        assert [re.search(r"(The loss|Only|The first)", line)[0] for line in lines] == ["The loss", "Only", "The first"]  # type: ignore[index]
+
+
+# -- samples ---------------------------------------------------------------------------------------------------------
+async def test_answers_are_set_against_the_base_and_against_the_one_before(workspace: Workspace) -> None:
+    run = runs.begin(workspace)
+    for step, output in ((0, "a red lamp"), (50, "a red old lamp"), (100, "a blue old lamp")):
+        runs.steps(run, max(1, step - 49), step)
+        runs.evaluation(run, step, samples=1, output=output, base="a red lamp")
+    async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
+        await until(pilot, "a blue old lamp")
+        await press(pilot, "v d")
+        text = await until(pilot, "against the base")
+        assert re.search(r"now +a \[-red-\]\{\+blue old\+\} lamp", text)
+        assert re.search(r"step 50 +a red \{\+old\+\} lamp", text)
+        await press(pilot, "d")
+        text = await until(pilot, "against the one before")
+        assert re.search(r"now +a \[-red-\]\{\+blue\+\} old lamp", text)
+        await press(pilot, "d")
+        text = await until(pilot, "{+", gone=True)
+        assert "a blue old lamp" in text
