@@ -29,7 +29,7 @@ class Method(BaseModel):
     """Which weights learn. The settings beside `name` are the method's own, checked against its model."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str = Field("lora", description="full, lora or qlora")
+    name: str = Field("lora", description="lora, qlora, adapter, prompt, freeze or full")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Training(Part):
     epochs: float | None = Field(None, gt=0, description="passes over the data, or give steps (default: 3 epochs)")
     steps: int | None = Field(None, ge=1, description="optimiser steps instead of epochs")
     learning_rate: float | None = Field(
-        None, gt=0, le=1, description="peak learning rate; default 2e-4 for lora and qlora, 2e-5 for full"
+        None, gt=0, le=1, description="peak learning rate; the default suits the method: 2e-4 for lora, 2e-5 for full"
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field("cosine", description="shape of the learning rate")
     warmup: float = Field(0.03, ge=0, description="share of the steps (below 1) or number of steps of warm-up")
