@@ -218,7 +218,7 @@ class Format(Part):
 
 TEXT_METRICS = ("rouge", "similarity", "bleu", "chrf", "exact")
 LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
-TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy")
+TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy", "masked_accuracy")
 METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS)
 
 

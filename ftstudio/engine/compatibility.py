@@ -64,6 +64,9 @@ def model_config(model: str) -> dict[str, Any]:
 
 def model_limit(config: dict[str, Any]) -> int | None:
     """How many tokens a model of CONFIG can read at once; None where it doesn't say."""
+    if config.get("relative_attention_num_buckets") and "max_position_embeddings" not in config:
+        # T5's kind: places are told by distance, so there is no end
+        return None
     text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
         value = (text or {}).get(name)

@@ -26,7 +26,7 @@ LONGEST = 100_000  # characters of a text that are scored
 ROW_METRICS = ("rouge1", "rouge2", "rougeL", "similarity", "exact_match", "accuracy", "absolute_error", "length")
 OF_HUNDRED = ("bleu", "chrf")  # from 0 to 100; all others from 0 or -1 to 1
 CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS)
-BY_ROW = (*ROW_METRICS, "tag_accuracy")  # a single row has these, if it has a reference
+BY_ROW = (*ROW_METRICS, "tag_accuracy", "masked_accuracy")  # a single row has these, if it has a reference
 RIGHT_OR_WRONG = ("exact_match", "accuracy")  # 1 or 0: tested by McNemar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "rouge": ("rouge1", "rouge2", "rougeL"),
@@ -57,6 +57,7 @@ TITLES = {
     "entity_recall": "Recall",
     "entity_f1_macro": "F1 (by type)",
     "tag_accuracy": "Tag accuracy",
+    "masked_accuracy": "Found",
 }
 
 

@@ -8,6 +8,7 @@ from ftstudio.evaluation.detectors import (
     encoding,
     labels,
     length,
+    masked,
     prompt,
     repetition,
     spelling,
@@ -33,4 +34,5 @@ ALL: tuple[Detector, ...] = (
     encoding.ENCODING,
     topic.OFF_TOPIC,
 )
-OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL)  # for tasks that don't write text: see Task.error_categories
+# for tasks that don't write text: see Task.error_categories
+OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL, *masked.ALL)
