@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ftstudio.evaluation import metrics
+from ftstudio.evaluation import metrics, ranking
 from ftstudio.evaluation.answer import right
 from ftstudio.evaluation.classification import number_in
 from ftstudio.evaluation.predictions import Prediction
@@ -36,7 +36,14 @@ class RowScorer:
         new = {(row.output, row.reference): None for row in rows if (row.output, row.reference) not in self._known}
         if new:
             self._known.update(zip(new, self._scores(list(new)), strict=True))
-        return [self._known[row.output, row.reference] for row in rows]
+        return [self._known[row.output, row.reference] | self._ranked(row) for row in rows]
+
+    def _ranked(self, row: Prediction) -> Scores:
+        """What the rank is worth at which a search found the reference, where the prediction tells one."""
+        rank = row.extra.get("rank")
+        if not isinstance(rank, int) or rank < 1:
+            return {}
+        return {name: score(rank) for name, score in ranking.METRICS.items() if name in self.names}
 
     def _scores(self, pairs: Sequence[tuple[str, str | None]]) -> list[Scores]:
         found = [self._single(output, reference) for output, reference in pairs]

@@ -22,6 +22,7 @@ _TASKS = {
     "seq2seq": ("ftstudio.tasks.seq2seq", "Seq2Seq"),
     "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
     "token-classification": ("ftstudio.tasks.token_classification", "TokenClassification"),
+    "embedding": ("ftstudio.tasks.embedding", "Embedding"),
 }
 
 

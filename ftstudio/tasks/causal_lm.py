@@ -35,6 +35,7 @@ class CausalLm(Sft):
         "Documents longer than max_length become several windows, so nothing is lost; short ones share a batch and "
         "never see one another. Use it to teach a domain or a language before it is taught a task."
     )
+    answers = "how the text goes on"
     roles = (Role("text", "the documents; all of them is trained", required=True),)
     shapes = ("text",)
     templates = ()

@@ -24,6 +24,7 @@ class Sft(Task):
         "trained; in a conversation, every assistant turn is. A dataset with nothing but text trains on all of it. "
         "Use it to teach a format, a style, or how to answer your kind of question."
     )
+    answers = "a text, written token by token"
     roles: ClassVar[tuple[Role, ...]] = (
         Role("prompt", "what the model is given"),
         Role("completion", "what it learns to write"),

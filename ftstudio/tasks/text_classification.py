@@ -49,6 +49,7 @@ class TextClassification(Task):
         "route, filter or grade texts. Small encoders (BERT, MiniLM, ModernBERT) are usually enough, and fast; "
         "decoders (Llama, Qwen) work too."
     )
+    answers = "the label, with how sure the model is of each; several labels; or a number"
     roles = (
         Role("text", "the text to be labelled"),
         Role("label", "its label, a list of labels, or a number"),

@@ -14,6 +14,7 @@ from ftstudio.evaluation.detectors import (
     spelling,
     tagging,
     topic,
+    vectors,
 )
 
 ALL: tuple[Detector, ...] = (
@@ -35,4 +36,4 @@ ALL: tuple[Detector, ...] = (
     topic.OFF_TOPIC,
 )
 # for tasks that don't write text: see Task.error_categories
-OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL, *masked.ALL)
+OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL, *masked.ALL, *vectors.ALL)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from ftstudio import methods
+from ftstudio import methods, tasks
 from ftstudio.ui.common.fields import Spec
 
 YES_NO = ((None, "default"), (True, "yes"), (False, "no"))
@@ -241,7 +241,14 @@ def method_specs(name: str) -> list[Spec]:
     return [_spec(key, info) for key, info in methods.get(name).model.model_fields.items()]
 
 
-def _spec(key: str, info: Any) -> Spec:
+def task_specs(name: str) -> list[Spec]:
+    """The options of task NAME as fields, made from its own model."""
+    if name not in tasks.names():
+        return []
+    return [_spec(key, info, "options") for key, info in tasks.get(name).options_model.model_fields.items()]
+
+
+def _spec(key: str, info: Any, section: str = "method") -> Spec:
     label, text = PLAIN.get(key, (key.replace("_", " "), str(info.description or "")))
     default = "" if info.default in (None, PydanticUndefined) else info.default
     kinds = _kinds(info.annotation)
@@ -250,12 +257,12 @@ def _spec(key: str, info: Any) -> Spec:
     options: tuple[tuple[Any, str], ...]
     if bool in kinds:
         options = ((None, f"default: {'yes' if default else 'no'}"), (True, "yes"), (False, "no"))
-        return Spec(f"method.{key}", label, text, "choice", options, advanced=advanced)
+        return Spec(f"{section}.{key}", label, text, "choice", options, advanced=advanced)
     if words and len(kinds) == 1:
         options = ((None, f"default: {default}"), *((word, word) for word in words if word != default))
-        return Spec(f"method.{key}", label, text, "choice", options, advanced=advanced)
+        return Spec(f"{section}.{key}", label, text, "choice", options, advanced=advanced)
     kind = "int" if int in kinds else "float" if float in kinds else "text"
-    return Spec(f"method.{key}", label, text, kind, default=_word(default), advanced=advanced)
+    return Spec(f"{section}.{key}", label, text, kind, default=_word(default), advanced=advanced)
 
 
 def _word(value: Any) -> str:

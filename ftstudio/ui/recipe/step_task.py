@@ -4,53 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
 from ftstudio import tasks
-from ftstudio.ui.common.fields import Picker
+from ftstudio.ui.common.fields import FieldRow, Picker
 from ftstudio.ui.recipe.draft import Draft
+from ftstudio.ui.recipe.forms import task_specs
 from ftstudio.ui.recipe.panel import About, Panel
 
 
 class TaskPanel(Panel):
-    """A line a task, and what the one chosen is for."""
+    """A line a task; below it what the one chosen is for, which columns it can use, what it answers; its options."""
 
-    NAME, TITLE, KEYS = "task", "What is to be learnt?", ("task",)
+    NAME, TITLE, KEYS = "task", "What is to be learnt?", ("task", "options")
     WHAT = "The task decides what a row looks like, what the model is taught, and how it is judged."
-    DEFAULT_CSS = "TaskPanel #task-help { margin-top: 1; height: auto; }"
+    DEFAULT_CSS = """
+    TaskPanel #task-help { margin-top: 1; height: auto; }
+    TaskPanel #task-fields { height: auto; margin-top: 1; }
+    """
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         options = [(name, tasks.get(name).title) for name in tasks.names()]
-        self.picker = Picker(options, str(draft.get("task") or "sft"), id="task-picker")
+        self.picker = Picker(options, self.name_now, id="task-picker")
+        self._filled = ""
+
+    @property
+    def name_now(self) -> str:
+        """The task chosen."""
+        name = str(self.draft.get("task") or "sft")
+        return name if name in tasks.names() else "sft"
 
     def compose_fields(self) -> Iterable[Widget]:
         yield self.picker
         yield Static("", id="task-help")
+        yield Vertical(id="task-fields")
 
     def show(self) -> None:
-        self.picker.put(str(self.draft.get("task") or "sft"))
+        self.picker.put(self.name_now)
         self._explain()
+        super().show()
 
     def _explain(self) -> None:
         task = tasks.get(self.picker.value)
-        parts: list[str | tuple[str, str]] = [f"{task.help}\n\n", ("Columns it can use\n", "bold")]
+        parts: list[str | tuple[str, str]] = [f"{task.help}\n\n", ("Reads    ", "bold")]
         if self.size.width < 78:
             parts.append(", ".join(role.name for role in task.roles))
         else:
-            for role in task.roles:
-                parts += [(f"  {role.name:<12}", "bold"), f"{role.help}\n"]
+            for place, role in enumerate(task.roles):
+                parts += [("         " if place else "", ""), (f"{role.name:<12}", "bold"), f"{role.help}\n"]
+            parts[-1] = str(parts[-1]).rstrip()
+        parts += [("\nAnswers  ", "bold"), task.answers]
+        parts += [("\nJudged   ", "bold"), "by ", ", ".join(task.default_metrics)]
         self.query_one("#task-help", Static).update(Content.assemble(*parts))
+        if self._filled != task.name:
+            self._filled = task.name
+            self.run_worker(self._refill(task.name), group="fields", exclusive=True)
+
+    async def _refill(self, name: str) -> None:
+        """The options of task NAME, once those of the one before are gone."""
+        fields = self.query_one("#task-fields", Vertical)
+        await fields.remove_children()
+        await fields.mount(*(FieldRow(spec, self.draft.get(spec.key)) for spec in task_specs(name)))
+        fields.display = bool(task_specs(name))
+        super().show()
 
     def on_resize(self) -> None:
         self._explain()
 
     def on_descendant_focus(self) -> None:
-        self.post_message(About("↑ ↓ chooses the task, enter goes on to the data."))
+        if self.picker.has_focus:
+            self.post_message(About("↑ ↓ chooses the task, enter goes on to the data; tab leads to its settings."))
+        else:
+            super().on_descendant_focus()
 
     def on_picker_picked(self, event: Picker.Picked) -> None:
+        """Another task: options that it knows too stay, the others go."""
         event.stop()
+        known = {spec.key for spec in task_specs(event.value)}
+        old = self.draft.get("options")
+        kept = {key: value for key, value in old.items() if f"options.{key}" in known} if isinstance(old, dict) else {}
         self.put("task", event.value)
+        self.put("options", kept or None)
         self._explain()

@@ -43,7 +43,8 @@ def key_of(values: Mapping[str, Any]) -> tuple[Any, ...]:
     columns = data.get("columns")
     mapping = tuple(sorted(columns.items())) if isinstance(columns, Mapping) else None
     return (
-        values.get("task"), values.get("model"), data.get("train"), data.get("eval"), "eval" in data, data.get("split"),
+        values.get("task"), repr(values.get("options")),
+        values.get("model"), data.get("train"), data.get("eval"), "eval" in data, data.get("split"),
         mapping, data.get("template"), data.get("limit"), seed,
         *(repr(data.get(key)) for key in ("test", "split_by", "mix", "replay")),
     )  # fmt: skip
@@ -57,6 +58,8 @@ def survey(values: Mapping[str, Any], *, progress: Progress | None = None, cance
     training = values.get("training")
     seed = training.get("seed") if isinstance(training, Mapping) else None
     small: dict[str, Any] = {"task": values.get("task") or "sft", "model": model or DEMO, "data": data}
+    if isinstance(values.get("options"), Mapping):
+        small["options"] = dict(values["options"])
     if isinstance(seed, int):
         small["training"] = {"seed": seed}
     try:
