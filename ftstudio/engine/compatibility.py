@@ -22,7 +22,7 @@ _NO_WRITERS = (
     "ForMultipleChoice", "ForNextSentencePrediction",
 )  # fmt: skip
 _WRITERS = ("ForCausalLM", "ForConditionalGeneration")
-_MASKED = ("ForMaskedLM", "ForPreTraining", "LMHeadModel")
+MASKED = ("ForMaskedLM", "ForPreTraining", "LMHeadModel")
 _PICTURED = ("vision_config", "vision_tower", "visual", "perceiver_config")
 BLOCK = 64  # weights that share one scale in bitsandbytes' 4-bit types
 
@@ -229,7 +229,7 @@ def _kind_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
             f"{one_line(made[0]) if made else 'an encoder-decoder'}.",
             "Name an encoder such as a BERT, RoBERTa or ModernBERT; decoders learn with the task causal-lm.",
         )
-    if kind == "masked-lm" and made and not any(name.endswith(_MASKED) for name in made):
+    if kind == "masked-lm" and made and not any(name.endswith(MASKED) for name in made):
         text = (
             f"{recipe.model} brings no head for hidden words (its weights are those of {one_line(made[0])}): a new one "
             "is drawn, which knows nothing yet and learns from your texts alone."

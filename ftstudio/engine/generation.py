@@ -202,9 +202,9 @@ def _batch(
     mask = torch.zeros_like(ids)
     for row, index in enumerate(chosen):
         prompt = prompts[index]
-        start = 0 if both else width - len(prompt)
-        ids[row, start : start + len(prompt)] = torch.tensor(prompt, dtype=torch.long)
-        mask[row, start : start + len(prompt)] = 1
+        first = 0 if both else width - len(prompt)
+        ids[row, first : first + len(prompt)] = torch.tensor(prompt, dtype=torch.long)
+        mask[row, first : first + len(prompt)] = 1
     sampling = (
         {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p}
         if decoding.temperature

@@ -75,7 +75,7 @@ def model_of_run(name: str) -> Path:
     if (run.model / "adapter_config.json").is_file():
         raise StudioError(
             f"model: {run.name} saved an adapter, not a whole model to build on.",
-            f"Merge it into its base with `ftstudio export {run.name}` and name that folder, or train with method full.",
+            f"Merge it into its base (`ftstudio export {run.name}`) and name that folder, or train with method full.",
         )
     raise StudioError(f"model: {run.name} has no tuned model yet; it is {run.state()}.", "Train it to its end first.")
 
