@@ -223,7 +223,7 @@ class Format(Part):
 
 TEXT_METRICS = ("rouge", "similarity", "bleu", "exact", "numeric", "token_f1", "edit", "chrf", "ter")
 LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
-TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy")
+TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy", "masked_accuracy")
 RANK_METRICS = ("mrr@10", "recall@10")
 METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS, *RANK_METRICS)
 
@@ -286,7 +286,7 @@ class Recipe(Part):
 
     task: str = Field("sft", description="what is learnt: sft (prompt → completion), text-classification, …")
     options: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
-    model: str = Field(description="hub id or folder; `demo` is the bundled one")
+    model: str = Field(description="hub id or folder; `run:NAME` is what a run made; `demo` is the bundled one")
     method: Method = Field(default_factory=lambda: Method(name="lora"))
     data: Data
     training: Training = Field(default_factory=Training)

@@ -161,7 +161,8 @@ class StudioTrainer(Trainer):
 
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed)  # type: ignore[return-value]
+        follow = getattr(self.train_dataset, "at", None)
+        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed, follow)  # type: ignore[return-value]
 
     def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' own, but for the epochs: the run ends after its steps, which may become more."""

@@ -28,7 +28,7 @@ DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
 EXAMPLES = 5  # rows that gained and that lost most, kept with their texts
 _SHOWN = 2000  # characters of each text kept there
 # by which rows are sorted: the first there is
-GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy", "tag_accuracy")
+GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy", "tag_accuracy", "masked_accuracy")
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def compare(
         result["differences"] += differences
         result["overall"].append(overall((names[i], names[j]), differences))
         result["categories"] += entries
-    if any(name in tagging.METRICS for name in wanted):
+    if any(name.startswith("entity_") for name in wanted):
         right = [references[index] or "" for index in present]
         for entry, column in zip(result["arms"], columns, strict=True):
             entry["entities"] = tagging.account([column[index].output for index in present], right)

@@ -30,7 +30,7 @@ ROW_METRICS = (
 ON_REQUEST = ("numeric_match", "token_f1", "edit")  # row metrics that are measured only where they are asked for
 OF_HUNDRED = ("bleu", "chrf", "ter")  # from 0 to 100; all others from 0 or -1 to 1
 CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS)
-BY_ROW = (*ROW_METRICS, *ON_REQUEST, "tag_accuracy")  # a single row has these, if it has a reference
+BY_ROW = (*ROW_METRICS, *ON_REQUEST, "tag_accuracy", "masked_accuracy")  # what a single row may have
 RIGHT_OR_WRONG = ("exact_match", "accuracy", "numeric_match")  # 1 or 0: tested by McNemar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "rouge": ("rouge1", "rouge2", "rougeL"),
@@ -67,6 +67,7 @@ TITLES = {
     "entity_recall": "Recall",
     "entity_f1_macro": "F1 (by type)",
     "tag_accuracy": "Tag accuracy",
+    "masked_accuracy": "Found",
 }
 
 

@@ -74,8 +74,9 @@ class RowScorer:
                 scores["edit"] = textual.edit_similarity(output, reference)
             if "accuracy" in self.names:
                 scores["accuracy"] = float(output.strip() == reference.strip())
-            if "tag_accuracy" in self.names and (tags := reference.split()):
-                scores["tag_accuracy"] = sum(map(str.__eq__, output.split(), tags)) / len(tags)
+            for name in ("tag_accuracy", "masked_accuracy"):
+                if name in self.names and (words := reference.split()):
+                    scores[name] = sum(map(str.__eq__, output.split(), words)) / len(words)
             if "absolute_error" in self.names:
                 given, wanted = number_in(output), number_in(reference)
                 if given is not None and wanted is not None:

@@ -183,6 +183,10 @@ class Task(ABC):
         """The ids at which generation stops."""
         return tuple(tokenizer.eos_ids)
 
+    def writing(self) -> dict[str, Any]:
+        """How answers are written, beside what the recipe's evaluation says: fields of `engine.generation.Decoding`."""
+        return {}
+
     def view(
         self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
     ) -> TokenView:
