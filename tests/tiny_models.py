@@ -83,3 +83,51 @@ def recipe_values(model: Path, rows: Path, method: str = "lora", **training: Any
         },
         "evaluation": {"every": 4, "rows": 8, "samples": 2, "max_new_tokens": 8, "forgetting": False},
     }  # fmt: skip
+
+
+def make_encoder(folder: Path, *, seed: int = 0, dense: int | None = None, sentence: bool = True) -> Path:
+    """A BERT of about 25,000 parameters over letters and WORDS in FOLDER; as a sentence-transformers model (mean pooling,
+    a DENSE layer of that width, normalised) where SENTENCE."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [chr(code) for code in range(97, 123)] + [str(digit) for digit in range(10)]
+    words = [*special, *WORDS, *letters, *(f"##{letter}" for letter in letters), "?", "!", "."]
+    tokenizer = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.add_special_tokens(special)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {f"{token[1:-1].lower()}_token": token for token in special}
+    config = {**names, "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    model = BertModel(
+        BertConfig(
+            vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+            max_position_embeddings=64,
+        )
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    if sentence:
+        from sentence_transformers.sentence_transformer import modules as parts
+
+        made = [("1_Pooling", "Pooling", parts.Pooling(32, "mean"))]
+        if dense:
+            made.append(("2_Dense", "Dense", parts.Dense(32, dense)))
+        made.append((f"{len(made) + 1}_Normalize", "Normalize", parts.Normalize()))
+        entries = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+        for place, (path, kind, part) in enumerate(made, 1):
+            (folder / path).mkdir(exist_ok=True)
+            part.save(str(folder / path))
+            name = f"sentence_transformers.models.{kind}"
+            entries.append({"idx": place, "name": str(place), "path": path, "type": name})
+        (folder / "modules.json").write_text(json.dumps(entries))
+        (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": False}))
+    torch.random.set_rng_state(state)
+    return folder

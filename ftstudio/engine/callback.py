@@ -42,6 +42,7 @@ class RunDirector:
         self.rest, self.samples, self.drift = rest, samples, drift
         self.report = StepReport(folder)
         self.paused = self.stopped = False
+        self.doing = ""  # what the training does, where there is more to say
         self.first_loss: float | None = None
         self.last_loss: float | None = None
         self.evaluation: dict[str, Any] = {}
@@ -153,7 +154,7 @@ class RunDirector:
         if self.drift is not None:
             self.tell("measuring forgetting", self.drift.told)
             self.drift(trainer, step)
-        self.tell("training", "")
+        self.tell("training", self.doing)
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -163,7 +164,7 @@ class RunDirector:
         """See trainer.Director."""
         step = trainer.state.global_step
         self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
-        self.tell("training", "")
+        self.tell("training", self.doing)
 
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""
@@ -196,7 +197,7 @@ class RunDirector:
                 elif due:
                     self.tell("paused", f"at step {trainer.state.global_step}")
         self.rest(False)
-        self.tell("stopping" if self.stopped else "training", "")
+        self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
 
     def tell(self, phase: str, text: str) -> None:
         """A phase, after the step that was held back."""

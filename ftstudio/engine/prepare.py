@@ -40,7 +40,6 @@ __all__ = ["heldout", "open_materials", "prepare_run", "resolve", "run_stem", "w
 
 MAX_LENGTH = 1024
 NEW_TOKENS = 256
-EPOCHS = 3.0
 LIBRARIES = (
     "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "datasets", "safetensors",
     "sentence-transformers",
@@ -126,7 +125,7 @@ def resolve(
         update={
             "epochs": recipe.training.epochs
             if recipe.training.epochs is not None or recipe.training.steps is not None
-            else EPOCHS,
+            else materials.task.epochs,
             "learning_rate": recipe.training.learning_rate or method.rate(chosen),
         }
     )

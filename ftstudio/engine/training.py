@@ -71,20 +71,26 @@ class Training:
         self.context.phase("preparing data", "reading and tokenising the rows")
         rows = open_rows(self.recipe, self.context)
         self.context.check()
+        steps = rows.materials.task.phases()
+        if "pairs" in steps:
+            self.context.phase("pairs", steps["pairs"])
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
             trainer, director = self._trainer(model, rows, machine, checkpoint)
             self._start(trainer, rows, machine, checkpoint, resuming)
-            director.tell("training", rows.materials.task.phase())
+            director.tell("training", director.doing)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            director.tell("saving", "the tuned model")
+            if "head" in steps:
+                director.tell("head", steps["head"])
             levers.release(model)
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
-            self._save(trainer.model, rows.materials.task.fitted(plain, rows.pad))
+            task = rows.materials.task.fitted(plain, rows.pad)
+            director.tell("saving", "the tuned model")
+            self._save(trainer.model, task)
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
@@ -134,6 +140,7 @@ class Training:
             drift=self._drift(rows) if recipe.evaluation.forgetting else None,
         )
         director.first_loss = known.get("first_loss")
+        director.doing = rows.materials.task.phases().get("training", "")
         trainer = StudioTrainer(
             model,
             arguments(

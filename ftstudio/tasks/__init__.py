@@ -20,6 +20,7 @@ _TASKS = {
     "causal-lm": ("ftstudio.tasks.causal_lm", "CausalLm"),
     "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
     "embedding": ("ftstudio.tasks.embedding", "Embedding"),
+    "few-shot-classification": ("ftstudio.tasks.few_shot_classification", "FewShotClassification"),
 }
 
 

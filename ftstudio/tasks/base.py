@@ -117,6 +117,8 @@ class Task(ABC):
     default_metrics: ClassVar[tuple[str, ...]]
     error_categories: ClassVar[tuple[str, ...]]
     """Categories whose detectors make sense of its answers; those of written text where none is named."""
+    epochs: ClassVar[float] = 3.0
+    """Passes over the rows where the recipe names no length."""
     generates: ClassVar[bool] = False
     """Whether it answers by writing tokens; else one pass answers."""
     kind: ClassVar[Kind]
@@ -220,9 +222,10 @@ class Task(ABC):
         """Whether a batch may be taken in parts: its loss is the sum over rows, whoever shares the batch."""
         return True
 
-    def phase(self) -> str:
-        """What the training does, in a few words, where there is more to say than that it trains."""
-        return ""
+    def phases(self) -> dict[str, str]:
+        """What is done, step by step, in a few words: `pairs` made before the model is loaded, `training`, and a `head`
+        fitted after it. Only `training` where that is all."""
+        return {}
 
     def metrics(self) -> tuple[str, ...]:
         """The metrics that fit these data, where the recipe names none."""

@@ -135,9 +135,9 @@ class Embedding(VectorTask):
         """What is searched."""
         return {"pool": hashlib.blake2b("\0".join(self._pool).encode(), digest_size=8).hexdigest()}
 
-    def phase(self) -> str:
-        """What is learnt now."""
-        return f"loss: {vector_losses.TITLES[self.loss_name]}"
+    def phases(self) -> dict[str, str]:
+        """The loss that is learnt by."""
+        return {"training": vector_losses.TITLES[self.loss_name]}
 
     # -- rows ------------------------------------------------------------------------------------------------------
     def texts(self, example: Example) -> tuple[str, ...]:
