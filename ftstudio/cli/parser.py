@@ -118,6 +118,7 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--template", metavar="NAME", help="alpaca, chat, plain or a Jinja string")
     sub.add_argument("--column", action="append", default=[], metavar="ROLE=NAME", help="such as prompt=question")
     sub.add_argument("--split", metavar="NAME", help="split of a hub dataset")
+    sub.add_argument("--replay", metavar="LOG", help="do the steps of a log of the Data screen again; with --export")
     sub.add_argument("--versions", action="store_true", help="list the dataset's versions, and what isn't saved yet")
     sub.add_argument("--diff", nargs=2, metavar=("A", "B"), help="what two versions (1, latest, source) don't share")
     sub.add_argument("--export", metavar="FILE", help="write the rows as .jsonl, .csv, .tsv or .parquet")
@@ -127,13 +128,31 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the version")
 
-    sub = add("errors", "inspect:errors", "answer held-out rows and categorise what is wrong")
+    sub = add(
+        "errors", "inspect:errors", "answer held-out rows and categorise what is wrong",
+        "With --repair also find the\ntraining rows whose answers have the same fault and save the data without them. "
+        "The whole circle:\n\n"
+        "  ftstudio errors demo                                      what the base model gets wrong\n"
+        "  ftstudio train demo                                       the first run, demo-qlora-1\n"
+        "  ftstudio errors demo-qlora-1 --repair misspelling,format  the data without such rows, demo@1\n"
+        "  ftstudio train demo data.train=demo@1                     the second run, demo-qlora-2\n"
+        "  ftstudio errors demo-qlora-2                              before and after, category by category\n\n"
+        "--train does the last two steps at once.",
+    )  # fmt: skip
     sub.add_argument("what", nargs="?", metavar="RUN|RECIPE", help="a run's tuned model, or a recipe's base model")
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe")
     sub.add_argument(
         "--predictions", metavar="FILE", help="categorise stored outputs (JSONL: prompt, reference, output)"
     )
     sub.add_argument("--rows", type=_count, metavar="N", help="at most N held-out rows")
+    sub.add_argument(
+        "--repair",
+        action="append",
+        metavar="CATEGORY[=WAY]",
+        help="drop the training rows that have it (=weigh: train them a quarter as often); several by comma",
+    )
+    sub.add_argument("--why", default="", metavar="TEXT", help="what the version is for, kept with it")
+    sub.add_argument("--train", action="store_true", help="train on the repaired data and show what it did")
 
     sub = add(
         "compare", "inspect:compare", "score base and tuned side by side",

@@ -65,11 +65,17 @@ def suggestions(look: Look) -> list[Suggestion]:
         add(_as_translation(look), "seq2seq")
     two = _two(look)
     add(two, "embedding")
+    if two is not None and {"label", "score"} & two.columns.keys():
+        add(two, "text-classification")
     labelled = None if two is not None else _labelled(look)
     add(labelled, "text-classification", "few-shot-classification")
     add(guess_text(look), "causal-lm", "masked-lm", "sft")
     if not any(suggestion.task == "sft" for suggestion in found):
-        for shape in (labelled, two if two is None or two.name != "triplet" else None, translated):  # these can be learnt as prompts with answers
+        for shape in (
+            labelled,
+            two if two is None or two.name != "triplet" else None,
+            translated,
+        ):  # these can be learnt as prompts with answers
             add(shape, "sft")
     return found
 
@@ -201,6 +207,7 @@ def _labelled(look: Look) -> Shape | None:
 
 
 def _may_label(look: Look, name: str) -> bool:
-    """Whether a column called like a label holds single short values."""
+    """Whether a column called like a label holds short values, or lists of some."""
     values = look.values(name)
-    return bool(values) and all(not isinstance(value, (list, dict)) and len(str(value)) <= 80 for value in values)
+    parts = [part for value in values for part in (value if isinstance(value, list) else [value])]
+    return bool(values) and all(not isinstance(part, (list, dict)) and len(str(part)) <= 80 for part in parts)

@@ -24,7 +24,9 @@ class Module:
 def modules(folder: Path) -> list[Module]:
     """The modules of the model in FOLDER, in order; empty where it is no sentence-transformers folder."""
     found = files.read_json(folder / MODULES)
-    entries = sorted((entry for entry in found if isinstance(entry, dict)), key=_place) if isinstance(found, list) else []
+    entries = (
+        sorted((entry for entry in found if isinstance(entry, dict)), key=_place) if isinstance(found, list) else []
+    )
     return [Module(str(entry.get("type", "")).rpartition(".")[2], str(entry.get("path", ""))) for entry in entries]
 
 

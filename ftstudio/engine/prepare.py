@@ -26,6 +26,7 @@ from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow
 from ftstudio.data.shape import recognise
 from ftstudio.data.tokenizer import model_folder
+from ftstudio.engine import accepting
 from ftstudio.engine.compatibility import check_config, check_machine, model_config, model_limit
 from ftstudio.engine.locate import locate
 from ftstudio.engine.materials import (
@@ -56,6 +57,7 @@ def prepare_run(
     """
     resolved, materials = resolve(recipe, progress=progress, cancel=cancel)
     check_machine(resolved)
+    accepting.refuse(resolved, accepting.errors_of_rows(materials, progress=progress, cancel=cancel))
     _check_trainable(materials)
     run = workspace.new_run(run_stem(resolved))
     try:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ftstudio import __version__
-from ftstudio.evaluation import classification, ranking, words
+from ftstudio.evaluation import classification, ranking, tagging, words
 from ftstudio.evaluation.porter import stem
 
 if TYPE_CHECKING:
@@ -23,9 +23,20 @@ if TYPE_CHECKING:
 
 LONGEST = 100_000  # characters of a text that are scored
 
-ROW_METRICS = ("rouge1", "rouge2", "rougeL", "similarity", "exact_match", "accuracy", "absolute_error", "length", *ranking.METRICS)
+ROW_METRICS = (
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "similarity",
+    "exact_match",
+    "accuracy",
+    "absolute_error",
+    "length",
+    *ranking.METRICS,
+)
 OF_HUNDRED = ("bleu", "chrf")  # from 0 to 100; all others from 0 or -1 to 1
-CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS)
+CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS)
+BY_ROW = (*ROW_METRICS, "tag_accuracy")  # a single row has these, if it has a reference
 RIGHT_OR_WRONG = ("exact_match", "accuracy")  # 1 or 0: tested by McNemar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "rouge": ("rouge1", "rouge2", "rougeL"),
@@ -53,6 +64,11 @@ TITLES = {
     "mcc": "MCC",
     "spearman": "Spearman",
     "pearson": "Pearson",
+    "entity_f1": "Entity F1",
+    "entity_precision": "Precision",
+    "entity_recall": "Recall",
+    "entity_f1_macro": "F1 (by type)",
+    "tag_accuracy": "Tag accuracy",
 }
 
 
@@ -190,7 +206,7 @@ class Corpus(Protocol):
 @cache
 def corpus_metric(name: str) -> Corpus:
     """The corpus metric NAME."""
-    kind = classification.METRICS.get(name, CorpusMetric)
+    kind = {**classification.METRICS, **tagging.METRICS}.get(name, CorpusMetric)
     metric: Corpus = kind(name)
     return metric
 

@@ -23,7 +23,7 @@ class RowScorer:
     def __init__(
         self, names: Sequence[str] = metrics.ROW_METRICS, embedder: Embedder | None = None, answer: str | None = None
     ) -> None:
-        self.names = [name for name in names if name in metrics.ROW_METRICS]
+        self.names = [name for name in names if name in metrics.BY_ROW]
         if embedder is None:
             self.names = [name for name in self.names if name != "similarity"]
         self.embedder = embedder
@@ -67,6 +67,8 @@ class RowScorer:
                 scores["exact_match"] = float(right(output, reference, self.answer))
             if "accuracy" in self.names:
                 scores["accuracy"] = float(output.strip() == reference.strip())
+            if "tag_accuracy" in self.names and (tags := reference.split()):
+                scores["tag_accuracy"] = sum(map(str.__eq__, output.split(), tags)) / len(tags)
             if "absolute_error" in self.names:
                 given, wanted = number_in(output), number_in(reference)
                 if given is not None and wanted is not None:
