@@ -85,19 +85,6 @@ def recipe_values(model: Path, rows: Path, method: str = "lora", **training: Any
     }  # fmt: skip
 
 
-def make_encoder(folder: Path, *, seed: int = 0, dense: int | None = None, sentence: bool = True) -> Path:
-    """A BERT of about 25,000 parameters over letters and WORDS in FOLDER; as a sentence-transformers model (mean pooling,
-    a DENSE layer of that width, normalised) where SENTENCE."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = [chr(code) for code in range(97, 123)] + [str(digit) for digit in range(10)]
-    words = [*special, *WORDS, *letters, *(f"##{letter}" for letter in letters), "?", "!", "."]
-    tokenizer = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 def make_encoder(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     """A BERT of some thousand parameters over the words of `WORDS`, in Hugging Face form, with its masked head."""
     import torch
@@ -133,35 +120,6 @@ def make_word_tokenizer(folder: Path) -> int:
     tokenizer.add_special_tokens(special)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    names = {f"{token[1:-1].lower()}_token": token for token in special}
-    config = {**names, "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    model = BertModel(
-        BertConfig(
-            vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-            max_position_embeddings=64,
-        )
-    )  # fmt: skip
-    model.save_pretrained(folder)
-    if sentence:
-        from sentence_transformers.sentence_transformer import modules as parts
-
-        made = [("1_Pooling", "Pooling", parts.Pooling(32, "mean"))]
-        if dense:
-            made.append(("2_Dense", "Dense", parts.Dense(32, dense)))
-        made.append((f"{len(made) + 1}_Normalize", "Normalize", parts.Normalize()))
-        entries = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
-        for place, (path, kind, part) in enumerate(made, 1):
-            (folder / path).mkdir(exist_ok=True)
-            part.save(str(folder / path))
-            name = f"sentence_transformers.models.{kind}"
-            entries.append({"idx": place, "name": str(place), "path": path, "type": name})
-        (folder / "modules.json").write_text(json.dumps(entries))
-        (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": False}))
-    torch.random.set_rng_state(state)
-    return folder
     names = ("pad", "unk", "cls", "sep", "mask")
     config = {f"{name}_token": text for name, text in zip(names, special, strict=True)}
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast"}))
@@ -184,3 +142,32 @@ def make_labelled(path: Path, kind: str = "single", count: int = 160, seed: int 
         lines.append(json.dumps({"text": " ".join(words), "label": label}))
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def make_sentence_encoder(folder: Path, *, seed: int = 0, dense: int | None = None) -> Path:
+    """A sentence-transformers model over that tokenizer: a BERT without a head, its mean over tokens, a DENSE layer of
+    that width, normalised; it reads 32 tokens of a text."""
+    import torch
+    from sentence_transformers.sentence_transformer import modules as parts
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=make_word_tokenizer(folder), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    BertModel(config).save_pretrained(folder)
+    made: list[Any] = [("1_Pooling", parts.Pooling(32, "mean"))]
+    made += [("2_Dense", parts.Dense(32, dense))] if dense else []
+    made.append((f"{len(made) + 1}_Normalize", parts.Normalize()))
+    torch.random.set_rng_state(state)
+    entries = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+    for place, (path, part) in enumerate(made, 1):
+        (folder / path).mkdir(exist_ok=True)
+        part.save(str(folder / path))
+        kind = f"sentence_transformers.models.{type(part).__name__}"
+        entries.append({"idx": place, "name": str(place), "path": path, "type": kind})
+    (folder / "modules.json").write_text(json.dumps(entries))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": False}))
+    return folder
