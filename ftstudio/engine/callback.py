@@ -347,13 +347,9 @@ class RunDirector:
                 elif due:
                     told = self._said_paused(where)
         self.rest(False)
-<<<<<<< HEAD
-        self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
-=======
         if trainer.state.global_step >= trainer.state.max_steps:
             trainer.control.should_training_stop = True
-        self.tell("stopping" if self.stopped else "training", "")
->>>>>>> main
+        self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
 
     def _said_paused(self, where: str) -> bool:
         try:

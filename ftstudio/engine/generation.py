@@ -122,6 +122,7 @@ def generate(
     early: Callable[[Answer], None] | None = None,
     limits: tuple[int, int] | None = None,
     stop: Callable[[list[int]], bool] | None = None,
+    beside: Callable[[list[int], int], dict[str, Any]] | None = None,
 ) -> Iterator[list[Answer]]:
     """Answer PROMPTS (token ids each), yielding the answers of a batch as soon as it is through.
 
@@ -129,6 +130,7 @@ def generate(
     the iterator ends. TICK is told the rows of the batch at every token, EARLY every answer the moment it has
     ended, before its batch is through (it is yielded with it again). LIMITS overrides `budget`'s (tokens, rows). STOP
     is asked every few tokens whether an answer (its ids so far) has come to its end without an end token.
+    BESIDE gives what else the model takes for the prompts of these indices, padded on the left to a width.
     Where a GPU runs out of memory the batch is halved and done again. Raises torch's OutOfMemoryError where a single
     row doesn't fit.
     """
@@ -141,7 +143,7 @@ def generate(
         chosen = waiting.pop()
         try:
             watch = _Watch(should_stop, tick, early, chosen, frozenset(end_tokens), stop)
-            answers, stopped = _batch(model, prompts, chosen, decoding, pad_token, watch)
+            answers, stopped = _batch(model, prompts, chosen, decoding, pad_token, watch, beside)
         except Exception as error:
             if len(chosen) == 1 or not _out_of_memory(error):
                 raise
@@ -164,6 +166,7 @@ def _batch(
     decoding: Decoding,
     pad_token: int,
     watch: _Watch,
+    beside: Callable[[list[int], int], dict[str, Any]] | None = None,
 ) -> tuple[list[Answer], bool]:
     import torch
     from transformers import GenerationConfig
@@ -190,10 +193,12 @@ def _batch(
         **sampling,
     )
     watch.width = width
+    more = beside(chosen, width) if beside is not None else {}
     with ready(model), torch.inference_mode(), _seeded(decoding, chosen, device):
         output = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
+            **{name: value.to(device) for name, value in more.items()},
             generation_config=config,
             stopping_criteria=[watch],
         )

@@ -119,8 +119,9 @@ def resolve(
     chosen = method.settings(recipe.method.settings)
     settings = chosen.model_dump(mode="json")
     limit = model_limit(config)
-    room = limit - method.soft_tokens(chosen) if limit else MAX_LENGTH
-    max_length = recipe.data.max_length or max(8, min(MAX_LENGTH, room))
+    task = tasks.get(recipe.task)
+    room = limit - method.soft_tokens(chosen) if limit else task.usual_length
+    max_length = recipe.data.max_length or max(8, min(task.usual_length, room, _own_length(recipe) or room))
     first = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_length": max_length})})
     materials = open_materials(first, progress=progress, cancel=cancel)
     training = recipe.training.model_copy(

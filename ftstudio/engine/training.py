@@ -82,18 +82,10 @@ class Training:
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
-<<<<<<< HEAD
-            trainer, director = self._trainer(model, rows, machine, checkpoint)
-            self._start(trainer, rows, machine, checkpoint, resuming)
-            director.tell("training", director.doing)
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            if "head" in steps:
-                director.tell("head", steps["head"])
-=======
             while True:
                 trainer, director = self._trainer(model, rows, machine, checkpoint)
                 self._start(trainer, rows, machine, checkpoint, resuming)
-                director.tell("training", rows.materials.task.phase())
+                director.tell("training", director.doing)
                 self.pulse.watch = director.looked
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -108,8 +100,8 @@ class Training:
                 break
             if not sound(trainer.model):
                 raise StudioError("The weights are no finite numbers any more: there is no model to save.", SOUND)
-            director.tell("saving", "the tuned model")
->>>>>>> main
+            if "head" in steps:
+                director.tell("head", steps["head"])
             levers.release(model)
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
@@ -179,14 +171,11 @@ class Training:
             drift=self._drift(rows) if recipe.evaluation.forgetting else None,
         )
         director.first_loss = known.get("first_loss")
-<<<<<<< HEAD
         director.doing = rows.materials.task.phases().get("training", "")
-=======
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
         )
         values.max_steps = director.steering.total or values.max_steps
->>>>>>> main
         trainer = StudioTrainer(
             model,
             values,

@@ -22,6 +22,7 @@ _TASKS = {
     "token-classification": ("ftstudio.tasks.token_classification", "TokenClassification"),
     "embedding": ("ftstudio.tasks.embedding", "Embedding"),
     "few-shot-classification": ("ftstudio.tasks.few_shot_classification", "FewShotClassification"),
+    "image-text-to-text": ("ftstudio.tasks.image_text_to_text", "ImageTextToText"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -237,6 +238,7 @@ class Embedding(VectorTask):
         tokenizer: Tokenizer,
         max_length: int | None,
         seed: int,
+        folders: Sequence[Path] = (),
     ) -> Self:
         """This task with the second texts of the held-out rows, among which each first text searches its own."""
         found = copy.copy(self)

@@ -99,6 +99,7 @@ class FewShotClassification(VectorTask):
         tokenizer: Tokenizer,
         max_length: int | None,
         seed: int,
+        folders: Sequence[Path] = (),
     ) -> Self:
         """This task with its few examples, drawn from TRAIN. Raises StudioError where a label has none."""
         by_label: dict[int, list[tuple[int, str]]] = {place: [] for place in range(len(self.labels))}
