@@ -173,6 +173,7 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as evaluation.temperature=0.7")
     sub.add_argument("--arms", metavar="A,B,…", help="what is compared, two to four (see above)")
     sub.add_argument("--baseline", metavar="ARM", help="what the run is held against (default: the first arm)")
+    sub.add_argument("--report", metavar="FOLDER", help="with --predictions: write report.json, .md and .html there")
     sub.add_argument("--fail-if-worse", action="store_true", help="exit status 1 where the run is worse than that")
     sub.add_argument("--judge", metavar="MODEL", help="a judge: base, a folder, a hub id, or http://HOST/v1#MODEL")
     sub.add_argument("--predictions", nargs=2, metavar=("A", "B"), help="compare two files of stored outputs")

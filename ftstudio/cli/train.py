@@ -165,6 +165,7 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
         )
     if rows.get("train") is not None:
         left = f", {number(rows['excluded'])} left out" if rows.get("excluded") else ""
+        left = f", {number(rows['test'])} for the test{left}" if rows.get("test") else left
         lines.append(f"  rows        {number(rows['train'])} trained, {number(rows['eval'])} held out{left}")
     if tokens.get("total") is not None:
         lines.append(

@@ -94,7 +94,7 @@ class Samples:
         tokenizer = self.tokenizer
         filler = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
         for batch in predicting.answers(
-            self.task,
+            self.task.fitted(model, filler),
             model,
             [item.prompt for item in self.fixed],
             self.decoding,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.tasks.base import Task
 
 # the tokenizer's files, so that the saved folder can be loaded by transformers and peft as it stands
 TOKENIZER = (
@@ -75,13 +76,16 @@ class Training:
         if not resuming:
             accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.materials, rows.train))
         self.context.check()
+        steps = rows.materials.task.phases()
+        if "pairs" in steps:
+            self.context.phase("pairs", steps["pairs"])
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
             while True:
                 trainer, director = self._trainer(model, rows, machine, checkpoint)
                 self._start(trainer, rows, machine, checkpoint, resuming)
-                director.tell("training", "")
+                director.tell("training", director.doing)
                 self.pulse.watch = director.looked
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -96,13 +100,16 @@ class Training:
                 break
             if not sound(trainer.model):
                 raise StudioError("The weights are no finite numbers any more: there is no model to save.", SOUND)
-            director.tell("saving", "the tuned model")
+            if "head" in steps:
+                director.tell("head", steps["head"])
             levers.release(model)
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
-            self._save(trainer.model)
+            task = rows.materials.task.fitted(plain, rows.pad)
+            director.tell("saving", "the tuned model")
+            self._save(trainer.model, task)
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
@@ -166,6 +173,7 @@ class Training:
         )
         director.goes_on(known)
         director.first_loss = known.get("first_loss")
+        director.doing = rows.materials.task.phases().get("training", "")
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
         )
@@ -252,8 +260,9 @@ class Training:
         return any(event.get("kind") in ("step", "eval") for event in self.folder.events())
 
     # -- ending --------------------------------------------------------------------------------------------------
-    def _save(self, model: Any) -> None:
+    def _save(self, model: Any, task: Task) -> None:
         """The tuned model with its tokenizer, written beside and then put in place at once."""
+        from ftstudio.engine import sentence
         from ftstudio.engine.trainer import disk_trouble, save_weights
 
         where = locate(self.recipe.model, weights=False)
@@ -265,6 +274,9 @@ class Training:
                     config.base_model_name_or_path = where.name
             save_weights(model, beside)
             self.method.finish(model, self.settings, beside)
+            task.finish(model, beside)
+            if self.recipe.data.max_length is not None:
+                sentence.limit(beside, self.recipe.data.max_length)
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
                     shutil.copyfile(where.folder / name, beside / name)

@@ -8,11 +8,13 @@ from ftstudio.evaluation.detectors import (
     encoding,
     labels,
     length,
+    masked,
     prompt,
     repetition,
     spelling,
     tagging,
     topic,
+    vectors,
 )
 
 ALL: tuple[Detector, ...] = (
@@ -33,4 +35,5 @@ ALL: tuple[Detector, ...] = (
     encoding.ENCODING,
     topic.OFF_TOPIC,
 )
-OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL)  # for tasks that don't write text: see Task.error_categories
+# for tasks that don't write text: see Task.error_categories
+OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL, *masked.ALL, *vectors.ALL)
