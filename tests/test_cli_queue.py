@@ -111,6 +111,12 @@ def test_a_run_that_nobody_trains_cant_be_steered(live: RunFolder, capfd: pytest
     assert "isn't running" in capfd.readouterr().err
 
 
+def test_several_processes_are_refused_in_words(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "demo"]) == 1
+    assert "launched in 2 processes" in capfd.readouterr().err
+
+
 def test_an_empty_queue_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     from ftstudio.cli.queue import queue
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def load(name: str, overrides: list[str]) -> Recipe:
 def train(arguments: argparse.Namespace, out: Out) -> int:
     """Train a recipe, or go on with a run."""
     place = workspace(arguments)
+    _one_process()
     if arguments.resume:
         # `--resume RUN` leaves no recipe to name; a word in its place is an override that can't apply any more
         if arguments.recipe:
@@ -90,6 +92,16 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     if last["kind"] == "failed":
         _leave_nothing(run, job, str(last.get("hint") or ""))
     return finish(run, last, out)
+
+
+def _one_process() -> None:
+    """Raise StudioError under a launcher of several processes: each would prepare and write a run of its own."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count.isdecimal() and int(count) > 1:
+        raise StudioError(
+            f"`ftstudio train` was launched in {count} processes, but a run is trained by one.",
+            "Start it without torchrun or accelerate launch; CUDA_VISIBLE_DEVICES chooses the GPU.",
+        )
 
 
 def _leave_nothing(run: RunFolder, job: Train, hint: str) -> None:
