@@ -100,6 +100,7 @@ def _estimated(
         put=lambda model: method.apply(model, settings),
         quantised=lambda model: _quantised_layers(model) if packed else (),
         narrow=method.adapter,
+        key=f"{method.name} {settings.model_dump_json()}",
     )
     return estimate(config, recipe, changes, machine, counted, some.loads(recipe.training.batch_size))
 
