@@ -366,7 +366,7 @@ def test_a_disk_that_is_full_from_the_start(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kilobytes", [4, 8, 12, 24, 140])
+@pytest.mark.parametrize("kilobytes", [4, 8, 12, 24, 160])
 def test_a_disk_that_runs_full(capfd: pytest.CaptureFixture[str], recipe: Path, tmp_path: Path, kilobytes: int) -> None:
     """A real file system of a few kilobytes: always one sentence, and what was trained by then can be gone on with."""
     disk = tmp_path / "disk"
@@ -381,7 +381,7 @@ def test_a_disk_that_runs_full(capfd: pytest.CaptureFixture[str], recipe: Path, 
         assert "The disk is full" in err
         assert "Traceback" not in out + err
         left = sorted(disk.rglob("complete.json"))
-        assert bool(left) == (kilobytes >= 140)
+        assert bool(left) == (kilobytes >= 160)
         assert (disk / "runs").exists() == (kilobytes >= 24)
         if left:
             subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
@@ -403,7 +403,7 @@ def test_a_disk_that_runs_full_pauses_the_run_until_there_is_room(recipe: Path, 
     if (
         os.geteuid() != 0
         or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=140k", "tmpfs", str(disk)], capture_output=True
+            ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)], capture_output=True
         ).returncode
     ):
         pytest.skip("only root may mount a small disk")
