@@ -251,7 +251,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
         from ftstudio.ui.compare.chat.screen import ChatScreen
 
         if arms.recipe is not None and arms.recipe.task not in WRITES:
-            self.studio.tell(f"A model of the task {arms.recipe.task} writes no text to chat with.")
+            self.studio.tell(
+                f"A model of the task {arms.recipe.task} holds no conversation: chat is for sft and causal-lm."
+            )
             return
         self.app.push_screen(ChatScreen(arms))
 
