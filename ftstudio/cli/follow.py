@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 LINE_SECONDS = 5.0  # a line of progress at most this often, and every hundredth of the time it takes
 MOST_SECONDS = 60.0  # but this often in any case
-PROGRESS = ("training", "answering", "evaluating", "generating samples")  # phases that progress tells of
+PROGRESS = ("training", "answering", "judging", "evaluating", "generating samples")  # phases that progress tells of
 EXIT = {"done": 0, "stopped": 130}
 
 

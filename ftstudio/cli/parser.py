@@ -118,6 +118,7 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--template", metavar="NAME", help="alpaca, chat, plain or a Jinja string")
     sub.add_argument("--column", action="append", default=[], metavar="ROLE=NAME", help="such as prompt=question")
     sub.add_argument("--split", metavar="NAME", help="split of a hub dataset")
+    sub.add_argument("--replay", metavar="LOG", help="do the steps of a log of the Data screen again; with --export")
     sub.add_argument("--versions", action="store_true", help="list the dataset's versions, and what isn't saved yet")
     sub.add_argument("--diff", nargs=2, metavar=("A", "B"), help="what two versions (1, latest, source) don't share")
     sub.add_argument("--export", metavar="FILE", help="write the rows as .jsonl, .csv, .tsv or .parquet")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 from ftstudio.core.serving import Judge, Server
+from ftstudio.core.watch import Watch
 
 
 class Part(BaseModel):
@@ -49,6 +50,7 @@ class Columns(Part):
     tags: str | None = Field(None, description="a list with the tag of each word")
     sentence1: str | None = Field(None, description="the first text of a pair")
     sentence2: str | None = Field(None, description="the second text of a pair")
+    negative: str | None = Field(None, description="a text that doesn't belong to the first of the pair")
     score: str | None = Field(None, description="how similar a pair is")
     source: str | None = Field(None, description="the text to translate or sum up")
     target: str | None = Field(None, description="its translation or summary")
@@ -123,6 +125,9 @@ class Data(Part):
     columns: Columns | None = Field(None, description="column mapping; guessed when left out")
     template: str | None = Field(None, description="alpaca, chat, plain, or a Jinja string; guessed when left out")
     max_length: int | None = Field(None, ge=8, description="tokens a row may have; longer rows are cut, and counted")
+    accepted: tuple[str, ...] = Field(
+        (), description="checks whose errors don't stop a run, by name, such as unreadable (`ftstudio data` lists them)"
+    )
     limit: int | None = Field(None, ge=1, description="use only the first N training rows")
 
     @field_validator("train", mode="before")
@@ -171,9 +176,10 @@ class Training(Part):
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw", description="the optimiser")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about 30 % slower")
     save_steps: int = Field(200, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay, beside the best")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    watch: Watch = Field(default_factory=Watch, description="what is done when something goes wrong while it trains")
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:
@@ -216,9 +222,11 @@ class Format(Part):
         return value
 
 
-TEXT_METRICS = ("rouge", "similarity", "bleu", "exact")
+TEXT_METRICS = ("rouge", "similarity", "bleu", "chrf", "exact")
 LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
-METRICS = (*TEXT_METRICS, *LABEL_METRICS)
+TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy")
+RANK_METRICS = ("mrr@10", "recall@10")
+METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS, *RANK_METRICS)
 
 
 class Evaluation(Part):
@@ -227,7 +235,7 @@ class Evaluation(Part):
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
     metrics: tuple[str, ...] = Field(
         ("rouge", "similarity"),
-        description="rouge, similarity, bleu, exact; of labels: accuracy, f1, mcc … (default: the task's)",
+        description="rouge, similarity, bleu, chrf, exact; labels: accuracy, f1 …; tags: entity_f1 …; search: mrr@10 …",
     )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")

@@ -77,7 +77,7 @@ class Story:
     Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
     replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process;
     `gpu_use` is the cards' mean in percent; `forgetting` is in bits a byte more than the base, `kl` in nats a token,
-    `held-out source NAME` the held-out loss of one source of a mix.
+    `source NAME` the training loss of one source of a mix, `held-out source NAME` its held-out loss.
     """
 
     start: dict[str, Any] = field(default_factory=dict)
@@ -132,6 +132,9 @@ class Story:
         self.last_step = event
         for name in self.STEP_CURVES:
             self._point(name, event.get("step"), event.get(name))
+        sources = event.get("sources")
+        for name, value in sources.items() if isinstance(sources, dict) else ():
+            self._point(f"source {name}", event.get("step"), value)
 
     def _eval(self, event: dict[str, Any]) -> None:
         self.evaluation = event
@@ -166,6 +169,10 @@ class Story:
         loads = [gpu.get("use") for gpu in event.get("gpus") or [] if isinstance(gpu, dict)]
         busy = [value for value in loads if isinstance(value, (int, float))]
         self._point("gpu_use", self.step, sum(busy) / len(busy) if busy else None)
+
+    def _steer(self, event: dict[str, Any]) -> None:
+        if event.get("what") == "steps" and isinstance(event.get("value"), (int, float)):
+            self.start = {**self.start, "total_steps": int(event["value"])}
 
     def _alert(self, event: dict[str, Any]) -> None:
         self.alerts.append(event)

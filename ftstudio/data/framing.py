@@ -38,18 +38,24 @@ def _single(tokenizer: Tokenizer, ids: list[int], max_length: int | None) -> Fra
 
 def _pair(tokenizer: Tokenizer, first: list[int], second: list[int], max_length: int | None) -> Framed:
     head, middle, tail = tokenizer.pair_frame
-    over = 0
+    before = len(first) + len(second)
     if max_length is not None:
-        room = max(0, max_length - len(head) - len(middle) - len(tail))
-        over = max(0, len(first) + len(second) - room)
-        a, b = len(first), len(second)
-        longer = min(over, abs(a - b))
-        rest = over - longer
-        cuts = [longer * (a >= b), longer * (b > a)]
-        cuts[0] += rest - rest // 2 if a >= b else rest // 2
-        cuts[1] += rest // 2 if a >= b else rest - rest // 2
-        first, second = first[: max(0, a - cuts[0])], second[: max(0, b - cuts[1])]
+        a, b = _kept(len(first), len(second), max(0, max_length - len(head) - len(middle) - len(tail)))
+        first, second = first[:a], second[:b]
     pieces = ((head, None), (first, 0), (middle, None), (second, tokenizer.second_type), (tail, None))
     ids = [part if isinstance(part, int) else part[0] for piece, _ in pieces for part in piece]
     types = [part[1] if isinstance(part, tuple) else kind or 0 for piece, kind in pieces for part in piece]
-    return Framed(ids, types if any(types) else None, over)
+    return Framed(ids, types if any(types) else None, before - len(first) - len(second))
+
+
+def _kept(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens of two texts of FIRST and SECOND tokens stay in ROOM, as `tokenizers` has it: the shorter one
+    whole where it takes less than half, else half for each, an odd one for the longer."""
+    if first + second <= room:
+        return first, second
+    short, long = min(first, second), max(first, second)
+    long = max(short, room - short)
+    if short + long > room:
+        short = room // 2
+        long = short + room % 2
+    return (short, long) if first <= second else (long, short)

@@ -22,7 +22,7 @@ from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import NEW_TOKENS
 from ftstudio.engine.shots import FewShot, ShotPrompt
 from ftstudio.evaluation.predictions import Prediction
-from ftstudio.tasks.base import Prompt
+from ftstudio.tasks.base import Prompt, Task
 
 TELL_SECONDS = 1.0  # between two progress events inside a batch
 WRITE_SECONDS = 0.5  # between two writes of answers that ended before their batch
@@ -128,6 +128,7 @@ class Answering:
     cache: Mapping[str, AnswerCache] = field(default_factory=dict)
     speed: Speed = field(default_factory=Speed)
     _done: dict[str, int] = field(default_factory=dict)
+    _fitted: dict[str, Task] = field(default_factory=dict)
     _total: int = 0
     _told: float = 0.0
 
@@ -246,7 +247,7 @@ class Answering:
 
         with self.arms.use(name) as model:
             for answers in predicting.answers(
-                self.arms.task,
+                self._ready(name, model),
                 model,
                 prompts,
                 replace(decoding, max_new_tokens=new_tokens, seed=decoding.seed + 1_000_003 * batch[0].row),
@@ -267,6 +268,16 @@ class Answering:
         self._tell(name, now=True)
         if len(written) < len(batch):
             raise Stopped("Stopped while answering.", "The answers so far are kept; start again to go on.")
+
+    def _ready(self, name: str, model: Any) -> Task:
+        """The task of arm NAME, ready to read what its MODEL says; made once for all its batches."""
+        like = self._like(name)
+        if like not in self._fitted:
+            asker = self.materials[like]
+            task = asker.materials.task if isinstance(asker, FewShot) else asker.task
+            tuned = self.arms.tuned.get(self.arms.views.get(name, name))
+            self._fitted[like] = task.fitted(model, pad_token(asker), tuned.weights if tuned is not None else None)
+        return self._fitted[like]
 
     def _tell(self, name: str, now: bool = False) -> None:
         moment = time.monotonic()

@@ -13,6 +13,7 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
+from ftstudio.data import sentence_files
 from ftstudio.data.tokenizer import model_folder
 
 # endings of the classes whose weights have no head for the next token
@@ -223,6 +224,15 @@ def _kind_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
             f"{recipe.model} has no masked language model's head: its weights are those of {one_line(made[0])}.",
             "Name an encoder that was trained on masked tokens, such as a BERT, RoBERTa or ModernBERT.",
         )
+    if kind == "encoder":
+        if both:
+            return problem(
+                f"{recipe.model} is an encoder-decoder; the task {recipe.task} makes vectors with encoders.",
+                "Name an encoder such as a BERT, MPNet or ModernBERT, or a sentence-transformers model.",
+            )
+        why = sentence_files.fault(model_folder(recipe.model)[0])
+        if why:
+            return problem(f"{recipe.model} can't be trained as an embedding model: {why}.", "Name another model.")
     if kind == "image-text-to-text" and not any(isinstance(config.get(key), dict) for key in _PICTURED):
         return problem(
             f"{recipe.model} reads no pictures: its config.json has no vision part.",

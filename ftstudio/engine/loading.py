@@ -63,8 +63,9 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     if spec.quantisation is not None:
         from transformers import BitsAndBytesConfig
 
+        skip = _unquantised(config, spec.head)
         arguments["quantization_config"] = BitsAndBytesConfig(
-            **_bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=_unquantised(config, spec.head)
+            **bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=skip
         )
         arguments["device_map"] = {"": 0 if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
@@ -81,7 +82,25 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         _keep_unpacked(model)
     _check_weights(model, spec.model, spec.head.kind)
     _padded(model, where, spec.head.kind)
+    if spec.head.kind == "encoder":
+        from ftstudio.engine import sentence
+
+        sentence.attach(model, where.folder, spec.head.pooling)
     return model.eval()
+
+
+def bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
+    """WANTED in the words of BitsAndBytesConfig, unpacked to DTYPE where it names no precision of its own."""
+    import torch
+
+    if wanted.kind == "int8":
+        return {"load_in_8bit": True}
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": wanted.kind,
+        "bnb_4bit_use_double_quant": wanted.double,
+        "bnb_4bit_compute_dtype": getattr(torch, DTYPES[wanted.compute] if wanted.compute else dtype),
+    }
 
 
 def _unquantised(config: Any, head: Head) -> list[str] | None:
@@ -104,20 +123,6 @@ def _padded(model: Any, where: Located, kind: Kind) -> None:
     tokenizer = load_tokenizer(where.folder)
     pad = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
     model.config.pad_token_id = pad
-
-
-def _bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
-    """WANTED in the words of BitsAndBytesConfig, unpacked to DTYPE where it names no precision of its own."""
-    import torch
-
-    if wanted.kind == "int8":
-        return {"load_in_8bit": True}
-    return {
-        "load_in_4bit": True,
-        "bnb_4bit_quant_type": wanted.kind,
-        "bnb_4bit_use_double_quant": wanted.double,
-        "bnb_4bit_compute_dtype": getattr(torch, DTYPES[wanted.compute] if wanted.compute else dtype),
-    }
 
 
 def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
-from ftstudio.evaluation import slices, statistics
+from ftstudio.evaluation import statistics, tagging
 from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
 from ftstudio.evaluation.pairing import overall, pair
+from ftstudio.evaluation.parts import Facts, Part, parts_of, totals
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer, Scores
 from ftstudio.evaluation.similarity import Embedder
@@ -26,7 +27,7 @@ DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
 EXAMPLES = 5  # rows that gained and that lost most, kept with their texts
 _SHOWN = 2000  # characters of each text kept there
 # by which rows are sorted: the first there is
-GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy")
+GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy", "tag_accuracy")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def compare(
     scorer: RowScorer | None = None,
     resamples: int = statistics.RESAMPLES,
     seed: int = 0,
-    groups: Mapping[str, Mapping[int, str]] | None = None,
+    rows: Mapping[int, Mapping[str, Any]] | None = None,
     leak: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """ARMS on the same rows, as `compare --json` gives it; the first is the reference that the others are held against.
@@ -105,7 +106,7 @@ def compare(
     length is always there. Without an EMBEDDER similarity is left out and named under `skipped`. Every difference is
     b minus a, over the rows that have the metric in both, with a 95 % interval from RESAMPLES paired bootstrap samples
     drawn by SEED. SCORER brings the scores that a screen has already. FORGETTING goes into the result as it is, as does
-    LEAK (see `leaks.told`). GROUPS are values of the rows by which they are parted too (`source`, a column).
+    LEAK (see `leaks.told`). ROWS are the rows of the data as they are, by number: their columns part them, too.
 
     Beside what the keys say themselves:
     - `differences[i]`: `p_holm` is corrected over the metrics of the pair, `verdict` needs it under 0.05 and an
@@ -113,8 +114,8 @@ def compare(
     - `overall[i]` `{a, b, verdict, metric, needed, words}`: the one verdict on a pair (better, worse, mixed, no clear
       difference, too few rows …) and the sentence that says so;
     - `slices[i]` `{by, value, rows, a, b, metric, mean_a, mean_b, difference, low, high, p, p_holm, n, verdict}`: the
-      reference against every other arm on a part of the rows, by source, length, label, error category of the
-      reference arm, or leak; corrected over the slices;
+      reference against every other arm on a part of the rows (see `parts`), also `leak`: those that don't stand in the
+      training rows; in the main metric;
     - `arms[i].spread`: where rows were answered more than once, the deviation of the means between repeats.
     """
     tables = aligned(arms)
@@ -173,15 +174,13 @@ def compare(
         result["differences"] += differences
         result["overall"].append(overall((names[i], names[j]), differences))
         result["categories"] += entries
-        if i == 0:
-            parts = slices.of_rows(
-                columns[0], categorised[0], labels=context.classification, groups=groups,
-                leaked=frozenset((leak or {}).get("rows", ())),
-            )  # fmt: skip
-            settings = (wanted, resamples, seed)
-            result["slices"] += slices.compared(parts, (names[0], names[j]), order, (scores[0], scores[j]), settings)
+    if any(name in tagging.METRICS for name in wanted):
+        right = [references[index] or "" for index in present]
+        for entry, column in zip(result["arms"], columns, strict=True):
+            entry["entities"] = tagging.account([column[index].output for index in present], right)
     gain = next((name for name in GAIN if name in wanted), None)
     result["gain"] = gain
+    result["slices"] = _slices(columns[0], names, scores, categorised[0], gain, rows or {}, leak or {}, seed)
     result["per_row"] = _per_row(order, names, scores, categorised, gain)
     result["examples"] = _examples(result["per_row"], tables, names, gain)
     return result
@@ -268,6 +267,38 @@ def _per_row(
         step = last[gain] - first[gain] if gain is not None and gain in first and gain in last else None
         found.append({"row": row, "arms": arms, "gain": step})
     return found
+
+
+def _slices(
+    predictions: Sequence[Prediction],
+    names: Sequence[str],
+    scores: Sequence[Sequence[Scores]],
+    categorised: Categorised,
+    metric: str | None,
+    rows: Mapping[int, Mapping[str, Any]],
+    leak: Mapping[str, Any],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The first arm, whose PREDICTIONS and error categories these are, against every other one on parts of the rows."""
+    if metric is None:
+        return []
+    facts = {
+        one.row: Facts(one.prompt, one.reference, rows.get(one.row, {}), frozenset(categorised.names(one.row)))
+        for one in predictions
+    }
+    parts = parts_of(facts)
+    leaked = set(leak.get("rows") or ())
+    if leaked:
+        parts.append(Part("leak", "not in training", tuple(row for row in facts if row not in leaked)))
+    values = [
+        {one.row: row[metric] for one, row in zip(predictions, arm, strict=True) if metric in row} for arm in scores
+    ]
+    return [
+        entry | {"a": names[0], "b": name, "metric": metric, "mean_a": entry["a"], "mean_b": entry["b"]}
+        for name, after in zip(names[1:], values[1:], strict=True)
+        for entry in totals(parts, values[0], after, seed=seed)
+        if entry["n"]
+    ]
 
 
 def _examples(

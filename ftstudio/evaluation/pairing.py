@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import statistics
 from ftstudio.evaluation.categories import Categorised
+from ftstudio.evaluation.power import more_rows, rounded
 from ftstudio.evaluation.scoring import Scores
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def pair(
 
 def _correct(differences: list[dict[str, Any]]) -> None:
     """Give DIFFERENCES their `p_holm`, corrected over the metrics that have a good end; a verdict needs both the
-    interval and that p. `needed` rows more would tell, see `statistics.needed` (0 where it is told)."""
+    interval and that p. `needed` rows more would tell, see `power.more_rows` (0 where it is told)."""
     judged = [entry for entry in differences if BETTER.get(entry["metric"], True) is not None]
     for entry in differences:
         entry["p_holm"] = entry["p"]
@@ -78,7 +79,7 @@ def _correct(differences: list[dict[str, Any]]) -> None:
             entry["verdict"] = statistics.UNCLEAR
         told = entry["verdict"] in ("better", "worse", "greater", "smaller")
         numbers = (entry["difference"], entry["low"], entry["high"], entry["n"])
-        entry["needed"] = 0 if told else statistics.needed(*numbers)
+        entry["needed"] = 0 if told else more_rows(*numbers)
 
 
 def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) ->
         word = statistics.UNCLEAR
         known = [entry["needed"] for entry in judged if entry["needed"] is not None]
         more = max(1, min(known)) if known else None
-        way = f"about {more:,} more rows might tell" if more else "any difference is too small to be found"
+        way = f"need about {rounded(more):,} more rows" if more else "as good as no difference"
         words = f"can't tell {b} and {a} apart: {way} ({figures})"
     return {"a": a, "b": b, "verdict": word, "metric": metric, "needed": more, "words": words}
 

@@ -19,6 +19,8 @@ _TASKS = {
     "sft": ("ftstudio.tasks.sft", "Sft"),
     "causal-lm": ("ftstudio.tasks.causal_lm", "CausalLm"),
     "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
+    "token-classification": ("ftstudio.tasks.token_classification", "TokenClassification"),
+    "embedding": ("ftstudio.tasks.embedding", "Embedding"),
 }
 
 

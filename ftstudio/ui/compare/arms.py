@@ -158,8 +158,13 @@ class Arms:
 
     @property
     def rows(self) -> list[int]:
-        """The rows that both arms in view have answered."""
-        return [row for row in self.base.known if row in self.tuned.known]
+        """The rows that both arms in view have answered. Once the worker is done, those it was asked for: answers
+        to more rows, from earlier, are kept, but aren't what its report is about."""
+        both = [row for row in self.base.known if row in self.tuned.known]
+        if self.following.state != "done" or not usable(self._worker_report, self.a, self.b):
+            return both
+        asked = {entry["row"] for entry in (self._worker_report or {})["per_row"]}
+        return [row for row in both if row in asked]
 
     @property
     def stale(self) -> bool:
@@ -232,8 +237,11 @@ class Arms:
 
     # -- what is shown ---------------------------------------------------------------------------------------------
     def label(self, name: str, width: int = 24) -> str:
-        """Arm NAME in at most WIDTH cells; the run itself is `tuned`."""
-        return "tuned" if name == self.run.name else one_line(name, width)
+        """Arm NAME in at most WIDTH cells; the run itself is `tuned`, its checkpoints `tuned@STEP`."""
+        own, rest = name[: len(self.run.name)], name[len(self.run.name) :]
+        if own == self.run.name and rest[:1] in ("", "@", "+"):
+            name = f"tuned{rest}"
+        return one_line(name, width)
 
     def differences(self) -> list[dict[str, Any]]:
         """The report's differences, b minus a."""
@@ -269,9 +277,10 @@ def first_pair(report: Mapping[str, Any], run: str) -> tuple[str, str]:
         names = [str(arm["name"]) for arm in report["arms"]]
     except (KeyError, TypeError):
         return BASE, run
-    if len(names) < 2 or {BASE, run} <= set(names):
+    if len(names) < 2:
         return BASE, run
-    return names[0], run if run in names[1:] else names[-1]
+    first = report.get("reference") if report.get("reference") in names else names[0]
+    return str(first), run if run in names and run != first else next(name for name in reversed(names) if name != first)
 
 
 def usable(value: Any, a: str, b: str) -> bool:

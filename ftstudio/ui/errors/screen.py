@@ -13,6 +13,7 @@ from ftstudio.evaluation.categories import Categorised
 from ftstudio.ui.common.background import Background
 from ftstudio.ui.errors import actions, told
 from ftstudio.ui.errors.answers import Answers
+from ftstudio.ui.errors.confusion_page import ConfusionPage
 from ftstudio.ui.errors.correcting import Correcting
 from ftstudio.ui.errors.detail import Detail
 from ftstudio.ui.errors.groups_page import GroupsPage
@@ -76,15 +77,16 @@ category, whether the repair did what it was meant to.
         yield Detail()
         yield TrainingPage()
         yield GroupsPage()
+        yield ConfusionPage()
 
     def on_mount(self) -> None:
         self.reading = Reading(self.lists, self.query_one(Detail))
         self.reading.detail.display = False
         self.lists.display = False
-        self.page: TrainingPage | GroupsPage | None = None  # shown instead of lists and row
+        self.page: TrainingPage | GroupsPage | ConfusionPage | None = None  # shown instead of lists and row
         self._behind_page = False  # a row is read behind it
         self._left = self.lists.categories  # the list that had the keys before
-        self.training_page.display = self.groups_page.display = False
+        self.training_page.display = self.groups_page.display = self.confusion_page.display = False
         self.lists.categories.focus()
 
     @property
@@ -227,7 +229,7 @@ category, whether the repair did what it was meant to.
         self.query_one("#detail-panes").focus()
         self.refresh_shell()
 
-    def open_page(self, page: TrainingPage | GroupsPage) -> None:
+    def open_page(self, page: TrainingPage | GroupsPage | ConfusionPage) -> None:
         self._behind_page = self.reading.open
         self._left = self.lists.categories if self.lists.categories.has_focus else self.lists.table
         self.page = page
@@ -264,7 +266,7 @@ category, whether the repair did what it was meant to.
         return action not in own or action in {one.run.partition("(")[0] for one in self._working()}
 
     def _of_page(self) -> tuple[Action, ...]:
-        return actions.IN_GROUPS if self.page is self.groups_page else actions.IN_TRAINING
+        return actions.IN_TRAINING if self.page is self.training_page else actions.IN_GROUPS
 
     def _working(self) -> tuple[Action, ...]:
         """What works in the view shown, told on the key line or not."""

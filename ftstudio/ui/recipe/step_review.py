@@ -12,15 +12,17 @@ from textual.message import Message
 from textual.widget import Widget
 
 from ftstudio.core.recipe import Recipe
-from ftstudio.core.text import one_line, size
+from ftstudio.core.text import duration, one_line, size
+from ftstudio.data.checks import CHECKS
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.model_facts import explain
-from ftstudio.ui.recipe.panel import About, Panel, hung
+from ftstudio.ui.recipe.panel import About, Drafted, Panel, hung
 from ftstudio.ui.text.lines import Line, Lines, Part
 from ftstudio.ui.text.marked import wrap
 from ftstudio.ui.text.said import Said
 
+ACCEPTED = "data.accepted"
 SIGNS = {"error": ("✗ ", "bad"), "warning": ("! ", "warn"), "note": ("· ", "dim")}
 
 
@@ -103,15 +105,47 @@ class ReviewPanel(Panel):
         if recipe == self.planned:
             self._tell()
             return
+        self._plan(recipe, "reading rows, counting tokens and parameters", False)
+
+    def _plan(self, recipe: Recipe, text: str, measure: bool) -> None:
         self.planned, self.plan, self.trouble = recipe, None, ""
 
         def run(work: Any) -> dict[str, Any]:
             from ftstudio.engine.plan import plan
 
-            return plan(recipe, progress=work.progress, cancel=work.cancel)
+            return plan(recipe, progress=work.progress, cancel=work.cancel, measure=measure)
 
-        self.background.start("plan", "reading rows, counting tokens and parameters", run, self._found, self._failed)
+        self.background.start("plan", text, run, self._found, self._failed)
         self._tell()
+
+    def measure(self, busy: bool) -> None:
+        """Plan again with a few real steps; BUSY: not while the worker trains, which would falsify both."""
+        recipe = self.draft.recipe
+        if recipe is None or self.background.is_running("plan"):
+            return
+        if busy:
+            self.trouble = "Something is running: measured beside it, neither time nor memory would be right."
+            self._tell()
+            self.trouble = ""
+            return
+        self._plan(recipe, "taking a few real steps", True)
+
+    def smaller(self) -> str:
+        """Make the micro-batch smaller; gives back in words what it is now, empty where nothing is left."""
+        from ftstudio.engine import fit
+
+        recipe = self.draft.recipe
+        if recipe is None:
+            return ""
+        said, less = fit.smaller(recipe), fit.shrink(recipe)
+        if less is None:
+            return ""
+        for key in ("batch_size", "gradient_accumulation", "gradient_checkpointing"):
+            value = getattr(less.training, key)
+            if value != getattr(recipe.training, key):
+                self.draft.set(f"training.{key}", value)
+        self.post_message(Drafted())
+        return said
 
     def _found(self, found: dict[str, Any]) -> None:
         self.plan = found
@@ -129,7 +163,8 @@ class ReviewPanel(Panel):
             self.start_line.say("Not yet: something is missing or wrong", False)
         elif errors:
             count = len(errors)
-            self.start_line.say(f"Not yet: {count} problem{'s' if count > 1 else ''} to solve first", False)
+            way = "; a accepts what is wrong in the rows" if len(self.acceptable) == count else " to solve first"
+            self.start_line.say(f"Not yet: {count} problem{'s' if count > 1 else ''}{way}", False)
         else:
             self.start_line.say("Start training   enter or s", True)
 
@@ -145,6 +180,19 @@ class ReviewPanel(Panel):
         if self.trouble:
             return _hung(("✗ ", "bad"), self.trouble, width)
         return _plan_lines(self.plan or {}, width)
+
+    @property
+    def acceptable(self) -> list[str]:
+        """The checks whose errors in the rows stand in the way, and which a person may accept."""
+        problems = (self.plan or {}).get("problems", ())
+        found = [part for part in problems if part.get("key") == ACCEPTED and part.get("severity") == "error"]
+        return [name for part in found if (name := str(part.get("text")).partition(":")[0]) in CHECKS]
+
+    def accept(self) -> None:
+        """Take the errors in the rows as they are, by name; the recipe keeps which."""
+        names = [*(self.draft.get(ACCEPTED) or ()), *self.acceptable]
+        if self.acceptable and self.draft.set(ACCEPTED, list(dict.fromkeys(names))):
+            self.post_message(Drafted())
 
     def on_start_line_pressed(self, event: StartLine.Pressed) -> None:
         if not self.start_line.ready:
@@ -201,9 +249,22 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
     if weights.get("total"):
         share = 100 * (weights.get("trainable") or 0) / weights["total"]
         say("parameters", f"{weights['total']:,}", f"{weights.get('trainable') or 0:,} learn ({share:.2g} %)")
+    memory = plan.get("memory") or {}
     if parts:
         named = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
-        say("memory", size(sum(parts.values())), f"without activations: {named}")
+        needed, real = memory.get("estimated_bytes"), memory.get("measured_bytes")
+        if real:
+            say("memory", f"{size(real)} measured", f"{size(needed)} estimated: {named}")
+        elif needed:
+            say("memory", f"{size(needed)} estimated", f"{named}. m measures it.")
+        else:
+            say("memory", size(sum(parts.values())), f"without activations: {named}")
+    for found in memory.get("fits") or ():
+        sign = {"yes": ("✓ ", "good"), "tight": ("! ", "warn")}.get(found["fits"], ("✗ ", "bad"))
+        more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes smaller batches."
+        lines += _hung(sign, f"{found['text']}.{more}", width)
+    if plan.get("seconds_estimated"):
+        say("time", f"about {duration(plan['seconds_estimated'])}", "from measured steps")
     problems = plan.get("problems") or []
     if lines and problems:
         lines.append(())
