@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import made_answers as made
 import made_runs as runs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from screens import press, shown, until
 
+from ftstudio.core.errors import UsageError
 from ftstudio.core.run import RunFolder, Story, smoothed
 from ftstudio.core.workspace import Workspace
 from ftstudio.ui.plot.chart import LinePlot
@@ -18,7 +20,7 @@ from ftstudio.ui.plot.curve import Curve
 from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
-from ftstudio.ui.train import charts
+from ftstudio.ui.train import charts, course
 from ftstudio.ui.train.overlays import FILE, Overlays
 from ftstudio.ui.train.recipe_diff import differing, settings
 from ftstudio.ui.train.replay import LONGEST, Replay
@@ -292,3 +294,48 @@ async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
         assert re.search(r"\b7\b", text)
         await press(pilot, "4 escape")
         await until(pilot, "enter compares")
+
+
+# -- course ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [("1e-4", 1e-4), ("x0.5", 1e-3), ("×2", 4e-3), ("0,001", 1e-3), ("fast", None), ("0", None), ("2", None)],
+)
+def test_a_learning_rate_as_typed(text: str, means: float | None) -> None:
+    if means is None:
+        with pytest.raises(UsageError):
+            course.rate_of(text, 2e-3)
+    else:
+        assert course.rate_of(text, 2e-3) == pytest.approx(means)
+
+
+@pytest.mark.parametrize(("text", "means"), [("400", 400), ("+50", 250), ("-50", 150), ("-150", None), ("99", None)])
+def test_steps_as_typed(text: str, means: int | None) -> None:
+    if means is None:
+        with pytest.raises(UsageError):
+            course.steps_of(text, 100, 200)
+    else:
+        assert course.steps_of(text, 100, 200) == means
+
+
+async def test_rate_and_length_are_asked_for_and_told_until_they_are_changed(workspace: Workspace) -> None:
+    run = runs.begin(workspace, owned=True, text=runs.RECIPE + "training: {learning_rate: 0.002}\n")
+    runs.steps(run, 1, 60)
+    async with studio(workspace, run).run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, "step 60/200")
+        await press(pilot, "R")
+        await until(pilot, "its peak is 0.002 now")
+        await press(pilot, "text:x0.5 enter")
+        await until(pilot, "another learning rate from the next step on …")
+        run.emit("steer", step=61, what="learning_rate", value=0.001, why="as asked")
+        await until(pilot, "another learning rate", gone=True)
+        await press(pilot, "R")
+        await until(pilot, "its peak is 0.001 now")
+        await press(pilot, "escape T text:+100 enter")
+        await until(pilot, "another number of steps …")
+        run.emit("steer", step=62, what="steps", value=300, why="as asked")
+        await until(pilot, "step 60/300")
+        await press(pilot, "T text:10 enter")
+        await until(pilot, "60 steps are taken already.")
+    asked = [(line["request"], line["value"]) for line in made.json_lines(run.control_path)]
+    assert asked == [("learning_rate", 0.001), ("steps", 300)]

@@ -80,8 +80,8 @@ def context_categories(context: Context) -> dict[str, Any]:
     return Categoriser(context, references=False).result().categories
 
 
-def told(version: Version | None, done: Sequence[dict[str, Any]], target: str) -> str:
-    """What `repair` did, for people; TARGET is what was looked at."""
+def told(version: Version | None, done: Sequence[dict[str, Any]], trains: bool) -> str:
+    """What `repair` did, for people; and what is next, unless a run TRAINS on it already."""
     lines = ["Repairs of the training rows:"]
     for one in done:
         verb = "dropped" if one["way"] == "drop" else f"trained {LIGHTER:g} times as often"
@@ -91,7 +91,8 @@ def told(version: Version | None, done: Sequence[dict[str, Any]], target: str) -
     if version is None:
         return "\n".join([*lines, "  no version was made"])
     lines.append(f"  {version.name}: {number(version.about['rows'])} rows, in {version.path}")
-    lines.append(f"  next: ftstudio train RECIPE data.train={version.name}   or `errors {clean(target)} … --train`")
+    if not trains:
+        lines.append(f"  next: ftstudio train RECIPE data.train={version.name}   (--train here does it at once)")
     return "\n".join(lines)
 
 

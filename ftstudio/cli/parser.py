@@ -141,8 +141,8 @@ def build() -> argparse.ArgumentParser:
         "  ftstudio errors demo                                      what the base model gets wrong\n"
         "  ftstudio train demo                                       the first run, demo-qlora-1\n"
         "  ftstudio errors demo-qlora-1 --repair misspelling,format  the data without such rows, demo@1\n"
-        "  ftstudio train demo data.train=demo@1                     the second run, demo-qlora-2\n"
-        "  ftstudio errors demo-qlora-2                              before and after, category by category\n\n"
+        "  ftstudio train demo data.train=demo@1                     the second run, demo-1-qlora-1\n"
+        "  ftstudio errors demo-1-qlora-1                            before and after, category by category\n\n"
         "--train does the last two steps at once.",
     )  # fmt: skip
     sub.add_argument("what", nargs="?", metavar="RUN|RECIPE", help="a run's tuned model, or a recipe's base model")

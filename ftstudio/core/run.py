@@ -85,6 +85,7 @@ class Story:
     samples: list[dict[str, Any]] = field(default_factory=list)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    steers: list[dict[str, Any]] = field(default_factory=list)  # changes of learning rate and length
     telemetry: dict[str, Any] = field(default_factory=dict)
     readings: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=120))  # the last telemetry events
     evaluation: dict[str, Any] = field(default_factory=dict)
@@ -171,6 +172,7 @@ class Story:
         self._point("gpu_use", self.step, sum(busy) / len(busy) if busy else None)
 
     def _steer(self, event: dict[str, Any]) -> None:
+        self.steers.append(event)
         if event.get("what") == "steps" and isinstance(event.get("value"), (int, float)):
             self.start = {**self.start, "total_steps": int(event["value"])}
 

@@ -23,6 +23,7 @@ from ftstudio.engine.recipes import check_recipe
 ANSWERS = ("completion", "output", "target")  # the parts of a row that can be its answer
 PROMPTS = ("prompt", "instruction", "source", "input")
 AIM = "against"  # in an edit's details: the categories it is meant to fix
+HELD_OUT = "held_out"  # and the held-out row that asks what an added row answers
 
 
 def aims_of(details: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -135,9 +136,11 @@ class Repairs:
             against,
         )
 
-    def add(self, prompt: str, answer: str, why: str, against: Sequence[str] = ()) -> Edit:
-        """A new training row that answers PROMPT with ANSWER, mapped as the others are. Raises UsageError where rows of
-        this data can't be made of the two."""
+    def add(self, prompt: str, answer: str, why: str, against: Sequence[str] = (), held_out: int | None = None) -> Edit:
+        """A new training row that answers PROMPT, that of the row HELD_OUT, with ANSWER, mapped as the others are.
+
+        Raises UsageError where rows of this data can't be made of the two.
+        """
         columns = self.training.materials.shape.columns
         answers = [column for role, column in columns.items() if role in ANSWERS]
         prompts = [column for role, column in columns.items() if role in PROMPTS]
@@ -146,7 +149,8 @@ class Repairs:
                 "A row of this data isn't one prompt and one answer.", "Add the row on the Data screen: 1, then a."
             )
         row = {prompts[0]: prompt, answers[0]: answer}
-        return self._do(lambda working: actions.add(working, [row], why=why), against)
+        known = {HELD_OUT: held_out} if held_out is not None else {}
+        return self._do(lambda working: replace(actions.add(working, [row], why=why), details=known), against)
 
     def weight(self, number: int) -> float:
         """How often row NUMBER is trained in an epoch."""
@@ -193,4 +197,7 @@ def on_version(recipe: Recipe, version: Version, workspace: Workspace) -> Recipe
     if data.get("eval") == recipe.data.train and data["eval"] != "demo":  # it meant another split of the same source
         del data["eval"]
     data["train"] = version.name if usual else version.address
+    if any(HELD_OUT in (repair.get("details") or {}) for repair in version.about.get("repairs") or ()):
+        # a person has made held-out rows training rows: the check that finds them is right, and answered
+        data["accepted"] = sorted({*(data.get("accepted") or ()), "exact_leak"})
     return check_recipe(values)

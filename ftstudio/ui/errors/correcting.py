@@ -73,7 +73,7 @@ class Correcting(Answering):
             self.background.start(
                 "repair",
                 "keeping the repair",
-                lambda _: repairs.add(prediction.prompt, answer, why, against),
+                lambda _: repairs.add(prediction.prompt, answer, why, against, row),
                 lambda _: self.studio.tell(
                     f"Row {row} becomes a training row ({repairs.count} pending): t and then l lists them, v saves. "
                     "It is unseen no more, so before and after leave it out."

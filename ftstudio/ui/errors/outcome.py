@@ -20,16 +20,15 @@ from ftstudio.ui.text.said import Said, wrapped
 from ftstudio.ui.text.table import Column, Table
 
 COLUMNS = (
-    Column("", 2),
-    Column("category", 16),
+    Column("category", 14),
     Column("base", 5, "right"),
-    Column("before", 6, "right"),
+    Column("was", 5, "right"),
     Column("now", 5, "right"),
-    Column("change", 6, "right"),
-    Column("95 % interval", 15, "right"),
+    Column("step", 5, "right"),
+    Column("95 %", 9, "right"),
     Column("fixed", 5, "right"),
     Column("broke", 5, "right"),
-    Column("Holm p", 6, "right", least=100),
+    Column("Holm p", 6, "right", least=90),
 )
 INKS = {"better": "good", "worse": "bad"}
 
@@ -50,7 +49,7 @@ class Outcome(ModalScreen[Chosen | None]):
         ("b", "rows('broke')", "rows that broke"),
     ]
     DEFAULT_CSS = """
-    Outcome .dialog { width: 100%; max-width: 110; height: 90%; padding: 1 1; }
+    Outcome .dialog { height: 90%; padding: 1 1; }
     Outcome Table, Outcome Said { background: $surface; }
     Outcome Said { margin-bottom: 1; }
     """
@@ -65,10 +64,9 @@ class Outcome(ModalScreen[Chosen | None]):
     def compose(self) -> ComposeResult:
         report = self.report
         title = f"{one_line(report['run'], 40)} on {one_line(report['version'] or 'other data', 40)}"
-        with Vertical(classes="dialog"):
-            yield Static(
-                Content(f"{title}: what the repair did, on {report['rows']} held-out rows"), classes="dialog-title"
-            )
+        with Vertical(classes="dialog") as box:
+            box.styles.width = 110  # or as much as there is
+            yield Static(Content(f"{title}: what the repair did on {report['rows']} rows"), classes="dialog-title")
             yield Said(id="outcome-verdict", grow=True)
             yield Table(COLUMNS, self._cells, empty="no category occurs")
             yield Said(id="outcome-trail", grow=True)
@@ -101,23 +99,20 @@ class Outcome(ModalScreen[Chosen | None]):
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
         entry = self.entries[index]
         step = entry["since_earlier"]
+        mark, ink = ("▸ ", "key") if entry["meant"] else ("  ", "")
+        title = (one_line(f"{mark}{entry['title']}", 24), ink)
         if entry["reason"]:
-            return (
-                ("▸" if entry["meant"] else "", "key"),
-                (entry["title"], ""),
-                (f"not judged: {entry['reason']}", "dim"),
-            )
+            return (title, (f"not judged: {entry['reason']}", "dim"))
         ink = INKS.get(step["verdict"], "")
         sign = {"better": "▼", "worse": "▲"}.get(step["verdict"], "")
         p = step["p_holm"]
         return (
-            ("▸" if entry["meant"] else "", "key"),
-            (one_line(entry["title"], 24), "strong" if entry["meant"] else ""),
+            title,
             (_share(entry[BASE]), "dim"),
             (_share(entry[EARLIER]), ""),
             (_share(entry[NOW]), "strong"),
             (f"{sign}{100 * step['difference']:+.0f}", ink),
-            (f"{100 * step['low']:+.1f} … {100 * step['high']:+.1f}", ink or "dim"),
+            (f"{_points(step['low'])}…{_points(step['high'])}", ink or "dim"),
             (str(len(step["fixed"])), "good" if step["fixed"] else "dim"),
             (str(len(step["broke"])), "bad" if step["broke"] else "dim"),
             ("–" if p is None else f"{p:.3f}", "dim"),
@@ -138,6 +133,10 @@ class Outcome(ModalScreen[Chosen | None]):
             self.dismiss(Chosen(f"{entry['title']}: {which}", rows))
         else:
             self.notify("There are none.", timeout=3)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}" if abs(value) < 0.0995 else f"{100 * value:+.0f}"
 
 
 def _share(value: float | None) -> str:

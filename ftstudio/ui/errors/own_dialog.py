@@ -79,7 +79,7 @@ class OwnDialog(ModalScreen[OwnCategory | None]):
         ("up", "app.focus_previous", "field before"),
     ]
     DEFAULT_CSS = """
-    OwnDialog .dialog { width: 96%; max-width: 110; height: 94%; }
+    OwnDialog .dialog { height: 94%; }
     OwnDialog .field { height: 1; }
     OwnDialog .label { width: 14; color: $foreground 75%; }
     OwnDialog Said { background: $surface; margin-top: 1; }
@@ -94,7 +94,8 @@ class OwnDialog(ModalScreen[OwnCategory | None]):
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as box:
+            box.styles.width = 110  # or as much as there is
             yield Static(Content("A category of your own"), classes="dialog-title")
             for key, label, hint in FIELDS:
                 with Horizontal(classes="field"):

@@ -32,7 +32,7 @@ class PendingRepairs(ModalScreen[str | None]):
         ("v", "dismiss('v')", "save"),
     ]
     DEFAULT_CSS = """
-    PendingRepairs .dialog { width: 96%; max-width: 120; height: 80%; }
+    PendingRepairs .dialog { height: 80%; }
     PendingRepairs Table { background: $surface; }
     """
 
@@ -43,7 +43,8 @@ class PendingRepairs(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         count = len(self.edits)
         title = f"{count:,} pending {'repair' if count == 1 else 'repairs'}, the last first" if count else "No repairs"
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as box:
+            box.styles.width = 120  # or as much as there is
             yield Static(Content(title), classes="dialog-title")
             yield Table(COLUMNS, self._cells, empty="d drops a row, e edits its answer, + and - weigh it")
             yield Static(Content("v saves them as a version · u takes the last back · esc"), classes="dialog-hint")

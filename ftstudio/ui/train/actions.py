@@ -10,6 +10,8 @@ GO_ON = Action(PAUSE.key, PAUSE.run, "go on", PAUSE.help)
 STOP = Action("s", "stop", "stop", "save a checkpoint and stop; asks first")
 SAVE = Action("c", "checkpoint", "checkpoint", "save a checkpoint now")
 EVALUATE = Action("e", "evaluate", "evaluate", "measure the held-out loss and answer the samples now")
+RATE = Action("R", "rate", "rate", "another learning rate from the next step on")
+LENGTH = Action("T", "length", "steps", "more or fewer steps")
 RESUME = Action("r", "resume", "resume", "go on with a run that was stopped, interrupted or has failed")
 COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run is done")
 LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
@@ -57,8 +59,9 @@ REPLAYING = (REST, SLOWER, FASTER)
 OF_CHARTS = frozenset(one.run.partition("(")[0] for one in (*MOVING, *REPLAYING, CHART, ALL, SMOOTH, AXIS))
 OF_ROWS = frozenset(one.run for one in (TURN_ROWS, TO_DATA))
 ALL_ACTIONS = (
-    PAUSE, STOP, SAVE, EVALUATE, RESUME, COMPARE, LOG, CHART, ALL, OPEN, SAMPLE, EARLIER, OVERLAY, SMOOTH, AXIS,
-    *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, ROWS, TURN_ROWS, TO_DATA, BACK, FIND, NEXT, PREVIOUS, FOLLOW,
+    PAUSE, STOP, SAVE, EVALUATE, RATE, LENGTH, RESUME, COMPARE, LOG, CHART, ALL, OPEN, SAMPLE, EARLIER, OVERLAY,
+    SMOOTH, AXIS, *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, ROWS, TURN_ROWS, TO_DATA, BACK, FIND, NEXT,
+    PREVIOUS, FOLLOW,
 )  # fmt: skip
 
 
@@ -85,5 +88,6 @@ def working(
         return (TO_DATA, TURN_ROWS, BACK, *steering, ROWS, LOG)
     back = (BACK,) if apart and BACK not in steering else ()
     told = (ALERTS,) if alerts else ()
+    course = (RATE, LENGTH) if state in LIVE else ()
     view = (LOG, CHART, OPEN, OVERLAY, SAMPLE, ALL, *MOVING, ROWS, SMOOTH, AXIS, DIFFERENCE, REPLAY, EARLIER)
-    return (*steering, *back, *told, *view)
+    return (*steering, *back, *told, *view[:6], *course, *view[6:])

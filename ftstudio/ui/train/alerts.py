@@ -69,7 +69,7 @@ class AlertPage(ModalScreen[None]):
         ("pagedown", "scroll(10)", "down"),
     ]
     DEFAULT_CSS = """
-    AlertPage .dialog { width: 96%; max-width: 110; height: 70%; }
+    AlertPage .dialog { height: 70%; }
     AlertPage AlertList { background: $surface; }
     """
 
@@ -78,7 +78,8 @@ class AlertPage(ModalScreen[None]):
         self.run_name, self.alerts = name, list(story.alerts)
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as box:
+            box.styles.width = 110  # or as much as there is
             yield Static(Content(f"Alerts of {self.run_name}: {len(self.alerts)}"), classes="dialog-title")
             yield AlertList(self.alerts)
             yield Static(Content("esc goes back"), classes="dialog-hint")

@@ -16,6 +16,8 @@ WORDS = {
     "stop": "saving a checkpoint and stopping after this step …",
     "checkpoint": "saving a checkpoint after this step …",
     "evaluate": "evaluating after this step …",
+    "learning_rate": "another learning rate from the next step on …",
+    "steps": "another number of steps …",
 }
 
 
@@ -23,6 +25,8 @@ def _count(feed: RunFeed, what: str) -> int:
     """How many of what WHAT leads to there are."""
     if what == "checkpoint":
         return len(feed.story.checkpoints)
+    if what in ("learning_rate", "steps"):
+        return len(feed.story.steers) + len(feed.story.alerts)  # an alert says why it can't be
     return len(feed.story.curves.get("eval_loss", [])) if what == "evaluate" else 0
 
 

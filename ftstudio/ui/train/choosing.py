@@ -37,7 +37,7 @@ class ChooseRuns(ModalScreen[str | None]):
         ("d", "difference", "recipes"),
     ]
     DEFAULT_CSS = """
-    ChooseRuns .dialog { width: 96%; max-width: 110; height: 80%; }
+    ChooseRuns .dialog { height: 80%; }
     ChooseRuns Table { background: $surface; }
     """
 
@@ -48,7 +48,8 @@ class ChooseRuns(ModalScreen[str | None]):
         self._read: dict[int, Summary] = {}
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as box:
+            box.styles.width = 110  # or as much as there is
             yield Static(Content(f"Runs laid over {self.here.name}"), classes="dialog-title")
             yield Table(COLUMNS, self._cells, empty="there is no other run in this workspace")
             yield Static(

@@ -57,7 +57,7 @@ class RecipeDiff(ModalScreen[None]):
 
     BINDINGS = [("escape,d,q", "dismiss", "back")]
     DEFAULT_CSS = """
-    RecipeDiff .dialog { width: 96%; max-width: 130; height: 80%; }
+    RecipeDiff .dialog { height: 80%; }
     RecipeDiff Table { background: $surface; }
     """
 
@@ -71,7 +71,8 @@ class RecipeDiff(ModalScreen[None]):
         told = (
             f"{count} {'setting differs' if count == 1 else 'settings differ'}" if count else "The recipes are the same"
         )
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as box:
+            box.styles.width = 130  # or as much as there is
             yield Static(Content(f"{told}: {self.one.name} and {self.two.name}"), classes="dialog-title")
             names = [one_line(run.name, 40) for run in (self.one, self.two)]
             yield Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from textual import events
 from textual.app import ComposeResult
@@ -17,7 +18,7 @@ from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
-from ftstudio.ui.train import actions, side, steer
+from ftstudio.ui.train import actions, course, side, steer
 from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import WORDS, Asked
 from ftstudio.ui.train.logview import LogView
@@ -245,12 +246,12 @@ never becomes sure of are where wrong labels sit.
         self.action_rows_to_data()
 
     # -- steering ----------------------------------------------------------------------------------------------------
-    def _ask(self, what: str) -> None:
+    def _ask(self, what: str, **fields: Any) -> None:
         feed = self.session.feed
         if feed is None:
             return
         try:
-            sent = steer.request(self.studio, feed.run, what)
+            sent = steer.request(self.studio, feed.run, what, **fields)
         except StudioError as error:  # a full disk, a run folder that is not ours to write
             self.studio.show_error(error)
             return
@@ -275,6 +276,35 @@ never becomes sure of are where wrong labels sit.
     def action_evaluate(self) -> None:
         """Evaluate now."""
         self._ask("evaluate")
+
+    def action_rate(self) -> None:
+        """Ask for another learning rate."""
+        feed = self.session.feed
+        if feed is None or feed.state not in steer.LIVE:
+            return
+        now = course.peak(feed.run, feed.story)
+
+        def typed(text: str | None) -> None:
+            if text and text.strip():
+                self.attempt(lambda: self._ask("learning_rate", value=course.rate_of(text, now)))
+
+        told = "–" if now is None else f"{now:g}"
+        hint = f"its peak is {told} now; a number such as 1e-4, or x0.5 for half"
+        self.studio.push_screen(Prompt("Which learning rate from here on?", "", hint), typed)
+
+    def action_length(self) -> None:
+        """Ask for more or fewer steps."""
+        feed = self.session.feed
+        if feed is None or feed.state not in steer.LIVE:
+            return
+
+        def typed(text: str | None) -> None:
+            if text and text.strip():
+                story = feed.story
+                self.attempt(lambda: self._ask("steps", value=course.steps_of(text, story.step, story.total_steps)))
+
+        hint = f"{feed.story.total_steps or '?'} now; all in all, or +100 for more, -50 for fewer"
+        self.studio.push_screen(Prompt("How many steps?", "", hint), typed)
 
     def action_resume(self) -> None:
         """Go on with a run nobody works on."""

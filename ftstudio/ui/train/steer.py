@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
@@ -61,12 +61,12 @@ def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
     return True
 
 
-def request(studio: StudioApp, run: RunFolder, what: str) -> bool:
-    """Ask whoever trains RUN for WHAT. False, and said so, where nobody does."""
+def request(studio: StudioApp, run: RunFolder, what: str, **fields: Any) -> bool:
+    """Ask whoever trains RUN for WHAT, with FIELDS beside it. False, and said so, where nobody does."""
     if run.owner() is None and waits(studio.session, run) is None:
         studio.tell(f"Nobody is training {run.name} now.")
         return False
-    run.request(what)
+    run.request(what, **fields)
     return True
 
 
