@@ -128,10 +128,13 @@ def test_tokens_are_those_that_are_trained(model: Path, rows: Path) -> None:
     assert lost > 0
     assert 0 < usable < 96
     assert (value["tokens"]["total"], value["tokens"]["trained"], value["tokens"]["lost"]) == (total, trained, lost)
-    assert value["rows"] == {"train": usable, "eval": 24, "excluded": 96 - usable}
+    assert value["rows"] == {"train": usable, "eval": 24, "test": 0, "excluded": 96 - usable}
     warnings = of(value, "warning")
     assert any("longer than 48 tokens" in text for text in warnings)
-    assert any("can't be trained" in text for text in warnings)
+    assert any(f"{96 - usable} rows that would train nothing" in text for text in of(value, "error"))
+    accepted = plan(changed(model, rows, **{"data.max_length": 48, "data.accepted": ["all_labels_masked"]}))
+    assert accepted["compatible"]
+    assert any("accepted: all_labels_masked" in text for text in of(accepted, "note"))
 
 
 @given(st.integers(1, 500), st.integers(1, 9), st.integers(1, 7), st.sampled_from([0.5, 1.0, 1.3, 3.0]))

@@ -89,6 +89,15 @@ def data_text(value: dict[str, Any]) -> str:
     if value["tokens"]:
         tokens = value["tokens"]
         lines.append("  tokens      " + ", ".join(f"{number(n)} {k.replace('_', ' ')}" for k, n in tokens.items() if n))
+    for side, mix in value["mixture"]["languages"].items():
+        shares = ", ".join(f"{code} {100 * count / max(1, sum(mix.values())):.0f} %" for code, count in mix.items())
+        lines.append(f"  language    {side}: {clean(shares, 120)}")
+    if value["mixture"]["evenness"] is not None:
+        made = value["mixture"]
+        top = ", ".join(f"{label} {count:,}" for label, count in list(made["labels"].items())[:5])
+        lines.append(
+            f"  labels      {made['labels_total']:,}, even to {100 * made['evenness']:.0f} %: {clean(top, 160)}"
+        )
     others = [one["task"] for one in value["tasks"] if one["task"] != value["task"]]
     if others:
         lines.append(f"  also suits  {', '.join(others)}")
@@ -100,6 +109,7 @@ def data_text(value: dict[str, Any]) -> str:
         lines.append(
             f"  {mark} {check['name'].replace('_', ' ')}: {clean(check.get('text') or number(check['count']))}"
         )
+    lines += [f"  · {name} left out: {why}" for name, why in value["left_out"].items()]
     if not any(check["count"] for check in value["checks"]) and not value["unread"]:
         lines.append("  ✓ nothing wrong was found")
     return "\n".join(lines)

@@ -28,7 +28,7 @@ SHOWN = 20  # rows of a difference that are printed
 
 def wanted(arguments: argparse.Namespace) -> bool:
     """Whether the command is one of these."""
-    return bool(arguments.versions or arguments.diff or arguments.export or arguments.repair)
+    return bool(arguments.versions or arguments.diff or arguments.export or arguments.repair or arguments.replay)
 
 
 def versions(arguments: argparse.Namespace, out: Out) -> int:
@@ -36,7 +36,13 @@ def versions(arguments: argparse.Namespace, out: Out) -> int:
     asked = [bool(arguments.versions), bool(arguments.diff), bool(arguments.export or arguments.repair)]
     if sum(asked) > 1:
         raise UsageError("One of --versions, --diff and --export at a time.", "Only --repair goes with --export.")
+    if arguments.replay and (sum(asked[:2]) or arguments.repair):
+        raise UsageError("--replay goes with --export, and with nothing else.", "Leave out one of the two.")
     subject = _subject(arguments)
+    if arguments.replay:
+        from ftstudio.cli.replay import replay
+
+        return replay(*subject.rows(), arguments, out)
     if arguments.versions:
         return _list(subject, out)
     if arguments.diff:

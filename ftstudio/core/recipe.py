@@ -29,7 +29,7 @@ class Method(BaseModel):
     """Which weights learn. The settings beside `name` are the method's own, checked against its model."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str = Field("lora", description="full, lora or qlora")
+    name: str = Field("lora", description="lora, qlora, adapter, prompt, freeze or full")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -51,6 +51,7 @@ class Columns(Part):
     tags: str | None = Field(None, description="a list with the tag of each word")
     sentence1: str | None = Field(None, description="the first text of a pair")
     sentence2: str | None = Field(None, description="the second text of a pair")
+    negative: str | None = Field(None, description="a text that doesn't belong to the first of the pair")
     score: str | None = Field(None, description="how similar a pair is")
     source: str | None = Field(None, description="the text to translate or sum up")
     target: str | None = Field(None, description="its translation or summary")
@@ -125,6 +126,9 @@ class Data(Part):
     columns: Columns | None = Field(None, description="column mapping; guessed when left out")
     template: str | None = Field(None, description="alpaca, chat, plain, or a Jinja string; guessed when left out")
     max_length: int | None = Field(None, ge=8, description="tokens a row may have; longer rows are cut, and counted")
+    accepted: tuple[str, ...] = Field(
+        (), description="checks whose errors don't stop a run, by name, such as unreadable (`ftstudio data` lists them)"
+    )
     limit: int | None = Field(None, ge=1, description="use only the first N training rows")
 
     @field_validator("train", mode="before")
@@ -161,7 +165,7 @@ class Training(Part):
     epochs: float | None = Field(None, gt=0, description="passes over the data, or give steps (default: 3 epochs)")
     steps: int | None = Field(None, ge=1, description="optimiser steps instead of epochs")
     learning_rate: float | None = Field(
-        None, gt=0, le=1, description="peak learning rate; default 2e-4 for lora and qlora, 2e-5 for full"
+        None, gt=0, le=1, description="peak learning rate; the default suits the method: 2e-4 for lora, 2e-5 for full"
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field("cosine", description="shape of the learning rate")
     warmup: float = Field(0.03, ge=0, description="share of the steps (below 1) or number of steps of warm-up")
@@ -219,7 +223,9 @@ class Format(Part):
 
 TEXT_METRICS = ("rouge", "similarity", "bleu", "exact", "numeric", "token_f1", "edit", "chrf", "ter")
 LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
-METRICS = (*TEXT_METRICS, *LABEL_METRICS)
+TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy", "masked_accuracy")
+RANK_METRICS = ("mrr@10", "recall@10")
+METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS, *RANK_METRICS)
 
 
 class Evaluation(Part):
@@ -228,8 +234,8 @@ class Evaluation(Part):
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
     metrics: tuple[str, ...] = Field(
         ("rouge", "similarity"),
-        description="rouge, similarity, bleu, exact, numeric, token_f1, edit, ter; of labels: accuracy, f1, mcc …; "
-        "own:NAME (metrics/NAME.py in the workspace), evaluate:NAME (default: the task's)",
+        description="rouge, similarity, bleu, chrf, exact, numeric, token_f1, edit, ter; labels: accuracy, f1 …; tags: "
+        "entity_f1 …; search: mrr@10 …; own:NAME (metrics/NAME.py in the workspace), evaluate:NAME",
     )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")
@@ -280,7 +286,7 @@ class Recipe(Part):
 
     task: str = Field("sft", description="what is learnt: sft (prompt → completion), text-classification, …")
     options: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
-    model: str = Field(description="hub id or folder; `demo` is the bundled one")
+    model: str = Field(description="hub id or folder; `run:NAME` is what a run made; `demo` is the bundled one")
     method: Method = Field(default_factory=lambda: Method(name="lora"))
     data: Data
     training: Training = Field(default_factory=Training)

@@ -15,6 +15,7 @@ from ftstudio.data.checks import Check, left_out, names_of, run_checks
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet, encode_dataset
 from ftstudio.data.example import BadRow, text_of
+from ftstudio.data.mixture import Mixture, mixture
 from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
@@ -188,6 +189,7 @@ class Profile:
     encoded: EncodedSet | None
     task: str
     suggestions: tuple[Suggestion, ...] = ()
+    mixture: Mixture = field(default_factory=Mixture)
     left_out: Mapping[str, str] = field(default_factory=dict)  # checks that couldn't be done: why
 
     def plain(self) -> dict[str, Any]:
@@ -218,6 +220,7 @@ class Profile:
             "tokens": tokens,
             "checks": [check.plain() for check in self.checks],
             "left_out": self.left_out,
+            "mixture": self.mixture.plain(),
         }
 
 
@@ -278,8 +281,11 @@ def profile(
         dataset, shape, template=chosen, tokenizer=tokenizer, encoded=encoded, max_length=max_length,
         held_out=held_out, held_out_shape=other, only=wanted, progress=progress, cancel=cancel,
     )  # fmt: skip
-    return Profile(dataset, shape, unmapped, chosen, stats, found, results, encoded, task or "sft", found_tasks,
-                   left_out(wanted))  # fmt: skip
+    made_of = mixture(dataset, shape, cancel=cancel)
+    return Profile(
+        dataset, shape, unmapped, chosen, stats, found, results, encoded, task or "sft", found_tasks, made_of,
+        left_out(wanted),
+    )  # fmt: skip
 
 
 def _task_of(shape: Shape) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ftstudio.core.errors import Stopped, UsageError
 from ftstudio.data.dataset import Cancel, Dataset, Row
+from ftstudio.data.expression import CannotJudge, Expression
 
 Predicate = Callable[[int, Row], bool]
 
@@ -54,6 +55,23 @@ def parse(query: str, names: list[str]) -> Predicate:
         return _contains(None, query)  # nothing but words: looked for as they stand
     tests = [_term(term, names) for term in terms]
     return lambda index, row: all(test(index, row) for test in tests)
+
+
+def where(text: str, names: list[str]) -> Predicate:
+    """The expression TEXT (see `expression`) as a predicate; rows on which it has no value don't meet it.
+
+    `index` is the row's number unless a column has that name. Raises UsageError where it is faulty.
+    """
+    expression = Expression(text, [*names, "index"])
+    numbered = "index" in expression.columns and "index" not in names
+
+    def holds(index: int, row: Row) -> bool:
+        try:
+            return expression.holds({**row, "index": index} if numbered else row)
+        except CannotJudge:
+            return False
+
+    return holds
 
 
 def split_terms(query: str) -> list[str] | None:
@@ -189,6 +207,11 @@ def _text(row: Row, column: str | None) -> str:
         value = row.get(column)
         return value if isinstance(value, str) else "\n".join(_leaves(value))
     return "\n".join(_leaves(list(row.values())))
+
+
+def text_of_cell(row: Row, column: str) -> str:
+    """The text of a cell; nested values by their leaves."""
+    return _text(row, column)
 
 
 def _leaves(value: Any) -> Iterator[str]:

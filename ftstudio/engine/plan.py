@@ -15,6 +15,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.engine import accepting
 from ftstudio.engine.compatibility import (
     BLOCK,
     Problem,
@@ -50,7 +51,7 @@ def plan(
     if config is not None:
         problems += config_problems(recipe, config)
     resolved, materials = _resolved(recipe, problems, progress, cancel)
-    rows: dict[str, Any] = {"train": None, "eval": None, "excluded": None}
+    rows: dict[str, Any] = {"train": None, "eval": None, "test": None, "excluded": None}
     tokens: dict[str, Any] = {"total": None, "trained": None, "lost": None}
     steps = None
     encoded = None
@@ -151,11 +152,12 @@ def _tokens(
         problems.append(
             Problem("error", f"no row can be trained: {reason}.", "data.max_length", "Raise it, or look at the rows.")
         )
-    elif encoded.excluded:
-        row, reason = encoded.excluded[0]
-        where = materials.train.origin_of(row) + 1
-        text = f"{number(len(encoded.excluded))} of {number(stats.rows)} rows can't be trained (row {where}: {reason})."
-        problems.append(Problem("warning", text, "data"))
+    found = accepting.errors_of_rows(materials, progress=progress, cancel=cancel)
+    found += accepting.errors_of_encoded(materials, encoded) if len(encoded) else []
+    try:
+        problems += accepting.problems(recipe, found)
+    except StudioError as error:
+        problems.append(Problem.of(error, accepting.KEY))
     if stats.truncated:
         text = (
             f"{number(stats.truncated)} rows are longer than {limit} tokens: {number(stats.lost)} tokens are cut off, "
@@ -184,6 +186,7 @@ def _tokens(
     rows = {
         "train": len(encoded),
         "eval": len(materials.held_out) if materials.held_out is not None else 0,
+        "test": len(materials.test) if materials.test is not None else 0,
         "excluded": len(encoded.excluded),
     }
     tokens = {

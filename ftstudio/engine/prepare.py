@@ -14,16 +14,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftstudio import __version__, methods
+from ftstudio import __version__, methods, tasks
 from ftstudio.core import files, recipe_file
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Columns, Data, Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace, slug
+from ftstudio.data import sentence_files
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow
 from ftstudio.data.shape import recognise
+from ftstudio.data.tokenizer import model_folder
+from ftstudio.engine import accepting
 from ftstudio.engine.compatibility import check_config, check_machine, model_config, model_limit
 from ftstudio.engine.locate import locate
 from ftstudio.engine.materials import (
@@ -38,7 +41,6 @@ __all__ = ["heldout", "open_materials", "prepare_run", "resolve", "run_stem", "w
 
 MAX_LENGTH = 1024
 NEW_TOKENS = 256
-EPOCHS = 3.0
 LIBRARIES = (
     "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "datasets", "safetensors",
     "sentence-transformers",
@@ -55,6 +57,7 @@ def prepare_run(
     """
     resolved, materials = resolve(recipe, progress=progress, cancel=cancel)
     check_machine(resolved)
+    accepting.refuse(resolved, accepting.errors_of_rows(materials, progress=progress, cancel=cancel))
     _check_trainable(materials)
     run = workspace.new_run(run_stem(resolved))
     try:
@@ -116,15 +119,16 @@ def resolve(
     chosen = method.settings(recipe.method.settings)
     settings = chosen.model_dump(mode="json")
     limit = model_limit(config)
-    room = limit - method.soft_tokens(chosen) if limit else MAX_LENGTH
-    max_length = recipe.data.max_length or max(8, min(MAX_LENGTH, room))
+    task = tasks.get(recipe.task)
+    room = limit - method.soft_tokens(chosen) if limit else task.usual_length
+    max_length = recipe.data.max_length or max(8, min(task.usual_length, room, _own_length(recipe) or room))
     first = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_length": max_length})})
     materials = open_materials(first, progress=progress, cancel=cancel)
     training = recipe.training.model_copy(
         update={
             "epochs": recipe.training.epochs
             if recipe.training.epochs is not None or recipe.training.steps is not None
-            else EPOCHS,
+            else materials.task.epochs,
             "learning_rate": recipe.training.learning_rate or method.rate(chosen),
         }
     )
@@ -148,6 +152,13 @@ def resolve(
     }
     resolved = Recipe.model_validate(tree)
     return resolved, Materials(**{**materials.__dict__, "recipe": resolved})
+
+
+def _own_length(recipe: Recipe) -> int | None:
+    """How many tokens of a text an embedding model reads by its own settings; None for other models."""
+    if tasks.get(recipe.task).kind != "encoder":
+        return None
+    return sentence_files.longest(model_folder(recipe.model)[0])
 
 
 def _judged(recipe: Recipe, materials: Materials, limit: int | None) -> dict[str, Any]:
@@ -319,8 +330,6 @@ def _data_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def _model_facts(model: str) -> dict[str, Any]:
-    from ftstudio.data.tokenizer import model_folder
-
     folder, name = model_folder(model)
     facts: dict[str, Any] = {"name": name}
     if folder.parent.name == "snapshots":  # the hub's cache: the folder is called by the commit

@@ -184,3 +184,16 @@ def report(workspace: Workspace, run: RunFolder) -> dict[str, Any] | None:
         **found,
         "trail": told,
     }
+
+
+def missing(workspace: Workspace, run: RunFolder) -> str:
+    """Why `report` has nothing to tell of RUN, and what to do."""
+    recipe = load_recipe(run.recipe_path)
+    links = trail(workspace, recipe)
+    if not links:
+        return f"{run.name} was not trained on a repaired version: there is no before and after."
+    before, _ = run_before(links, run)
+    if before is None:
+        return f"No earlier run on the data before {links[-1].name} is left to compare {run.name} with."
+    lacking = [one.name for one in (before, run) if not answers(workspace, one, [])]
+    return f"{' and '.join(lacking)} has no answers yet: ftstudio errors {lacking[0] if lacking else run.name}."

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
-from ftstudio.engine import attention, loading, resume
+from ftstudio.engine import attention, loading, resume, sentence
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Row, split, trained
 from ftstudio.engine.levers import Levers
@@ -155,10 +155,14 @@ class StudioTrainer(Trainer):
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
         self.losses = RowLosses()
+        self._order = ""
+        self.peak: float | None = None  # FLOP/s of the GPU, where known
+        self.flops: float | None = None  # a token takes, where known
 
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed)  # type: ignore[return-value]
+        follow = getattr(self.train_dataset, "at", None)
+        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed, follow)  # type: ignore[return-value]
 
     def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' own, but for the epochs: the run ends after its steps, which may become more."""
@@ -167,8 +171,21 @@ class StudioTrainer(Trainer):
 
     def order_digest(self) -> str:
         """Stands for the order of the rows: a resumed run has to have the same."""
-        order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
-        return hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+        if not self._order:
+            order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
+            self._order = hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+        return self._order
+
+    def tokens_a_step(self) -> float:
+        """Tokens an optimiser step of this process has on average."""
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return rows * sum(self.lengths) / max(1, len(self.lengths))
+
+    def utilisation(self, speed: float | None) -> float | None:
+        """Model FLOPs utilisation at SPEED tokens a second: see `flops`. None where the card's peak isn't known."""
+        if speed is None or self.peak is None or self.flops is None:
+            return None
+        return round(speed * self.flops / self.peak, 4)
 
     def rate(self) -> float:
         """The learning rate of the next step."""
@@ -238,7 +255,11 @@ class StudioTrainer(Trainer):
         return torch.stack(losses).sum()
 
     def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
-        """Whether smaller parts may help. Not where other ranks wait for this one's gradients."""
+        """Whether smaller parts may help. Not where other ranks wait for this one's gradients. Raises StudioError where
+        parts of a batch would be learnt from otherwise than the whole."""
+        objective = self.levers.objective
+        if out_of_memory(error) and isinstance(objective, TaskObjective) and not objective.task.divisible:
+            raise indivisible(len(inputs["lengths"])) from error
         return out_of_memory(error) and self.args.world_size == 1 and self.parts < len(inputs["lengths"])
 
     def compute_loss(
@@ -279,7 +300,7 @@ class StudioTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """`{loss, perplexity, rows, tokens}` on the held-out rows, weighted by tokens, and `sources`; the director is
         told."""
-        with self.meter.away():
+        with self.meter.away("evaluating"):
             self.director.evaluating(self)
             batch = max(1, self.args.per_device_eval_batch_size // self.parts)
 
@@ -304,7 +325,7 @@ class StudioTrainer(Trainer):
         target = folder / f"checkpoint-{self.state.global_step}"
         if not sound(self.model):  # what can't be gone on from must not take the place of what can
             return
-        with self.meter.away():
+        with self.meter.away("saving"):
             self.director.saving(self)
             shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
             try:
@@ -340,6 +361,10 @@ class StudioTrainer(Trainer):
         """Write a checkpoint now, between two steps."""
         self._save_checkpoint(self.model_wrapped, None)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        sentence.restore(model or self.model, Path(resume_from_checkpoint))
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         save_weights(self.model, Path(output_dir or self.args.output_dir or "."), state_dict)
 
@@ -349,6 +374,15 @@ def sound(model: nn.Module) -> bool:
     return all(bool(item.isfinite().all()) for item in model.parameters() if item.requires_grad)
 
 
+def indivisible(rows: int) -> StudioError:
+    """That memory won't hold a batch of ROWS which can't be taken in parts."""
+    return StudioError(
+        f"There is not enough memory for {rows} rows at once, and this loss holds the rows of a batch against each other: "
+        "in parts they would be learnt otherwise.",
+        "Lower training.batch_size or data.max_length, or set training.gradient_checkpointing.",
+    )
+
+
 def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
     """MODEL's weights (an adapter's alone, where it has one) and configuration into FOLDER, as safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -356,7 +390,9 @@ def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) 
         model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # an empty template of a model card
     else:
-        model.save_pretrained(str(folder), state_dict=state)
+        own = None if sentence.of(model) is None else sentence.own_weights(state or model.state_dict())
+        model.save_pretrained(str(folder), state_dict=own or state)
+    sentence.save(model, folder)
 
 
 def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
@@ -393,6 +429,8 @@ def held_out_loss(
     total, tokens, start = 0.0, 0, 0
     objective, predicted = levers.objective, []
     try:
+        if isinstance(objective, TaskObjective):
+            objective = objective.fitted(model, getattr(levers.collator, "pad_id", 0))
         while start < len(order):
             if should_stop():
                 return None
@@ -409,6 +447,8 @@ def held_out_loss(
             except (RuntimeError, MemoryError) as error:
                 if batch == 1 or not out_of_memory(error):
                     raise
+                if isinstance(objective, TaskObjective) and not objective.task.divisible:
+                    raise indivisible(batch) from error
                 loss = None
             if loss is None:
                 loading.free()

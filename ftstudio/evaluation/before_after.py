@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ftstudio.core.errors import StudioError
@@ -32,18 +33,11 @@ def before_after(
     rows that ask them are left out. Differences are NOW minus the other, with a paired 95 % interval over the rows, and
     McNemar's p after Holm over the categories. Raises StudioError where no row is shared.
     """
-    tables = {name: {row.row: row for row in rows} for name, rows in arms.items()}
-    first = tables[NOW]
+    now = arms[NOW]
+    tables = {name: _under_numbers_of(now, rows) for name, rows in arms.items()}
+    shared = [row.row for row in now if all(row.row in table for table in tables.values())]
     known = set(trained_on)
-    shared = [
-        row
-        for row, here in first.items()
-        if all(
-            row in table and (table[row].prompt, table[row].reference) == (here.prompt, here.reference)
-            for table in tables.values()
-        )
-    ]
-    order = [row for row in shared if first[row].prompt not in known]
+    order = [row for row in shared if tables[NOW][row].prompt not in known]
     if not order:
         raise StudioError("The runs have no held-out row in common.", "Let both answer the same rows: ftstudio errors.")
     found = {
@@ -84,6 +78,19 @@ def before_after(
         "categories": categories,
         "verdicts": [_verdict(entry) for entry in categories if entry["meant"]],
     }
+
+
+def _under_numbers_of(now: Sequence[Prediction], rows: Sequence[Prediction]) -> dict[int, Prediction]:
+    """ROWS by the numbers that the same questions have in NOW: a repaired version numbers its rows anew."""
+    waiting: dict[tuple[str, str | None], list[Prediction]] = {}
+    for row in rows:
+        waiting.setdefault((row.prompt, row.reference), []).append(row)
+    found = {}
+    for here in now:
+        same = waiting.get((here.prompt, here.reference))
+        if same:
+            found[here.row] = replace(same.pop(0), row=here.row)
+    return found
 
 
 def _step(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
-from ftstudio.evaluation import statistics
+from ftstudio.evaluation import statistics, tagging
 from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
 from ftstudio.evaluation.extras import Extra, is_extra
@@ -28,7 +28,7 @@ DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
 EXAMPLES = 5  # rows that gained and that lost most, kept with their texts
 _SHOWN = 2000  # characters of each text kept there
 # by which rows are sorted: the first there is
-GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy")
+GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy", "tag_accuracy", "masked_accuracy")
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,10 @@ def compare(
         result["differences"] += differences
         result["overall"].append(overall((names[i], names[j]), differences))
         result["categories"] += entries
+    if any(name.startswith("entity_") for name in wanted):
+        right = [references[index] or "" for index in present]
+        for entry, column in zip(result["arms"], columns, strict=True):
+            entry["entities"] = tagging.account([column[index].output for index in present], right)
     gain = next((name for name in (*GAIN, *wanted) if name in wanted and _gains(name, better)), None)
     result["gain"] = gain
     result["slices"] = _slices(columns[0], names, scores, categorised[0], gain, rows or {}, leak or {}, seed)

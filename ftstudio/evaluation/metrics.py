@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ftstudio import __version__
-from ftstudio.evaluation import classification, words
+from ftstudio.evaluation import classification, ranking, tagging, words
 from ftstudio.evaluation.porter import stem
 
 if TYPE_CHECKING:
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 LONGEST = 100_000  # characters of a text that are scored
 
-ROW_METRICS = ("rouge1", "rouge2", "rougeL", "similarity", "exact_match", "accuracy", "absolute_error", "length")
+ROW_METRICS = (
+    "rouge1", "rouge2", "rougeL", "similarity", "exact_match", "accuracy", "absolute_error", "length",
+    *ranking.METRICS,
+)  # fmt: skip
 ON_REQUEST = ("numeric_match", "token_f1", "edit")  # row metrics that are measured only where they are asked for
 OF_HUNDRED = ("bleu", "chrf", "ter")  # from 0 to 100; all others from 0 or -1 to 1
-CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS)
+CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS)
+BY_ROW = (*ROW_METRICS, *ON_REQUEST, "tag_accuracy", "masked_accuracy")  # what a single row may have
 RIGHT_OR_WRONG = ("exact_match", "accuracy", "numeric_match")  # 1 or 0: tested by McNemar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "rouge": ("rouge1", "rouge2", "rougeL"),
@@ -51,11 +55,19 @@ TITLES = {
     "edit": "Edit sim.",
     "accuracy": "Accuracy",
     "absolute_error": "Abs. error",
+    "mrr@10": "MRR@10",
+    "recall@10": "Recall@10",
     "f1": "F1 (macro)",
     "f1_micro": "F1 (micro)",
     "mcc": "MCC",
     "spearman": "Spearman",
     "pearson": "Pearson",
+    "entity_f1": "Entity F1",
+    "entity_precision": "Precision",
+    "entity_recall": "Recall",
+    "entity_f1_macro": "F1 (by type)",
+    "tag_accuracy": "Tag accuracy",
+    "masked_accuracy": "Found",
 }
 
 
@@ -194,7 +206,7 @@ class Corpus(Protocol):
 @cache
 def corpus_metric(name: str) -> Corpus:
     """The corpus metric NAME."""
-    kind = classification.METRICS.get(name, CorpusMetric)
+    kind = {**classification.METRICS, **tagging.METRICS}.get(name, CorpusMetric)
     metric: Corpus = kind(name)
     return metric
 
@@ -252,6 +264,8 @@ def signature(name: str) -> str:
         return f"{TITLES[name]}|{corpus_metric(name).signature}"
     if name == "accuracy":
         return f"accuracy|the whole answer as it stands|ftstudio:{__version__}"
+    if name in ranking.METRICS:
+        return f"{TITLES[name]}|cosine, among the texts of the held-out rows|ftstudio:{__version__}"
     if name == "absolute_error":
         return f"absolute error|an answer that is no number has none|ftstudio:{__version__}"
     if name in ON_REQUEST:

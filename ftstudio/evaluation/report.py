@@ -7,6 +7,7 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
+from ftstudio.evaluation import tagging
 from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
 from ftstudio.evaluation.statistics import FEWEST
@@ -103,6 +104,7 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     if leak and leak["rows"]:
         lines += field("!", leak["words"], 2)
     lines += _shots(result["arms"])
+    lines += _entities(result["arms"])
     pairs = list(dict.fromkeys((entry["a"], entry["b"]) for entry in result["differences"]))
     for a, b in pairs:
         short = (one_line(a, 10), one_line(b, 10))
@@ -233,6 +235,31 @@ def benchmark_lines(benchmarks: Mapping[str, Any] | None) -> list[str]:
     if benchmarks["reason"]:
         lines += field("!", one_line(benchmarks["reason"], 300), 2)
     return lines
+
+
+def _entities(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of tagged words: F1 of each type of entity, and how the entities given came out, arm by arm."""
+    told = [(one_line(arm["name"], 14), arm["entities"]) for arm in arms if arm.get("entities")]
+    types = list(dict.fromkeys(name for _, found in told for name in found["types"]))
+    if not types:
+        return []
+    rows = [
+        (one_line(name, 20), f"{max(_type(found, name)['support'] for _, found in told):,}",
+         *(f"{_type(found, name)['f1']:.3f}" for _, found in told))
+        for name in types
+    ]  # fmt: skip
+    lines = ["", *table(("F1 of a type", "wanted", *(name for name, _ in told)), rows, left=(0,))]
+    kinds = tagging.KINDS
+    rows = [
+        (f"{schema}, {name}", *(f"{found['outcomes'][schema][kind]:,}" for kind in kinds))
+        for schema in tagging.SCHEMAS
+        for name, found in told
+    ]
+    return [*lines, "", *table(("entities by", *kinds), rows, left=(0,))]
+
+
+def _type(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return found["types"].get(name) or {"f1": 0.0, "support": 0}  # type: ignore[no-any-return]
 
 
 def _shots(arms: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from ftstudio.core.errors import UsageError
 from ftstudio.data.dataset import Row
 from ftstudio.data.example import BadRow, turns_of
 from ftstudio.data.normal import digest, prompt_key
+from ftstudio.data.personal import masked
 from ftstudio.data.shape import Shape
 from ftstudio.data.versions.actions import add, drop, rows_changed, rows_text
 from ftstudio.data.versions.edit import Edit, Patch
@@ -27,6 +28,7 @@ REPAIRS = {
     "split_instances": "every nested answer becomes a row of its own",
     "majority": "of rows with the same prompt those with the most frequent answer stay",
     "remove_marks": "special tokens in the text go",
+    "mask": "personal data and secrets become dots",
 }
 # check → its repairs, the usual one first
 FOR_CHECK = {
@@ -37,6 +39,7 @@ FOR_CHECK = {
     "role_order": ("merge_turns", "drop"), "last_turn": ("trim_turns", "drop"),
     "special_tokens": ("remove_marks", "drop"), "mojibake": ("fix_text", "drop"), "white_space": ("strip",),
     "language": ("drop",), "outlier": ("drop",), "label_noise": ("drop",),
+    "personal_data": ("mask", "drop"), "secrets": ("mask", "drop"), "double_start": ("remove_marks", "drop"),
 }  # fmt: skip
 
 
@@ -109,6 +112,8 @@ def _row_repair(name: str, shape: Shape | None, marks: Sequence[str]) -> Callabl
         return _texts(lambda text: _without(text, marks))
     if name == "strip":
         return _texts(str.strip)
+    if name == "mask":
+        return _texts(masked)
     return _texts(fix_text)
 
 

@@ -12,6 +12,7 @@ RECIPE = Action("r", "recipe", "recipe", "make a recipe from this data")
 BACK = Action("escape", "back", "back", "back; in the table: undo the last filter, sort or search")
 NEXT = Action("n,right", "step_row(1)", "next", "the next row")
 PREVIOUS = Action("p,left", "step_row(-1)", "previous", "the previous row")
+BARE = Action("z", "bare", "", "show personal data and secrets, or mask them again", name="show masked text")
 CUT = Action("m", "cut", "length", "try another max_length and see what it cuts off")
 
 UNDO = Action("u", "undo", "undo", "take the last repair back")
@@ -38,11 +39,19 @@ TABLE = (
     RECIPE,
     Action("slash", "search", "search", "search in all columns; n and N go to the next and the previous hit"),
     Action("f", "filter", "filter", "show only rows that match; filters stack, esc takes the last away"),
+    Action("equals_sign", "where", "where", "show only rows where an expression holds, such as words(answer) > 200"),
+    Action("F", "frequency", "values", "how often each value of the column at hand occurs in the rows in view"),
     Action("h", "lengths", "lengths", "how long prompts and completions are in tokens, and what max_length cuts"),
     COLUMNS,
     OPEN,
-    Action("i", "statistics", "figures", "figures of every column: empty, distinct, lengths, commonest values"),
+    Action("i,I", "statistics", "figures", "figures of every column: empty, distinct, lengths, commonest values"),
     Action("s", "sort", "sort", "sort by the column at hand: up, down, not at all"),
+    Action("plus", "select('select')", "select", "select the row at hand and go on to the next"),
+    Action("minus", "select('unselect')", "", "unselect the row at hand and go on to the next", name="unselect row"),
+    Action("asterisk", "toggle_view", "", "select all rows in view, and unselect those that were", name="toggle rows"),
+    Action("quotation_mark", "open_selected", "", "the rows selected as a sheet of their own", name="open selection"),
+    BARE,
+    Action("L", "steps", "", "what was done here, and the command that does it again", name="log of steps"),
     COPY,
     REPAIR[1],
     Action("x", "replace", "replace", "find and replace in the column at hand, over the rows in view"),
@@ -56,11 +65,12 @@ TABLE = (
     BACK,
 )
 FIRST = (SAVE, UNDO, PENDING_LIST)  # come first while repairs wait to be saved
-ROW = (NEXT, PREVIOUS, TOKENS, COLUMNS, COPY, BACK)
+ROW = (NEXT, PREVIOUS, TOKENS, COLUMNS, COPY, BARE, BACK)
 TOKEN_VIEW = (
     NEXT,
     PREVIOUS,
     CUT,
+    Action("s", "token_order", "order", "go through the rows by the share that is trained, or by what the cut loses"),
     Action("w", "way", "boundaries", "tell tokens apart by dots, by their ids, or read the text as it is"),
     COLUMNS,
     BACK,
@@ -74,8 +84,11 @@ LENGTHS = (CUT, BACK)
 CHECKS = (
     Action("enter", "check_rows", "rows", "show the rows that the check found"),
     Action("f", "repair_check", "repair", "mend all rows that the check found, after a look at what that does"),
+    Action("a", "accept_check", "accept", "accept these errors by name, so that they don't stop a run"),
     BACK,
 )
+FREQUENCY = (Action("enter", "value_rows", "rows", "show the rows that have this value"), BACK)
+STEPS = (BACK,)
 VERSIONS = (
     Action("enter", "open_version", "open", "open this version"),
     Action("d", "difference", "difference", "what it has that its parent hasn't: rows changed, dropped, added"),
@@ -93,10 +106,11 @@ CANCEL = Action("escape", "back", "back", "leave things as they were")
 ASKING = {
     "search": (Action("enter", "entered", "search", "go to the first hit; n and N to the others"), CANCEL),
     "filter": (Action("enter", "entered", "show only these", "show the rows that match, and no others"), CANCEL),
+    "where": (Action("enter", "entered", "show only these", "show the rows where it holds, and no others"), CANCEL),
 }
 BY_VIEW = {
     "table": TABLE, "row": ROW, "tokens": TOKEN_VIEW, "stats": STATISTICS, "lengths": LENGTHS, "checks": CHECKS,
-    "problems": PROBLEMS, "pending": PENDING,
+    "problems": PROBLEMS, "pending": PENDING, "frequency": FREQUENCY, "steps": STEPS,
     "versions": VERSIONS, "difference": DIFFERENCE, "open": OPENING,
 }  # fmt: skip
 # enter and tab are the line's own keys where one is typed
@@ -130,9 +144,17 @@ Searching (/) and filtering (f) understand:
   row>100              the row's number, counted from 0
   /c[au]t/             a regular expression
 
+An expression (=) says more: words(answer) > 200 and "sorry" in lower(answer). It looks like Python, but can do \
+nothing but compare. F counts the values of a column, i tells all columns in figures. + selects rows, * all in view, \
+and " opens them as a sheet. All this, and every repair, is kept in a log (L) that \
+`ftstudio data FILE --replay LOG` does again without a screen.
+
 Repairs: e edits the cell at hand, d drops the row, u takes it back. They are kept at once, even if the studio \
 is killed, and marked in the table; P lists them. w saves them as a new version, called name@1, name@2 and so on; \
 your own file is never written to.
+
+E-mail addresses, phone, card and account numbers, keys and passwords are masked (•••) where rows are shown; z shows \
+them. The token view, editing and copying show rows as they are.
 
 Checks (k) lists duplicates, empty answers, rows that are cut and the like, with the rows one key away.
 """

@@ -21,20 +21,24 @@ class ChecksTable(Table):
     """Severity, count and sentence of each check that found something; below, what the one at hand means."""
 
     def __init__(self, id: str | None = None) -> None:
-        columns = (Column("severity", 9), Column("rows", 8, "right"), Column("check", 20, least=70), Column("what"))
+        columns = (Column("severity", 10), Column("rows", 8, "right"), Column("check", 20, least=70), Column("what"))
         super().__init__(columns, self._cells, empty="Nothing was found: no check has anything to say.", id=id)
         self.checks: Sequence[Check] = ()
+        self.accepted: Sequence[str] = ()
 
-    def fill(self, checks: Sequence[Check]) -> None:
-        """List CHECKS, errors first."""
-        self.checks = checks
-        self.show(len(checks), 0)
+    def fill(self, checks: Sequence[Check], accepted: Sequence[str] = ()) -> None:
+        """List CHECKS, errors first; those ACCEPTED stop no run."""
+        cursor = self.cursor if checks is self.checks else 0
+        self.checks, self.accepted = checks, accepted
+        self.show(len(checks), cursor)
         self.again()
 
     def _cells(self, index: int) -> tuple[str | tuple[str, str], ...]:
         check = self.checks[index]
         name = check.name.replace("_", " ")
-        return SIGNS[check.severity], f"{check.count:,}", name, one_line(check.text, 300)
+        taken = check.severity == "error" and check.name in self.accepted
+        sign = ("· accepted", "warn") if taken else SIGNS[check.severity]
+        return sign, f"{check.count:,}", name, one_line(check.text, 300)
 
     @property
     def at_hand(self) -> Check | None:
@@ -47,6 +51,9 @@ class ChecksTable(Table):
         if check is None:
             return []
         text = f"{one_line(check.text, 600)}  Looks for {CHECKS.get(check.name, check.name)}."
+        if check.severity == "error":
+            taken = check.name in self.accepted
+            text += "  Accepted: a run goes on with it (a)." if taken else "  Stops a run until a accepts it."
         if names := repairs_of(check.name):
             text += f"  f: {' · '.join(REPAIRS[name] for name in names)}."
         return [((text[start:stop], ""),) for start, stop in wrap(text, width)]

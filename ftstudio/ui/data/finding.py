@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ftstudio.core.text import one_line
-from ftstudio.data.search import parse, sort_rows
+from ftstudio.data.frequency import has_value
+from ftstudio.data.search import Predicate, parse, sort_rows, where
+from ftstudio.data.selected import packed
 from ftstudio.ui.common.background import Background, Work
 from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.model import Opened
@@ -19,8 +21,14 @@ if TYPE_CHECKING:
 class Finder:
     """Puts layers on the sheet and hits on the grid. One search or filter at a time; a new one stops the last."""
 
-    def __init__(self, grid: Grid, background: Background, failed: Callable[[BaseException], None]) -> None:
-        self.grid, self.background, self.failed = grid, background, failed
+    def __init__(
+        self,
+        grid: Grid,
+        background: Background,
+        failed: Callable[[BaseException], None],
+        note: Callable[..., None] = lambda *_, **__: None,
+    ) -> None:
+        self.grid, self.background, self.failed, self.note = grid, background, failed, note
         self.search: Search | None = None
         self._sort: tuple[str, bool] | None = None
         self._seek = False
@@ -38,6 +46,7 @@ class Finder:
             if layer.finding:
                 layer.finding = False
                 layer.label += " (stopped)"
+                self.note("stopped", rows=len(layer.rows))
 
     # -- search ------------------------------------------------------------------------------------------------------
     def look_for(self, opened: Opened, text: str) -> None:
@@ -69,13 +78,22 @@ class Finder:
             self.grid.go(place)
 
     # -- filter and sort ---------------------------------------------------------------------------------------------
-    def narrow(self, opened: Opened, text: str) -> None:
-        """Show only the rows in view that match TEXT. Raises StudioError for a faulty query."""
-        test = parse(text, opened.dataset.names)
+    def narrow(self, opened: Opened, text: str, *, expression: bool = False) -> None:
+        """Show only the rows in view that match the query or the EXPRESSION. Raises StudioError for a faulty one."""
+        names = opened.dataset.names
+        self._narrow(opened, one_line(text, 40), where(text, names) if expression else parse(text, names))
+        self.note("where" if expression else "filter", text=text)
+
+    def having(self, opened: Opened, column: str, value: str) -> None:
+        """Show only the rows in view with VALUE in COLUMN."""
+        self._narrow(opened, one_line(f"{column} = {value or '(empty)'}", 40), has_value(column, value))
+        self.note("value", column=column, value=value)
+
+    def _narrow(self, opened: Opened, label: str, test: Predicate) -> None:
         self._stop(opened)
         rows, dataset = opened.sheet.rows, opened.dataset
         found: list[int] = []
-        layer = Layer(one_line(text, 40), found, finding=True)
+        layer = Layer(label, found, finding=True)
         self._lay(opened, layer)
 
         def run(work: Work) -> None:
@@ -101,6 +119,7 @@ class Finder:
         down = sorted_now and self._sort == (column, False)
         if sorted_now:
             opened.sheet.layers.pop()
+            self.note("sort", column=column, order="none")
         if sorted_now and self._sort == (column, True):
             self._sort = None
             self._show(opened)
@@ -111,16 +130,19 @@ class Finder:
 
         def done(found: list[int]) -> None:
             self._lay(opened, Layer(label, found))
+            self.note("sort", column=column, order="down" if down else "up")
 
         self.background.start(
             "find", "sorting", lambda work: sort_rows(dataset, column, descending=down, rows=rows, cancel=work.cancel),
             done, self.failed,
         )  # fmt: skip
 
-    def only(self, opened: Opened, label: str, rows: list[int]) -> None:
-        """Show only ROWS."""
-        self.background.stop("find")
+    def only(self, opened: Opened, label: str, rows: list[int], *, note: bool = True) -> None:
+        """Show only ROWS; NOTE it as a step, unless the caller does."""
+        self._stop(opened)
         self._lay(opened, Layer(label, rows))
+        if note:
+            self.note("rows", label=label, rows=packed(rows))
 
     def pop(self, opened: Opened) -> bool:
         """Take back what was done last: a search, a filter, a sort. False where there is nothing."""
@@ -131,7 +153,10 @@ class Finder:
             return True
         if opened.sheet.layers:
             number = self.grid.row_number
-            opened.sheet.layers.pop()
+            layer = opened.sheet.layers.pop()
+            self.note("back")
+            if layer.label.startswith("sorted by "):
+                self._sort = None
             self._show(opened, number)
             return True
         return running

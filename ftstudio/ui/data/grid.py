@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.cells import cell_len
 from textual import events
@@ -12,6 +13,7 @@ from textual.binding import Binding
 from textual.message import Message
 
 from ftstudio.core.text import one_line
+from ftstudio.data.personal import masked
 from ftstudio.ui.data.cells import cell, widths
 from ftstudio.ui.data.sheet import Search, Sheet
 from ftstudio.ui.text.lines import Line, Lines, Part, fit
@@ -57,6 +59,7 @@ class Grid(Lines):
         self.column = 0
         self.first = 0  # the leftmost column in view
         self.roles: Mapping[str, str] = {}  # column → the part it plays
+        self.bare = False  # whether personal data and secrets are shown
         self.hits: Search | None = None  # what a search found
         self._natural: list[int] = []
         self._widths: list[int] = []
@@ -133,10 +136,20 @@ class Grid(Lines):
         found = self._cells.get(number)
         if found is None:
             row = self.sheet.read(number)
-            found = self._cells[number] = [cell(row.get(name)) for name in self.sheet.names]
+            found = self._cells[number] = [self._cell(row.get(name)) for name in self.sheet.names]
             if len(self._cells) > KEPT:
                 self._cells.popitem(last=False)
         return found
+
+    def _cell(self, value: Any) -> str:
+        text = cell(value)
+        return text if self.bare or not isinstance(value, (str, list, dict)) else masked(text)
+
+    def show_bare(self, bare: bool) -> None:
+        """Show personal data and secrets as they are, or masked."""
+        self.bare = bare
+        self._cells.clear()
+        self.again()
 
     # -- laying out ------------------------------------------------------------------------------------------------
     @property
@@ -214,7 +227,8 @@ class Grid(Lines):
         gutter = fit(f"{number:,}", self.number_width, "right")
         hit = self.hits is not None and self.hits.rank(index) is not None
         sign = "▸" if here else "*" if hit else " "
-        parts: list[Part] = [(gutter, "dim"), (" ", ""), (sign, "mark" if hit else "key"), (" ", "")]
+        parts: list[Part] = [(gutter, "dim"), (" ", ""), (sign, "mark" if hit else "key")]
+        parts.append(("+", "key") if number in self.sheet.selected else (" ", ""))
         if self.sheet.marks:
             parts.append((f"{word:{WORD}}", "warn"))
         ink = "del" if word == "dropped" else "strong" if here else ""

@@ -7,6 +7,7 @@ from typing import Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
 from ftstudio.data.checks import Check, run_checks
+from ftstudio.data.mixture import Mixture, mixture
 from ftstudio.data.profile import column_stats
 from ftstudio.data.view import TokenView
 from ftstudio.ui.common.background import Background, Work
@@ -16,7 +17,7 @@ from ftstudio.ui.data.finding import Finder
 from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.histogram import LengthsPage
 from ftstudio.ui.data.lens import lens_key, make_lens, next_cut
-from ftstudio.ui.data.model import Opened
+from ftstudio.ui.data.model import Opened, held_out_of
 from ftstudio.ui.data.stats_page import StatsPage
 from ftstudio.ui.data.token_page import TokenPage
 from ftstudio.ui.shell.screen import StudioScreen
@@ -53,6 +54,10 @@ class Looking(StudioScreen):
 
     def failed(self, error: BaseException) -> None:
         """Say that something went wrong."""
+        raise NotImplementedError
+
+    def note(self, do: str, **values: Any) -> None:
+        """Keep a step in the log of what is open."""
         raise NotImplementedError
 
     def all_read(self) -> bool:
@@ -179,18 +184,21 @@ class Looking(StudioScreen):
         if opened is None or not self.all_read():
             return
 
-        def done(stats: Any) -> None:
-            opened.stats = stats
-            self.query_one(StatsPage).show(stats, self.grid.column)
+        def done(found: tuple[Any, Mixture]) -> None:
+            opened.stats, opened.mixture = found
+            self.query_one(StatsPage).show(found[0], self.grid.column, found[1])
             self.show_view("stats")
+            self.note("describe")
 
-        if opened.stats is not None:
-            done(opened.stats)
+        if opened.stats is not None and opened.mixture is not None:
+            done((opened.stats, opened.mixture))
             return
-        self.background.start(
-            "count", "counting values",
-            lambda work: column_stats(opened.used, progress=work.progress, cancel=work.cancel), done, self.failed,
-        )  # fmt: skip
+
+        def run(work: Work) -> tuple[Any, Mixture]:
+            stats = opened.stats or column_stats(opened.used, progress=work.progress, cancel=work.cancel)
+            return stats, mixture(opened.used, opened.shape, cancel=work.cancel)
+
+        self.background.start("count", "counting values", run, done, self.failed)
         self.tell()
 
     def action_column(self, by: int) -> None:
@@ -213,13 +221,14 @@ class Looking(StudioScreen):
         opened = self.opened
         if opened is None:
             return
-        lens, limit = opened.lens, opened.max_length
+        lens, limit, recipe = opened.lens, opened.max_length, self.session.recipe
 
         def run(work: Work) -> list[Check]:
+            held_out = held_out_of(opened.source, recipe)
             return run_checks(
                 opened.used, opened.shape, template=lens.template if lens else None,
                 tokenizer=lens.tokenizer if lens else None, encoded=encoded, max_length=limit,
-                progress=work.progress, cancel=work.cancel,
+                held_out=held_out, progress=work.progress, cancel=work.cancel,
             )  # fmt: skip
 
         self.background.start("count", "checking the rows", run, self._checked, self.failed)
@@ -228,8 +237,29 @@ class Looking(StudioScreen):
     def _checked(self, checks: list[Check]) -> None:
         if self.opened is not None:
             self.opened.checks = checks
-            self.query_one(ChecksTable).fill(checks)
+            self.query_one(ChecksTable).fill(checks, self.opened.accepted(self.session.recipe))
             self.show_view("checks")
+
+    def action_accept_check(self) -> None:
+        """Accept the errors of the check at hand, so that they don't stop a run; or no more."""
+        opened, table = self.opened, self.query_one(ChecksTable)
+        check = table.at_hand
+        if opened is None or check is None:
+            return
+        if check.severity != "error":
+            self.studio.tell("Only errors need to be accepted: this doesn't stop a run.")
+            return
+        names = [name for name in opened.accepted(self.session.recipe) if name != check.name]
+        if len(names) == len(opened.accepted(self.session.recipe)):
+            names.append(check.name)
+        opened.to_accept = names
+        recipe = self.session.recipe
+        if recipe is not None and recipe.data.train == opened.source:
+            self.session.recipe = recipe.with_changes({"data.accepted": names})
+        table.fill(table.checks, names)
+        taken = check.name in names
+        word = check.name.replace("_", " ")
+        self.studio.tell(f"{word} is accepted: the recipe keeps it." if taken else f"{word} stops a run again.")
 
     def on_table_moved(self, event: Any) -> None:
         event.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from ftstudio.core.text import one_line
 from ftstudio.data.checks import Check
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.mixture import Mixture
 from ftstudio.data.profile import ColumnStats
 from ftstudio.data.read import open_dataset
+from ftstudio.data.selected import Selected
 from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.engine.materials import columns as recipe_columns
 from ftstudio.engine.recipes import check_recipe
@@ -55,6 +57,7 @@ class Opened:
     max_length: int | None = None  # the cut looked at now
     stats: list[ColumnStats] | None = None
     encoded: dict[int | None, EncodedSet] = field(default_factory=dict)  # by max_length
+    mixture: Mixture | None = None
     checks: list[Check] | None = None
     reading: str = ""  # "now" while rows are still coming, "stopped" where not all were read
     progress: tuple[int, int] = (0, 1)  # how far reading is
@@ -63,10 +66,12 @@ class Opened:
     mended: Mended | None = None  # its repairs; none while rows are still being read
     state: State | None = None  # what they have come to
     unmendable: str = ""  # why it has none
+    to_accept: list[str] = field(default_factory=list)  # checks whose errors are accepted in the recipe to come
     known_as: set[str] = field(default_factory=set)  # what it was called before its repairs were saved
 
     def __post_init__(self) -> None:
         self.sheet = Sheet(self.dataset)
+        self.first_source = self.source  # what it was called when it was opened: its log is of that
 
     def map_columns(self, columns: Mapping[str, str], whose: str = "you") -> None:
         """Map by COLUMNS (role → column; empty: guess), as WHOSE wish. What was counted before is forgotten."""
@@ -76,6 +81,7 @@ class Opened:
         except UsageError as error:
             self.shape, self.unmapped = None, str(error)
         self.likely = next(iter(suggest(self.dataset)), None)
+        self.mixture = None
         self.look_through(None)
 
     def grow(self, dataset: Dataset, progress: tuple[int, int]) -> None:
@@ -87,7 +93,7 @@ class Opened:
         """All rows are read: WHOLE has them. What the person chose meanwhile stays. Whether the columns are others."""
         others = whole.dataset.names != self.dataset.names
         self.grow(whole.dataset, (1, 1))
-        self.reading, self.aside, self.stats, self.checks = "", whole.aside, None, None
+        self.reading, self.aside, self.stats, self.checks, self.mixture = "", whole.aside, None, None, None
         self.mended, self.state, self.unmendable = whole.mended, whole.state, whole.unmendable
         self.sheet.marks = whole.sheet.marks
         if self.columns == whole.columns:
@@ -122,10 +128,15 @@ class Opened:
         """The repairs have come to STATE. What was counted before is forgotten; filters too, where rows moved."""
         if len(state.shown) != len(self.dataset):
             self.sheet.layers.clear()
+            self.sheet.selected = Selected(len(state.shown))
         self.state, self.sheet.marks = state, state.marks
         self.dataset = self.sheet.dataset = state.shown
-        self.stats = self.checks = None
+        self.stats = self.checks = self.mixture = None
         self.encoded.clear()
+
+    def accepted(self, recipe: Recipe | None) -> list[str]:
+        """The checks whose errors are accepted: in RECIPE where it is of this data, else here for one to come."""
+        return list(recipe.data.accepted) if recipe is not None and recipe.data.train == self.source else self.to_accept
 
     def become(self, source: str) -> None:
         """Its repairs were saved: it is called SOURCE from now on."""
@@ -212,6 +223,19 @@ class Opened:
         return f"{rows_of(self.used)}, {kind}"
 
 
+def held_out_of(source: str, recipe: Recipe | None) -> Dataset | None:
+    """The rows that RECIPE, of which SOURCE is the training data, holds out in a file of their own.
+
+    A split by fractions keeps equal prompts on one side. Raises StudioError where the file can't be read.
+    """
+    if recipe is None or recipe.data.train != source:
+        return None
+    wanted = next((name for name in (recipe.data.eval, recipe.data.test) if isinstance(name, str)), None)
+    if wanted is None or wanted == source:
+        return None
+    return open_dataset(wanted, split="validation" if wanted == "demo" else None, reading=recipe.data.reading)
+
+
 def rows_of(dataset: Dataset) -> str:
     """How many rows DATASET has."""
     return "1 row" if len(dataset) == 1 else f"{len(dataset):,} rows"
@@ -282,21 +306,30 @@ def absolute(source: str) -> str:
         return source
 
 
-def with_data(recipe: Recipe | None, source: str, columns: Mapping[str, str], known_as: Iterable[str] = ()) -> Recipe:
+def with_data(
+    recipe: Recipe | None,
+    source: str,
+    columns: Mapping[str, str],
+    known_as: Iterable[str] = (),
+    accepted: Sequence[str] = (),
+) -> Recipe:
     """RECIPE (None: a new one, with the bundled model until another is named) for SOURCE with COLUMNS.
 
-    KNOWN_AS are other names of the same data: a recipe of one of them keeps what it says of the data.
+    KNOWN_AS are other names of the same data: a recipe of one of them keeps what it says of the data. ACCEPTED are
+    checks whose errors must not stop a run.
     Raises UsageError.
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
     if recipe is not None and recipe.data.train not in (source, *known_as):  # settings of other data: they need not fit
-        for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by"):
+        for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by", "accepted"):
             values["data"].pop(key, None)
         for key in ("eval", "test"):
             if isinstance(values["data"].get(key), str):
                 del values["data"][key]
     values.pop("resolved", None)
     put(values, "data.train", source)
+    if accepted:
+        put(values, "data.accepted", list(accepted))
     if columns:
         put(values, "data.columns", dict(columns))
     else:

@@ -11,15 +11,20 @@ from textual.message import Message
 from textual.widgets import Input
 
 from ftstudio.core.text import one_line
+from ftstudio.data.expression import FUNCTIONS
 from ftstudio.data.search import HELP
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said, wrapped
 
-PLACEHOLDERS = {"search": "search for …", "filter": "show only rows with …"}
+PLACEHOLDERS = {"search": "search for …", "filter": "show only rows with …", "where": "show only rows where …"}
+EXPRESSIONS = (
+    'words(answer) > 200 and "sorry" in lower(answer) · row["a name"] == 3 · index % 10 == 0 · and or not in == != < > '
+    f"+ - * / · {' '.join(sorted(FUNCTIONS))}"
+)
 
 
 class QueryLine(Vertical):
-    """Hidden until `ask`. `asking` is "search" or "filter" while it is open."""
+    """Hidden until `ask`. `asking` is "search", "filter" or "where" (an expression) while it is open."""
 
     DEFAULT_CSS = """
     QueryLine { height: auto; display: none; }
@@ -62,7 +67,11 @@ class QueryLine(Vertical):
         """Say what is wrong with the line; empty: how it is written."""
         self._fault = text
         width = max(40, self.app.size.width - 4)
-        said = wrapped(f"✗ {one_line(text, 400)}", width, "bad", 3) if text else how(width)
+        said = (
+            wrapped(f"✗ {one_line(text, 400)}", width, "bad", 3)
+            if text
+            else how(width, EXPRESSIONS if self.asking == "where" else HELP)
+        )
         self.query_one(Said).say(*said)
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -79,11 +88,11 @@ class QueryLine(Vertical):
             self.fault(self._fault)
 
 
-def how(width: int) -> list[Line]:
+def how(width: int, help: str = HELP) -> list[Line]:
     """How a query is written, in lines of WIDTH cells that end between two of its kinds."""
     lines: list[Line] = []
     text = ""
-    for part in HELP.split(" · "):
+    for part in help.split(" · "):
         if text and len(text) + len(part) + 3 > width:
             lines.append(((text, "dim"),))
             text = part

@@ -23,7 +23,7 @@ from ftstudio.ui.data.lens import roles_of
 from ftstudio.ui.data.mended import State, rows_of_edit, told
 from ftstudio.ui.data.model import Opened
 from ftstudio.ui.data.pending_page import PendingTable
-from ftstudio.ui.data.rows import Rows
+from ftstudio.ui.data.sheets import Sheets
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 
 
@@ -35,6 +35,7 @@ class _Wanted:
     phase: str
     function: Callable[[Pending, Work], Any]
     then: Callable[[Any], None]
+    step: str = ""  # what it is called in the log
 
 
 @dataclass
@@ -47,7 +48,7 @@ class _Done:
     error: StudioError | None = field(default=None)
 
 
-class Repairing(Rows):
+class Repairing(Sheets):
     """Changes of rows and cells, done one after the other off the screen's thread."""
 
     _waiting: deque[_Wanted]
@@ -69,11 +70,15 @@ class Repairing(Rows):
         return False
 
     def change(
-        self, phase: str, function: Callable[[Pending, Work], Any], then: Callable[[Any], None] = lambda _: None
+        self,
+        phase: str,
+        function: Callable[[Pending, Work], Any],
+        then: Callable[[Any], None] = lambda _: None,
+        step: str = "",
     ) -> None:
         """Do FUNCTION(pending, work) off the thread, after those before it; then show the rows, then THEN(result)."""
         if self.opened is not None:
-            self._waiting.append(_Wanted(self.opened, phase, function, then))
+            self._waiting.append(_Wanted(self.opened, phase, function, then, step))
             self._next_change()
 
     def _next_change(self) -> None:
@@ -106,9 +111,17 @@ class Repairing(Rows):
         if done.error is not None:
             self.failed(done.error)
         else:
+            if opened is self.opened:
+                self._note_change(done.wanted.step, done.result)
             done.wanted.then(done.result)
         self.tell()
         self._next_change()
+
+    def _note_change(self, step: str, result: Any) -> None:
+        if isinstance(result, Edit) and result.patches:
+            self.note(step, edit=result.id if step == "undo" else result.plain())
+        elif isinstance(result, Version):
+            self.note("save", name=result.name)
 
     def _not_changed(self, error: BaseException) -> None:
         self.failed(error)
@@ -116,7 +129,7 @@ class Repairing(Rows):
 
     def do(self, phase: str, make: Edit | Make, then: Callable[[Any], None] = lambda _: None) -> None:
         """Do an edit."""
-        self.change(phase, lambda pending, _: pending.do(make), then)
+        self.change(phase, lambda pending, _: pending.do(make), then, "edit")
 
     # -- a cell, a row -----------------------------------------------------------------------------------------------
     def _key_at_hand(self) -> Key | None:
@@ -200,12 +213,14 @@ class Repairing(Rows):
     def action_undo(self) -> None:
         """Take back the last repair."""
         if self.can_repair():
-            self.change("undoing", lambda pending, _: pending.undo(), lambda edit: self._tell_of("Undone", edit))
+            self.change("undoing", lambda pending, _: pending.undo(), lambda edit: self._tell_of("Undone", edit),
+                        "undo")  # fmt: skip
 
     def action_redo(self) -> None:
         """Do again what was undone last."""
         if self.can_repair():
-            self.change("doing again", lambda pending, _: pending.redo(), lambda edit: self._tell_of("Again", edit))
+            self.change("doing again", lambda pending, _: pending.redo(), lambda edit: self._tell_of("Again", edit),
+                        "redo")  # fmt: skip
 
     def _tell_of(self, what: str, edit: Edit | None) -> None:
         state = self.opened.state if self.opened is not None else None

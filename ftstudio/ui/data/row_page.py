@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ftstudio.core.text import one_line
+from ftstudio.data.dataset import Dataset
+from ftstudio.data.personal import masked
 from ftstudio.ui.data.cells import whole
 from ftstudio.ui.data.page import Page
+from ftstudio.ui.data.picture import lines_of, pictures_of
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.marked import inked, mark, wrap
 
@@ -20,17 +24,28 @@ class RowPage(Page):
         self.row: Mapping[str, Any] = {}
         self.names: Sequence[str] = ()
         self.roles: Mapping[str, str] = {}
+        self.types: Mapping[str, str] = {}
+        self.folder: Path | None = None
+        self.bare = False
 
     def show(
-        self, row: Mapping[str, Any], names: Sequence[str], roles: Mapping[str, str], *, stay: bool = False
+        self,
+        row: Mapping[str, Any],
+        dataset: Dataset,
+        roles: Mapping[str, str],
+        *,
+        bare: bool = False,
+        stay: bool = False,
     ) -> None:
-        """Show ROW's columns NAMES."""
-        self.row, self.names, self.roles = row, names, roles
+        """Show ROW of DATASET; BARE: personal data and secrets too."""
+        self.row, self.names, self.roles, self.bare = row, dataset.names, roles, bare
+        self.types = {column.name: column.type for column in dataset.columns}
+        self.folder = dataset.path.parent if dataset.path is not None else None
         self.fresh(stay=stay)
 
     def compose_lines(self, width: int) -> list[Line]:
         lines: list[Line] = []
-        for name in self.names:
+        for name in sorted(self.names, key=lambda name: self.types.get(name) != "image"):  # pictures come first
             if lines:
                 lines.append(())
             value = self.row.get(name)
@@ -41,7 +56,10 @@ class RowPage(Page):
             if size is not None:
                 note = f"  {size:,} characters" if size else "  empty"
             lines.append(((one_line(name, max(8, width - 30)), "title"), (role, "good"), (note, "dim")))
+            for picture in pictures_of(value, self.types.get(name, "")):
+                lines += [(("  ", ""), *line) for line in lines_of(picture, width - 4, self.folder)]
             for heading, text in pieces:
+                text = text if self.bare else masked(text)
                 if heading:
                     lines.append(((f"  {heading}", "key"),))
                 if text:

@@ -47,7 +47,7 @@ class Rows(Looking):
         beside = self.opened is not None and self.has_class("-huge") and len(self.opened.dataset.names) > 0
         page.set_class(beside, "beside")
         if beside and self.opened is not None:
-            page.show(self._row(), self.opened.dataset.names, roles_of(self.opened.shape))
+            page.show(self._row(), self.opened.dataset, roles_of(self.opened.shape), bare=self.grid.bare)
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._preview)
@@ -55,7 +55,9 @@ class Rows(Looking):
     def action_row(self) -> None:
         """The row at hand, whole."""
         if self.opened is not None and len(self.opened.sheet):
-            self.query_one("#row", RowPage).show(self._row(), self.opened.dataset.names, roles_of(self.opened.shape))
+            self.query_one("#row", RowPage).show(
+                self._row(), self.opened.dataset, roles_of(self.opened.shape), bare=self.grid.bare
+            )
             self.show_view("row")
 
     def action_step_row(self, by: int) -> None:
@@ -66,6 +68,14 @@ class Rows(Looking):
         elif self.view == "tokens":
             self._tokens(stay=False)
         self.tell()
+
+    def action_bare(self) -> None:
+        """Show personal data and secrets, or mask them again."""
+        self.grid.show_bare(not self.grid.bare)
+        self._preview()
+        if self.view == "row":
+            self.action_row()
+        self.studio.tell("Personal data and secrets are shown." if self.grid.bare else "They are masked again.")
 
     def action_sort(self) -> None:
         """Sort by the column at hand."""
@@ -91,8 +101,9 @@ class Rows(Looking):
             return
         try:
             self.session.recipe = with_data(
-                self.session.recipe, self.opened.source, self.opened.columns, self.opened.known_as
-            )
+                self.session.recipe, self.opened.source, self.opened.columns, self.opened.known_as,
+                self.opened.accepted(self.session.recipe),
+            )  # fmt: skip
         except StudioError as error:
             self.studio.show_error(error)
             return
@@ -125,7 +136,10 @@ class Rows(Looking):
         opened = self.opened
         try:
             if opened is not None and event.text.strip():
-                (self.finder.look_for if event.what == "search" else self.finder.narrow)(opened, event.text)
+                if event.what == "search":
+                    self.finder.look_for(opened, event.text)
+                else:
+                    self.finder.narrow(opened, event.text, expression=event.what == "where")
         except StudioError as error:
             self.query_one(QueryLine).fault(str(error))
             return

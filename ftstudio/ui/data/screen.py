@@ -11,31 +11,30 @@ from textual.widget import Widget
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
-from ftstudio.ui.common.background import Background, Ended, Ticked, Work
-from ftstudio.ui.common.pathfield import PathField, PathInput
-from ftstudio.ui.data import actions, recent
+from ftstudio.ui.common.background import Background, Ended, Ticked
+from ftstudio.ui.common.pathfield import PathInput
+from ftstudio.ui.data import actions
 from ftstudio.ui.data.checks_page import ChecksTable, ProblemsPage
 from ftstudio.ui.data.finding import Finder
+from ftstudio.ui.data.frequency_page import FrequencyTable
 from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.histogram import LengthsPage
-from ftstudio.ui.data.lens import lens_key, roles_of
-from ftstudio.ui.data.live import Seen, read_live
-from ftstudio.ui.data.model import Opened, absolute, explain
+from ftstudio.ui.data.model import Opened, explain
 from ftstudio.ui.data.opening import OpenPanel
+from ftstudio.ui.data.opens import Opens
 from ftstudio.ui.data.pending_page import PendingTable
 from ftstudio.ui.data.query import QueryLine
 from ftstudio.ui.data.row_page import RowPage
 from ftstudio.ui.data.stats_page import StatsPage
+from ftstudio.ui.data.steps_page import StepsPage
 from ftstudio.ui.data.token_page import TokenPage
-from ftstudio.ui.data.versioning import Versioning
 from ftstudio.ui.data.versions_page import DifferencePage, VersionsTable
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said
-from ftstudio.ui.text.table import Table
 
 
-class DataScreen(Versioning):
+class DataScreen(Opens):
     """One dataset, looked at in several views; `esc` always leads one step back."""
 
     MODE = "data"
@@ -59,7 +58,7 @@ class DataScreen(Versioning):
         self.background = Background(self)
         self._waiting = deque()
         self.grid = Grid(id="grid")
-        self.finder = Finder(self.grid, self.background, self.failed)
+        self.finder = Finder(self.grid, self.background, self.failed, self.note)
 
     def compose_body(self) -> ComposeResult:
         yield Said(id="data-head")
@@ -70,7 +69,8 @@ class DataScreen(Versioning):
                 yield RowPage(id="preview")
             yield from (RowPage("row"), TokenPage("tokens"), StatsPage("stats"), LengthsPage("lengths"),
                          ChecksTable("checks"), ProblemsPage("problems"), PendingTable("pending"),
-                         VersionsTable("versions"), DifferencePage("difference"),)  # fmt: skip
+                         VersionsTable("versions"), DifferencePage("difference"), FrequencyTable("frequency"),
+                         StepsPage("steps"),)  # fmt: skip
         yield QueryLine()
         yield Said(grow=True, id="data-status")
 
@@ -148,164 +148,6 @@ class DataScreen(Versioning):
             self.trail.pop()
             self._show_view()
 
-    # -- opening -----------------------------------------------------------------------------------------------------
-    def on_screen_resume(self) -> None:
-        source = self.session.data_source
-        if source is not None and source != self.asked:
-            self._open(source)
-        elif self.opened is None and self.view == "open" and not self.background.is_running("open"):
-            panel = self.query_one(OpenPanel)
-            if not panel.field.value:  # what was typed already, be it just now, stays
-                self._ask_source()
-            panel.field.input.focus()
-        elif self.opened is not None:
-            self._follow_recipe(self.opened)
-            self._take_rows(self.opened)
-
-    def _take_rows(self, opened: Opened) -> None:
-        """Show only the rows that another screen asked for."""
-        wanted = self.session.data_rows
-        if wanted is None or opened.reading == "now" or opened.source != self.session.data_source:
-            return
-        self.session.data_rows = None
-        label, rows = wanted
-        there = [row for row in opened.places(rows) if row < len(opened.dataset)]
-        opened.sheet.layers.clear()
-        self.finder.only(opened, label, there)
-        self.back_to_table()
-
-    def action_open_source(self) -> None:
-        """Ask for another dataset."""
-        self.show_view("open")
-        self._ask_source()
-
-    def _ask_source(self, value: str = "", fault: str = "") -> None:
-        panel = self.query_one(OpenPanel)
-        panel.begin(recent.offers(self.session.workspace), value)
-        panel.fault(fault)
-        self.tell()
-
-    def action_open_typed(self) -> None:
-        """Open what the line names."""
-        if typed := self.query_one(OpenPanel).field.value:
-            self._open(absolute(typed))
-
-    def action_complete(self) -> None:
-        """Complete the path in the line."""
-        self.query_one(OpenPanel).field.input.action_complete()
-
-    def on_path_field_chosen(self, event: PathField.Chosen) -> None:
-        event.stop()
-        if event.value:
-            self._open(absolute(event.value))
-
-    def open_named(self, source: str) -> None:
-        self._open(source)
-
-    def _open(self, source: str) -> None:
-        """Open SOURCE off the thread; the table shows as soon as it is read."""
-        self.asked = source
-        if self.opened is not None and self.opened.reading == "now":
-            self.opened.reading = "stopped"
-        recipe, workspace = self.session.recipe, self.session.workspace
-        self.query_one(OpenPanel).fault("")
-
-        def run(work: Work) -> Opened:
-            opened = read_live(source, recipe, workspace, work)
-            recent.remember(workspace, source, opened.note)
-            return opened
-
-        self.background.start("open", f"reading {one_line(source, 60)}", run, self._opened, self._not_opened)
-        self.tell()
-
-    def on_seen(self, event: Seen) -> None:
-        """More of the rows that are being read."""
-        event.stop()
-        if event.work.stopped or self.background.running.get("open") is not event.work:
-            return
-        opened = self.opened
-        if opened is None or opened is not event.opened:
-            self._show_opened(event.opened)
-            return
-        width = self.grid.number_width
-        if opened.dataset.names == event.dataset.names:
-            opened.grow(event.dataset, event.progress)
-            self.grid.grow()
-            if self.grid.number_width != width:
-                self.grid.again()
-        self.tell()
-
-    def _opened(self, whole: Opened) -> None:
-        opened = self.opened
-        if opened is None or opened.reading != "now" or opened.source != whole.source:
-            self._show_opened(whole)
-            self._take_rows(whole)
-            return
-        if opened.finish(whole):
-            self.grid.show(opened.sheet, roles_of(opened.shape), cursor=self.grid.cursor)
-        else:
-            self.grid.grow()
-            self.grid.mark_roles(roles_of(opened.shape))
-        if opened.state is not None and opened.state.rebased:
-            self.ask_rebased(opened)
-        self._take_rows(opened)
-        self.tell()
-
-    def _stop_reading(self) -> bool:
-        """Read no more; the rows found stay. False where nothing was being read."""
-        if not self.background.stop("open"):
-            return False
-        if self.opened is not None and self.opened.reading:
-            self.opened.reading = "stopped"
-        self.tell()
-        return True
-
-    def _show_opened(self, opened: Opened) -> None:
-        for group in ("find", "count"):
-            self.background.stop(group)
-        self.opened = opened
-        self.asked = self.session.data_source = opened.source
-        self.finder.reset()
-        self.grid.show(opened.sheet, roles_of(opened.shape))
-        self.back_to_table()
-        if opened.state is not None and opened.state.rebased:
-            self.ask_rebased(opened)
-        if opened.unmapped and opened.columns:
-            self.studio.tell(opened.unmapped, "warning")
-
-    def adopt_source(self, opened: Opened) -> None:
-        self.asked = self.session.data_source = opened.source
-        self.back_to_table()
-
-    def enter_table(self, table: Table) -> None:
-        if table.id == "pending":
-            self.action_pending_rows()
-        elif table.id == "versions":
-            self.action_open_version()
-        else:
-            self.action_check_rows()
-
-    def _not_opened(self, error: BaseException) -> None:
-        if self.opened is not None and self.opened.reading == "now":
-            self.opened.reading = "stopped"
-        if self.view != "open":
-            self.show_view("open")
-        source = self.query_one(OpenPanel).field.value or (self.asked or "")
-        self._ask_source(source, explain(error))
-
-    def _follow_recipe(self, opened: Opened) -> None:
-        """The recipe may have changed on another screen: its mapping and model count here too."""
-        recipe = self.session.recipe
-        if recipe is not None and recipe.data.train == opened.source:
-            wanted = {k: v for k, v in (recipe.data.columns.model_dump() if recipe.data.columns else {}).items() if v}
-            if wanted != opened.columns:
-                self._map(opened, wanted, "recipe")
-        if opened.lens is not None and opened.lens_key != lens_key(recipe):
-            opened.look_through(None)
-            if self.view != "table":
-                self.trail = ["table"]
-                self._show_view()
-
     # -- what is told ------------------------------------------------------------------------------------------------
     def on_ticked(self, event: Ticked) -> None:
         event.stop()
@@ -344,6 +186,8 @@ class DataScreen(Versioning):
             return (("▶ ", "good"), (work.text, "strong"))
         if opened is None or self.view == "open":
             return ()
+        if self.view == "frequency":
+            return self.query_one(FrequencyTable).about()
         if self.view not in ("table", "row", "tokens"):
             return ()
         said = self.finder.said(opened, max(20, self.size.width - 44))
@@ -358,7 +202,8 @@ class DataScreen(Versioning):
         word = opened.sheet.marks.word(self.grid.row_number or 0)
         if word == "changed":
             word = f"changed: {one_line(', '.join(opened.sheet.marks.changed[self.grid.row_number or 0]), 30)}"
-        return ((f"{place}{column}", "dim"), (f"  {word}", "warn"), ("   ", ""), *said)
+        picked = f"  + {len(opened.sheet.selected):,} selected" if len(opened.sheet.selected) else ""
+        return ((f"{place}{column}", "dim"), (picked, "key"), (f"  {word}", "warn"), ("   ", ""), *said)
 
     def on_unmount(self) -> None:
         self.background.stop_all()

@@ -10,6 +10,7 @@ from typing import Any
 from ftstudio.core.errors import StudioError
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.search import Predicate
+from ftstudio.data.selected import Selected
 from ftstudio.ui.data.mended import Marks
 
 
@@ -29,6 +30,7 @@ class Sheet:
     dataset: Dataset
     layers: list[Layer] = field(default_factory=list)
     marks: Marks = field(default_factory=Marks)
+    selected: Selected = field(default_factory=lambda: Selected(0))
     fault: str = ""  # why rows can't be read any more: the file has changed, or is gone
 
     @property
@@ -43,6 +45,11 @@ class Sheet:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def pick(self, rows: Sequence[int], how: str) -> None:
+        """`select`, `unselect` or `toggle` ROWS."""
+        self.selected.resize(len(self.dataset))
+        self.selected.put(rows, how)
 
     def row(self, place: int) -> dict[str, Any]:
         """The row shown at PLACE."""

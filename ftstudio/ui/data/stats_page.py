@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ftstudio.core.text import number, one_line
+from ftstudio.data.mixture import Mixture
 from ftstudio.data.profile import ColumnStats
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
@@ -19,10 +20,12 @@ class StatsPage(Page):
         super().__init__(id)
         self.stats: Sequence[ColumnStats] = ()
         self.column = 0
+        self.mixture = Mixture()
         self.fixed = 1
 
-    def show(self, stats: Sequence[ColumnStats], column: int) -> None:
-        """Show STATS with COLUMN at hand."""
+    def show(self, stats: Sequence[ColumnStats], column: int, mixture: Mixture | None = None) -> None:
+        """Show STATS with COLUMN at hand, and what the rows are made of."""
+        self.mixture = mixture or Mixture()
         self.stats, self.column = stats, max(0, min(column, len(stats) - 1))
         self.fresh()
 
@@ -43,7 +46,7 @@ class StatsPage(Page):
     def compose_lines(self, width: int) -> list[Line]:
         lines = [self._line(index, stats) for index, stats in enumerate(self.stats)]
         if self.stats:
-            lines += [(), *self._values(self.stats[self.column], width)]
+            lines += [*mixed(self.mixture, width), (), *self._values(self.stats[self.column], width)]
         return lines
 
     def _line(self, index: int, stats: ColumnStats) -> Line:
@@ -78,3 +81,24 @@ class StatsPage(Page):
                 ((f"  {count:>9,} {100 * count / max(1, stats.rows):>5.1f} % ", ""), (fit(bar, 13), "key"), (text, ""))
             )
         return lines
+
+
+def mixed(mixture: Mixture, width: int) -> list[Line]:
+    """The languages of prompts and answers, and how evenly labels occur."""
+    lines: list[Line] = []
+    for side, mix in mixture.languages.items():
+        total = max(1, sum(mix.values()))
+        parts = ", ".join(f"{one_line(code, 8)} {100 * count / total:.0f} %" for code, count in list(mix.items())[:8])
+        text = f"{parts}  (of {total:,} rows, evenly spread)"
+        lines.append(((f"  {side + 's in':<12} ", "title"), (one_line(text, max(10, width - 16)), "")))
+    evenness = mixture.evenness
+    if evenness is not None:
+        counts = list(mixture.labels.values())
+        even = sum(counts) / len(counts)
+        rare = min(mixture.labels.items(), key=lambda item: item[1])
+        text = f"{len(counts):,}, even to {100 * evenness:.0f} %: rarest {one_line(rare[0], 24)} with {rare[1]:,}, "
+        text += f"an even share would be {even:,.0f}"
+        lines.append(((f"  {'labels':<12} ", "title"), (one_line(text, max(10, width - 16)), "")))
+    if mixture.missing:
+        lines.append(((f"  {one_line(mixture.missing, width - 4)}", "dim"),))
+    return [(), *lines] if lines else []

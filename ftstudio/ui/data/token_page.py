@@ -36,6 +36,7 @@ class TokenPage(Page):
         self.view: TokenView | None = None
         self.way = WAYS[0]
         self.said = ""
+        self.order = ""  # of the rows one goes through
         self.fixed = 4
 
     def show(self, view: TokenView, said: str, *, stay: bool = False) -> None:
@@ -64,7 +65,8 @@ class TokenPage(Page):
         if y == 1:
             merged = "  ·  prompt and answer would share a token" if view.boundary == "merged" else ""
             note = f"  ·  {one_line(view.note, 200)}" if view.note else ""
-            return ((one_line(self.said, 300), "dim"), (merged, "warn"), (note, "dim"))
+            order = f"{self.order} first (s)  ·  " if self.order else ""
+            return ((order, "mark"), (one_line(self.said, 300), "dim"), (merged, "warn"), (note, "dim"))
         if y == 2:
             dot = {"tokens": "a·b two tokens", "ids": "a⟨7⟩ its id", "text": ""}[self.way]
             return (

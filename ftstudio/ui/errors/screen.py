@@ -12,8 +12,9 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.evaluation.categories import Categorised
 from ftstudio.ui.common.background import Background
 from ftstudio.ui.errors import actions, told
-from ftstudio.ui.errors.answering import Answering
 from ftstudio.ui.errors.answers import Answers
+from ftstudio.ui.errors.confusion_page import ConfusionPage
+from ftstudio.ui.errors.correcting import Correcting
 from ftstudio.ui.errors.detail import Detail
 from ftstudio.ui.errors.groups_page import GroupsPage
 from ftstudio.ui.errors.lists import Lists
@@ -29,7 +30,7 @@ from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 
 
-class ErrorsScreen(Answering):
+class ErrorsScreen(Correcting):
     """Categories and rows; a row in full; a person's tags."""
 
     MODE = "errors"
@@ -48,7 +49,9 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
 
 t leads from a row to the training rows: the nearest ones, and those whose answers have the same fault, which the \
 model may have learnt there. Drop or edit them, save a version of the data, and train on it. m groups answers by \
-meaning, to find a fault that no check knows.
+meaning, to find a fault that no check knows. e types in the answer a row should have had, w lets a model suggest one, \
+a makes it a training row, c writes a category of your own. After a run on a repaired version f tells, category by \
+category, whether the repair did what it was meant to.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -74,15 +77,16 @@ meaning, to find a fault that no check knows.
         yield Detail()
         yield TrainingPage()
         yield GroupsPage()
+        yield ConfusionPage()
 
     def on_mount(self) -> None:
         self.reading = Reading(self.lists, self.query_one(Detail))
         self.reading.detail.display = False
         self.lists.display = False
-        self.page: TrainingPage | GroupsPage | None = None  # shown instead of lists and row
+        self.page: TrainingPage | GroupsPage | ConfusionPage | None = None  # shown instead of lists and row
         self._behind_page = False  # a row is read behind it
         self._left = self.lists.categories  # the list that had the keys before
-        self.training_page.display = self.groups_page.display = False
+        self.training_page.display = self.groups_page.display = self.confusion_page.display = False
         self.lists.categories.focus()
 
     @property
@@ -225,7 +229,7 @@ meaning, to find a fault that no check knows.
         self.query_one("#detail-panes").focus()
         self.refresh_shell()
 
-    def open_page(self, page: TrainingPage | GroupsPage) -> None:
+    def open_page(self, page: TrainingPage | GroupsPage | ConfusionPage) -> None:
         self._behind_page = self.reading.open
         self._left = self.lists.categories if self.lists.categories.has_focus else self.lists.table
         self.page = page
@@ -262,7 +266,7 @@ meaning, to find a fault that no check knows.
         return action not in own or action in {one.run.partition("(")[0] for one in self._working()}
 
     def _of_page(self) -> tuple[Action, ...]:
-        return actions.IN_GROUPS if self.page is self.groups_page else actions.IN_TRAINING
+        return actions.IN_TRAINING if self.page is self.training_page else actions.IN_GROUPS
 
     def _working(self) -> tuple[Action, ...]:
         """What works in the view shown, told on the key line or not."""
@@ -308,6 +312,8 @@ meaning, to find a fault that no check knows.
             actions.GROUPS,
             *work,
             actions.EXPORT,
+            actions.OWN,
+            actions.OUTCOME,
             actions.UNDO,
         )
 

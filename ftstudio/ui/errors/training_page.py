@@ -153,6 +153,9 @@ class TrainingPage(Vertical):
         why = "; ".join(one_line(finding.why, 60) for finding in shown)
         state = self.repairs.state(row) if self.repairs is not None else ""
         note = {"dropped": f"{PEN} will be dropped", "edited": f"{PEN} edited, not saved yet"}.get(state, why)
+        weight = self.repairs.weight(row) if self.repairs is not None and state != "dropped" else 1.0
+        if weight != 1.0:
+            note = f"{PEN} trained {weight:g} times an epoch" + (f" · {why}" if why else "")
         if state == "edited" and self.repairs is not None:
             answer, spans = self.repairs.now(row), []
         panes.show(

@@ -20,7 +20,7 @@ from ftstudio.engine.recipes import load_recipe
 from ftstudio.ui.common.background import Ended, Ticked
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.recipe import actions
-from ftstudio.ui.recipe.actions import COLUMNS, FIELD, FRESH, MEASURE, OPEN, SAVE, SMALLER, START, YAML
+from ftstudio.ui.recipe.actions import ACCEPT, COLUMNS, FIELD, FRESH, MEASURE, OPEN, SAVE, SMALLER, START, YAML
 from ftstudio.ui.recipe.model_facts import explain
 from ftstudio.ui.recipe.presets import PresetsDialog, as_preset, description
 from ftstudio.ui.recipe.step_data import DataPanel
@@ -52,7 +52,9 @@ class RecipeScreen(Wizard):
             return (Action("v,ctrl+y", "yaml", "hide the yaml", "back to the fields"), OPEN, SAVE, FRESH)
         typing = isinstance(self.focused, Input)
         next_ = Action("enter", "next", "next step", "the next step; n does the same where nothing is typed")
-        first = (START, MEASURE, SMALLER) if review else (next_, FIELD)
+        first: tuple[Action, ...] = (START, MEASURE, SMALLER) if review else (next_, FIELD)
+        if isinstance(self.panel, ReviewPanel) and self.panel.acceptable:
+            first = (ACCEPT,)
         back = (Action("escape", "back", "back", "the step before; nothing is lost"),) if self.at else ()
         columns = (COLUMNS,) if isinstance(self.panel, DataPanel) and not typing else ()
         tail: tuple[Action, ...] = (OPEN, SAVE, YAML, FRESH)
@@ -154,6 +156,11 @@ class RecipeScreen(Wizard):
             self.studio.show_error(error)
             return
         self.studio.tell(f"Saved: {shown(path)}")
+
+    def action_accept(self) -> None:
+        """Accept the errors in the rows."""
+        if isinstance(self.panel, ReviewPanel):
+            self.panel.accept()
 
     # -- start -------------------------------------------------------------------------------------------------------
     def on_start_line_pressed(self, event: StartLine.Pressed) -> None:

@@ -157,6 +157,7 @@ class DataPanel(Panel):
             self.problem = ""
             self.draft.clear("data.columns")  # columns of other data
             self.draft.clear("data.split")
+            self.draft.clear("data.accepted")
             self.found = Survey()
             self.put("data.train", event.value or None)
 

@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import duration, one_line, size
+from ftstudio.data.checks import CHECKS
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.model_facts import explain
@@ -21,6 +22,7 @@ from ftstudio.ui.text.lines import Line, Lines, Part
 from ftstudio.ui.text.marked import wrap
 from ftstudio.ui.text.said import Said
 
+ACCEPTED = "data.accepted"
 SIGNS = {"error": ("✗ ", "bad"), "warning": ("! ", "warn"), "note": ("· ", "dim")}
 
 
@@ -161,7 +163,8 @@ class ReviewPanel(Panel):
             self.start_line.say("Not yet: something is missing or wrong", False)
         elif errors:
             count = len(errors)
-            self.start_line.say(f"Not yet: {count} problem{'s' if count > 1 else ''} to solve first", False)
+            way = "; a accepts what is wrong in the rows" if len(self.acceptable) == count else " to solve first"
+            self.start_line.say(f"Not yet: {count} problem{'s' if count > 1 else ''}{way}", False)
         else:
             self.start_line.say("Start training   enter or s", True)
 
@@ -177,6 +180,19 @@ class ReviewPanel(Panel):
         if self.trouble:
             return _hung(("✗ ", "bad"), self.trouble, width)
         return _plan_lines(self.plan or {}, width)
+
+    @property
+    def acceptable(self) -> list[str]:
+        """The checks whose errors in the rows stand in the way, and which a person may accept."""
+        problems = (self.plan or {}).get("problems", ())
+        found = [part for part in problems if part.get("key") == ACCEPTED and part.get("severity") == "error"]
+        return [name for part in found if (name := str(part.get("text")).partition(":")[0]) in CHECKS]
+
+    def accept(self) -> None:
+        """Take the errors in the rows as they are, by name; the recipe keeps which."""
+        names = [*(self.draft.get(ACCEPTED) or ()), *self.acceptable]
+        if self.acceptable and self.draft.set(ACCEPTED, list(dict.fromkeys(names))):
+            self.post_message(Drafted())
 
     def on_start_line_pressed(self, event: StartLine.Pressed) -> None:
         if not self.start_line.ready:
@@ -222,7 +238,8 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
         lines.extend([(first[0], (bold, "strong"), (said[len(bold) :], "")), *rest])
 
     if rows.get("train") is not None:
-        gone = f", {rows['excluded']:,} left out" if rows.get("excluded") else ""
+        gone = f", {rows['test']:,} for the test" if rows.get("test") else ""
+        gone += f", {rows['excluded']:,} left out" if rows.get("excluded") else ""
         say("rows", f"{rows['train']:,} to train on", f"{rows.get('eval') or 0:,} held out{gone}")
     if tokens.get("total"):
         share = 100 * tokens["trained"] / max(1, tokens["total"])

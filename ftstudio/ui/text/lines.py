@@ -139,8 +139,9 @@ class Lines(Widget, can_focus=True):
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _ink(self, name: str) -> Style:
-        if name.startswith("@"):  # a colour by its terminal name, `@yellow`
-            return Style(color=name[1:])
+        if name.startswith("@"):  # a colour, `@yellow`; a pixel above another, `@#aabbcc on #112233`
+            color, _, ground = name[1:].partition(" on ")
+            return Style(color=color, bgcolor=ground or None)
         style = self.get_component_rich_style(f"lines--{name}")
         return Style(
             color=style.color, bold=style.bold, italic=style.italic, underline=style.underline, strike=style.strike

@@ -1,0 +1,64 @@
+"""How often each value of a column occurs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ftstudio.core.errors import Stopped
+from ftstudio.data.dataset import Cancel, Dataset, Progress, Row
+from ftstudio.data.search import Predicate, text_of_cell
+
+MOST = 300_000  # different values that are counted
+LONGEST = 1_000  # characters by which values are told apart
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """Values of COLUMN and how many of ROWS rows have each, the most frequent first.
+
+    `uncounted`: rows whose values came after the 300,000th different one.
+    """
+
+    column: str
+    rows: int
+    counts: tuple[tuple[str, int], ...]
+    uncounted: int = 0
+
+
+def value_of(row: Row, column: str) -> str:
+    """The value that is counted: the cell's text, its beginning where it is long."""
+    return text_of_cell(row, column)[:LONGEST]
+
+
+def frequencies(
+    dataset: Dataset,
+    column: str,
+    rows: Sequence[int] | None = None,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Frequencies:
+    """The values of COLUMN in ROWS (default: all). Raises Stopped when CANCEL says so."""
+    rows = range(len(dataset)) if rows is None else rows
+    counts: Counter[str] = Counter()
+    uncounted = 0
+    for place, number in enumerate(rows):
+        if place % 256 == 0:
+            if cancel is not None and cancel():
+                raise Stopped("Stopped while counting.")
+            if progress is not None:
+                progress(place, len(rows))
+        value = value_of(dataset[number], column)
+        if value in counts or len(counts) < MOST:
+            counts[value] += 1
+        else:
+            uncounted += 1
+    ordered = sorted(counts.items(), key=lambda item: -item[1])  # equals in the order in which they came
+    return Frequencies(column, len(rows), tuple(ordered), uncounted)
+
+
+def has_value(column: str, value: str) -> Predicate:
+    """Whether a row has VALUE in COLUMN, as `frequencies` counts it."""
+    return lambda index, row: value_of(row, column) == value

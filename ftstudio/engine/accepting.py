@@ -1,0 +1,75 @@
+"""Errors that the checks find in a recipe's data stop a run, until a person accepts them by name (`data.accepted`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import one_line
+from ftstudio.data.checks import Check, names_of, run_checks
+from ftstudio.data.checks.run import of_file
+from ftstudio.data.checks.tokens import errors_of_tokens
+from ftstudio.data.dataset import Cancel, Progress
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.engine.compatibility import Problem
+from ftstudio.engine.materials import Materials
+
+KEY = "data.accepted"
+
+
+def errors_of_rows(
+    materials: Materials, *, progress: Progress | None = None, cancel: Cancel | None = None
+) -> list[Check]:
+    """Errors that are known before a row is tokenised: rows that can't be read, and prompts of a file of held-out or
+    test rows that are trained too (a split by fractions keeps equal prompts on one side)."""
+    parts = [part.dataset for part in materials.sources] or [materials.whole]
+    found = [check for part in parts for check in of_file(part) if check.severity == "error"]
+    for part in (materials.held_out, materials.test):
+        if part is not None and part.origin is None:
+            shape = materials.held_out_shape if part is materials.held_out else materials.shape
+            found += run_checks(
+                materials.train, materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
+                progress=progress, cancel=cancel,
+            )  # fmt: skip
+    return found
+
+
+def errors_of_encoded(materials: Materials, encoded: EncodedSet) -> list[Check]:
+    """Errors that tokenising the training rows brings up: rows that can't be used, or would train nothing."""
+    return errors_of_tokens(encoded, materials.recipe.data.max_length)
+
+
+def open_errors(recipe: Recipe, found: Sequence[Check]) -> list[Check]:
+    """Those of FOUND that nobody has accepted. Raises UsageError where `data.accepted` names no check."""
+    accepted = set(names_of(recipe.data.accepted))
+    return [check for check in found if check.count and check.name not in accepted]
+
+
+def refuse(recipe: Recipe, found: Sequence[Check]) -> None:
+    """Raise StudioError for errors among FOUND that nobody has accepted."""
+    left = open_errors(recipe, found)
+    if left:
+        raise StudioError(
+            f"{one_line(recipe.data.source)} has errors: {' '.join(_told(check) for check in left)}",
+            f"Repair the rows (`ftstudio data`), or accept them by name: {KEY}={wanted(recipe, left)}.",
+        )
+
+
+def problems(recipe: Recipe, found: Sequence[Check]) -> list[Problem]:
+    """FOUND as problems of a plan: errors, and notes of those that were accepted."""
+    left = open_errors(recipe, found)
+    hint = f"Repair the rows, or accept them: {KEY}={wanted(recipe, left)}."
+    told = [Problem("error", _told(check), KEY, hint) for check in left]
+    names = {check.name for check in left}
+    return [*told, *(Problem("note", f"accepted: {_told(check)}", KEY) for check in found
+                     if check.count and check.name not in names)]  # fmt: skip
+
+
+def wanted(recipe: Recipe, left: Sequence[Check]) -> str:
+    """What `data.accepted` must be so that LEFT stop nothing, as it is written on a command line."""
+    return f"[{','.join(dict.fromkeys([*recipe.data.accepted, *(check.name for check in left)]))}]"
+
+
+def _told(check: Check) -> str:
+    return f"{check.name}: {one_line(check.text, 200)}"

@@ -1,0 +1,47 @@
+"""How often each value of a column occurs in the rows in view."""
+
+from __future__ import annotations
+
+from ftstudio.core.text import one_line
+from ftstudio.data.frequency import Frequencies
+from ftstudio.ui.text.lines import Line
+from ftstudio.ui.text.table import Column, Table
+
+BAR = 24
+
+
+class FrequencyTable(Table):
+    """A line a value, the most frequent first; enter shows its rows."""
+
+    def __init__(self, id: str | None = None) -> None:
+        columns = (Column("rows", 11, "right"), Column("share", 8, "right"), Column("", BAR, least=70), Column("value"))
+        super().__init__(columns, self._cells, empty="No rows, no values.", id=id)
+        self.found: Frequencies | None = None
+
+    def fill(self, found: Frequencies) -> None:
+        """List FOUND."""
+        self.found = found
+        self.show(len(found.counts), 0)
+        self.again()
+
+    @property
+    def at_hand(self) -> str | None:
+        """The value under the cursor."""
+        return self.found.counts[self.cursor][0] if self.found is not None and self.found.counts else None
+
+    def about(self) -> Line:
+        """What is counted, in words."""
+        found = self.found
+        if found is None:
+            return ()
+        more = f", {found.uncounted:,} rows with further values aren't counted" if found.uncounted else ""
+        count = "1 value" if len(found.counts) == 1 else f"{len(found.counts):,} values"
+        rows = f" in {found.rows:,} rows{more}"
+        return ((one_line(found.column, 40), "title"), (f"  {count}", "strong"), (rows, "dim"))
+
+    def _cells(self, index: int) -> tuple[str | tuple[str, str], ...]:
+        assert self.found is not None
+        value, count = self.found.counts[index]
+        bar = "█" * max(1, round(BAR * count / self.found.counts[0][1]))
+        text = (one_line(value, 400), "") if value.strip() else ("(empty)", "dim")
+        return f"{count:,}", f"{100 * count / max(1, self.found.rows):.1f} %", (bar, "key"), text
