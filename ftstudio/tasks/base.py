@@ -123,6 +123,8 @@ class Task(ABC):
     """Tokens a row may have where neither recipe nor model say."""
     generates: ClassVar[bool] = False
     """Whether it answers by writing tokens; else one pass answers."""
+    likelihood: ClassVar[bool] = False
+    """Whether a comparison also measures how well each arm expects the held-out texts."""
     kind: ClassVar[Kind]
     options_model: ClassVar[type[Options]] = Options
 
