@@ -103,10 +103,11 @@ def run(job: Compare, context: JobContext) -> None:
     if len(names) < 2:
         raise StudioError("Fewer than two arms have answers.", "See the warnings above; start again to go on.")
     rows = sorted(question.row for question in asked if all(question.row in kept for kept in known.values()))
+    answered = set(rows)
     left_out += [
         (question.row, f"{', '.join(name for name in known if question.row not in known[name])} has no answer")
         for question in asked
-        if question.row not in set(rows)
+        if question.row not in answered
     ]
     if not rows:
         raise StudioError(f"No row has an answer of every arm: {left_out[0][1]}.", "Leave that arm out.")
