@@ -33,6 +33,7 @@ from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe, load_recipe
 from ftstudio.engine.worker import Worker
 from ftstudio.evaluation.predictions import Prediction, read_predictions
+from ftstudio.tasks.base import Prompt
 
 pytest.importorskip("torch")
 METHODS = ("lora", "qlora", "full")
@@ -331,7 +332,7 @@ def test_an_adapter_that_cant_be_switched_off_is_noticed(studio: Workspace, monk
     monkeypatch.setattr(Loaded, "as_base", lambda self: contextlib.nullcontext(self.model))
     arms = Arms(ModelStore(), recipe, [Tuned(run.name, run, recipe)])
     with pytest.raises(StudioError, match="isn't the base"):
-        arms.check([[256, 5, 6, 7]])
+        arms.check([Prompt([256, 5, 6, 7], "", None)])
 
 
 def test_runs_over_other_rows_or_models_are_refused(studio: Workspace, tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def test_rouge_equals_rouge_score_on_real_pairs(shared: Path, oracle: rouge_scor
     for row in rows:
         same_as(oracle, row["source"][-1], row["target"][0])
         same_as(oracle, row["target"][-1], row["target"][0])
-    sums = [json.loads(line) for line in (shared / "data/gsm8k/test.jsonl").read_text().splitlines()][:300]
+    sums = [json.loads(line) for line in (shared / "data/gsm8k/test.jsonl").read_text().splitlines()][
+        :800
+    ]  # 2,035 pairs in all
     for first, second in pairwise(sums):
         same_as(oracle, first["answer"], second["answer"])
 

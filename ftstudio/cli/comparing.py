@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from ftstudio.cli.follow import Headless
@@ -93,6 +94,9 @@ def job_of(arguments: argparse.Namespace, runs: list[RunFolder]) -> Compare:
         arms=chosen,
         reference=reference,
         overrides=tuple(overrides),
+        benchmarks=tuple(name.strip() for name in (arguments.benchmark or "").split(",") if name.strip()),
+        benchmark_path=Path(arguments.benchmark_path).absolute() if arguments.benchmark_path else None,
+        benchmark_limit=arguments.benchmark_limit,
     )
 
 

@@ -40,7 +40,8 @@ class Compare:
     `core.arm` tells them, say what is compared instead (runs that they don't name come behind); None: what the recipe's
     `evaluation.arms` says where there is one run, else the base and RUNS. The first arm is the one that others are
     held against, unless REFERENCE names another. OVERRIDES (`evaluation.temperature=0.7`) change the recipe's
-    evaluation for this comparison.
+    evaluation for this comparison. BENCHMARKS are tasks of lm_eval, those in the folder BENCHMARK_PATH where one is
+    named (offline), BENCHMARK_LIMIT questions of each at most.
     """
 
     folder: Path
@@ -49,6 +50,9 @@ class Compare:
     arms: tuple[str, ...] | None = None
     reference: str | None = None
     overrides: tuple[str, ...] = ()
+    benchmarks: tuple[str, ...] = ()
+    benchmark_path: Path | None = None
+    benchmark_limit: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@
 - `repeats`: how often every row was answered by every arm (sampled decoding alone), the scores being their means;
 - `leak`: held-out rows that stand in the training rows, see `evaluation.leaks`;
 - `signature`: hashes of models, data and rows, the seed, see `engine.signing`; `digest`: SHA-256 of all else in it;
+- `benchmarks`, see `engine.harness` (None where none was asked for);
 - `forgetting`, see `engine.panel`; `judge`, see `engine.judge` (None where the recipe names none).
 
 `report.md` and `report.html` say the same to people. The report is written once the answers are scored, and again with
-what comes after: forgetting, the judge.
+what comes after: forgetting, the judge, benchmarks.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import judging, outside, signing, text_likelihood
+from ftstudio.engine import harness, judging, outside, signing, text_likelihood
 from ftstudio.engine.answer import NAME as ANSWERS
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import (
@@ -102,10 +103,11 @@ def run(job: Compare, context: JobContext) -> None:
     if len(names) < 2:
         raise StudioError("Fewer than two arms have answers.", "See the warnings above; start again to go on.")
     rows = sorted(question.row for question in asked if all(question.row in kept for kept in known.values()))
+    answered = set(rows)
     left_out += [
         (question.row, f"{', '.join(name for name in known if question.row not in known[name])} has no answer")
         for question in asked
-        if question.row not in set(rows)
+        if question.row not in answered
     ]
     if not rows:
         raise StudioError(f"No row has an answer of every arm: {left_out[0][1]}.", "Leave that arm out.")
@@ -144,6 +146,7 @@ def run(job: Compare, context: JobContext) -> None:
         "signature": signing.signature(found, rows),
         "time": time.time(),
         "judge": None,
+        "benchmarks": None,
     }
     files.write_json(folder.path / REPORT, report)
     if recipe.evaluation.forgetting and found.tuned:
@@ -152,6 +155,8 @@ def run(job: Compare, context: JobContext) -> None:
     if recipe.evaluation.judge is not None:
         report["judge"] = _judged(context, found, arms, predictions, reference)
         files.write_json(folder.path / REPORT, report)
+    if job.benchmarks:
+        report["benchmarks"] = harness.run(job, context, found, arms, reference)
     report["digest"] = signing.digest(report)
     files.write_json(folder.path / REPORT, report)
     publish.write(report, folder.path)

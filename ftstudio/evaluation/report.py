@@ -119,6 +119,8 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     for index, text in enumerate(judge_lines(judge)):
         name = f"judge {one_line(judge['model'], 24)}" if not index and judge else ""
         lines += ["", *([] if index else field(name, "", 2)), *field("", text, 2)] if not index else field("", text, 2)
+    found = benchmark_lines(result.get("benchmarks"))
+    lines += ["", *found] if found else []
     lines += _notes(result)
     return "\n".join([*lines, *_examples(result, names, examples)])
 
@@ -206,6 +208,32 @@ def judge_lines(judge: Mapping[str, Any] | None) -> list[str]:
         lines.append(f"{usage['tokens_in']:,} tokens read and {usage['tokens_out']:,} written this time{cost}")
     if not judge["complete"]:
         lines.append(f"not complete: {one_line(judge['reason'], 200)}")
+    return lines
+
+
+def benchmark_lines(benchmarks: Mapping[str, Any] | None) -> list[str]:
+    """The benchmarks, arm by arm, as a table in lines."""
+    if not benchmarks:
+        return []
+    rows = [
+        (
+            one_line(f"{entry['task']} {entry['metric']}", 26),
+            f"{entry['value_a']:.3f}",
+            f"{entry['value_b']:.3f}",
+            f"{entry['difference']:+.3f}",
+            f"{entry['low']:+.3f} … {entry['high']:+.3f}",
+            f"{entry['n']:,}",
+            _word(entry["verdict"]),
+        )
+        for entry in benchmarks["differences"]
+    ]
+    lines = []
+    if rows:
+        pair = benchmarks["differences"][0]
+        short = (one_line(pair["a"], 10), one_line(pair["b"], 10))
+        lines += table(("benchmark", *short, "diff", "95 % interval", "n", ""), rows, left=(0, 6))
+    if benchmarks["reason"]:
+        lines += field("!", one_line(benchmarks["reason"], 300), 2)
     return lines
 
 

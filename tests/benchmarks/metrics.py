@@ -26,6 +26,7 @@ from ftstudio.evaluation.comparison import Arm, compare
 from ftstudio.evaluation.context import of_predictions
 from ftstudio.evaluation.diff import diff
 from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.scoring import RowScorer
 from ftstudio.evaluation.similarity import STATIC, load_embedder
 
 NINE = (
@@ -69,6 +70,31 @@ def detectors_of(name: str, rows: list[Prediction]) -> None:
     for key, detector in detectors().items():
         took = seconds(lambda one={key: detector}: categorise(rows, context, detectors=one, references=False))  # type: ignore[misc]
         line(f"  {key}", f"{per * took * 1000:.0f} ms")
+
+
+def scored_again(rows: list[Prediction], count: int = 10_000) -> None:
+    """COUNT stored rows, of ROWS with a number each so that none is remembered, scored as `compare --predictions` does
+    with the metrics of a recipe, no model loaded."""
+    many = [
+        Prediction(index, f"{row.prompt} {index}", row.reference, f"{row.output} {index}")
+        for index, row in ((index, rows[index % len(rows)]) for index in range(count))
+    ]
+    worse = [Prediction(row.row, row.prompt, row.reference, " ".join(row.output.split()[::2])) for row in many]
+
+    def scores() -> None:
+        scorer = RowScorer(["rouge1", "rouge2", "rougeL", "exact_match", "length"])
+        for arm in (worse, many):
+            scorer.score(arm)
+        values = np.asarray([scorer.score([b])[0]["rougeL"] - scorer.score([a])[0]["rougeL"] for a, b in
+                             zip(worse, many, strict=True)])  # fmt: skip
+        statistics.bootstrap(values[:, None])
+        statistics.sign_flip(values[:, None])
+
+    line(f"{2 * count:,} answers to {count:,} stored rows scored again", f"{seconds(scores, 1):.2f} s", "≤ 5 s")
+    arms = [Arm("base", worse), Arm("tuned", many)]
+    took = seconds(lambda: compare(arms, metrics=["rouge"]), 1)
+    line("  with intervals, categories and slices", f"{took:.2f} s")
+    line("  torch imported", str("torch" in sys.modules), "False")
 
 
 def main() -> None:
@@ -119,6 +145,7 @@ def main() -> None:
     worse = [Prediction(row.row, row.prompt, row.reference, " ".join(row.output.split()[::2])) for row in rows]
     arms = [Arm("base", worse), Arm("tuned", rows)]
     line(f"whole comparison of {len(rows):,} rows", f"{seconds(lambda: compare(arms, embedder=embedder), 1):.2f} s")
+    scored_again(rows)
     line("suggestions for a misspelt word", f"{1000 * seconds(lambda: spelling.suggestions('recieve')):.0f} ms")
     long = " ".join(f"w{index % 977}" for index in range(200_000))
     context = of_predictions(rows)

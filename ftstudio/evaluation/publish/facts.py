@@ -188,6 +188,20 @@ def judge(report: Report) -> list[str]:
     return [one_line(line, 500) for line in lines]
 
 
+def benchmarks(report: Report) -> list[Row]:
+    """Task, metric, arms, values, difference, interval, p after Holm, n, verdict."""
+    return [
+        (one_line(f"{entry['task']} {entry['metric']}", 60), one_line(f"{entry['a']} → {entry['b']}", 60),
+         f"{entry['value_a']:.3f}", f"{entry['value_b']:.3f}", f"{entry['difference']:+.3f}",
+         f"{entry['low']:+.3f} … {entry['high']:+.3f}", chance(entry["p_holm"]), f"{entry['n']:,}",
+         one_line(entry["verdict"], 60))
+        for entry in (report.get("benchmarks") or {}).get("differences", ())
+    ]  # fmt: skip
+
+
+BENCHMARKS = ("benchmark", "arms", "before", "after", "difference", "95 % interval", "p (Holm)", "n", "verdict")
+
+
 def examples(report: Report, kind: str) -> list[list[tuple[str, str]]]:
     """The rows that gained or lost most (KIND `gains`, `losses`): (what, text) of each."""
     found = []

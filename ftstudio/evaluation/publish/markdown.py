@@ -30,6 +30,8 @@ def text(report: Report) -> str:
     for name, sentences in (("Forgetting", facts.forgetting(report)), ("Judge", facts.judge(report))):
         if sentences:
             lines += ["", f"## {name}", "", *(f"- {_plain(sentence)}" for sentence in sentences)]
+    found = facts.benchmarks(report)
+    lines += ["", "## Benchmarks", "", *_table(facts.BENCHMARKS, found)] if found else []
     for kind, name in (("gains", "Rows that gained most"), ("losses", "Rows that lost most")):
         examples = facts.examples(report, kind)
         if examples:

@@ -42,6 +42,8 @@ def text(report: Report) -> str:
     for name, sentences in (("Forgetting", facts.forgetting(report)), ("Judge", facts.judge(report))):
         if sentences:
             body += [f"<h2>{name}</h2>", "<ul>", *(f"<li>{escape(sentence)}</li>" for sentence in sentences), "</ul>"]
+    found = facts.benchmarks(report)
+    body += ["<h2>Benchmarks</h2>", _table(facts.BENCHMARKS, found)] if found else []
     for kind, name in (("gains", "Rows that gained most"), ("losses", "Rows that lost most")):
         examples = facts.examples(report, kind)
         body += [f"<h2>{name}</h2>"] if examples else []

@@ -1,0 +1,99 @@
+"""The process in which lm_eval runs: reads what is asked on standard input, appends what it finds to a file.
+
+One load of the base serves all arms here as it does in a comparison; lm_eval is handed the model as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftstudio.core.errors import StudioError
+from ftstudio.core.files import LineWriter
+from ftstudio.core.jobs import Compare
+
+
+def main() -> int:
+    """Do what standard input asks; the last line of the output says why where it fails."""
+    asked = json.load(sys.stdin)
+    try:
+        _work(asked)
+    except StudioError as error:
+        print(error)
+        return 1
+    except Exception as error:  # lm_eval's own: of any kind
+        import traceback
+
+        traceback.print_exc()
+        print(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return 1
+    return 0
+
+
+def _work(asked: Mapping[str, Any]) -> None:
+    from ftstudio.engine.gathering import gather
+
+    job = Compare(
+        Path(asked["folder"]),
+        tuple(Path(run) for run in asked["runs"]),
+        asked["rows"],
+        tuple(asked["arms"]) if asked["arms"] else None,
+        overrides=tuple(asked["overrides"]),
+    )
+    found = gather(job)  # before the libraries, which take long
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from transformers import AutoTokenizer
+
+    from ftstudio.engine import generation
+    from ftstudio.engine.arms import Arms
+    from ftstudio.engine.locate import locate
+    from ftstudio.engine.models import ModelStore
+
+    arms = Arms(ModelStore(), found.recipe, list(found.tuned.values()), found.views)
+    include = asked["include"]
+    tasks = TaskManager(include_path=include, include_defaults=include is None)
+    tokenizer = AutoTokenizer.from_pretrained(locate(found.recipe.model).folder, trust_remote_code=False)
+    writer = LineWriter(Path(asked["out"]))
+    for group in arms.groups:
+        for name in [name for name in group if name in asked["missing"]]:
+            with arms.use(name) as model, generation.ready(model):
+                # adapters stay in the layers of the model they were put into; prompts of a soft prompt don't
+                inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+                if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+                    raise StudioError("lm_eval can't be handed a model with a soft prompt.", "Use method lora.")
+                for task in asked["missing"][name]:
+                    result = simple_evaluate(
+                        HFLM(pretrained=inner, tokenizer=tokenizer, batch_size=8),
+                        tasks=[task],
+                        task_manager=tasks,
+                        limit=asked["limit"],
+                        bootstrap_iters=0,
+                        log_samples=True,
+                        random_seed=0,
+                        numpy_random_seed=0,
+                        torch_random_seed=0,
+                        fewshot_random_seed=0,
+                    )
+                    writer.append({"key": asked["keys"][name], "arm": name, "task": task, "values": values(result)})
+
+
+def values(result: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """Of lm_eval's RESULT: task to metric to question to value; only metrics that are numbers of single questions."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for task, samples in result["samples"].items():
+        for sample in samples:
+            label = "" if sample.get("filter") in (None, "none") else f",{sample['filter']}"
+            for metric in sample.get("metrics", ()):
+                value = sample.get(metric)
+                if isinstance(value, bool | int | float):
+                    found.setdefault(task, {}).setdefault(f"{metric}{label}", {})[str(sample["doc_id"])] = float(value)
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
