@@ -99,3 +99,23 @@ def finished(workspace: Workspace, name: str = "tickets", kind: str | None = "do
     if kind is not None:
         ended(run, kind)
     return run
+
+
+def row_losses(run: RunFolder, losses: list[list[float]]) -> None:
+    """The LOSSES of every row in every epoch, as a run keeps them; row n is row n of the data."""
+    import json
+
+    import numpy as np
+
+    from ftstudio.core import dynamics
+
+    folder = run.path / dynamics.FOLDER
+    folder.mkdir()
+    count = len(losses[0])
+    (folder / dynamics.ABOUT).write_text(json.dumps({"version": dynamics.VERSION, "rows": count, "sources": []}))
+    np.arange(count, dtype="<i4").tofile(folder / dynamics.ROWS)
+    for epoch, values in enumerate(losses):
+        records = np.zeros(count, dtype=dynamics.RECORD)
+        records["step"], records["place"], records["tokens"] = epoch + 1, np.arange(count), 30
+        records["loss"] = values
+        records.tofile(folder / dynamics.epoch_name(epoch))

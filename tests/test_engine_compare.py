@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import Faulty, serving
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import make_model, make_rows, recipe_values
@@ -23,6 +26,7 @@ from ftstudio.engine import judging
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import Question, _chunks
 from ftstudio.engine.arms import BASE, Arms, Tuned
+from ftstudio.engine.gathering import gather
 from ftstudio.engine.materials import open_materials
 from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import prepare_run
@@ -153,6 +157,8 @@ def test_the_report_holds_what_the_design_promises(studio: Workspace) -> None:
     forgotten = report["forgetting"]
     assert forgotten["change"] == pytest.approx(forgotten["tuned_bits_per_byte"] - forgotten["base_bits_per_byte"])
     assert forgotten["bytes"] <= demo.GENERAL.stat().st_size
+    assert forgotten["words"].startswith(f"{run.name} forgot ")
+    check_the_panel(run, forgotten["panel"][run.name])
     # a random model of 260 tokens, all but bytes themselves: about log2(260) bits a byte
     assert 7 < forgotten["base_bits_per_byte"] < 10
     end = run.compare.events()[-1]
@@ -163,6 +169,49 @@ def test_the_report_holds_what_the_design_promises(studio: Workspace) -> None:
     assert starts[0]["rows"] == 10
     assert starts[0]["arms"] == [BASE, run.name]
     assert starts[0]["tokens_limit"] == 10
+
+
+def check_the_panel(run: RunFolder, panel: dict[str, Any]) -> None:
+    """The panel's figures against transformers and peft alone, one text at a time."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from ftstudio.data.tokenizer import load_tokenizer
+    from ftstudio.engine.neutral import PROMPTS
+    from ftstudio.evaluation import canaries
+
+    recipe = load_recipe(run.recipe_path)
+    tokenizer = load_tokenizer(recipe.model)
+    plain = AutoModelForCausalLM.from_pretrained(recipe.model, dtype="float32")
+    tuned = PeftModel.from_pretrained(plain, str(run.model))
+    total, count = 0.0, 0
+    right = {"base": 0, "tuned": 0}
+    with torch.no_grad():
+        for ids in tokenizer.encode_batch(PROMPTS):
+            new = tuned(torch.tensor([ids])).logits[0].log_softmax(-1)
+            with tuned.disable_adapter():
+                old = tuned(torch.tensor([ids])).logits[0].log_softmax(-1)
+            total += float((old.exp() * (old - new)).sum())
+            count += len(ids)
+        for question in canaries.questions()[:10]:
+            context = [*tokenizer.prefix] or [257]
+            context += tokenizer.encode_batch([question.context])[0]
+            options = tokenizer.encode_batch([f" {option}" for option in question.options])
+            for arm in right:
+                with tuned.disable_adapter() if arm == "base" else contextlib.nullcontext():
+                    logs = []
+                    for ids in options:
+                        said = tuned(torch.tensor([[*context, *ids]])).logits[0].log_softmax(-1)
+                        logs.append(sum(float(said[len(context) - 1 + at, one]) for at, one in enumerate(ids)))
+                right[arm] += canaries.chosen(logs, question.options) == 0
+    assert panel["kl"] == pytest.approx(total / count, rel=1e-3)
+    flips = panel["canaries"]
+    assert flips["n"] == 80
+    broken = sum(place < 10 for place in flips["broken_at"])
+    fixed = sum(place < 10 for place in flips["fixed_at"])
+    assert right["tuned"] - right["base"] == fixed - broken
+    assert flips["tuned"] - flips["base"] == flips["fixed"] - flips["broken"]
 
 
 def test_answers_are_kept_and_borrowed_but_never_mixed(studio: Workspace) -> None:
@@ -275,8 +324,6 @@ def test_arms_that_are_not_what_they_say_are_refused(
 
 
 def test_an_adapter_that_cant_be_switched_off_is_noticed(studio: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    import contextlib
-
     from ftstudio.engine.models import Loaded, ModelStore
 
     run = run_of(studio, "lora")
@@ -393,3 +440,128 @@ def test_other_library_versions_are_told(studio: Workspace) -> None:
     Worker().execute(Answer(run.errors.path, load_recipe(run.recipe_path), run.path, rows=2))
     alerts = [event["text"] for event in run.errors.events() if event["kind"] == "alert"]
     assert any("peft" in text and "was 0.1.0" in text for text in alerts)
+
+
+QUIET = "evaluation.forgetting=false"
+
+
+def fails(run: RunFolder, *arms: str, **more: Any) -> str:
+    with pytest.raises(StudioError) as caught:
+        gather(Compare(run.compare.path, (run.path,), arms=arms, **more))
+    return str(caught.value)
+
+
+def test_every_kind_of_arm_side_by_side(studio: Workspace, tmp_path: Path) -> None:
+    run = run_of(studio, "lora")
+    materials = open_materials(load_recipe(run.recipe_path))
+    held_out = materials.examples(10)
+    stored = tmp_path / "rival.jsonl"
+    files.write_lines(stored, [{"prompt": ex.prompt, "output": f"stored {row}"} for row, ex in held_out[1:]])
+    with serving(lambda messages: "served " + messages[-1]["content"][:3]) as server:
+        arms = ("base+2shot", f"{run.name}@3", f"file:{stored}", f"{server.url}#tiny")
+        job = Compare(run.compare.path, (run.path,), arms=arms, overrides=(QUIET,))
+        Worker().execute(job)
+        report = json.loads((run.compare.path / "report.json").read_text())
+        asked = len(server.requests)
+        Worker().execute(job)  # all of it is known
+        assert len(server.requests) == asked == 10
+    names = ["base+2shot", f"{run.name}@3", "rival", "tiny"]
+    assert [arm["name"] for arm in report["arms"]] == names
+    assert [arm["kind"] for arm in report["arms"]] == ["base", "run", "file", "server"]
+    assert (report["reference"], report["rows"]) == ("base+2shot", 9)
+    assert report["left_out"] == [{"row": held_out[0][0], "reason": "rival has no answer"}]
+    few, checkpoint, _, served = report["arms"]
+    assert checkpoint["step"] == 3
+    assert (few["weights"], checkpoint["weights"]) == (BASE, f"{run.name}@3")
+    assert few["shots"]["count"] == len(few["shots"]["rows"]) == 2
+    assert few["prompt_tokens"]["mean"] > checkpoint["prompt_tokens"]["mean"] * 2
+    assert served["usage"]["asked"] == 10
+    answers = {p.row: p.output for p in read_predictions(run.compare.path / "tiny.jsonl")}
+    assert answers[held_out[3][0]] == "served " + held_out[3][1].prompt[:3]
+    # the checkpoint is the one of that step, alone
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(materials.recipe.model, dtype="float32", attn_implementation="sdpa")
+    alone = PeftModel.from_pretrained(base, str(run.checkpoints / "checkpoint-3"))
+    kept = {p.row: p.output for p in read_predictions(run.compare.path / f"{run.name}@3.jsonl")}
+    assert kept == fresh_answers(alone, run)
+    assert kept != {p.row: p.output for p in read_predictions(run.compare.path / "base+2shot.jsonl")}
+
+
+def test_nothing_is_generated_twice(studio: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftstudio.engine import generation
+
+    run = run_of(studio, "full")
+    first = compared(run)
+    kept = {path.name: path.read_text() for path in run.compare.path.glob("*.jsonl") if path.name != "events.jsonl"}
+    shutil.rmtree(run.compare.path)
+
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("generated again")
+
+    monkeypatch.setattr(generation, "generate", never)
+    again = compared(run)
+    assert again["per_row"] == first["per_row"]
+    for name, text in kept.items():
+        lines = [json.loads(line)["row"] for line in text.splitlines() if "row" in line]
+        assert sorted(lines) == sorted(p.row for p in read_predictions(run.compare.path / name))
+
+
+def test_arms_that_cant_be_are_refused(studio: Workspace) -> None:
+    run = run_of(studio, "lora")
+    materials = open_materials(load_recipe(run.recipe_path))
+    held_out = materials.examples(1)[0][0]
+    assert "no checkpoint at step 2. There are: 3, 4." in fails(run, BASE, "tuned@2")
+    assert "There is no run 'nobody'" in fails(run, BASE, "nobody")
+    assert f"row {held_out} is no training row" in fails(run, BASE, f"base+row{held_out}")
+    assert "named twice" in fails(run, BASE, BASE)
+    assert "2 to 4" in fails(run, BASE)
+    assert "can't be changed after training" in fails(run, BASE, "tuned", overrides=("training.seed=3",))
+
+
+def test_a_server_that_fails_costs_its_arm_alone(studio: Workspace) -> None:
+    run = run_of(studio, "lora")
+    with serving(lambda _: "x", Faulty(401)) as server:
+        job = Compare(
+            run.compare.path, (run.path,), rows=4, arms=(BASE, "tuned", f"{server.url}#tiny"), overrides=(QUIET,)
+        )
+        Worker().execute(job)
+        report = json.loads((run.compare.path / "report.json").read_text())
+        assert [arm["name"] for arm in report["arms"]] == [BASE, run.name]
+        alerts = [event["text"] for event in run.compare.events() if event["kind"] == "alert"]
+        assert any("tiny is left out" in text and "OPENAI_API_KEY" in text for text in alerts)
+        Worker().execute(job)  # better now; only what is missing is asked
+        report = json.loads((run.compare.path / "report.json").read_text())
+    assert [arm["name"] for arm in report["arms"]] == [BASE, run.name, "tiny"]
+    rows = [request["body"]["messages"][0]["content"] for request in server.requests]
+    assert len(rows) - len(set(rows)) <= 1  # the refused one
+
+
+def test_sampled_answers_repeat_with_their_seed_and_are_averaged(studio: Workspace) -> None:
+    run = run_of(studio, "lora")
+    sampled = ("evaluation.temperature=1.5", "evaluation.repeats=3", QUIET)
+    job = Compare(run.compare.path, (run.path,), rows=4, overrides=sampled)
+    Worker().execute(job)
+    report = json.loads((run.compare.path / "report.json").read_text())
+    assert report["repeats"] == 3
+    assert report["decoding"].startswith("sampled at temperature 1.5")
+    outputs = [
+        {p.row: p.output for p in read_predictions(run.compare.path / f"{BASE}{part}.jsonl")}
+        for part in ("", ".repeat-2", ".repeat-3")
+    ]
+    assert outputs[0] != outputs[1] != outputs[2] != outputs[0]
+    from ftstudio.evaluation.metrics import rouge
+
+    materials = open_materials(load_recipe(run.recipe_path))
+    means = [0.0] * 3
+    for row, example in materials.examples(4):
+        scores = [rouge(one[row], example.reference or "").rouge1 for one in outputs]
+        means = [mean + score / 4 for mean, score in zip(means, scores, strict=True)]
+        entry = next(entry for entry in report["per_row"] if entry["row"] == row)
+        assert entry["arms"][BASE]["rouge1"] == pytest.approx(sum(scores) / 3)
+    assert report["arms"][0]["spread"]["rouge1"] == pytest.approx(statistics.stdev(means))
+    shutil.rmtree(run.compare.path)
+    shutil.rmtree(studio.answers_path)
+    Worker().execute(job)
+    assert {p.row: p.output for p in read_predictions(run.compare.path / f"{BASE}.repeat-2.jsonl")} == outputs[1]

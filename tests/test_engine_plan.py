@@ -88,9 +88,9 @@ def test_counts_and_bytes_are_those_of_the_loaded_model(
     optimizer.step()
     states = [v for state in optimizer.state.values() for k, v in state.items() if k != "step"]
     assert parts["optimizer"] == sum(tensor.numel() * tensor.element_size() for tensor in states)
-    assert parts["gradients"] == sum(p.numel() * 4 for p in learning)
-    assert value["memory"]["estimated_bytes"] is None
-    assert any("activations" in note for note in of(value, "note"))
+    assert 0 <= parts["gradients"] <= sum(p.numel() * 4 for p in learning)  # those that lie there when most is held
+    assert value["memory"]["moments"]["training"] == sum(parts.values())
+    assert value["memory"]["estimated_bytes"] == max(value["memory"]["moments"].values())
 
 
 @given(st.integers(1, 300_000), st.booleans())

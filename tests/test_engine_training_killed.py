@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_models import make_model, make_rows, recipe_values
 
+from ftstudio.core import dynamics
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
@@ -112,6 +113,11 @@ def test_resuming_after_sigkill_is_exact(killed: dict[str, tuple[RunFolder, RunF
     assert final[0] == final[1]
     tokens = [[e for e in one.events() if e["kind"] == "step"][-1]["tokens"] for one in (run, whole)]
     assert tokens[0] == tokens[1]
+    mine, other = (dynamics.read(one.path) for one in (run, whole))
+    assert mine is not None
+    assert other is not None
+    assert mine.epochs == 3
+    assert mine.losses.tobytes() == other.losses.tobytes()
 
 
 KILLS = 20

@@ -32,11 +32,11 @@ def test_importing_the_methods_imports_no_torch():
 
 
 def test_every_method_tells_what_a_form_needs():
-    assert set(methods.names()) == {"full", "lora", "qlora"} == set(methods.models())
+    assert set(methods.names()) == {"full", "freeze", "lora", "qlora", "adapter", "prompt"} == set(methods.models())
     for name in methods.names():
         method = methods.get(name)
         assert method.name == name
-        assert all((method.title, method.help, method.limits))
+        assert all((method.title, method.changes, method.choose, method.costs, method.limits))
         assert 0 < method.learning_rate < 1
         for key, field in method.model.model_fields.items():
             assert field.description, f"{name}.{key} has no description"

@@ -149,7 +149,8 @@ async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(work
         await press(pilot, "b")
         await until(pilot, "▲ baseline")
         await press(pilot, "escape")
-        text = await until(pilot, "· first-1 (baseline)")
+        await until(pilot, "· first-1 (baseline)")
+        text = await until(pilot, " ▼)")
         assert re.search(r"baseline +1\.\d+ \(-0\.\d+ ▼\)", text)
         await press(pilot, "d")
         text = await until(pilot, "1 setting differs: second-1 and first-1")
@@ -264,3 +265,30 @@ async def test_answers_are_set_against_the_base_and_against_the_one_before(works
         await press(pilot, "d")
         text = await until(pilot, "{+", gone=True)
         assert "a blue old lamp" in text
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
+    workspace: Workspace, size: tuple[int, int]
+) -> None:
+    run = runs.finished(workspace)
+    easy, falling, hard = [0.1, 0.05, 0.04], [2.0, 0.8, 0.1], [2.2, 2.1, 2.0]
+    kinds = {7: hard, 31: hard, 5: falling, 9: falling, 11: falling}
+    runs.row_losses(run, [[kinds.get(row, easy)[epoch] for row in range(60)] for epoch in range(3)])
+    async with studio(workspace, run).run_test(size=size) as pilot:
+        await until(pilot, "enter compares")
+        await press(pilot, "h")
+        text = await until(pilot, "Training rows by confidence  3 epochs")
+        assert "○ 20 ambiguous" in text
+        listed = [int(found[1]) for line in text.splitlines() if (found := re.search(r" (\d+)   0\.\d\d", line))]
+        assert set(listed[:2]) == {7, 31}
+        assert re.search(r"7 +0\.12 +\.01 +2\.00 ███", text)
+        await press(pilot, "t")
+        text = await until(pilot, "Listed: ambiguous rows first")
+        assert re.search(r"(5|9|11) +0\.50 +\.3\d +0\.10 █▄▁", text)
+        await press(pilot, "t enter")
+        text = await until(pilot, "hard rows of tickets-1", 30)
+        assert re.search(r"\b7\b", text)
+        await press(pilot, "4 escape")
+        await until(pilot, "enter compares")

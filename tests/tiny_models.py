@@ -83,3 +83,62 @@ def recipe_values(model: Path, rows: Path, method: str = "lora", **training: Any
         },
         "evaluation": {"every": 4, "rows": 8, "samples": 2, "max_new_tokens": 8, "forgetting": False},
     }  # fmt: skip
+
+
+def make_encoder(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
+    """A BERT of some thousand parameters over the words of `WORDS`, in Hugging Face form, with its masked head."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    words = make_word_tokenizer(folder)
+    values: dict[str, Any] = {
+        "vocab_size": words, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 64, "pad_token_id": 0,
+    }  # fmt: skip
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    model = BertForMaskedLM(BertConfig(**(values | changes)))
+    torch.random.set_rng_state(state)
+    model.save_pretrained(folder)
+    return folder
+
+
+def make_word_tokenizer(folder: Path) -> int:
+    """A WordPiece tokenizer that frames texts as BERT's does: each of `WORDS` a token, all else letter by letter; its
+    size."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,:!?-"
+    pieces = [*special, *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: place for place, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.add_special_tokens(special)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = ("pad", "unk", "cls", "sep", "mask")
+    config = {f"{name}_token": text for name, text in zip(names, special, strict=True)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    return len(vocabulary)
+
+
+def make_labelled(path: Path, kind: str = "single", count: int = 160, seed: int = 0) -> Path:
+    """COUNT texts with what can be told from their words: a colour (single), all colours (multi), or how many words are
+    animals (regression)."""
+    draw = random.Random(seed)
+    colours, animals = WORDS[:3], ("cats", "dogs", "birds")
+    lines = []
+    for _ in range(count):
+        words = [draw.choice(WORDS[3:]) for _ in range(draw.randint(2, 9))]
+        mine = sorted(draw.sample(colours, draw.randint(1, 2) if kind == "multi" else 1))
+        words = [*words, *mine]
+        draw.shuffle(words)
+        number = sum(word in animals for word in words) + 0.5
+        label = mine[0] if kind == "single" else mine if kind == "multi" else number
+        lines.append(json.dumps({"text": " ".join(words), "label": label}))
+    path.write_text("\n".join(lines) + "\n")
+    return path

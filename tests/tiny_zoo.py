@@ -83,7 +83,9 @@ def _bert(kind: str) -> Any:
     import torch
     import transformers
 
-    config = transformers.BertConfig(**_sizes(hidden_dropout_prob=0, attention_probs_dropout_prob=0, num_labels=3))
+    sizes = _sizes(hidden_dropout_prob=0, attention_probs_dropout_prob=0, num_labels=3)
+    del sizes["num_key_value_heads"]
+    config = transformers.BertConfig(**sizes)
     labels = {"ForSequenceClassification": torch.tensor([0, 1, 2]), "ForTokenClassification": torch.arange(33) % 3}
     model = getattr(transformers, f"Bert{kind}")(config)
     if kind == "ForTokenClassification":

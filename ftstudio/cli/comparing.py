@@ -36,7 +36,8 @@ def compare(arguments: argparse.Namespace, place: Workspace, out: Out) -> int:
         out.error("Stopped; the answers so far are kept.", f"`ftstudio compare {runs[0].name}` goes on.", 130)
         return 130
     value = read_report(folder)
-    out.result(value, report.compare_text(value))
+    where = "" if out.json else f"\n\nTo hand on: {folder.path / 'report.html'} (also .md, .json)"
+    out.result(value, report.compare_text(value) + where)
     if arguments.fail_if_worse:
         overall = main_verdict(value)
         if overall is not None and overall["verdict"] == "worse":
@@ -64,7 +65,7 @@ def _runs(arguments: argparse.Namespace, place: Workspace) -> list[RunFolder]:
     if len({run.path for run in runs}) < len(runs):
         raise UsageError("A run is named twice.", "Name each run once; the base is compared anyway.")
     for run in runs:
-        if not run.model.is_dir() and not (arguments.arms and f"{run.name}@" in arguments.arms):
+        if not run.model.is_dir() and not arguments.votes and not (arguments.arms and f"{run.name}@" in arguments.arms):
             raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", "Train it to its end first.")
     return runs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 LINE_SECONDS = 5.0  # a line of progress at most this often, and every hundredth of the time it takes
 MOST_SECONDS = 60.0  # but this often in any case
-PROGRESS = ("training", "answering", "evaluating", "generating samples")  # phases that progress tells of
+PROGRESS = ("training", "answering", "judging", "evaluating", "generating samples")  # phases that progress tells of
 EXIT = {"done": 0, "stopped": 130}
 
 
@@ -72,6 +73,12 @@ class Headless:
         with contextlib.suppress(OSError):
             self._capture.release_terminal()
 
+    def _say_unwritten(self) -> None:
+        """What a full disk kept from being an event."""
+        alerting = sys.modules.get("ftstudio.engine.alerting")
+        while alerting is not None and alerting.UNWRITTEN:
+            self.out.say(f"  {one_line(alerting.UNWRITTEN.popleft(), 400)}")
+
     def run(self, job: Job, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         """Do JOB and give back its last event (`done`, `stopped` or `failed`)."""
         assert self._worker is not None
@@ -90,6 +97,7 @@ class Headless:
                 teller.tell(event)
                 if event.get("kind") in STATE_KINDS:
                     last = event
+            self._say_unwritten()
             if not busy:
                 break
             time.sleep(POLL_SECONDS)

@@ -17,6 +17,7 @@ from ftstudio.core.jobs import Answer
 from ftstudio.core.text import clean, number
 
 if TYPE_CHECKING:
+    from ftstudio.core.run import RunFolder
     from ftstudio.engine.materials import Materials
     from ftstudio.evaluation.context import Context
     from ftstudio.evaluation.predictions import Prediction
@@ -133,10 +134,14 @@ def read_as(value: dict[str, Any]) -> str:
 
 def errors(arguments: argparse.Namespace, out: Out) -> int:
     """What a model gets wrong on held-out rows, by category."""
-    from ftstudio.evaluation import report
+    from ftstudio.cli import circle
+    from ftstudio.evaluation import before_after, report
 
+    wanted = circle.asked(arguments.repair) if arguments.repair else []
+    if arguments.train and not wanted:
+        raise UsageError("Train on what?", "--train goes with --repair CATEGORY.")
     if arguments.predictions:
-        if arguments.what:
+        if arguments.what or wanted:
             raise UsageError("Stored predictions need no run or recipe.", "Leave out one of the two.")
         value = stored_errors(Path(arguments.predictions), workspace(arguments).path)
         out.result(value, report.errors_text(value))
@@ -144,6 +149,7 @@ def errors(arguments: argparse.Namespace, out: Out) -> int:
     if not arguments.what:
         raise UsageError("Errors of what?", "Name a run, a recipe, or --predictions FILE.")
     place = workspace(arguments)
+    now: RunFolder | None = None
     path = recipe_path(arguments.what)
     if path.is_file():
         from ftstudio.engine.answer import base_folder
@@ -155,14 +161,30 @@ def errors(arguments: argparse.Namespace, out: Out) -> int:
     else:
         run = place.run(arguments.what)
         recipe, folder = load(str(run.recipe_path), arguments.overrides), run.errors
+        now = run
         job = Answer(folder.path, recipe, run=run.path, rows=arguments.rows)
     with Headless(out) as headless:
         out.say(f"Answering held-out rows in {folder.path}")
         last = headless.run(job, folder.path)
     if last["kind"] == "failed":
         raise StudioError(last.get("text") or "Answering failed.", last.get("hint") or "")
-    value = error_report(folder, recipe, place.path)
-    out.result(value, report.errors_text(value))
+    value, context = error_report(folder, recipe, place.path)
+    texts = [report.errors_text(value)]
+    if wanted and last["kind"] == "done":
+        version, done = circle.repair(recipe, context, wanted, place, arguments.why)
+        value |= {"repairs": done, "version": version.name if version is not None else None}
+        texts.append(circle.told(version, done, arguments.what))
+        if version is not None and arguments.train:
+            now = circle.train_on(recipe, version, arguments.rows, place, out)
+            value["run"] = now.name
+    if now is not None:
+        from ftstudio.engine import trail
+
+        found = trail.report(place, now)
+        if found is not None:
+            value["before_after"] = found
+            texts.append(before_after.text(found, found["earlier"], found["run"]))
+    out.result(value, "\n\n".join(texts))
     return EXIT[last["kind"]]
 
 
@@ -178,9 +200,9 @@ def stored_errors(path: Path, workspace: Path) -> dict[str, Any]:
     return _table(predictions, of_predictions(predictions, own=own.load(workspace)), path)
 
 
-def error_report(folder: JobFolder, recipe: Any, workspace: Path) -> dict[str, Any]:
-    """The categories of the answers in FOLDER, judged as RECIPE says, WORKSPACE's own categories among them, a
-    person's tags above the detectors' findings."""
+def error_report(folder: JobFolder, recipe: Any, workspace: Path) -> tuple[dict[str, Any], Context]:
+    """(table of categories, what they were judged by) of the answers in FOLDER, judged as RECIPE says, WORKSPACE's own
+    categories among them, a person's tags above the detectors' findings."""
     from ftstudio.engine.judging import context_of
     from ftstudio.engine.materials import open_materials
     from ftstudio.evaluation import own
@@ -191,7 +213,7 @@ def error_report(folder: JobFolder, recipe: Any, workspace: Path) -> dict[str, A
     predictions = read_predictions(path)
     materials: Materials = open_materials(recipe)
     context = context_of(materials, predictions, own.load(workspace))
-    return _table(predictions, context, path, Tags.load(folder.path / "tags.jsonl"))
+    return _table(predictions, context, path, Tags.load(folder.path / "tags.jsonl")), context
 
 
 def _table(predictions: list[Prediction], context: Context, source: Path, tags: Tags | None = None) -> dict[str, Any]:
@@ -225,6 +247,12 @@ def compare(arguments: argparse.Namespace, out: Out) -> int:
             raise UsageError("Stored predictions need no run.", "Leave out one of the two.")
         paths = [Path(path) for path in arguments.predictions]
         value = stored_comparison(paths, arguments.similarity, workspace(arguments).path)
+        if arguments.report:
+            from ftstudio.evaluation import publish
+
+            folder = Path(arguments.report)
+            files.write_json(folder / "report.json", value)
+            publish.write(value, folder)
         out.result(value, report.compare_text(value))
         return 0
     if arguments.similarity is not None:

@@ -57,7 +57,7 @@ def headless_demo(place: Any, recipe: Any, out: Out) -> int:
         last = headless.run(Answer(folder.path, resolved), folder.path)
         if last["kind"] != "done":
             return _ended(last, out)
-        errors = error_report(folder, resolved, place.path)
+        errors, _ = error_report(folder, resolved, place.path)
         out.say("\n" + report.errors_text(errors) + "\n")
         out.say(f"2 Train: {resolved.method.name} on the training rows")
         last = headless.run(Train(run.path), run.path)

@@ -59,6 +59,14 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     else:
         if not arguments.recipe:
             raise UsageError("Which recipe?", "Name a recipe file, such as presets/sft-lora.yaml, or `demo`.")
+        more = [word for word in arguments.overrides if "=" not in word and recipe_path(word).is_file()]
+        if more or arguments.sweep:
+            if arguments.watch:
+                raise UsageError("--watch shows one run.", "Leave it out; look with `ftstudio` from another terminal.")
+            from ftstudio.cli.queue import train_all
+
+            changes = [word for word in arguments.overrides if word not in more]
+            return train_all(arguments, [arguments.recipe, *more], changes, out)
         recipe = load(arguments.recipe, arguments.overrides)
         if arguments.watch:
             from ftstudio.ui.run import require_terminal

@@ -67,7 +67,7 @@ def parse(text: str) -> ArmSpec:
         return ArmSpec(text, safe(model), "server", url.rstrip("/"), model=model)
     found = _SHOTS.fullmatch(text)
     arm, shots = (found["arm"], found["shots"]) if found else (text, "")
-    if not arm or "/" in arm or any(char.isspace() for char in arm):
+    if not arm or any(char in "/+:" or char.isspace() for char in arm):
         raise UsageError(f"{text!r} is no arm.", f"Arms: {HELP}.")
     target, mark, step = arm.partition("@")
     if mark and (not step.isdecimal() or target == BASE):

@@ -21,7 +21,7 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 
 STATES = ("queued", "running", "paused", "stopped", "failed", "interrupted", "done")
-REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate")
+REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate", "steps")
 # A heartbeat of another host older than this counts as gone. Its clock may differ from ours; on our own host
 # the process itself is asked, so there a jumping clock can't end anything.
 STALE_SECONDS = 90.0

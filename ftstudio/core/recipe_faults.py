@@ -13,13 +13,14 @@ from pydantic import BaseModel
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 from ftstudio.core.recipe import Columns, Data, Evaluation, Format, Mix, Recipe, Replay, Source, SplitBy, Training
+from ftstudio.core.watch import Watch
 
 Fault = tuple[str, str]  # (what and where, way out)
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "data": Data, "training": Training, "evaluation": Evaluation, "columns": Columns, "format": Format,
     "reading": Reading, "categories": Limits, "train": Source,
-    "mix": Mix, "replay": Replay, "split_by": SplitBy,
+    "mix": Mix, "replay": Replay, "split_by": SplitBy, "watch": Watch,
 }  # fmt: skip
 
 # what trl, transformers, axolotl, LLaMA-Factory and unsloth call the same things

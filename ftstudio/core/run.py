@@ -77,7 +77,7 @@ class Story:
     Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
     replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process;
     `gpu_use` is the cards' mean in percent; `forgetting` is in bits a byte more than the base, `kl` in nats a token,
-    `source NAME` the held-out loss of one source of a mix.
+    `source NAME` the training loss of one source of a mix, `held-out source NAME` its held-out loss.
     """
 
     start: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Story:
     best: tuple[int, float] | None = None
     version: int = 0
 
-    STEP_CURVES = ("loss", "lr", "grad_norm", "tokens_per_second")
+    STEP_CURVES = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu")
 
     def feed(self, events: Iterable[dict[str, Any]]) -> None:
         """Take in EVENTS, in the order they were written."""
@@ -132,6 +132,9 @@ class Story:
         self.last_step = event
         for name in self.STEP_CURVES:
             self._point(name, event.get("step"), event.get(name))
+        sources = event.get("sources")
+        for name, value in sources.items() if isinstance(sources, dict) else ():
+            self._point(f"source {name}", event.get("step"), value)
 
     def _eval(self, event: dict[str, Any]) -> None:
         self.evaluation = event
@@ -140,7 +143,7 @@ class Story:
                 self._point(f"eval_{name}" if not name.startswith("eval_") else name, event.get("step"), value)
         sources = event.get("sources")
         for name, value in sources.items() if isinstance(sources, dict) else ():
-            self._point(f"source {name}", event.get("step"), value)
+            self._point(f"held-out source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
         if losses:
             self.best = min(losses, key=lambda point: point[1])
@@ -166,6 +169,10 @@ class Story:
         loads = [gpu.get("use") for gpu in event.get("gpus") or [] if isinstance(gpu, dict)]
         busy = [value for value in loads if isinstance(value, (int, float))]
         self._point("gpu_use", self.step, sum(busy) / len(busy) if busy else None)
+
+    def _steer(self, event: dict[str, Any]) -> None:
+        if event.get("what") == "steps" and isinstance(event.get("value"), (int, float)):
+            self.start = {**self.start, "total_steps": int(event["value"])}
 
     def _alert(self, event: dict[str, Any]) -> None:
         self.alerts.append(event)
@@ -207,6 +214,11 @@ class Story:
         """The last held-out loss, nats a token."""
         points = self.curves.get("eval_loss")
         return points[-1][1] if points else None
+
+    @property
+    def best_speed(self) -> float | None:
+        """The most tokens a second that a step was told with."""
+        return max((value for _, value in self.curves.get("tokens_per_second", [])), default=None)
 
     @property
     def eta(self) -> float | None:

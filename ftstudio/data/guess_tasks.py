@@ -21,6 +21,7 @@ _TWO = (
     ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text1", "text2"), ("premise", "hypothesis"),
     ("question1", "question2"), ("anchor", "positive"), ("query", "positive"), ("query", "passage"), ("s1", "s2"),
 )  # fmt: skip
+_NEGATIVES = ("negative", "hard_negative", "neg")
 _SCORES = (
     "score",
     "similarity",
@@ -64,11 +65,17 @@ def suggestions(look: Look) -> list[Suggestion]:
         add(_as_translation(look), "seq2seq")
     two = _two(look)
     add(two, "embedding")
+    if two is not None and {"label", "score"} & two.columns.keys():
+        add(two, "text-classification")
     labelled = None if two is not None else _labelled(look)
     add(labelled, "text-classification", "few-shot-classification")
     add(guess_text(look), "causal-lm", "masked-lm", "sft")
     if not any(suggestion.task == "sft" for suggestion in found):
-        for shape in (labelled, two, translated):  # these can be learnt as prompts with answers
+        for shape in (
+            labelled,
+            two if two is None or two.name != "triplet" else None,
+            translated,
+        ):  # these can be learnt as prompts with answers
             add(shape, "sft")
     return found
 
@@ -142,6 +149,10 @@ def _two(look: Look) -> Shape | None:
     for first, second in _TWO:
         if first in look.names and second in look.names:
             columns = {"sentence1": look.names[first], "sentence2": look.names[second]}
+            negative = look.find(_NEGATIVES)
+            if negative is not None and look.is_text(negative):
+                why = f"{columns['sentence1']!r} with {columns['sentence2']!r}, which belongs to it, and {negative!r}, not"
+                return shaped(look, "triplet", {**columns, "negative": negative}, why)
             score = look.find(_SCORES, list(columns.values()))
             return _pair_shape(look, columns, score, "called so")
     texts = [name for name in look.columns if look.is_text(name)]
@@ -196,6 +207,7 @@ def _labelled(look: Look) -> Shape | None:
 
 
 def _may_label(look: Look, name: str) -> bool:
-    """Whether a column called like a label holds single short values."""
+    """Whether a column called like a label holds short values, or lists of some."""
     values = look.values(name)
-    return bool(values) and all(not isinstance(value, (list, dict)) and len(str(value)) <= 80 for value in values)
+    parts = [part for value in values for part in (value if isinstance(value, list) else [value])]
+    return bool(values) and all(not isinstance(part, (list, dict)) and len(str(part)) <= 80 for part in parts)

@@ -15,7 +15,7 @@ from ftstudio.data.shape_rows import READERS
 SHAPES = tuple(READERS)
 ROLES = (
     "prompt", "completion", "input", "system", "messages", "text", "label", "tokens", "tags", "sentence1", "sentence2",
-    "score", "source", "target", "image", "tools",
+    "negative", "score", "source", "target", "image", "tools",
 )  # fmt: skip
 
 
@@ -114,6 +114,9 @@ def _name_of(look: Look, given: Mapping[str, str]) -> str:
     if "messages" in given:
         values = (row.get(given["messages"]) for row in look.first)
         return next((form for value in values if (form := chat_form(value))), "messages")
+    if "negative" in given:
+        _complete(given, ("sentence1", "sentence2"))
+        return "triplet"
     for roles, name in _MAPPED.items():
         if any(role in given for role in roles):
             _complete(given, roles)

@@ -103,10 +103,15 @@ def _two(shape: Shape, row: Row) -> Example:
     first, second = _need(shape, row, "sentence1"), _need(shape, row, "sentence2")
     role = next((role for role in ("score", "label") if role in shape.columns), None)
     if role is None:
-        return _asked(shape, row, first, "", second)
+        return _asked(shape, {**row, "sentence1": first, "sentence2": second}, first, "", second)
     answer = _need(shape, row, role)
     given = {**row, "sentence1": first, "sentence2": second, "raw_label": row[shape.columns[role]]}
     return _asked(shape, given, first, second, answer)
+
+
+def _three(shape: Shape, row: Row) -> Example:
+    texts = {role: _need(shape, row, role) for role in ("sentence1", "sentence2", "negative")}
+    return _asked(shape, {**row, **texts}, texts["sentence1"], "", texts["sentence2"])
 
 
 def _translated(shape: Shape, row: Row) -> Example:
@@ -154,6 +159,7 @@ READERS: dict[str, Callable[[Shape, Row], Example]] = {
     "text-label": _labelled,
     "tokens-tags": _tagged,
     "sentence-pair": _two,
+    "triplet": _three,
     "source-target": _translated,
     "image-text": _picture,
 }

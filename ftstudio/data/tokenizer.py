@@ -14,6 +14,8 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.files import read_json
 
 Encoding = tuple[list[int], list[tuple[int, int]]]
+Worded = tuple[list[int], list[int]]
+"""Ids, and the number of the word that each belongs to."""
 _FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
     "config.json", "generation_config.json", "vocab.json", "merges.txt", "vocab.txt", "*.model", "added_tokens.json",
@@ -30,6 +32,12 @@ class Backend(Protocol):
     def spans(self, text: str, special: bool) -> Encoding: ...
 
     def pair(self, first: str, second: str) -> tuple[list[int], list[int]]: ...
+
+    def of_words(self, rows: Sequence[Sequence[str]]) -> list[Worded]: ...
+
+    def with_words(self, texts: Sequence[str]) -> list[Worded]: ...
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]: ...
 
     def decode(self, ids: Sequence[int], skip_special: bool) -> str: ...
 
@@ -95,6 +103,29 @@ class Tokenizer:
         """The ids of each of TEXTS, many times faster than one by one."""
         return self.backend.encode(texts, special)
 
+    def encode_words(self, rows: Sequence[Sequence[str]]) -> list[Worded]:
+        """The ids of each of ROWS of words, without special tokens, with the word that each id belongs to: as
+        transformers' `is_split_into_words`. A word may have no id at all (only control characters, say)."""
+        if self._needs_space:
+            rows = [[word if word[:1].isspace() else f" {word}" for word in words] for words in rows]
+        return self.backend.of_words(rows)
+
+    @functools.cached_property
+    def _needs_space(self) -> bool:
+        """Whether words in a row would run together: a tokenizer in which the space belongs to the word."""
+        [(ids, _)] = self.backend.of_words([["a", "b"]])
+        return " " not in self.decode(ids).strip()
+
+    def encode_with_words(self, texts: Sequence[str]) -> list[Worded]:
+        """The ids of each of TEXTS, without special tokens, with the number of the word that each belongs to (as the
+        tokenizer parts words). Raises StudioError where it can't tell."""
+        return self.backend.with_words(texts)
+
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each of TEXTS as what an encoder-decoder writes, without special tokens: some (Marian's) have
+        pieces of their own for it."""
+        return self.backend.targets(texts)
+
     @functools.cached_property
     def pair_frame(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
         """What the tokenizer puts before, between and after two texts, as (id, type) each; a line break between them
@@ -158,6 +189,11 @@ class Tokenizer:
         usual = [piece for index, piece in enumerate(pieces) if piece and index not in self._added]
         strange = sum(all(char in table for char in piece) for piece in usual)
         return bool(usual) and strange == len(usual) and self.backend.id_of("Ġ") is not None
+
+    @property
+    def special_texts(self) -> list[str]:
+        """The texts of all special tokens."""
+        return [self.backend.piece(token) or "" for token in sorted(self.special_ids)]
 
     @functools.cached_property
     def end_texts(self) -> tuple[str, ...]:
@@ -229,6 +265,17 @@ class _Fast:
         found = self.inner.encode(first, second)
         return found.ids, found.type_ids
 
+    def of_words(self, rows: Sequence[Sequence[str]]) -> list[Worded]:
+        found = self.inner.encode_batch([list(words) for words in rows], is_pretokenized=True, add_special_tokens=False)
+        return [(one.ids, [-1 if word is None else word for word in one.word_ids]) for one in found]
+
+    def with_words(self, texts: Sequence[str]) -> list[Worded]:
+        found = self.inner.encode_batch(list(texts), add_special_tokens=False)
+        return [(one.ids, [-1 if word is None else word for word in one.word_ids]) for one in found]
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.encode(texts, False)
+
     def decode(self, ids: Sequence[int], skip_special: bool) -> str:
         return str(self.inner.decode(list(map(int, ids)), skip_special_tokens=skip_special))
 
@@ -262,6 +309,26 @@ class _Slow:
         found = self.inner(first, second)
         ids = list(found["input_ids"])
         return ids, list(found.get("token_type_ids") or [0] * len(ids))
+
+    def of_words(self, rows: Sequence[Sequence[str]]) -> list[Worded]:
+        found: list[Worded] = []
+        for words in rows:
+            parts = self.encode(words, False)
+            found.append(
+                ([token for part in parts for token in part], [at for at, part in enumerate(parts) for _ in part])
+            )
+        return found
+
+    def with_words(self, texts: Sequence[str]) -> list[Worded]:
+        raise StudioError(
+            "This tokenizer doesn't tell where words begin: it has no tokenizer.json.",
+            "Mask single tokens (options.whole_words: false), or save the tokenizer in transformers' fast form.",
+        )
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        return [list(ids) for ids in self.inner(text_target=list(texts), add_special_tokens=False)["input_ids"]]
 
     def decode(self, ids: Sequence[int], skip_special: bool) -> str:
         return str(self.inner.decode(list(ids), skip_special_tokens=skip_special))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from ftstudio import tasks
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow, Example
@@ -22,7 +23,7 @@ from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import NEW_TOKENS
 from ftstudio.engine.shots import FewShot, ShotPrompt
 from ftstudio.evaluation.predictions import Prediction
-from ftstudio.tasks.base import Prompt
+from ftstudio.tasks.base import Prompt, Task
 
 TELL_SECONDS = 1.0  # between two progress events inside a batch
 WRITE_SECONDS = 0.5  # between two writes of answers that ended before their batch
@@ -56,7 +57,11 @@ def decoding_of(recipe: Recipe) -> Decoding:
     """How RECIPE's answers are written."""
     evaluation = recipe.evaluation
     return Decoding(
-        evaluation.max_new_tokens or NEW_TOKENS, evaluation.temperature, recipe.training.seed, evaluation.top_p
+        evaluation.max_new_tokens or NEW_TOKENS,
+        evaluation.temperature,
+        recipe.training.seed,
+        evaluation.top_p,
+        **tasks.of(recipe).writing(),
     )
 
 
@@ -128,6 +133,7 @@ class Answering:
     cache: Mapping[str, AnswerCache] = field(default_factory=dict)
     speed: Speed = field(default_factory=Speed)
     _done: dict[str, int] = field(default_factory=dict)
+    _fitted: dict[str, Task] = field(default_factory=dict)
     _total: int = 0
     _told: float = 0.0
 
@@ -176,7 +182,9 @@ class Answering:
     ) -> None:
         self.context.phase("loading model", " and ".join(group))
         with self.arms.use(names[0]) as model:
-            writes = self.arms.task.generates  # what is only read leaves no room for an answer
+            writes = (
+                self.arms.task.generates and self.arms.task.kind != "seq2seq-lm"
+            )  # else a prompt leaves all the room
             limits, reads = generation.budget(model), context_length(model) if writes else None
         self.context.phase("answering", "")
         wanted = set().union(*(missing[name] for name in names))
@@ -246,7 +254,7 @@ class Answering:
 
         with self.arms.use(name) as model:
             for answers in predicting.answers(
-                self.arms.task,
+                self._ready(name, model),
                 model,
                 prompts,
                 replace(decoding, max_new_tokens=new_tokens, seed=decoding.seed + 1_000_003 * batch[0].row),
@@ -267,6 +275,16 @@ class Answering:
         self._tell(name, now=True)
         if len(written) < len(batch):
             raise Stopped("Stopped while answering.", "The answers so far are kept; start again to go on.")
+
+    def _ready(self, name: str, model: Any) -> Task:
+        """The task of arm NAME, ready to read what its MODEL says; made once for all its batches."""
+        like = self._like(name)
+        if like not in self._fitted:
+            asker = self.materials[like]
+            task = asker.materials.task if isinstance(asker, FewShot) else asker.task
+            tuned = self.arms.tuned.get(self.arms.views.get(name, name))
+            self._fitted[like] = task.fitted(model, pad_token(asker), tuned.weights if tuned is not None else None)
+        return self._fitted[like]
 
     def _tell(self, name: str, now: bool = False) -> None:
         moment = time.monotonic()

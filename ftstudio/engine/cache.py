@@ -83,5 +83,5 @@ def mark(prompt: Sequence[int] | str) -> str:
 
 def lasting(settings: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Of SETTINGS (see `outputs.settings_of`) those that an answer to known ids depends on, and MORE of them."""
-    names = ("decoding", "model", "weights", "tuned", "dtype", "device", "quantisation", "head")
+    names = ("decoding", "model", "weights", "tuned", "dtype", "device", "quantisation", "head", "task")
     return {name: settings.get(name) for name in names} | more

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
-from ftstudio.engine.control import Control
+from ftstudio.core.text import size
+from ftstudio.core.watch import Watch
+from ftstudio.engine import alerting, resume
+from ftstudio.engine.control import Control, Request
 from ftstudio.engine.report import StepReport
+from ftstudio.engine.steering import Steering
+from ftstudio.engine.watchdog import Fault, Watchdog
 
 if TYPE_CHECKING:
     from ftstudio.engine.drift import Drift
+    from ftstudio.engine.dynamics import Recorder
     from ftstudio.engine.trainer import StudioTrainer
+
+LOOK = 2.0  # seconds between two looks whether the disk has room again
+SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
+DEEDS = {
+    "pause": "The run is paused",
+    "stop": "The run is stopped",
+    "rollback": "It goes back to the last good checkpoint, with a lower learning rate",
+}
+
+
+class RolledBack(Exception):
+    """The steps since the last checkpoint are to be taken again."""
 
 
 class RunDirector:
@@ -36,21 +57,53 @@ class RunDirector:
         rest: Callable[[bool], None] = lambda resting: None,
         samples: Callable[[StudioTrainer, int], None] | None = None,
         drift: Drift | None = None,
+        recorder: Recorder | None = None,
+        watch: Watch | None = None,
+        steering: Steering | None = None,
     ) -> None:
         self.folder, self.control = folder, control
         self.every, self.save, self.first = every, save, first
-        self.rest, self.samples, self.drift = rest, samples, drift
+        self.rest, self.samples, self.drift, self.recorder = rest, samples, drift, recorder
         self.report = StepReport(folder)
         self.paused = self.stopped = False
         self.first_loss: float | None = None
         self.last_loss: float | None = None
         self.evaluation: dict[str, Any] = {}
+        self.evaluated_at: tuple[int, float] | None = None  # the last evaluation's step and loss
         self._reason = ""
+        self.watch = watch or Watch()
+        self.watchdog = Watchdog(self.watch)
+        self.steering = steering or Steering(folder, first)
+        self.trainer: StudioTrainer | None = None
+        self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
+        self._wish = ""  # stop or rollback: done once the step is through
+        self._owed = False  # a checkpoint that the disk didn't take, when it had so much room
+        self._free, self._look_again = 0, 0.0
+
+    def begun(self, trainer: StudioTrainer) -> None:
+        """See trainer.Director. Looks whether a resumed run goes on where it was."""
+        self.trainer = trainer
+        known = self._known
+        if known.get("rate") is not None and trainer.state.global_step:
+            rate = trainer.rate()
+            if not math.isclose(rate, known["rate"], rel_tol=1e-6, abs_tol=1e-15):
+                text = f"The learning rate is {rate:.4g} where the checkpoint was written with {known['rate']:.4g}."
+                self._found([Fault("resume_fault", text)])
+        if known.get("order") is not None and known["order"] != trainer.order_digest():
+            text = "The rows come in another order than before: the data or training.batch_size have changed."
+            self._found([Fault("resume_fault", text, "Start a new run, or put them back.")])
+        self.steering.begun(trainer)
+
+    def goes_on(self, facts: dict[str, Any]) -> None:
+        """FACTS: what the checkpoint that is gone on from says."""
+        self._known = facts
 
     # -- what is due ---------------------------------------------------------------------------------------------
     def planned(self, step: int, last: int) -> set[str]:
         """See trainer.Director."""
         due: set[str] = set()
+        if self.trainer is not None:
+            self.steering.due(self.trainer, step)
         if step % self.save == 0:
             due.add("checkpoint")
             self._reason = f"every {self.save} steps"
@@ -60,17 +113,26 @@ class RunDirector:
             self._take(request, due)
         if self.stopped:
             due.discard("evaluate")  # whoever stops doesn't want to wait
-        if step == last:
+        if self.trainer is not None:
+            last = self.trainer.state.max_steps  # it may have just been changed
+        if step >= last:
             due.add("checkpoint")
             self._reason = "last step"
             due.discard("stop")  # it is through anyway
             self.stopped = self.paused = False
             if self.every is not None:
                 due.add("evaluate")
+        if "checkpoint" in due and not self._room():
+            due.discard("checkpoint")
         return due
 
-    def _take(self, request: str, due: set[str]) -> None:
-        if request == "pause":
+    def _take(self, request: Request, due: set[str]) -> None:
+        if request in ("learning_rate", "steps") and self.trainer is not None:
+            trainer = self.trainer
+            told = self.steering.ask(trainer, trainer.state.global_step, request, request.value)
+            if told:
+                self.folder.emit("alert", level="warning", text=told)
+        elif request == "pause":
             self.paused = True
         elif request == "resume":
             self.paused = False
@@ -95,7 +157,11 @@ class RunDirector:
         if self.first_loss is None:
             self.first_loss = loss
 
+        trainer.meter.step()
+        sources = self._record(trainer, step)
+
         def fields() -> dict[str, Any]:
+            speed = trainer.meter.rate()
             return {
                 "step": step,
                 "epoch": round(epoch or 0.0, 4),
@@ -103,30 +169,132 @@ class RunDirector:
                 "lr": rate,
                 "grad_norm": norm,
                 "tokens": trainer.meter.tokens,
-                "tokens_per_second": trainer.meter.rate(),
+                "tokens_per_second": speed,
                 "seconds": round(trainer.meter.seconds, 3),
-                "eta": trainer.meter.eta(step - self.first, last - self.first),
+                "eta": self._eta(trainer, step, last),
+                **({"mfu": share} if (share := trainer.utilisation(speed)) is not None else {}),
+                **({"sources": sources} if sources else {}),
             }
 
-        self.report.step(fields)
+        with self._on_disk(trainer):
+            self.report.step(fields)
         scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
-        if not math.isfinite(loss):
-            self._broken(f"The loss is not a finite number ({loss}) at step {step}.")
-        if norm is not None and not math.isfinite(norm) and not scaled:
-            self._broken(f"The gradient is not a finite number ({norm}) at step {step}.")
+        self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
-    def _broken(self, text: str) -> None:
-        self.report.flush()
-        self.folder.emit("alert", level="error", text=text)
-        raise StudioError(
-            text, "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
-        )
+    def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
+        """Seconds to the end, with the evaluations and checkpoints that are to come."""
+        times = {"saving": last // self.save - step // self.save + (last % self.save > 0)}
+        if self.every is not None:
+            times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
+        return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
+
+    def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
+        """Keep what each row of the step lost; the loss of each source where several are mixed."""
+        if self.recorder is None:
+            return {}
+        epoch = max(0, math.ceil((trainer.state.epoch or 0.0) - 1e-6) - 1)
+        return self.recorder.took(epoch, step, *trainer.losses.sums())
+
+    # -- what is wrong -------------------------------------------------------------------------------------------
+    def _found(self, faults: list[Fault]) -> None:
+        """Tell FAULTS and do what the recipe says. Raises StudioError where the run can't go on."""
+        for fault in faults:
+            deed = self._deed(fault)
+            self._tell_fault(fault, deed)
+            if fault.kind == "not_finite" and self.trainer is not None:
+                self.trainer.control.should_evaluate = self.trainer.control.should_save = False
+            if deed == "pause":
+                self.paused = True
+            elif deed == "rollback":
+                self._wish = "rollback"
+            elif deed == "stop" and fault.kind == "not_finite":
+                raise StudioError(fault.text, SOUND)
+            elif deed == "stop":
+                self._wish = "stop"
+
+    def _deed(self, fault: Fault) -> str:
+        deed: str = getattr(self.watch, fault.kind)
+        if deed == "rollback":
+            before = sum(event.get("action") == "rollback" for event in self.folder.events())
+            if before >= self.watch.rollbacks or resume.newest(self.folder.path / "checkpoints") is None:
+                return "stop"
+        return deed
+
+    def _tell_fault(self, fault: Fault, deed: str) -> None:
+        with contextlib.suppress(StudioError):  # a full disk takes no event
+            self.flush()
+        self._say(fault, deed)
+
+    def _say(self, fault: Fault, deed: str) -> None:
+        """Emit the alert; from any thread."""
+        level = "error" if fault.kind == "not_finite" or deed != "alert" else "warning"
+        step = self.trainer.state.global_step if self.trainer is not None else None
+        text = fault.text + ("" if deed == "alert" else f" {DEEDS[deed]}.")
+        event = {"level": level, "text": text, "hint": fault.hint, "watch": fault.kind, "action": deed, "step": step}
+        alerting.tell(self.watch, self.folder.name, event)
+        try:
+            self.folder.emit("alert", **event)
+        except StudioError:  # a full disk takes no event: whoever runs this process says it
+            alerting.UNWRITTEN.append(text)
+
+    def looked(self, reading: dict[str, Any] | None) -> None:
+        """Called by the pulse's thread every few seconds, with a READING of the machine now and then."""
+        faults = self.watchdog.stalled() + (self.watchdog.machine(reading) if reading else [])
+        for fault in faults:
+            deed: str = getattr(self.watch, fault.kind)
+            self._say(fault, deed)
+            if deed in ("pause", "stop"):
+                self.folder.request(deed)
+
+    def _room(self) -> bool:
+        """Whether the disk takes another checkpoint, as big as the last one; where not, the recipe's deed is done."""
+        needed = resume.size(self.folder.path / "checkpoints")
+        free = shutil.disk_usage(self.folder.path).free
+        if free > needed * 1.05:
+            return True
+        text = f"The next checkpoint takes {size(needed)}, and the disk has {size(free)} left."
+        self._found([Fault("disk", text, "Free some space, then resume.")])
+        if self.watch.disk == "pause":
+            self._owes()
+        return self.watch.disk == "alert"
+
+    def _more_room(self) -> bool:
+        """Whether the disk has got room since it didn't take a checkpoint: the run then goes on by itself."""
+        now = time.monotonic()
+        if now < self._look_again:
+            return False
+        self._look_again = now + LOOK
+        free = shutil.disk_usage(self.folder.path).free
+        needed = resume.size(self.folder.path / "checkpoints") * 1.05 or 1
+        return free > max(needed, self._free + (64 << 10))
+
+    def _owes(self) -> None:
+        """A checkpoint wasn't written for want of room."""
+        self._owed, self._look_again = True, time.monotonic() + LOOK
+        self._free = shutil.disk_usage(self.folder.path).free
+
+    def unsaved(self, error: StudioError) -> bool:
+        """See trainer.Director. The last checkpoint is whole; a pause lets a person make room."""
+        if self.watch.disk != "pause":
+            return False
+        self._found([Fault("disk", error.message, error.hint)])
+        self._owes()
+        return True
+
+    @contextlib.contextmanager
+    def _on_disk(self, trainer: StudioTrainer) -> Iterator[None]:
+        """A disk that takes no events pauses the run until there is room, where the recipe says so."""
+        try:
+            yield
+        except StudioError as error:
+            if ("full" not in error.message and "quota" not in error.message) or not self.unsaved(error):
+                raise
 
     def shrunk(self, rows: int, parts: int) -> None:
         """See trainer.Director."""
-        size = max(1, -(-rows // parts))
+        part = max(1, -(-rows // parts))
         text = (
-            f"There was not enough memory for {rows} rows at once: micro-batches of {size} from now on, {parts} times "
+            f"There was not enough memory for {rows} rows at once: micro-batches of {part} from now on, {parts} times "
             "as many. Each step still learns from as many rows."
         )
         self.folder.emit("alert", level="warning", text=text)
@@ -147,6 +315,9 @@ class RunDirector:
         step = trainer.state.global_step
         self.evaluation = metrics
         self.folder.emit("eval", step=step, **metrics)
+        if isinstance(metrics.get("loss"), float):
+            self.evaluated_at = (step, metrics["loss"])
+            self._found(self.watchdog.evaluated(step, metrics["loss"]))
         if self.samples is not None:
             self.tell("generating samples", "")
             self.samples(trainer, step)
@@ -168,6 +339,16 @@ class RunDirector:
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""
         last = trainer.state.global_step >= trainer.state.max_steps
+        wish, self._wish = self._wish, ""
+        if wish == "rollback":
+            self.flush()
+            raise RolledBack
+        if wish == "stop" and not last:
+            self.stopped, self.paused = True, False
+            self._reason = "stopped"
+            trainer.checkpoint()
+            trainer.control.should_training_stop = True
+            return
         if self.control.stopping and not self.stopped and not last:  # it was asked for during an evaluation
             due: set[str] = set()
             for request in self.control.poll():
@@ -175,30 +356,56 @@ class RunDirector:
             if "stop" in due:
                 trainer.checkpoint()
                 trainer.control.should_training_stop = True
-        if self.paused and not last:
+        if self.paused and (not last or self._owed):
             self._rest(trainer)
 
     def _rest(self, trainer: StudioTrainer) -> None:
-        self.tell("paused", f"at step {trainer.state.global_step}")
+        where = f"at step {trainer.state.global_step}"
+        told = self._said_paused(where)
         self.rest(True)
-        with trainer.meter.away(pause=True):
+        with trainer.meter.away():
             while self.paused:
                 self.control.wait(0.1)
+                told = told or self._said_paused(where)  # a full disk may have room by now
                 due: set[str] = set()
                 for request in self.control.poll(now=True):
                     self._take(request, due)
                 if "evaluate" in due:
                     trainer.evaluate()
-                if "checkpoint" in due:
-                    trainer.checkpoint()
+                if self._owed and self.paused and self._more_room():
+                    self.paused = False
+                if "checkpoint" in due or (self._owed and not self.paused):
+                    self._owed = False
+                    if self._room():
+                        trainer.checkpoint()
                 if "stop" in due:
                     trainer.control.should_training_stop = True
                 elif due:
-                    self.tell("paused", f"at step {trainer.state.global_step}")
+                    told = self._said_paused(where)
         self.rest(False)
+        if trainer.state.global_step >= trainer.state.max_steps:
+            trainer.control.should_training_stop = True
         self.tell("stopping" if self.stopped else "training", "")
+
+    def _said_paused(self, where: str) -> bool:
+        try:
+            self.tell("paused", where)
+        except StudioError:
+            return False
+        return True
 
     def tell(self, phase: str, text: str) -> None:
         """A phase, after the step that was held back."""
-        self.report.flush()
+        self.watchdog.away()
+        self.flush()
         self.folder.emit("phase", phase=phase, text=text)
+
+    def flush(self) -> None:
+        """Write what was held back: the last step, the losses of its rows."""
+        self.report.flush()
+        if self.recorder is not None:
+            self.recorder.flush()
+            if self.recorder.trouble is not None:
+                text = f"The losses of single rows are no longer kept: {self.recorder.trouble.message}"
+                self.recorder = None
+                self.folder.emit("alert", level="warning", text=text)

@@ -10,7 +10,12 @@
 - `left_out` `[{row, reason}]`: held-out rows without an answer of every arm;
 - `reference`: the arm that the others are held against, the first one unless another was asked for;
 - `repeats`: how often every row was answered by every arm (sampled decoding alone), the scores being their means;
-- `leak`: held-out rows that stand in the training rows, see `evaluation.leaks`.
+- `leak`: held-out rows that stand in the training rows, see `evaluation.leaks`;
+- `signature`: hashes of models, data and rows, the seed, see `engine.signing`; `digest`: SHA-256 of all else in it;
+- `forgetting`, see `engine.panel`; `judge`, see `engine.judge` (None where the recipe names none).
+
+`report.md` and `report.html` say the same to people. The report is written once the answers are scored, and again with
+what comes after: forgetting, the judge.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import forgetting, judging, outside
+from ftstudio.engine import judging, outside, signing
 from ftstudio.engine.answer import NAME as ANSWERS
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import (
@@ -43,11 +48,13 @@ from ftstudio.engine.cache import AnswerCache, lasting
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.gathering import Gathered, gather
 from ftstudio.engine.generation import Decoding
+from ftstudio.engine.judge import Judging
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs, settings_of
+from ftstudio.engine.panel import Panel
 from ftstudio.engine.prepare import versions
 from ftstudio.engine.shots import FewShot
-from ftstudio.evaluation import comparison, own, similarity
+from ftstudio.evaluation import comparison, extras, own, publish, similarity
 
 REPORT = "report.json"
 
@@ -102,7 +109,6 @@ def run(job: Compare, context: JobContext) -> None:
     ]
     if not rows:
         raise StudioError(f"No row has an answer of every arm: {left_out[0][1]}.", "Leave that arm out.")
-    forgotten = _forgetting(context, found, arms) if recipe.evaluation.forgetting and found.tuned else None
     context.check()
     context.phase("scoring", "metrics, similarity, error categories")
     predictions = {name: [known[name][row] for row in rows] for name in names}
@@ -110,7 +116,7 @@ def run(job: Compare, context: JobContext) -> None:
         {name: answering.outputs[f"{name}.repeat-{number}"].chosen(rows) for name in found.materials}
         for number in range(2, len(repeats(decoding, recipe.evaluation.repeats)) + 1)
     ]
-    report = _score(context, recipe, found.own, predictions, more, reference, forgotten)
+    report = _score(context, recipe, found.own, predictions, more, reference)
     for entry in report["arms"]:
         entry |= _told(found, entry["name"], asked, rows, usage.get(entry["name"]))
     report |= {
@@ -132,9 +138,20 @@ def run(job: Compare, context: JobContext) -> None:
             for name, check in checks.items()
         },
         "versions": versions(),
+        "signature": signing.signature(found, rows),
         "time": time.time(),
+        "judge": None,
     }
     files.write_json(folder.path / REPORT, report)
+    if recipe.evaluation.forgetting and found.tuned:
+        report["forgetting"] = _forgetting(context, found, arms, report)
+        files.write_json(folder.path / REPORT, report)
+    if recipe.evaluation.judge is not None:
+        report["judge"] = _judged(context, found, arms, predictions, reference)
+        files.write_json(folder.path / REPORT, report)
+    report["digest"] = signing.digest(report)
+    files.write_json(folder.path / REPORT, report)
+    publish.write(report, folder.path)
     for pair in report["identical"]:
         folder.emit("alert", level="warning", text=f"{pair[0]} and {pair[1]} give the same answer to every row.")
     folder.emit(
@@ -237,7 +254,6 @@ def _score(
     predictions: Mapping[str, Sequence[Any]],
     more: Sequence[Mapping[str, Sequence[Any]]],
     reference: str,
-    forgotten: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The comparison's report of PREDICTIONS by arm and MORE repeats of them. Without its embedding the rest is scored
     all the same."""
@@ -254,11 +270,22 @@ def _score(
         judging.context_of(materials, predictions[reference], _own(context.folder)),
         embedder,
         metrics,
-        forgetting=forgotten,
         seed=recipe.training.seed,
-        groups=judging.groups_of(materials, [row.row for row in predictions[reference]]),
+        extras=_extras(context.folder, metrics),
+        rows=judging.rows_of(materials, [row.row for row in predictions[reference]]),
         leak=judging.leaks_of(materials, predictions[reference], context.should_stop),
     ) | {"reference": reference}
+
+
+def _extras(folder: JobFolder, metrics: Sequence[str]) -> list[extras.Extra]:
+    """The person's own metrics among METRICS; one that can't be loaded costs itself alone."""
+    found = []
+    for name in filter(extras.is_extra, metrics):
+        try:
+            found.append(extras.load(name, folder.path.parents[2]))
+        except StudioError as error:
+            folder.emit("alert", level="warning", text=f"{name} isn't measured: {error}")
+    return found
 
 
 def _own(folder: JobFolder) -> tuple[own.OwnCategory, ...]:
@@ -270,38 +297,30 @@ def _own(folder: JobFolder) -> tuple[own.OwnCategory, ...]:
         return ()
 
 
-def _forgetting(context: JobContext, found: Gathered, arms: Arms) -> dict[str, Any] | None:
-    """Bits a byte on the general text that ftstudio ships, of the base and of all tuned weights."""
-    from ftstudio import demo
-
-    context.phase("scoring", "forgetting: bits a byte on general text")
-    try:
-        texts = forgetting.documents(demo.GENERAL)
-    except OSError as error:  # a broken installation must not cost the comparison
-        context.folder.emit(
-            "alert", level="warning", text=f"Forgetting isn't measured: {files.explain(error, demo.GENERAL)}"
-        )
+def _judged(
+    context: JobContext, found: Gathered, arms: Arms, predictions: Mapping[str, Sequence[Any]], reference: str
+) -> dict[str, Any] | None:
+    """What the recipe's judge finds, the reference against every other arm."""
+    settings = found.recipe.evaluation.judge
+    assert settings is not None
+    if not found.own.task.generates:
+        context.folder.emit("alert", level="warning", text="The judge is left out: these answers are no texts.")
         return None
-    bits: dict[str, forgetting.Bits] = {}
-    for group in arms.groups:
-        for name in group:
-            if name in arms.views:
-                continue
-            context.check()
-            with arms.use(name) as model:
-                bits[name] = forgetting.bits_per_byte(
-                    model, found.own.tokenizer, texts, should_stop=context.should_stop
-                )
-    base, first = bits[BASE], bits[next(iter(arms.tuned))]
-    return {
-        "base_bits_per_byte": base.per_byte,
-        "tuned_bits_per_byte": first.per_byte,
-        "change": first.per_byte - base.per_byte,
-        "text": "general text of ftstudio",
-        "bytes": base.bytes,
-        "tokens": base.tokens,
-        "arms": {name: one.per_byte for name, one in bits.items()},
-    }
+    ordered = {reference: predictions[reference]} | dict(predictions)
+    return Judging(context, found.recipe, settings, ordered).run(arms)
+
+
+def _forgetting(context: JobContext, found: Gathered, arms: Arms, report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the tuned weights lost off the task; a broken installation must not cost the comparison."""
+    if not found.own.task.generates:
+        return None
+    context.phase("scoring", "forgetting")
+    try:
+        return Panel(context, found, arms).run(report)
+    except OSError as error:
+        text = f"Forgetting isn't measured: {files.explain(error, str(error.filename or 'a file of ftstudio'))}"
+        context.folder.emit("alert", level="warning", text=text)
+        return None
 
 
 def headline(report: Mapping[str, Any]) -> str:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from ftstudio.core.files import LineReader
 
 # how often the file is looked at, seconds: a stat a step would be cheap too, but not on a network file system
 EVERY = 0.1
+
+
+class Request(str):
+    """What was asked, with what was said beside it: `value` of learning_rate and steps."""
+
+    value: Any = None
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Request:
+        """The request in a ROW of control.jsonl."""
+        found = cls(row["request"])
+        found.value = row.get("value")
+        return found
 
 
 class Control:
@@ -21,10 +35,10 @@ class Control:
         self._reader = reader
         self._asked = asked if asked is not None else threading.Event()
         self._next = 0.0
-        self._waiting: list[str] = []
+        self._waiting: list[Request] = []
         self.stopping = False
 
-    def poll(self, *, now: bool = False) -> list[str]:
+    def poll(self, *, now: bool = False) -> list[Request]:
         """The requests that came since the last call, in order; with NOW without the pause between looks."""
         self._look(now)
         found, self._waiting = self._waiting, []
@@ -33,7 +47,7 @@ class Control:
     def _look(self, now: bool) -> None:
         if self._asked.is_set() and not self.stopping:
             self.stopping = True
-            self._waiting.append("stop")
+            self._waiting.append(Request("stop"))
         time_now = time.monotonic()
         if not now and time_now < self._next:
             return
@@ -46,7 +60,7 @@ class Control:
                 if self.stopping:
                     continue
                 self.stopping = True
-            self._waiting.append(request)
+            self._waiting.append(Request.of(row))
 
     def should_stop(self) -> bool:
         """Whether a stop was asked for. Other requests stay waiting for `poll`."""

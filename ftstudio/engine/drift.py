@@ -134,30 +134,33 @@ class Drift:
         return total / count if count else None
 
     def _said(self, model: Any, *, as_base: bool = False) -> Iterator[Any]:
-        """For each neutral prompt the log-probabilities of every next token, [tokens, vocabulary], fp32 on the CPU."""
-        import torch
+        return said(model, self.tokenizer, self.should_stop, as_base=as_base)
 
-        from ftstudio.engine.generation import ready
 
-        device = next(model.parameters()).device
-        prompts = self.tokenizer.encode_batch(PROMPTS)
-        width = max(map(len, prompts))
-        vocabulary = int(getattr(model.config.get_text_config(), "vocab_size", 32_000))
-        together = max(1, forgetting.LOGITS["cpu"] // (width * vocabulary))
-        for start in range(0, len(prompts), together):
-            if self.should_stop():
-                raise Stopped("Stopped while measuring forgetting.")
-            rows = prompts[start : start + together]
-            inputs, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width)
-            for place, ids in enumerate(rows):  # padded on the right, where no token looks
-                inputs[place, : len(ids)] = torch.tensor(ids)
-                mask[place, : len(ids)] = 1
-            with ready(model), torch.no_grad(), base_of(model) if as_base else nullcontext():
-                logits = model(
-                    input_ids=inputs.to(device), attention_mask=mask.long().to(device), use_cache=False
-                ).logits
-                found = [logits[place, : len(ids)].float().log_softmax(-1).cpu() for place, ids in enumerate(rows)]
-            yield from found
+def said(model: Any, tokenizer: Tokenizer, should_stop: Callable[[], bool], *, as_base: bool = False) -> Iterator[Any]:
+    """For each neutral prompt MODEL's log-probabilities of every next token, [tokens, vocabulary], fp32 on the CPU."""
+    import torch
+
+    from ftstudio.engine.generation import ready
+
+    device = next(model.parameters()).device
+    prompts = tokenizer.encode_batch(PROMPTS)
+    width = max(map(len, prompts))
+    vocabulary = int(getattr(model.config.get_text_config(), "vocab_size", 32_000))
+    together = max(1, forgetting.LOGITS["cpu"] // (width * vocabulary))
+    for start in range(0, len(prompts), together):
+        if should_stop():
+            raise Stopped("Stopped while measuring forgetting.")
+        rows = prompts[start : start + together]
+        inputs, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width)
+        for place, ids in enumerate(rows):  # padded on the right, where no token looks
+            inputs[place, : len(ids)] = torch.tensor(ids)
+            mask[place, : len(ids)] = 1
+        with ready(model), torch.no_grad(), base_of(model) if as_base else nullcontext():
+            logits = model(input_ids=inputs.to(device), attention_mask=mask.long().to(device), use_cache=False).logits
+            logits = logits[:, -width:]  # a soft prompt's own places come first
+            found = [logits[place, : len(ids)].float().log_softmax(-1).cpu() for place, ids in enumerate(rows)]
+        yield from found
 
 
 def base_of(model: Any) -> AbstractContextManager[Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow
-from ftstudio.data.mix import SOURCE
 from ftstudio.engine.materials import Materials
 from ftstudio.evaluation import context as evaluation_context
 from ftstudio.evaluation import leaks
@@ -16,7 +15,7 @@ from ftstudio.evaluation.contract import Contract
 from ftstudio.evaluation.own import OwnCategory
 from ftstudio.evaluation.predictions import Prediction
 
-_NAMES = {"exact": "exact_match"}
+_NAMES = {"exact": "exact_match", "numeric": "numeric_match"}
 MOST_ANSWERS = 20_000  # training answers read for vocabulary and usual length
 
 
@@ -64,29 +63,17 @@ def _answers(materials: Materials) -> Iterator[str]:
             yield reference
 
 
-GROUPING = ("source", "category", "topic", "type", "domain", "subset", "dataset", "language")
-MOST_GROUPS = 12  # values of a column by which rows are parted
-
-
-def groups_of(materials: Materials, rows: Sequence[int]) -> dict[str, dict[int, str]]:
-    """What ROWS (numbers of held-out rows) are parted by: the source in a mix, else a column that is called so and has
-    few values."""
+def rows_of(materials: Materials, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The held-out ROWS of the data as they are, by number, without the columns that prompt and answer are made of."""
     held_out = materials.held_out
     if held_out is None:
         return {}
-    wanted = set(rows)
-    names = [SOURCE] if SOURCE in held_out.names else [name for name in held_out.names if name.lower() in GROUPING]
-    mapped = set(materials.held_out_shape.columns.values())
-    found: dict[str, dict[int, str]] = {}
-    for name in [name for name in names if name not in mapped]:
-        values: dict[int, str] = {}
-        for index in range(len(held_out)):
-            row = held_out.origin_of(index)
-            if row in wanted and held_out[index].get(name) is not None:
-                values[row] = str(held_out[index][name])[:60]
-        if 1 < len(set(values.values())) <= MOST_GROUPS:
-            found["source" if name == SOURCE else name] = values
-    return found
+    wanted, mapped = set(rows), set(materials.held_out_shape.columns.values())
+    return {
+        held_out.origin_of(index): {name: value for name, value in held_out[index].items() if name not in mapped}
+        for index in range(len(held_out))
+        if held_out.origin_of(index) in wanted
+    }
 
 
 def leaks_of(

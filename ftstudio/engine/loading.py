@@ -63,8 +63,9 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     if spec.quantisation is not None:
         from transformers import BitsAndBytesConfig
 
+        skip = _unquantised(config, spec.head)
         arguments["quantization_config"] = BitsAndBytesConfig(
-            **_bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=_unquantised(config, spec.head)
+            **bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=skip
         )
         arguments["device_map"] = {"": 0 if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
@@ -80,33 +81,17 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     else:
         _keep_unpacked(model)
     _check_weights(model, spec.model, spec.head.kind)
+    if spec.head.kind == "masked-lm":
+        model.ftstudio_head = heads.new_modules(model)
     _padded(model, where, spec.head.kind)
+    if spec.head.kind == "encoder":
+        from ftstudio.engine import sentence
+
+        sentence.attach(model, where.folder, spec.head.pooling)
     return model.eval()
 
 
-def _unquantised(config: Any, head: Head) -> list[str] | None:
-    """Modules that stay as they are in a quantised model: a head that learns. None: as transformers chooses."""
-    if head.kind not in heads.NEW:
-        return None
-    import torch
-
-    with torch.device("meta"):
-        model = heads.auto_class(head.kind).from_config(heads.configured(config, head))
-    return [*anatomy.new_parts(model), "pooler"]
-
-
-def _padded(model: Any, where: Located, kind: Kind) -> None:
-    """A decoder that classifies looks for the last token that is no padding: it must know the id we pad with."""
-    if kind != "sequence-classification":
-        return
-    from ftstudio.data.tokenizer import load_tokenizer
-
-    tokenizer = load_tokenizer(where.folder)
-    pad = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
-    model.config.pad_token_id = pad
-
-
-def _bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
+def bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
     """WANTED in the words of BitsAndBytesConfig, unpacked to DTYPE where it names no precision of its own."""
     import torch
 
@@ -118,6 +103,29 @@ def _bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
         "bnb_4bit_use_double_quant": wanted.double,
         "bnb_4bit_compute_dtype": getattr(torch, DTYPES[wanted.compute] if wanted.compute else dtype),
     }
+
+
+def _unquantised(config: Any, head: Head) -> list[str] | None:
+    """Modules that stay as they are in a quantised model: a head that learns. None: as transformers chooses."""
+    if head.kind not in heads.NEW and head.kind != "masked-lm":
+        return None
+    import torch
+
+    with torch.device("meta"):
+        model = heads.auto_class(head.kind).from_config(heads.configured(config, head))
+    parts = anatomy.head(model) if head.kind == "masked-lm" else anatomy.new_parts(model)
+    return [*parts, "pooler"]
+
+
+def _padded(model: Any, where: Located, kind: Kind) -> None:
+    """A decoder that classifies looks for the last token that is no padding: it must know the id we pad with."""
+    if kind != "sequence-classification":
+        return
+    from ftstudio.data.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(where.folder)
+    pad = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
+    model.config.pad_token_id = pad
 
 
 def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:

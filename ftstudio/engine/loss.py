@@ -55,9 +55,16 @@ class Objective:
     device: str = "cpu"
     autocast: torch.dtype | None = None
 
-    def __call__(self, model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """The negative log-likelihood of BATCH, summed over its trained tokens; a scalar in 32 bits."""
-        loss: torch.Tensor = SummedCrossEntropy.apply(self.logits(model, batch), batch["targets"])
+    def __call__(self, model: Any, batch: Mapping[str, Any], each: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """The negative log-likelihood of BATCH, summed over its trained tokens; a scalar in 32 bits.
+
+        EACH gets the loss of every token of `targets`, [k] in 32 bits, 0 where it is -100.
+        """
+        targets = batch["targets"]
+        into = None if each is None else torch.empty(targets.shape, dtype=torch.float32, device=targets.device)
+        loss: torch.Tensor = SummedCrossEntropy.apply(self.logits(model, batch), targets, into)
+        if each is not None and into is not None:
+            each.append(into)
         return loss
 
     def logits(self, model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -94,17 +101,22 @@ class SummedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """See torch.autograd.Function."""
+    def forward(
+        ctx: Any, logits: torch.Tensor, targets: torch.Tensor, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See torch.autograd.Function. INTO [k] gets the loss of every token."""
         size = max(1, PIECE // logits.shape[-1])
         asked = targets != IGNORED
         found = targets.clamp(min=0)[:, None]
         total = torch.cat([piece.float().logsumexp(-1) for piece in logits.split(size)])
         ctx.save_for_backward(logits, found, asked, total)
-        return ((total - logits.gather(-1, found).squeeze(1).float()) * asked).sum()
+        each = (total - logits.gather(-1, found).squeeze(1).float()) * asked
+        if into is not None:
+            into.copy_(each)
+        return each.sum()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """See torch.autograd.Function."""
         logits, found, asked, total = ctx.saved_tensors
         size = max(1, PIECE // logits.shape[-1])
@@ -114,4 +126,4 @@ class SummedCrossEntropy(torch.autograd.Function):
         for into, piece, at, normaliser, scale in zip(*rows, strict=True):
             share = (piece.float() - normaliser).exp_().mul_(scale)
             into.copy_(share.scatter_add_(-1, at, -scale))
-        return result, None
+        return result, None, None

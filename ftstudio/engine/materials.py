@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftstudio import tasks
@@ -84,6 +84,12 @@ class Materials:
             )
         return sorted(found, key=lambda pair: pair[0])
 
+    def compared(self) -> list[Example]:
+        """The held-out rows that are answered and compared, as the recipe says; none where none are held out."""
+        if self.held_out is None:
+            return []
+        return [example for _, example in self.examples(self.recipe.evaluation.rows)]
+
     def prompt(self, example: Example) -> Prompt:
         """What the model is fed to answer EXAMPLE. Raises BadRow."""
         return self.task.prompt(example, self.template, self.tokenizer, self.recipe.data.max_length)
@@ -123,10 +129,11 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     )
     notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, kept) if text)
     report = {**parts.report, **({"epoch": dict(chosen.counts)} if chosen.counts else {})}
-    return Materials(
+    found = Materials(
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
         parts.test, report, opened.parts,
     )  # fmt: skip
+    return replace(found, task=task.grounded(train, shape, found.compared, tokenizer, data.max_length, seed))
 
 
 def _informed(task: Task, recipe: Recipe, opened: Opened, cancel: Cancel | None) -> Task:

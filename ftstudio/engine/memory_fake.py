@@ -24,7 +24,7 @@ from ftstudio.engine import attention, levers
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.dropout import SparseDropout
 from ftstudio.engine.hardware import Hardware
-from ftstudio.engine.loss import head_of
+from ftstudio.engine.loss import head_of, soft_prompt
 from ftstudio.engine.memory_track import Tracker
 
 ONE_ROW = "ftstudio_one_row"  # all tokens as one row: what a fused kernel keeps, whatever the lengths are
@@ -191,7 +191,7 @@ class _Asks:
     def __init__(self, model: Any, machine: Hardware, half: torch.dtype | None) -> None:
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.half, self.narrow = half, head_of(model) != "all"
-        self.free = bool(getattr(inner, "_supports_attention_backend", False))
+        self.free = bool(getattr(inner, "_supports_attention_backend", False)) and not soft_prompt(model)
         if self.free and machine.device == "cpu":
             attention.use(model, attention.SEGMENTS)
         elif self.free:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio import methods, tasks
-from ftstudio.core import files
 from ftstudio.core.errors import StudioError
-from ftstudio.engine import hardware, loading
+from ftstudio.engine import adapters, hardware, loading
 from ftstudio.engine.loading import ModelSpec
 from ftstudio.engine.locate import locate
 
@@ -44,7 +43,7 @@ class Loaded:
         """The model with its adapter off. Raises StudioError where it has none."""
         if self.adapter is None:
             raise StudioError("A fully fine-tuned model holds no base.", "Load the base model beside it.")
-        with self.model.disable_adapter():
+        with adapters.off(self.model):
             yield self.model
 
     @contextlib.contextmanager
@@ -53,28 +52,6 @@ class Loaded:
         if self.adapter is not None:
             activate(self.model, self.adapter)
         yield self.model
-
-
-def take_off(model: Any) -> Any:
-    """The base under the peft MODEL, as it was before any adapter was put on."""
-    if model.active_peft_config.is_prompt_learning:  # nothing lies in the base
-        return model.get_base_model()
-    return model.unload()
-
-
-def _kind_of(folder: Path, name: str) -> str:
-    """peft's kind of the adapter in FOLDER. Raises StudioError for one that only fits the base it changed."""
-    config = files.read_json(folder / "adapter_config.json")
-    config = config if isinstance(config, dict) else {}
-    kind = str(config.get("peft_type") or "")
-    if kind == "BOTTLENECK":
-        import ftstudio.methods.bottleneck  # noqa: F401  (makes it known to peft)
-    if str(config.get("init_lora_weights")).lower().startswith(("pissa", "olora")):
-        raise StudioError(
-            f"{name}: a checkpoint that began as {config['init_lora_weights']} fits only the base it changed.",
-            "Resume the run; the model it saves at its end lies over the untouched base.",
-        )
-    return kind
 
 
 def activate(model: Any, adapter: str) -> None:
@@ -149,7 +126,7 @@ class ModelStore:
         from safetensors import SafetensorError
 
         self._load_base(spec)
-        kind = _kind_of(folder, name)
+        kind = adapters.kind_of(folder, name)
         if self._peft is not None and any(config.peft_type != kind for config in self._peft.peft_config.values()):
             self.detach()  # peft holds adapters of one kind at a time
         key = (str(folder.absolute()), written)
@@ -199,7 +176,7 @@ class ModelStore:
 
     def give_back(self, peft_model: Any) -> None:
         """Take the trained adapter off the kept base, which is then as it was loaded."""
-        base = take_off(peft_model)
+        base = adapters.take_off(peft_model)
         if self._base is not None:
             self._base = base
             _at_rest(base)
@@ -207,7 +184,7 @@ class ModelStore:
     def detach(self) -> None:
         """Take all adapters off the base."""
         if self._peft is not None:
-            self._base = take_off(self._peft)
+            self._base = adapters.take_off(self._peft)
             self._peft = None
             self._adapters.clear()
             _at_rest(self._base)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,11 @@ class TaskObjective:
         """What MODEL says on BATCH."""
         with self.precision():
             return self.task.outputs(model, batch["inputs"])
+
+    def fitted(self, model: Any, pad_id: int) -> TaskObjective:
+        """This objective, its task ready to read what MODEL says."""
+        with self.precision():
+            return replace(self, task=self.task.fitted(getattr(model, "module", model), pad_id))
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """The half precision of the forward pass, as a context; none for 32 bits."""

@@ -35,6 +35,8 @@ def stored(spec: ArmSpec, asked: Sequence[Question], folder: JobFolder) -> dict[
             found[question.row] = Prediction(
                 question.row, question.text, question.reference, chosen.output, chosen.tokens, chosen.ended, spec.name
             )
+    kept = Outputs(folder.path, spec.name, {"predictions": spec.target, "file": _mark(Path(spec.target).expanduser())})
+    kept.append(one for row, one in found.items() if kept.known.get(row) != one)
     if not found:
         raise StudioError(
             f"{spec.target} answers none of the {len(asked)} held-out rows: no prompt is the same.",
@@ -44,6 +46,12 @@ def stored(spec: ArmSpec, asked: Sequence[Question], folder: JobFolder) -> dict[
         text = f"{spec.name} answers {len(found)} of {len(asked)} held-out rows; the others are left out."
         folder.emit("alert", level="warning", text=text)
     return found
+
+
+def _mark(path: Path) -> list[int]:
+    """What tells the file PATH from what stood there before: size and time of writing (ns)."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def messages_of(question: Question) -> Messages:

@@ -67,7 +67,7 @@ def look(
             memory |= {"measured_bytes": found["bytes"], "measured": found}
             seconds = seconds_of(recipe, some, found, steps)
     needed = memory["measured_bytes"] or memory["estimated_bytes"]
-    memory["fits"] = fit.verdicts(needed, fit.devices(machine.device))
+    memory["fits"] = fit.verdicts(needed, fit.devices(machine.device), machine.device)
     memory["smaller"] = fit.smaller(recipe)
     best = memory["fits"][0]["fits"]  # the first device is the one that is trained on
     if best in ("no", "busy"):

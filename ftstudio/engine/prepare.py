@@ -14,16 +14,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftstudio import __version__, methods
+from ftstudio import __version__, methods, tasks
 from ftstudio.core import files, recipe_file
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Columns, Data, Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace, slug
+from ftstudio.data import sentence_files
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow
 from ftstudio.data.shape import recognise
+from ftstudio.data.tokenizer import model_folder
 from ftstudio.engine import accepting
 from ftstudio.engine.compatibility import check_config, check_machine, model_config, model_limit
 from ftstudio.engine.locate import locate
@@ -150,6 +152,13 @@ def resolve(
     }
     resolved = Recipe.model_validate(tree)
     return resolved, Materials(**{**materials.__dict__, "recipe": resolved})
+
+
+def _own_length(recipe: Recipe) -> int | None:
+    """How many tokens of a text an embedding model reads by its own settings; None for other models."""
+    if tasks.get(recipe.task).kind != "encoder":
+        return None
+    return sentence_files.longest(model_folder(recipe.model)[0])
 
 
 def _judged(recipe: Recipe, materials: Materials, limit: int | None) -> dict[str, Any]:
@@ -321,8 +330,6 @@ def _data_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def _model_facts(model: str) -> dict[str, Any]:
-    from ftstudio.data.tokenizer import model_folder
-
     folder, name = model_folder(model)
     facts: dict[str, Any] = {"name": name}
     if folder.parent.name == "snapshots":  # the hub's cache: the folder is called by the commit

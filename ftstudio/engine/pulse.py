@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
@@ -27,6 +29,7 @@ class Pulse:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ftstudio-pulse", daemon=True)
         self.resting = False
+        self.watch: Callable[[dict[str, Any] | None], None] | None = None  # looks at each reading, and at the time
 
     def __enter__(self) -> Pulse:
         self._thread.start()
@@ -52,7 +55,14 @@ class Pulse:
                 self.beat()
             if reader is not None and now >= next_read:
                 next_read = now + (READ_AT_REST if self.resting else READ)
+                reading = reader.read()
                 with contextlib.suppress(StudioError):
-                    self._folder.emit("telemetry", **reader.read())
+                    self._folder.emit("telemetry", **reading)
+            else:
+                reading = None
+            watch = self.watch
+            if watch is not None:
+                with contextlib.suppress(StudioError):
+                    watch(reading)
         if reader is not None:
             reader.close()

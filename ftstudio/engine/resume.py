@@ -83,9 +83,28 @@ def settle(saving: Path, target: Path) -> None:
     os.replace(saving, target)
 
 
+def size(folder: Path) -> int:
+    """Bytes of the newest checkpoint in FOLDER, as its seal says; 0 where there is none."""
+    for path in checkpoints(folder)[:1]:
+        value = files.read_json(path / SEAL)
+        if isinstance(value, dict) and isinstance(value.get("files"), dict):
+            return sum(int(facts.get("size") or 0) for facts in value["files"].values())
+    return 0
+
+
+def best(folder: Path) -> Path | None:
+    """The checkpoint in FOLDER with the lowest held-out loss, of those that were evaluated; None where none was."""
+    judged = [(facts(path).get("eval_loss"), path) for path in checkpoints(folder)]
+    known = [(loss, path) for loss, path in judged if isinstance(loss, (int, float))]
+    return min(known, key=lambda pair: pair[0])[1] if known else None
+
+
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest KEEP checkpoints, and what an interrupted save left."""
+    """Remove all but the newest KEEP checkpoints and the best one, and what an interrupted save left."""
+    kept = best(folder)
     for path in checkpoints(folder)[keep:]:
+        if path == kept:
+            continue
         (path / SEAL).unlink(missing_ok=True)  # first: half a checkpoint must not pass as a whole one
         shutil.rmtree(path, ignore_errors=True)
     shutil.rmtree(folder / SAVING, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core import files
 from ftstudio.core.folder import JobFolder
-from ftstudio.engine import predicting
+from ftstudio.engine import adapters, predicting
 from ftstudio.engine.generation import Decoding
 from ftstudio.methods.from_weights import off_is_base
 
@@ -67,7 +67,7 @@ class Samples:
         if step == 0 or None in self.base:
             adapted = off_is_base(model)
             if adapted or step == 0:  # before its first step a fully trained model still is the base
-                with model.disable_adapter() if adapted else contextlib.nullcontext():
+                with adapters.off(model) if adapted else contextlib.nullcontext():
                     self.base = self._answers(model)
                 files.write_json(
                     self.path,
@@ -94,7 +94,7 @@ class Samples:
         tokenizer = self.tokenizer
         filler = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
         for batch in predicting.answers(
-            self.task,
+            self.task.fitted(model, filler),
             model,
             [item.prompt for item in self.fixed],
             self.decoding,

@@ -12,6 +12,10 @@ from typing import Any
 import psutil
 from pynvml import NVMLError
 
+# nvml.h, nvmlClocksThrottleReasons: of these only what takes speed away that the card should have
+THROTTLED = {0x08: "the hardware", 0x20: "heat", 0x40: "heat (hardware)", 0x80: "the power supply"}
+GPU_IS_LOST = 15  # nvml.h: NVML_ERROR_GPU_IS_LOST
+
 
 class Telemetry:
     """Reads use, memory, temperature and power. One object a process; reads are cheap and never raise.
@@ -45,8 +49,8 @@ class Telemetry:
         """One reading: `{cpu, ram_used, ram_total, process_ram, gpus}`.
 
         `cpu` in percent of all cores since the last read; sizes in bytes; `gpus` is a list of
-        `{name, use, memory_used, memory_total, temperature, power}` in percent, bytes, °C and W, with None for what
-        that card doesn't tell.
+        `{name, use, memory_used, memory_total, temperature, power, throttled, lost}` in percent, bytes, °C and W, with
+        None for what that card doesn't tell; `throttled` lists what slows it down now.
         """
         memory = psutil.virtual_memory()
         return {
@@ -59,7 +63,7 @@ class Telemetry:
 
     def _gpu(self, name: str, handle: Any) -> dict[str, Any]:
         values: dict[str, Any] = dict.fromkeys(
-            ("name", "use", "memory_used", "memory_total", "temperature", "power")
+            ("name", "use", "memory_used", "memory_total", "temperature", "power", "throttled", "lost")
         ) | {"name": name}
         nvml = self._nvml
         # each on its own: a MIG slice or a passively cooled card tells some of these and refuses others
@@ -72,6 +76,13 @@ class Telemetry:
             values["temperature"] = float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
         with contextlib.suppress(NVMLError):
             values["power"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1000.0  # the driver tells milliwatts
+        try:
+            found = int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+            values["throttled"] = [text for bit, text in THROTTLED.items() if found & bit]
+        except NVMLError as error:
+            values["lost"] = getattr(error, "value", None) == GPU_IS_LOST
+        except AttributeError:  # a driver library without it
+            pass
         return values
 
     def driver(self) -> str | None:

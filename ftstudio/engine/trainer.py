@@ -6,8 +6,10 @@ The loop, accumulation, clipping, schedule, optimiser and their checkpoints are 
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +21,17 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
-from ftstudio.engine import attention, loading, resume
+from ftstudio.engine import attention, loading, resume, sentence
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Row, split, trained
 from ftstudio.engine.levers import Levers
+from ftstudio.engine.loss import Objective
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import LengthGrouped
 from ftstudio.engine.parity import out_of_memory
 from ftstudio.engine.predicting import moved
+from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
 
 
 class Rows(Protocol):
@@ -42,6 +46,14 @@ class Director(Protocol):
     """Who decides between steps, and is told. Implemented by `engine.callback`."""
 
     first_loss: float | None
+
+    evaluated_at: tuple[int, float] | None
+
+    def begun(self, trainer: StudioTrainer) -> None:
+        """The first step is next; a checkpoint, if any, was read."""
+
+    def unsaved(self, error: StudioError) -> bool:
+        """A checkpoint couldn't be written for want of room. True where the run goes on all the same."""
 
     def planned(self, step: int, last: int) -> set[str]:
         """What is due after STEP of LAST: any of evaluate, checkpoint, stop."""
@@ -74,8 +86,13 @@ class Director(Protocol):
 class _Plan(TrainerCallback):
     """Asks the director after each step; transformers' own rhythm of saving and evaluating is off."""
 
-    def __init__(self, director: Director) -> None:
-        self.director = director
+    def __init__(self, director: Director, trainer: StudioTrainer) -> None:
+        self.director, self.trainer = director, trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """See TrainerCallback."""
+        self.director.begun(self.trainer)
+        return control
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """See TrainerCallback."""
@@ -83,8 +100,8 @@ class _Plan(TrainerCallback):
         control.should_log = True
         control.should_evaluate = "evaluate" in due
         control.should_save = "checkpoint" in due
-        if "stop" in due:
-            control.should_training_stop = True
+        # its length may have been changed since transformers looked
+        control.should_training_stop = "stop" in due or state.global_step >= state.max_steps
         return control
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
@@ -121,12 +138,12 @@ class StudioTrainer(Trainer):
         super().__init__(
             model=model,
             args=args,
-            train_dataset=train,  # type: ignore[arg-type]
-            data_collator=levers.collator,  # type: ignore[arg-type]
+            train_dataset=Numbered(train),  # type: ignore[arg-type]
+            data_collator=numbered(levers.collator),  # type: ignore[arg-type]
         )
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
-        self.add_callback(_Plan(director))
+        self.add_callback(_Plan(director, self))
         self.director, self.meter, self.keep = director, meter, keep
         self.held_out, self.sources = held_out, sources
         self.lengths = lengths
@@ -137,15 +154,49 @@ class StudioTrainer(Trainer):
         self.last_loss = float("nan")
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
+        self.losses = RowLosses()
+        self._order = ""
+        self.peak: float | None = None  # FLOP/s of the GPU, where known
+        self.flops: float | None = None  # a token takes, where known
 
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed)  # type: ignore[return-value]
+        follow = getattr(self.train_dataset, "at", None)
+        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed, follow)  # type: ignore[return-value]
+
+    def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' own, but for the epochs: the run ends after its steps, which may become more."""
+        found = super().set_initial_training_values(*args, **kwargs)
+        return (sys.maxsize, *found[1:])
+
+    def order_digest(self) -> str:
+        """Stands for the order of the rows: a resumed run has to have the same."""
+        if not self._order:
+            order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
+            self._order = hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+        return self._order
+
+    def tokens_a_step(self) -> float:
+        """Tokens an optimiser step of this process has on average."""
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return rows * sum(self.lengths) / max(1, len(self.lengths))
+
+    def utilisation(self, speed: float | None) -> float | None:
+        """Model FLOPs utilisation at SPEED tokens a second: see `flops`. None where the card's peak isn't known."""
+        if speed is None or self.peak is None or self.flops is None:
+            return None
+        return round(speed * self.flops / self.peak, 4)
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        scheduler: Any = self.lr_scheduler
+        return float(scheduler.get_last_lr()[0])
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of the next optimiser step, remembered until it is taken."""
         found = super().get_batch_samples(*args, **kwargs)
         self._step, self._taken = found[0], 0
+        self.losses.clear()
         return found
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
@@ -188,17 +239,27 @@ class StudioTrainer(Trainer):
                 return loss
             # part of the gradients may have been added already: the whole step is taken again
             model.zero_grad(set_to_none=True)
+            self.losses.clear()
             loading.free()
             self.parts *= 2
             self.director.shrunk(len(inputs["lengths"]), self.parts)
             again = [*(self._prepare_inputs(batch) for batch in self._step[: self._taken - 1]), inputs]
 
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
-        losses = [super(StudioTrainer, self).training_step(model, part, count) for part in split(batch, self.parts)]
+        losses, done = [], 0
+        for part in split(batch, self.parts):
+            some = len(part["lengths"])
+            part["rows"] = batch["rows"][done : done + some] if "rows" in batch else ()
+            losses.append(super().training_step(model, part, count))
+            done += some
         return torch.stack(losses).sum()
 
     def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
-        """Whether smaller parts may help. Not where other ranks wait for this one's gradients."""
+        """Whether smaller parts may help. Not where other ranks wait for this one's gradients. Raises StudioError where
+        parts of a batch would be learnt from otherwise than the whole."""
+        objective = self.levers.objective
+        if out_of_memory(error) and isinstance(objective, TaskObjective) and not objective.task.divisible:
+            raise indivisible(len(inputs["lengths"])) from error
         return out_of_memory(error) and self.args.world_size == 1 and self.parts < len(inputs["lengths"])
 
     def compute_loss(
@@ -209,7 +270,13 @@ class StudioTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The batch's summed loss over all trained tokens of the optimiser step: gradients add up to the exact mean."""
-        loss = self.levers.objective(model, inputs)
+        each: list[torch.Tensor] = []
+        objective = self.levers.objective
+        if inputs.get("rows") and isinstance(objective, Objective):
+            loss = objective(model, inputs, each)
+            self.losses.add(inputs, each)
+        else:
+            loss = objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
         if self.args.world_size > 1:
             loss = loss * self.accelerator.num_processes  # data parallelism takes the mean over ranks
@@ -233,7 +300,7 @@ class StudioTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """`{loss, perplexity, rows, tokens}` on the held-out rows, weighted by tokens, and `sources`; the director is
         told."""
-        with self.meter.away():
+        with self.meter.away("evaluating"):
             self.director.evaluating(self)
             batch = max(1, self.args.per_device_eval_batch_size // self.parts)
 
@@ -256,7 +323,9 @@ class StudioTrainer(Trainer):
         """Write beside, seal with hashes, rename, then drop what is older than the last `keep`."""
         folder = Path(self.args.output_dir or ".")
         target = folder / f"checkpoint-{self.state.global_step}"
-        with self.meter.away():
+        if not sound(self.model):  # what can't be gone on from must not take the place of what can
+            return
+        with self.meter.away("saving"):
             self.director.saving(self)
             shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
             try:
@@ -269,20 +338,49 @@ class StudioTrainer(Trainer):
                     first_loss=self.director.first_loss,
                     tokens=self.meter.tokens,
                     parts=self.parts,
+                    rate=self.rate(),
+                    order=self.order_digest(),
+                    eval_loss=self._judged(),
                 )
                 resume.settle(saving, target)
             except Exception as error:
                 shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
-                raise disk_trouble(error, target) or error from error
+                told = disk_trouble(error, target)
+                if told is not None and self.director.unsaved(told):
+                    return
+                raise told or error from error
             resume.prune(folder, self.keep)
             self.director.saved(self, target)
+
+    def _judged(self) -> float | None:
+        """The held-out loss of the weights as they are; None where they weren't evaluated."""
+        last = self.director.evaluated_at
+        return last[1] if last is not None and last[0] == self.state.global_step else None
 
     def checkpoint(self) -> None:
         """Write a checkpoint now, between two steps."""
         self._save_checkpoint(self.model_wrapped, None)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        sentence.restore(model or self.model, Path(resume_from_checkpoint))
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         save_weights(self.model, Path(output_dir or self.args.output_dir or "."), state_dict)
+
+
+def sound(model: nn.Module) -> bool:
+    """Whether all weights that learn are finite numbers."""
+    return all(bool(item.isfinite().all()) for item in model.parameters() if item.requires_grad)
+
+
+def indivisible(rows: int) -> StudioError:
+    """That memory won't hold a batch of ROWS which can't be taken in parts."""
+    return StudioError(
+        f"There is not enough memory for {rows} rows at once, and this loss holds the rows of a batch against each other: "
+        "in parts they would be learnt otherwise.",
+        "Lower training.batch_size or data.max_length, or set training.gradient_checkpointing.",
+    )
 
 
 def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
@@ -292,7 +390,9 @@ def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) 
         model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # an empty template of a model card
     else:
-        model.save_pretrained(str(folder), state_dict=state)
+        own = None if sentence.of(model) is None else sentence.own_weights(state or model.state_dict())
+        model.save_pretrained(str(folder), state_dict=own or state)
+    sentence.save(model, folder)
 
 
 def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
@@ -329,6 +429,8 @@ def held_out_loss(
     total, tokens, start = 0.0, 0, 0
     objective, predicted = levers.objective, []
     try:
+        if isinstance(objective, TaskObjective):
+            objective = objective.fitted(model, getattr(levers.collator, "pad_id", 0))
         while start < len(order):
             if should_stop():
                 return None
@@ -345,6 +447,8 @@ def held_out_loss(
             except (RuntimeError, MemoryError) as error:
                 if batch == 1 or not out_of_memory(error):
                     raise
+                if isinstance(objective, TaskObjective) and not objective.task.divisible:
+                    raise indivisible(batch) from error
                 loss = None
             if loss is None:
                 loading.free()

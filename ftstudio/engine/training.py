@@ -14,22 +14,25 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import accepting, hardware, loading, quiet, resume
-from ftstudio.engine.callback import RunDirector
+from ftstudio.engine import accepting, flops, hardware, loading, quiet, resume
+from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
 from ftstudio.engine.drift import Drift
+from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
 from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.rows import TrainingRows, open_rows
+from ftstudio.engine.steering import BACK
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.tasks.base import Task
 
 # the tokenizer's files, so that the saved folder can be loaded by transformers and peft as it stands
 TOKENIZER = (
@@ -63,6 +66,7 @@ class Training:
     def run(self, *, resuming: bool) -> None:
         """Everything."""
         from ftstudio.engine import levers
+        from ftstudio.engine.trainer import sound
 
         began = time.perf_counter()
         checkpoint = resume.newest(self.folder.checkpoints) if resuming else None
@@ -75,17 +79,31 @@ class Training:
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
-            trainer, director = self._trainer(model, rows, machine, checkpoint)
-            self._start(trainer, rows, machine, checkpoint, resuming)
-            director.tell("training", "")
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            while True:
+                trainer, director = self._trainer(model, rows, machine, checkpoint)
+                self._start(trainer, rows, machine, checkpoint, resuming)
+                director.tell("training", rows.materials.task.phase())
+                self.pulse.watch = director.looked
+                try:
+                    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                except RolledBack:
+                    checkpoint, resuming = self._back(trainer, director), True
+                    levers.release(model)
+                    del trainer, director
+                    loading.free()
+                    continue
+                finally:
+                    self.pulse.watch = None
+                break
+            if not sound(trainer.model):
+                raise StudioError("The weights are no finite numbers any more: there is no model to save.", SOUND)
             director.tell("saving", "the tuned model")
             levers.release(model)
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
-            self._save(trainer.model)
+            self._save(trainer.model, rows.materials.task.fitted(plain, rows.pad))
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
@@ -99,6 +117,15 @@ class Training:
             self.folder.emit("stopped", text="Stopped and saved; it can be resumed.", **facts)
         else:
             self.folder.emit("done", **facts)
+
+    def _back(self, trainer: StudioTrainer, director: RunDirector) -> Path:
+        """The checkpoint to go back to; from there on the learning rate is lower."""
+        checkpoint = resume.newest(self.folder.checkpoints)
+        if checkpoint is None:
+            raise StudioError("There is no checkpoint to go back to.", SOUND)
+        peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
+        self.folder.emit("steer", step=resume.step_of(checkpoint), what="learning_rate", value=peak, why=BACK)
+        return checkpoint
 
     # -- setting up ----------------------------------------------------------------------------------------------
     def _model(self, rows: TrainingRows) -> Any:
@@ -124,6 +151,8 @@ class Training:
 
         recipe = self.recipe
         known = resume.facts(checkpoint) if checkpoint else {}
+        kept = recorder(self.folder.path, rows.materials, rows.train)
+        kept.begin(resumed=checkpoint is not None)
         director = RunDirector(
             self.folder,
             self.control,
@@ -132,14 +161,19 @@ class Training:
             first=resume.step_of(checkpoint) if checkpoint else 0,
             rest=lambda resting: setattr(self.pulse, "resting", resting),
             samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
+            recorder=kept,
             drift=self._drift(rows) if recipe.evaluation.forgetting else None,
+            watch=recipe.training.watch,
         )
+        director.goes_on(known)
         director.first_loss = known.get("first_loss")
+        values = arguments(
+            recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
+        )
+        values.max_steps = director.steering.total or values.max_steps
         trainer = StudioTrainer(
             model,
-            arguments(
-                recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
-            ),
+            values,
             rows.train,
             rows.held_out,
             rows.lengths,
@@ -151,10 +185,14 @@ class Training:
             sources=rows.sources,
             rates=self.method.rates(model, self.settings),
         )
+        stats = rows.tokens
+        labels = stats["trained"] / max(1, stats["total"])
+        trainer.flops = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)
         if machine.device == "cuda":
             import torch
 
             torch.cuda.reset_peak_memory_stats()
+            trainer.peak = flops.peak(torch.cuda.get_device_name(), machine.precision)
         return trainer, director
 
     def _drift(self, rows: TrainingRows) -> Drift | None:
@@ -176,6 +214,7 @@ class Training:
         batches = math.ceil(len(rows.train) / recipe.training.batch_size)
         per_epoch = math.ceil(batches / recipe.training.gradient_accumulation)
         total = recipe.training.steps or math.ceil((recipe.training.epochs or 3) * per_epoch)
+        total = trainer.args.max_steps if trainer.args.max_steps > 0 else total
         self.folder.emit(
             "start",
             run=self.folder.name,
@@ -193,6 +232,8 @@ class Training:
             rows={"train": len(rows.train), "eval": rows.held_out_total},
             tokens=rows.tokens,
             parameters=loading.parameters(trainer.model),
+            flops_per_token=trainer.flops,
+            peak_flops=trainer.peak,
             resumed_from=resume.step_of(checkpoint) if checkpoint else 0 if self._began_before() else None,
         )
         for name, what in trainer.levers.told.items():
@@ -212,8 +253,9 @@ class Training:
         return any(event.get("kind") in ("step", "eval") for event in self.folder.events())
 
     # -- ending --------------------------------------------------------------------------------------------------
-    def _save(self, model: Any) -> None:
+    def _save(self, model: Any, task: Task) -> None:
         """The tuned model with its tokenizer, written beside and then put in place at once."""
+        from ftstudio.engine import sentence
         from ftstudio.engine.trainer import disk_trouble, save_weights
 
         where = locate(self.recipe.model, weights=False)
@@ -225,6 +267,9 @@ class Training:
                     config.base_model_name_or_path = where.name
             save_weights(model, beside)
             self.method.finish(model, self.settings, beside)
+            task.finish(model, beside)
+            if self.recipe.data.max_length is not None:
+                sentence.limit(beside, self.recipe.data.max_length)
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
                     shutil.copyfile(where.folder / name, beside / name)

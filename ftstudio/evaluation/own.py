@@ -16,7 +16,7 @@ neither is only a person's to give.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -215,6 +215,39 @@ def _category(name: str, values: Any, source: str, taken: set[str]) -> OwnCatego
         pattern=given.get("pattern") or None,
         when=given.get("when") or None,
     )
+
+
+def made(values: Mapping[str, str], others: Collection[OwnCategory] = ()) -> OwnCategory:
+    """The category that VALUES (`name`, and the fields of a category, empty ones left out) describe, beside OTHERS.
+
+    Raises UsageError where it could not stand in the file; the pattern or condition is tried.
+    """
+    name = values.get("name", "").strip()
+    known = every()
+    if name in known:
+        raise UsageError(f"The category {one_line(name, 40)} is there already.", "Choose another name.")
+    taken = {detector.category.key for detector in known.values()}
+    taken |= {other.key for other in others if other.name != name}
+    given = {field: value for field, value in values.items() if field in _FIELDS and value.strip()}
+    own = _category(name, given, "This category", taken)
+    own.detector()
+    return own
+
+
+def catches(
+    own: OwnCategory, predictions: Iterable[Prediction], context: Context, stop: Callable[[], bool] = lambda: False
+) -> tuple[list[Finding | None], int]:
+    """(what OWN finds in each of PREDICTIONS looked at before STOP said so, how many of them it can't judge)."""
+    judge = own.detector().judge
+    found: list[Finding | None] = []
+    unjudged = 0
+    for prediction in predictions:
+        if stop():
+            break
+        verdict = judge(Row(prediction), context) if judge is not None else None
+        unjudged += verdict is UNJUDGED
+        found.append(verdict if isinstance(verdict, Finding) else None)
+    return found, unjudged
 
 
 def add(workspace: Path, own: OwnCategory) -> Path:

@@ -33,12 +33,17 @@ def words(entry: Mapping[str, Any]) -> str:
     word = str(entry.get("verdict") or "")
     if word != "no clear difference":
         return word
+    more = missing(entry)
+    return "can't tell: as good as no difference" if more is None else f"can't tell: need about {more:,} more rows"
+
+
+def missing(entry: Mapping[str, Any]) -> int | None:
+    """About how many more rows would tell the unclear difference ENTRY, to two digits; None: too alike to tell.
+
+    At least some where the interval already excludes zero: it is the correction over many that doesn't allow it.
+    """
     more = more_rows(float(entry["difference"]), float(entry["low"]), float(entry["high"]), int(entry["n"]))
-    if more is None:
-        return "can't tell: as good as no difference"
-    if more == 0:  # the interval excludes zero but for the correction over many, or hardly includes it
-        more = max(1, int(entry["n"]) // 10)
-    return f"can't tell: need about {rounded(more):,} more rows"
+    return None if more is None else rounded(more or max(1, int(entry["n"]) // 10))
 
 
 def rounded(count: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
+from ftstudio.evaluation import tagging
 from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
 from ftstudio.evaluation.statistics import FEWEST
@@ -103,6 +104,7 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     if leak and leak["rows"]:
         lines += field("!", leak["words"], 2)
     lines += _shots(result["arms"])
+    lines += _entities(result["arms"])
     pairs = list(dict.fromkeys((entry["a"], entry["b"]) for entry in result["differences"]))
     for a, b in pairs:
         short = (one_line(a, 10), one_line(b, 10))
@@ -113,6 +115,10 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
         lines += ["", *table(header, [_metric_row(entry, values) for entry in chosen], left=(0, 6))]
         lines += _categories([entry for entry in result["categories"] if entry["arms"] == [a, b]], short)
         lines += _slices([one for one in result.get("slices", ()) if (one["a"], one["b"]) == (a, b)], short)
+    judge = result.get("judge")
+    for index, text in enumerate(judge_lines(judge)):
+        name = f"judge {one_line(judge['model'], 24)}" if not index and judge else ""
+        lines += ["", *([] if index else field(name, "", 2)), *field("", text, 2)] if not index else field("", text, 2)
     lines += _notes(result)
     return "\n".join([*lines, *_examples(result, names, examples)])
 
@@ -137,6 +143,8 @@ def _chance(p: float) -> str:
 
 
 def _word(verdict: str) -> str:
+    if verdict == "not judged":
+        return ""
     return "too few" if verdict.startswith("too few") else _GOOD.get(verdict, verdict)
 
 
@@ -160,6 +168,70 @@ def _categories(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) ->
     ]
     header = ("error category", *short, "points", "95 % interval", "p", "")
     return ["", *table(header, rows, left=(0, 6))]
+
+
+def judge_lines(judge: Mapping[str, Any] | None) -> list[str]:
+    """What the judge found, and how far it can be believed, as sentences; none where there was no judge."""
+    if not judge:
+        return []
+    lines = []
+    for pair in judge["pairs"]:
+        a, b = one_line(pair["a"], 24), one_line(pair["b"], 24)
+        decided = pair["wins"] + pair["losses"]
+        if pair["rate"] is None:
+            lines.append(f"{b} against {a}: no row was decided ({pair['ties']} ties, {pair['unreadable']} unreadable)")
+            continue
+        parts = [
+            f"{b} preferred to {a} in {percent(pair['rate'])} of {decided:,} decided rows "
+            f"({100 * pair['low']:.0f} – {100 * pair['high']:.0f} %), {pair['ties']:,} ties: {pair['verdict']}"
+        ]
+        controlled = pair["length_controlled"]
+        if controlled:
+            parts.append(f"{percent(controlled['rate'])} win rate at equal length")
+        if pair["longer"]["n"]:
+            parts.append(f"the longer answer won {percent(pair['longer']['share'])}")
+        if pair["flips"]["n"]:
+            parts.append(f"{percent(pair['flips']['share'])} of the verdicts changed with the order")
+        if pair["first"]["n"]:
+            parts.append(f"the answer shown first won {percent(pair['first']['share'])}")
+        if pair["unreadable"]:
+            parts.append(f"{pair['unreadable']} rows unreadable")
+        agreement = pair["agreement"]
+        if agreement and agreement["n"]:
+            parts.append(f"agrees with people in {percent(agreement['share'])} of {agreement['n']} rows")
+        lines.append("; ".join(parts))
+    usage = judge.get("usage")
+    if usage:
+        cost = "" if usage["cost"] is None else f", cost {usage['cost']:.4g}"
+        lines.append(f"{usage['tokens_in']:,} tokens read and {usage['tokens_out']:,} written this time{cost}")
+    if not judge["complete"]:
+        lines.append(f"not complete: {one_line(judge['reason'], 200)}")
+    return lines
+
+
+def _entities(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of tagged words: F1 of each type of entity, and how the entities given came out, arm by arm."""
+    told = [(one_line(arm["name"], 14), arm["entities"]) for arm in arms if arm.get("entities")]
+    types = list(dict.fromkeys(name for _, found in told for name in found["types"]))
+    if not types:
+        return []
+    rows = [
+        (one_line(name, 20), f"{max(_type(found, name)['support'] for _, found in told):,}",
+         *(f"{_type(found, name)['f1']:.3f}" for _, found in told))
+        for name in types
+    ]  # fmt: skip
+    lines = ["", *table(("F1 of a type", "wanted", *(name for name, _ in told)), rows, left=(0,))]
+    kinds = tagging.KINDS
+    rows = [
+        (f"{schema}, {name}", *(f"{found['outcomes'][schema][kind]:,}" for kind in kinds))
+        for schema in tagging.SCHEMAS
+        for name, found in told
+    ]
+    return [*lines, "", *table(("entities by", *kinds), rows, left=(0,))]
+
+
+def _type(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return found["types"].get(name) or {"f1": 0.0, "support": 0}  # type: ignore[no-any-return]
 
 
 def _shots(arms: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -226,7 +298,10 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     if isinstance(forgetting, Mapping) and {"base_bits_per_byte", "tuned_bits_per_byte"} <= forgetting.keys():
         base, tuned = forgetting["base_bits_per_byte"], forgetting["tuned_bits_per_byte"]
         text = f"{tuned - base:+.3f} bits a byte on general text ({base:.3f} → {tuned:.3f})"
-        lines += field("forgetting", text, 12)
+        lines += field("forgetting", forgetting.get("words") or text, 12)
+        for entry in forgetting.get("advice", ()):
+            value = "" if entry["value"] is None else f"={entry['value']}"
+            lines += field("", f"{entry['key']}{value}: {entry['text']}", 12)
     return lines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ftstudio.evaluation import metrics
+from ftstudio.evaluation import metrics, ranking, textual
 from ftstudio.evaluation.answer import right
 from ftstudio.evaluation.classification import number_in
 from ftstudio.evaluation.predictions import Prediction
@@ -23,7 +23,7 @@ class RowScorer:
     def __init__(
         self, names: Sequence[str] = metrics.ROW_METRICS, embedder: Embedder | None = None, answer: str | None = None
     ) -> None:
-        self.names = [name for name in names if name in metrics.ROW_METRICS]
+        self.names = [name for name in names if name in metrics.BY_ROW]
         if embedder is None:
             self.names = [name for name in self.names if name != "similarity"]
         self.embedder = embedder
@@ -36,7 +36,14 @@ class RowScorer:
         new = {(row.output, row.reference): None for row in rows if (row.output, row.reference) not in self._known}
         if new:
             self._known.update(zip(new, self._scores(list(new)), strict=True))
-        return [self._known[row.output, row.reference] for row in rows]
+        return [self._known[row.output, row.reference] | self._ranked(row) for row in rows]
+
+    def _ranked(self, row: Prediction) -> Scores:
+        """What the rank is worth at which a search found the reference, where the prediction tells one."""
+        rank = row.extra.get("rank")
+        if not isinstance(rank, int) or rank < 1:
+            return {}
+        return {name: score(rank) for name, score in ranking.METRICS.items() if name in self.names}
 
     def _scores(self, pairs: Sequence[tuple[str, str | None]]) -> list[Scores]:
         found = [self._single(output, reference) for output, reference in pairs]
@@ -58,8 +65,18 @@ class RowScorer:
                 scores |= {name: value for name, value in values.items() if name in self.names}
             if "exact_match" in self.names:
                 scores["exact_match"] = float(right(output, reference, self.answer))
+            if "numeric_match" in self.names:
+                number = textual.numeric_match(output, reference)
+                scores |= {} if number is None else {"numeric_match": number}
+            if "token_f1" in self.names:
+                scores["token_f1"] = textual.token_f1(output, reference)
+            if "edit" in self.names:
+                scores["edit"] = textual.edit_similarity(output, reference)
             if "accuracy" in self.names:
                 scores["accuracy"] = float(output.strip() == reference.strip())
+            for name in ("tag_accuracy", "masked_accuracy"):
+                if name in self.names and (words := reference.split()):
+                    scores[name] = sum(map(str.__eq__, output.split(), words)) / len(words)
             if "absolute_error" in self.names:
                 given, wanted = number_in(output), number_in(reference)
                 if given is not None and wanted is not None:

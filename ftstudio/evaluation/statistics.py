@@ -13,10 +13,8 @@ if TYPE_CHECKING:
 FEWEST = 20  # rows below which no verdict is given
 ALPHA = 0.05
 UNCLEAR = "no clear difference"
-MOST_NEEDED = 50_000  # rows beyond which a difference isn't worth looking for
 RESAMPLES = 10_000
 _Z = 1.959963984540054  # of 95 %
-_Z80 = 0.8416212335729143  # of 80 % power
 _CELLS = 1_000_000  # resampled values held at once: 8 MB
 _DRAWS = 200_000_000  # values drawn at most: 2 s
 
@@ -56,20 +54,6 @@ def verdict(low: float, high: float, n: int, higher_is_better: bool | None = Tru
     if high < 0:
         return "smaller" if higher_is_better is None else "worse" if higher_is_better else "better"
     return UNCLEAR
-
-
-def needed(difference: float, low: float, high: float, n: int) -> int | None:
-    """About how many more rows would tell a DIFFERENCE of this size from none, at 80 % power; N were enough for the
-    interval LOW to HIGH. 0 where there are enough; None where it would take more than 50,000: too alike to tell.
-
-    The width of the interval shrinks with the root of n: n · ((z(0.975) + z(0.8)) · s / d)², s its standard error.
-    """
-    spread = (high - low) / (2 * _Z)
-    if n < 1 or difference == 0 or spread == 0:
-        return None
-    total = math.ceil(n * ((_Z + _Z80) * spread / abs(difference)) ** 2)
-    total = max(total, FEWEST)
-    return None if total - n > MOST_NEEDED else max(0, total - n)
 
 
 def wilson(count: int, n: int, z: float = _Z) -> tuple[float, float]:

@@ -156,7 +156,7 @@ def new_parts(model: nn.Module) -> list[str]:
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The linear layers of the body by name: not the head, whether it scores tokens or classes."""
     last = output_embeddings(model)
-    outside = [name for name in head(model) if output_embeddings(model) is None]
+    outside = [*new_parts(model), "ftstudio_sentence"]  # what makes a vector of tokens isn't the transformer's own
     return {
         name: module
         for name, module in model.named_modules()

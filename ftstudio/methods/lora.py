@@ -104,8 +104,9 @@ class Lora(Method):
         linear = anatomy.linear_layers(model)
         layers = [linear[name] for name in (linear if isinstance(wanted, str) else wanted)]
         init: Any = True
-        if settings.init in FROM_WEIGHTS and not anatomy.on_meta(model):
-            init = _init(settings, layers)
+        if settings.init in FROM_WEIGHTS:
+            init = _init(settings, layers, type(model).__name__)
+            init = True if anatomy.on_meta(model) else init
         config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.alpha,
@@ -142,8 +143,8 @@ class Lora(Method):
             from_weights.convert(model, folder)
 
 
-def _init(settings: LoraSettings, layers: list[Any]) -> str:
-    """peft's word for how the adapter begins. Raises StudioError where a layer is smaller than the rank."""
+def _init(settings: LoraSettings, layers: list[Any], model: str) -> str:
+    """peft's word for how the adapter begins. Raises StudioError where a layer of MODEL doesn't allow it."""
     from ftstudio.methods import anatomy
 
     sizes = [anatomy.widths(layer) for layer in layers]
@@ -153,6 +154,9 @@ def _init(settings: LoraSettings, layers: list[Any]) -> str:
             f"{min(map(min, sizes))}.",
             f"Set method.r to {min(map(min, sizes))} or less, or method.init to default.",
         )
+    if settings.init == "olora" and any(type(layer).__name__ == "Conv1D" for layer in layers):
+        text = f"method.init: olora takes the layers of {model} (Conv1D) the wrong way round."
+        raise StudioError(text, "Set method.init to pissa or default.")
     if settings.init == "pissa" and max(map(max, sizes)) > _WHOLE_SVD:
         return "pissa_niter_16"  # as in Meng et al. 2024, table 5: seconds instead of minutes
     return settings.init

@@ -57,7 +57,8 @@ class Prompt(Method):
     limits = (
         "Takes its vectors from the tokens that the model can read at once.",
         "Can't be merged into the base, and batches can't go without padding.",
-        "prefix doesn't go with gradient checkpointing; no kind with masked language models or pictures.",
+        "prefix doesn't go with gradient checkpointing; no kind with masked language models, embeddings or pictures; "
+        "tags only with prefix.",
     )
     learning_rate = 3e-2
     adapter = True
@@ -89,6 +90,9 @@ class Prompt(Method):
         if facts.task in ("masked-lm", "embedding", "few-shot-classification"):
             text = f"soft prompts would stand among the tokens that {facts.task} works on; peft has none for it."
             found.append(Refusal("method", text, other))
+        if facts.task == "token-classification" and settings.kind != "prefix":
+            text = "a soft prompt before the row would be labelled, too."
+            found.append(Refusal("method.kind", text, "Set method.kind to prefix, or use method lora."))
         if facts.task == "image-text-to-text" or facts.sees:
             text = (
                 "soft prompts are put in place of token ids, and with those the places of the pictures would be lost."

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -43,13 +44,15 @@ class Head:
     """What kind of model a task needs. Part of a loaded model's identity.
 
     `labels` in the order of the head's outputs. `problem`: transformers' `problem_type` of a sequence classifier.
-    `seed` draws the weights of a head that the model doesn't bring.
+    `seed` draws the weights of a head that the model doesn't bring. `pooling`: how an encoder's tokens become one vector
+    (empty: as its folder says, else their mean).
     """
 
     kind: Kind = "causal-lm"
     labels: tuple[str, ...] = ()
     problem: str = ""
     seed: int = 0
+    pooling: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,11 +183,50 @@ class Task(ABC):
         """The ids at which generation stops."""
         return tuple(tokenizer.eos_ids)
 
+    def writing(self) -> dict[str, Any]:
+        """How answers are written, beside what the recipe's evaluation says: fields of `engine.generation.Decoding`."""
+        return {}
+
     def view(
         self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
     ) -> TokenView:
         """Row ROW of DATASET in tokens, for a person."""
         return token_view(dataset, row, shape, template, tokenizer, max_length)
+
+    # -- what it knows beside the row at hand ------------------------------------------------------------------------
+    def grounded(
+        self,
+        train: Dataset,
+        shape: Shape,
+        held_out: Callable[[], Sequence[Example]],
+        tokenizer: Tokenizer,
+        max_length: int | None,
+        seed: int,
+    ) -> Self:
+        """This task with what it needs of the rows beside the one at hand: what is searched, the few examples that a
+        head is fitted on. TRAIN are the training rows, HELD_OUT gives those that are answered and compared."""
+        return self
+
+    def marks(self) -> dict[str, Any]:
+        """What answers depend on of that, as JSON: answers under other marks are others."""
+        return {}
+
+    def fitted(self, model: Any, pad_id: int = 0, saved: Path | None = None) -> Self:
+        """This task, ready to read what MODEL says. SAVED: the folder that a tuned MODEL was saved in."""
+        return self
+
+    def finish(self, model: Any, folder: Path) -> None:
+        """Save in FOLDER, beside the weights of MODEL, what else its answers need. Called on a fitted task."""
+        del model, folder  # most need nothing
+
+    @property
+    def divisible(self) -> bool:
+        """Whether a batch may be taken in parts: its loss is the sum over rows, whoever shares the batch."""
+        return True
+
+    def phase(self) -> str:
+        """What the training does, in a few words, where there is more to say than that it trains."""
+        return ""
 
     def metrics(self) -> tuple[str, ...]:
         """The metrics that fit these data, where the recipe names none."""

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from ftstudio.evaluation.categories import Detector
-from ftstudio.evaluation.detectors import answers, encoding, labels, length, prompt, repetition, spelling, topic
+from ftstudio.evaluation.detectors import (
+    answers,
+    encoding,
+    labels,
+    length,
+    masked,
+    prompt,
+    repetition,
+    spelling,
+    tagging,
+    topic,
+    vectors,
+)
 
 ALL: tuple[Detector, ...] = (
     length.EMPTY,
@@ -23,4 +35,5 @@ ALL: tuple[Detector, ...] = (
     encoding.ENCODING,
     topic.OFF_TOPIC,
 )
-OTHERS: tuple[Detector, ...] = labels.ALL  # for tasks that don't write text: see Task.error_categories
+# for tasks that don't write text: see Task.error_categories
+OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL, *masked.ALL, *vectors.ALL)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ftstudio.evaluation.pairing import BETTER
 from ftstudio.evaluation.statistics import wilson
 from ftstudio.evaluation.votes.ballot import mark
 from ftstudio.evaluation.votes.book import Book, Outputs, Vote
@@ -132,7 +133,7 @@ def _agreements(preferred: Mapping[int, int], book: Book, scores: Scores) -> lis
             other = first.get(metric)
             if not sign or not _number(value) or not _number(other):
                 continue
-            step = value - other
+            step = (value - other) * (-1 if BETTER.get(metric, True) is False else 1)
             place = 2 if abs(step) < _EQUAL else 0 if (step > 0) == (sign > 0) else 1
             counts.setdefault(metric, [0, 0, 0])[place] += 1
     found = []

@@ -19,9 +19,21 @@ FIGURES = Action("t", "figures", "totals", "every metric with its verdict in wor
 METRIC = Action("m", "metric", "metric", "another metric")
 FORGETTING = Action("e", "forgetting", "forgetting", "what the tuning cost on general text, and what to do about it")
 JUDGE = Action("J", "judge", "judge", "what the judge model found")
+REMEDIES = tuple(
+    Action(key, f"remedy('{name}')", label, text)
+    for name, key, label, text in (
+        ("adapter", "a", "adapter", "the same recipe with an adapter (LoRA) instead of all weights"),
+        ("rate", "r", "smaller rate", "the same recipe with half the learning rate"),
+        ("replay", "m", "replay", "the same recipe with general text trained along"),
+        ("shorter", "k", "shorter", "the same recipe, half as long"),
+    )
+)
 VOTE = Action("b", "vote", "votes", "blind votes: vote on the rows without knowing which answer is whose")
 CHAT = Action("h", "chat", "chat", "type something yourself: both answer")
 ARMS = Action("a", "arms", "arms", "which two arms are held against each other")
+WANTED = Action(
+    "A", "arms_wanted", "choose arms", "compare other arms: base with examples, checkpoints, other runs, files, servers"
+)
 RUN = Action("v", "choose", "run", "compare another run")
 ROWS = Action("l", "limit", "rows", "how many held-out rows are answered")
 EXPORT = Action("x", "export", "export", "write the report as text")
@@ -36,7 +48,9 @@ IN_LIST = (OPEN, FIGURES, VIEW, SLICES, VOTE, CHAT, CATEGORIES, ORDER, OWN, FILT
 IN_DETAIL = (NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY, CATEGORIES, EXPORT, BACK)
 IN_CATEGORIES = (OPEN, EXPORT, BACK)
 IN_SLICES = (OPEN, METRIC, OWN, EXPORT, BACK)
+IN_JUDGE = (ARMS, VOTE, EXPORT, BACK)
 IN_FIGURES = (METRIC, SLICES, CATEGORIES, ARMS, EXPORT, BACK)
 ALL_ACTIONS = (
-    *IN_LIST, METRIC, JUDGE, ARMS, COMPARE, STOP, RUN, ROWS, NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY, EXPORT, BACK
+    *IN_LIST, METRIC, JUDGE, ARMS, COMPARE, WANTED, STOP, RUN, ROWS, NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY, EXPORT,
+    BACK,
 )  # fmt: skip

@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ftstudio.core.arm import BASE, TUNED
 from ftstudio.core.jobs import Compare
 from ftstudio.core.run import RunFolder
+from ftstudio.ui.compare.arm_choice import ArmsDialog, candidates
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.choose import choose_run
 from ftstudio.ui.shell.screen import StudioScreen
@@ -23,6 +25,7 @@ class Comparing(StudioScreen):
         super().__init__()
         self.arms: Arms | None = None
         self.limit: int | None = None
+        self.chosen: dict[Path, tuple[str, ...]] = {}  # which arms a run's next comparison has, by folder
         self._recipes = Recipes()
         self._opened: dict[Path, Arms] = {}
         self._was_asked = False
@@ -110,7 +113,7 @@ class Comparing(StudioScreen):
         if not arms.run.model.is_dir():
             self.studio.tell("This run has saved no model yet: 4 shows it.")
             return
-        job = Compare(arms.folder.path, (arms.run.path,), self.limit)
+        job = Compare(arms.folder.path, (arms.run.path,), self.limit, arms=self.chosen.get(arms.run.path))
         if self.attempt(lambda: self.session.submit(job)):
             self.show_view()
             self.refresh_shell()
@@ -139,6 +142,25 @@ class Comparing(StudioScreen):
 
         self.app.push_screen(choose_run(runs, self.arms.run if self.arms else None), chosen)
 
+    def action_arms_wanted(self) -> None:
+        """Tick the arms, and start."""
+        arms = self.arms
+        if arms is None or not arms.run.model.is_dir():
+            self.action_compare()
+            return
+        if arms.following.running or self.asked:
+            self.studio.tell("The comparison is being made already.")
+            return
+        entries = candidates(arms.run, arms.recipe, self.tuned_runs(), self._recipes.of_run)
+        present = self.chosen.get(arms.run.path) or _asked_before(arms) or (BASE, TUNED)
+
+        def chosen(found: tuple[str, ...] | None) -> None:
+            if found is not None:
+                self.chosen[arms.run.path] = found
+                self.action_compare()
+
+        self.app.push_screen(ArmsDialog(entries, present), chosen)
+
     def action_limit(self) -> None:
         """Ask how many rows are answered."""
         if self.arms is None:
@@ -149,3 +171,9 @@ class Comparing(StudioScreen):
             self.show_view()
 
         ask_rows(self.studio, self.rows_wanted, chosen)
+
+
+def _asked_before(arms: Arms) -> tuple[str, ...]:
+    """The arms of the comparison that is there, as they were asked for."""
+    entries = (arms.report or {}).get("arms", ()) if arms.final else ()
+    return tuple(str(entry["spec"]) for entry in entries if isinstance(entry.get("spec"), str))

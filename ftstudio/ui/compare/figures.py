@@ -7,39 +7,35 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import TITLES
+from ftstudio.evaluation.pairing import BETTER
 from ftstudio.evaluation.power import words
 from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.arms_page import ArmsPage
+from ftstudio.ui.compare.asked import arm_lines
 from ftstudio.ui.compare.pictures import histogram, shares, win_tie_loss
 from ftstudio.ui.compare.summary import chance, figure, verdict
-from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import wrapped
 
 SIDE = 136  # cells from which the pictures stand beside each other
 
 
-class Figures(Page):
+class Figures(ArmsPage):
     """`metric` is the one whose differences are drawn."""
 
-    DEFAULT_CSS = "Figures { height: 1fr; }"
-
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id)
-        self.arms: Arms | None = None
+        super().__init__(id=id)
         self.metric = ""
-        self._shown: Any = None
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.metric,)
 
     def show(self, arms: Arms) -> None:
-        """Bring the page up to date."""
         names = row_metrics(arms)
         if self.metric not in names:
             gain = (arms.report or {}).get("gain")
             self.metric = gain if gain in names else names[0] if names else ""
-        now = (id(arms), id(arms.report), arms.a, arms.b, self.metric)
-        if now != self._shown:
-            same = self._shown is not None and self._shown[0] == now[0]
-            self.arms, self._shown = arms, now
-            self.fresh(stay=same)
+        super().show(arms)
 
     def next_metric(self) -> None:
         """Draw the next metric."""
@@ -57,17 +53,17 @@ class Figures(Page):
         lines += metric_table(arms, width)
         lines += [(), (("rows won, tied and lost", "title"), (f" · by {b}", "dim"))]
         for metric in row_metrics(arms):
-            if metric != "length":
-                counts = win_tie_loss(differences(arms, metric))
+            if BETTER.get(metric, True) is not None:
+                counts = win_tie_loss(gains(arms, metric))
                 lines.append(shares(TITLES.get(metric, one_line(metric, 11)), counts, min(width, 110)))
         if self.metric:
             title = TITLES.get(self.metric, one_line(self.metric, 24))
             found = differences(arms, self.metric)
             lines += [(), (("difference by row", "title"), (f" · {title} · m another metric", "dim"))]
-            lines += histogram(found, width, 6 if self.size.height < 30 else 9)
+            lines += histogram(found, width, 6 if self.size.height < 30 else 9, BETTER.get(self.metric, True))
         if len(arms.names) > 2:
             lines += [(), *arm_table(arms, width)]
-        lines += _signatures(arms, width)
+        lines += [*arm_lines(arms, width), *_signatures(arms, width)]
         return lines
 
 
@@ -89,6 +85,12 @@ def differences(arms: Arms, metric: str) -> list[float]:
         if isinstance(a, int | float) and isinstance(b, int | float):
             found.append(float(b) - float(a))
     return found
+
+
+def gains(arms: Arms, metric: str) -> list[float]:
+    """The same, turned so that more is better: an error that falls is a gain."""
+    sign = -1.0 if BETTER.get(metric, True) is False else 1.0
+    return [sign * step for step in differences(arms, metric)]
 
 
 def metric_table(arms: Arms, width: int) -> list[Line]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.votes.evalue import ENOUGH
@@ -9,9 +11,9 @@ from ftstudio.evaluation.votes.report import sentence
 from ftstudio.evaluation.votes.tally import Tally
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
-from ftstudio.ui.text.said import wrapped
+from ftstudio.ui.text.said import named, wrapped
 
-BARS = (("won", "█", "good"), ("lost", "▒", "bad"), ("tie", "·", "dim"), ("both bad", "×", "warn"))
+BARS = (("█", "good"), ("▒", "bad"), ("·", "dim"), ("×", "warn"))  # won, lost, tie, both bad
 
 
 class Outcome(Page):
@@ -39,11 +41,7 @@ class Outcome(Page):
         lines += [*wrapped(("✓ " if found.enough else "… ") + sentence(found), width, ink), ()]
         counts = (found.wins, found.losses, found.ties, found.bad)
         names = (f"{b} won", f"{a} won", "tie", "both bad")
-        most, room = max(*counts, 1), max(10, min(60, width - 44))
-        for name, count, (_, sign, colour) in zip(names, counts, BARS, strict=True):
-            wide = max(1, round(room * count / most)) if count else 0
-            lines.append(((f"{fit(name, 34)}{count:>5,}  ", ""), (sign * wide, colour)))
-        lines += [(), *self._figures(found, b, width)]
+        lines += [*tally_bars(names, counts, width), (), *self._figures(found, b, width)]
         if found.agreement:
             lines += [(), *_agreement(found)]
         return lines
@@ -53,8 +51,7 @@ class Outcome(Page):
         lines: list[Line] = []
 
         def say(name: str, text: str) -> None:
-            rows = wrapped(text, width - 12, "", 3)
-            lines.extend(((fit("" if place else name, 12), "dim"), *row) for place, row in enumerate(rows))
+            lines.extend(named(name, text, 12, width))
 
         if found.rate is not None:
             text = f"{100 * found.rate:.0f} % of the {found.decided:,} rows with a winner went to {b}; 95 % interval "
@@ -67,6 +64,16 @@ class Outcome(Page):
         parts += [f"left was chosen in {100 * found.left:.0f} %"] if found.left is not None else []
         say("votes", "; ".join(parts))
         return lines
+
+
+def tally_bars(names: Sequence[str], counts: Sequence[int], width: int) -> list[Line]:
+    """COUNTS of what NAMES say (won, lost, tie, both bad) as bars beside each other, in lines of WIDTH cells."""
+    most, room = max(*counts, 1), max(10, min(60, width - 44))
+    lines: list[Line] = []
+    for name, count, (sign, ink) in zip(names, counts, BARS, strict=False):
+        wide = max(1, round(room * count / most)) if count else 0
+        lines.append(((f"{fit(name, 34)}{count:>5,}  ", ""), (sign * wide, ink)))
+    return lines
 
 
 def _agreement(found: Tally) -> list[Line]:

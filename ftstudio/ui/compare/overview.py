@@ -11,6 +11,7 @@ from textual.message import Message
 
 from ftstudio.ui.compare import summary
 from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.judged import headline as judged
 from ftstudio.ui.compare.rows import COLUMNS, Choice, Rows
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said, fitting
@@ -79,7 +80,10 @@ class Overview(Vertical):
         metrics.say(*lines)
         changes.display = screen >= BESIDE
         changes.say(*summary.change_lines(arms, len(lines) - 1))
-        self.query_one("#compare-notes", Said).say(fitting(summary.notes(arms, screen - 3), screen - 3))
+        notes = summary.notes(arms, screen - 3)
+        if (judge := judged(arms)) is not None:
+            notes.append((f"{' · ' if notes else ''}{judge[0]}", judge[1]))
+        self.query_one("#compare-notes", Said).say(fitting(notes, screen - 3))
         self._show_rows(hold)
 
     def _show_rows(self, hold: bool = False) -> None:

@@ -39,10 +39,12 @@ def _apportioned(counts: tuple[int, int, int], room: int) -> tuple[int, int, int
     return cells[0], cells[1], cells[2]
 
 
-def histogram(differences: Sequence[float], width: int, height: int) -> list[Line]:
-    """DIFFERENCES by size as upright bars of HEIGHT lines: losses left of the middle (light), gains right of it.
+def histogram(
+    differences: Sequence[float], width: int, height: int, higher_is_better: bool | None = True
+) -> list[Line]:
+    """DIFFERENCES by size as upright bars of HEIGHT lines: what fell left of the middle (hatched), what rose right.
 
-    The middle bar holds those that are none. Below stands the scale.
+    The middle bar holds those that are none. Below stands the scale. HIGHER_IS_BETTER None: neither way is.
     """
     if not differences:
         return [(("no row has this metric in both", "dim"),)]
@@ -53,16 +55,18 @@ def histogram(differences: Sequence[float], width: int, height: int) -> list[Lin
         place = 0 if abs(step) <= NEAR else min(side, 1 + int(abs(step) / most * side * 0.999999))
         counts[side + (place if step > 0 else -place)] += 1
     top = max(counts)
+    inks = {True: ("bad", "good"), False: ("good", "bad"), None: ("key", "key")}[higher_is_better]
     lines: list[Line] = []
     for level in range(height - 1, -1, -1):
         label = f"{top:,}" if level == height - 1 else "0" if level == 0 else ""
         parts: list[Part] = [(f"{label:>6} ", "dim")]
-        for first, last, ink in ((0, side, "bad"), (side, side + 1, "strong"), (side + 1, len(counts), "good")):
+        for first, last, ink in ((0, side, inks[0]), (side, side + 1, "strong"), (side + 1, len(counts), inks[1])):
             text = "".join(_block(count, top, level, height, place < side) * 2 for place, count in
                            enumerate(counts[first:last], first))  # fmt: skip
             parts.append((text, ink))
         lines.append(tuple(parts))
-    left, right = f"−{most:.2f} worse", f"better +{most:.2f}"
+    words = {True: ("worse", "better"), False: ("better", "worse"), None: ("smaller", "greater")}[higher_is_better]
+    left, right = f"−{most:.2f} {words[0]}", f"{words[1]} +{most:.2f}"
     half = 2 * side
     scale = f"{fit(left, half)}0{fit(right, half + 1, 'right')}"
     return [*lines, ((" " * 7 + scale, "dim"),)]

@@ -9,21 +9,20 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean, one_line
 from ftstudio.ui.compare import actions, told
 from ftstudio.ui.compare.categories import Changes
 from ftstudio.ui.compare.choose import Choose
-from ftstudio.ui.compare.comparing import Comparing
 from ftstudio.ui.compare.detail import MODES, CompareDetail, arms_shown
-from ftstudio.ui.compare.figures import Figures, row_metrics
-from ftstudio.ui.compare.filtering import HINT, Found, matching
+from ftstudio.ui.compare.figures import Figures
+from ftstudio.ui.compare.forgetting import Forgetting
+from ftstudio.ui.compare.judged import JudgePage
 from ftstudio.ui.compare.overview import Overview
+from ftstudio.ui.compare.pages import Pages
 from ftstudio.ui.compare.rows import Choice
-from ftstudio.ui.compare.slicing import Slices, Wanted, wanted
+from ftstudio.ui.compare.slicing import Slices
 from ftstudio.ui.compare.views import VIEWS, rule
 from ftstudio.ui.shell.actions import Action, bindings
-from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.text.copying import copy, shown
 from ftstudio.ui.text.panes import Panes
 from ftstudio.ui.text.said import Said
@@ -34,10 +33,12 @@ PAGES: dict[str, type[Widget]] = {
     "changes": Changes,
     "slices": Slices,
     "figures": Figures,
+    "forgetting": Forgetting,
+    "judge": JudgePage,
 }
 
 
-class CompareScreen(Comparing):
+class CompareScreen(Pages):
     """Verdict, metrics, rows; a row in full; categories, slices and totals."""
 
     MODE = "compare"
@@ -69,10 +70,6 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def __init__(self) -> None:
         super().__init__()
         self.mode = "off"
-        self.view = "opening"  # or one of PAGES
-        self._came_from = "list"
-        self._own: list[Found] = []  # filters of one's own, the last first
-        self._working: Wanted | None = None
 
     def compose_body(self) -> ComposeResult:
         yield Said(id="compare-opening")
@@ -80,14 +77,14 @@ In the word diff, [-so-] is missing and {+so+} was added.
             yield page()
 
     def on_mount(self) -> None:
-        self._look("opening")
+        self.look("opening")
 
     @property
     def overview(self) -> Overview:
         """Verdict, metrics and rows."""
         return self.query_one(Overview)
 
-    def _look(self, view: str) -> None:
+    def look(self, view: str) -> None:
         """Show one of the views."""
         self.view = view
         self.query_one("#compare-opening").display = view == "opening"
@@ -98,38 +95,33 @@ In the word diff, [-so-] is missing and {+so+} was added.
             "detail": lambda: self.query_one(Panes),
             "changes": lambda: self.query_one(Changes).table,
             "slices": lambda: self.query_one(Slices).table,
-            "figures": lambda: self.query_one(Figures),
         }
-        if view in focus:
-            focus[view]().focus()
+        if view != "opening":
+            focus.get(view, lambda: self.query_one(PAGES[view]))().focus()
         if self.is_mounted:
             self.refresh_shell()
 
     # -- showing -----------------------------------------------------------------------------------------------------
     def begin_view(self) -> None:
         self.overview.begin()
-        self._own = []
-        self._look("opening")
+        self.own = []
+        self.look("opening")
 
     def show_view(self) -> None:
         arms = self.arms
         if arms is None or not arms.rows:
             if self.view != "opening":
-                self._look("opening")
+                self.look("opening")
             self._show_opening()
             return
         if self.view == "opening":
-            self._look("list")
+            self.look("list")
         state = told.status(arms, self.session, self.asked, self.app.size.width - 3)
         self.overview.show(arms, state, hold=self.view == "detail")
         if self.view == "detail":
             self._show_detail(stay=True)
-        elif self.view == "changes":
-            self.query_one(Changes).show(arms)
-        elif self.view == "figures":
-            self.query_one(Figures).show(arms)
-        elif self.view == "slices":
-            self._show_slices()
+        else:
+            self.show_page()
 
     def _show_opening(self) -> None:
         arms = self.arms
@@ -145,7 +137,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def _show_detail(self, *, stay: bool = False) -> None:
         arms, row = self.arms, self.overview.row
         if arms is None or row is None or row not in arms.base.known or row not in arms.tuned.known:
-            self._look("list")
+            self.look("list")
             return
         detail = self.query_one(CompareDetail)
         detail.show(arms, self.overview.rows, row, self.overview.place, self.mode, stay=stay)
@@ -156,13 +148,19 @@ In the word diff, [-so-] is missing and {+so+} was added.
             "changes": actions.IN_CATEGORIES,
             "slices": actions.IN_SLICES,
             "figures": actions.IN_FIGURES,
+            "judge": actions.IN_JUDGE,
         }
         if self.view in pages:
             return pages[self.view]
+        if self.view == "forgetting":
+            known = self.query_one(Forgetting).remedies
+            fitting = tuple(action for action in actions.REMEDIES if action.run.split("'")[1] in known)
+            return (*fitting, actions.EXPORT, actions.BACK)
         arms = self.arms
         if arms is None:
             return (actions.RUN,)
-        work = (actions.STOP if arms.following.running or self.asked else actions.COMPARE, actions.RUN, actions.ROWS)
+        start = (actions.COMPARE, actions.WANTED)
+        work = (*((actions.STOP,) if arms.following.running or self.asked else start), actions.RUN, actions.ROWS)
         if self.view == "opening":
             return (*work, *((actions.CHAT,) if arms.run.model.is_dir() else ()))
         first = (actions.BACK,) if self.overview.choice.narrowed else ()
@@ -170,19 +168,19 @@ In the word diff, [-so-] is missing and {+so+} was added.
         return (*first, *actions.IN_LIST, *more, *work, actions.EXPORT)
 
     def on_overview_opened(self, event: Overview.Opened) -> None:
-        self._look("detail")
+        self.look("detail")
         self._show_detail()
 
     def on_changes_picked(self, event: Changes.Picked) -> None:
-        self._list(Choice(self.overview.choice.order, event.name, "changed"))
+        self.list_rows(Choice(self.overview.choice.order, event.name, "changed"))
 
     def on_slices_picked(self, event: Slices.Picked) -> None:
-        self._list(Choice(self.overview.choice.order, part_name=one_line(event.name, 60), part=event.rows))
+        self.list_rows(Choice(self.overview.choice.order, part_name=one_line(event.name, 60), part=event.rows))
 
-    def _list(self, choice: Choice) -> None:
+    def list_rows(self, choice: Choice) -> None:
         """List the rows of CHOICE."""
         self.overview.choose(choice)
-        self._look("list")
+        self.look("list")
 
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
@@ -192,6 +190,10 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def action_choose(self) -> None:
         if self.view in ("list", "opening"):
             super().action_choose()
+
+    def action_arms_wanted(self) -> None:
+        if self.view in ("list", "opening"):
+            super().action_arms_wanted()
 
     def action_limit(self) -> None:
         if self.view in ("list", "opening"):
@@ -207,7 +209,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def action_order(self) -> None:
         """Gains, losses, rows."""
         if self.view == "list":
-            self._list(self.overview.choice.next_order())
+            self.list_rows(self.overview.choice.next_order())
 
     def action_views(self) -> None:
         """Choose which rows are listed."""
@@ -217,132 +219,18 @@ In the word diff, [-so-] is missing and {+so+} was added.
 
         def chosen(place: int | None) -> None:
             if place is not None:
-                self._list(replace(self.overview.choice, view=names[place]))
+                self.list_rows(replace(self.overview.choice, view=names[place]))
 
         entries = [(VIEWS[name].title, (f"{counts[name]:>6,}  {VIEWS[name].help}", "dim")) for name in names]
         title = f"Which rows?  ({rule(self.overview.rows.scores)})"
         self.app.push_screen(Choose(title, entries, names.index(self.overview.choice.view)), chosen)
 
-    def action_own(self) -> None:
-        """Rows for which an expression holds."""
-        if self.view not in ("list", "slices") or self.arms is None:
-            return
-        before = self._own[0].text if self._own else ""
-        self.app.push_screen(Prompt("Rows for which this holds:", before, HINT), self._filter)
-
-    def _filter(self, text: str | None) -> None:
-        arms = self.arms
-        if text is None or not text.strip() or arms is None:
-            return
-
-        def work() -> None:
-            found: Found | None = None
-            error: Exception | None = None
-            try:
-                if not arms.columns:
-                    arms.columns = arms.read_columns()
-                found = matching(arms, text)
-            except StudioError as caught:
-                error = caught
-            self.app.call_from_thread(done, found, error)
-
-        def done(found: Found | None, error: Exception | None) -> None:
-            if error is not None:
-                self.studio.show_error(error)
-            if found is None or self.arms is not arms:
-                return
-            self._own = [found, *(known for known in self._own if known.text != found.text)][:8]
-            if found.unjudged:
-                self.studio.tell(f"It could not be judged on {found.unjudged:,} rows: they are left out.")
-            if self.view == "slices":
-                self._show_slices()
-            else:
-                self._list(replace(self.overview.choice, part_name=one_line(found.text, 60), part=found.rows))
-
-        self.run_worker(work, thread=True, group="filter", exclusive=True, exit_on_error=False)
-
     def action_filter(self) -> None:
         """Another kind of the category's rows; without a category, choose one."""
         if self.view == "list" and self.overview.choice.category:
-            self._list(self.overview.choice.next_kind())
+            self.list_rows(self.overview.choice.next_kind())
         elif self.view == "list":
             self.action_categories()
-
-    def _turn_to(self, view: str) -> bool:
-        """Show VIEW, to come back from it to where one is; whether there is anything to show."""
-        if self.arms is None or self.view == "opening":
-            return False
-        if self.view in ("list", "detail"):
-            self._came_from = self.view
-        self._look(view)
-        return True
-
-    def action_categories(self) -> None:
-        """The before/after table."""
-        if self.arms is not None and self._turn_to("changes"):
-            self.query_one(Changes).show(self.arms)
-
-    def action_figures(self) -> None:
-        """Totals and pictures."""
-        if self.arms is not None and self._turn_to("figures"):
-            self.query_one(Figures).show(self.arms)
-
-    def action_slices(self) -> None:
-        """The parts of the rows."""
-        if self._turn_to("slices"):
-            self._show_slices()
-
-    def _show_slices(self) -> None:
-        """Show the slices; where they are not known, work them out in a thread."""
-        arms, page = self.arms, self.query_one(Slices)
-        if arms is None or arms.report is None:
-            return
-        names = row_metrics(arms)
-        if page.metric not in names:
-            gain = arms.report.get("gain")
-            page.metric = gain if gain in names else names[0] if names else ""
-        now = wanted(arms, page.metric, self._own)
-        if page.key == now.key:
-            page.show(arms, page.key, page.entries)
-            return
-        if self._working is not None:
-            return  # what is being worked out shows the next when it is done
-        self._working = now
-
-        def work() -> None:
-            error: Exception | None = None
-            entries = []
-            job = now
-            try:
-                if not arms.columns:
-                    arms.columns = arms.read_columns()
-                    job = wanted(arms, page.metric, self._own)
-                entries = job.work()
-            except Exception as caught:  # told on screen, not lost in a thread
-                error = caught
-            self.app.call_from_thread(done, job, entries, error)
-
-        def done(job: Wanted, entries: list[dict[str, object]], error: Exception | None) -> None:
-            self._working = None
-            if error is not None:
-                self.studio.show_error(error)
-            elif self.arms is arms:
-                page.show(arms, job.key, entries)
-                if self.view == "slices":
-                    self._show_slices()
-
-        self.run_worker(work, thread=True, group="slices", exit_on_error=False)
-
-    def action_metric(self) -> None:
-        """Another metric for the picture or the slices."""
-        arms = self.arms
-        if arms is not None and self.view == "figures":
-            self.query_one(Figures).next_metric()
-        elif arms is not None and self.view == "slices" and (names := row_metrics(arms)):
-            page = self.query_one(Slices)
-            place = names.index(page.metric) + 1 if page.metric in names else 0
-            page.metric = names[place % len(names)]
-            self._show_slices()
 
     def action_vote(self) -> None:
         """Blind votes on the two arms in view."""
@@ -359,8 +247,12 @@ In the word diff, [-so-] is missing and {+so+} was added.
         if arms is None or not arms.run.model.is_dir():
             self.studio.tell("This run has saved no model yet: 4 shows it.")
             return
+        from ftstudio.engine.chat import WRITES
         from ftstudio.ui.compare.chat.screen import ChatScreen
 
+        if arms.recipe is not None and arms.recipe.task not in WRITES:
+            self.studio.tell(f"A model of the task {arms.recipe.task} writes no text to chat with.")
+            return
         self.app.push_screen(ChatScreen(arms))
 
     def action_arms(self) -> None:
@@ -425,9 +317,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def action_back(self) -> None:
         """A level up; in the list, all rows again."""
         if self.view == "detail":
-            self._look("list")
-        elif self.view in ("changes", "slices", "figures"):
-            self._look(self._came_from)
+            self.look("list")
+        elif self.view in PAGES and self.view != "list":
+            self.look(self.came_from)
             self.show_view()
         elif self.view == "list" and self.overview.choice.narrowed:
-            self._list(Choice(self.overview.choice.order))
+            self.list_rows(Choice(self.overview.choice.order))

@@ -8,9 +8,9 @@ from typing import Any
 from rich.cells import cell_len
 
 from ftstudio.core.text import one_line
+from ftstudio.evaluation import power
 from ftstudio.evaluation.categories import categories
 from ftstudio.evaluation.metrics import OF_HUNDRED, TITLES
-from ftstudio.evaluation.power import more_rows, rounded
 from ftstudio.evaluation.statistics import FEWEST
 from ftstudio.ui.compare.arms import BASE, Arms
 from ftstudio.ui.text.lines import Line, Part, fit
@@ -91,10 +91,8 @@ def main_differences(arms: Arms) -> list[dict[str, Any]]:
 
 def missing(entry: Mapping[str, Any]) -> str:
     """How many rows are missing to tell, in words."""
-    more = more_rows(entry["difference"], entry["low"], entry["high"], entry["n"])
-    if more is None:
-        return "as good as no difference"
-    return f"needs about {rounded(max(more, 1)):,} more rows"
+    more = power.missing(entry)
+    return "as good as no difference" if more is None else f"needs about {more:,} more rows"
 
 
 def fell_and_rose(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -163,6 +161,9 @@ def warnings(arms: Arms) -> list[str]:
     found = []
     if any(set(pair) == {arms.a, arms.b} for pair in report.get("identical", ())):
         found.append("Both give the same answer to every row: the tuning had no effect, or it wasn't loaded.")
+    leak = report.get("leak")
+    if isinstance(leak, Mapping) and leak.get("rows"):
+        found.append(f"Leak: {leak.get('words')}; i shows the rest by itself.")
     found += [
         f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)
     ]

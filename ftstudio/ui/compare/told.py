@@ -79,6 +79,7 @@ def opening(
         (),
         (("g", "key"), (f"  lets both answer the same held-out rows, {rows:,} at most,", "")),
         (("   side by side, and tells whether the difference is more than chance", "dim"),),
+        (("A", "key"), ("  chooses what is compared: examples, checkpoints, other runs, files, servers", "")),
         (("l", "key"), ("  sets how many rows", "")),
     ]
     if others:

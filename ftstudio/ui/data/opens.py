@@ -31,6 +31,19 @@ class Opens(Versioning):
             panel.field.input.focus()
         elif self.opened is not None:
             self._follow_recipe(self.opened)
+            self._take_rows(self.opened)
+
+    def _take_rows(self, opened: Opened) -> None:
+        """Show only the rows that another screen asked for."""
+        wanted = self.session.data_rows
+        if wanted is None or opened.reading == "now" or opened.source != self.session.data_source:
+            return
+        self.session.data_rows = None
+        label, rows = wanted
+        there = [row for row in opened.places(rows) if row < len(opened.dataset)]
+        opened.sheet.layers.clear()
+        self.finder.only(opened, label, there)
+        self.back_to_table()
 
     def action_open_source(self) -> None:
         """Ask for another dataset."""
@@ -97,6 +110,7 @@ class Opens(Versioning):
         opened = self.opened
         if opened is None or opened.reading != "now" or opened.source != whole.source:
             self._show_opened(whole)
+            self._take_rows(whole)
             return
         if opened.finish(whole):
             self.grid.show(opened.sheet, roles_of(opened.shape), cursor=self.grid.cursor)
@@ -105,6 +119,7 @@ class Opens(Versioning):
             self.grid.mark_roles(roles_of(opened.shape))
         if opened.state is not None and opened.state.rebased:
             self.ask_rebased(opened)
+        self._take_rows(opened)
         self.tell()
 
     def _stop_reading(self) -> bool:

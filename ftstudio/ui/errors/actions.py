@@ -22,18 +22,33 @@ DIFFERENCE = Action("d", "difference", "diff", "mark what differs from the refer
 FOLD = Action("z", "fold", "unfold", "show a shortened prompt in full")
 COPY = Action("y", "copy", "copy", "copy prompt, reference and output (clipboard and a file)")
 TRAINING = Action("t", "training", "training", "the training rows near this one, and those with the same fault")
-GROUPS = Action("m", "groups", "groups", "group these answers by meaning, with the words that set a group apart")
-CHOOSE = Action("enter", "open", "show its rows", "only the rows of this group in the list")
+GROUPS = Action("m", "groups", "groups", "group these answers by meaning; of labels, which is taken for which")
+CHOOSE = Action("enter", "open", "show its rows", "only the rows of this group, or pair of labels, in the list")
 FAULT = Action("f", "same_fault", "fault", "rows near the failing one, or all training rows with the same fault")
+CORRECT = Action("e", "correct", "your answer", "type in the answer the row should have had (ctrl+o: your editor)")
+ADD_ROW = Action("a", "add_row", "add row", "the prompt with your answer, else the reference, as a new training row")
+SUGGEST = Action("w", "suggest", "suggest", "let the base, the tuned model or a server write the answer: a suggestion")
+OWN = Action("c", "own_category", "own category", "write a category of your own and see what it catches")
+OUTCOME = Action("f", "outcome", "before/after", "what the repair before this run did, category by category")
 CATEGORY = Action("c", "category", "category", "the next category that occurs in the training answers")
 DROP = Action("d", "drop", "drop", "leave this training row out of the next version: a pending repair")
 EDIT = Action("e", "edit", "edit", "change this row's answer in the next version: a pending repair")
+DROP_ALL = Action("D", "drop_all", "", "leave all listed training rows out; asks first", name="drop all listed")
+HEAVIER = Action("plus", "weigh(2.0)", "weigh", "train this row twice as often in the next version", name="weigh up")
+LIGHTER = Action("minus", "weigh(0.5)", "", "train this row half as often in the next version", name="weigh down")
+PENDING = Action("l", "pending", "repairs", "the repairs that wait to be saved, and what they are meant to fix")
 UNDO_REPAIR = Action("u", "undo_repair", "undo", "take back the last repair")
 VERSION = Action("v", "version", "save", "save the repairs as a new version of the data, and train on it")
 BACK = Action("escape", "back", "back", "back to the list")
 
-IN_DETAIL = (NEXT, PREVIOUS, TAG, DIFFERENCE, AGREE, UNDO, TRAINING, ORDER, GROUPS, AUTOMATIC, COPY, FOLD, EXPORT, BACK)
-IN_TRAINING = (DROP, EDIT, UNDO_REPAIR, VERSION, FAULT, BACK, CATEGORY, FOLD)
+IN_DETAIL = (
+    NEXT, PREVIOUS, TAG, DIFFERENCE, AGREE, UNDO, TRAINING, CORRECT, ADD_ROW, SUGGEST, ORDER, GROUPS, AUTOMATIC, COPY,
+    FOLD, EXPORT, OWN, OUTCOME, BACK,
+)  # fmt: skip
+IN_TRAINING = (
+    DROP, EDIT, UNDO_REPAIR, VERSION, FAULT, BACK, PENDING, HEAVIER, SUGGEST, CATEGORY, FOLD, LIGHTER, DROP_ALL,
+)  # fmt: skip
 IN_GROUPS = (CHOOSE, BACK, FOLD)
 IN_A_PAGE = tuple(action for action in IN_TRAINING if action not in IN_DETAIL)
+ONLY_IN_A_ROW = (CORRECT, ADD_ROW)
 ALL_ACTIONS = (OPEN, ANSWER, STOP, MODEL, ROWS, FILE, *IN_DETAIL, *IN_A_PAGE)

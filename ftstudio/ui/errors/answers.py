@@ -14,6 +14,8 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.recipe import Recipe
 from ftstudio.evaluation.categories import Category, categories
 from ftstudio.evaluation.corrected import corrected
+from ftstudio.evaluation.corrections import FILE as CORRECTIONS
+from ftstudio.evaluation.corrections import Corrections
 from ftstudio.evaluation.predictions import Prediction, from_line
 from ftstudio.ui.errors import pace
 from ftstudio.ui.errors.order import Ordering
@@ -55,6 +57,7 @@ class Answers:
         self.categorised: Categorised | None = None  # as the detectors say
         self.corrected: Categorised | None = None  # as the person has corrected them
         self.tags: Tags = Tags.load(folder.path / "tags.jsonl")
+        self.corrections = Corrections(folder.path / CORRECTIONS)  # the answers that a person would have given
         self.order = Ordering(self.tags.decided)  # one goes on with the rows not looked at yet
         self.group: Group | None = None  # the one that the person has chosen last
         self.refused = 0  # lines that are no predictions
@@ -129,6 +132,11 @@ class Answers:
         if categorised is not None:
             self.categorised = categorised
             self._correct()
+
+    def judge_again(self) -> None:
+        """The person's own categories have changed: all rows are judged anew."""
+        self._maker.reopen()
+        self._categoriser, self._judged_version, self._rest_until = None, -1, 0.0
 
     @property
     def settled(self) -> bool:

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.core.jobs import Train
 from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder
 from ftstudio.data.versions.store import Version
+from ftstudio.engine.behind import Training, find_faults, open_training
+from ftstudio.engine.repairing import Repairs, on_version
 from ftstudio.ui.common.background import Work
 from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.errors.editing import EditText
-from ftstudio.ui.errors.repairs import Repairs, on_version
+from ftstudio.ui.errors.pending_list import PendingRepairs
 from ftstudio.ui.errors.reviewing import Reviewing
-from ftstudio.ui.errors.training import Training, find_faults, open_training
 from ftstudio.ui.errors.training_page import TrainingPage
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 
@@ -52,11 +55,21 @@ class Backing(Reviewing):
         page.begin(prediction, own, answers.known, wanted if wanted in answers.known else "")
         self.open_page(page)
         page.table.focus()
+        page.training = page.repairs = None
+        self.with_training(recipe, lambda *found: self._take_training(answers, *found), self._failed_page)
+
+    def with_training(
+        self,
+        recipe: Recipe,
+        then: Callable[[Training, Repairs | str], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """THEN gets the training rows of RECIPE and their repairs (or why there are none), opened off the screen's
+        thread where they weren't before."""
         known = self._opened
         if known is not None and known[0] == recipe:
-            self._take_training(answers, known[1], known[2])
+            then(known[1], known[2])
             return
-        page.training = page.repairs = None
         workspace = self.session.workspace
 
         def work(work: Work) -> tuple[Training, Repairs | str]:
@@ -70,9 +83,9 @@ class Backing(Reviewing):
 
         def done(found: tuple[Training, Repairs | str]) -> None:
             self._opened = (recipe, *found)
-            self._take_training(answers, *found)
+            then(*found)
 
-        self.background.start("training", "opening the training data", work, done, self._failed_page)
+        self.background.start("training", "opening the training data", work, done, failed)
         self.show_state()
 
     def _take_training(self, answers: Answers, training: Training, repairs: Repairs | str) -> None:
@@ -139,21 +152,26 @@ class Backing(Reviewing):
         self.training_page.show()
         self.failed(error)
 
+    def _against(self) -> list[str]:
+        """The categories that a repair made here is meant to fix: the one in view, else those of the failing row."""
+        page = self.training_page
+        return [page.category] if page.category else sorted(page.own)
+
     def _why(self) -> str:
         page = self.training_page
-        names = page.category or ", ".join(one.name for one in page.categories[:1])
+        names = ", ".join(self._against()) or "a failing row"
         row = f" (held-out row {page.prediction.row})" if page.prediction is not None else ""
         return f"against {names}{row}"
 
     def action_drop(self) -> None:
         """Leave the training row out of the next version."""
-        row, why = self.training_page.row, self._why()
+        row, why, against = self.training_page.row, self._why(), self._against()
         if row is not None:
-            self._repair(lambda repairs: repairs.drop(row, why))
+            self._repair(lambda repairs: repairs.drop([row], why, against))
 
     def action_edit(self) -> None:
         """Change the answer of the training row in the next version."""
-        page, row, why = self.training_page, self.training_page.row, self._why()
+        page, row, why, against = self.training_page, self.training_page.row, self._why(), self._against()
         if row is None or page.repairs is None:
             self._repair(lambda repairs: None)
             return
@@ -161,12 +179,54 @@ class Backing(Reviewing):
 
         def edited(text: str | None) -> None:
             if text is not None:
-                self._repair(lambda repairs: repairs.edit(row, text, why))
+                self._repair(lambda repairs: repairs.edit(row, text, why, against))
 
         def ask() -> None:
             self.studio.push_screen(EditText(f"The answer of training row {row}", repairs.answer(row)), edited)
 
         self.attempt(ask)
+
+    def action_weigh(self, factor: float) -> None:
+        """The training row is trained FACTOR times as often in the next version."""
+        row, why, against = self.training_page.row, self._why(), self._against()
+        if row is not None:
+            self._repair(lambda repairs: repairs.weigh([row], factor, why, against))
+
+    def action_drop_all(self) -> None:
+        """Leave all listed training rows out of the next version, after asking."""
+        page, why, against = self.training_page, self._why(), self._against()
+        rows = list(page.rows)
+        if not rows:
+            return
+
+        def chosen(key: str | None) -> None:
+            if key == "d":
+                self._repair(lambda repairs: repairs.drop(rows, why, against))
+
+        which = "near this row" if page.near else f"with the fault {page.category}"
+        self.studio.push_screen(
+            Ask(
+                f"Leave all {len(rows):,} training rows {which} out?",
+                "It is one pending repair; u takes it back.",
+                {"d": "drop them"},
+            ),
+            chosen,
+        )
+
+    def action_pending(self) -> None:
+        """The repairs that wait to be saved."""
+        page = self.training_page
+        if page.repairs is None:
+            self._repair(lambda repairs: None)
+            return
+
+        def chosen(key: str | None) -> None:
+            if key == "u":
+                self.action_undo_repair()
+            elif key == "v":
+                self.action_version()
+
+        self.studio.push_screen(PendingRepairs(page.repairs.pending.edits), chosen)
 
     def action_undo_repair(self) -> None:
         """Take the last repair back."""
@@ -192,30 +252,54 @@ class Backing(Reviewing):
 
         count = page.repairs.count
         title = f"Save {count:,} {'repair' if count == 1 else 'repairs'} as a new version of the data?"
-        self.studio.push_screen(Prompt(title, self._why(), "what it is for"), named)
+        aims = page.repairs.aims
+        why = f"against {', '.join(aims)}" if aims else self._why()
+        self.studio.push_screen(Prompt(title, why, "what it is for"), named)
 
     def _saved(self, version: Version) -> None:
         recipe = self.trained_on()
 
         def chosen(key: str | None) -> None:
-            if key == "r" and recipe is not None:
-
-                def go() -> None:
-                    self.session.recipe = on_version(recipe, version, self.session.workspace)
-                    self.close_page()
-                    self.studio.action_go("recipe")
-
-                self.attempt(go)
+            if recipe is None or key is None:
+                return
+            if key == "r":
+                self.attempt(lambda: self._open_recipe(recipe, version))
+            else:
+                self._train(recipe, version)
 
         count = version.about["rows"]
         self.studio.push_screen(
             Ask(
                 f"{version.name} is saved: {count:,} rows.",
-                "A run on it tells whether the repairs helped; Compare shows both, category by category.",
-                {"r": f"open the recipe on {version.name}"},
+                "A run on it tells whether the repairs helped: f shows before and after, category by category.",
+                {"t": f"train on {version.name} now, all else as before", "r": f"open the recipe on {version.name}"},
             ),
             chosen,
         )
+
+    def _open_recipe(self, recipe: Recipe, version: Version) -> None:
+        self.session.recipe = on_version(recipe, version, self.session.workspace)
+        self.close_page()
+        self.studio.action_go("recipe")
+
+    def _train(self, recipe: Recipe, version: Version) -> None:
+        """A new run of RECIPE on VERSION, at once."""
+        workspace = self.session.workspace
+
+        def work(work: Work) -> RunFolder:
+            from ftstudio.engine.prepare import prepare_run
+
+            wanted = on_version(recipe, version, workspace)
+            return prepare_run(wanted, workspace, progress=work.progress, cancel=work.cancel)
+
+        def done(run: RunFolder) -> None:
+            self.session.submit(Train(run.path))
+            self.session.view_run(run)
+            self.close_page()
+            self.studio.action_go("train")
+
+        self.background.start("train", f"preparing a run on {version.name}", work, done, self.failed)
+        self.show_state()
 
     def close_page(self) -> None:
         """Back from a page to where one was."""

@@ -43,6 +43,7 @@ class Detail(Vertical):
         place: str,
         progress: str,
         *,
+        correction: str | None = None,
         difference: bool = False,
         stay: bool = False,
     ) -> None:
@@ -50,13 +51,16 @@ class Detail(Vertical):
 
         SCORES are its metrics against the reference, KNOWN the categories there are. PLACE says where one is among the
         rows, PROGRESS how far one is with reviewing them. DIFFERENCE marks what differs from the reference instead of
-        what the detectors saw. STAY keeps the scroll.
+        what the detectors saw. CORRECTION is the answer that the person has given. STAY keeps the scroll.
         """
         width = max(40, self.app.size.width - 3)
         self.query_one("#detail-head", Said).say(fitting(_head(prediction, scores, place, progress), width))
         self.query_one("#detail-why", Said).say(*_why(findings, names, decisions, known, width))
         self.query_one("#detail-keys", Said).say(*palette(names, decisions, known, width))
-        self.query_one(Panes).show(_panes(prediction, findings, difference), stay=stay)
+        panes = _panes(prediction, findings, difference)
+        if correction is not None:
+            panes.append(Pane("your answer", mark(correction), f"{PEN} kept for pairs and new rows"))
+        self.query_one(Panes).show(panes, stay=stay)
 
 
 def _head(prediction: Prediction, scores: Mapping[str, float], place: str, progress: str) -> list[Part]:

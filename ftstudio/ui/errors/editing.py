@@ -1,4 +1,4 @@
-"""A dialog to change a text of several lines."""
+"""A dialog to change a text of several lines, here or in one's own editor."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
+from ftstudio.core.errors import StudioError
+from ftstudio.core.text import clean
+
 
 class EditText(ModalScreen[str | None]):
-    """A text to change; ctrl+s gives it back, escape gives None."""
+    """A text to change; ctrl+s gives it back, escape gives None. BESIDE is shown above it, such as what it is about."""
 
-    BINDINGS = [("escape", "dismiss(None)", "back"), ("ctrl+s", "accept", "accept")]
-    DEFAULT_CSS = "EditText TextArea { height: 10; }"
+    BINDINGS = [
+        ("escape", "dismiss(None)", "back"),
+        ("ctrl+s", "accept", "accept"),
+        ("ctrl+o", "outside", "own editor"),
+    ]
+    DEFAULT_CSS = """
+    EditText TextArea { height: 10; }
+    EditText .beside { max-height: 6; color: $foreground 75%; margin-bottom: 1; }
+    """
 
-    def __init__(self, title: str, text: str) -> None:
+    def __init__(self, title: str, text: str, beside: str = "") -> None:
         super().__init__()
-        self.question, self.text = title, text
+        self.question, self.text, self.beside = title, text, beside
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content(self.question), classes="dialog-title")
+            if self.beside:
+                yield Static(Content(clean(self.beside, 2000)), classes="beside")
             area = TextArea(self.text, soft_wrap=True, tab_behavior="focus")
             area.cursor_blink = False
             yield area
-            yield Static(Content("ctrl+s accepts · esc goes back"), classes="dialog-hint")
+            yield Static(Content("ctrl+s accepts · ctrl+o your own editor · esc goes back"), classes="dialog-hint")
 
     def on_mount(self) -> None:
         area = self.query_one(TextArea)
@@ -35,3 +47,19 @@ class EditText(ModalScreen[str | None]):
     def action_accept(self) -> None:
         """Give back what stands there."""
         self.dismiss(self.query_one(TextArea).text)
+
+    def action_outside(self) -> None:
+        """Go on in the person's own editor."""
+        from ftstudio.ui.data.editing import edited_outside
+
+        area = self.query_one(TextArea)
+        try:
+            with self.app.suspend():
+                text = edited_outside(area.text, False)
+            area.load_text(text)
+        except StudioError as error:
+            self.app.notify(clean(error, 400), severity="error", markup=False, timeout=10)
+        except Exception as error:  # no terminal to lend: a test, a web driver
+            text = f"No editor can be opened here ({type(error).__name__})."
+            self.app.notify(text, severity="warning", markup=False, timeout=6)
+        self.app.refresh(layout=True)

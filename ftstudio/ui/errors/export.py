@@ -31,6 +31,7 @@ def export(answers: Answers) -> tuple[Path, Path]:
                     for finding in answers.findings(row)
                 ],
                 "decisions": answers.decisions(row),
+                **({"corrected": answers.corrections.texts[row]} if row in answers.corrections.texts else {}),
             }
             for row, prediction in answers.predictions.items()
         ),
@@ -48,11 +49,12 @@ def held_out(answers: Answers, rows: Sequence[int], title: str, workspace: Path)
 
 
 def preferences(answers: Answers, rows: Sequence[int], title: str, workspace: Path) -> tuple[Path, int]:
-    """Write ROWS, called TITLE, as pairs for DPO: the reference chosen, the output rejected; (a new file, pairs in it).
+    """Write ROWS, called TITLE, as pairs for DPO; (a new file, pairs in it).
 
-    Raises StudioError where no row has a reference that differs from the output.
+    The person's corrected answer is chosen, else the reference; the output is rejected. Raises StudioError where no row
+    has one that differs from the output.
     """
-    found = exports.as_preferences((answers.predictions[row] for row in rows), {})
+    found = exports.as_preferences((answers.predictions[row] for row in rows), answers.corrections.texts)
     return exports.write(found, workspace / "exports", _stem(answers, title, "pairs")), len(found)
 
 

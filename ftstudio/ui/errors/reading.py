@@ -53,6 +53,7 @@ class Reading:
             answers.known,
             place + lists.title + order,
             answers.progress(lists.rows),
+            correction=answers.corrections.texts.get(row),
             difference=self.difference,
             stay=stay,
         )

@@ -105,7 +105,7 @@ class Reviewing(StudioScreen):
         kinds = {
             "t": "the table of categories and all answers",
             "h": "these rows as held-out rows, which runs can always face",
-            "p": "these rows as preference pairs: reference, output",
+            "p": "these rows as preference pairs: your answer or the reference, and the output",
         }
 
         def chosen(key: str | None) -> None:

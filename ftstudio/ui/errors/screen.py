@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
 
 from ftstudio.core.errors import StudioError
-from ftstudio.core.jobs import Answer
 from ftstudio.core.recipe import Recipe
 from ftstudio.evaluation.categories import Categorised
 from ftstudio.ui.common.background import Background
 from ftstudio.ui.errors import actions, told
 from ftstudio.ui.errors.answers import Answers
+from ftstudio.ui.errors.confusion_page import ConfusionPage
+from ftstudio.ui.errors.correcting import Correcting
 from ftstudio.ui.errors.detail import Detail
-from ftstudio.ui.errors.grouping import Grouping
 from ftstudio.ui.errors.groups_page import GroupsPage
 from ftstudio.ui.errors.lists import Lists
 from ftstudio.ui.errors.reading import Reading
-from ftstudio.ui.errors.stored import keep
 from ftstudio.ui.errors.subject import Subject
 from ftstudio.ui.errors.training_page import TrainingPage
 from ftstudio.ui.shell.actions import Action, bindings
-from ftstudio.ui.shell.dialogs import Prompt
-from ftstudio.ui.text.asking import ask_rows
 from ftstudio.ui.text.copying import copy
 from ftstudio.ui.text.following import pending
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.panes import Panes
-from ftstudio.ui.text.recipes import Source
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 
 
-class ErrorsScreen(Grouping):
+class ErrorsScreen(Correcting):
     """Categories and rows; a row in full; a person's tags."""
 
     MODE = "errors"
@@ -54,7 +49,9 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
 
 t leads from a row to the training rows: the nearest ones, and those whose answers have the same fault, which the \
 model may have learnt there. Drop or edit them, save a version of the data, and train on it. m groups answers by \
-meaning, to find a fault that no check knows.
+meaning, to find a fault that no check knows. e types in the answer a row should have had, w lets a model suggest one, \
+a makes it a training row, c writes a category of your own. After a run on a repaired version f tells, category by \
+category, whether the repair did what it was meant to.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -80,15 +77,16 @@ meaning, to find a fault that no check knows.
         yield Detail()
         yield TrainingPage()
         yield GroupsPage()
+        yield ConfusionPage()
 
     def on_mount(self) -> None:
         self.reading = Reading(self.lists, self.query_one(Detail))
         self.reading.detail.display = False
         self.lists.display = False
-        self.page: TrainingPage | GroupsPage | None = None  # shown instead of lists and row
+        self.page: TrainingPage | GroupsPage | ConfusionPage | None = None  # shown instead of lists and row
         self._behind_page = False  # a row is read behind it
         self._left = self.lists.categories  # the list that had the keys before
-        self.training_page.display = self.groups_page.display = False
+        self.training_page.display = self.groups_page.display = self.confusion_page.display = False
         self.lists.categories.focus()
 
     @property
@@ -231,7 +229,7 @@ meaning, to find a fault that no check knows.
         self.query_one("#detail-panes").focus()
         self.refresh_shell()
 
-    def open_page(self, page: TrainingPage | GroupsPage) -> None:
+    def open_page(self, page: TrainingPage | GroupsPage | ConfusionPage) -> None:
         self._behind_page = self.reading.open
         self._left = self.lists.categories if self.lists.categories.has_focus else self.lists.table
         self.page = page
@@ -268,7 +266,7 @@ meaning, to find a fault that no check knows.
         return action not in own or action in {one.run.partition("(")[0] for one in self._working()}
 
     def _of_page(self) -> tuple[Action, ...]:
-        return actions.IN_GROUPS if self.page is self.groups_page else actions.IN_TRAINING
+        return actions.IN_TRAINING if self.page is self.training_page else actions.IN_GROUPS
 
     def _working(self) -> tuple[Action, ...]:
         """What works in the view shown, told on the key line or not."""
@@ -314,98 +312,14 @@ meaning, to find a fault that no check knows.
             actions.GROUPS,
             *work,
             actions.EXPORT,
+            actions.OWN,
+            actions.OUTCOME,
             actions.UNDO,
         )
 
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
             self.call_after_refresh(self._show)
-
-    # -- answering -----------------------------------------------------------------------------------------------------
-    def action_answer(self) -> None:
-        """Hand the job to the worker."""
-        answers, source = self.answers, self.subject.source
-        if answers is None or source is None:
-            return
-        if self.subject.kind == "stored":
-            self.studio.tell("These are stored answers: there is no model to ask.")
-            return
-        if source.recipe is None:
-            self.studio.tell("The recipe of this run can't be read, so nothing can be answered.", "warning")
-            return
-        if answers.following.running or self.asked:
-            self.studio.tell("The answers are being made already.")
-            return
-        job = Answer(answers.folder.path, source.recipe, source.run, self.limit)
-        if self.attempt(lambda: self.session.submit(job)):
-            self._show()
-            self.refresh_shell()
-
-    def action_stop(self) -> None:
-        """Ask the worker to stop; it keeps what was answered."""
-        if self.background.running:
-            for group in [group for group in self.background.running if group != "repair"]:
-                self.background.stop(group)
-            if self.page is self.training_page:
-                self.training_page.trouble = "Stopped: esc leads back, t begins anew."
-            self.show_state()
-            return
-        answers = self.answers
-        if answers is None or not (answers.following.running or self.asked):
-            return
-        folder = answers.folder
-        if self.attempt(lambda: folder.request("stop")):
-            self.studio.tell("Stopping after the answers at hand.")
-
-    def action_other_model(self) -> None:
-        """Base or tuned."""
-        if not self.subject.turn(self.session):
-            self.studio.tell("No run with a tuned model is in view: 6 opens one, 4 trains one.")
-            return
-        self.pull()
-        self.refresh_shell()
-
-    def action_import(self) -> None:
-        """Ask for a file of answers and show them."""
-
-        def typed(name: str | None) -> None:
-            if name is not None and name.strip():
-                self._import(Path(name.strip()).expanduser())
-
-        hint = "JSON lines with prompt, reference and output"
-        self.studio.push_screen(Prompt("Which file of answers?", hint=hint), typed)
-
-    def _import(self, path: Path) -> None:
-        workspace = self.session.workspace
-
-        def read() -> None:
-            found: Source | Exception
-            try:
-                found = keep(path, workspace)
-            except Exception as error:  # told on screen, not lost in a thread
-                found = error
-            self.app.call_from_thread(done, found)
-
-        def done(found: Source | Exception) -> None:
-            if isinstance(found, Exception):
-                self.studio.show_error(found)
-                return
-            self.subject.look_at(found)
-            if self.is_current:
-                self.pull()
-                self.refresh_shell()
-
-        self.run_worker(read, thread=True, exclusive=True, group="import")
-
-    def action_limit(self) -> None:
-        """Ask how many rows are answered."""
-        recipe = self.subject.recipe
-
-        def chosen(rows: int | None) -> None:
-            self.limit = rows
-            self._show()
-
-        ask_rows(self.studio, self.limit or (recipe.evaluation.rows if recipe else 200), chosen)
 
     # -- a row in full -----------------------------------------------------------------------------------------------
     def action_open(self) -> None:

@@ -8,12 +8,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from ftstudio.core.text import one_line
+from ftstudio.engine.behind import Training
+from ftstudio.engine.repairing import Repairs
 from ftstudio.evaluation.categories import Category
 from ftstudio.evaluation.neighbours import Neighbour
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.ui.errors.marks import PEN
-from ftstudio.ui.errors.repairs import Repairs
-from ftstudio.ui.errors.training import Training
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.marked import mark
 from ftstudio.ui.text.panes import Pane, Panes
@@ -51,7 +51,7 @@ class TrainingPage(Vertical):
         self.rows: list[int] = []
         self._near: dict[int, Neighbour] = {}
         self._alone = False
-        self._own: set[str] = set()  # the categories of the failing row
+        self.own: set[str] = set()  # the categories of the failing row
 
     def compose(self) -> ComposeResult:
         yield Said(id="training-head", grow=True)
@@ -74,7 +74,7 @@ class TrainingPage(Vertical):
         self.prediction, self.trouble = prediction, ""
         self.near = prediction is not None
         self.categories = sorted(known.values(), key=lambda one: (one.name != wanted, one.name not in own))
-        self._own = own
+        self.own = own
         self.category = wanted
         self.rows, self._near = [], {}
         self.table.show(0, 0)
@@ -128,8 +128,8 @@ class TrainingPage(Vertical):
     def _choose(self) -> None:
         """Of the failing row's categories, the one that most training answers are in, unless one was chosen."""
         training = self.training
-        if not self.category and self._own and training is not None and training.faults is not None:
-            names = [one.name for one in self.categories if one.name in self._own]
+        if not self.category and self.own and training is not None and training.faults is not None:
+            names = [one.name for one in self.categories if one.name in self.own]
             self.category = max(names, key=lambda name: len(training.with_fault(name)), default="")
 
     def show(self) -> None:
@@ -153,6 +153,9 @@ class TrainingPage(Vertical):
         why = "; ".join(one_line(finding.why, 60) for finding in shown)
         state = self.repairs.state(row) if self.repairs is not None else ""
         note = {"dropped": f"{PEN} will be dropped", "edited": f"{PEN} edited, not saved yet"}.get(state, why)
+        weight = self.repairs.weight(row) if self.repairs is not None and state != "dropped" else 1.0
+        if weight != 1.0:
+            note = f"{PEN} trained {weight:g} times an epoch" + (f" · {why}" if why else "")
         if state == "edited" and self.repairs is not None:
             answer, spans = self.repairs.now(row), []
         panes.show(

@@ -40,8 +40,6 @@ class Window:
             return
         size = self.right - self.left
         self._place(self.left + share * size, size, end)
-        if self.cursor is not None:
-            self.cursor = min(max(self.cursor, self.left), self.right)
 
     def move(self, cells: int, end: float, last: float) -> None:
         """Move the cursor by CELLS, at least a step each; it begins at LAST, the newest step. The window goes along."""
@@ -58,3 +56,5 @@ class Window:
     def _place(self, left: float, size: float, end: float) -> None:
         self.left = float(round(min(max(0.0, left), max(0.0, end - size))))
         self.right = self.left + float(round(size))
+        if self.cursor is not None:
+            self.cursor = min(max(self.cursor, self.left), self.right)

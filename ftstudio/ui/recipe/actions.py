@@ -10,11 +10,13 @@ FIELD = Action("tab", "app.focus_next", "next field", "the next field; shift+tab
 START = Action("s", "start", "start", "start the run")
 ACCEPT = Action("a", "accept", "accept", "accept the errors in the rows by name; the recipe keeps which")
 COLUMNS = Action("c", "columns", "columns", "which column is the prompt, which the completion")
+MEASURE = Action("m", "measure", "measure", "take a few real steps: what memory and time the run takes here")
+SMALLER = Action("f", "smaller", "fit", "make it fit: smaller batches, more of them a step; each step learns the same")
 YAML = Action("v,ctrl+y", "yaml", "yaml", "show the recipe as YAML, or hide it")
 OPEN = Action("o,ctrl+o", "open_preset", "presets", "open a preset")
 SAVE = Action("w,ctrl+s", "save_preset", "save", "save the recipe as a preset of your own")
 FRESH = Action("ctrl+n", "fresh", "new", "begin a new recipe; asks first")
-ALL = (NEXT, BACK, FIELD, START, ACCEPT, COLUMNS, OPEN, SAVE, YAML, FRESH)
+ALL = (NEXT, BACK, FIELD, START, ACCEPT, MEASURE, SMALLER, COLUMNS, OPEN, SAVE, YAML, FRESH)
 
 HELP = """
 A recipe says what is trained, on which rows, how and how it is judged. The wizard asks for it in six steps; nearly \

@@ -20,7 +20,7 @@ from ftstudio.engine.recipes import load_recipe
 from ftstudio.ui.common.background import Ended, Ticked
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.recipe import actions
-from ftstudio.ui.recipe.actions import ACCEPT, COLUMNS, FIELD, FRESH, OPEN, SAVE, START, YAML
+from ftstudio.ui.recipe.actions import ACCEPT, COLUMNS, FIELD, FRESH, MEASURE, OPEN, SAVE, SMALLER, START, YAML
 from ftstudio.ui.recipe.model_facts import explain
 from ftstudio.ui.recipe.presets import PresetsDialog, as_preset, description
 from ftstudio.ui.recipe.step_data import DataPanel
@@ -52,7 +52,7 @@ class RecipeScreen(Wizard):
             return (Action("v,ctrl+y", "yaml", "hide the yaml", "back to the fields"), OPEN, SAVE, FRESH)
         typing = isinstance(self.focused, Input)
         next_ = Action("enter", "next", "next step", "the next step; n does the same where nothing is typed")
-        first = (START,) if review else (next_, FIELD)
+        first: tuple[Action, ...] = (START, MEASURE, SMALLER) if review else (next_, FIELD)
         if isinstance(self.panel, ReviewPanel) and self.panel.acceptable:
             first = (ACCEPT,)
         back = (Action("escape", "back", "back", "the step before; nothing is lost"),) if self.at else ()
@@ -182,6 +182,17 @@ class RecipeScreen(Wizard):
             lambda work: prepare_run(recipe, workspace, progress=work.progress, cancel=work.cancel),
             self._started, self._not_started,
         )  # fmt: skip
+
+    def action_measure(self) -> None:
+        """A few real steps, on the review step."""
+        if isinstance(self.panel, ReviewPanel):
+            self.panel.measure(self.session.busy)
+
+    def action_smaller(self) -> None:
+        """Smaller micro-batches and more of them, on the review step."""
+        if isinstance(self.panel, ReviewPanel):
+            said = self.panel.smaller()
+            self.studio.tell(f"Now {said}." if said else "There is nothing left to make smaller: see 'qlora'.")
 
     def _say_start(self, text: str) -> None:
         self.query_one(StartLine).say(f"▶ {text} …" if text else "Start training   enter or s", not text)

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from ftstudio.core.recipe import Recipe
-from ftstudio.core.text import one_line, size
+from ftstudio.core.text import duration, one_line, size
 from ftstudio.data.checks import CHECKS
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.recipe.draft import Draft
@@ -105,15 +105,47 @@ class ReviewPanel(Panel):
         if recipe == self.planned:
             self._tell()
             return
+        self._plan(recipe, "reading rows, counting tokens and parameters", False)
+
+    def _plan(self, recipe: Recipe, text: str, measure: bool) -> None:
         self.planned, self.plan, self.trouble = recipe, None, ""
 
         def run(work: Any) -> dict[str, Any]:
             from ftstudio.engine.plan import plan
 
-            return plan(recipe, progress=work.progress, cancel=work.cancel)
+            return plan(recipe, progress=work.progress, cancel=work.cancel, measure=measure)
 
-        self.background.start("plan", "reading rows, counting tokens and parameters", run, self._found, self._failed)
+        self.background.start("plan", text, run, self._found, self._failed)
         self._tell()
+
+    def measure(self, busy: bool) -> None:
+        """Plan again with a few real steps; BUSY: not while the worker trains, which would falsify both."""
+        recipe = self.draft.recipe
+        if recipe is None or self.background.is_running("plan"):
+            return
+        if busy:
+            self.trouble = "Something is running: measured beside it, neither time nor memory would be right."
+            self._tell()
+            self.trouble = ""
+            return
+        self._plan(recipe, "taking a few real steps", True)
+
+    def smaller(self) -> str:
+        """Make the micro-batch smaller; gives back in words what it is now, empty where nothing is left."""
+        from ftstudio.engine import fit
+
+        recipe = self.draft.recipe
+        if recipe is None:
+            return ""
+        said, less = fit.smaller(recipe), fit.shrink(recipe)
+        if less is None:
+            return ""
+        for key in ("batch_size", "gradient_accumulation", "gradient_checkpointing"):
+            value = getattr(less.training, key)
+            if value != getattr(recipe.training, key):
+                self.draft.set(f"training.{key}", value)
+        self.post_message(Drafted())
+        return said
 
     def _found(self, found: dict[str, Any]) -> None:
         self.plan = found
@@ -218,9 +250,22 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
     if weights.get("total"):
         share = 100 * (weights.get("trainable") or 0) / weights["total"]
         say("parameters", f"{weights['total']:,}", f"{weights.get('trainable') or 0:,} learn ({share:.2g} %)")
+    memory = plan.get("memory") or {}
     if parts:
         named = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
-        say("memory", size(sum(parts.values())), f"without activations: {named}")
+        needed, real = memory.get("estimated_bytes"), memory.get("measured_bytes")
+        if real:
+            say("memory", f"{size(real)} measured", f"{size(needed)} estimated: {named}")
+        elif needed:
+            say("memory", f"{size(needed)} estimated", f"{named}. m measures it.")
+        else:
+            say("memory", size(sum(parts.values())), f"without activations: {named}")
+    for found in memory.get("fits") or ():
+        sign = {"yes": ("✓ ", "good"), "tight": ("! ", "warn")}.get(found["fits"], ("✗ ", "bad"))
+        more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes smaller batches."
+        lines += _hung(sign, f"{found['text']}.{more}", width)
+    if plan.get("seconds_estimated"):
+        say("time", f"about {duration(plan['seconds_estimated'])}", "from measured steps")
     problems = plan.get("problems") or []
     if lines and problems:
         lines.append(())

@@ -51,6 +51,11 @@ class ContextMaker:
             self.context, self._rows = of_predictions(predictions, own=self._own), len(predictions)
         return self.context
 
+    def reopen(self) -> None:
+        """The person's own categories have changed: they are read again for the next context."""
+        with self._lock:
+            self._opened, self.context, self.trouble, self._own = False, None, "", ()
+
     def columns(self, rows: Collection[int]) -> dict[int, dict[str, Any]]:
         """ROWS of the held-out data as they stand there, by number; empty where the data can't be read."""
         with self._lock:

@@ -76,7 +76,7 @@ class Following:
         """What it is doing: phase, a bar, done/total, speed, time left."""
         phase = one_line(self.phase.get("phase") or "starting", 30)
         progress = self.progress.get(self.last_arm)
-        if not progress or self.phase.get("phase") not in ("answering", None):
+        if not progress or self.phase.get("phase") not in ("answering", "judging", None):
             text = one_line(self.phase.get("text"), 50)
             return (("▶ ", "good"), (phase, "strong"), (f" · {text}" if text else "", "dim"))
         done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)

@@ -48,6 +48,12 @@ def wrapped(text: str, width: int, ink: str = "dim", most: int = 2) -> list[Line
     return lines
 
 
+def named(name: str, text: str, wide: int, width: int, ink: str = "") -> list[Line]:
+    """TEXT beside its NAME, which takes WIDE cells, wrapped into at most three lines of WIDTH cells."""
+    rows = wrapped(text, width - wide, ink, 3)
+    return [((fit("" if place else name, wide), "dim"), *row) for place, row in enumerate(rows)]
+
+
 def fitting(parts: Sequence[Part], width: int) -> Line:
     """As many of PARTS, from the first on, as fit into WIDTH cells whole; the first in any case."""
     kept: list[Part] = []

@@ -41,6 +41,11 @@ REPLAY = Action("a", "replay", "replay", "the run once more from its beginning, 
 REST = Action("space", "replay_rest", "halt", "the replay stands still, or goes on")
 SLOWER = Action("left_square_bracket", "replay_speed(0.5)", "slower", "the replay half as fast")
 FASTER = Action("right_square_bracket", "replay_speed(2.0)", "faster", "the replay twice as fast")
+ROWS = Action("h", "rows", "hard rows", "the map of training rows: hard, ambiguous, easy; again: back to the chart")
+TURN_ROWS = Action("t", "turn_rows", "ambiguous/hard", "list the ambiguous rows, or the hard ones")
+TO_DATA = Action(
+    "enter", "rows_to_data", "to the data", "the listed rows on the Data screen, to be looked at and repaired"
+)
 BACK = Action("escape", "back", "back", "back to the chart; from a cursor, a part or a replay to the whole run")
 FIND = Action("slash", "find", "search", "search the log")
 NEXT = Action("n", "again(0)", "next", "next place of the text searched for")
@@ -49,14 +54,18 @@ FOLLOW = Action("f", "follow", "follow", "to the end of the log, and follow what
 
 MOVING = (CURSOR, CURSOR_LEFT, CURSOR_FAR, CURSOR_FAR_LEFT, ZOOM, ZOOM_OUT, PAN, PAN_LEFT, WHOLE)
 REPLAYING = (REST, SLOWER, FASTER)
+OF_CHARTS = frozenset(one.run.partition("(")[0] for one in (*MOVING, *REPLAYING, CHART, ALL, SMOOTH, AXIS))
+OF_ROWS = frozenset(one.run for one in (TURN_ROWS, TO_DATA))
 ALL_ACTIONS = (
     PAUSE, STOP, SAVE, EVALUATE, RESUME, COMPARE, LOG, CHART, ALL, OPEN, SAMPLE, EARLIER, OVERLAY, SMOOTH, AXIS,
-    *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, BACK, FIND, NEXT, PREVIOUS, FOLLOW,
+    *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, ROWS, TURN_ROWS, TO_DATA, BACK, FIND, NEXT, PREVIOUS, FOLLOW,
 )  # fmt: skip
 
 
-def working(state: str, *, log: bool, samples: bool, apart: bool = False, alerts: bool = False) -> tuple[Action, ...]:
-    """The actions that work on a run in STATE while the chart, the LOG or the SAMPLES in full are in view.
+def working(
+    state: str, *, log: bool, samples: bool, rows: bool = False, apart: bool = False, alerts: bool = False
+) -> tuple[Action, ...]:
+    """The actions that work on a run in STATE while the chart, LOG, SAMPLES in full or the map of ROWS are in view.
 
     STATE is `replay` while it is shown once more. APART: a cursor stands there, or a part is shown; ALERTS: there are
     some.
@@ -71,7 +80,10 @@ def working(state: str, *, log: bool, samples: bool, apart: bool = False, alerts
         return (FIND, NEXT, PREVIOUS, FOLLOW, BACK, *steering, LOG)
     if samples:
         return (SAMPLE, EARLIER, SAMPLE_DIFFERENCE, BACK, *steering, LOG, OPEN)
+    if rows:
+        steering = tuple(one for one in steering if one is not COMPARE)
+        return (TO_DATA, TURN_ROWS, BACK, *steering, ROWS, LOG)
     back = (BACK,) if apart and BACK not in steering else ()
     told = (ALERTS,) if alerts else ()
-    view = (LOG, CHART, OPEN, OVERLAY, SAMPLE, ALL, *MOVING, SMOOTH, AXIS, DIFFERENCE, REPLAY, EARLIER)
+    view = (LOG, CHART, OPEN, OVERLAY, SAMPLE, ALL, *MOVING, ROWS, SMOOTH, AXIS, DIFFERENCE, REPLAY, EARLIER)
     return (*steering, *back, *told, *view)

@@ -30,14 +30,14 @@ TITLES = {
     "GPU use": "GPU use, %",
     "forgetting": "forgetting, bits a byte",
     "KL to the base": "KL to the base, nats a token",
-    "sources": "held-out loss by source",
+    "sources": "loss by source",
 }
 SMOOTHING = (0.9, 0.98, 0.0, 0.6)  # what the key for smoothing goes through; 0 shows the raw curve alone
 SMOOTHED = ("loss", "gradient norm", "tokens per second")
 SPARSE = ("forgetting", "KL to the base")  # a point an evaluation
 METRIC = "eval_"
 OWN_CHART = (f"{METRIC}loss", f"{METRIC}perplexity", f"{METRIC}rows", f"{METRIC}tokens")  # not metrics of the task
-SOURCE = "source "
+SOURCE, HELD_OUT = "source ", "held-out source "  # a curve for each source of a mix
 # lines of several curves must differ without colours, too
 LAID_OVER = (("·", "other"), ("×", "third"), ("+", "fourth"), ("-", "dim"))
 MARKS = (("○", "mark"), ("×", "other"), ("+", "third"), ("◇", "fourth"))
@@ -64,7 +64,7 @@ def available(story: Story) -> list[str]:
     """The charts that STORY has something for, and those every run has, in the order the key goes through."""
     curves = story.curves
     found = ["loss"]
-    if sum(name.startswith(SOURCE) for name in curves) > 1:
+    if len(_sources(story)) > 1:
         found.append("sources")
     found += [name for name in curves if name.startswith(METRIC) and name not in OWN_CHART]
     return found + [name for name, curve in CURVES.items() if name != "loss" and (name in ALWAYS or curves.get(curve))]
@@ -84,11 +84,13 @@ def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> lis
             Series("eval", curves.get("eval_loss", []), "○", "mark", line=False),
         ]
     if chart == "sources":
-        names = [name for name in curves if name.startswith(SOURCE)]
-        return [
-            Series(one_line(name.removeprefix(SOURCE), 16), curves[name], *MARKS[place % len(MARKS)])
-            for place, name in enumerate(names)
-        ]
+        found = []
+        for place, name in enumerate(_sources(story)):
+            mark, ink = MARKS[place % len(MARKS)]
+            learnt, held = curves.get(SOURCE + name, []), curves.get(HELD_OUT + name, [])
+            found += [Series("", learnt, BRAILLE, ink, beta=smoothing)] if learnt else []
+            found.append(Series(one_line(name, 16), held, mark, ink, line=not learnt))
+        return found
     if chart == "gradient norm":
         return _raw_and_smoothed("gradient", curves.get("grad_norm", []), smoothing)
     if chart == "tokens per second":
@@ -99,6 +101,12 @@ def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> lis
         points = curves.get(CURVES.get(chart, chart), [])
         return [Series("", points, BRAILLE, "other"), Series("", points, "○", "mark", line=False)]
     return [Series("", curves.get(CURVES.get(chart, chart), []))]
+
+
+def _sources(story: Story) -> list[str]:
+    """The names of the sources of a mix that STORY tells of."""
+    names = [name.removeprefix(HELD_OUT) for name in story.curves if name.startswith(HELD_OUT)]
+    return list(dict.fromkeys(names + [name.removeprefix(SOURCE) for name in story.curves if name.startswith(SOURCE)]))
 
 
 def named(series: Series, name: str) -> Series:

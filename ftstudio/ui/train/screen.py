@@ -16,12 +16,14 @@ from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.text.said import Said
+from ftstudio.ui.text.table import Table
 from ftstudio.ui.train import actions, side, steer
 from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import WORDS, Asked
 from ftstudio.ui.train.logview import LogView
 from ftstudio.ui.train.notice import PHASES, lines_of, notice
 from ftstudio.ui.train.replay import Replay
+from ftstudio.ui.train.rowmap import RowMapPage
 from ftstudio.ui.train.samples import SamplePanel
 from ftstudio.ui.train.viewing import Viewing
 
@@ -47,6 +49,11 @@ learn: all with full, a few percent with LoRA and QLoRA, which add small matrice
 The sample below is a held-out prompt answered at every evaluation: by the base model, by the model as it is now, and
 the reference. Pausing keeps the model in memory. Closing the terminal stops nothing: training goes on, and opening
 the studio again shows it live. All keys work on runs that another process trains, too.
+
+forget is what the model has lost off its task: how many more bits a byte general text costs it than the base, and how
+far its next words moved from the base's on neutral prompts (KL, nats a token), at every evaluation. ← → put a cursor on
+the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training rows: those the model
+never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -74,7 +81,10 @@ the studio again shows it live. All keys work on runs that another process train
     TrainScreen.-tall SamplePanel { height: 11; }
     TrainScreen.-taller SamplePanel { height: 15; }
     TrainScreen #notice { height: auto; min-height: 1; }
-    TrainScreen #log { display: none; }
+    TrainScreen #log, TrainScreen RowMapPage { display: none; }
+    TrainScreen.-rows #charts { display: none; }
+    TrainScreen.-rows RowMapPage { display: block; }
+    TrainScreen.-log RowMapPage { display: none; }
     TrainScreen.-log #charts { display: none; }
     TrainScreen.-log #log { display: block; }
     TrainScreen.-samples #upper { display: none; }
@@ -99,6 +109,7 @@ the studio again shows it live. All keys work on runs that another process train
                 for place in range(6):
                     yield LinePlot(classes="second" if place > 3 else "")
             yield SamplePanel(id="samples")
+        yield RowMapPage()
         yield LogView(id="log")
         yield Said(grow=True, id="notice")
         yield Static(
@@ -129,6 +140,8 @@ the studio again shows it live. All keys work on runs that another process train
         shown = self.replay or feed
         if self.has_class("-log"):
             self.query_one(LogView).open(feed.run.log_path)
+        elif self.has_class("-rows"):
+            self.show_rows(feed)
         elif self.has_class("-samples"):
             self.query_one(SamplePanel).show(shown.story)
         else:
@@ -213,9 +226,23 @@ the studio again shows it live. All keys work on runs that another process train
             feed.state if self.replay is None else self.replay.state,
             log=self.has_class("-log"),
             samples=self.has_class("-samples"),
+            rows=self.has_class("-rows"),
             apart=self.window.shown is not None or self.window.cursor is not None,
             alerts=bool(feed.story.alerts),
         )
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Some keys mean another thing where the charts aren't in view, or nothing."""
+        if action in actions.OF_CHARTS:
+            return not (self.has_class("-log") or self.has_class("-samples") or self.has_class("-rows"))
+        if action in actions.OF_ROWS or action == "compare":
+            return self.has_class("-rows") == (action != "compare")
+        return super().check_action(action, parameters)
+
+    def on_table_chosen(self, event: Table.Chosen) -> None:
+        """Enter on a row of the map."""
+        event.stop()
+        self.action_rows_to_data()
 
     # -- steering ----------------------------------------------------------------------------------------------------
     def _ask(self, what: str) -> None:
@@ -277,7 +304,7 @@ the studio again shows it live. All keys work on runs that another process train
     def action_samples(self) -> None:
         """Samples in full, or back."""
         panel = self.query_one(SamplePanel)
-        self.remove_class("-log")
+        self.remove_class("-log", "-rows")
         self.toggle_class("-samples")
         panel.opened = self.has_class("-samples")
         panel.top = 0
@@ -290,6 +317,7 @@ the studio again shows it live. All keys work on runs that another process train
             return
         if self.has_class("-samples"):
             self.action_samples()
+        self.remove_class("-rows")
         self.toggle_class("-log")
         self.set_focus(self.query_one(LogView) if self.has_class("-log") else None)
         self.pull()
@@ -298,6 +326,8 @@ the studio again shows it live. All keys work on runs that another process train
         """Back to the chart."""
         if self.has_class("-log"):
             self.action_log()
+        elif self.has_class("-rows"):
+            self.action_rows()
         elif self.has_class("-samples"):
             self.action_samples()
         elif self.window.shown is not None or self.window.cursor is not None:
@@ -312,7 +342,7 @@ the studio again shows it live. All keys work on runs that another process train
         if self.has_class("-samples"):
             self.query_one(SamplePanel).next_difference()
             self.pull()
-        elif not self.has_class("-log"):
+        elif not (self.has_class("-log") or self.has_class("-rows")):
             self.recipe_difference()
 
     def action_find(self) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 
+from ftstudio.core.errors import StudioError
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import RunFeed
-from ftstudio.ui.train import charts
+from ftstudio.ui.train import charts, rowmap
 from ftstudio.ui.train.alerts import AlertPage
 from ftstudio.ui.train.charts import SMOOTHING
 from ftstudio.ui.train.choosing import ChooseRuns
 from ftstudio.ui.train.overlays import Overlays
 from ftstudio.ui.train.recipe_diff import RecipeDiff
 from ftstudio.ui.train.replay import Replay
+from ftstudio.ui.train.rowmap import RowMapPage
+from ftstudio.ui.train.steer import LIVE
 
+ROWS_SECONDS = 5.0  # between two looks at the rows of a run that trains
 ALL_SECONDS = 1.0  # between two looks at many small charts: every one of them changes with every step
 
 
@@ -31,7 +35,7 @@ class Viewing(StudioScreen):
         self.replay: Replay | None = None
         self._memory = charts.Memory()
         self._overlays: Overlays | None = None
-        self._all_next = 0.0
+        self._all_next = self._rows_next = 0.0
 
     @property
     def feed(self) -> RunFeed | Replay | None:
@@ -49,6 +53,8 @@ class Viewing(StudioScreen):
         """Another run is in view."""
         self.replay, self._memory = None, charts.Memory()
         self.window.reset()
+        self._rows_next = 0.0
+        self.row_map.take(None)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
     def show_charts(self, feed: RunFeed | Replay, message: str) -> None:
@@ -215,3 +221,57 @@ class Viewing(StudioScreen):
         if self.replay is not None:
             self.replay.rest()
             self.look_again()
+
+    # -- the map of rows ---------------------------------------------------------------------------------------------
+    @property
+    def row_map(self) -> RowMapPage:
+        """The page."""
+        return self.query_one(RowMapPage)
+
+    def action_rows(self) -> None:
+        """The map of training rows, or back."""
+        if self.session.feed is None:
+            return
+        self.toggle_class("-rows")
+        self._rows_next = 0.0
+        self.set_focus(self.row_map.table if self.has_class("-rows") else None)
+        self.look_again()
+
+    def show_rows(self, feed: RunFeed | Replay) -> None:
+        """Bring the map up to date: the files are read in a thread, now and then while the run trains."""
+        now = time.monotonic()
+        if now < self._rows_next:
+            return
+        self._rows_next = now + (ROWS_SECONDS if feed.state in LIVE else float("inf"))
+        page, path = self.row_map, feed.run.path
+
+        def work() -> None:
+            found = rowmap.read(path)
+            if self.is_mounted:
+                self.app.call_from_thread(page.take, found)
+
+        self.run_worker(work, thread=True, exclusive=True, group="rows", exit_on_error=False)
+
+    def action_turn_rows(self) -> None:
+        """The other order."""
+        self.row_map.turn()
+
+    def action_rows_to_data(self) -> None:
+        """The listed rows on the Data screen."""
+        feed, page = self.session.feed, self.row_map
+        if feed is None or not page.rows:
+            return
+
+        def go() -> None:
+            from ftstudio.engine.recipes import load_recipe
+
+            train = load_recipe(feed.run.recipe_path).data.train
+            if not isinstance(train, str):
+                raise StudioError(
+                    "This run's rows come from several sources.", "Open one of them on the Data screen: 1."
+                )
+            self.session.data_source = train
+            self.session.data_rows = (f"{page.order} rows of {feed.run.name}", page.rows)
+            self.studio.action_go("data")
+
+        self.attempt(go)

@@ -49,6 +49,9 @@ BACK = Action("escape", "back", "back", "back to the comparison; the conversatio
 REST = (SETTINGS, KEEP, NEW, LONG, EARLIER, COPY, RECALL, FORTH, PAGE_UP, PAGE_DOWN)
 
 
+LEAST_TOKENS = 128  # an answer may have to begin with
+
+
 class ChatLine(Input):
     """Where one types; the cursor doesn't blink. ↑ and ↓ are the screen's."""
 
@@ -135,7 +138,7 @@ make a test of your own (data.eval in a recipe), or training rows.
             self._show()
 
     def current_actions(self) -> tuple[Action, ...]:
-        return (STOP, *REST) if self.busy else (SEND, *REST[:2], BACK, *REST[2:])
+        return (STOP, *REST) if self.busy else (SEND, BACK, *REST)
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
@@ -340,9 +343,9 @@ def _arms_of(arms: Arms) -> tuple[list[str], list[RunFolder]]:
 
 
 def _usual(arms: Arms) -> ChatSettings:
-    """The settings of the recipe's own answers."""
+    """The settings of the recipe's own answers, but with room for what one may ask beside the task."""
     if arms.recipe is None:
         return ChatSettings()
     evaluation = arms.recipe.evaluation
-    most = evaluation.max_new_tokens or ChatSettings().max_new_tokens
+    most = max(evaluation.max_new_tokens or ChatSettings().max_new_tokens, LEAST_TOKENS)
     return ChatSettings(evaluation.temperature, most, arms.recipe.training.seed)

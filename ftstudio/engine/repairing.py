@@ -1,7 +1,9 @@
-"""Repairs of training rows, made from the errors they may have caused: kept by the data's versions. No widgets here."""
+"""Repairs of training rows, made from the errors they may have caused: kept by the data's versions. No torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ftstudio.core.errors import StudioError, UsageError
@@ -10,15 +12,23 @@ from ftstudio.core.text import clean
 from ftstudio.core.workspace import Workspace
 from ftstudio.data.versions import actions
 from ftstudio.data.versions.address import parse
-from ftstudio.data.versions.edit import Edit
+from ftstudio.data.versions.edit import Edit, weight_of
 from ftstudio.data.versions.pending import Pending
 from ftstudio.data.versions.shelf import Shelf
 from ftstudio.data.versions.store import Version
 from ftstudio.data.versions.working import Working
+from ftstudio.engine.behind import Training
 from ftstudio.engine.recipes import check_recipe
-from ftstudio.ui.errors.training import Training
 
 ANSWERS = ("completion", "output", "target")  # the parts of a row that can be its answer
+PROMPTS = ("prompt", "instruction", "source", "input")
+AIM = "against"  # in an edit's details: the categories it is meant to fix
+
+
+def aims_of(details: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The categories named in DETAILS of edits, each once."""
+    found = (name for one in details for name in one.get(AIM) or () if isinstance(name, str))
+    return list(dict.fromkeys(found))
 
 
 class Repairs:
@@ -97,15 +107,63 @@ class Repairs:
         )
 
     # -- doing -------------------------------------------------------------------------------------------------------
-    def drop(self, number: int, why: str) -> Edit:
-        """Leave row NUMBER out. Raises StudioError."""
-        self._column_free(number)
-        return self.pending.do(lambda working: actions.drop(working, [self._at(working, number)], why))
+    # AGAINST are the categories that a repair is meant to fix: they go with it into the version
+    def drop(self, numbers: Iterable[int], why: str, against: Sequence[str] = ()) -> Edit:
+        """Leave the rows NUMBERS out; those dropped already stay so. Raises StudioError where all are."""
+        rows = list(numbers)
+        wanted = [number for number in rows if self.state(number) != "dropped"]
+        if not wanted:
+            self._column_free(rows[0])
+        return self._do(
+            lambda working: actions.drop(working, [self._at(working, number) for number in wanted], why), against
+        )
 
-    def edit(self, number: int, text: str, why: str) -> Edit:
+    def edit(self, number: int, text: str, why: str, against: Sequence[str] = ()) -> Edit:
         """Row NUMBER answers TEXT from now on. Raises StudioError."""
         column = self._column(number)
-        return self.pending.do(lambda working: actions.set_cell(working, self._at(working, number), column, text, why))
+        return self._do(
+            lambda working: actions.set_cell(working, self._at(working, number), column, text, why), against
+        )
+
+    def weigh(self, numbers: Iterable[int], factor: float, why: str, against: Sequence[str] = ()) -> Edit:
+        """The rows NUMBERS are trained FACTOR times as often as now. Raises StudioError."""
+        wanted = [number for number in numbers if self.state(number) != "dropped"]
+        return self._do(
+            lambda working: actions.weigh(
+                working, [self._at(working, number) for number in wanted], factor=factor, why=why
+            ),
+            against,
+        )
+
+    def add(self, prompt: str, answer: str, why: str, against: Sequence[str] = ()) -> Edit:
+        """A new training row that answers PROMPT with ANSWER, mapped as the others are. Raises UsageError where rows of
+        this data can't be made of the two."""
+        columns = self.training.materials.shape.columns
+        answers = [column for role, column in columns.items() if role in ANSWERS]
+        prompts = [column for role, column in columns.items() if role in PROMPTS]
+        if len(answers) != 1 or len(prompts) != 1:
+            raise UsageError(
+                "A row of this data isn't one prompt and one answer.", "Add the row on the Data screen: 1, then a."
+            )
+        row = {prompts[0]: prompt, answers[0]: answer}
+        return self._do(lambda working: actions.add(working, [row], why=why), against)
+
+    def weight(self, number: int) -> float:
+        """How often row NUMBER is trained in an epoch."""
+        key = self._keys[number]
+        return weight_of(self.pending.working.row(key)) if key in self.pending.working else 0.0
+
+    def _do(self, make: Callable[[Working], Edit], against: Sequence[str]) -> Edit:
+        def with_aim(working: Working) -> Edit:
+            edit = make(working)
+            return replace(edit, details={**edit.details, AIM: sorted(against)}) if against else edit
+
+        return self.pending.do(with_aim)
+
+    @property
+    def aims(self) -> list[str]:
+        """The categories that the pending repairs are meant to fix."""
+        return aims_of(edit.details for edit in self.pending.edits)
 
     def undo(self) -> Edit | None:
         """Take back the last repair of this studio; None where there is none. Raises StudioError."""

@@ -1,4 +1,4 @@
-"""The training rows behind the answers: what is near a failing row, which of them share its fault. No widgets here."""
+"""The training rows behind the answers: what is near a failing row, which of them share its fault. No torch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow
 from ftstudio.evaluation.neighbours import Neighbour, Neighbours
 from ftstudio.evaluation.predictions import Prediction
-from ftstudio.ui.common.background import Work
-from ftstudio.ui.errors.marks import percent
 
 if TYPE_CHECKING:
     from ftstudio.engine.materials import Materials
@@ -24,6 +22,31 @@ if TYPE_CHECKING:
 LOOK = 256  # rows read between two looks at whether anybody still wants them
 MOST = 30  # near rows that are listed
 LEARNT = 0.01  # share of the training answers from which a fault may have been learnt from them
+
+
+class Work(Protocol):
+    """Who waits for it: is told what is being done and how far, and may not want it any more."""
+
+    phase: str
+
+    def progress(self, done: int, total: int) -> None:
+        """DONE of TOTAL."""
+
+    def cancel(self) -> bool:
+        """Whether nobody wants the result any more."""
+
+
+class Quietly:
+    """Nobody is told, and nobody stops it."""
+
+    phase = ""
+
+    def progress(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def cancel(self) -> bool:
+        """Never."""
+        return False
 
 
 @dataclass
@@ -60,7 +83,7 @@ class Training:
         if not judged:
             reason = faults.reasons.get(category) or "it compares an answer with its reference"
             return f"{title}: can't be judged on training answers: {reason}.", "dim"
-        told = f"{title}: {percent(count / judged)} of the training answers have it too ({count:,} of {judged:,})"
+        told = f"{title}: {_percent(count / judged)} of the training answers have it too ({count:,} of {judged:,})"
         if not count:
             return f"{title}: none of {judged:,} training answers has it; it was not learnt from them.", "good"
         if count / judged < LEARNT:
@@ -140,3 +163,7 @@ def _key(recipe: Recipe, materials: Materials) -> str:
 def _go_on(work: Work) -> None:
     if work.cancel():
         raise Stopped("Stopped while reading the training rows.")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share == 0 or share >= 0.00995 else f"{100 * share:.1f} %"

@@ -1,0 +1,39 @@
+"""What is watched while a run trains, and what is done about it: `training.watch` of a recipe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Deed = Literal["alert", "pause", "rollback", "stop"]
+"""`alert` tells and goes on; `pause` waits for a person; `rollback` goes back to the last good checkpoint and on from
+there at a lower learning rate; `stop` ends the run."""
+
+
+class Watch(BaseModel):
+    """What to do about each trouble. All of them are told on screen and in the run's events."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    not_finite: Literal["pause", "rollback", "stop"] = Field(
+        "stop", description="loss or gradient are no finite number: pause, rollback or stop (the run has then failed)"
+    )
+    spike: Deed = Field("alert", description="the loss jumps far beyond what it was lately")
+    zero_loss: Deed = Field("alert", description="the loss stays at zero: nothing is learnt any more")
+    eval_rising: Deed = Field("alert", description="the held-out loss got no better (stop: early stopping)")
+    stalled: Literal["alert", "stop"] = Field("alert", description="no step for far longer than steps take")
+    resume_fault: Deed = Field("alert", description="a resumed run goes on with another learning rate or row order")
+    disk: Literal["alert", "pause", "stop"] = Field("pause", description="the next checkpoint won't fit on the disk")
+    gpu: Literal["alert", "pause", "stop"] = Field("alert", description="a GPU is throttled by heat or power, or lost")
+    patience: int = Field(3, ge=1, description="evaluations without a better held-out loss until it counts as rising")
+    spike_score: float = Field(10.0, gt=1, description="robust z-score from which a loss is a spike")
+    stall: float = Field(20.0, gt=1, description="how many times the median step a stalled one takes (60 s at least)")
+    rollbacks: int = Field(2, ge=0, description="how often a run goes back before it stops instead")
+    rollback_rate: float = Field(0.5, gt=0, le=1, description="the learning rate after going back, as a factor")
+    command: str | None = Field(
+        None, description="a program to run at every alert, never waited for; FTSTUDIO_TEXT and others tell it why"
+    )
+    webhook: str | None = Field(
+        None, pattern=r"^https?://", description="an address that every alert is posted to, as JSON"
+    )

@@ -1,0 +1,67 @@
+"""Tells the world of an alert: a program of the person's, an address of theirs. Never waited for, never fatal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import threading
+import urllib.request
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from ftstudio.core.watch import Watch
+from ftstudio.engine import quiet
+
+UNWRITTEN: deque[str] = deque(maxlen=20)
+"""Alerts that no event could be written of, for the command line to say."""
+
+TIMEOUT = 30.0  # seconds a program may take, and an address to answer
+
+
+def tell(watch: Watch, run: str, event: Mapping[str, Any]) -> threading.Thread | None:
+    """Start WATCH's command and post to its webhook, both about EVENT of RUN; None where there is neither.
+
+    The command gets no shell: its words are split as a shell would, and FTSTUDIO_RUN, _LEVEL, _WATCH, _STEP and _TEXT
+    stand in its environment.
+    """
+    if watch.command is None and watch.webhook is None:
+        return None
+    told = {"run": run, **{key: event.get(key) for key in ("level", "watch", "step", "text", "action")}}
+    thread = threading.Thread(target=_tell, args=(watch, told), name="ftstudio-alert", daemon=True)
+    thread.start()
+    return thread
+
+
+def _tell(watch: Watch, told: Mapping[str, Any]) -> None:
+    if watch.command is not None:
+        with contextlib.suppress(OSError):
+            quiet.note(_command(watch.command, told))
+    if watch.webhook is not None:
+        with contextlib.suppress(OSError):
+            quiet.note(_post(watch.webhook, told))
+
+
+def _command(command: str, told: Mapping[str, Any]) -> str:
+    named = {f"FTSTUDIO_{key.upper()}": "" if value is None else str(value) for key, value in told.items()}
+    try:
+        done = subprocess.run(
+            shlex.split(command), env={**os.environ, **named}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=False, start_new_session=True,
+        )  # fmt: skip
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return f"training.watch.command: {error}"
+    return f"training.watch.command ended with {done.returncode}"
+
+
+def _post(address: str, told: Mapping[str, Any]) -> str:
+    body = json.dumps(told).encode()
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # http or https: checked in the recipe
+            return f"training.watch.webhook answered {answer.status}"
+    except (OSError, ValueError) as error:
+        return f"training.watch.webhook: {error}"

@@ -1,0 +1,120 @@
+"""Records the loss of every row as it is trained: see `core.dynamics` for the files and what they are for."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core import dynamics, files
+from ftstudio.core.dynamics import Source
+from ftstudio.core.errors import StudioError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ftstudio.data.encoded_set import EncodedSet
+    from ftstudio.engine.materials import Materials
+
+EVERY = 2.0  # seconds between two writes at least; a checkpoint, an evaluation, a pause and the end write at once
+
+
+class Recorder:
+    """Appends what each step's rows lost. RUN is the run's folder, ROWS their numbers, RANK of several processes which.
+
+    A disk that takes no more ends the recording, not the training: `trouble` then says why.
+    """
+
+    def __init__(self, run: Path, rows: Sequence[int], sources: Sequence[Source] = (), rank: int = 0) -> None:
+        import numpy as np
+
+        self.folder, self.rank = Path(run) / dynamics.FOLDER, rank
+        self.rows = np.asarray(rows, dtype="<i4")
+        self.sources = tuple(sources)
+        starts = np.array([source.start for source in sources], dtype=np.int64)
+        self._source = np.searchsorted(starts, self.rows, side="right") - 1 if sources else None
+        self.trouble: StudioError | None = None
+        self._waiting: dict[int, list[np.ndarray[Any, Any]]] = {}
+        self._written = time.monotonic()
+
+    def begin(self, *, resumed: bool) -> None:
+        """Write what the records stand on; where the run isn't RESUMED, records of an earlier try go."""
+        with self._guarded():
+            if not self.rank:
+                if not resumed and self.folder.is_dir():
+                    for path in self.folder.glob("epoch-*.bin"):
+                        path.unlink()
+                about = {
+                    "version": dynamics.VERSION,
+                    "rows": len(self.rows),
+                    "sources": [{"name": s.name, "start": s.start, "stop": s.stop} for s in self.sources],
+                }
+                files.write(self.folder / dynamics.ROWS, self.rows.tobytes())
+                files.write_json(self.folder / dynamics.ABOUT, about)
+
+    def took(
+        self, epoch: int, step: int, places: Sequence[int], tokens: Sequence[float], sums: Sequence[float]
+    ) -> dict[str, float]:
+        """Record STEP of EPOCH: the training rows at PLACES with their trained TOKENS and summed losses (nats).
+
+        Gives back the loss of each source in this step, nats a token; empty where there is only one.
+        """
+        import numpy as np
+
+        at, count, total = np.asarray(places), np.asarray(tokens), np.asarray(sums)
+        records = np.empty(len(at), dtype=dynamics.RECORD)
+        records["step"], records["place"], records["tokens"] = step, at, count
+        records["loss"] = total / np.maximum(count, 1)
+        records = records[count > 0]
+        if self.trouble is None and len(records):
+            self._waiting.setdefault(epoch, []).append(records)
+            if time.monotonic() - self._written >= EVERY:
+                self.flush()
+        if self._source is None:
+            return {}
+        found = {}
+        for number in np.unique(self._source[at]):
+            here = self._source[at] == number
+            if count[here].sum():
+                found[self.sources[number].name] = float(total[here].sum() / count[here].sum())
+        return found
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._written = time.monotonic()
+        waiting, self._waiting = self._waiting, {}
+        for epoch, parts in waiting.items():
+            with self._guarded():
+                _append(self.folder / dynamics.epoch_name(epoch, self.rank), b"".join(part.tobytes() for part in parts))
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Any:
+        try:
+            yield
+        except StudioError as error:
+            self.trouble = error
+        except OSError as error:
+            self.trouble = files.explain(error, self.folder)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append whole records; a torn one that a kill left is cut off first, or all that follow would be shifted."""
+    size = 16
+    with open(path, "ab") as file:
+        over = file.tell() % size
+        if over:
+            file.truncate(file.tell() - over)
+        file.write(data)
+
+
+def recorder(run: Path, materials: Materials, encoded: EncodedSet, rank: int = 0) -> Recorder:
+    """The recorder of a run on the ENCODED rows of MATERIALS."""
+    rows = [materials.train.origin_of(row) for row in encoded.rows]
+    ends = list(accumulate((len(part.dataset) for part in materials.sources), initial=0))
+    sources = [
+        Source(part.name, start, stop) for part, start, stop in zip(materials.sources, ends, ends[1:], strict=False)
+    ]
+    return Recorder(run, rows, sources, rank)

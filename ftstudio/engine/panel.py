@@ -1,0 +1,247 @@
+"""The forgetting panel of a comparison: what tuned weights lost off the task, against the base.
+
+`report.forgetting` keeps what it always held of the base and the run that is compared (`base_bits_per_byte`,
+`tuned_bits_per_byte`, `change`, `text`, `bytes`, `tokens`, `arms`: bits a byte by weights), and adds
+
+- `main`: the weights that `change`, `words`, `level` and `advice` are about; `words` is the verdict in one line,
+  `level` little, some or much, `advice` `[{key, value, text}]` for the recipe (see `evaluation.forgotten`);
+- `panel`: by weights `{change, bits_per_byte, kl, canaries, forms, held_out, off_task, guessing, level, words}`.
+  `kl`: mean KL(base ‖ tuned), nats a token, on neutral prompts. `canaries`, `forms` and `held_out` (the task's rows,
+  where they can be checked) are flips: `{n, base, tuned, broken, fixed, broken_at, fixed_at, p, verdict}`. `off_task`:
+  error categories of answers to prompts off the task, `[{name, title, base, tuned, n, p, verdict}]`.
+
+What weights were measured at is kept in `<workspace>/answers`, as answers are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftstudio import demo, methods
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError
+from ftstudio.core.workspace import Workspace
+from ftstudio.data.encode import end_ids, prompt_ids
+from ftstudio.data.example import Example, Turn
+from ftstudio.data.template import Template
+from ftstudio.engine import drift, forgetting, generation
+from ftstudio.engine.arms import BASE, Arms
+from ftstudio.engine.context import JobContext
+from ftstudio.engine.gathering import Gathered
+from ftstudio.engine.generation import Decoding
+from ftstudio.engine.likelihood import log_likelihoods
+from ftstudio.engine.locate import locate
+from ftstudio.engine.neutral import PROMPTS
+from ftstudio.engine.outputs import weights_mark
+from ftstudio.evaluation import canaries, flips, forgotten, statistics
+from ftstudio.evaluation.categories import categories, categorise
+from ftstudio.evaluation.context import build
+from ftstudio.evaluation.predictions import Prediction
+
+NEW_TOKENS = 48  # of an answer off the task
+OFF_TASK = ("empty", "repetitive", "encoding", "template_leak", "wrong_language", "refusal", "copying", "mode_collapse")
+
+
+class Panel:
+    """Measures the base and all tuned weights of ARMS off the task; see the top of this file."""
+
+    def __init__(self, context: JobContext, found: Gathered, arms: Arms) -> None:
+        self.context, self.found, self.arms = context, found, arms
+        self.tokenizer = found.own.tokenizer
+        self.texts = forgetting.documents(demo.GENERAL)
+        self.cache = Workspace(found.run.path.parent.parent).answers_path
+        chat = bool(self.tokenizer.chat_template)
+        self.template = Template.resolve("chat" if chat else "plain", self.tokenizer, None)
+
+    def run(self, report: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The report's part; REPORT tells right and wrong on the task's rows. None where the model isn't one that says
+        the next token. Raises Stopped."""
+        facts: dict[str, dict[str, Any]] = {}
+        for group in self.arms.groups:
+            for name in [name for name in group if name not in self.arms.views]:
+                kept = self._kept(name)
+                if kept is None:
+                    with self.arms.use(name) as model:
+                        if not drift.causal(model):
+                            return None
+                        self.context.phase("scoring", f"forgetting: {name}")
+                        kept = self._measure(model)
+                    self._keep(name, kept)
+                facts[name] = kept
+        divergences = self._divergences(facts)
+        panel = {name: self._part(name, facts, divergences, report) for name in self.arms.tuned}
+        main = self.found.run.name if self.found.run.name in panel else next(iter(panel))
+        base, own, recipe = facts[BASE], panel[main], self.arms.tuned[main].recipe
+        return {
+            "base_bits_per_byte": base["bits"],
+            "tuned_bits_per_byte": own["bits_per_byte"],
+            "change": own["change"],
+            "text": "general text of ftstudio",
+            "bytes": base["bytes"],
+            "tokens": base["tokens"],
+            "arms": {name: one["bits"] for name, one in facts.items()},
+            "main": main,
+            "level": own["level"],
+            "words": own["words"],
+            "advice": forgotten.advice(
+                own,
+                adapter=methods.get(recipe.method.name).adapter,
+                learning_rate=recipe.training.learning_rate,
+                replay=recipe.data.replay is not None,
+            ),
+            "canaries_version": canaries.version(),
+            "panel": panel,
+        }
+
+    # -- measuring -------------------------------------------------------------------------------------------------
+    def _measure(self, model: Any) -> dict[str, Any]:
+        stop = self.context.should_stop
+        bits = forgetting.bits_per_byte(model, self.tokenizer, self.texts, should_stop=stop)
+        answers = self._answers(model, [form.text for form in canaries.forms()] + list(PROMPTS))
+        return {
+            "bits": bits.per_byte,
+            "bytes": bits.bytes,
+            "tokens": bits.tokens,
+            "right": self._right(model),
+            "forms": [form.kept(text) for form, text in zip(canaries.forms(), answers, strict=False)],
+            "answers": answers,
+        }
+
+    def _right(self, model: Any) -> list[bool]:
+        """Which of the questions MODEL chooses the right option of."""
+        begin = list(self.tokenizer.prefix) or [self.tokenizer.eos_id or 0]
+        asked = canaries.questions()
+        contexts = self.tokenizer.encode_batch([question.context for question in asked])
+        options = self.tokenizer.encode_batch([f" {option}" for question in asked for option in question.options])
+        each = len(asked[0].options)
+        requests = [([*begin, *contexts[place // each]], ids) for place, ids in enumerate(options)]
+        logs = log_likelihoods(model, requests, should_stop=self.context.should_stop)
+        return [
+            canaries.chosen(logs[each * place : each * (place + 1)], question.options) == 0
+            for place, question in enumerate(asked)
+        ]
+
+    def _answers(self, model: Any, prompts: Sequence[str]) -> list[str]:
+        """MODEL's answers to PROMPTS, greedy."""
+        ids = []
+        for prompt in prompts:
+            example = Example((Turn("user", prompt), Turn("assistant", "")))
+            ids.append(prompt_ids(self.template.segments(example, for_generation=True), self.template, self.tokenizer))
+        found = [""] * len(prompts)
+        ends = end_ids(self.template, self.tokenizer)
+        pad = next((token for token in (self.tokenizer.pad_id, self.tokenizer.eos_id) if token is not None), 0)
+        for answers in generation.generate(
+            model, ids, Decoding(NEW_TOKENS), ends, pad_token=pad, should_stop=self.context.should_stop
+        ):
+            for answer in answers:
+                found[answer.index] = generation.decode(self.tokenizer, answer)
+        self.context.check()
+        return found
+
+    def _divergences(self, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+        """KL(base ‖ tuned) of all tuned weights, mean nats a token over the neutral prompts."""
+        found = {name: value for name in self.arms.tuned if (value := facts[name].get("kl")) is not None}
+        missing = [name for name in self.arms.tuned if name not in found]
+        if not missing:
+            return found
+        self.context.phase("scoring", "forgetting: neutral prompts")
+        stop = self.context.should_stop
+        with self.arms.use(BASE) as model:
+            before = list(drift.said(model, self.tokenizer, stop))
+        for name in missing:
+            total, count = 0.0, 0
+            with self.arms.use(name) as model:
+                for old, new in zip(before, drift.said(model, self.tokenizer, stop), strict=True):
+                    total += float((old.exp() * (old - new)).double().sum())
+                    count += len(old)
+            found[name] = total / max(1, count)
+            self._keep(name, {**facts[name], "kl": found[name]})
+        return found
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+    def _part(
+        self,
+        name: str,
+        facts: Mapping[str, Mapping[str, Any]],
+        divergences: Mapping[str, float],
+        report: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        base, own = facts[BASE], facts[name]
+        part: dict[str, Any] = {
+            "change": own["bits"] - base["bits"],
+            "bits_per_byte": own["bits"],
+            "kl": divergences.get(name),
+            "canaries": forgotten.flips(base["right"], own["right"]),
+            "forms": forgotten.flips(base["forms"], own["forms"]),
+            "held_out": held_out(report, name),
+            "off_task": off_task(base["answers"], own["answers"], self.tokenizer.end_texts),
+            # the base answers no better than by chance: these questions say little about such a model
+            "guessing": statistics.wilson(sum(base["right"]), len(base["right"]))[0] <= canaries.CHANCE,
+        }
+        part["level"] = forgotten.level(part)
+        part["words"] = forgotten.words(name, part)
+        return part
+
+    # -- keeping ---------------------------------------------------------------------------------------------------
+    def _path(self, name: str) -> Path:
+        spec = self.arms.specification(name)
+        tuned = self.arms.tuned.get(name)
+        key = {
+            "base": weights_mark(locate(self.found.recipe.model).folder),
+            "tuned": weights_mark(tuned.weights) if tuned is not None else None,
+            "spec": [spec.model, spec.dtype, spec.device, str(spec.quantisation)],
+            "canaries": canaries.version(),
+            "text": hashlib.sha256("\n\n".join(self.texts).encode()).hexdigest()[:12],
+            "template": self.template.name,
+        }
+        mark = hashlib.blake2b(json.dumps(key, sort_keys=True, default=str).encode(), digest_size=10).hexdigest()
+        return self.cache / f"forgetting-{mark}.json"
+
+    def _kept(self, name: str) -> dict[str, Any] | None:
+        value = files.read_json(self._path(name))
+        wanted = {"bits", "bytes", "tokens", "right", "forms", "answers"}
+        return value if isinstance(value, dict) and wanted <= value.keys() else None
+
+    def _keep(self, name: str, facts: Mapping[str, Any]) -> None:
+        with contextlib.suppress(StudioError):  # a full disk costs the next comparison's time
+            files.write_json(self._path(name), dict(facts))
+
+
+def held_out(report: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """What arm NAME fixed and broke of the task's own rows, where they tell right from wrong; None where they don't."""
+    rows = [entry["arms"] for entry in report["per_row"] if BASE in entry["arms"] and name in entry["arms"]]
+    by = flips.decider(rows)
+    if not by:
+        return None
+    pairs = [(flips.right(row[BASE], by), flips.right(row[name], by)) for row in rows]
+    known = [(bool(before), bool(after)) for before, after in pairs if before is not None and after is not None]
+    return forgotten.flips([before for before, _ in known], [after for _, after in known]) if known else None
+
+
+def off_task(base: Sequence[str], tuned: Sequence[str], special: Sequence[str]) -> list[dict[str, Any]]:
+    """Error categories of the answers off the task that BASE and TUNED models gave, those that either has."""
+    prompts = [*(form.text for form in canaries.forms()), *PROMPTS]
+    both = []
+    for answers in (base, tuned):
+        rows = [Prediction(row, prompts[row], None, text) for row, text in enumerate(answers)]
+        context = build(prompts, [None] * len(prompts), special_tokens=special, infer_contract=False)
+        both.append(categorise(rows, context, references=False))
+    known = categories()
+    found = []
+    for name in OFF_TASK:
+        before, after = (set(one.rows.get(name, ())) for one in both)
+        if not before and not after:
+            continue
+        p = statistics.mcnemar(len(before - after), len(after - before))
+        clear = p < statistics.ALPHA
+        found.append(
+            {"name": name, "title": known[name].title if name in known else name, "base": len(before),
+             "tuned": len(after), "n": len(prompts), "p": p,
+             "verdict": statistics.UNCLEAR if not clear else "worse" if len(after) > len(before) else "better"}
+        )  # fmt: skip
+    return found

@@ -1,0 +1,132 @@
+"""Notices what goes wrong while a run trains. Looks at numbers alone; what is done about it is the director's."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ftstudio.core.watch import Watch
+
+RECENT = 64  # losses that a spike is judged by
+ENOUGH = 20  # before so many there is nothing to judge by
+ZERO = 1e-7  # nats a token: below, the loss counts as zero
+ZEROS = 5  # steps in a row
+LEAST_STALL = 60.0  # seconds
+MAD = 1.4826  # median absolute deviation to standard deviation, of normally spread values
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`kind` is the key of `training.watch` that decides what is done; `text` tells a person."""
+
+    kind: str
+    text: str
+    hint: str = ""
+
+
+class Watchdog:
+    """Fed with steps, evaluations and readings of the machine; gives back the faults it sees, each told once."""
+
+    def __init__(self, watch: Watch, clock: Callable[[], float] = time.monotonic) -> None:
+        self.watch, self._clock = watch, clock
+        self._losses: deque[float] = deque(maxlen=RECENT)
+        self._spans: deque[float] = deque(maxlen=RECENT)
+        self._last: float | None = None  # when the last step ended; None while other things than steps are done
+        self._told_stall = False
+        self._quiet_until = 0
+        self._zeros = 0
+        self._best = math.inf
+        self._best_step = 0
+        self._worse = 0
+        self._cards: dict[str, str] = {}
+
+    def step(self, step: int, loss: float, norm: float | None, *, scaled: bool = False) -> list[Fault]:
+        """STEP was taken with LOSS and gradient NORM; SCALED: a scaler skips steps with infinite gradients itself."""
+        self._time()
+        found = []
+        if not math.isfinite(loss):
+            found.append(Fault("not_finite", f"The loss is not a finite number ({loss}) at step {step}."))
+        elif norm is not None and not math.isfinite(norm) and not scaled:
+            found.append(Fault("not_finite", f"The gradient is not a finite number ({norm}) at step {step}."))
+        if found:
+            return found
+        self._zeros = self._zeros + 1 if abs(loss) < ZERO else 0
+        if self._zeros == ZEROS:
+            text = f"The loss is zero since step {step - ZEROS + 1}: there is nothing left to learn, or no label."
+            found.append(Fault("zero_loss", text, "Look at the rows, and stop."))
+        score, usual = self._score(loss)
+        if score > self.watch.spike_score and step >= self._quiet_until:
+            text = f"The loss jumped to {loss:.3g} at step {step}; lately it was about {usual:.3g}."
+            found.append(Fault("spike", text, "Lower the learning rate, or look at the rows of that step."))
+            self._quiet_until = step + ENOUGH
+        self._losses.append(loss)
+        return found
+
+    def _score(self, loss: float) -> tuple[float, float]:
+        """(robust z-score of LOSS among the recent ones, their median): Iglewicz and Hoaglin 1993, by the median
+        absolute deviation. A rise under half of the median is no spike, however calm the losses were."""
+        if len(self._losses) < ENOUGH:
+            return 0.0, loss
+        usual = statistics.median(self._losses)
+        spread = MAD * statistics.median(abs(value - usual) for value in self._losses)
+        if loss - usual < 0.5 * abs(usual):
+            return 0.0, usual
+        return (loss - usual) / max(spread, 1e-3 * abs(usual), 1e-9), usual
+
+    def evaluated(self, step: int, loss: float) -> list[Fault]:
+        """The held-out LOSS at STEP."""
+        if not math.isfinite(loss):
+            return [Fault("not_finite", f"The held-out loss is not a finite number ({loss}) at step {step}.")]
+        if loss < self._best:
+            self._best, self._best_step, self._worse = loss, step, 0
+            return []
+        self._worse += 1
+        if self._worse % self.watch.patience:
+            return []
+        text = (
+            f"The held-out loss got no better since step {self._best_step} ({self._best:.4g}, now {loss:.4g}): "
+            f"{self._worse} evaluations."
+        )
+        return [Fault("eval_rising", text, f"Stop, and use the checkpoint nearest to step {self._best_step}.")]
+
+    # -- time: asked by another thread -----------------------------------------------------------------------------
+    def away(self) -> None:
+        """What is done now isn't a step: evaluating, saving, pausing. The next step begins anew."""
+        self._last = None
+
+    def _time(self) -> None:
+        now = self._clock()
+        if self._last is not None:
+            self._spans.append(now - self._last)
+        self._last, self._told_stall = now, False
+
+    def stalled(self) -> list[Fault]:
+        """Whether no step came for far longer than steps take. Monotonic: a clock that jumps changes nothing."""
+        last, spans = self._last, list(self._spans)
+        if last is None or self._told_stall or len(spans) < 3:
+            return []
+        usual, waited = statistics.median(spans), self._clock() - last
+        if waited < max(LEAST_STALL, self.watch.stall * usual):
+            return []
+        self._told_stall = True
+        text = f"No step for {waited:.0f} s; a step took {usual:.2g} s."
+        return [Fault("stalled", text, "A slow disk, another process on the GPU, or a lost peer.")]
+
+    def machine(self, reading: Mapping[str, Any]) -> list[Fault]:
+        """A telemetry READING: throttled and lost GPUs, each told when it begins."""
+        found = []
+        for place, gpu in enumerate(reading.get("gpus") or ()):
+            name = f"GPU {place}"
+            now = "lost" if gpu.get("lost") else ", ".join(gpu.get("throttled") or ())
+            if now and now != self._cards.get(name):
+                at = f" at {gpu['temperature']:.0f} °C" if gpu.get("temperature") is not None else ""
+                text = f"{name} is lost to the driver." if now == "lost" else f"{name} is slowed down by {now}{at}."
+                hint = "Ask who runs the machine; resume the run after a restart." if now == "lost" else ""
+                found.append(Fault("gpu", text, hint))
+            self._cards[name] = now
+        return found

@@ -1,0 +1,316 @@
+"""Embeddings: texts become vectors, near where texts mean the same. Learnt from pairs, triplets or scored pairs."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from ftstudio.core.errors import UsageError
+from ftstudio.data import likeness
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.example import BadRow, Example
+from ftstudio.data.likeness import Likeness
+from ftstudio.data.row_set import Item, collect
+from ftstudio.data.shape import Shape
+from ftstudio.data.template import Template
+from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.evaluation import ranking
+from ftstudio.tasks import vector_losses
+from ftstudio.tasks.base import Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.padding import sizes
+from ftstudio.tasks.vectors import VectorOptions, VectorTask, embed_rows
+
+if TYPE_CHECKING:
+    import torch
+
+PAIRS, TRIPLETS, SCORES, LABELS = "pairs", "triplets", "scores", "labels"
+OTHERS = 256  # texts of other rows by which it is told how near unrelated texts are
+
+
+class EmbeddingOptions(VectorOptions):
+    """Options of embeddings."""
+
+    loss: Literal["auto", "mnrl", "cosent", "cosine", "contrastive", "triplet"] = Field(
+        "auto", description="auto: mnrl for pairs and triplets, cosent for scores and labels"
+    )
+    matryoshka: tuple[int, ...] = Field(
+        (), description="learn so that vectors cut to these lengths are good too, such as [384, 128, 64]"
+    )
+    temperature: float = Field(0.05, gt=0, le=1, description="of mnrl and cosent: lower looks at the nearest more")
+    margin: float = Field(0.3, gt=0, le=2, description="of triplet and contrastive: cosine that is to lie between")
+    scale: tuple[float, float] | None = Field(
+        None, description="the lowest and the highest score there may be, such as [0, 5]; told by the scores"
+    )
+    alike: str | None = Field(None, description="the label that means alike, where pairs have labels; told by its name")
+
+
+class Embedding(VectorTask):
+    """A vector a text, learnt from texts that belong together."""
+
+    name = "embedding"
+    title = "Embedding (text → vector, near where the meaning is)"
+    help = (
+        "The model turns texts into vectors whose cosine says how alike they are: for search, clustering, finding "
+        "duplicates. It learns from pairs that belong together (question and answer), from triplets with a text that "
+        "doesn't, or from pairs with a score. The saved folder is a sentence-transformers model."
+    )
+    roles = (
+        Role("sentence1", "a text: the question, or the first of a pair", required=True),
+        Role("sentence2", "the text that belongs to it, or is compared with it", required=True),
+        Role("negative", "a text that doesn't belong to the first"),
+        Role("score", "how alike the pair is, as a number"),
+        Role("label", "whether the pair is alike"),
+    )
+    shapes = ("sentence-pair", "triplet")
+    default_metrics = ("spearman", "pearson")
+    error_categories = ranking.SCORED
+    options_model: ClassVar[type[Options]] = EmbeddingOptions
+
+    def __init__(self, options: Options | None = None, facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(options, facts)
+        self._pool: list[str] = []  # second texts of the held-out rows: what is searched, and what is unrelated
+        self._pool_rows: list[Row] = []
+        self._vectors: Any = None  # of the pool, by the model at hand
+
+    # -- what the rows hold ----------------------------------------------------------------------------------------
+    def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
+        """`{form}`: pairs, triplets, scores or labels; of the last two `scale` or `alike`. Raises UsageError for a loss
+        that can't learn from such rows."""
+        role = next((role for role in ("score", "label") if role in shape.columns), None)
+        form = TRIPLETS if shape.name == "triplet" else PAIRS if role is None else SCORES
+        facts: dict[str, Any] = {}
+        if role is not None and form != TRIPLETS:
+            known = likeness.survey(dataset, shape, role, self.options.scale, self.options.alike, cancel=cancel)
+            if known.yes is not None:
+                form, facts["alike"] = LABELS, known.yes
+            else:
+                facts["scale"] = [known.low, known.high]
+                if role == "label" and (known.low, known.high) == (0.0, 1.0):
+                    form = LABELS
+        wanted = self.options.loss
+        if wanted != "auto" and form not in vector_losses.FORMS[wanted]:
+            raise UsageError(
+                f"options.loss: {wanted} learns from {' or '.join(vector_losses.FORMS[wanted])}, but these rows are "
+                f"{form}.",
+                f"Use {', '.join(name for name, forms in vector_losses.FORMS.items() if form in forms)}, or auto.",
+            )
+        return {"form": form, **facts}
+
+    @property
+    def form(self) -> str:
+        """What the rows are: pairs, triplets, scores or labels."""
+        return str(self.facts.get("form") or PAIRS)
+
+    @property
+    def loss_name(self) -> str:
+        """The loss in use."""
+        return str(vector_losses.DEFAULT[self.form] if self.options.loss == "auto" else self.options.loss)
+
+    @property
+    def divisible(self) -> bool:
+        """Not where the loss holds the rows of a batch against each other."""
+        return self.loss_name not in vector_losses.TOGETHER
+
+    @property
+    def _likeness(self) -> Likeness:
+        low, high = self.facts.get("scale") or (0.0, 1.0)
+        return Likeness(float(low), float(high), self.facts.get("alike"))
+
+    def metrics(self) -> tuple[str, ...]:
+        """Correlation with scores; of pairs how well each finds its partner; of triplets how often it is the nearer."""
+        return {PAIRS: ("accuracy", "mrr@10", "recall@10"), TRIPLETS: ("accuracy",)}.get(
+            self.form, self.default_metrics
+        )
+
+    def categories(self) -> tuple[str, ...]:
+        """Those of scores, or those of search."""
+        return ranking.SCORED if self.form in (SCORES, LABELS) else ranking.SEARCHED
+
+    def marks(self) -> dict[str, Any]:
+        """What is searched."""
+        return {"pool": hashlib.blake2b("\0".join(self._pool).encode(), digest_size=8).hexdigest()}
+
+    def phase(self) -> str:
+        """What is learnt now."""
+        return f"loss: {vector_losses.TITLES[self.loss_name]}"
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+    def texts(self, example: Example) -> tuple[str, ...]:
+        """Anchor and partner, and the negative where there is one. Raises BadRow for an empty text."""
+        fields = example.fields
+        names = ("sentence1", "sentence2", *(("negative",) if self.form == TRIPLETS else ()))
+        found = tuple(str(fields.get(name, "")) for name in names)
+        for name, text in zip(names, found, strict=True):
+            if not text.strip():
+                raise BadRow(f"{name} is empty")
+        return found
+
+    def usable(self, example: Example) -> bool:
+        """Whether it has its texts and a score on the scale."""
+        try:
+            self.texts(example)
+            self._target(example)
+        except BadRow:
+            return False
+        return True
+
+    def _target(self, example: Example) -> float:
+        if self.form not in (SCORES, LABELS):
+            return 0.0
+        return self._likeness.of(example.fields.get("raw_label"))
+
+    def _items(
+        self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None
+    ) -> list[list[Item] | str]:
+        ready: list[tuple[tuple[str, ...], float] | str] = []
+        for example in examples:
+            try:
+                ready.append((self.texts(example), self._target(example)))
+            except BadRow as error:
+                ready.append(str(error))
+        framed = iter(self.framed([one[0] for one in ready if not isinstance(one, str)], tokenizer, max_length))
+        found: list[list[Item] | str] = []
+        for one in ready:
+            if isinstance(one, str):
+                found.append(one)
+                continue
+            ids, parts, lost = next(framed)
+            found.append([Item(ids, {"parts": parts, "labels": one[1]}, 1, lost)])
+        return found
+
+    def encode_dataset(
+        self,
+        dataset: Dataset,
+        shape: Shape,
+        template: Template,
+        tokenizer: Tokenizer,
+        max_length: int | None = None,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> EncodedSet:
+        """All rows, each text framed by itself."""
+        task = self if self.facts else self.bound(self.options.model_dump(), self.survey(dataset, shape, cancel=cancel))
+
+        def make(examples: list[Example]) -> list[list[Item] | str]:
+            return task._items(examples, tokenizer, max_length)
+
+        return collect(dataset, shape, make, progress=progress, cancel=cancel)
+
+    def rows_of(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> list[Row]:
+        """One row, with what the evaluation must know of it: its texts' place in the pool, and how long they are."""
+        [items] = self._items([example], tokenizer, max_length)
+        if isinstance(items, str):
+            raise BadRow(items)
+        texts = self.texts(example)
+        known = {"texts": list(texts[1:]), "words": [len(text.split()) for text in texts]}
+        return [{**item.row, **known, "reference": self._reference(example)} for item in items]
+
+    def _reference(self, example: Example) -> str:
+        if self.form in (SCORES, LABELS):
+            value = example.fields.get("raw_label")
+            return f"{self._likeness.of(value):g}" if self.form == LABELS else f"{likeness.number_of(value):g}"
+        return self.texts(example)[1]
+
+    def prompt(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> Prompt:
+        """The texts as they are compared; the score or the text that belongs to the first is the reference."""
+        [row] = self.rows_of(example, template, tokenizer, max_length)
+        texts = self.texts(example)
+        shown = texts[:1] if self.form == PAIRS else texts
+        return Prompt(list(row["input_ids"]), "\n".join(shown), self._reference(example), row)
+
+    # -- what the evaluation holds rows against ------------------------------------------------------------------
+    def grounded(
+        self,
+        train: Dataset,
+        shape: Shape,
+        held_out: Callable[[], Sequence[Example]],
+        tokenizer: Tokenizer,
+        max_length: int | None,
+        seed: int,
+    ) -> Self:
+        """This task with the second texts of the held-out rows, among which each first text searches its own."""
+        found = copy.copy(self)
+        texts = [self.texts(example)[1] for example in held_out() if self.usable(example)]
+        found._pool = list(dict.fromkeys(texts))
+        if self.form != PAIRS:
+            found._pool = found._pool[:OTHERS]
+        framed = self.framed([(text,) for text in found._pool], tokenizer, max_length)
+        found._pool_rows = [{"input_ids": ids, "parts": parts} for ids, parts, _ in framed]
+        return found
+
+    def fitted(self, model: Any, pad_id: int = 0, saved: Any = None) -> Self:
+        """This task with the vectors that MODEL gives what is searched."""
+        from torch.nn import functional
+
+        found = copy.copy(self)
+        if self._pool:
+            found._vectors = functional.normalize(embed_rows(self, model, self._pool_rows, pad_id), dim=-1)
+        return found
+
+    # -- batches ---------------------------------------------------------------------------------------------------
+    def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
+        """`inputs`: a padded column a text. `targets` [rows]: scores from 0 to 1; 0 for pairs and triplets. `told`: of
+        held-out rows what the evaluation must know."""
+        import torch
+
+        targets = torch.tensor([float(row["labels"]) for row in rows])
+        told = [{key: row[key] for key in ("texts", "words", "reference") if key in row} for row in rows]
+        return {"inputs": self.columns(rows, pad_id, multiple), "targets": targets, "told": told, **sizes(rows)}
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """sentence-transformers' loss, a mean over the rows of the batch, times the rows."""
+        targets = batch["targets"]
+        found = vector_losses.value(
+            self.loss_name, outputs, targets, scale=1 / self.options.temperature, margin=self.options.margin,
+            dimensions=self.options.matryoshka,
+        )  # fmt: skip
+        return found * len(targets)
+
+    def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
+        """The cosine of the pair; of pairs without a score the text that is found; of triplets the nearer text."""
+        from torch.nn import functional
+
+        unit = [functional.normalize(column, dim=-1) for column in outputs]
+        cosines = [(unit[0] * other).sum(-1).tolist() for other in unit[1:]]
+        among = None if self._vectors is None else (unit[0] @ self._vectors.T).tolist()
+        found = []
+        for place, told in enumerate(batch["told"]):
+            own = [column[place] for column in cosines]
+            extra: dict[str, Any] = {"cosine": round(own[0], 6), "words": told.get("words")}
+            if among is not None:
+                extra |= ranking.told(among[place], self._pool, told["texts"][0], own[0])
+            text = f"{own[0]:.6f}"
+            if self.form == TRIPLETS and told:
+                extra["negative"] = round(own[1], 6)
+                text = told["texts"][0] if own[0] > own[1] else told["texts"][1]
+            elif self.form == PAIRS and "best" in extra:
+                text = extra.pop("best")
+            extra.pop("best", None)
+            found.append(Predicted(text, extra))
+        return found
+
+    def scores(self, predicted: Sequence[Predicted], rows: Sequence[Row]) -> dict[str, float]:
+        """Spearman and Pearson with the scores; or how often the partner is found, first and among ten."""
+        if not predicted:
+            return {}
+        references = [str(row["reference"]) for row in rows]
+        if self.form in (SCORES, LABELS):
+            from ftstudio.evaluation.classification import summary
+
+            return summary([item.text for item in predicted], references, "regression")
+        right = [item.text == reference for item, reference in zip(predicted, references, strict=True)]
+        found = {"accuracy": sum(right) / len(right)}
+        if self.form == PAIRS and "rank" in predicted[0].extra:
+            ranks = [int(item.extra["rank"]) for item in predicted]
+            found |= {name: sum(map(score, ranks)) / len(ranks) for name, score in ranking.METRICS.items()}
+        return found

@@ -1,0 +1,178 @@
+"""The map of rows (Dataset Cartography, Swayamdipta et al. 2020): how sure a run is of each training row, and how much
+that changes from epoch to epoch. Hard rows lie low, easy ones high, ambiguous ones to the right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from ftstudio.ui.text.lines import Line, Lines, Part
+from ftstudio.ui.text.said import Said, wrapped
+from ftstudio.ui.text.table import Column, Table
+
+if TYPE_CHECKING:
+    from ftstudio.core.dynamics import Dynamics
+
+# a mark each, so that the map can be read without colours
+KINDS = {"hard": ("×", "bad"), "ambiguous": ("○", "warn"), "easy": ("·", "good")}
+MEANS = {
+    "hard": "wrong labels sit among these",
+    "ambiguous": "training can still decide these, and they teach most",
+    "easy": "learnt early",
+}
+ORDERS = ("hard", "ambiguous")
+MOST = 500  # rows that are listed and handed to the Data screen
+LEFT = 6  # cells of the map's axis
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+
+
+class RowMap(Lines, can_focus=False):
+    """Confidence up, variability to the right; a cell shows the kind that most of its rows are of."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._rows: list[Line] = []
+        self._dynamics: Dynamics | None = None
+
+    def show(self, dynamics: Dynamics | None) -> None:
+        """Draw DYNAMICS."""
+        self._dynamics = dynamics
+        self.lay_out()
+        self.paint()
+
+    def lay_out(self) -> None:
+        width, height = self.columns - LEFT, self.size.height - 2
+        self._rows = [] if self._dynamics is None or min(width, height) < 4 else drawn(self._dynamics, width, height)
+        self.total = len(self._rows)
+
+    def line(self, index: int) -> Line:
+        return self._rows[index]
+
+
+def drawn(dynamics: Dynamics, width: int, height: int) -> list[Line]:
+    """The map as HEIGHT lines and two of axis, of WIDTH cells and the axis."""
+    import numpy as np
+
+    seen = np.flatnonzero(dynamics.seen)
+    cells: dict[tuple[int, int], Counter[str]] = {}
+    right = max(0.05, float(np.max(dynamics.variability[seen], initial=0.0)))
+    across = np.minimum(width - 1, (dynamics.variability[seen] / right * width).astype(int))
+    up = np.minimum(height - 1, (dynamics.confidence[seen] * height).astype(int))
+    for place, x, y in zip(seen.tolist(), across.tolist(), up.tolist(), strict=True):
+        cells.setdefault((x, y), Counter())[dynamics.kinds[place]] += 1
+    lines: list[Line] = []
+    for y in range(height - 1, -1, -1):
+        label = {height - 1: "1", height // 2: "0.5", 0: "0"}.get(y, "")
+        parts: list[Part] = [(f"{label:>{LEFT - 1}}┤" if label else " " * (LEFT - 1) + "│", "rule")]
+        for x in range(width):
+            found = cells.get((x, y))
+            mark, ink = KINDS.get(found.most_common(1)[0][0], (" ", "")) if found else (" ", "")
+            if len(parts) > 1 and (mark == " " or parts[-1][1] == ink):
+                parts[-1] = (parts[-1][0] + mark, parts[-1][1])
+            else:
+                parts.append((mark, ink))
+        lines.append(tuple(parts))
+    lines.append(((" " * (LEFT - 1) + "└" + "─" * width, "rule"),))
+    far = f"{right:.2f}"
+    named = "how much it changes (variability)" if width > 50 else "variability"
+    middle = named.center(max(0, width - len(far) - 1))[: max(0, width - len(far) - 1)]
+    lines.append(((" " * LEFT + "0" + middle + far, "dim"),))
+    return lines
+
+
+class RowMapPage(Vertical):
+    """The map, and the rows of one kind in a list."""
+
+    DEFAULT_CSS = """
+    RowMapPage { height: 1fr; }
+    RowMapPage #rowmap-list { width: 38; margin-left: 1; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.dynamics: Dynamics | None = None
+        self.order = ORDERS[0]
+        self.places: list[int] = []
+
+    def compose(self) -> ComposeResult:
+        yield Said(id="rowmap-head", grow=True)
+        with Horizontal():
+            yield RowMap(id="rowmap")
+            columns = (Column("row", 7, "right"), Column("sure", 5, "right"), Column("var", 4, "right"), Column("loss"))
+            yield Table(columns, self._cells, empty="no row was seen yet", id="rowmap-list")
+
+    @property
+    def table(self) -> Table:
+        """The list."""
+        return self.query_one(Table)
+
+    def take(self, dynamics: Dynamics | None) -> None:
+        """Show DYNAMICS; the cursor stays where it is."""
+        self.dynamics = dynamics
+        self._arrange()
+
+    def turn(self) -> None:
+        """The other order."""
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self._arrange(0)
+
+    def _arrange(self, cursor: int | None = None) -> None:
+        known = self.dynamics
+        self.places = []
+        if known is not None:
+            self.places = known.hardest(MOST) if self.order == "hard" else known.most_ambiguous(MOST)
+        self.query_one(RowMap).show(known)
+        self.table.show(len(self.places), cursor)
+        self.query_one("#rowmap-head", Said).say(*self._head(max(30, self.app.size.width - 3)))
+
+    def _head(self, width: int) -> list[Line]:
+        known = self.dynamics
+        if known is None:
+            return wrapped("No losses of single rows were kept by this run so far.", width)
+        counts = Counter(known.kinds)
+        parts: list[Part] = [("Training rows by confidence", "title"), (f"  {known.epochs} epochs ", "dim")]
+        for kind, (mark, ink) in KINDS.items():
+            parts.append((f" {mark} {counts[kind]:,} {kind} ", ink))
+        return [tuple(parts), ((f"Listed: {self.order} rows first; {MEANS[self.order]}.", "dim"),)]
+
+    def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
+        known = self.dynamics
+        if known is None:
+            return (("", ""),) * 4
+        place = self.places[index]
+        _, ink = KINDS.get(known.kinds[place], ("", ""))
+        return (
+            (f"{int(known.rows[place]):,}", ""),
+            (f"{known.confidence[place]:.2f}", ink),
+            (f"{known.variability[place]:.2f}"[1:], "dim"),
+            (_history(known.losses[:, place]), ""),
+        )
+
+    @property
+    def rows(self) -> list[int]:
+        """The numbers of the listed rows, in the data they come from."""
+        return [int(self.dynamics.rows[place]) for place in self.places] if self.dynamics is not None else []
+
+
+def _history(losses: Any) -> str:
+    """The loss of a row, epoch by epoch, as little columns; the last one as a number before them."""
+    values = [float(value) for value in losses if value == value]
+    if not values:
+        return ""
+    top = max(*values, 1e-9)
+    bars = "".join(_HEIGHTS[max(0, min(7, int(value / top * 7.999)))] for value in values[-8:])
+    return f"{values[-1]:.2f} {bars}"
+
+
+def read(run: Path) -> Dynamics | None:
+    """The dynamics of the RUN folder, with all that the page shows worked out."""
+    from ftstudio.core import dynamics
+
+    found = dynamics.read(run)
+    if found is not None:
+        _ = found.kinds
+    return found

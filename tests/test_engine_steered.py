@@ -1,0 +1,186 @@
+"""Runs that are steered and watched while they train: rate and length changed, taken up exactly after a crash, back to
+the last good checkpoint, a disk without room."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import make_model, make_rows, recipe_values
+
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine import callback, control, report
+from ftstudio.engine.prepare import prepare_run
+from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.worker import Worker
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    make_model(folder / "model")
+    make_rows(folder / "rows.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def worker() -> Worker:
+    return Worker()
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "INTERVAL", 0.0)
+    monkeypatch.setattr(control, "EVERY", 0.0)
+
+
+def prepared(base: Path, space: Path, **training: Any) -> RunFolder:
+    values = recipe_values(base / "model", base / "rows.jsonl", "lora", **training)
+    values["evaluation"] |= {"samples": 0, "forgetting": False, "every": 100}
+    return prepare_run(check_recipe(values), Workspace(space))
+
+
+def events(run: RunFolder, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events() if event["kind"] == kind]
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, does: dict[int, Callable[[Any], None]]) -> None:
+    """After a step was told, do what DOES says of it, once."""
+    stepped = callback.RunDirector.stepped
+
+    def then(self: Any, trainer: Any, logs: Any) -> None:
+        stepped(self, trainer, logs)
+        deed = does.pop(trainer.state.global_step, None)
+        if deed is not None:
+            deed(self)
+
+    monkeypatch.setattr(callback.RunDirector, "stepped", then)
+
+
+def crash(_: Any) -> None:
+    raise RuntimeError("a crash")
+
+
+def test_rate_and_length_change_while_it_runs_and_again_after_a_crash(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def asks() -> dict[int, Callable[[Any], None]]:
+        return {
+            4: lambda director: director.folder.request("learning_rate", value=5e-4),
+            5: lambda director: director.folder.request("steps", value=14),
+        }
+
+    runs = []
+    for name, more in (("whole", {}), ("crashed", {8: crash})):
+        run = prepared(base, tmp_path / name, steps=9, save_steps=3, scheduler="linear", warmup=0)
+        with monkeypatch.context() as patch:
+            at_step(patch, asks() | more)
+            worker.execute(Train(run.path))
+        runs.append(run)
+    whole, crashed = runs
+    assert whole.state() == "done"
+    assert crashed.state() == "failed"
+    shutil.rmtree(crashed.checkpoints / "checkpoint-6")  # so that both changes come after what is gone on from
+    worker.execute(Train(crashed.path, resume=True))
+    assert crashed.state() == "done", events(crashed, "failed")[-1]
+    assert [start["resumed_from"] for start in events(crashed, "start")] == [None, 3]
+    told = [{step["step"]: (step["loss"], step["lr"]) for step in events(run, "step")} for run in runs]
+    assert told[0] == told[1]
+    assert max(told[0]) == 14
+    # linear to zero: step n is taken at the rate of n - 1 of so many
+    rates = {step: rate for step, (_, rate) in told[0].items()}
+    assert rates[5] == pytest.approx(1e-3 * (1 - 4 / 9))
+    assert rates[6] == pytest.approx(5e-4 * (1 - 5 / 9))
+    assert rates[7] == pytest.approx(5e-4 * (1 - 6 / 14))
+    assert rates[14] == pytest.approx(5e-4 * (1 - 13 / 14))
+    story = Story()
+    story.feed(whole.events())
+    assert story.total_steps == 14
+    assert not [alert for alert in events(crashed, "alert") if alert.get("watch")]
+
+
+def test_a_run_is_shortened(base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = prepared(base, tmp_path, steps=30)
+    at_step(monkeypatch, {2: lambda director: director.folder.request("steps", value=1)})
+    worker.execute(Train(run.path))
+    assert run.state() == "done"
+    assert events(run, "done")[0]["step"] == 3
+
+
+def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    from ftstudio.engine.trainer import StudioTrainer
+
+    loss = StudioTrainer.compute_loss
+    asked = []
+
+    def broken(self: Any, *args: Any, **named: Any) -> Any:
+        asked.append(self.state.global_step)
+        found = loss(self, *args, **named)
+        return found * torch.tensor(float("nan")) if asked.count(4) == 1 and asked[-1] == 4 else found
+
+    monkeypatch.setattr(StudioTrainer, "compute_loss", broken)
+    run = prepared(base, tmp_path, steps=7, save_steps=3, watch={"not_finite": "rollback"}, scheduler="constant")
+    worker.execute(Train(run.path))
+    assert run.state() == "done", [event for event in run.events() if event["kind"] != "telemetry"]
+    assert [start["resumed_from"] for start in events(run, "start")] == [None, 3]
+    alert = next(alert for alert in events(run, "alert") if alert.get("watch") == "not_finite")
+    assert (alert["action"], alert["level"], alert["step"]) == ("rollback", "error", 5)
+    rates = [step["lr"] for step in events(run, "step")]
+    assert rates[2] == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(5e-4)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    def poison(director: Any) -> None:
+        with torch.no_grad():
+            next(item for item in director.trainer.model.parameters() if item.requires_grad).fill_(float("nan"))
+
+    run = prepared(base, tmp_path, steps=3, save_steps=2)
+    at_step(monkeypatch, {3: poison})
+    worker.execute(Train(run.path))
+    assert run.state() == "failed"
+    assert not run.model.exists()
+    assert [path.name for path in run.checkpoints.iterdir()] == ["checkpoint-2"]
+
+
+def test_a_disk_without_room_pauses_until_there_is(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from ftstudio.engine import trainer
+
+    full = [True]
+    write = trainer.save_weights
+
+    def writes(*args: Any, **named: Any) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        write(*args, **named)
+
+    monkeypatch.setattr(trainer, "save_weights", writes)
+    rest = callback.RunDirector._said_paused
+
+    def room(self: Any, where: str) -> bool:
+        full.clear()  # a person makes room and resumes
+        self.folder.request("resume")
+        return rest(self, where)
+
+    monkeypatch.setattr(callback.RunDirector, "_said_paused", room)
+    run = prepared(base, tmp_path, steps=4, save_steps=2)
+    worker.execute(Train(run.path))
+    assert run.state() == "done", events(run, "failed")
+    alert = next(alert for alert in events(run, "alert") if alert.get("watch") == "disk")
+    assert alert["action"] == "pause"
+    assert "disk is full" in alert["text"]
+    assert [event["phase"] for event in events(run, "phase")].count("paused") == 1
+    assert {event["step"] for event in events(run, "checkpoint")} == {2, 4}

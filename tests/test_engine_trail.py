@@ -1,0 +1,160 @@
+"""From a repair to what it did: the run before, the categories meant, rows fixed and broken, the trail of versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import made_answers as made
+import pytest
+
+from ftstudio.core import files
+from ftstudio.core.errors import UsageError
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine import trail
+from ftstudio.engine.behind import Quietly, open_training
+from ftstudio.engine.repairing import AIM, Repairs, on_version
+from ftstudio.evaluation import before_after
+from ftstudio.evaluation.context import of_predictions
+from ftstudio.evaluation.corrections import Corrections
+from ftstudio.evaluation.predictions import Prediction
+
+
+def misspelt(place: int, row: Any) -> str:
+    right = row.reference or ""
+    return right.replace("lives", "livves") if place % 2 else right
+
+
+def answer(run: RunFolder, rows: list[Any], output: Any) -> None:
+    files.LineWriter(run.errors.path / "outputs.jsonl").append(*made.lines(rows, output, run.name))
+
+
+@pytest.fixture
+def circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, Recipe, RunFolder, Repairs]:
+    """A run whose answers are misspelt by turns, and the repairs of its data, none made yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FTSTUDIO_WORKSPACE", str(tmp_path / "studio"))
+    workspace = Workspace(tmp_path / "studio")
+    recipe = made.draft(tmp_path)
+    first, rows = made.tuned_run(workspace, recipe, "first")
+    answer(first, rows, misspelt)
+    resolved, _ = made.asked(recipe)
+    training = open_training(resolved, workspace.path, Quietly())
+    return workspace, resolved, first, Repairs.open(training, workspace)
+
+
+def second_run(workspace: Workspace, recipe: Recipe, version: Any, output: Any, name: str = "second") -> RunFolder:
+    resolved, rows = made.asked(on_version(recipe, version, workspace))
+    run = made.finished_run(workspace, resolved, name)
+    answer(run, rows, output)
+    return run
+
+
+def test_a_repair_that_helped_is_told_with_its_rows_and_interval(
+    circle: tuple[Workspace, Recipe, RunFolder, Repairs],
+) -> None:
+    workspace, recipe, first, repairs = circle
+    held = {row.prompt for row in trail.answers(workspace, first, [])}
+    trained = sorted(repairs.training.texts)[:4]
+    repairs.drop(trained[:2], "misspelt", ["misspelling"])
+    repairs.weigh([trained[2]], 0.5, "doubtful", ["misspelling"])
+    assert repairs.aims == ["misspelling"]
+    assert repairs.weight(trained[2]) == 0.5
+    version = repairs.save("against misspelling")
+    assert [repair["details"][AIM] for repair in version.about["repairs"]] == [["misspelling"]] * 2
+    second = second_run(workspace, recipe, version, lambda place, row: row.reference or "")
+    found = trail.report(workspace, second)
+    assert found is not None
+    assert (found["run"], found["earlier"], found["version"]) == (second.name, first.name, version.name)
+    asked = made.asked(on_version(recipe, version, workspace))[1]
+    shared = held & {row.text for row in asked}  # two rows fewer make one held-out row fewer
+    assert found["rows"] == len(shared) >= len(held) - 1
+    assert found["meant"] == ["misspelling"]
+    entry = found["categories"][0]
+    assert (entry["name"], entry["meant"], entry["now"], entry["base"]) == ("misspelling", True, 0.0, None)
+    wrong = {row.prompt for row in trail.answers(workspace, first, []) if "livves" in row.output} & shared
+    assert entry["earlier"] == len(wrong) / len(shared)
+    step = entry["since_earlier"]
+    assert step["high"] < 0
+    assert {row.text for row in asked if row.row in step["fixed"]} == wrong
+    assert step["broke"] == []
+    assert found["verdicts"] == [{"name": "misspelling", "did": True, "words": found["verdicts"][0]["words"]}]
+    assert (
+        f"the repair did what it was meant to: {100 * len(wrong) / len(shared):.1f} % → 0.0 %"
+        in found["verdicts"][0]["words"]
+    )
+    assert [(link["data"], link["runs"]) for link in found["trail"]] == [
+        ("source", [first.name]), (version.name, [second.name]),
+    ]  # fmt: skip
+    text = before_after.text(found, first.name, second.name)
+    assert "▸ Misspelling" in text
+    assert trail.report(workspace, first) is None
+    assert "not trained on a repaired version" in trail.missing(workspace, first)
+
+
+def test_what_was_broken_is_told_and_rows_that_are_trained_now_are_left_out(
+    circle: tuple[Workspace, Recipe, RunFolder, Repairs],
+) -> None:
+    workspace, recipe, first, repairs = circle
+    made.base_answers(workspace, made.draft(workspace.path.parent))
+    asked = trail.answers(workspace, first, [])
+    for row in asked[:3]:
+        repairs.add(row.prompt, row.reference or "", "failing", ["repetitive"])
+    version = repairs.save("more")
+    assert version.about["rows"] == 83
+    worse = second_run(workspace, recipe, version, lambda place, row: "and then " * 30 if place % 2 else "")
+    found = trail.report(workspace, worse)
+    assert found is not None
+    assert found["left_out"] == 3
+    assert found["rows"] >= len(asked) - 5
+    entry = next(one for one in found["categories"] if one["name"] == "repetitive")
+    assert entry["base"] == pytest.approx(0.4, abs=0.05)
+    assert entry["since_earlier"]["low"] > 0
+    assert len(entry["since_earlier"]["broke"]) == round(entry["now"] * found["rows"])
+    assert found["verdicts"][0]["did"] is False
+    third = second_run(workspace, recipe, version, misspelt, "third")
+    assert trail.report(workspace, third) is not None
+    again, _ = made.asked(on_version(recipe, version, workspace))
+    later = Repairs.open(open_training(again, workspace.path, Quietly()), workspace)
+    later.drop([sorted(later.training.texts)[0]], "odd", ["too_long"])
+    newest = second_run(workspace, recipe, later.save("again"), misspelt, "newest")
+    found = trail.report(workspace, newest)
+    assert found is not None
+    assert found["earlier"] == third.name  # the last run on the version before, not the first of all
+    assert found["meant"] == ["too_long"]
+    assert [link["data"].partition("@")[2] for link in found["trail"]] == ["", "1", "2"]
+
+
+def test_rows_are_found_again_where_a_version_numbers_them_anew() -> None:
+    rows = [Prediction(n, f"Question {n}?", "yes", "yes") for n in range(30)]
+    shifted = [Prediction(n + 5, f"Question {n}?", "yes", "no way" if n == 3 else "yes") for n in range(30)]
+    found = before_after.before_after({"earlier": rows, "now": shifted}, of_predictions(rows), ["wrong_answer"])
+    assert found["rows"] == 30
+    entry = found["categories"][0]
+    assert entry["name"] == "wrong_answer"
+    assert entry["since_earlier"]["broke"] in ([8], [])
+
+
+def test_data_whose_rows_are_no_pair_takes_no_new_row(tmp_path: Path) -> None:
+    path = tmp_path / "chat.jsonl"
+    turns = [[{"role": "user", "content": f"Say {n}."}, {"role": "assistant", "content": f"{n}"}] for n in range(30)]
+    files.write_lines(path, ({"messages": one} for one in turns))
+    recipe = Recipe(model="demo", data={"train": str(path), "eval": 0.2})  # type: ignore[arg-type]
+    training = open_training(made.asked(recipe)[0], tmp_path / "studio", Quietly())
+    with pytest.raises(UsageError, match="one prompt and one answer"):
+        Repairs.open(training, Workspace(tmp_path / "studio")).add("Say 99.", "99", "")
+
+
+def test_corrected_answers_are_kept_by_line_and_can_be_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "corrections.jsonl"
+    kept = Corrections(path)
+    kept.set(3, "right")
+    kept.set(3, "righter", who="tuned")
+    kept.set(5, "so")
+    kept.set(5, None)
+    with open(path, "a") as file:
+        file.write('{"row": 3, "text": "to')  # torn
+    assert Corrections(path).texts == {3: "righter"}
+    assert [line["who"] for line in files.read_lines(path)] == ["person", "tuned", "person", "person"]

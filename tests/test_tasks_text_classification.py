@@ -1,0 +1,204 @@
+"""Text classification: labels as the head knows them, texts as the tokenizer frames them, scores as scikit-learn's."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import make_encoder, make_labelled
+
+from ftstudio import tasks
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.jobs import Answer, Compare, Train
+from ftstudio.core.workspace import Workspace
+from ftstudio.data import labels
+from ftstudio.data.dataset import from_rows
+from ftstudio.data.framing import frame
+from ftstudio.data.shape import Shape, recognise
+from ftstudio.data.tokenizer import load_tokenizer
+from ftstudio.engine.prepare import prepare_run
+from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.worker import Worker
+from ftstudio.evaluation.classification import METRICS, summary
+from ftstudio.evaluation.predictions import read_predictions
+
+SHAPE = Shape("text-label", {"text": "text", "label": "label"}, "")
+
+
+def survey(values: list[Any], problem: str = "auto") -> labels.Labels:
+    rows = [{"text": f"text {place}", "label": value} for place, value in enumerate(values)]
+    return labels.survey(from_rows(rows), SHAPE, "label", problem)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem", "names"),
+    [
+        (["b", "a", "b", None], labels.SINGLE, ("a", "b")),
+        ([10, 9, 1, 9], labels.SINGLE, ("1", "9", "10")),
+        ([True, False], labels.SINGLE, ("false", "true")),
+        ([["x"], ["y", "x"], []], labels.MULTI, ("x", "y")),
+        ([0.5, 3.25, 4.1, 2.75, 1.9, 3.3], labels.REGRESSION, ()),
+        (list(range(300)), labels.REGRESSION, ()),
+    ],
+)
+def test_labels_tell_the_problem(values: list[Any], problem: str, names: tuple[str, ...]) -> None:
+    found = survey(values)
+    assert (found.problem, found.names) == (problem, names)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem", "words"),
+    [
+        (["a"] * 5, "auto", "only one label"),
+        ([None, "", None], "auto", "no label in any row"),
+        ([f"free text {place}" for place in range(40)], "auto", "40 labels in 40 rows"),
+        (["a", "b"], labels.REGRESSION, "no number"),
+        ([2.0, 2.0, 2.0], labels.REGRESSION, "the same number"),
+    ],
+)
+def test_what_can_not_be_learnt_is_said(values: list[Any], problem: str, words: str) -> None:
+    with pytest.raises(StudioError, match=words) as caught:
+        survey(values, problem)
+    assert caught.value.hint
+
+
+def test_rows_without_a_known_label_are_counted_with_their_reason(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(make_encoder(tmp_path / "m"))
+    rows = [{"text": "red cats run", "label": label} for label in ("a", "b", "", None, "c", "a")]
+    dataset = from_rows(rows)
+    task = tasks.get("text-classification").bound({}, {"problem": labels.SINGLE, "labels": ["a", "b"]})
+    found = task.encode_dataset(dataset, SHAPE, None, tokenizer)  # type: ignore[arg-type]
+    assert [row["labels"] for row in (found[place] for place in range(len(found)))] == [0, 1, 0]
+    assert [(row, why) for row, why in found.excluded] == [
+        (2, "the label is empty"), (3, "the label is empty"), (4, "the label 'c' is in no training row"),
+    ]  # fmt: skip
+    assert found.stats.rows == 6
+
+
+def test_framing_equals_transformers(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = make_encoder(tmp_path / "m")
+    ours, theirs = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
+    one, two = "red green blue seven nine cats", "dogs run quickly sleep"
+    for limit in (None, 14, 9, 7, 6):
+        cut: dict[str, Any] = {} if limit is None else {"truncation": True, "max_length": limit}
+        single, pair = frame(ours, [(one,), (one, two)], limit)
+        assert single.ids == theirs(one, **cut)["input_ids"]
+        wanted = theirs(one, two, return_token_type_ids=True, **cut)
+        assert (pair.ids, pair.types) == (wanted["input_ids"], wanted["token_type_ids"])
+        assert pair.lost == len(theirs(one, two)["input_ids"]) - len(pair.ids)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1, max_size=40))
+def test_scores_of_labels_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+    from sklearn.metrics import f1_score, matthews_corrcoef
+
+    given_labels, wanted = [a for a, _ in pairs], [b for _, b in pairs]
+    expected = {
+        "f1": f1_score(wanted, given_labels, average="macro", zero_division=0.0),
+        "f1_micro": f1_score(wanted, given_labels, average="micro"),
+        "mcc": matthews_corrcoef(wanted, given_labels),
+    }
+    for name, value in expected.items():
+        metric = METRICS[name](name)
+        [counts] = metric.statistics([given_labels], wanted)
+        assert metric.score(counts.sum(axis=0, keepdims=True))[0] == pytest.approx(value, abs=1e-12), name
+    assert summary(given_labels, wanted, labels.SINGLE)["mcc"] == pytest.approx(expected["mcc"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=30))
+def test_correlations_equal_scipy(pairs: list[tuple[int, int]]) -> None:
+    from scipy.stats import pearsonr, spearmanr
+
+    x, y = [float(a) for a, _ in pairs], [float(b) for _, b in pairs]
+    for name, oracle in (("pearson", pearsonr), ("spearman", spearmanr)):
+        metric = METRICS[name](name)
+        [moments] = metric.statistics([[f"{value:g}" for value in x]], [f"{value:g}" for value in y])
+        found = metric.score(moments.sum(axis=0, keepdims=True))[0]
+        if min(x) == max(x) or min(y) == max(y):
+            assert found == 0
+        else:
+            assert found == pytest.approx(oracle(x, y).statistic, abs=1e-9)
+
+
+def test_options_are_checked() -> None:
+    values = {"task": "text-classification", "model": "m", "data": {"train": "t"}, "options": {"problme": "single"}}
+    with pytest.raises(UsageError, match=r"options\.problme") as caught:
+        check_recipe(values)
+    assert "problem" in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("encoder") / "model")
+
+
+def recipe(model: Path, rows: Path, method: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return {
+        "task": "text-classification",
+        "options": options,
+        "model": str(model),
+        "method": method,
+        "data": {"train": str(rows), "eval": 0.3},
+        "training": {"steps": 60, "batch_size": 32, "learning_rate": 1e-2, "device": "cpu", "save_steps": 60},
+        "evaluation": {"every": 30, "rows": 60, "samples": 2},
+    }
+
+
+@pytest.mark.parametrize("method", [{"name": "full"}, {"name": "lora", "r": 8, "dropout": 0}], ids=["full", "lora"])
+def test_a_classifier_learns_is_saved_and_compared(encoder: Path, tmp_path: Path, method: dict[str, Any]) -> None:
+    rows = make_labelled(tmp_path / "rows.jsonl")
+    space = Workspace(tmp_path / "studio")
+    run = prepare_run(check_recipe(recipe(encoder, rows, method)), space)
+    worker = Worker()
+    worker.execute(Train(run.path))
+    kinds = {event["kind"]: event for event in run.events()}
+    assert "done" in kinds, kinds.get("failed")
+    assert kinds["done"]["reload_difference"] < 1e-4
+    assert kinds["eval"]["accuracy"] > (0.9 if method["name"] == "full" else 0.55)  # a third by chance
+    assert {"f1", "mcc"} <= kinds["eval"].keys()
+    worker.execute(Compare(run.compare.path, (run.path,)))
+    report = json.loads((run.compare.path / "report.json").read_text())
+    tuned = report["arms"][1]["metrics"]
+    assert tuned["accuracy"] == pytest.approx(kinds["eval"]["accuracy"])
+    assert tuned["f1"] == pytest.approx(kinds["eval"]["f1"])
+    wrong = next(entry for entry in report["categories"] if entry["name"] == "wrong_label")
+    assert wrong["b"] == pytest.approx(1 - tuned["accuracy"])
+    answers = read_predictions(run.compare.path / f"{run.name}.jsonl")
+    for answer in answers:
+        shares = answer.extra["probabilities"]
+        assert max(shares, key=shares.get) == answer.output
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    worker.execute(Answer(run.errors.path, check_recipe_of(run), run.path))
+    assert len(read_predictions(run.errors.path / "outputs.jsonl")) == len(answers)
+
+
+def check_recipe_of(run: Any) -> Any:
+    from ftstudio.engine.models import recipe_of
+
+    return recipe_of(run)
+
+
+@pytest.mark.parametrize("kind", ["multi", "regression"])
+def test_several_labels_and_numbers(encoder: Path, tmp_path: Path, kind: str) -> None:
+    rows = make_labelled(tmp_path / "rows.jsonl", kind)
+    run = prepare_run(check_recipe(recipe(encoder, rows, {"name": "full"})), Workspace(tmp_path / "studio"))
+    Worker().execute(Train(run.path))
+    last = [event for event in run.events() if event["kind"] == "eval"][-1]
+    assert last["spearman" if kind == "regression" else "f1_micro"] > 0.8
+    assert np.isfinite(last["loss"])
+
+
+def test_pairs_of_sentences_are_recognised_for_it() -> None:
+    draw = random.Random(0)
+    rows = [{"sentence1": f"a {n}", "sentence2": f"b {n}", "label": draw.choice(["yes", "no"])} for n in range(20)]
+    assert recognise(from_rows(rows), task="text-classification").name == "sentence-pair"
