@@ -66,6 +66,7 @@ class RunDirector:
         self.rest, self.samples, self.drift, self.recorder = rest, samples, drift, recorder
         self.report = StepReport(folder)
         self.paused = self.stopped = False
+        self.doing = ""  # what the training does, where there is more to say
         self.first_loss: float | None = None
         self.last_loss: float | None = None
         self.evaluation: dict[str, Any] = {}
@@ -324,7 +325,7 @@ class RunDirector:
         if self.drift is not None:
             self.tell("measuring forgetting", self.drift.told)
             self.drift(trainer, step)
-        self.tell("training", "")
+        self.tell("training", self.doing)
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -334,7 +335,7 @@ class RunDirector:
         """See trainer.Director."""
         step = trainer.state.global_step
         self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
-        self.tell("training", "")
+        self.tell("training", self.doing)
 
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""
@@ -385,7 +386,7 @@ class RunDirector:
         self.rest(False)
         if trainer.state.global_step >= trainer.state.max_steps:
             trainer.control.should_training_stop = True
-        self.tell("stopping" if self.stopped else "training", "")
+        self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
 
     def _said_paused(self, where: str) -> bool:
         try:

@@ -31,7 +31,7 @@ from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import judging, outside, signing
+from ftstudio.engine import judging, outside, signing, text_likelihood
 from ftstudio.engine.answer import NAME as ANSWERS
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import (
@@ -111,7 +111,10 @@ def run(job: Compare, context: JobContext) -> None:
         raise StudioError(f"No row has an answer of every arm: {left_out[0][1]}.", "Leave that arm out.")
     context.check()
     context.phase("scoring", "metrics, similarity, error categories")
-    predictions = {name: [known[name][row] for row in rows] for name in names}
+    predictions: dict[str, list[Any]] = {name: [known[name][row] for row in rows] for name in names}
+    if found.own.task.likelihood:
+        mine = {name: predictions[name] for name in names if name in found.materials}
+        predictions |= text_likelihood.told(context, arms, found.own, asked, mine)
     more = [
         {name: answering.outputs[f"{name}.repeat-{number}"].chosen(rows) for name in found.materials}
         for number in range(2, len(repeats(decoding, recipe.evaluation.repeats)) + 1)

@@ -133,7 +133,11 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
         parts.test, report, opened.parts,
     )  # fmt: skip
-    return replace(found, task=task.grounded(train, shape, found.compared, tokenizer, data.max_length, seed))
+    opened_files = (whole, parts.held_out, parts.test, *(source.dataset for source in opened.parts))
+    folders = dict.fromkeys(one.path.parent for one in opened_files if one is not None and one.path is not None)
+    return replace(
+        found, task=task.grounded(train, shape, found.compared, tokenizer, data.max_length, seed, tuple(folders))
+    )
 
 
 def _informed(task: Task, recipe: Recipe, opened: Opened, cancel: Cancel | None) -> Task:

@@ -76,13 +76,16 @@ class Training:
         if not resuming:
             accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train))
         self.context.check()
+        steps = rows.materials.task.phases()
+        if "pairs" in steps:
+            self.context.phase("pairs", steps["pairs"])
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
             while True:
                 trainer, director = self._trainer(model, rows, machine, checkpoint)
                 self._start(trainer, rows, machine, checkpoint, resuming)
-                director.tell("training", rows.materials.task.phase())
+                director.tell("training", director.doing)
                 self.pulse.watch = director.looked
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -97,13 +100,16 @@ class Training:
                 break
             if not sound(trainer.model):
                 raise StudioError("The weights are no finite numbers any more: there is no model to save.", SOUND)
-            director.tell("saving", "the tuned model")
+            if "head" in steps:
+                director.tell("head", steps["head"])
             levers.release(model)
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
-            self._save(trainer.model, rows.materials.task.fitted(plain, rows.pad))
+            task = rows.materials.task.fitted(plain, rows.pad)
+            director.tell("saving", "the tuned model")
+            self._save(trainer.model, task)
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
@@ -167,6 +173,7 @@ class Training:
         )
         director.goes_on(known)
         director.first_loss = known.get("first_loss")
+        director.doing = rows.materials.task.phases().get("training", "")
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
         )

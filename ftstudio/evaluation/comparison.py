@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
+from ftstudio.evaluation import likelihood, statistics, tagging
 from ftstudio.evaluation import metrics as m
-from ftstudio.evaluation import statistics, tagging
 from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
 from ftstudio.evaluation.extras import Extra, is_extra
@@ -273,11 +273,18 @@ def _corpus(
     """Of each corpus metric, the counts of every arm's rows: the mean of its repeats."""
     references = [asked[0][0][index].reference or "" for index in present]
     systems = [[column[index].output for index in present] for every in asked for column in every]
-    found = {}
+    found: dict[str, Any] = {}
     for name in names:
+        if name in likelihood.METRICS:
+            metric = likelihood.LikelihoodMetric(name)
+            told = [metric.of_rows([every[0][index] for index in present]) for every in asked]
+            measured = [counts for counts in told if counts is not None]
+            if len(measured) == len(asked):
+                found[name] = measured
+            continue
         counts = iter(m.corpus_metric(name).statistics(systems, references))
         found[name] = [sum(next(counts) for _ in every) / len(every) for every in asked]
-    return found  # type: ignore[return-value]  # no arm is without a column
+    return found
 
 
 def _signatures(

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ftstudio import __version__
-from ftstudio.evaluation import classification, ranking, tagging, words
+from ftstudio.evaluation import classification, likelihood, ranking, tagging, words
 from ftstudio.evaluation.porter import stem
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ROW_METRICS = (
 )  # fmt: skip
 ON_REQUEST = ("numeric_match", "token_f1", "edit")  # row metrics that are measured only where they are asked for
 OF_HUNDRED = ("bleu", "chrf", "ter")  # from 0 to 100; all others from 0 or -1 to 1
-CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS)
+CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS, *likelihood.METRICS)
 BY_ROW = (*ROW_METRICS, *ON_REQUEST, "tag_accuracy", "masked_accuracy")  # what a single row may have
 RIGHT_OR_WRONG = ("exact_match", "accuracy", "numeric_match")  # 1 or 0: tested by McNemar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -62,6 +62,8 @@ TITLES = {
     "mcc": "MCC",
     "spearman": "Spearman",
     "pearson": "Pearson",
+    "perplexity": "Perplexity",
+    "bits_per_byte": "Bits a byte",
     "entity_f1": "Entity F1",
     "entity_precision": "Precision",
     "entity_recall": "Recall",
@@ -206,7 +208,7 @@ class Corpus(Protocol):
 @cache
 def corpus_metric(name: str) -> Corpus:
     """The corpus metric NAME."""
-    kind = {**classification.METRICS, **tagging.METRICS}.get(name, CorpusMetric)
+    kind = {**classification.METRICS, **tagging.METRICS, **likelihood.METRICS}.get(name, CorpusMetric)
     metric: Corpus = kind(name)
     return metric
 

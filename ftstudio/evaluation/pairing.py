@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 # every other metric is better when higher
-BETTER: Mapping[str, bool | None] = {"length": None, "absolute_error": False, "ter": False}
+BETTER: Mapping[str, bool | None] = {
+    "length": None,
+    "absolute_error": False,
+    "ter": False,
+    "perplexity": False,
+    "bits_per_byte": False,
+}
 
 
 def pair(
