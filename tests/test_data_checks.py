@@ -293,3 +293,20 @@ class TestSplit:
 
 
 FIXED = [2, 7, 12, 13]
+
+
+def test_two_start_tokens_are_told() -> None:
+    rows = [{"prompt": "<s>what is 1", "completion": "the answer"}, {"prompt": "what is 2", "completion": "an answer"}]
+    checks = found(rows, tokenizer=byte_level(bos="<s>"), template="<s>{{ prompt }} {{ completion }}")
+    assert checks["double_start"].rows == (0,)
+
+
+def test_a_chat_template_that_changes_turns_is_told() -> None:
+    shouting = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | upper }}<|end|>{% endfor %}"
+    turns = [{"role": "user", "content": "hello there"}, {"role": "assistant", "content": "GOOD DAY"}]
+    tokenizer = byte_level(extra=SPECIAL, chat_template=shouting)
+    check = found([{"messages": turns}], tokenizer=tokenizer)["template_text"]
+    assert check.rows == (0,)
+    assert "hello there" in check.text
+    faithful = byte_level(extra=SPECIAL, chat_template=shouting.replace(" | upper", ""))
+    assert "template_text" not in found([{"messages": turns}], tokenizer=faithful)

@@ -243,7 +243,7 @@ def test_what_training_switches_on_the_kept_base_is_switched_off(base: Path, tmp
 
 def test_a_real_model_learns_real_rows(shared: Path, worker: Worker, tmp_path: Path):
     values = recipe_values(shared / "models/stories260k", shared / "data/gsm8k/train.jsonl", "qlora", steps=10)
-    values["data"] |= {"limit": 60, "max_length": 160}
+    values["data"] |= {"limit": 60, "max_length": 160, "accepted": ["all_labels_masked"]}
     run = prepare_run(check_recipe(values), Workspace(tmp_path))
     worker.execute(Train(run.path))
     done = events(run, "done")[0]
@@ -400,7 +400,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(
 
 def test_rows_that_are_cut_or_left_out_are_counted_and_told(base: Path, worker: Worker, tmp_path: Path):
     values = recipe_values(base / "model", base / "rows.jsonl", "lora", steps=1)
-    values["data"]["max_length"] = 40
+    values["data"] |= {"max_length": 40, "accepted": ["all_labels_masked"]}
     run = prepare_run(check_recipe(values), Workspace(tmp_path))
     worker.execute(Train(run.path))
     tokens = events(run, "start")[0]["tokens"]

@@ -46,7 +46,8 @@ def model(shared: Path) -> Path:
 
 def write_recipe(path: Path, model: Path, data: Path, method: str, limit: str = "") -> Path:
     path.write_text(
-        f"task: sft\nmodel: {model}\nmethod: {{name: {method}, r: 4}}\ndata: {{train: {data}{limit}}}\n"
+        f"task: sft\nmodel: {model}\nmethod: {{name: {method}, r: 4}}\n"
+        f"data: {{train: {data}, accepted: [all_labels_masked]{limit}}}\n"
         "training: {steps: 4, batch_size: 4, learning_rate: 5.0e-3}\n"
         "evaluation: {every: 4, rows: 6, samples: 1, max_new_tokens: 8, similarity: static, forgetting: false}\n"
     )

@@ -20,7 +20,8 @@ from ftstudio.data.watch import NOBODY, Watch
 _PAGE = 64  # rows turned into Python at once: a screenful costs one or two conversions
 _PAGES = 32
 _GROUP = 4 << 20  # bytes: bigger row groups and batches are copied once, in small batches, to page quickly
-_BATCH = 256
+_BATCH = 256  # rows of a copied batch
+_READ = 1024  # rows decoded at once on the way there
 
 
 class BatchStore:
@@ -115,7 +116,7 @@ def read_parquet(handle: int, path: Path, source: str, watch: Watch = NOBODY) ->
         _some(facts.num_rows, facts.num_columns, path)
         groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
         if any(group.total_byte_size > _GROUP for group in groups):
-            batches = parquet.iter_batches(batch_size=_BATCH, use_threads=False)
+            batches = parquet.iter_batches(batch_size=_READ, use_threads=False)
             return _copied(batches, parquet.schema_arrow, facts.num_rows, "parquet", path, source, watch)
         starts = _starts(group.num_rows for group in groups)
         names = _unique(parquet.schema_arrow.names)

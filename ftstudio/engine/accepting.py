@@ -35,9 +35,9 @@ def errors_of_rows(
     return found
 
 
-def errors_of_encoded(materials: Materials, encoded: EncodedSet) -> list[Check]:
+def errors_of_encoded(encoded: EncodedSet) -> list[Check]:
     """Errors that tokenising the training rows brings up: rows that can't be used, or would train nothing."""
-    return errors_of_tokens(encoded, materials.recipe.data.max_length)
+    return errors_of_tokens(encoded)
 
 
 def open_errors(recipe: Recipe, found: Sequence[Check]) -> list[Check]:

@@ -153,7 +153,7 @@ def _tokens(
             Problem("error", f"no row can be trained: {reason}.", "data.max_length", "Raise it, or look at the rows.")
         )
     found = accepting.errors_of_rows(materials, progress=progress, cancel=cancel)
-    found += accepting.errors_of_encoded(materials, encoded) if len(encoded) else []
+    found += accepting.errors_of_encoded(encoded) if len(encoded) else []
     try:
         problems += accepting.problems(recipe, found)
     except StudioError as error:

@@ -26,7 +26,7 @@ FOLDS = 5
 FEWEST = 5  # rows a label must have to be judged
 MOST = 20_000  # rows judged
 NEAR = 1e-6
-STEPS = 40  # of the optimiser
+STEPS = 30  # of the optimiser
 MOST_CELLS = 1_000_000  # rows times labels: 10 seconds or so
 MOST_JUDGED = 200  # labels
 WEAK = 0.8  # accuracy of the classifier under which what it says is only a hint
@@ -106,13 +106,14 @@ def out_of_fold(vectors: np.ndarray, labels: Sequence[int], cancel: Cancel | Non
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
+    from threadpoolctl import threadpool_limits
 
     given = np.asarray(labels)
     found = np.zeros((len(given), int(given.max()) + 1))
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(vectors, given):
         if cancel is not None and cancel():
             raise Stopped("Stopped while judging the labels.")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(1):  # more threads wait for each other more than they compute
             warnings.simplefilter("ignore", ConvergenceWarning)  # near enough to judge by
             model = LogisticRegression(C=10.0, max_iter=STEPS).fit(vectors[train], given[train])
         found[np.ix_(test, model.classes_)] = model.predict_proba(vectors[test])

@@ -70,10 +70,9 @@ def of_tokens(
     open_end = [row for row in encoded.rows if not table["ends"][row] and row not in cut_rows]
     share = 100 * lost / max(1, whole)
     skip = known.get("unusable", set())
-    unusable = [(row, why) for row, why in encoded.excluded if row not in gone and row not in skip]
     twice = _double(encoded, start)
     checks = [
-        found("unusable", "error", [row for row, _ in unusable], _unusable_text(unusable)),
+        _unusable(encoded, gone | skip),
         found(
             "cut_by_max_length",
             "warning",
@@ -82,12 +81,7 @@ def of_tokens(
             lost_tokens=encoded.stats.lost,
             lost_trained=lost,
         ),
-        found(
-            "all_labels_masked",
-            "error",
-            encoded.all_masked,
-            f"{said(encoded.all_masked)} that would train nothing, left out; raise max_length, or drop them.",
-        ),
+        _masked(encoded),
         found(
             "end_not_learnt",
             "warning",
@@ -126,6 +120,22 @@ def _double(encoded: EncodedSet, start: int | None) -> list[int]:
     ]
 
 
-def errors_of_tokens(encoded: EncodedSet, max_length: int | None) -> list[Check]:
+def errors_of_tokens(encoded: EncodedSet) -> list[Check]:
     """The errors alone: rows that can't be used, and rows of which nothing would be trained."""
-    return [check for check in of_tokens(encoded, max_length, {}) if check.severity == "error" and check.count]
+    gone = set(encoded.all_masked)
+    return [check for check in (_unusable(encoded, gone), _masked(encoded)) if check.count]
+
+
+def _unusable(encoded: EncodedSet, skip: set[int]) -> Check:
+    rows = [(row, why) for row, why in encoded.excluded if row not in skip]
+    return found("unusable", "error", [row for row, _ in rows], _unusable_text(rows))
+
+
+def _masked(encoded: EncodedSet) -> Check:
+    rows = encoded.all_masked
+    return found(
+        "all_labels_masked",
+        "error",
+        rows,
+        f"{said(rows)} that would train nothing, left out; raise max_length, or drop them.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from typing import Any
 
@@ -156,5 +157,6 @@ def ordered_rows(opened: Opened, encoded: Any, order: str) -> list[int]:
     else:
         kept = [total - gone for total, gone in zip(table["total"], lost, strict=True)]
         keys = [trained / max(1, count) for trained, count in zip(table["trained"], kept, strict=True)]
+    keys = [key if total else math.inf for key, total in zip(keys, table["total"], strict=True)]  # unusable ones last
     by_row = dict(zip(opened.places(range(len(keys))), keys, strict=True))
     return sorted((row for row in opened.sheet.rows if row in by_row), key=lambda row: (by_row[row], row))
