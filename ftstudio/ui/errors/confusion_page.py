@@ -175,9 +175,7 @@ class ConfusionPage(Vertical):
         """Bring all lines up to date."""
         width = max(40, self.app.size.width - 3)
         head: list[Line] = [fitting([("Which label is taken for which", "title"), (f"  {self.title_text}", "")], width)]
-        text = (
-            "Rows are references, columns answers; the diagonal is right. Arrows walk, enter shows the rows."
-        )
+        text = "Rows are references, columns answers; the diagonal is right. Arrows walk, enter shows the rows."
         self.query_one("#confusion-head", Said).say(*head, *wrapped(text, width, "dim"))
         self.query_one("#confusion-told", Said).say(*self._told(width))
 
