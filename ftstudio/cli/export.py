@@ -18,7 +18,7 @@ def export(arguments: argparse.Namespace, out: Out) -> int:
     quiet.libraries()
     to = Path(arguments.to).expanduser() if arguments.to else None
     value = write(run, arguments.kind, to)
-    checked = "read back, says the same" if value["verified"] else "not verified"
+    checked = "the model's facts, from its run" if value["kind"] == "card" else "read back: it says the same"
     gap = f" (logits differ by {value['difference']:.2g})" if value["difference"] else ""
     out.result(value, f"{value['kind']} of {run.name} in {value['path']}\n  {checked}{gap}")
     return 0

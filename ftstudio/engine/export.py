@@ -158,7 +158,9 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
     base = Path(recipe.model).name if Path(recipe.model).is_absolute() else recipe.model
     done = story.done or {}
     parameters = story.start.get("parameters") or {}
-    settings = ", ".join(f"{key} {value}" for key, value in recipe.method.settings.items() if value not in (None, ()))
+    settings = ", ".join(
+        f"{key} {value}" for key, value in recipe.method.settings.items() if value not in (None, [], (), False)
+    )
     rows = (story.start.get("rows") or {}).get("train")
     head = {"base_model": base, "library_name": "peft" if kind == "adapter" else "transformers", "tags": [recipe.task]}
     lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in head.items()), "---", "", f"# {run.name}", ""]
