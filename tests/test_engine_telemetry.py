@@ -52,6 +52,11 @@ class Driver:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return 512_345
 
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: int) -> int:
+        if handle == 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        return 0x24  # a power cap, which is usual, and heat, which isn't
+
     def nvmlSystemGetDriverVersion(self) -> bytes:
         return b"580.65.06"
 
@@ -81,10 +86,13 @@ def test_a_card_is_told_in_the_units_promised() -> None:
         "memory_total": 139 << 30,
         "temperature": 61.0,
         "power": 512.345,
+        "throttled": ["heat"],
+        "lost": None,
     }
     assert second["name"] == "Card 1"
     assert second["use"] is None
     assert second["power"] is None
+    assert second["lost"]
     assert second["temperature"] == 62.0
     assert telemetry.driver() == "580.65.06"
 

@@ -123,7 +123,7 @@ def test_a_real_file_is_recognised_and_what_is_cut_is_counted(
     from ftstudio.engine.recipes import load_recipe
 
     recipe = write_recipe(tmp_path / "r.yaml", model, shared / "data" / file.path, "lora", ", limit: 150")
-    plan = command(capfd, "plan", recipe)
+    plan = command(capfd, "plan", recipe, "--no-measure")
     assert plan["compatible"]
     limit = 512  # positions of stories260k
     assert plan["tokens"]["longest"] <= limit
@@ -157,5 +157,7 @@ def test_a_lone_text_column_says_that_all_of_it_is_trained(
     assert found["shape"] == "text"
     assert "all of its text is trained" in found["why"]
     assert found["tokens"]["trained"] >= 0.98 * found["tokens"]["tokens"]
-    plan = command(capfd, "plan", write_recipe(tmp_path / "r.yaml", model, source, "lora", ", limit: 50"))
+    plan = command(
+        capfd, "plan", write_recipe(tmp_path / "r.yaml", model, source, "lora", ", limit: 50"), "--no-measure"
+    )
     assert any("all of its text is trained" in problem["text"] for problem in plan["problems"])

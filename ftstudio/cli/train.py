@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def load(name: str, overrides: list[str]) -> Recipe:
 def train(arguments: argparse.Namespace, out: Out) -> int:
     """Train a recipe, or go on with a run."""
     place = workspace(arguments)
+    _one_process()
     if arguments.resume:
         # `--resume RUN` leaves no recipe to name; a word in its place is an override that can't apply any more
         if arguments.recipe:
@@ -59,6 +61,14 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     else:
         if not arguments.recipe:
             raise UsageError("Which recipe?", "Name a recipe file, such as presets/sft-lora.yaml, or `demo`.")
+        more = [word for word in arguments.overrides if "=" not in word and recipe_path(word).is_file()]
+        if more or arguments.sweep:
+            if arguments.watch:
+                raise UsageError("--watch shows one run.", "Leave it out; look with `ftstudio` from another terminal.")
+            from ftstudio.cli.queue import train_all
+
+            changes = [word for word in arguments.overrides if word not in more]
+            return train_all(arguments, [arguments.recipe, *more], changes, out)
         recipe = load(arguments.recipe, arguments.overrides)
         if arguments.watch:
             from ftstudio.ui.run import require_terminal
@@ -82,6 +92,16 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     if last["kind"] == "failed":
         _leave_nothing(run, job, str(last.get("hint") or ""))
     return finish(run, last, out)
+
+
+def _one_process() -> None:
+    """Raise StudioError under a launcher of several processes: each would prepare and write a run of its own."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count.isdecimal() and int(count) > 1:
+        raise StudioError(
+            f"`ftstudio train` was launched in {count} processes, but a run is trained by one.",
+            "Start it without torchrun or accelerate launch; CUDA_VISIBLE_DEVICES chooses the GPU.",
+        )
 
 
 def _leave_nothing(run: RunFolder, job: Train, hint: str) -> None:
@@ -157,6 +177,7 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
         )
     if rows.get("train") is not None:
         left = f", {number(rows['excluded'])} left out" if rows.get("excluded") else ""
+        left = f", {number(rows['test'])} for the test{left}" if rows.get("test") else left
         lines.append(f"  rows        {number(rows['train'])} trained, {number(rows['eval'])} held out{left}")
     if tokens.get("total") is not None:
         lines.append(

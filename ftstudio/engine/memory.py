@@ -89,7 +89,7 @@ def estimate(
         "optimizer": counted["optimizer"],
         "activations": peak - gradients - logits,
         "logits": logits,
-        "context": CONTEXT[machine.device],
+        {"cuda": "cuda_context", "cpu": "libraries"}[machine.device]: CONTEXT[machine.device],
     }
     resting = sum(held.values()) + CONTEXT[machine.device]
     # without gradients a pass holds one layer at a time, and what autocast keeps of the weights that learn

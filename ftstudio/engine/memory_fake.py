@@ -27,6 +27,9 @@ from ftstudio.engine.hardware import Hardware
 from ftstudio.engine.loss import head_of, soft_prompt
 from ftstudio.engine.memory_track import Tracker
 
+REMEMBERED = 32
+_followed: dict[tuple[Any, ...], Followed] = {}
+
 ONE_ROW = "ftstudio_one_row"  # all tokens as one row: what a fused kernel keeps, whatever the lengths are
 
 
@@ -125,12 +128,32 @@ class Method:
     put: Callable[[Any], Any]
     quantised: Callable[[Any], Collection[str]]
     narrow: bool
+    key: str
+    """Name and settings: what tells one method from another."""
 
 
 def follow(
     config: Any, layers: int, recipe: Recipe, method: Method, machine: Hardware, load: Load, still: Sequence[Load]
 ) -> Followed:
-    """A step on LOAD, and passes without gradients on STILL, of CONFIG's model with LAYERS layers."""
+    """A step on LOAD, and passes without gradients on STILL, of CONFIG's model with LAYERS layers.
+
+    The last few are remembered: most changes to a recipe change nothing here.
+    """
+    checkpointing = recipe.training.gradient_checkpointing
+    key = (
+        config.to_json_string(use_diff=False), layers, method.key, method.narrow, machine.device, machine.precision,
+        checkpointing, load, tuple(still),
+    )  # fmt: skip
+    if key not in _followed:
+        if len(_followed) >= REMEMBERED:
+            del _followed[next(iter(_followed))]
+        _followed[key] = _follow(config, layers, recipe, method, machine, load, still)
+    return _followed[key]
+
+
+def _follow(
+    config: Any, layers: int, recipe: Recipe, method: Method, machine: Hardware, load: Load, still: Sequence[Load]
+) -> Followed:
     half = None if machine.precision == "fp32" else machine.dtype
     config = with_layers(config, layers)
     with BUILDING, torch.device("meta"):

@@ -100,6 +100,7 @@ def _estimated(
         put=lambda model: method.apply(model, settings),
         quantised=lambda model: _quantised_layers(model) if packed else (),
         narrow=method.adapter,
+        key=f"{method.name} {settings.model_dump_json()}",
     )
     return estimate(config, recipe, changes, machine, counted, some.loads(recipe.training.batch_size))
 
@@ -129,7 +130,11 @@ def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int)
 def text_of(memory: dict[str, Any]) -> list[str]:
     """MEMORY for people, a line each: the parts, estimate beside measured, and whether it fits."""
     parts = memory.get("parts") or {}
-    lines = [", ".join(f"{size(count)} {name}" for name, count in parts.items() if count)] if parts else []
+    lines = (
+        [", ".join(f"{size(count)} {name.replace('_', ' ')}" for name, count in parts.items() if count)]
+        if parts
+        else []
+    )
     if memory.get("estimated_bytes"):
         told = f"{size(memory['estimated_bytes'])} estimated"
         if memory.get("measured_bytes"):

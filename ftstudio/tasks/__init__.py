@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 _TASKS = {
     "sft": ("ftstudio.tasks.sft", "Sft"),
     "causal-lm": ("ftstudio.tasks.causal_lm", "CausalLm"),
+    "masked-lm": ("ftstudio.tasks.masked_lm", "MaskedLm"),
+    "seq2seq": ("ftstudio.tasks.seq2seq", "Seq2Seq"),
     "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
     "token-classification": ("ftstudio.tasks.token_classification", "TokenClassification"),
     "embedding": ("ftstudio.tasks.embedding", "Embedding"),
+    "few-shot-classification": ("ftstudio.tasks.few_shot_classification", "FewShotClassification"),
+    "image-text-to-text": ("ftstudio.tasks.image_text_to_text", "ImageTextToText"),
 }
 
 

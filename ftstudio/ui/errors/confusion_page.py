@@ -83,7 +83,9 @@ class Matrix(Lines):
 
     def heading(self, y: int) -> Line:
         numbers = range(self.left, min(self.total, self.left + self.across))
-        parts: list[Part] = [(fit("reference ↓  answer →", self.names + 5), "dim")]
+        room = self.names + 5
+        told = next((text for text in ("reference ↓ answer →", "ref ↓ answer →") if len(text) < room), "↓ →")
+        parts: list[Part] = [(fit(told, room), "dim")]
         parts += [(fit(str(one + 1), self.cell, "right"), "key" if one == self.cursor[1] else "dim") for one in numbers]
         more = self.total - self.left - self.across
         return (*parts, (f"  +{more}" if more > 0 else "", "dim"))

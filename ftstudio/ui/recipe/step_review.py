@@ -238,7 +238,8 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
         lines.extend([(first[0], (bold, "strong"), (said[len(bold) :], "")), *rest])
 
     if rows.get("train") is not None:
-        gone = f", {rows['excluded']:,} left out" if rows.get("excluded") else ""
+        gone = f", {rows['test']:,} for the test" if rows.get("test") else ""
+        gone += f", {rows['excluded']:,} left out" if rows.get("excluded") else ""
         say("rows", f"{rows['train']:,} to train on", f"{rows.get('eval') or 0:,} held out{gone}")
     if tokens.get("total"):
         share = 100 * tokens["trained"] / max(1, tokens["total"])
@@ -251,12 +252,12 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
         say("parameters", f"{weights['total']:,}", f"{weights.get('trainable') or 0:,} learn ({share:.2g} %)")
     memory = plan.get("memory") or {}
     if parts:
-        named = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
+        named = ", ".join(f"{name.replace('_', ' ')} {size(count)}" for name, count in parts.items() if count)
         needed, real = memory.get("estimated_bytes"), memory.get("measured_bytes")
         if real:
             say("memory", f"{size(real)} measured", f"{size(needed)} estimated: {named}")
         elif needed:
-            say("memory", f"{size(needed)} estimated", f"{named}. m measures it.")
+            say("memory", f"{size(needed)} estimated", named)
         else:
             say("memory", size(sum(parts.values())), f"without activations: {named}")
     for found in memory.get("fits") or ():

@@ -1,0 +1,125 @@
+"""Queues and sweeps, and steering from any terminal: what is asked, without a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftstudio.cli import main
+from ftstudio.cli.output import Out
+from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.files import read_lines
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
+
+
+def test_all_combinations_of_listed_values():
+    assert grid(["training.learning_rate=1e-4,2e-4", "method.targets=[q_proj, v_proj],attention"]) == [
+        ["training.learning_rate=1e-4", "method.targets=[q_proj, v_proj]"],
+        ["training.learning_rate=1e-4", "method.targets=attention"],
+        ["training.learning_rate=2e-4", "method.targets=[q_proj, v_proj]"],
+        ["training.learning_rate=2e-4", "method.targets=attention"],
+    ]
+    assert grid(["data.template='a, b',plain"]) == [["data.template='a, b'"], ["data.template=plain"]]
+
+
+@pytest.mark.parametrize("word", ["training.learning_rate", "training.learning_rate=1e-4", "=1,2", "a="])
+def test_a_sweep_of_nothing_is_refused(word: str):
+    with pytest.raises(UsageError, match="lists no values"):
+        grid([word])
+
+
+def test_swept_runs_say_what_was_chosen():
+    recipe = Recipe.model_validate({"model": "demo", "data": {"train": "demo"}})
+    assert named(recipe, []) is recipe
+    assert named(recipe, ["training.learning_rate=1e-4", "method.r=8"]).name == "demo-lora-learning-rate-1e-4-r-8"
+
+
+def made(place: Workspace, name: str, held_out: float | None, kind: str = "done") -> RunFolder:
+    run = place.new_run(name)
+    run.emit("start", total_steps=4)
+    run.emit("step", step=4, loss=2.0, lr=1e-4)
+    if held_out is not None:
+        run.emit("eval", step=4, loss=held_out)
+    run.emit(kind, text="it broke")
+    return run
+
+
+def test_the_best_run_is_named_past_failures(tmp_path: Path):
+    place = Workspace(tmp_path)
+    waiting = [
+        Waiting("a", made(place, "a", 1.5)),
+        Waiting("b", made(place, "b", 1.2)),
+        Waiting("c", made(place, "c", 0.1, "failed"), StudioError("it broke")),
+        Waiting("d.yaml", None, StudioError("no such file")),
+        Waiting("e", place.new_run("e")),
+    ]
+    value = outcome(waiting)
+    assert [row["state"] for row in value["runs"]] == ["done", "done", "failed", "failed", "queued"]
+    assert (value["best"], value["by"]) == ("b-1", "eval_loss")
+    text = outcome_text(value)
+    assert "best by held-out loss: b-1" in text
+    assert "no such file" in text
+    assert "ftstudio queue" in text
+    assert outcome([Waiting("f", made(place, "f", None))])["by"] == "loss"
+    assert outcome([])["best"] is None
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> RunFolder:
+    run = Workspace(tmp_path / "studio").new_run("live")
+    run.recipe_path.write_text("task: sft\n")
+    run.claim()
+    run.emit("start", total_steps=100)
+    run.emit("step", step=40, loss=2.0)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "request_", "value"),
+    [
+        (["lr", "live", "1e-4"], "learning_rate", 1e-4),
+        (["extend", "live", "20"], "steps", 120),
+        (["extend", "live", "--", "-50"], "steps", 50),
+        (["extend", "live", "60", "--to"], "steps", 60),
+        (["evaluate", "live"], "evaluate", None),
+    ],
+)
+def test_requests_reach_the_run(live: RunFolder, words: list[str], request_: str, value: Any):
+    assert main([*words, "--json"] if "--" not in words else ["--json", *words]) == 0
+    row = read_lines(live.control_path)[-1]
+    assert (row["request"], row.get("value")) == (request_, value)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["lr", "live", "2"], 2), (["extend", "live", "--", "-70"], 2), (["lr", "absent", "1e-4"], 2)]
+)
+def test_what_cant_be_asked(live: RunFolder, words: list[str], status: int, capfd: pytest.CaptureFixture[str]):
+    assert main(words) == status
+    assert not live.control_path.exists()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_run_that_nobody_trains_cant_be_steered(live: RunFolder, capfd: pytest.CaptureFixture[str]):
+    live.release()
+    assert main(["lr", "live", "1e-4"]) == 1
+    assert "isn't running" in capfd.readouterr().err
+
+
+def test_several_processes_are_refused_in_words(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "demo"]) == 1
+    assert "launched in 2 processes" in capfd.readouterr().err
+
+
+def test_an_empty_queue_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    from ftstudio.cli.queue import queue
+
+    arguments = argparse.Namespace(workspace=str(tmp_path))
+    assert queue(arguments, Out(json=False)) == 0
+    assert "No run waits" in capfd.readouterr().out
