@@ -201,6 +201,10 @@ def build() -> argparse.ArgumentParser:
         sub.set_defaults(request=name)
         sub.add_argument("run", metavar="RUN", help="its name, a beginning of it, or `last`")
 
+    sub = add("export", "export:export", "a run's model for others: adapter, merged, gguf, card")
+    sub.add_argument("run", metavar="RUN", help="its name, a beginning of it, or `last`")
+    sub.add_argument("kind", choices=["adapter", "merged", "gguf", "card"], help="merged: into the original weights")
+    sub.add_argument("--to", metavar="FOLDER", help="a new folder (default: export/KIND in the run's folder)")
     sub = add("lr", "runs:rate", "set the learning rate of a run while it trains", "Its schedule goes on from there.")
     sub.add_argument("run", metavar="RUN", help="its name, a beginning of it, or `last`")
     sub.add_argument("value", type=float, metavar="RATE", help="the new peak learning rate, such as 1e-4")

@@ -254,11 +254,14 @@ class Weight:
 
 def weigh(model: Any, method: methods.Method, settings: Any, precision: str, optimizer: str) -> Weight:
     """Put METHOD on MODEL (without weights; it is changed) and count. Raises StudioError for impossible pairs."""
+    import torch
+
     quantisation = method.quantisation(settings)
     quantised = _quantised_layers(model) if quantisation is not None else {}
     base = {name: parameter.numel() for name, parameter in model.named_parameters()}
     total = sum(base.values())
-    trained = method.apply(model, settings)
+    with torch.device(next(model.parameters()).device):  # an adapter needs no weights where the model has none
+        trained = method.apply(model, settings)
     learning = [p.numel() for p in trained.parameters() if p.requires_grad]
     everything = sum(p.numel() for p in trained.parameters())
     width = {"fp32": 4, "bf16": 2, "fp16": 2}[precision] if method.adapter else 4

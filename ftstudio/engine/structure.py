@@ -1,4 +1,4 @@
-"""A model as a tree of its parts, with how many weights each has and how many of them learn. Equal layers are one line."""
+"""A model as a tree of its parts, with how many weights each has and how many learn. Equal layers are one line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """A part of a model: `depth` in the tree, `name`, its `kind` (class), weights in `total` and `trained`; `times` it is
-    there, all of them together; `new` where it holds no pretrained weight (a task's head, a soft prompt)."""
+    """A part of a model: `depth` in the tree, `name`, its `kind` (class), weights in `total` and `trained`; `times` it
+    is there, all of them together; `new` where it holds no pretrained weight (a task's head, a soft prompt)."""
 
     depth: int
     name: str

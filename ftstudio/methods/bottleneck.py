@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from peft import PeftConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
@@ -63,7 +64,9 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
     def update_layer(self, adapter_name: str, config: BottleneckConfig, inference_mode: bool = False) -> None:
         """Put the bottleneck ADAPTER_NAME of CONFIG here."""
         inner = max(1, self.width // config.reduction)
-        down, up = nn.Linear(self.width, inner), nn.Linear(inner, self.width)
+        device = next(self.base_layer.parameters()).device
+        down = nn.Linear(self.width, inner, device=device, dtype=torch.float32)
+        up = nn.Linear(inner, self.width, device=device, dtype=torch.float32)
         if down.weight.device.type != "meta":
             nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
             for part in (down.bias, up.weight, up.bias):
@@ -72,9 +75,6 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
         self.bottleneck_up[adapter_name] = up
         self.bottleneck_dropout[adapter_name] = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         self.bottleneck_activation[adapter_name] = _ACTIVATIONS[config.activation]()
-        device = next(self.base_layer.parameters()).device
-        for parts in (self.bottleneck_down, self.bottleneck_up):
-            parts[adapter_name].to(device)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -54,7 +54,7 @@ LENGTH = (
         "learning rate",
         "How far one update goes, at its highest. Too high and the loss "
         "jumps or explodes, too low and nothing is learnt. The default suits the method: 2e-4 for lora and qlora, 2e-5 "
-        "for full.",
+        "for full, more for very few weights.",
         "float",
         default="by the method",
     ),
@@ -234,6 +234,17 @@ PLAIN = {
     ),
     "rslora": ("rsLoRA", "Scale by alpha / √rank instead: for ranks of 64 and more."),
     "dora": ("DoRA", "Learn direction and size of each weight apart: often a little better, slower."),
+    "part": ("part", "Of a model with eyes or ears: train its language side, its vision side, or both."),
+    "modules_to_save": (
+        "whole modules",
+        "Modules that learn whole and are saved with it: embed_tokens, lm_head.",
+    ),
+    "init": ("begin", "default changes nothing at first; pissa and olora begin from the base's strongest directions."),
+    "lora_plus": ("LoRA+", "Let the second matrix learn this many times faster; 16 is usual. Empty: the same."),
+    "kind": ("kind", ""),
+    "reduction": ("reduction", "The bottleneck's width is the layer's divided by this: 16 is usual, less learns more."),
+    "train": ("what learns", ""),
+    "layers": ("how many", ""),
     "quantisation": ("4-bit type", "How the base weights are squeezed into 4 bits; nf4 suits nearly all models."),
     "double_quantisation": ("squeeze twice", "Squeeze the scales too: saves 0.4 bits a weight."),
 }
@@ -255,7 +266,9 @@ def task_specs(name: str) -> list[Spec]:
 
 
 def _spec(key: str, info: Any, section: str = "method") -> Spec:
-    label, text = PLAIN.get(key, (key.replace("_", " "), str(info.description or "")))
+    label, text = PLAIN.get(key, (key.replace("_", " "), ""))
+    described = str(info.description or "")
+    text = text or described[:1].upper() + described[1:] + "."  # a key that means another thing in each method
     default = "" if info.default in (None, PydanticUndefined) else info.default
     kinds = _kinds(info.annotation)
     advanced = key not in FIRST
@@ -267,7 +280,7 @@ def _spec(key: str, info: Any, section: str = "method") -> Spec:
     if words and len(kinds) == 1:
         options = ((None, f"default: {default}"), *((word, word) for word in words if word != default))
         return Spec(f"{section}.{key}", label, text, "choice", options, advanced=advanced)
-    kind = "int" if int in kinds else "float" if float in kinds else "text"
+    kind = "int" if int in kinds else "float" if float in kinds else "text" if str in kinds else "list"
     return Spec(f"{section}.{key}", label, text, kind, default=_word(default), advanced=advanced)
 
 

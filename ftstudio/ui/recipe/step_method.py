@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from textual.containers import Vertical
@@ -10,29 +11,43 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from ftstudio import methods
+from ftstudio.core.text import clean
+from ftstudio.engine.choices import Choices, choices
+from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.common.fields import FieldRow, Picker
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.forms import method_specs
+from ftstudio.ui.recipe.method_table import HEADING, MethodTable, short, tree_lines
+from ftstudio.ui.recipe.model_facts import explain
 from ftstudio.ui.recipe.panel import About, Panel
+from ftstudio.ui.recipe.step_settings import Fold
 
 DEFAULT = "lora"
+AFTER = 0.4  # seconds after the last change of a setting that its costs are counted again
 
 
 class MethodPanel(Panel):
-    """A line a method; below it what it does, what it costs, what it can't do, and its settings."""
+    """The methods with their costs for this model; below, what the chosen one does, its settings, the model's parts."""
 
     NAME, TITLE, KEYS = "method", "Which weights learn?", ("method",)
-    WHAT = "All of them, or a small adapter beside them."
+    WHAT = "All of them, some, or a small adapter beside them."
     DEFAULT_CSS = """
+    MethodPanel #method-heading { height: 1; color: $foreground 60%; display: none; }
+    MethodPanel #method-found { height: auto; margin-top: 1; }
     MethodPanel #method-help { height: auto; margin: 1 0; }
     MethodPanel #method-fields { height: auto; }
+    MethodPanel #method-tree { height: auto; display: none; }
     """
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         options = [(name, methods.get(name).title.partition(": ")[2]) for name in methods.names()]
-        self.picker = Picker(options, self.name_now, id="method-picker")
+        self.picker = MethodTable(options, self.name_now, id="method-picker")
+        self.fold = Fold("the model's parts, and what learns")
+        self.background = Background(self)
+        self.rows: int | None = None
         self._shown = ""
+        self._counted: object = None  # what the table was counted for
 
     @property
     def name_now(self) -> str:
@@ -42,31 +57,101 @@ class MethodPanel(Panel):
         return name if name in methods.names() else DEFAULT
 
     def compose_fields(self) -> Iterable[Widget]:
+        yield Static(Content(HEADING), id="method-heading")
         yield self.picker
+        yield Static("", id="method-found")
         yield Static("", id="method-help")
         yield Vertical(id="method-fields")
+        yield self.fold
+        yield Static("", id="method-tree")
 
     def entered(self) -> None:
         if not self.draft.get("method"):
             self.put("method.name", self.name_now)
         self.picker.focus(scroll_visible=False)
+        self._count()
 
     def show(self) -> None:
         self.picker.put(self.name_now)
         self._explain()
         super().show()
+        if self.display and self._counted is not None:
+            self._count(AFTER)
 
+    # -- costs -------------------------------------------------------------------------------------------------------
+    def _count(self, after: float = 0.0) -> None:
+        """Count for the model and settings at hand, off the thread; nothing where they are no recipe yet."""
+        recipe = self.draft.recipe
+        key = None if recipe is None else (recipe.model, recipe.task, recipe.method, recipe.training)
+        if recipe is None or key == self._counted:
+            return
+        self._counted = key
+        if self.picker.found is None:
+            self._say("▶ counting what learns with each method …")
+
+        def run(work: object) -> Choices:
+            time.sleep(after)  # someone may still be typing: a new count stops this one
+            return choices(recipe, self.rows, getattr(work, "cancel"))  # noqa: B009
+
+        self.background.start("choices", "counting", run, self._found, self._failed)
+
+    def _found(self, found: Choices) -> None:
+        self.picker.say(found)
+        self.query_one("#method-heading").display = True
+        self._say(f"* {found.recommended}: {found.why}")
+        self._draw_tree()
+
+    def _failed(self, error: BaseException) -> None:
+        self._counted = None
+        self.picker.say(None)
+        self.query_one("#method-heading").display = False
+        self._say(f"What the methods cost can't be told yet: {explain(error)}")
+
+    def _say(self, text: str) -> None:
+        self.query_one("#method-found", Static).update(Content(clean(text, 400)))
+
+    def _draw_tree(self) -> None:
+        choice = self.picker.found.of(self.name_now) if self.picker.found is not None else None
+        tree = self.query_one("#method-tree", Static)
+        tree.display = self.fold.open
+        if not self.fold.open:
+            return
+        if choice is None or not choice.tree:
+            tree.update(Content("Known once the model is."))
+            return
+        first = f"{short(choice.total)} weights, {short(choice.trainable)} learn   ● all of it  ◐ some  · none"
+        lines = tree_lines(choice.tree, max(40, self.size.width - 3))
+        tree.update(Content("\n".join([first, *(clean(line, 200) for line in lines)])))
+
+    def on_fold_toggled(self, event: Fold.Toggled) -> None:
+        event.stop()
+        self._draw_tree()
+        if event.open:
+            self.call_after_refresh(self.fold.scroll_visible, top=True)
+
+    def on_ticked(self, event: Ticked) -> None:
+        event.stop()
+
+    def on_ended(self, event: Ended) -> None:
+        event.stop()
+        self.background.ended(event)
+
+    def on_unmount(self) -> None:
+        self.background.stop_all()
+
+    # -- the method chosen -------------------------------------------------------------------------------------------
     def _explain(self) -> None:
         name = self.picker.value
         if name == self._shown:
             return
         self._shown = name
         method = methods.get(name)
-        parts: list[str | tuple[str, str]] = [f"{method.help}\n"]
+        parts: list[str | tuple[str, str]] = [f"{method.title}.\n", f"{method.help}\n"]
         for limit in method.limits:
             parts += [("! ", "bold"), f"{limit}\n"]
         self.query_one("#method-help", Static).update(Content.assemble(*parts[:-1], str(parts[-1]).rstrip()))
         self.run_worker(self._refill(name), group="fields", exclusive=True)
+        self._draw_tree()
 
     async def _refill(self, name: str) -> None:
         """The fields of method NAME, once those of the one before are gone: many have the same names."""
@@ -81,11 +166,21 @@ class MethodPanel(Panel):
         known = {spec.key for spec in method_specs(event.value)}
         old = self.draft.get("method")
         kept = {key: value for key, value in old.items() if f"method.{key}" in known} if isinstance(old, dict) else {}
+        if isinstance(kept.get("kind"), str):  # means something else in each
+            del kept["kind"]
         self.put("method", {"name": event.value, **kept})
         self._explain()
 
     def on_descendant_focus(self) -> None:
         if self.picker.has_focus:
-            self.post_message(About("↑ ↓ chooses the method. tab goes on to its settings; the defaults are good."))
+            self.post_message(
+                About(
+                    "↑ ↓ chooses; tab goes on to its settings. memory: weights, gradients, optimiser; activations "
+                    "come on top. "
+                    "work: arithmetic of a step against full. * is a good one to begin with."
+                )
+            )
+        elif self.fold.has_focus:
+            self.post_message(About("The parts of the model, how many weights each has, and how many of them learn."))
         else:
             super().on_descendant_focus()

@@ -1,0 +1,24 @@
+"""`export`: a run's model as a folder others can use."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ftstudio.cli.output import Out
+from ftstudio.cli.train import workspace
+
+
+def export(arguments: argparse.Namespace, out: Out) -> int:
+    """Write a run's adapter, merged model or card."""
+    from ftstudio.engine import quiet
+    from ftstudio.engine.export import export as write
+
+    run = workspace(arguments).run(arguments.run)
+    quiet.libraries()
+    to = Path(arguments.to).expanduser() if arguments.to else None
+    value = write(run, arguments.kind, to)
+    checked = "the model's facts, from its run" if value["kind"] == "card" else "read back: it says the same"
+    gap = f" (logits differ by {value['difference']:.2g})" if value["difference"] else ""
+    out.result(value, f"{value['kind']} of {run.name} in {value['path']}\n  {checked}{gap}")
+    return 0

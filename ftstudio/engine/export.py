@@ -1,0 +1,194 @@
+"""A run's model as a folder others can use: its adapter, the model merged into the original weights, a model card.
+
+Merging goes into the weights as they were published, never into quantised ones: rounding to 4 bits again would lose
+most of what was learnt. What was written is read back and held against the adapter over the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ftstudio import methods, tasks
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.text import clean, number, one_line
+
+KINDS = ("adapter", "merged", "gguf", "card")
+PROBE = 32  # tokens two models are compared on
+CONVERTERS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py")  # llama.cpp's
+
+
+def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
+    """Write RUN's model as KIND (see KINDS) into the new folder TO: {path, kind, verified, difference}.
+
+    `verified`: what was written was read back and says the same; `difference`: the greatest one between their logits.
+    Default for TO: `export/KIND` in the run's folder. Raises StudioError; nothing that is there is written over.
+    """
+    from ftstudio.engine.models import recipe_of
+
+    recipe = recipe_of(run)
+    if not run.model.is_dir():
+        raise StudioError(f"{run.name} has no tuned model yet.", "Train it first, or resume it.")
+    target = (to or run.path / "export" / kind).absolute()
+    if target.exists():
+        raise StudioError(f"{target} is there already.", "Name another folder with --to, or move it away.")
+    if kind == "gguf":
+        _gguf(run)
+    beside = target.with_name(f".{target.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        verified, difference = True, 0.0
+        if kind == "card":
+            pass
+        elif kind == "merged" and methods.get(recipe.method.name).adapter:
+            verified, difference = _merged(run, recipe, beside)
+        else:
+            if kind == "adapter" and not methods.get(recipe.method.name).adapter:
+                raise UsageError(
+                    f"{run.name} was trained with method {recipe.method.name}: it has no adapter, it is a whole model.",
+                    f"Use `ftstudio export {run.name} merged`.",
+                )
+            shutil.copytree(run.model, beside, dirs_exist_ok=True)
+            verified = _same_files(run.model, beside)
+        (beside / "README.md").write_text(card(run, recipe, kind), "utf-8")
+        beside.rename(target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return {"path": str(target), "kind": kind, "verified": verified, "difference": difference}
+
+
+def _gguf(run: RunFolder) -> None:
+    """Say how: conversion belongs to llama.cpp. Raises StudioError always."""
+    found = next((path for name in CONVERTERS if (path := shutil.which(name))), None)
+    hint = f"First `ftstudio export {run.name} merged`, then "
+    if found is None:
+        raise StudioError(
+            "GGUF files are made by llama.cpp's converter, which isn't on this machine's path.",
+            f"{hint}convert the folder with convert_hf_to_gguf.py of llama.cpp.",
+        )
+    raise StudioError("GGUF files are made from a merged model.", f"{hint}`{found} FOLDER`.")
+
+
+def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
+    """Merge RUN's adapter into the original weights, save into FOLDER, read back: (verified, difference)."""
+    from peft import PeftModel
+
+    from ftstudio.engine import adapters, loading
+    from ftstudio.engine.loading import ModelSpec
+    from ftstudio.engine.locate import Located, locate
+    from ftstudio.engine.training import TOKENIZER
+
+    method = methods.get(recipe.method.name)
+    settings = method.settings(recipe.method.settings)
+    if not method.mergeable(settings):
+        kind = getattr(settings, "kind", "")
+        raise StudioError(
+            f"{run.name}'s {kind} {method.name} can't be merged into the base weights.".replace("  ", " "),
+            f"Use `ftstudio export {run.name} adapter`: it is loaded over the base.",
+        )
+    spec = ModelSpec(recipe.model, "float32", "cpu", None, tasks.of(recipe).head(recipe.training.seed))
+    adapters.kind_of(run.model, run.name)
+    where = locate(recipe.model)
+    base = loading.load(where, spec)
+    model: Any = PeftModel.from_pretrained(base, str(run.model)).eval()  # type: ignore[arg-type]
+    wanted = _says(model)
+    whole = model.merge_and_unload()
+    dtype = _stored_dtype(where.folder)
+    whole.to(dtype).save_pretrained(str(folder))
+    for name in TOKENIZER:
+        if (run.model / name).is_file():
+            shutil.copyfile(run.model / name, folder / name)
+    del model, whole, base
+    loading.free()
+    found = _says(loading.load(Located(folder, run.name), ModelSpec(run.name, "float32", "cpu", None, spec.head)))
+    difference = float((found - wanted).abs().max())
+    allowed = 1e-3 if str(dtype) == "torch.float32" else 5e-2  # the original's own precision rounds
+    verified = difference <= allowed * max(1.0, float(wanted.abs().max()))
+    if not verified:
+        raise StudioError(
+            f"The merged model differs from the tuned one (logits by {difference:.3g}).",
+            f"Use `ftstudio export {run.name} adapter` instead, and report it with the run's log.",
+        )
+    return verified, difference
+
+
+def _stored_dtype(folder: Path) -> Any:
+    """The precision the original weights are stored in, as its config.json says; 32 bits where it doesn't."""
+    import torch
+
+    config = files.read_json(folder / "config.json")
+    name = str((config or {}).get("dtype") or (config or {}).get("torch_dtype") or "float32")
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(name, torch.float32)
+
+
+def _says(model: Any) -> Any:
+    """The numbers of MODEL (logits, or hidden states of a body) on a few tokens, in 32 bits on the CPU."""
+    import torch
+
+    size = model.get_input_embeddings().num_embeddings
+    ids = (torch.arange(PROBE) * max(1, size // PROBE) % size)[None]
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if getattr(model.config, "is_encoder_decoder", False):
+        inputs["decoder_input_ids"] = ids[:, :8]
+    with torch.no_grad():
+        outputs = model.eval()(**inputs)
+    found = getattr(outputs, "logits", None)
+    return (found if found is not None else outputs[0]).float().cpu()
+
+
+def _same_files(a: Path, b: Path) -> bool:
+    import filecmp
+
+    names = [path.name for path in a.iterdir() if path.is_file()]
+    return not any(filecmp.cmpfiles(a, b, names, shallow=False)[1:])
+
+
+def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
+    """A model card of RUN with its facts, in Markdown; KIND is what it lies beside."""
+    story = Story()
+    story.feed(run.events())
+    method = methods.get(recipe.method.name)
+    base = Path(recipe.model).name if Path(recipe.model).is_absolute() else recipe.model
+    done = story.done or {}
+    parameters = story.start.get("parameters") or {}
+    settings = ", ".join(
+        f"{key} {value}" for key, value in recipe.method.settings.items() if value not in (None, [], (), False)
+    )
+    rows = (story.start.get("rows") or {}).get("train")
+    head = {"base_model": base, "library_name": "peft" if kind == "adapter" else "transformers", "tags": [recipe.task]}
+    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in head.items()), "---", "", f"# {run.name}", ""]
+    lines += [f"{one_line(base, 80)} tuned for {recipe.task} with {method.title.partition(':')[0]}.", ""]
+    facts = {
+        "base model": base,
+        "task": recipe.task,
+        "method": f"{method.name} ({settings})" if settings else method.name,
+        "weights that learnt": f"{number(parameters.get('trainable'))} of {number(parameters.get('total'))}",
+        "data": f"{Path(recipe.data.first).name}, {number(rows)} rows",
+        "steps": number(story.step),
+        "learning rate": number(recipe.training.learning_rate),
+        "training loss": f"{number(story.first_loss)} → {number(story.loss)}",
+        "held-out loss": number(story.eval_loss),
+        "precision": str(story.start.get("precision") or ""),
+        "tokens a second": number(done.get("tokens_per_second"), 0),
+    }
+    lines += [
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {clean(value).replace('|', '/')} |" for name, value in facts.items()),
+    ]
+    report = files.read_json(run.compare.path / "report.json")
+    if isinstance(report, dict) and report.get("arms"):
+        lines += ["", "## Compared with the base", ""]
+        for arm in report["arms"]:
+            told = ", ".join(f"{name} {number(value)}" for name, value in (arm.get("metrics") or {}).items())
+            lines.append(f"- {one_line(arm.get('name', ''), 60)}: {clean(told)}")
+    lines += ["", "## Limits", "", *(f"- {limit}" for limit in method.limits), ""]
+    lines += ["The data's and the base model's licences apply; see their own cards.", ""]
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""The methods as a table to choose from, and the model's parts with what learns."""
+
+from __future__ import annotations
+
+from ftstudio.core.text import size
+from ftstudio.engine.choices import Choices
+from ftstudio.engine.structure import Row
+from ftstudio.ui.common.fields import Picker
+from ftstudio.ui.text.lines import Line, fit
+
+HEADING = f"    {'':<9}{'learns':>9}{'memory':>11}{'a run saves':>13}{'forgets':>9}{'work':>7}"
+
+
+def short(count: int) -> str:
+    """COUNT weights in a few cells: 1.1M, 70.8B."""
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return str(count)
+
+
+class MethodTable(Picker):
+    """A line a method: what it is, or, once `found` is known, what it costs for this model."""
+
+    found: Choices | None = None
+
+    def say(self, found: Choices | None) -> None:
+        """Show what was FOUND."""
+        self.found = found
+        self.paint()
+
+    def line(self, index: int) -> Line:
+        name, _ = self.options[index]
+        choice = self.found.of(name) if self.found is not None else None
+        if choice is None:
+            return super().line(index)
+        here = index == self.cursor
+        mark = "*" if self.found is not None and self.found.recommended == name else " "
+        head: Line = (
+            ("(•) " if here else "( ) ", "key" if here else "dim"),
+            (fit(name + mark, 9), "strong" if here else ""),
+        )
+        ink = "" if here else "dim"
+        if choice.refused:
+            return (*head, (fit(f" ✗ {choice.refused}", max(4, self.columns - 13)), "dim"))
+        cells = (
+            f"{short(choice.trainable):>9}{size(choice.memory):>11}{size(choice.saved):>13}"
+            f"{choice.forgets:>9}{choice.work:>6.0%} "
+        )
+        return (*head, (fit(cells, max(4, self.columns - 13)), ink))
+
+
+def tree_lines(rows: tuple[Row, ...], width: int) -> list[str]:
+    """ROWS as lines of WIDTH cells: name, class, weights, and of these how many learn."""
+    lines = []
+    for row in rows:
+        mark = "●" if row.trained == row.total else "◐" if row.trained else "·"
+        name = f"{'  ' * row.depth}{mark} {row.name}"
+        kind = f"{row.times} × {row.kind}" if row.times > 1 else row.kind
+        learns = f"{short(row.trained)} learn" if row.trained else "frozen"
+        end = f"{short(row.total):>7}  {learns:<12}"
+        room = max(10, width - len(end) - 1)
+        lines.append(f"{fit(f'{fit(name, room * 3 // 5)} {kind}', room)} {end}")
+    return lines
