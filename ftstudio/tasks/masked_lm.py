@@ -162,7 +162,7 @@ class MaskedLm(Task):
             tuple(pieces),
             trained=trained,
             masked=len(pieces) - trained,
-            ends=True,
+            ends=None,
             note="to be filled in: what the model sees ‹what is right›; training hides others in each epoch",
         )
 

@@ -138,12 +138,8 @@ def tagger(parts: list[Any], tokenizer: Any, options: argparse.Namespace) -> tup
         f1 = f1_score(wanted, given, mode="strict", scheme=IOB2)
         return {"loss": total / count, "entity_f1": f1, "tag_accuracy": right / sum(map(len, wanted))}
 
-    return (
-        model,
-        DataCollatorForTokenClassification(tokenizer),
-        [list(map(encode, parts[0])), list(map(encode, usable))],
-        score,
-    )  # noqa: E501
+    collator = DataCollatorForTokenClassification(tokenizer)
+    return model, collator, [list(map(encode, part)) for part in (parts[0], usable)], score
 
 
 def filler(parts: list[Any], tokenizer: Any, options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
