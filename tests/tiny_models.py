@@ -142,3 +142,32 @@ def make_labelled(path: Path, kind: str = "single", count: int = 160, seed: int 
         lines.append(json.dumps({"text": " ".join(words), "label": label}))
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def make_sentence_encoder(folder: Path, *, seed: int = 0, dense: int | None = None) -> Path:
+    """A sentence-transformers model over that tokenizer: a BERT without a head, its mean over tokens, a DENSE layer of
+    that width, normalised; it reads 32 tokens of a text."""
+    import torch
+    from sentence_transformers.sentence_transformer import modules as parts
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=make_word_tokenizer(folder), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    BertModel(config).save_pretrained(folder)
+    made: list[Any] = [("1_Pooling", parts.Pooling(32, "mean"))]
+    made += [("2_Dense", parts.Dense(32, dense))] if dense else []
+    made.append((f"{len(made) + 1}_Normalize", parts.Normalize()))
+    torch.random.set_rng_state(state)
+    entries = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+    for place, (path, part) in enumerate(made, 1):
+        (folder / path).mkdir(exist_ok=True)
+        part.save(str(folder / path))
+        kind = f"sentence_transformers.models.{type(part).__name__}"
+        entries.append({"idx": place, "name": str(place), "path": path, "type": kind})
+    (folder / "modules.json").write_text(json.dumps(entries))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": False}))
+    return folder

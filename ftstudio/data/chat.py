@@ -13,6 +13,7 @@ from ftstudio.core.errors import UsageError
 from ftstudio.data.example import BadRow, Turn
 
 Messages = list[dict[str, str]]
+PICTURE = "<image>"  # where a picture stands in a turn
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class ChatTemplate:
     """A chat template with the special tokens it may write."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str], end_texts: Sequence[str]) -> None:
-        self.template = compile_template(source)
+        self.template, self.source = compile_template(source), source
         self.special, self.end_texts = dict(special_tokens), tuple(end_texts)
 
     def render(self, messages: Messages, add_generation_prompt: bool = False) -> str:
@@ -96,7 +97,26 @@ class ChatTemplate:
 
     def _render(self, messages: Messages, add_generation_prompt: bool) -> str:
         extra = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
-        return str(self.template.render(messages=messages, **extra, **self.special))
+        read: Any = messages
+        if self._parts_only or (any(PICTURE in message["content"] for message in messages) and self._knows_parts):
+            read = [{**message, "content": parts_of(message["content"])} for message in messages]
+        return str(self.template.render(messages=read, **extra, **self.special))
+
+    @functools.cached_property
+    def _knows_parts(self) -> bool:
+        """Whether the template writes pictures, as vision-language models' do."""
+        return "image" in self.source and "type" in self.source
+
+    @functools.cached_property
+    def _parts_only(self) -> bool:
+        """Whether it writes nothing of a message that isn't a list of parts."""
+        if not self._knows_parts:
+            return False
+        told = {"tools": None, "documents": None, "add_generation_prompt": False, **self.special}
+        try:
+            return "qzx" not in str(self.template.render(messages=[{"role": "user", "content": "qzx"}], **told))
+        except Exception:
+            return True
 
     def segments(self, turns: Sequence[Turn]) -> list[Segment]:
         """All of the conversation, with what the assistant wrote (up to the template's own end of turn) trained."""
@@ -169,6 +189,17 @@ class ChatTemplate:
 def _shared(a: str, b: str) -> int:
     """How many characters A and B begin with alike."""
     return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def parts_of(text: str) -> list[dict[str, str]]:
+    """TEXT as the parts a vision-language model's chat template reads: texts, and where a picture stands."""
+    found: list[dict[str, str]] = []
+    for place, piece in enumerate(text.split(PICTURE)):
+        if place:
+            found.append({"type": "image"})
+        if piece:
+            found.append({"type": "text", "text": piece})
+    return found
 
 
 def as_messages(turns: Sequence[Turn]) -> Messages:

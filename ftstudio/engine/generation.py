@@ -146,6 +146,7 @@ def generate(
     limits: tuple[int, int] | None = None,
     stop: Callable[[list[int]], bool] | None = None,
     frame: Frame | None = None,
+    beside: Callable[[list[int], int], dict[str, Any]] | None = None,
 ) -> Iterator[list[Answer]]:
     """Answer PROMPTS (token ids each), yielding the answers of a batch as soon as it is through.
 
@@ -153,7 +154,8 @@ def generate(
     the iterator ends. TICK is told the rows of the batch at every token, EARLY every answer the moment it has
     ended, before its batch is through (it is yielded with it again). LIMITS overrides `budget`'s (tokens, rows). STOP
     is asked every few tokens whether an answer (its ids so far) has come to its end without an end token. FRAME is what
-    stands around every answer of an encoder-decoder: its beginning is left out of them.
+    stands around every answer of an encoder-decoder: its beginning is left out of them. BESIDE gives what else the
+    model takes for the prompts of these indices, padded on the left to a width.
     Where a GPU runs out of memory the batch is halved and done again. Raises torch's OutOfMemoryError where a single
     row doesn't fit.
     """
@@ -167,7 +169,7 @@ def generate(
         chosen = waiting.pop()
         try:
             watch = _Watch(should_stop, tick, early, chosen, frozenset(end_tokens), stop)
-            answers, stopped = _batch(model, prompts, chosen, decoding, pad_token, watch, frame)
+            answers, stopped = _batch(model, prompts, chosen, decoding, pad_token, watch, frame, beside)
         except Exception as error:
             if len(chosen) == 1 or not _out_of_memory(error):
                 raise
@@ -191,6 +193,7 @@ def _batch(
     pad_token: int,
     watch: _Watch,
     frame: Frame | None = None,
+    beside: Callable[[list[int], int], dict[str, Any]] | None = None,
 ) -> tuple[list[Answer], bool]:
     import torch
     from transformers import GenerationConfig
@@ -221,23 +224,25 @@ def _batch(
     )
     lead = list(frame.prefix) if both and frame is not None else []
     watch.width, watch.lead, watch.beams = 1 if both else width, lead, decoding.beams
+    more = beside(chosen, width) if beside is not None else {}
     with ready(model), torch.inference_mode(), _seeded(decoding, chosen, device):
         output = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
+            **{name: value.to(device) for name, value in more.items()},
             generation_config=config,
             stopping_criteria=[watch],
         )
     answers = []
-    for place, (index, row) in enumerate(zip(chosen, output[:, watch.width :].tolist(), strict=True)):
+    for place, (index, found) in enumerate(zip(chosen, output[:, watch.width :].tolist(), strict=True)):
         if place in watch.cut:
-            answers.append(Answer(index, tuple(without(row[: watch.cut[place]], lead)), True))
+            answers.append(Answer(index, tuple(without(found[: watch.cut[place]], lead)), True))
             continue
-        row = without(row, lead)
-        end = next((place for place, token in enumerate(row) if token in watch.ends), None)
+        found = without(found, lead)
+        end = next((at for at, token in enumerate(found) if token in watch.ends), None)
         if end is None and watch.stopped:
             continue
-        answers.append(Answer(index, tuple(row if end is None else row[:end]), end is not None))
+        answers.append(Answer(index, tuple(found if end is None else found[:end]), end is not None))
     return answers, watch.stopped
 
 

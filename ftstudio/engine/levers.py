@@ -85,8 +85,8 @@ def _of_task(model: Any, task: Task, machine: Hardware, recipe: Recipe, pad_id: 
         "precision": f"{machine.precision}: {machine.why}",
         "batches": f"padded, rows of like length together: {task.name} has batches of its own",
     }
-    if task.phase():
-        told["task"] = task.phase()
+    if "training" in task.phases():
+        told["task"] = task.phases()["training"]
     if not task.divisible:
         told["batch size"] = "part of what is learnt: rows of a batch are held against each other, so none is split"
     _adapters(model, machine, told)

@@ -124,13 +124,20 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     if data.limit is not None and len(train) > data.limit:
         train = train.select(range(data.limit))
     unread = f"{whole.unread} rows could not be read" if whole.unread else ""
-    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note) if text)
+    kept = (
+        f"{len(parts.test):,} test rows are kept apart, neither trained nor held out" if parts.test is not None else ""
+    )
+    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, kept) if text)
     report = {**parts.report, **({"epoch": dict(chosen.counts)} if chosen.counts else {})}
     found = Materials(
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
         parts.test, report, opened.parts,
     )  # fmt: skip
-    return replace(found, task=task.grounded(train, shape, found.compared, tokenizer, data.max_length, seed))
+    opened_files = (whole, parts.held_out, parts.test, *(source.dataset for source in opened.parts))
+    folders = dict.fromkeys(one.path.parent for one in opened_files if one is not None and one.path is not None)
+    return replace(
+        found, task=task.grounded(train, shape, found.compared, tokenizer, data.max_length, seed, tuple(folders))
+    )
 
 
 def _informed(task: Task, recipe: Recipe, opened: Opened, cancel: Cancel | None) -> Task:

@@ -41,7 +41,6 @@ __all__ = ["heldout", "open_materials", "prepare_run", "resolve", "run_stem", "w
 
 MAX_LENGTH = 1024
 NEW_TOKENS = 256
-EPOCHS = 3.0
 LIBRARIES = (
     "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "datasets", "safetensors",
     "sentence-transformers",
@@ -120,15 +119,16 @@ def resolve(
     chosen = method.settings(recipe.method.settings)
     settings = chosen.model_dump(mode="json")
     limit = model_limit(config)
-    room = limit - method.soft_tokens(chosen) if limit else MAX_LENGTH
-    max_length = recipe.data.max_length or max(8, min(MAX_LENGTH, room))
+    task = tasks.get(recipe.task)
+    room = limit - method.soft_tokens(chosen) if limit else task.usual_length
+    max_length = recipe.data.max_length or max(8, min(task.usual_length, room, _own_length(recipe) or room))
     first = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_length": max_length})})
     materials = open_materials(first, progress=progress, cancel=cancel)
     training = recipe.training.model_copy(
         update={
             "epochs": recipe.training.epochs
             if recipe.training.epochs is not None or recipe.training.steps is not None
-            else EPOCHS,
+            else materials.task.epochs,
             "learning_rate": recipe.training.learning_rate or method.rate(chosen),
         }
     )

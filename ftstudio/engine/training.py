@@ -14,7 +14,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import accepting, hardware, loading, quiet, resume
+from ftstudio.engine import accepting, flops, hardware, loading, quiet, resume
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
@@ -76,13 +76,16 @@ class Training:
         if not resuming:
             accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.materials, rows.train))
         self.context.check()
+        steps = rows.materials.task.phases()
+        if "pairs" in steps:
+            self.context.phase("pairs", steps["pairs"])
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
             while True:
                 trainer, director = self._trainer(model, rows, machine, checkpoint)
                 self._start(trainer, rows, machine, checkpoint, resuming)
-                director.tell("training", rows.materials.task.phase())
+                director.tell("training", director.doing)
                 self.pulse.watch = director.looked
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -97,13 +100,16 @@ class Training:
                 break
             if not sound(trainer.model):
                 raise StudioError("The weights are no finite numbers any more: there is no model to save.", SOUND)
-            director.tell("saving", "the tuned model")
+            if "head" in steps:
+                director.tell("head", steps["head"])
             levers.release(model)
             probe = rows.probe()
             # without the mixed precision around it: so the saved model has to say the very same
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
-            self._save(trainer.model, rows.materials.task.fitted(plain, rows.pad))
+            task = rows.materials.task.fitted(plain, rows.pad)
+            director.tell("saving", "the tuned model")
+            self._save(trainer.model, task)
             facts = self._facts(trainer, director, began)
         finally:
             levers.release(model)
@@ -163,8 +169,11 @@ class Training:
             samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
             recorder=kept,
             drift=self._drift(rows) if recipe.evaluation.forgetting else None,
+            watch=recipe.training.watch,
         )
+        director.goes_on(known)
         director.first_loss = known.get("first_loss")
+        director.doing = rows.materials.task.phases().get("training", "")
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
         )
@@ -183,10 +192,14 @@ class Training:
             sources=rows.sources,
             rates=self.method.rates(model, self.settings),
         )
+        stats = rows.tokens
+        labels = stats["trained"] / max(1, stats["total"])
+        trainer.flops = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)
         if machine.device == "cuda":
             import torch
 
             torch.cuda.reset_peak_memory_stats()
+            trainer.peak = flops.peak(torch.cuda.get_device_name(), machine.precision)
         return trainer, director
 
     def _drift(self, rows: TrainingRows) -> Drift | None:
@@ -226,6 +239,8 @@ class Training:
             rows={"train": len(rows.train), "eval": rows.held_out_total},
             tokens=rows.tokens,
             parameters=loading.parameters(trainer.model),
+            flops_per_token=trainer.flops,
+            peak_flops=trainer.peak,
             resumed_from=resume.step_of(checkpoint) if checkpoint else 0 if self._began_before() else None,
         )
         for name, what in trainer.levers.told.items():

@@ -23,6 +23,8 @@ _TASKS = {
     "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
     "token-classification": ("ftstudio.tasks.token_classification", "TokenClassification"),
     "embedding": ("ftstudio.tasks.embedding", "Embedding"),
+    "few-shot-classification": ("ftstudio.tasks.few_shot_classification", "FewShotClassification"),
+    "image-text-to-text": ("ftstudio.tasks.image_text_to_text", "ImageTextToText"),
 }
 
 

@@ -117,8 +117,14 @@ class Task(ABC):
     default_metrics: ClassVar[tuple[str, ...]]
     error_categories: ClassVar[tuple[str, ...]]
     """Categories whose detectors make sense of its answers; those of written text where none is named."""
+    epochs: ClassVar[float] = 3.0
+    """Passes over the rows where the recipe names no length."""
+    usual_length: ClassVar[int] = 1024
+    """Tokens a row may have where neither recipe nor model say."""
     generates: ClassVar[bool] = False
     """Whether it answers by writing tokens; else one pass answers."""
+    likelihood: ClassVar[bool] = False
+    """Whether a comparison also measures how well each arm expects the held-out texts."""
     kind: ClassVar[Kind]
     options_model: ClassVar[type[Options]] = Options
 
@@ -202,9 +208,11 @@ class Task(ABC):
         tokenizer: Tokenizer,
         max_length: int | None,
         seed: int,
+        folders: Sequence[Path] = (),
     ) -> Self:
         """This task with what it needs of the rows beside the one at hand: what is searched, the few examples that a
-        head is fitted on. TRAIN are the training rows, HELD_OUT gives those that are answered and compared."""
+        head is fitted on. TRAIN are the training rows, HELD_OUT gives those that are answered and compared, FOLDERS are
+        those that the data lie in."""
         return self
 
     def marks(self) -> dict[str, Any]:
@@ -215,6 +223,10 @@ class Task(ABC):
         """This task, ready to read what MODEL says. SAVED: the folder that a tuned MODEL was saved in."""
         return self
 
+    def beside(self, prompts: Sequence[Prompt], width: int) -> dict[str, Any]:
+        """What a model that writes is given beside the ids of PROMPTS, padded on the left to WIDTH: tensors by name."""
+        return {}
+
     def finish(self, model: Any, folder: Path) -> None:
         """Save in FOLDER, beside the weights of MODEL, what else its answers need. Called on a fitted task."""
         del model, folder  # most need nothing
@@ -224,9 +236,10 @@ class Task(ABC):
         """Whether a batch may be taken in parts: its loss is the sum over rows, whoever shares the batch."""
         return True
 
-    def phase(self) -> str:
-        """What the training does, in a few words, where there is more to say than that it trains."""
-        return ""
+    def phases(self) -> dict[str, str]:
+        """What is done, step by step, in a few words: `pairs` made before the model is loaded, `training`, and a `head`
+        fitted after it. Only `training` where that is all."""
+        return {}
 
     def metrics(self) -> tuple[str, ...]:
         """The metrics that fit these data, where the recipe names none."""

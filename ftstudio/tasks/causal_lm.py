@@ -39,6 +39,8 @@ class CausalLm(Sft):
     roles = (Role("text", "the documents; all of them is trained", required=True),)
     shapes = ("text",)
     templates = ()
+    default_metrics = ("bits_per_byte", "perplexity", "rouge")
+    likelihood = True
     options_model = CausalLmOptions
 
     # -- rows ------------------------------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ class CausalLm(Sft):
             raise BadRow(items)
         found: list[Row] = []
         for item in items:
-            learnt = [token for token, label in zip(item.ids, item.more["labels"], strict=True) if label >= 0]
+            learnt = [token for token in item.more["labels"][1:] if token >= 0]
             found.append({**item.row, "bytes": len(tokenizer.decode(learnt).encode())})
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -59,6 +60,7 @@ class Embedding(VectorTask):
         "duplicates. It learns from pairs that belong together (question and answer), from triplets with a text that "
         "doesn't, or from pairs with a score. The saved folder is a sentence-transformers model."
     )
+    answers = "a vector a text; how near two texts are"
     roles = (
         Role("sentence1", "a text: the question, or the first of a pair", required=True),
         Role("sentence2", "the text that belongs to it, or is compared with it", required=True),
@@ -135,9 +137,9 @@ class Embedding(VectorTask):
         """What is searched."""
         return {"pool": hashlib.blake2b("\0".join(self._pool).encode(), digest_size=8).hexdigest()}
 
-    def phase(self) -> str:
-        """What is learnt now."""
-        return f"loss: {vector_losses.TITLES[self.loss_name]}"
+    def phases(self) -> dict[str, str]:
+        """The loss that is learnt by."""
+        return {"training": vector_losses.TITLES[self.loss_name]}
 
     # -- rows ------------------------------------------------------------------------------------------------------
     def texts(self, example: Example) -> tuple[str, ...]:
@@ -237,6 +239,7 @@ class Embedding(VectorTask):
         tokenizer: Tokenizer,
         max_length: int | None,
         seed: int,
+        folders: Sequence[Path] = (),
     ) -> Self:
         """This task with the second texts of the held-out rows, among which each first text searches its own."""
         found = copy.copy(self)

@@ -68,7 +68,7 @@ def make_lens(key: tuple[str, str, str | None, int | None], shape: Shape) -> Len
     tokenizer = load_tokenizer(model)
     limit = max_length
     if limit is None:
-        limit = min(MAX_LENGTH, _most(model) or MAX_LENGTH)
+        limit = min(tasks.get(task).usual_length, _most(model) or MAX_LENGTH)
     return Lens(tasks.get(task), model, tokenizer, Template.resolve(template, tokenizer, shape), limit)
 
 

