@@ -65,7 +65,9 @@ def by_studio(folder: Path, options: argparse.Namespace, seed: int) -> dict[str,
     path = folder / f"recipe-{seed}.yaml"
     path.write_text(json.dumps(recipe))  # JSON is YAML
     command = [sys.executable, "-m", "ftstudio", "train", str(path), "--json", "--workspace", str(folder / "studio")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the studio failed: {done.stderr.strip()[-400:]}")
     found: dict[str, float] = json.loads(done.stdout)["eval"]
     return found
 
