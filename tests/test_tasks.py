@@ -35,4 +35,5 @@ def test_listing_them_imports_nothing_heavy() -> None:
         "[tasks.get(name).head() for name in tasks.names()]\n"
         "print([name for name in ('torch', 'transformers', 'sklearn', 'sentence_transformers') if name in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
