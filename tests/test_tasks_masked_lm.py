@@ -195,3 +195,14 @@ def test_the_result_of_a_run_is_a_model(tmp_path: Path, monkeypatch: pytest.Monk
     assert "ftstudio export adapter-1" in caught.value.hint
     with pytest.raises(StudioError, match="no tuned model yet"):
         model_of_run("empty-1")
+
+
+def test_the_token_view_shows_what_is_hidden(texts: Any, tokenizer: Tokenizer) -> None:
+    shape = recognise(texts, {"text": "text"}, task="masked-lm")
+    template = Template.resolve(None, tokenizer, shape)
+    task = tasks.get("masked-lm").bound({"probability": 0.2, "mask": 1.0, "random": 0.0})
+    view = task.view(texts, 0, shape, template, tokenizer, 64)
+    prompt = task.prompt(shape.example(texts[0]), template, tokenizer, 64)
+    hidden = [piece.text for piece in view.pieces if piece.trained]
+    assert hidden == [f"[MASK]‹{word}›" for word in (prompt.reference or "").split()]
+    assert task.view(texts, 1, shape, template, tokenizer, 64).problem == "the text is empty"

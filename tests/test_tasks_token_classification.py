@@ -241,3 +241,16 @@ def test_every_kind_of_error_is_found_and_named(output: str, category: str, why:
     assert finding.why == why
     assert all(output[start:end].strip() for start, end in finding.spans) or category == "missed"
     assert [one.category for one in found.findings[1]] == ["cut"]
+
+
+# -- for a person ------------------------------------------------------------------------------------------------------
+def test_the_token_view_shows_words_with_their_tags_and_what_is_cut(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    dataset, shape = opened(tmp_path, ROWS)
+    task, template = informed(dataset, shape), Template.resolve(None, tokenizer, shape)
+    [(ids, owners)] = tokenizer.encode_words([ROWS[0]["tokens"]])
+    kept = owners.index(3)
+    view = task.view(dataset, 0, shape, template, tokenizer, kept + 2)
+    assert "".join(piece.text for piece in view.pieces if not piece.lost) == "[CLS]Anna‹B-PER›Smith‹I-PER›visited[SEP]"
+    assert "".join(piece.text for piece in view.pieces if piece.lost) == "Paris‹B-LOC›."
+    assert (view.trained, view.lost, view.ends) == (3, len(ids) - kept, None)
+    assert "end token" not in view.summary

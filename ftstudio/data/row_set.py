@@ -35,8 +35,10 @@ class Item:
 
 @dataclass
 class RowSet(EncodedSet):
-    """An `EncodedSet` whose rows are `{"input_ids", **more}`; `trained` counts targets, not tokens."""
+    """An `EncodedSet` whose rows are `{"input_ids", **more}`; `trained` counts targets, not tokens. `beside`:
+    targets are tokens that stand beside the ids, not among them (a decoder's)."""
 
+    beside: bool = False
     more: list[Mapping[str, Any]] = field(default_factory=list)
     targets: int = 0
 
@@ -53,7 +55,7 @@ class RowSet(EncodedSet):
         return Stats(
             rows=len(self.table["total"]),
             kept=len(self.rows),
-            tokens=len(self.ids),
+            tokens=len(self.ids) + self.targets * self.beside,
             trained=self.targets,
             lost=lost + sum(self.table["lost_completion"]),
             lost_completion=sum(self.table["lost_completion"]),
@@ -81,7 +83,7 @@ class RowSet(EncodedSet):
         table = self.table
         table["prompt"].append(sum(len(item.ids) + item.lost - item.lost_targets for item in kept))
         table["completion"].append(sum(item.targets + item.lost_targets for item in kept))
-        table["total"].append(sum(len(item.ids) + item.lost for item in kept))
+        table["total"].append(sum(len(item.ids) + item.lost + item.targets * self.beside for item in kept))
         table["lost_prompt"].append(sum(item.lost - item.lost_targets for item in kept))
         table["lost_completion"].append(sum(item.lost_targets for item in kept))
         table["ends"].append(1)

@@ -28,7 +28,8 @@ class TokenView:
     """One row in tokens. `problem` says why there are none, `note` what is special about the template.
 
     `trained`, `masked` and `lost` count tokens; `percent_trained` is of those kept (0 to 100). `ends`: the end token is
-    learnt. `boundary` is "merged" where prompt and answer would share a token if tokenised together.
+    learnt (None: none is wanted). `boundary` is "merged" where prompt and answer would share a token if tokenised
+    together.
     """
 
     row: int
@@ -36,7 +37,7 @@ class TokenView:
     trained: int = 0
     masked: int = 0
     lost: int = 0
-    ends: bool = False
+    ends: bool | None = False
     boundary: str = "clean"
     template: str = ""
     note: str = ""
@@ -57,10 +58,10 @@ class TokenView:
         """The account in one line."""
         if self.problem:
             return f"row {self.row}: {self.problem}"
-        end = "end token learnt" if self.ends else "end token NOT learnt"
+        end = {True: ", end token learnt", False: ", end token NOT learnt", None: ""}[self.ends]
         lost = f", {self.lost} lost" if self.lost else ""
         counts = f"{self.trained} of {self.trained + self.masked} tokens trained ({self.percent_trained:.0f} %)"
-        return f"{counts}{lost}, {end}"
+        return f"{counts}{lost}{end}"
 
 
 def token_view(

@@ -52,6 +52,7 @@ class MaskedLm(Task):
         "make a BERT or RoBERTa at home in a domain or a language; its result is then the base of a classifier or "
         "tagger (model: run:NAME)."
     )
+    answers = "the words that were hidden, in order"
     roles = (Role("text", "the documents; long ones become several windows", required=True),)
     shapes = ("text",)
     default_metrics = ("masked_accuracy",)
@@ -163,7 +164,7 @@ class MaskedLm(Task):
             tuple(pieces),
             trained=trained,
             masked=len(pieces) - trained,
-            ends=True,
+            ends=None,
             note="to be filled in: what the model sees ‹what is right›; training hides others in each epoch",
         )
 

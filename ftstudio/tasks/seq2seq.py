@@ -12,7 +12,7 @@ from ftstudio.data.encode import IGNORED
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.framing import Frame, frame_of
-from ftstudio.data.row_set import Item, collect
+from ftstudio.data.row_set import Item, RowSet, collect
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
@@ -127,6 +127,7 @@ class Seq2Seq(Task):
             lambda examples: self._items(examples, tokenizer, max_length),
             progress=progress,
             cancel=cancel,
+            into=RowSet(beside=True),
         )
 
     def rows_of(

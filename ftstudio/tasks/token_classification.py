@@ -190,9 +190,11 @@ class TokenClassification(Task):
         try:
             example = shape.example(dataset[row])
             scheme = self.facts.get("scheme") or "bio"
-            words, tags = words_of(example), reading.in_bio(example.fields["tags"], scheme)
+            words, tags = words_of(example), reading.in_bio(example.fields.get("tags") or (), scheme)
         except BadRow as error:
             return TokenView(row, problem=str(error))
+        if not words or len(words) != len(tags):
+            return TokenView(row, problem="there are no words with tags in this row")
         [(ids, owners)] = tokenizer.encode_words([words])
         frame = len(tokenizer.prefix) + len(tokenizer.suffix)
         room = len(ids) if max_length is None else max(0, max_length - frame)
@@ -216,7 +218,7 @@ class TokenClassification(Task):
             trained=trained,
             masked=kept + frame - trained,
             lost=len(ids) - kept,
-            ends=True,
+            ends=None,
             note=note,
             problem=problem,
         )

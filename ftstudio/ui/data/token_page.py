@@ -81,6 +81,8 @@ class TokenPage(Page):
             return ((f"row {view.row}  ", "title"), (f"✗ {one_line(view.problem, 200)}", "bad"))
         kept = view.trained + view.masked
         end: Part = ("✓ end token learnt", "good") if view.ends else ("! end token not learnt", "warn")
+        if view.ends is None:
+            end = ("", "")
         return (
             (f"row {view.row}  ", "title"),
             (f"{kept:,} tokens", "strong"),
