@@ -98,7 +98,7 @@ class ChatTemplate:
     def _render(self, messages: Messages, add_generation_prompt: bool) -> str:
         extra = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
         read: Any = messages
-        if self._parts_only or any(PICTURE in message["content"] for message in messages) and self._knows_parts:
+        if self._parts_only or (any(PICTURE in message["content"] for message in messages) and self._knows_parts):
             read = [{**message, "content": parts_of(message["content"])} for message in messages]
         return str(self.template.render(messages=read, **extra, **self.special))
 

@@ -69,9 +69,7 @@ class PairSet(EncodedSet):
         )  # fmt: skip
 
 
-def pairs(
-    labels: Sequence[int], sampling: Sampling, most: int | None, seed: int
-) -> tuple[Array, Array, Array]:
+def pairs(labels: Sequence[int], sampling: Sampling, most: int | None, seed: int) -> tuple[Array, Array, Array]:
     """(first, second, alike) of the pairs of texts with LABELS, in an order drawn by SEED, alike and unlike in turn.
 
     As setfit's ContrastiveDataset: every text with itself and every later one; `unique` takes each pair once,
@@ -91,5 +89,7 @@ def pairs(
         size = (max if sampling == "oversampling" else min)(map(len, kinds))
         kinds = [np.resize(kind, size) for kind in kinds]
     both = min(map(len, kinds))
-    order = np.concatenate([np.stack([kind[:both] for kind in kinds], axis=1).ravel(), *(kind[both:] for kind in kinds)])
+    order = np.concatenate(
+        [np.stack([kind[:both] for kind in kinds], axis=1).ravel(), *(kind[both:] for kind in kinds)]
+    )
     return first[order], second[order], same[order].astype(np.float32)

@@ -135,7 +135,9 @@ class FewShotClassification(VectorTask):
         found._places = [row for row, _, _ in drawn]
         found._lost = (sum(lost for _, _, lost in framed), sum(lost > 0 for _, _, lost in framed))
         found._seed = seed
-        rows = {self.labels[place]: [train.origin_of(row) for row, _ in sorted(kept)] for place, kept in by_label.items()}
+        rows = {
+            self.labels[place]: [train.origin_of(row) for row, _ in sorted(kept)] for place, kept in by_label.items()
+        }
         found.facts = {**self.facts, "examples": rows}
         return found
 
@@ -150,7 +152,8 @@ class FewShotClassification(VectorTask):
                < self.options.shots]  # fmt: skip
         short = f"; {len(few)} labels have fewer than {self.options.shots}" if few else ""
         return {
-            "pairs": f"{number(len(self._pairs()[0]))} pairs of {number(count)} examples, {len(self.labels)} labels{short}",
+            "pairs": f"{number(len(self._pairs()[0]))} pairs of {number(count)} examples, "
+            f"{len(self.labels)} labels{short}",
             "training": "contrastive tuning: texts of one label are drawn together",
             "head": f"logistic regression on the vectors of {number(count)} examples",
         }

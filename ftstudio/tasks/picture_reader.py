@@ -1,7 +1,7 @@
 """Pictures as a vision-language model reads them: its own processor's pixels, and the tokens that stand for them.
 
-transformers' processors do it; the image processors are those that need Pillow alone. A processor's own video part needs
-torchvision, so it is left out: only pictures are read here.
+transformers' processors do it; the image processors are those that need Pillow alone. A processor's own video part
+needs torchvision, so it is left out: only pictures are read here.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def joined(rows: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     whole = [picture for row in rows for picture in row]
     if not whole:
         return {}
-    nested = "pixel_values" in whole[0] and torch.is_tensor(whole[0]["pixel_values"]) and whole[0]["pixel_values"].dim() == 5
+    nested = (
+        "pixel_values" in whole[0] and torch.is_tensor(whole[0]["pixel_values"]) and whole[0]["pixel_values"].dim() == 5
+    )
     found: dict[str, Any] = {}
     for name, first in whole[0].items():
         if not torch.is_tensor(first):

@@ -55,7 +55,11 @@ def by_studio(base: Path, data: Path, folder: Path, arguments: argparse.Namespac
 
 def by_hand(base: Path, data: Path, folder: Path, arguments: argparse.Namespace, seed: int) -> Any:
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
     from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
     model = SentenceTransformer(str(base), device="cpu")

@@ -13,7 +13,7 @@ from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer, load_tokenizer
-from ftstudio.data.view import TokenView, token_view
+from ftstudio.data.view import TokenView
 from ftstudio.engine.compatibility import model_config, model_limit
 from ftstudio.engine.prepare import MAX_LENGTH
 from ftstudio.tasks.base import Task
@@ -34,7 +34,7 @@ class Lens:
 
     def view(self, dataset: Dataset, row: int, shape: Shape, max_length: int | None) -> TokenView:
         """Row ROW of DATASET in tokens."""
-        return token_view(dataset, row, shape, self.template, self.tokenizer, max_length)
+        return self.task.view(dataset, row, shape, self.template, self.tokenizer, max_length)
 
     def encode(
         self,
