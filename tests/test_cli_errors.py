@@ -375,7 +375,7 @@ def test_a_disk_that_runs_full(capfd: pytest.CaptureFixture[str], recipe: Path, 
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount a small disk")
     try:
-        typed = ("training.steps=6", "training.save_steps=2", "--workspace", disk)
+        typed = ("training.steps=6", "training.save_steps=2", "training.watch.disk=stop", "--workspace", disk)
         status, out, err = run(capfd, "train", recipe, *typed)
         assert status == 1, out
         assert "The disk is full" in err
@@ -388,6 +388,40 @@ def test_a_disk_that_runs_full(capfd: pytest.CaptureFixture[str], recipe: Path, 
             status, out, err = run(capfd, "train", "--resume", "last", "--workspace", disk)
             assert status == 0, out + err
             assert "resumed from step" in out
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_runs_full_pauses_the_run_until_there_is_room(recipe: Path, tmp_path: Path) -> None:
+    """A real file system again: the last checkpoint stays whole, and more room is all it takes to go on."""
+    from ftstudio.core.run import RunFolder
+    from ftstudio.engine.resume import newest
+
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=140k", "tmpfs", str(disk)], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("only root may mount a small disk")
+    words = [sys.executable, "-m", "ftstudio", "train", str(recipe), "training.steps=6", "training.save_steps=2"]
+    try:
+        with subprocess.Popen(
+            [*words, "--workspace", str(disk)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as child:
+            said = ""
+            assert child.stdout is not None
+            for line in child.stdout:
+                said += line
+                if "The run is paused" in line:
+                    whole = newest(RunFolder(next((disk / "runs").iterdir())).checkpoints)
+                    subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+            assert child.wait(120) == 0, said
+        assert whole is not None
+        assert "done after 6 steps" in said
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

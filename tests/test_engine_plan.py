@@ -128,7 +128,7 @@ def test_tokens_are_those_that_are_trained(model: Path, rows: Path) -> None:
     assert lost > 0
     assert 0 < usable < 96
     assert (value["tokens"]["total"], value["tokens"]["trained"], value["tokens"]["lost"]) == (total, trained, lost)
-    assert value["rows"] == {"train": usable, "eval": 24, "excluded": 96 - usable}
+    assert value["rows"] == {"train": usable, "eval": 24, "test": 0, "excluded": 96 - usable}
     warnings = of(value, "warning")
     assert any("longer than 48 tokens" in text for text in warnings)
     assert any(f"{96 - usable} rows that would train nothing" in text for text in of(value, "error"))

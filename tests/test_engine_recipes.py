@@ -16,7 +16,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.workspace import PRESETS
 from ftstudio.engine.recipes import check_recipe, load_recipe, parse_recipe
 
-PRESET_NAMES = ("sft-lora", "sft-qlora", "sft-full")
+PRESET_NAMES = ("sft-lora", "sft-qlora", "sft-adapter", "sft-prompt", "sft-freeze", "sft-full")
 
 
 def written(folder: Path, text: str, name: str = "recipe.yaml") -> Path:

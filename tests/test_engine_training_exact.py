@@ -212,7 +212,10 @@ def trained_step(
     seen: list[dict[str, float]] = []
 
     class Listener:
-        first_loss = None
+        first_loss = evaluated_at = None
+
+        def begun(self, trainer: Any) -> None:
+            pass
 
         def planned(self, step: int, last: int) -> set[str]:
             return set()

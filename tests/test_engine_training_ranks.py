@@ -42,7 +42,8 @@ lengths = [len(row["input_ids"]) for row in rows]
 seen = []
 
 class Listener:
-    first_loss = None
+    first_loss = evaluated_at = None
+    def begun(self, trainer): pass
     def planned(self, step, last): return set()
     def stepped(self, trainer, logs): seen.append([logs["loss"], float(logs["grad_norm"])])
     def between(self, trainer): pass

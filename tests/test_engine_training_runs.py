@@ -384,7 +384,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(
         save(value, path, *args, **kwargs)
 
     monkeypatch.setattr(torch, "save", full)
-    run = prepared(base, tmp_path, "lora")
+    run = prepared(base, tmp_path, "lora", watch={"disk": "stop"})
     worker.execute(Train(run.path))
     assert calls
     failed = events(run, "failed")[0]

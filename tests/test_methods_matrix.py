@@ -14,6 +14,7 @@ from tiny_zoo import ZOO, make
 
 from ftstudio import methods
 from ftstudio.core.errors import StudioError
+from ftstudio.methods import anatomy
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "full": ("full", {}),
@@ -31,7 +32,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qlora-nf4": ("qlora", {"r": 4, "targets": "attention"}),
     "qlora-fp4-dora": (
         "qlora",
-        {"r": 4, "targets": "attention", "quantisation": "fp4", "dora": True, "compute": "fp32"},
+        {"r": 4, "targets": "attention", "quantisation": "fp4", "dora": True},
     ),
     "qlora-int8": ("qlora", {"r": 4, "targets": "attention", "quantisation": "int8"}),
     "adapter-pfeiffer": ("adapter", {"reduction": 4}),
@@ -123,7 +124,6 @@ def trained(zoo: str, case: str, folder: Path) -> None:
 def loaded(zoo: str, method: methods.Method, settings: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
     import torch
 
-    from ftstudio.engine.heads import head_modules
     from ftstudio.engine.loading import _keep_unpacked, bits
 
     model, batch = make(zoo)
@@ -134,7 +134,7 @@ def loaded(zoo: str, method: methods.Method, settings: Any, folder: Path) -> tup
 
     if not folder.exists():
         model.save_pretrained(folder)
-    skip = head_modules(model) if zoo in ("bert_classifier", "bert_tagger") else None
+    skip = anatomy.new_parts(model) if zoo in ("bert_classifier", "bert_tagger") else None
     config = BitsAndBytesConfig(**bits(wanted, "float32"), llm_int8_skip_modules=skip)
     model = type(model).from_pretrained(folder, quantization_config=config, dtype=torch.float32, device_map={"": "cpu"})
     _keep_unpacked(model)

@@ -171,7 +171,7 @@ async def test_a_remedy_opens_the_recipe_with_the_change(run: RunFolder, monkeyp
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await made.until(pilot, "best gains first")
         await pilot.press("e")
-        text = await made.until(pilot, "Some was forgotten: +0.118 bits a byte")
+        text = await made.until(pilot, "Much was forgotten: +0.118 bits a byte")
         assert "a smaller learning rate: 0.0002 → 0.0001" in text
         await pilot.press("r")
         await made.until(pilot, "The recipe of this run with a smaller learning rate")

@@ -36,7 +36,8 @@ def compare(arguments: argparse.Namespace, place: Workspace, out: Out) -> int:
         out.error("Stopped; the answers so far are kept.", f"`ftstudio compare {runs[0].name}` goes on.", 130)
         return 130
     value = read_report(folder)
-    out.result(value, report.compare_text(value))
+    where = "" if out.json else f"\n\nTo hand on: {folder.path / 'report.html'} (also .md, .json)"
+    out.result(value, report.compare_text(value) + where)
     if arguments.fail_if_worse:
         overall = main_verdict(value)
         if overall is not None and overall["verdict"] == "worse":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,12 @@ class Headless:
         with contextlib.suppress(OSError):
             self._capture.release_terminal()
 
+    def _say_unwritten(self) -> None:
+        """What a full disk kept from being an event."""
+        alerting = sys.modules.get("ftstudio.engine.alerting")
+        while alerting is not None and alerting.UNWRITTEN:
+            self.out.say(f"  {one_line(alerting.UNWRITTEN.popleft(), 400)}")
+
     def run(self, job: Job, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         """Do JOB and give back its last event (`done`, `stopped` or `failed`)."""
         assert self._worker is not None
@@ -90,6 +97,7 @@ class Headless:
                 teller.tell(event)
                 if event.get("kind") in STATE_KINDS:
                     last = event
+            self._say_unwritten()
             if not busy:
                 break
             time.sleep(POLL_SECONDS)

@@ -247,6 +247,12 @@ def compare(arguments: argparse.Namespace, out: Out) -> int:
             raise UsageError("Stored predictions need no run.", "Leave out one of the two.")
         paths = [Path(path) for path in arguments.predictions]
         value = stored_comparison(paths, arguments.similarity, workspace(arguments).path)
+        if arguments.report:
+            from ftstudio.evaluation import publish
+
+            folder = Path(arguments.report)
+            files.write_json(folder / "report.json", value)
+            publish.write(value, folder)
         out.result(value, report.compare_text(value))
         return 0
     if arguments.similarity is not None:

@@ -80,10 +80,16 @@ def build() -> argparse.ArgumentParser:
         "Goes on when the terminal hangs up; ctrl+c saves a\ncheckpoint and stops. For example:\n\n"
         "  ftstudio train sft-lora data.train=rows.jsonl model=Qwen/Qwen3-0.6B\n"
         "  ftstudio train my-recipe.yaml training.epochs=2 --watch\n"
-        "  ftstudio train --resume last",
+        "  ftstudio train a.yaml b.yaml --sweep training.learning_rate=1e-4,2e-4\n"
+        "  ftstudio train --resume last\n\n"
+        "Several recipes, and all combinations of swept values, are trained one after another, past\nfailures; the "
+        "best is named at the end.",
     )  # fmt: skip
-    sub.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe file, or `demo`")
+    sub.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe file, or `demo`; several may be named")
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.epochs=2")
+    sub.add_argument(
+        "--sweep", action="append", default=[], metavar="KEY=A,B", help="train once for each of the listed values"
+    )
     sub.add_argument("--watch", action="store_true", help="open the studio on it")
     sub.add_argument("--resume", metavar="RUN", help="go on with RUN from its last checkpoint")
 
@@ -167,6 +173,7 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as evaluation.temperature=0.7")
     sub.add_argument("--arms", metavar="A,B,…", help="what is compared, two to four (see above)")
     sub.add_argument("--baseline", metavar="ARM", help="what the run is held against (default: the first arm)")
+    sub.add_argument("--report", metavar="FOLDER", help="with --predictions: write report.json, .md and .html there")
     sub.add_argument("--fail-if-worse", action="store_true", help="exit status 1 where the run is worse than that")
     sub.add_argument("--judge", metavar="MODEL", help="a judge: base, a folder, a hub id, or http://HOST/v1#MODEL")
     sub.add_argument("--predictions", nargs=2, metavar=("A", "B"), help="compare two files of stored outputs")
@@ -176,16 +183,31 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("--votes", action="store_true", help="no comparison: the tally of the blind votes on it so far")
 
+    add(
+        "queue", "queue:queue", "train the runs that wait, one after another", "Those that were prepared and not begun."
+    )
     add("runs", "runs:runs", "runs and their state")
     for name, text in (
         ("stop", "checkpoint, stop and save a run"),
         ("pause", "pause a run; its model stays loaded"),
         ("resume", "go on with a paused run"),
         ("checkpoint", "save a checkpoint now"),
+        ("evaluate", "judge a run on its held-out rows now"),
     ):
         sub = add(name, "runs:control", text, "From any terminal.")
         sub.set_defaults(request=name)
         sub.add_argument("run", metavar="RUN", help="its name, a beginning of it, or `last`")
+
+    sub = add("lr", "runs:rate", "set the learning rate of a run while it trains", "Its schedule goes on from there.")
+    sub.add_argument("run", metavar="RUN", help="its name, a beginning of it, or `last`")
+    sub.add_argument("value", type=float, metavar="RATE", help="the new peak learning rate, such as 1e-4")
+    sub = add(
+        "extend", "runs:extend", "give a run more steps while it trains, or fewer",
+        "The learning rate's schedule\nbecomes that of the new length. `extend RUN -- -50` shortens it by 50 steps.",
+    )  # fmt: skip
+    sub.add_argument("run", metavar="RUN", help="its name, a beginning of it, or `last`")
+    sub.add_argument("value", type=int, metavar="STEPS", help="how many more steps; below zero: fewer")
+    sub.add_argument("--to", action="store_true", help="STEPS is how many the run has in all")
 
     add("doctor", "checkup:doctor", "GPU, libraries, disk, terminal")
     return parser

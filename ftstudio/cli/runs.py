@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ftstudio.cli.output import Out, table
 from ftstudio.cli.train import workspace
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import clean, duration, number
 
 
@@ -46,11 +47,47 @@ def _short(model: str) -> str:
 
 def control(arguments: argparse.Namespace, out: Out) -> int:
     """Append a request for the process that trains the run."""
+    run, state = _running(arguments)
+    what = arguments.request
+    run.request(what)
+    out.result({"run": run.name, "request": what, "state": state}, f"Asked {run.name} to {what}.")
+    return 0
+
+
+def _running(arguments: argparse.Namespace) -> tuple[RunFolder, str]:
+    """The run and its state. Raises StudioError where nobody trains it."""
     run = workspace(arguments).run(arguments.run)
-    state, what = run.state(), arguments.request
+    state = run.state()
     if run.owner() is None:
         hint = f"`ftstudio train --resume {run.name}` goes on." if state in ("interrupted", "stopped", "failed") else ""
         raise StudioError(f"{run.name} isn't running; it is {state}.", hint or "`ftstudio runs` lists what is.")
-    run.request(what)
-    out.result({"run": run.name, "request": what, "state": state}, f"Asked {run.name} to {what}.")
+    return run, state
+
+
+def rate(arguments: argparse.Namespace, out: Out) -> int:
+    """Ask for another peak learning rate."""
+    run, state = _running(arguments)
+    if not 0 < arguments.value <= 1:
+        raise UsageError(f"A learning rate lies between 0 and 1, not at {arguments.value:g}.", "Such as 1e-4.")
+    run.request("learning_rate", value=arguments.value)
+    value = {"run": run.name, "request": "learning_rate", "value": arguments.value, "state": state}
+    out.result(value, f"Asked {run.name} to learn at {arguments.value:g} (peak).")
+    return 0
+
+
+def extend(arguments: argparse.Namespace, out: Out) -> int:
+    """Ask for more or fewer steps."""
+    run, state = _running(arguments)
+    story = Story()
+    story.feed(run.events())
+    if not arguments.to and story.total_steps is None:
+        raise StudioError(f"{run.name} hasn't begun to train yet.", "Ask again in a moment, or name the length: --to.")
+    total = arguments.value if arguments.to else (story.total_steps or 0) + arguments.value
+    if total < max(1, story.step):
+        raise UsageError(
+            f"{run.name} has taken {story.step} steps already.", f"`ftstudio stop {run.name}` ends it now."
+        )
+    run.request("steps", value=total)
+    value = {"run": run.name, "request": "steps", "value": total, "state": state}
+    out.result(value, f"Asked {run.name} to take {number(total)} steps in all.")
     return 0

@@ -59,6 +59,14 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     else:
         if not arguments.recipe:
             raise UsageError("Which recipe?", "Name a recipe file, such as presets/sft-lora.yaml, or `demo`.")
+        more = [word for word in arguments.overrides if "=" not in word and recipe_path(word).is_file()]
+        if more or arguments.sweep:
+            if arguments.watch:
+                raise UsageError("--watch shows one run.", "Leave it out; look with `ftstudio` from another terminal.")
+            from ftstudio.cli.queue import train_all
+
+            changes = [word for word in arguments.overrides if word not in more]
+            return train_all(arguments, [arguments.recipe, *more], changes, out)
         recipe = load(arguments.recipe, arguments.overrides)
         if arguments.watch:
             from ftstudio.ui.run import require_terminal
@@ -157,6 +165,7 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
         )
     if rows.get("train") is not None:
         left = f", {number(rows['excluded'])} left out" if rows.get("excluded") else ""
+        left = f", {number(rows['test'])} for the test{left}" if rows.get("test") else left
         lines.append(f"  rows        {number(rows['train'])} trained, {number(rows['eval'])} held out{left}")
     if tokens.get("total") is not None:
         lines.append(

@@ -7,6 +7,7 @@ handed in by whoever loads a recipe, and so are those of a task's options, so th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -28,7 +29,7 @@ class Method(BaseModel):
     """Which weights learn. The settings beside `name` are the method's own, checked against its model."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str = Field("lora", description="full, lora or qlora")
+    name: str = Field("lora", description="lora, qlora, adapter, prompt, freeze or full")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -164,7 +165,7 @@ class Training(Part):
     epochs: float | None = Field(None, gt=0, description="passes over the data, or give steps (default: 3 epochs)")
     steps: int | None = Field(None, ge=1, description="optimiser steps instead of epochs")
     learning_rate: float | None = Field(
-        None, gt=0, le=1, description="peak learning rate; default 2e-4 for lora and qlora, 2e-5 for full"
+        None, gt=0, le=1, description="peak learning rate; the default suits the method: 2e-4 for lora, 2e-5 for full"
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field("cosine", description="shape of the learning rate")
     warmup: float = Field(0.03, ge=0, description="share of the steps (below 1) or number of steps of warm-up")
@@ -198,8 +199,6 @@ class Format(Part):
     @field_validator("regex")
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:
-        import re
-
         if value is not None:
             try:
                 re.compile(value)
@@ -222,11 +221,12 @@ class Format(Part):
         return value
 
 
-TEXT_METRICS = ("rouge", "similarity", "bleu", "chrf", "exact")
+TEXT_METRICS = ("rouge", "similarity", "bleu", "exact", "numeric", "token_f1", "edit", "chrf", "ter")
 LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
-TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy")
+TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy", "masked_accuracy")
+LIKELIHOOD_METRICS = ("bits_per_byte", "perplexity")
 RANK_METRICS = ("mrr@10", "recall@10")
-METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS, *RANK_METRICS)
+METRICS = (*TEXT_METRICS, *LABEL_METRICS, *TAG_METRICS, *RANK_METRICS, *LIKELIHOOD_METRICS)
 
 
 class Evaluation(Part):
@@ -235,7 +235,8 @@ class Evaluation(Part):
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
     metrics: tuple[str, ...] = Field(
         ("rouge", "similarity"),
-        description="rouge, similarity, bleu, chrf, exact; labels: accuracy, f1 …; tags: entity_f1 …; search: mrr@10 …",
+        description="rouge, similarity, bleu, chrf, exact, numeric, token_f1, edit, ter; labels: accuracy …; tags: "
+        "entity_f1 …; search: mrr@10 …; text: bits_per_byte; own:NAME (metrics/NAME.py there), evaluate:NAME",
     )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")
@@ -274,8 +275,10 @@ class Evaluation(Part):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if name not in METRICS:
-                raise ValueError(f"no metric named {name!r}; there are {', '.join(METRICS)}")
+            if name not in METRICS and not re.fullmatch(r"(own|evaluate):\S+", name):
+                raise ValueError(
+                    f"no metric named {name!r}; there are {', '.join(METRICS)}, own:NAME and evaluate:NAME"
+                )
         return value
 
 
@@ -284,7 +287,7 @@ class Recipe(Part):
 
     task: str = Field("sft", description="what is learnt: sft (prompt → completion), text-classification, …")
     options: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
-    model: str = Field(description="hub id or folder; `demo` is the bundled one")
+    model: str = Field(description="hub id or folder; `run:NAME` is what a run made; `demo` is the bundled one")
     method: Method = Field(default_factory=lambda: Method(name="lora"))
     data: Data
     training: Training = Field(default_factory=Training)

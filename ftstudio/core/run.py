@@ -99,7 +99,7 @@ class Story:
     best: tuple[int, float] | None = None
     version: int = 0
 
-    STEP_CURVES = ("loss", "lr", "grad_norm", "tokens_per_second")
+    STEP_CURVES = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu")
 
     def feed(self, events: Iterable[dict[str, Any]]) -> None:
         """Take in EVENTS, in the order they were written."""
@@ -214,6 +214,11 @@ class Story:
         """The last held-out loss, nats a token."""
         points = self.curves.get("eval_loss")
         return points[-1][1] if points else None
+
+    @property
+    def best_speed(self) -> float | None:
+        """The most tokens a second that a step was told with."""
+        return max((value for _, value in self.curves.get("tokens_per_second", [])), default=None)
 
     @property
     def eta(self) -> float | None:

@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ftstudio.core.errors import UsageError
 from ftstudio.data.tokenizer import Tokenizer
+
+# how languages are marked: en_XX (mBART), eng_Latn (NLLB), __en__ (M2M100)
+_LANGUAGE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}|__[a-z]{2,3}__")
+
+
+class Frame(NamedTuple):
+    """Special ids before and behind a text; `language` is the one among them that marks its language, if any does."""
+
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    language: int | None = None
+
+    def around(self, ids: list[int], most: int | None) -> tuple[list[int], int]:
+        """(IDS in this frame, cut to MOST with it, how many were cut)."""
+        room = None if most is None else max(0, most - len(self.prefix) - len(self.suffix))
+        return [*self.prefix, *ids[:room], *self.suffix], len(ids) - len(ids[:room])
+
+    @property
+    def start(self) -> int | None:
+        """The language, where a decoder begins with it although it stands behind the text (mBART)."""
+        return self.language if self.language in self.suffix else None
+
+    @property
+    def forced(self) -> int | None:
+        """The language, where it is the first token that is written (mBART-50, NLLB, M2M100)."""
+        return self.language if self.language in self.prefix else None
+
+
+def frame_of(tokenizer: Tokenizer, language: str | None = None, key: str = "the language") -> Frame:
+    """What TOKENIZER puts around a text in LANGUAGE (None: the one it is set to). Raises UsageError naming KEY where it
+    doesn't know that language, or marks none."""
+    frame = (tokenizer.prefix, tokenizer.suffix)
+    pieces = {token: tokenizer.backend.piece(token) or "" for part in frame for token in part}
+    marks = [token for token, piece in pieces.items() if _LANGUAGE.fullmatch(piece)]
+    if language is None:
+        return Frame(*frame, marks[0] if marks else None)
+    if not marks:
+        raise UsageError(
+            f"{key}: {tokenizer.name} marks no languages.", "Leave it out; some models take a prefix: options.prefix."
+        )
+    wanted = next((name for name in (language, f"__{language}__") if tokenizer.backend.id_of(name) is not None), None)
+    token = None if wanted is None else tokenizer.backend.id_of(wanted)
+    if wanted is None or token is None or not _LANGUAGE.fullmatch(wanted) or token == tokenizer.unk_id:
+        known = sorted(text for text in tokenizer.special_texts if _LANGUAGE.fullmatch(text))
+        near = difflib.get_close_matches(language, known, 3, 0.3) or known[:8]
+        raise UsageError(f"{key}: {tokenizer.name} knows no language {language!r}.", f"Such as: {', '.join(near)}.")
+    prefix, suffix = (tuple(token if one in marks else one for one in part) for part in frame)
+    return Frame(prefix, suffix, token)
 
 
 class Framed(NamedTuple):

@@ -17,10 +17,10 @@ from ftstudio.core.files import explain
 from ftstudio.data.dataset import Column, Dataset, HeadStore, Row
 from ftstudio.data.watch import NOBODY, Watch
 
-_PAGE = 256  # rows turned into Python at once: a screenful costs one conversion
-_PAGES = 8
-_GROUP = 16 << 20  # bytes: bigger row groups and batches are copied once, in small batches, to page quickly
-_BATCH = 1024
+_PAGE = 64  # rows turned into Python at once: a screenful costs one or two conversions
+_PAGES = 32
+_GROUP = 4 << 20  # bytes: bigger row groups and batches are copied once, in small batches, to page quickly
+_BATCH = 256
 
 
 class BatchStore:

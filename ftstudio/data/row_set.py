@@ -96,12 +96,13 @@ def collect(
     *,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
+    into: RowSet | None = None,
 ) -> RowSet:
     """All rows of DATASET; MAKE turns some examples into their items, or a sentence why one can't be used.
 
-    No row vanishes uncounted. Raises Stopped when CANCEL says so.
+    No row vanishes uncounted. INTO is the set that they go into (None: a new one). Raises Stopped when CANCEL says so.
     """
-    found = RowSet()
+    found = RowSet() if into is None else into
     count = len(dataset)
     for start in range(0, count, _CHUNK):
         if cancel is not None and cancel():

@@ -190,6 +190,11 @@ class Tokenizer:
         strange = sum(all(char in table for char in piece) for piece in usual)
         return bool(usual) and strange == len(usual) and self.backend.id_of("Ġ") is not None
 
+    @property
+    def special_texts(self) -> list[str]:
+        """The texts of all special tokens."""
+        return [self.backend.piece(token) or "" for token in sorted(self.special_ids)]
+
     @functools.cached_property
     def end_texts(self) -> tuple[str, ...]:
         """The texts of all special tokens, longest first: what may end a turn in a chat template."""

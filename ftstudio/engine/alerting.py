@@ -9,11 +9,15 @@ import shlex
 import subprocess
 import threading
 import urllib.request
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from ftstudio.core.watch import Watch
 from ftstudio.engine import quiet
+
+UNWRITTEN: deque[str] = deque(maxlen=20)
+"""Alerts that no event could be written of, for the command line to say."""
 
 TIMEOUT = 30.0  # seconds a program may take, and an address to answer
 

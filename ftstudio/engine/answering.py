@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from ftstudio import tasks
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow, Example
@@ -56,7 +57,11 @@ def decoding_of(recipe: Recipe) -> Decoding:
     """How RECIPE's answers are written."""
     evaluation = recipe.evaluation
     return Decoding(
-        evaluation.max_new_tokens or NEW_TOKENS, evaluation.temperature, recipe.training.seed, evaluation.top_p
+        evaluation.max_new_tokens or NEW_TOKENS,
+        evaluation.temperature,
+        recipe.training.seed,
+        evaluation.top_p,
+        **tasks.of(recipe).writing(),
     )
 
 
@@ -177,7 +182,9 @@ class Answering:
     ) -> None:
         self.context.phase("loading model", " and ".join(group))
         with self.arms.use(names[0]) as model:
-            writes = self.arms.task.generates  # what is only read leaves no room for an answer
+            writes = (
+                self.arms.task.generates and self.arms.task.kind != "seq2seq-lm"
+            )  # else a prompt leaves all the room
             limits, reads = generation.budget(model), context_length(model) if writes else None
         self.context.phase("answering", "")
         wanted = set().union(*(missing[name] for name in names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.dynamics import Recorder
     from ftstudio.engine.trainer import StudioTrainer
 
+LOOK = 2.0  # seconds between two looks whether the disk has room again
 SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
 DEEDS = {
     "pause": "The run is paused",
@@ -76,7 +78,8 @@ class RunDirector:
         self.trainer: StudioTrainer | None = None
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
-        self._owed = False  # a checkpoint that the disk didn't take
+        self._owed = False  # a checkpoint that the disk didn't take, when it had so much room
+        self._free, self._look_again = 0, 0.0
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Looks whether a resumed run goes on where it was."""
@@ -155,9 +158,11 @@ class RunDirector:
         if self.first_loss is None:
             self.first_loss = loss
 
+        trainer.meter.step()
         sources = self._record(trainer, step)
 
         def fields() -> dict[str, Any]:
+            speed = trainer.meter.rate()
             return {
                 "step": step,
                 "epoch": round(epoch or 0.0, 4),
@@ -165,9 +170,10 @@ class RunDirector:
                 "lr": rate,
                 "grad_norm": norm,
                 "tokens": trainer.meter.tokens,
-                "tokens_per_second": trainer.meter.rate(),
+                "tokens_per_second": speed,
                 "seconds": round(trainer.meter.seconds, 3),
-                "eta": trainer.meter.eta(step - self.first, last - self.first),
+                "eta": self._eta(trainer, step, last),
+                **({"mfu": share} if (share := trainer.utilisation(speed)) is not None else {}),
                 **({"sources": sources} if sources else {}),
             }
 
@@ -175,6 +181,13 @@ class RunDirector:
             self.report.step(fields)
         scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
+
+    def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
+        """Seconds to the end, with the evaluations and checkpoints that are to come."""
+        times = {"saving": last // self.save - step // self.save + (last % self.save > 0)}
+        if self.every is not None:
+            times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
+        return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
 
     def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
         """Keep what each row of the step lost; the loss of each source where several are mixed."""
@@ -209,22 +222,28 @@ class RunDirector:
         return deed
 
     def _tell_fault(self, fault: Fault, deed: str) -> None:
+        with contextlib.suppress(StudioError):  # a full disk takes no event
+            self.flush()
+        self._say(fault, deed)
+
+    def _say(self, fault: Fault, deed: str) -> None:
+        """Emit the alert; from any thread."""
         level = "error" if fault.kind == "not_finite" or deed != "alert" else "warning"
         step = self.trainer.state.global_step if self.trainer is not None else None
         text = fault.text + ("" if deed == "alert" else f" {DEEDS[deed]}.")
-        with contextlib.suppress(StudioError):  # a full disk takes no event
-            self.flush()
-            event = self.folder.emit(
-                "alert", level=level, text=text, hint=fault.hint, watch=fault.kind, action=deed, step=step
-            )
-            alerting.tell(self.watch, self.folder.name, event)
+        event = {"level": level, "text": text, "hint": fault.hint, "watch": fault.kind, "action": deed, "step": step}
+        alerting.tell(self.watch, self.folder.name, event)
+        try:
+            self.folder.emit("alert", **event)
+        except StudioError:  # a full disk takes no event: whoever runs this process says it
+            alerting.UNWRITTEN.append(text)
 
     def looked(self, reading: dict[str, Any] | None) -> None:
         """Called by the pulse's thread every few seconds, with a READING of the machine now and then."""
         faults = self.watchdog.stalled() + (self.watchdog.machine(reading) if reading else [])
         for fault in faults:
             deed: str = getattr(self.watch, fault.kind)
-            self._tell_fault(fault, deed)
+            self._say(fault, deed)
             if deed in ("pause", "stop"):
                 self.folder.request(deed)
 
@@ -236,15 +255,31 @@ class RunDirector:
             return True
         text = f"The next checkpoint takes {size(needed)}, and the disk has {size(free)} left."
         self._found([Fault("disk", text, "Free some space, then resume.")])
-        self._owed = self.watch.disk == "pause"
+        if self.watch.disk == "pause":
+            self._owes()
         return self.watch.disk == "alert"
+
+    def _more_room(self) -> bool:
+        """Whether the disk has got room since it didn't take a checkpoint: the run then goes on by itself."""
+        now = time.monotonic()
+        if now < self._look_again:
+            return False
+        self._look_again = now + LOOK
+        free = shutil.disk_usage(self.folder.path).free
+        needed = resume.size(self.folder.path / "checkpoints") * 1.05 or 1
+        return free > max(needed, self._free + (64 << 10))
+
+    def _owes(self) -> None:
+        """A checkpoint wasn't written for want of room."""
+        self._owed, self._look_again = True, time.monotonic() + LOOK
+        self._free = shutil.disk_usage(self.folder.path).free
 
     def unsaved(self, error: StudioError) -> bool:
         """See trainer.Director. The last checkpoint is whole; a pause lets a person make room."""
         if self.watch.disk != "pause":
             return False
         self._found([Fault("disk", error.message, error.hint)])
-        self._owed = True
+        self._owes()
         return True
 
     @contextlib.contextmanager
@@ -329,7 +364,7 @@ class RunDirector:
         where = f"at step {trainer.state.global_step}"
         told = self._said_paused(where)
         self.rest(True)
-        with trainer.meter.away(pause=True):
+        with trainer.meter.away():
             while self.paused:
                 self.control.wait(0.1)
                 told = told or self._said_paused(where)  # a full disk may have room by now
@@ -338,6 +373,8 @@ class RunDirector:
                     self._take(request, due)
                 if "evaluate" in due:
                     trainer.evaluate()
+                if self._owed and self.paused and self._more_room():
+                    self.paused = False
                 if "checkpoint" in due or (self._owed and not self.paused):
                     self._owed = False
                     if self._room():

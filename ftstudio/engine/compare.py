@@ -11,9 +11,11 @@
 - `reference`: the arm that the others are held against, the first one unless another was asked for;
 - `repeats`: how often every row was answered by every arm (sampled decoding alone), the scores being their means;
 - `leak`: held-out rows that stand in the training rows, see `evaluation.leaks`;
+- `signature`: hashes of models, data and rows, the seed, see `engine.signing`; `digest`: SHA-256 of all else in it;
 - `forgetting`, see `engine.panel`; `judge`, see `engine.judge` (None where the recipe names none).
 
-The report is written once the answers are scored, and again with what comes after: forgetting, the judge.
+`report.md` and `report.html` say the same to people. The report is written once the answers are scored, and again with
+what comes after: forgetting, the judge.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import judging, outside
+from ftstudio.engine import judging, outside, signing, text_likelihood
 from ftstudio.engine.answer import NAME as ANSWERS
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import (
@@ -52,7 +54,7 @@ from ftstudio.engine.outputs import Outputs, settings_of
 from ftstudio.engine.panel import Panel
 from ftstudio.engine.prepare import versions
 from ftstudio.engine.shots import FewShot
-from ftstudio.evaluation import comparison, own, similarity
+from ftstudio.evaluation import comparison, extras, own, publish, similarity
 
 REPORT = "report.json"
 
@@ -109,7 +111,10 @@ def run(job: Compare, context: JobContext) -> None:
         raise StudioError(f"No row has an answer of every arm: {left_out[0][1]}.", "Leave that arm out.")
     context.check()
     context.phase("scoring", "metrics, similarity, error categories")
-    predictions = {name: [known[name][row] for row in rows] for name in names}
+    predictions: dict[str, list[Any]] = {name: [known[name][row] for row in rows] for name in names}
+    if found.own.task.likelihood:
+        mine = {name: predictions[name] for name in names if name in found.materials}
+        predictions |= text_likelihood.told(context, arms, found.own, asked, mine)
     more = [
         {name: answering.outputs[f"{name}.repeat-{number}"].chosen(rows) for name in found.materials}
         for number in range(2, len(repeats(decoding, recipe.evaluation.repeats)) + 1)
@@ -136,6 +141,7 @@ def run(job: Compare, context: JobContext) -> None:
             for name, check in checks.items()
         },
         "versions": versions(),
+        "signature": signing.signature(found, rows),
         "time": time.time(),
         "judge": None,
     }
@@ -146,6 +152,9 @@ def run(job: Compare, context: JobContext) -> None:
     if recipe.evaluation.judge is not None:
         report["judge"] = _judged(context, found, arms, predictions, reference)
         files.write_json(folder.path / REPORT, report)
+    report["digest"] = signing.digest(report)
+    files.write_json(folder.path / REPORT, report)
+    publish.write(report, folder.path)
     for pair in report["identical"]:
         folder.emit("alert", level="warning", text=f"{pair[0]} and {pair[1]} give the same answer to every row.")
     folder.emit(
@@ -265,9 +274,21 @@ def _score(
         embedder,
         metrics,
         seed=recipe.training.seed,
+        extras=_extras(context.folder, metrics),
         rows=judging.rows_of(materials, [row.row for row in predictions[reference]]),
         leak=judging.leaks_of(materials, predictions[reference], context.should_stop),
     ) | {"reference": reference}
+
+
+def _extras(folder: JobFolder, metrics: Sequence[str]) -> list[extras.Extra]:
+    """The person's own metrics among METRICS; one that can't be loaded costs itself alone."""
+    found = []
+    for name in filter(extras.is_extra, metrics):
+        try:
+            found.append(extras.load(name, folder.path.parents[2]))
+        except StudioError as error:
+            folder.emit("alert", level="warning", text=f"{name} isn't measured: {error}")
+    return found
 
 
 def _own(folder: JobFolder) -> tuple[own.OwnCategory, ...]:

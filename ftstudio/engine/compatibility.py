@@ -21,7 +21,8 @@ _NO_WRITERS = (
     "ForMaskedLM", "ForPreTraining", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
     "ForMultipleChoice", "ForNextSentencePrediction",
 )  # fmt: skip
-_MASKED = ("ForMaskedLM", "ForPreTraining", "LMHeadModel")
+_WRITERS = ("ForCausalLM", "ForConditionalGeneration")
+MASKED = ("ForMaskedLM", "ForPreTraining", "LMHeadModel")
 _PICTURED = ("vision_config", "vision_tower", "visual", "perceiver_config")
 BLOCK = 64  # weights that share one scale in bitsandbytes' 4-bit types
 
@@ -65,6 +66,9 @@ def model_config(model: str) -> dict[str, Any]:
 
 def model_limit(config: dict[str, Any]) -> int | None:
     """How many tokens a model of CONFIG can read at once; None where it doesn't say."""
+    if config.get("relative_attention_num_buckets") and "max_position_embeddings" not in config:
+        # T5's kind: places are told by distance, so there is no end
+        return None
     text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
         value = (text or {}).get(name)
@@ -219,11 +223,18 @@ def _kind_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
             f"{recipe.model} is no encoder-decoder, which the task {recipe.task} needs.",
             "Name a model such as a T5, BART, Marian or mBART; or choose the task sft for a decoder.",
         )
-    if kind == "masked-lm" and made and not any(name.endswith(_MASKED) for name in made):
+    if kind == "masked-lm" and (both or (made and all(name.endswith(_WRITERS) for name in made))):
         return problem(
-            f"{recipe.model} has no masked language model's head: its weights are those of {one_line(made[0])}.",
-            "Name an encoder that was trained on masked tokens, such as a BERT, RoBERTa or ModernBERT.",
+            f"{recipe.model} isn't an encoder that fills in hidden words: its weights are those of "
+            f"{one_line(made[0]) if made else 'an encoder-decoder'}.",
+            "Name an encoder such as a BERT, RoBERTa or ModernBERT; decoders learn with the task causal-lm.",
         )
+    if kind == "masked-lm" and made and not any(name.endswith(MASKED) for name in made):
+        text = (
+            f"{recipe.model} brings no head for hidden words (its weights are those of {one_line(made[0])}): a new one "
+            "is drawn, which knows nothing yet and learns from your texts alone."
+        )
+        return [Problem("warning", text, "model", "Train longer, or name a model made ForMaskedLM.")]
     if kind == "encoder":
         if both:
             return problem(

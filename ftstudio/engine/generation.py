@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from ftstudio.data.framing import Frame
     from ftstudio.data.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -32,15 +33,37 @@ STOP_EVERY = 4  # tokens between two questions whether an answer is through
 @dataclass(frozen=True)
 class Decoding:
     """How an answer is written: at most `max_new_tokens`, greedy where `temperature` is 0, else sampled with `seed`
-    from the likeliest tokens that make up `top_p` of the probability."""
+    from the likeliest tokens that make up `top_p` of the probability.
+
+    Of encoder-decoders: `beams` that search, with `length_penalty`; `no_repeat_ngram` and `min_new_tokens` as
+    transformers has them; `language` is the one that is written.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
     seed: int = 0
     top_p: float = 1.0
+    beams: int = 1
+    length_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    min_new_tokens: int = 0
+    language: str = ""
 
     def signature(self) -> str:
         """One line that names it in reports and tells stored answers of other settings apart."""
+        rules = {
+            "length penalty": self.length_penalty if self.beams > 1 else 1.0,
+            "no run of tokens twice from": self.no_repeat_ngram,
+            "at least": self.min_new_tokens,
+            "in": self.language,
+        }
+        usual = (0, 1.0, "")
+        told = "".join(f", {name} {value}" for name, value in rules.items() if value not in usual)
+        if self.beams > 1 and self.temperature == 0:
+            return f"{self.beams} beams, at most {self.max_new_tokens} tokens{told}"
+        return self._single() + told
+
+    def _single(self) -> str:
         if self.temperature == 0:
             return f"greedy, at most {self.max_new_tokens} tokens"
         nucleus = f", top-p {self.top_p:g}" if self.top_p < 1 else ""
@@ -122,6 +145,7 @@ def generate(
     early: Callable[[Answer], None] | None = None,
     limits: tuple[int, int] | None = None,
     stop: Callable[[list[int]], bool] | None = None,
+    frame: Frame | None = None,
     beside: Callable[[list[int], int], dict[str, Any]] | None = None,
 ) -> Iterator[list[Answer]]:
     """Answer PROMPTS (token ids each), yielding the answers of a batch as soon as it is through.
@@ -129,12 +153,14 @@ def generate(
     SHOULD_STOP is asked at every token: once true, answers that have ended are yielded, unfinished ones dropped, and
     the iterator ends. TICK is told the rows of the batch at every token, EARLY every answer the moment it has
     ended, before its batch is through (it is yielded with it again). LIMITS overrides `budget`'s (tokens, rows). STOP
-    is asked every few tokens whether an answer (its ids so far) has come to its end without an end token.
-    BESIDE gives what else the model takes for the prompts of these indices, padded on the left to a width.
+    is asked every few tokens whether an answer (its ids so far) has come to its end without an end token. FRAME is what
+    stands around every answer of an encoder-decoder: its beginning is left out of them. BESIDE gives what else the
+    model takes for the prompts of these indices, padded on the left to a width.
     Where a GPU runs out of memory the batch is halved and done again. Raises torch's OutOfMemoryError where a single
     row doesn't fit.
     """
     tokens, rows = limits or budget(model)
+    tokens, rows = max(1, tokens // decoding.beams), max(1, rows // decoding.beams)
     waiting = batches([len(prompt) for prompt in prompts], decoding.max_new_tokens, tokens, rows)
     waiting.reverse()
     while waiting:
@@ -143,7 +169,7 @@ def generate(
         chosen = waiting.pop()
         try:
             watch = _Watch(should_stop, tick, early, chosen, frozenset(end_tokens), stop)
-            answers, stopped = _batch(model, prompts, chosen, decoding, pad_token, watch, beside)
+            answers, stopped = _batch(model, prompts, chosen, decoding, pad_token, watch, frame, beside)
         except Exception as error:
             if len(chosen) == 1 or not _out_of_memory(error):
                 raise
@@ -166,19 +192,22 @@ def _batch(
     decoding: Decoding,
     pad_token: int,
     watch: _Watch,
+    frame: Frame | None = None,
     beside: Callable[[list[int], int], dict[str, Any]] | None = None,
 ) -> tuple[list[Answer], bool]:
     import torch
     from transformers import GenerationConfig
 
     device = next(model.parameters()).device
+    both = bool(getattr(model.config, "is_encoder_decoder", False))
     width = max(len(prompts[index]) for index in chosen)
     ids = torch.full((len(chosen), width), pad_token, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, index in enumerate(chosen):
         prompt = prompts[index]
-        ids[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
-        mask[row, width - len(prompt) :] = 1
+        first = 0 if both else width - len(prompt)
+        ids[row, first : first + len(prompt)] = torch.tensor(prompt, dtype=torch.long)
+        mask[row, first : first + len(prompt)] = 1
     sampling = (
         {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p}
         if decoding.temperature
@@ -191,8 +220,10 @@ def _batch(
         use_cache=True,
         top_k=0 if decoding.temperature else None,
         **sampling,
+        **(_decoder(model, decoding, frame) if both else {}),
     )
-    watch.width = width
+    lead = list(frame.prefix) if both and frame is not None else []
+    watch.width, watch.lead, watch.beams = 1 if both else width, lead, decoding.beams
     more = beside(chosen, width) if beside is not None else {}
     with ready(model), torch.inference_mode(), _seeded(decoding, chosen, device):
         output = model.generate(
@@ -203,15 +234,43 @@ def _batch(
             stopping_criteria=[watch],
         )
     answers = []
-    for place, (index, row) in enumerate(zip(chosen, output[:, width:].tolist(), strict=True)):
+    for place, (index, found) in enumerate(zip(chosen, output[:, watch.width :].tolist(), strict=True)):
         if place in watch.cut:
-            answers.append(Answer(index, tuple(row[: watch.cut[place]]), True))
+            answers.append(Answer(index, tuple(without(found[: watch.cut[place]], lead)), True))
             continue
-        end = next((place for place, token in enumerate(row) if token in watch.ends), None)
+        found = without(found, lead)
+        end = next((at for at, token in enumerate(found) if token in watch.ends), None)
         if end is None and watch.stopped:
             continue
-        answers.append(Answer(index, tuple(row if end is None else row[:end]), end is not None))
+        answers.append(Answer(index, tuple(found if end is None else found[:end]), end is not None))
     return answers, watch.stopped
+
+
+def without(ids: list[int], lead: list[int]) -> list[int]:
+    """IDS without the tokens LEAD that every answer begins with."""
+    return ids[len(lead) :] if lead and ids[: len(lead)] == lead else ids
+
+
+def _decoder(model: Any, decoding: Decoding, frame: Frame | None) -> dict[str, Any]:
+    """How the decoder of an encoder-decoder begins and searches. What the model's own settings say of its architecture
+    holds (where it begins, tokens that must not be written); what they say of taste doesn't."""
+    own, config = getattr(model, "generation_config", None), model.config
+    begin = [getattr(part, "decoder_start_token_id", None) for part in (own, config)]
+    begin.append(getattr(config, "bos_token_id", None))
+    forced = None if frame is None else frame.forced
+    found = {
+        "decoder_start_token_id": next((token for token in begin if token is not None), None),
+        "forced_bos_token_id": forced if forced is not None else getattr(own, "forced_bos_token_id", None),
+        "bad_words_ids": getattr(own, "bad_words_ids", None),
+        "num_beams": decoding.beams,
+        "no_repeat_ngram_size": decoding.no_repeat_ngram or None,
+        "min_new_tokens": decoding.min_new_tokens or None,
+    }
+    if frame is not None and frame.start is not None:
+        found["decoder_start_token_id"] = frame.start
+    if decoding.beams > 1:
+        found["length_penalty"] = decoding.length_penalty
+    return {name: value for name, value in found.items() if value is not None}
 
 
 class _Watch:
@@ -231,6 +290,8 @@ class _Watch:
     ) -> None:
         self.should_stop, self.tick, self.early, self.stop = should_stop, tick, early, stop
         self.chosen, self.width, self.ends = chosen, 0, ends
+        self.lead: list[int] = []
+        self.beams = 1
         self.stopped = False
         self.cut: dict[int, int] = {}
         self._ended: set[int] = set()
@@ -238,11 +299,11 @@ class _Watch:
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         import torch
 
-        if self.early is not None or self.stop is not None:
+        if self.beams == 1 and (self.early is not None or self.stop is not None):
             for row, token in enumerate(input_ids[:, -1].tolist()):
                 if token in self.ends and row not in self._ended:
                     self._tell(row, input_ids[row, self.width : -1].tolist())
-        if self.stop is not None and (input_ids.shape[1] - self.width) % STOP_EVERY == 0:
+        if self.beams == 1 and self.stop is not None and (input_ids.shape[1] - self.width) % STOP_EVERY == 0:
             for row in range(len(self.chosen)):
                 if row in self._ended:
                     continue
@@ -260,7 +321,7 @@ class _Watch:
     def _tell(self, row: int, ids: list[int]) -> None:
         self._ended.add(row)
         if self.early is not None:
-            self.early(Answer(self.chosen[row], tuple(ids), True))
+            self.early(Answer(self.chosen[row], tuple(without(ids, self.lead)), True))
 
 
 @contextlib.contextmanager

@@ -48,12 +48,23 @@ def configured(config: Any, head: Head) -> Any:
     return config
 
 
+def new_modules(model: Any) -> list[str]:
+    """Names of the modules in the head for hidden tokens that MODEL's files don't hold: they learn whole, whatever the
+    method. The layer that scores the vocabulary isn't among them: it is the embeddings'."""
+    body, last = f"{getattr(model, 'base_model_prefix', '')}.", model.get_output_embeddings()
+    modules = dict(model.named_modules())
+    names = dict.fromkeys(name.rpartition(".")[0] for name in model.ftstudio_missing if not name.startswith(body))
+    return [
+        name for name in names if name in modules and modules[name] is not last and not list(modules[name].children())
+    ]
+
+
 def faulty(missing: list[str], model: nn.Module, kind: Kind) -> list[str]:
     """Those of the MISSING weights that no training would make up for: all but those of a head that is new, and of a
     pooler inside the body that only that head reads."""
     if kind == "encoder":
         return [name for name in missing if not name.startswith("pooler.")]
-    if kind not in NEW:
+    if kind not in NEW and kind != "masked-lm":
         return missing
     body = f"{getattr(model, 'base_model_prefix', '')}."
     return [name for name in missing if name.startswith(body) and not name.startswith(f"{body}pooler.")]

@@ -15,7 +15,7 @@ from ftstudio.evaluation.contract import Contract
 from ftstudio.evaluation.own import OwnCategory
 from ftstudio.evaluation.predictions import Prediction
 
-_NAMES = {"exact": "exact_match"}
+_NAMES = {"exact": "exact_match", "numeric": "numeric_match"}
 MOST_ANSWERS = 20_000  # training answers read for vocabulary and usual length
 
 

@@ -91,6 +91,9 @@ def _of_task(model: Any, task: Task, machine: Hardware, recipe: Recipe, pad_id: 
         told["batch size"] = "part of what is learnt: rows of a batch are held against each other, so none is split"
     _adapters(model, machine, told)
     _always_told(recipe, told)
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if getattr(inner, "ftstudio_head", None):
+        told["head"] = "new: drawn by the seed, it learns whole"
     collator = TaskCollator(task, pad_id, MULTIPLE if machine.device == "cuda" else 1)
     return Levers(collator, TaskObjective(task, machine.device, half), told)
 

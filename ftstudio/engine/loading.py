@@ -81,6 +81,8 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     else:
         _keep_unpacked(model)
     _check_weights(model, spec.model, spec.head.kind)
+    if spec.head.kind == "masked-lm":
+        model.ftstudio_head = heads.new_modules(model)
     _padded(model, where, spec.head.kind)
     if spec.head.kind == "encoder":
         from ftstudio.engine import sentence
@@ -105,13 +107,14 @@ def bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
 
 def _unquantised(config: Any, head: Head) -> list[str] | None:
     """Modules that stay as they are in a quantised model: a head that learns. None: as transformers chooses."""
-    if head.kind not in heads.NEW:
+    if head.kind not in heads.NEW and head.kind != "masked-lm":
         return None
     import torch
 
     with torch.device("meta"):
         model = heads.auto_class(head.kind).from_config(heads.configured(config, head))
-    return [*anatomy.new_parts(model), "pooler"]
+    parts = anatomy.head(model) if head.kind == "masked-lm" else anatomy.new_parts(model)
+    return [*parts, "pooler"]
 
 
 def _padded(model: Any, where: Located, kind: Kind) -> None:

@@ -124,7 +124,10 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     if data.limit is not None and len(train) > data.limit:
         train = train.select(range(data.limit))
     unread = f"{whole.unread} rows could not be read" if whole.unread else ""
-    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note) if text)
+    kept = (
+        f"{len(parts.test):,} test rows are kept apart, neither trained nor held out" if parts.test is not None else ""
+    )
+    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, kept) if text)
     report = {**parts.report, **({"epoch": dict(chosen.counts)} if chosen.counts else {})}
     found = Materials(
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,

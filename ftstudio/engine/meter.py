@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+
+WARM = 2  # steps that don't count
+ENOUGH = 8  # steps from which constant and slope can be told apart
 
 
 class Meter:
@@ -18,11 +21,14 @@ class Meter:
         self._before = seconds
         self._began = self._last = clock()
         self._away = 0.0  # seconds spent on other things since the start
-        self._paused = 0.0  # of these, the pauses: they don't count for the time to the end
+        self._took: dict[str, list[float]] = {}  # of these, what each kind of work took, every time
         self._depth = 0
         self._left = 0.0
         self.tokens = tokens
-        self._window = (seconds, tokens)
+        self._window = self._stepped = (seconds, tokens)
+        self._steps = 0
+        # of the steps so far: how many, tokens, seconds, tokens squared, tokens times seconds
+        self._sums = [0.0] * 5
 
     @property
     def seconds(self) -> float:
@@ -31,8 +37,8 @@ class Meter:
         return self._before + now - self._began - self._away
 
     @contextlib.contextmanager
-    def away(self, *, pause: bool = False) -> Iterator[None]:
-        """Time inside is not training time. May be nested: the outermost counts."""
+    def away(self, kind: str = "") -> Iterator[None]:
+        """Time inside is not training time; KIND of work that comes again. May be nested: the outermost counts."""
         if not self._depth:
             self._left = self._clock()
         self._depth += 1
@@ -42,8 +48,8 @@ class Meter:
         finally:
             self._depth -= 1
             now = self._clock()
-            if pause:
-                self._paused += now - began
+            if kind:
+                self._took.setdefault(kind, []).append(now - began)
             if not self._depth:
                 self._away += now - self._left
 
@@ -54,9 +60,34 @@ class Meter:
         self._window = (seconds, tokens)
         return count / span if span > 0 else None
 
-    def eta(self, done: int, total: int) -> float | None:
-        """Seconds to the end after DONE of TOTAL steps of this session, at its pace with evaluation and saving."""
-        if done <= 0:
+    def step(self) -> None:
+        """A step is through: what it took, and how many tokens it had, tell what the others will take."""
+        seconds, tokens = self.seconds, self.tokens
+        span, count = seconds - self._stepped[0], tokens - self._stepped[1]
+        self._stepped = (seconds, tokens)
+        self._steps += 1
+        if self._steps == WARM + 1:
+            self._sums = [0.0] * 5  # the first steps choose kernels and make the optimiser's states
+        for place, value in enumerate((1.0, count, span, count * count, count * span)):
+            self._sums[place] += value
+
+    def eta(self, steps: int, tokens: float, ahead: Mapping[str, int]) -> float | None:
+        """Seconds to the end: STEPS more of TOKENS each on average, and AHEAD how often which other work comes.
+
+        A step takes a constant and so much a token, both by least squares over the steps so far: batches of like
+        length differ in size, and the longest comes first.
+        """
+        number, x, y, xx, xy = self._sums
+        if not number:
             return None
-        span = self._clock() - self._began - self._paused
-        return span / done * (total - done)
+        spread = number * xx - x * x
+        slope = (number * xy - x * y) / spread if spread > 1e-3 * x * x else 0.0
+        constant = (y - slope * x) / number
+        if number < ENOUGH or slope <= 0 or constant < 0:
+            slope, constant = (y / x, 0.0) if x else (0.0, y / number)
+        left = steps * (constant + slope * tokens)
+        for kind, times in ahead.items():
+            took = self._took.get(kind) or [0.0]
+            some = took[1:] or took  # the first evaluation answers for the base too
+            left += times * sum(some) / len(some)
+        return left

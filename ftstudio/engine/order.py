@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,12 +17,18 @@ class LengthGrouped:
     batch of the first epoch comes first: memory that won't do fails at once, not after an hour.
     """
 
-    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+    def __init__(
+        self, lengths: Sequence[int], batch: int, seed: int, follow: Callable[[int, int], None] | None = None
+    ) -> None:
         self.lengths, self.batch, self.seed, self.epoch = np.asarray(lengths), batch, seed, 0
+        self.follow = follow  # who is told seed and epoch: rows that are others in each
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the training loop before each epoch."""
         self.epoch = epoch
+        if self.follow is not None:
+            self.follow(self.seed, epoch)
 
     def __len__(self) -> int:
         return len(self.lengths)

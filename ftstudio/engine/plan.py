@@ -51,7 +51,7 @@ def plan(
     if config is not None:
         problems += config_problems(recipe, config)
     resolved, materials = _resolved(recipe, problems, progress, cancel)
-    rows: dict[str, Any] = {"train": None, "eval": None, "excluded": None}
+    rows: dict[str, Any] = {"train": None, "eval": None, "test": None, "excluded": None}
     tokens: dict[str, Any] = {"total": None, "trained": None, "lost": None}
     steps = None
     encoded = None
@@ -186,6 +186,7 @@ def _tokens(
     rows = {
         "train": len(encoded),
         "eval": len(materials.held_out) if materials.held_out is not None else 0,
+        "test": len(materials.test) if materials.test is not None else 0,
         "excluded": len(encoded.excluded),
     }
     tokens = {

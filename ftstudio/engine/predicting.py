@@ -32,7 +32,7 @@ def answers(
     if task.generates:
         yield from generation.generate(
             model, [prompt.ids for prompt in prompts], decoding, ends, pad_token=pad_token, should_stop=should_stop,
-            tick=tick, early=early, limits=limits, stop=stop,
+            tick=tick, early=early, limits=limits, stop=stop, frame=(prompts[0].row or {}).get("frame"),
             beside=lambda chosen, width: task.beside([prompts[index] for index in chosen], width),
         )  # fmt: skip
         return

@@ -17,10 +17,13 @@ from typing import Any
 
 from ftstudio import methods, tasks
 from ftstudio.core import recipe_file
+from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe, Replay, Source
+from ftstudio.core.workspace import Workspace
 
 PATH_KEYS = ("data.train", "data.eval", "data.test", "model", "evaluation.similarity")
 # words that name something of ours even where a file of that name lies around
+RUN = "run:"  # before the name of a run whose result is the model
 RESERVED = frozenset({"demo", "auto", "minilm", "static"})
 
 
@@ -49,6 +52,9 @@ def locate(recipe: Recipe, folder: Path | None = None) -> Recipe:
     changes: dict[str, Any] = {}
     for key in PATH_KEYS:
         value = _get(recipe, key)
+        if key == "model" and isinstance(value, str) and value.startswith(RUN):
+            changes[key] = str(model_of_run(value.removeprefix(RUN)))
+            continue
         found = _located(value, places) if isinstance(value, str) else None
         if found is not None and found != value:
             changes[key] = found
@@ -58,6 +64,20 @@ def locate(recipe: Recipe, folder: Path | None = None) -> Recipe:
     if data.replay is not None:
         changes["data.replay"] = _source(data.replay, places)
     return _changed(recipe, changes)
+
+
+def model_of_run(name: str) -> Path:
+    """The folder of the whole model that the run NAME of this workspace saved: `model: run:NAME`. Raises StudioError
+    where there is none, or only an adapter."""
+    run = Workspace().run(name)
+    if (run.model / "config.json").is_file():
+        return run.model.absolute()
+    if (run.model / "adapter_config.json").is_file():
+        raise StudioError(
+            f"model: {run.name} saved an adapter, not a whole model to build on.",
+            f"Merge it into its base (`ftstudio export {run.name}`) and name that folder, or train with method full.",
+        )
+    raise StudioError(f"model: {run.name} has no tuned model yet; it is {run.state()}.", "Train it to its end first.")
 
 
 def _source(source: Source | Replay, places: Sequence[Path]) -> Source | Replay:

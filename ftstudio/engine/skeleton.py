@@ -10,7 +10,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine import heads, weights
 from ftstudio.engine.building import BUILDING
-from ftstudio.engine.compatibility import Problem
+from ftstudio.engine.compatibility import MASKED, Problem
 from ftstudio.engine.locate import locate
 
 
@@ -29,7 +29,14 @@ def skeleton(recipe: Recipe) -> Any:
         # in the process's own dtype: a training in another thread would see any other as its default meanwhile
         with BUILDING, torch.device("meta"):
             chosen = heads.auto_class(head.kind)
-            return chosen.from_config(heads.configured(config, head), dtype=torch.get_default_dtype())
+            model = chosen.from_config(heads.configured(config, head), dtype=torch.get_default_dtype())
+        if head.kind == "masked-lm":
+            made = [name for name in config.architectures or () if isinstance(name, str)]
+            body = f"{model.base_model_prefix}."
+            bare = bool(made) and not any(name.endswith(MASKED) for name in made)
+            model.ftstudio_missing = [n for n, _ in model.named_parameters() if bare and not n.startswith(body)]
+            model.ftstudio_head = heads.new_modules(model)
+        return model
     except (ValueError, KeyError, OSError, AssertionError) as error:
         from ftstudio.engine.loading import explain
 

@@ -155,10 +155,14 @@ class StudioTrainer(Trainer):
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
         self.losses = RowLosses()
+        self._order = ""
+        self.peak: float | None = None  # FLOP/s of the GPU, where known
+        self.flops: float | None = None  # a token takes, where known
 
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed)  # type: ignore[return-value]
+        follow = getattr(self.train_dataset, "at", None)
+        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed, follow)  # type: ignore[return-value]
 
     def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' own, but for the epochs: the run ends after its steps, which may become more."""
@@ -167,8 +171,21 @@ class StudioTrainer(Trainer):
 
     def order_digest(self) -> str:
         """Stands for the order of the rows: a resumed run has to have the same."""
-        order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
-        return hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+        if not self._order:
+            order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
+            self._order = hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+        return self._order
+
+    def tokens_a_step(self) -> float:
+        """Tokens an optimiser step of this process has on average."""
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return rows * sum(self.lengths) / max(1, len(self.lengths))
+
+    def utilisation(self, speed: float | None) -> float | None:
+        """Model FLOPs utilisation at SPEED tokens a second: see `flops`. None where the card's peak isn't known."""
+        if speed is None or self.peak is None or self.flops is None:
+            return None
+        return round(speed * self.flops / self.peak, 4)
 
     def rate(self) -> float:
         """The learning rate of the next step."""
@@ -283,7 +300,7 @@ class StudioTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """`{loss, perplexity, rows, tokens}` on the held-out rows, weighted by tokens, and `sources`; the director is
         told."""
-        with self.meter.away():
+        with self.meter.away("evaluating"):
             self.director.evaluating(self)
             batch = max(1, self.args.per_device_eval_batch_size // self.parts)
 
@@ -308,7 +325,7 @@ class StudioTrainer(Trainer):
         target = folder / f"checkpoint-{self.state.global_step}"
         if not sound(self.model):  # what can't be gone on from must not take the place of what can
             return
-        with self.meter.away():
+        with self.meter.away("saving"):
             self.director.saving(self)
             shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
             try:

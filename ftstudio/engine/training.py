@@ -14,7 +14,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import accepting, hardware, loading, quiet, resume
+from ftstudio.engine import accepting, flops, hardware, loading, quiet, resume
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
@@ -169,7 +169,9 @@ class Training:
             samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
             recorder=kept,
             drift=self._drift(rows) if recipe.evaluation.forgetting else None,
+            watch=recipe.training.watch,
         )
+        director.goes_on(known)
         director.first_loss = known.get("first_loss")
         director.doing = rows.materials.task.phases().get("training", "")
         values = arguments(
@@ -190,10 +192,14 @@ class Training:
             sources=rows.sources,
             rates=self.method.rates(model, self.settings),
         )
+        stats = rows.tokens
+        labels = stats["trained"] / max(1, stats["total"])
+        trainer.flops = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)
         if machine.device == "cuda":
             import torch
 
             torch.cuda.reset_peak_memory_stats()
+            trainer.peak = flops.peak(torch.cuda.get_device_name(), machine.precision)
         return trainer, director
 
     def _drift(self, rows: TrainingRows) -> Drift | None:
@@ -233,6 +239,8 @@ class Training:
             rows={"train": len(rows.train), "eval": rows.held_out_total},
             tokens=rows.tokens,
             parameters=loading.parameters(trainer.model),
+            flops_per_token=trainer.flops,
+            peak_flops=trainer.peak,
             resumed_from=resume.step_of(checkpoint) if checkpoint else 0 if self._began_before() else None,
         )
         for name, what in trainer.levers.told.items():

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
+from ftstudio.evaluation import likelihood, statistics, tagging
 from ftstudio.evaluation import metrics as m
-from ftstudio.evaluation import statistics, tagging
 from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
-from ftstudio.evaluation.pairing import overall, pair
+from ftstudio.evaluation.extras import Extra, is_extra
+from ftstudio.evaluation.pairing import BETTER, overall, pair
 from ftstudio.evaluation.parts import Facts, Part, parts_of, totals
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer, Scores
@@ -27,7 +28,7 @@ DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
 EXAMPLES = 5  # rows that gained and that lost most, kept with their texts
 _SHOWN = 2000  # characters of each text kept there
 # by which rows are sorted: the first there is
-GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy", "tag_accuracy")
+GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy", "tag_accuracy", "masked_accuracy")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def compare(
     seed: int = 0,
     rows: Mapping[int, Mapping[str, Any]] | None = None,
     leak: Mapping[str, Any] | None = None,
+    extras: Sequence[Extra] = (),
 ) -> dict[str, Any]:
     """ARMS on the same rows, as `compare --json` gives it; the first is the reference that the others are held against.
 
@@ -107,6 +109,7 @@ def compare(
     b minus a, over the rows that have the metric in both, with a 95 % interval from RESAMPLES paired bootstrap samples
     drawn by SEED. SCORER brings the scores that a screen has already. FORGETTING goes into the result as it is, as does
     LEAK (see `leaks.told`). ROWS are the rows of the data as they are, by number: their columns part them, too.
+    EXTRAS are metrics of the person's own; one that fails is named under `skipped`.
 
     Beside what the keys say themselves:
     - `differences[i]`: `p_holm` is corrected over the metrics of the pair, `verdict` needs it under 0.05 and an
@@ -125,7 +128,7 @@ def compare(
     prompts = [prediction.prompt for prediction in columns[0]]
     references = [prediction.reference for prediction in columns[0]]
     context = build(prompts, references) if context is None else context
-    wanted, unknown = m.expand([*metrics, "length"])
+    wanted, unknown = m.expand([*(name for name in metrics if not is_extra(name)), "length"])
     skipped = [{"metric": name, "reason": "unknown metric"} for name in unknown]
     if "similarity" in wanted and embedder is None:
         skipped.append({"metric": "similarity", "reason": "no embedding model is loaded"})
@@ -137,7 +140,11 @@ def compare(
     scorer = scorer or RowScorer(wanted, embedder, context.answer)
     again = [_repeats(arm, order) for arm in arms]
     asked = [[column, *more] for column, more in zip(columns, again, strict=True)]
-    single = [[scorer.score(one) for one in every] for every in asked]
+    # copies: what the scorer remembers is its own
+    single = [[[dict(row) for row in scorer.score(one)] for one in every] for every in asked]
+    measured = _extras(extras, asked, single, skipped)
+    wanted += [extra.name for extra in measured]
+    better = dict(BETTER) | {extra.name: extra.better for extra in measured}
     scores = [_means(every) for every in single]
     corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], asked, present)
     categorised = [categorise(column, context, references=False, embedder=embedder) for column in columns]
@@ -158,7 +165,9 @@ def compare(
         "leak": leak,
         "forgetting": forgetting,
         "similarity": {"name": embedder.name, "signature": embedder.signature} if embedder else None,
-        "signatures": _signatures(wanted, embedder, len(order), resamples, seed),
+        "signatures": _signatures(wanted, embedder, len(order), resamples, seed)
+        | {extra.name: extra.signature for extra in measured},
+        "titles": {extra.name: extra.title for extra in measured},
         "identical": identical(tables, names),
         "skipped": skipped,
     }
@@ -170,20 +179,50 @@ def compare(
             present,
             (categorised[i], categorised[j]),
             (wanted, resamples, seed),
+            better,
         )
         result["differences"] += differences
         result["overall"].append(overall((names[i], names[j]), differences))
         result["categories"] += entries
-    if any(name in tagging.METRICS for name in wanted):
+    if any(name.startswith("entity_") for name in wanted):
         right = [references[index] or "" for index in present]
         for entry, column in zip(result["arms"], columns, strict=True):
             entry["entities"] = tagging.account([column[index].output for index in present], right)
-    gain = next((name for name in GAIN if name in wanted), None)
+    gain = next((name for name in (*GAIN, *wanted) if name in wanted and _gains(name, better)), None)
     result["gain"] = gain
     result["slices"] = _slices(columns[0], names, scores, categorised[0], gain, rows or {}, leak or {}, seed)
     result["per_row"] = _per_row(order, names, scores, categorised, gain)
     result["examples"] = _examples(result["per_row"], tables, names, gain)
     return result
+
+
+def _extras(
+    extras: Sequence[Extra],
+    asked: Sequence[Sequence[Sequence[Prediction]]],
+    single: Sequence[Sequence[Sequence[Scores]]],
+    skipped: list[dict[str, str]],
+) -> list[Extra]:
+    """Those of EXTRAS that could be measured on all ASKED (arms, repeats, rows); their scores go into SINGLE, the
+    reasons of the others into SKIPPED."""
+    measured = []
+    for extra in extras:
+        try:
+            values = [[extra.score(column) for column in every] for every in asked]
+        except StudioError as error:
+            skipped.append({"metric": extra.name, "reason": str(error)})
+            continue
+        for arm, scores in zip(values, single, strict=True):
+            for column, rows in zip(arm, scores, strict=True):
+                for value, row in zip(column, rows, strict=True):
+                    if value is not None:
+                        row[extra.name] = value
+        measured.append(extra)
+    return measured
+
+
+def _gains(name: str, better: Mapping[str, bool | None]) -> bool:
+    """Whether rows can be sorted by their gain in the metric NAME."""
+    return name not in m.CORPUS_METRICS and better.get(name, True) is True
 
 
 def _repeats(arm: Arm, order: Sequence[int]) -> list[list[Prediction]]:
@@ -197,7 +236,11 @@ def _means(repeats: Sequence[Sequence[Scores]]) -> list[Scores]:
     if len(repeats) == 1:
         return list(repeats[0])
     return [
-        {name: sum(scores[name] for scores in rows) / len(rows) for name in rows[0]}
+        {
+            name: sum(scores[name] for scores in rows) / len(rows)
+            for name in rows[0]
+            if all(name in scores for scores in rows)
+        }
         for rows in zip(*repeats, strict=True)
     ]
 
@@ -230,17 +273,24 @@ def _corpus(
     """Of each corpus metric, the counts of every arm's rows: the mean of its repeats."""
     references = [asked[0][0][index].reference or "" for index in present]
     systems = [[column[index].output for index in present] for every in asked for column in every]
-    found = {}
+    found: dict[str, Any] = {}
     for name in names:
+        if name in likelihood.METRICS:
+            metric = likelihood.LikelihoodMetric(name)
+            told = [metric.of_rows([every[0][index] for index in present]) for every in asked]
+            measured = [counts for counts in told if counts is not None]
+            if len(measured) == len(asked):
+                found[name] = measured
+            continue
         counts = iter(m.corpus_metric(name).statistics(systems, references))
         found[name] = [sum(next(counts) for _ in every) / len(every) for every in asked]
-    return found  # type: ignore[return-value]  # no arm is without a column
+    return found
 
 
 def _signatures(
     wanted: Sequence[str], embedder: Embedder | None, rows: int, resamples: int, seed: int
 ) -> dict[str, str]:
-    found = {name: m.signature(name) for name in wanted if name != "similarity"}
+    found = {name: m.signature(name) for name in wanted if name != "similarity" and not is_extra(name)}
     if embedder is not None and "similarity" in wanted:
         found["similarity"] = f"cosine|{embedder.signature}"
     found["interval"] = (

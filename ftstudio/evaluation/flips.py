@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from ftstudio.evaluation.categories import categories
@@ -21,6 +22,12 @@ def decider(rows: Iterable[Mapping[str, Mapping[str, Any]]]) -> str:
     return ""
 
 
+@cache
+def _hints() -> frozenset[str]:
+    """The error categories that only point at rows to look at."""
+    return frozenset(name for name, known in categories().items() if known.hint)
+
+
 def right(scores: Mapping[str, Any], by: str) -> bool | None:
     """Whether an answer with SCORES is right: by the metric BY, else where no error category (but hints) fired.
 
@@ -32,8 +39,7 @@ def right(scores: Mapping[str, Any], by: str) -> bool | None:
     found = scores.get("categories")
     if found is None:
         return None
-    known = categories()
-    return not any(name not in known or not known[name].hint for name in found)
+    return _hints().issuperset(found)
 
 
 def flip(before: bool | None, after: bool | None) -> str:

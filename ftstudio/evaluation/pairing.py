@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 # every other metric is better when higher
-BETTER: Mapping[str, bool | None] = {"length": None, "absolute_error": False}
+BETTER: Mapping[str, bool | None] = {
+    "length": None,
+    "absolute_error": False,
+    "ter": False,
+    "perplexity": False,
+    "bits_per_byte": False,
+}
 
 
 def pair(
@@ -25,12 +31,14 @@ def pair(
     present: Sequence[int],
     categorised: tuple[Categorised, Categorised],
     settings: tuple[Sequence[str], int, int],
+    better: Mapping[str, bool | None] = BETTER,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The differences and the categories of the pair of arms NAMES, from one pass of resampling per set of rows.
 
     SCORES are both arms' scores by row, CORPUS both arms' counts of the PRESENT rows by corpus metric, SETTINGS the
-    metrics, the number of resamples and the seed. Categories come with `p_holm`, corrected for their number (None where
-    too few rows changed to matter), and are called better or worse only where it is under 0.05.
+    metrics, the number of resamples and the seed, BETTER which are better when lower (False), or neither (None).
+    Categories come with `p_holm`, corrected for their number (None where too few rows changed to matter), and are
+    called better or worse only where it is under 0.05.
     """
     wanted, resamples, seed = settings
     work = _Resampling(resamples, seed)
@@ -45,11 +53,11 @@ def pair(
     differences = []
     for name in wanted:
         if name in m.CORPUS_METRICS:
-            found = _corpus_difference(names, name, work) if name in corpus else None
+            found = _corpus_difference(names, name, work, better.get(name, True)) if name in corpus else None
         else:
-            found = _row_difference(names, name, work)
+            found = _row_difference(names, name, work, better.get(name, True))
         if found is not None:
-            differences.append(found)
+            differences.append(found | {"better": better.get(name, True)})
     _correct(differences)
     for entry in entries:
         if entry["n"]:
@@ -69,7 +77,7 @@ def pair(
 def _correct(differences: list[dict[str, Any]]) -> None:
     """Give DIFFERENCES their `p_holm`, corrected over the metrics that have a good end; a verdict needs both the
     interval and that p. `needed` rows more would tell, see `power.more_rows` (0 where it is told)."""
-    judged = [entry for entry in differences if BETTER.get(entry["metric"], True) is not None]
+    judged = [entry for entry in differences if entry["better"] is not None]
     for entry in differences:
         entry["p_holm"] = entry["p"]
     for entry, p in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
@@ -91,7 +99,7 @@ def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) ->
     a, b = names
     good = [entry for entry in differences if entry["verdict"] == "better"]
     bad = [entry for entry in differences if entry["verdict"] == "worse"]
-    judged = [entry for entry in differences if BETTER.get(entry["metric"], True) is not None]
+    judged = [entry for entry in differences if entry["better"] is not None]
     if not judged:
         return {"a": a, "b": b, "verdict": "not judged", "metric": None, "needed": None,
                 "words": f"{b} and {a} can't be judged: the rows have no reference"}  # fmt: skip
@@ -157,7 +165,7 @@ class _Resampling:
         return self._sums[name] / len(self.values[name])
 
 
-def _row_difference(pair: tuple[str, str], name: str, work: _Resampling) -> dict[str, Any] | None:
+def _row_difference(pair: tuple[str, str], name: str, work: _Resampling, better: bool | None) -> dict[str, Any] | None:
     """Mean difference of a row metric with interval and p; None where no row has it."""
     if name not in work.values:
         return None
@@ -167,11 +175,11 @@ def _row_difference(pair: tuple[str, str], name: str, work: _Resampling) -> dict
         p = statistics.mcnemar(int((values < 0).sum()), int((values > 0).sum()))
     else:
         p = float(statistics.sign_flip(values, work.resamples, work.seed)[0])
-    word = statistics.verdict(low, high, len(values), BETTER.get(name, True))
+    word = statistics.verdict(low, high, len(values), better)
     return statistics.Difference(*pair, name, float(values.mean()), low, high, p, len(values), word).to_dict()
 
 
-def _corpus_difference(pair: tuple[str, str], name: str, work: _Resampling) -> dict[str, Any]:
+def _corpus_difference(pair: tuple[str, str], name: str, work: _Resampling, better: bool | None) -> dict[str, Any]:
     """Paired bootstrap of a corpus metric (Koehn 2004): interval, and p as in sacrebleu's paired test."""
     import numpy as np
 
@@ -184,7 +192,7 @@ def _corpus_difference(pair: tuple[str, str], name: str, work: _Resampling) -> d
     low, high = (float(bound) for bound in statistics.interval(samples))
     beyond = np.abs(samples - samples.mean()) >= abs(observed) - 1e-9
     p = float((beyond.sum() + 1) / (len(samples) + 1))
-    word = statistics.verdict(low, high, len(both), True)
+    word = statistics.verdict(low, high, len(both), better)
     return statistics.Difference(*pair, name, observed, low, high, p, len(both), word).to_dict()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ftstudio.evaluation import metrics, ranking
+from ftstudio.evaluation import metrics, ranking, textual
 from ftstudio.evaluation.answer import right
 from ftstudio.evaluation.classification import number_in
 from ftstudio.evaluation.predictions import Prediction
@@ -65,10 +65,18 @@ class RowScorer:
                 scores |= {name: value for name, value in values.items() if name in self.names}
             if "exact_match" in self.names:
                 scores["exact_match"] = float(right(output, reference, self.answer))
+            if "numeric_match" in self.names:
+                number = textual.numeric_match(output, reference)
+                scores |= {} if number is None else {"numeric_match": number}
+            if "token_f1" in self.names:
+                scores["token_f1"] = textual.token_f1(output, reference)
+            if "edit" in self.names:
+                scores["edit"] = textual.edit_similarity(output, reference)
             if "accuracy" in self.names:
                 scores["accuracy"] = float(output.strip() == reference.strip())
-            if "tag_accuracy" in self.names and (tags := reference.split()):
-                scores["tag_accuracy"] = sum(map(str.__eq__, output.split(), tags)) / len(tags)
+            for name in ("tag_accuracy", "masked_accuracy"):
+                if name in self.names and (words := reference.split()):
+                    scores[name] = sum(map(str.__eq__, output.split(), words)) / len(words)
             if "absolute_error" in self.names:
                 given, wanted = number_in(output), number_in(reference)
                 if given is not None and wanted is not None:

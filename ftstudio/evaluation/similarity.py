@@ -110,7 +110,7 @@ def _static(folder: Path, name: str) -> Embedder:
     if not (folder / "model.safetensors").is_file():
         raise StudioError(f"The static embedding is missing in {folder}.", "Reinstall ftstudio, or choose `minilm`.")
     model = StaticModel(folder)
-    signature = f"{name}|{model.dimensions}d|sha256:{_fingerprint(folder / 'model.safetensors')}"
+    signature = f"{name}|{model.dimensions}d|sha256:{fingerprint(folder / 'model.safetensors')}"
     return Embedder(name, signature, model.dimensions, model.encode)
 
 
@@ -124,7 +124,7 @@ def _transformer(source: str, name: str, allow_torch: bool, device: str | None, 
 
     dimensions = int(model.encode(["a"], show_progress_bar=False).shape[1])
     weights = Path(source) / "model.safetensors"
-    mark = f"|sha256:{_fingerprint(weights)}" if weights.is_file() else ""
+    mark = f"|sha256:{fingerprint(weights)}" if weights.is_file() else ""
     made = f"|sentence-transformers:{_version('sentence-transformers')}"
     return Embedder(name, f"{name}{' ' + version if version else ''}|{dimensions}d{mark}{made}", dimensions, encode)
 
@@ -150,7 +150,7 @@ def _load_transformer(source: str, device: str | None) -> Any:
         ) from error
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
     """Which file it is: a hash of its size and of the first and last MiB."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())

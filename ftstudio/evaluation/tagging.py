@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 CATEGORIES = ("missed", "spurious", "boundary", "type", "boundary_type", "invalid_bio", "cut")
 KINDS = ("correct", "incorrect", "partial", "missed", "spurious")
 SCHEMAS = ("strict", "exact", "partial", "type")
-_NAMES = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy")
+_NAMES = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy", "masked_accuracy")
+_BY_WORD = ("tag_accuracy", "masked_accuracy")  # the same count, of tags and of hidden words
 
 
 class Entity(NamedTuple):
@@ -118,7 +119,7 @@ class TagMetric:
         """Counts of each row, (rows, 3 · types) or (rows, 2), for each of SYSTEMS' outputs."""
         import numpy as np
 
-        if self.name == "tag_accuracy":
+        if self.name in _BY_WORD:
             wanted = [text.split() for text in references]
             return [
                 np.array(
@@ -135,7 +136,7 @@ class TagMetric:
         """The scores of corpora whose summed counts are the rows of TOTALS; 0 where nothing can be right."""
         import numpy as np
 
-        if self.name == "tag_accuracy":
+        if self.name in _BY_WORD:
             return totals[:, 0] / np.maximum(totals[:, 1], 1)
         right, given, wanted = np.split(totals, 3, axis=1)
         if self.name == "entity_f1_macro":
@@ -153,8 +154,8 @@ class TagMetric:
     @property
     def signature(self) -> str:
         """What the number depends on."""
-        if self.name == "tag_accuracy":
-            return "share of words with the right tag"
+        if self.name in _BY_WORD:
+            return f"share of {'words with the right tag' if self.name == 'tag_accuracy' else 'hidden tokens found'}"
         which = {"entity_f1": "F1, micro", "entity_f1_macro": "F1, macro over the types that occur"}
         return f"{which.get(self.name, 'micro')}|seqeval's strict mode|scheme:IOB2"
 

@@ -142,10 +142,14 @@ _HEADED = ("Classification", "QuestionAnswering", "LM", "LMHeadModel", "Generati
 
 
 def new_parts(model: nn.Module) -> list[str]:
-    """Modules that must learn whole whatever the method: a task's new head. The loader says which (`ftstudio_head`)."""
-    found = getattr(model, "ftstudio_head", None)
-    if found is None:
-        found = head(model) if output_embeddings(model) is None else ()
+    """Modules that must learn whatever the method, because no pretrained weight is in them: a task's new head, and
+    what the loader found in no file."""
+    found = dict.fromkeys(name for name in head(model) if output_embeddings(model) is None)
+    there = dict(model.named_modules())
+    for key in getattr(model, "ftstudio_missing", ()) or ():
+        owner = key.rpartition(".")[0]
+        if owner in there and not any(owner == name or owner.startswith(f"{name}.") for name in found):
+            found[owner] = None
     return list(found)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _TASKS = {
     "sft": ("ftstudio.tasks.sft", "Sft"),
     "causal-lm": ("ftstudio.tasks.causal_lm", "CausalLm"),
+    "masked-lm": ("ftstudio.tasks.masked_lm", "MaskedLm"),
+    "seq2seq": ("ftstudio.tasks.seq2seq", "Seq2Seq"),
     "text-classification": ("ftstudio.tasks.text_classification", "TextClassification"),
     "token-classification": ("ftstudio.tasks.token_classification", "TokenClassification"),
     "embedding": ("ftstudio.tasks.embedding", "Embedding"),

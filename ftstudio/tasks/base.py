@@ -123,6 +123,8 @@ class Task(ABC):
     """Tokens a row may have where neither recipe nor model say."""
     generates: ClassVar[bool] = False
     """Whether it answers by writing tokens; else one pass answers."""
+    likelihood: ClassVar[bool] = False
+    """Whether a comparison also measures how well each arm expects the held-out texts."""
     kind: ClassVar[Kind]
     options_model: ClassVar[type[Options]] = Options
 
@@ -186,6 +188,10 @@ class Task(ABC):
     def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
         """The ids at which generation stops."""
         return tuple(tokenizer.eos_ids)
+
+    def writing(self) -> dict[str, Any]:
+        """How answers are written, beside what the recipe's evaluation says: fields of `engine.generation.Decoding`."""
+        return {}
 
     def view(
         self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None

@@ -39,6 +39,8 @@ class CausalLm(Sft):
     roles = (Role("text", "the documents; all of them is trained", required=True),)
     shapes = ("text",)
     templates = ()
+    default_metrics = ("bits_per_byte", "perplexity", "rouge")
+    likelihood = True
     options_model = CausalLmOptions
 
     # -- rows ------------------------------------------------------------------------------------------------------

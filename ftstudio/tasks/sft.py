@@ -41,7 +41,7 @@ class Sft(Task):
     templates: ClassVar[tuple[str, ...]] = ("chat", "alpaca", "plain")
     generates = True
     kind: ClassVar[Kind] = "causal-lm"
-    default_metrics = ("rouge", "similarity")
+    default_metrics: ClassVar[tuple[str, ...]] = ("rouge", "similarity")
     error_categories = ()  # all
 
     def encode(

@@ -171,7 +171,10 @@ def studio(model: Any, recipe: Any, machine: Any, rows: list[Row], folder: Path,
     from ftstudio.engine.trainer import StudioTrainer
 
     class Listener:
-        first_loss = None
+        first_loss = evaluated_at = None
+
+        def begun(self, trainer: Any) -> None:
+            pass
 
         def planned(self, step: int, last: int) -> set[str]:
             return set()

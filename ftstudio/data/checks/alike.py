@@ -22,6 +22,7 @@ FEWEST = 100  # rows from which the farthest of a hundred says anything
 FARTHEST = 0.01
 _TEXT = 20_000  # characters of a row that are compared
 _BLOCK = 512
+_AT_ONCE = 2_000
 
 Embed = Callable[[Sequence[str]], "np.ndarray"]
 
@@ -70,7 +71,7 @@ class Alike:
             result.append(found("near_duplicate", "warning", near, text, pairs=like))
         if not {"semantic_duplicate", "outlier"} & set(self.wanted):
             return result
-        vectors = self.embed(texts)
+        vectors = embedded(texts, self.embed, self.cancel)
         before, nearest = _nearest(vectors, self.cancel)
         if "semantic_duplicate" in self.wanted:
             skip = set(near)
@@ -86,6 +87,18 @@ class Alike:
             text = f"{said(out)} least like any other (a cosine of at most {limit:.2f} to the nearest one).{some}"
             result.append(found("outlier", "note", out, text, cosine=round(limit, 4)))
         return result
+
+
+def embedded(texts: Sequence[str], embed: Embed, cancel: Cancel | None) -> np.ndarray:
+    """The vectors of TEXTS (at least one), asking CANCEL every 2,000. Raises Stopped."""
+    import numpy as np
+
+    parts = []
+    for start in range(0, len(texts), _AT_ONCE):
+        if cancel is not None and cancel():
+            raise Stopped("Stopped while embedding the rows.")
+        parts.append(embed(texts[start : start + _AT_ONCE]))
+    return np.concatenate(parts)
 
 
 def _nearest(vectors: np.ndarray, cancel: Cancel | None) -> tuple[list[int], np.ndarray]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ftstudio.core.errors import Stopped
-from ftstudio.data.checks.alike import Embed
+from ftstudio.data.checks.alike import Embed, embedded
 from ftstudio.data.checks.found import Check, Severity, found, of_some, said, spread
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.example import Example, text_of
@@ -77,7 +77,7 @@ class Labels:
         kept = kept[:: spread(len(kept), most)]
         if not 2 <= len(names) <= MOST_JUDGED or min(Counter(item[2] for item in kept).values()) < FEWEST:
             return found("label_noise", "warning", [], "")
-        vectors = self.embed([text for _, text, _ in kept])
+        vectors = embedded([text for _, text, _ in kept], self.embed, self.cancel)
         places = {label: place for place, label in enumerate(names)}
         labels = [places[label] for _, _, label in kept]
         probabilities = out_of_fold(vectors, labels, self.cancel)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ftstudio.core.errors import Stopped
-from ftstudio.data.checks.alike import COSINE, NEAR, SHORTEST, Embed
+from ftstudio.data.checks.alike import COSINE, NEAR, SHORTEST, Embed, embedded
 from ftstudio.data.checks.found import Check, found, of_some, said, spread
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
@@ -144,7 +144,7 @@ def _near_in_meaning(texts: list[str], held: list[str], embed: Embed, cancel: Ca
     """The places in TEXTS that mean what one of HELD means."""
     if not texts:
         return []
-    others = embed([without_numbers(text) for text in held])
+    others = embedded([without_numbers(text) for text in held], embed, cancel)
     places: list[int] = []
     for start in range(0, len(texts), _BLOCK):
         if cancel is not None and cancel():

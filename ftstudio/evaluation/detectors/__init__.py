@@ -8,6 +8,7 @@ from ftstudio.evaluation.detectors import (
     encoding,
     labels,
     length,
+    masked,
     prompt,
     repetition,
     spelling,
@@ -35,4 +36,4 @@ ALL: tuple[Detector, ...] = (
     topic.OFF_TOPIC,
 )
 # for tasks that don't write text: see Task.error_categories
-OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL, *vectors.ALL)
+OTHERS: tuple[Detector, ...] = (*labels.ALL, *tagging.ALL, *masked.ALL, *vectors.ALL)

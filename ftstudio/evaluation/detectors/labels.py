@@ -67,7 +67,7 @@ def _near_miss(row: Row, context: Context) -> Verdict:
         return UNJUDGED
     reference = (row.prediction.reference or "").strip()
     margin = shares.get(row.text.strip(), 0.0) - shares.get(reference, 0.0)
-    if not wrong or reference not in shares or margin >= NEAR:
+    if not wrong or not {reference, row.text.strip()} <= shares.keys() or margin >= NEAR:
         return None
     return Finding("near_miss", f"{_name(reference)} was only {margin:.2f} behind {_name(row.text)}")
 

@@ -81,10 +81,11 @@ class Arms:
         self.report: dict[str, Any] | None = None
         self.final = False  # the report is the worker's
         self.columns: Mapping[int, Mapping[str, Any]] = {}  # rows of the data, once they were read
-        self._version = 0
+        self.version = 0  # goes up with every answer
         self._scored_version = 0
         self._seen: tuple[float, int] | None = None  # of report.json
         self._worker_report: dict[str, Any] | None = None
+        self._reported: frozenset[int] = frozenset()  # rows of the worker's report
         self._working = False
         self._rest_until = 0.0
         self._maker = ContextMaker(recipe, run.path.parents[1])  # the workspace
@@ -100,7 +101,7 @@ class Arms:
         report = self._look_for_report()
         self._name_arms()
         came = [answered.poll() for answered in self.answered.values()]
-        self._version += any(came)
+        self.version += any(came)
         return told or report or any(came)
 
     def _name_arms(self) -> None:
@@ -124,7 +125,7 @@ class Arms:
         self.a, self.b = a, b
         self.report = self._worker_report if usable(self._worker_report, a, b) else None
         self.final = self.report is not None
-        self._version += not self.final  # our own scores are of the pair alone
+        self.version += not self.final  # our own scores are of the pair alone
 
     def _look_for_report(self) -> bool:
         path = self.folder.path / "report.json"
@@ -140,10 +141,11 @@ class Arms:
         if not isinstance(value, dict) or not usable(value, *first_pair(value, self.run.name)):
             return False
         self._worker_report = value
+        self._reported = frozenset(entry["row"] for entry in value["per_row"])
         if not usable(value, self.a, self.b):
             self.a, self.b = first_pair(value, self.run.name)
         self.report, self.final = value, True
-        self._scored_version = self._version
+        self._scored_version = self.version
         return True
 
     @property
@@ -161,15 +163,14 @@ class Arms:
         """The rows that both arms in view have answered. Once the worker is done, those it was asked for: answers
         to more rows, from earlier, are kept, but aren't what its report is about."""
         both = [row for row in self.base.known if row in self.tuned.known]
-        if self.following.state != "done" or not usable(self._worker_report, self.a, self.b):
+        if self.following.state != "done" or not self._reported:
             return both
-        asked = {entry["row"] for entry in (self._worker_report or {})["per_row"]}
-        return [row for row in both if row in asked]
+        return [row for row in both if row in self._reported]
 
     @property
     def stale(self) -> bool:
         """Whether both arms have answers that the report doesn't know."""
-        if self._version == self._scored_version:
+        if self.version == self._scored_version:
             return False
         return not self.final or {entry["row"] for entry in (self.report or {})["per_row"]} != set(self.rows)
 
@@ -185,7 +186,7 @@ class Arms:
         """What `score` is to be given; called on the screen's thread."""
         self._working = True
         pairs = [(self.base.known[row], self.tuned.known[row]) for row in self.rows]
-        return ToScore(self._version, self.a, self.b, pairs)
+        return ToScore(self.version, self.a, self.b, pairs)
 
     def score(self, work: ToScore) -> dict[str, Any] | None:
         """The report of these answers, but for similarity, which only the worker can tell. May take a while."""

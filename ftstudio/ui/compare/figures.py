@@ -10,38 +10,32 @@ from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.pairing import BETTER
 from ftstudio.evaluation.power import words
 from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.arms_page import ArmsPage
 from ftstudio.ui.compare.asked import arm_lines
 from ftstudio.ui.compare.pictures import histogram, shares, win_tie_loss
 from ftstudio.ui.compare.summary import chance, figure, verdict
-from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import wrapped
 
 SIDE = 136  # cells from which the pictures stand beside each other
 
 
-class Figures(Page):
+class Figures(ArmsPage):
     """`metric` is the one whose differences are drawn."""
 
-    DEFAULT_CSS = "Figures { height: 1fr; }"
-
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id)
-        self.arms: Arms | None = None
+        super().__init__(id=id)
         self.metric = ""
-        self._shown: Any = None
+
+    def key(self) -> tuple[Any, ...]:
+        return (self.metric,)
 
     def show(self, arms: Arms) -> None:
-        """Bring the page up to date."""
         names = row_metrics(arms)
         if self.metric not in names:
             gain = (arms.report or {}).get("gain")
             self.metric = gain if gain in names else names[0] if names else ""
-        now = (id(arms), id(arms.report), arms.a, arms.b, self.metric)
-        if now != self._shown:
-            same = self._shown is not None and self._shown[0] == now[0]
-            self.arms, self._shown = arms, now
-            self.fresh(stay=same)
+        super().show(arms)
 
     def next_metric(self) -> None:
         """Draw the next metric."""

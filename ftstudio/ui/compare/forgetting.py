@@ -9,15 +9,15 @@ from textual.binding import Binding
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.flips import decider, flip, right
+from ftstudio.evaluation.forgotten import LITTLE, MUCH
 from ftstudio.evaluation.statistics import ALPHA, mcnemar
 from ftstudio.ui.compare.arms import BASE, Arms
+from ftstudio.ui.compare.arms_page import ArmsPage
 from ftstudio.ui.compare.remedies import Remedy, remedies
 from ftstudio.ui.compare.summary import chance
-from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import named, wrapped
 
-LITTLE, MUCH = 0.02, 0.1  # bits a byte on general text: up to the first little was forgotten, from the second much
 INKS = {"little": "good", "some": "warn", "much": "warn"}
 WIDE = 18  # cells of a measure's name
 FLIPS = (
@@ -28,23 +28,10 @@ FLIPS = (
 KEYS = {"adapter": "a", "rate": "r", "replay": "m", "shorter": "k"}
 
 
-class Forgetting(Page):
+class Forgetting(ArmsPage):
     """The forgetting panel of the comparison in view."""
 
-    DEFAULT_CSS = "Forgetting { height: 1fr; }"
     BINDINGS = [Binding(key, f"screen.remedy('{name}')", show=False) for name, key in KEYS.items()]
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id)
-        self.arms: Arms | None = None
-        self._shown: Any = None
-
-    def show(self, arms: Arms) -> None:
-        """Bring the page up to date."""
-        now = (id(arms), id(arms.report), arms.a, arms.b)
-        if now != self._shown:
-            self.arms, self._shown = arms, now
-            self.fresh()
 
     @property
     def remedies(self) -> dict[str, Remedy]:
@@ -85,7 +72,9 @@ class Forgetting(Page):
                  if arms.a in row and arms.b in row]  # fmt: skip
         had = sum(kind in ("broken", "still right") for kind in kinds)
         broken, fixed = kinds.count("broken"), kinds.count("fixed")
-        text = f"{broken:,} of {had:,} rows that {arms.label(arms.a)} had right are wrong now; {fixed:,} were repaired"
+        a = arms.label(arms.a)
+        text = f"{broken:,} of {had:,} that {a} had right are wrong now" if had else f"{a} had none right"
+        text += f"; {fixed:,} were repaired"
         p = mcnemar(fixed, broken)
         ink = "bad" if broken > fixed and p < ALPHA else ""
         return named("held-out rows", f"{text} (p {chance(p)})", WIDE, width, ink)

@@ -8,10 +8,10 @@ from typing import Any
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import power
 from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.arms_page import ArmsPage
 from ftstudio.ui.compare.outcome import tally_bars
 from ftstudio.ui.compare.summary import chance
 from ftstudio.ui.compare.summary import verdict as signed_verdict
-from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.said import named, wrapped
 
@@ -19,22 +19,8 @@ TRUST = 0.25  # share of verdicts that change with the order from which a judge 
 BIAS = 0.1  # how far from half the first one may be preferred
 
 
-class JudgePage(Page):
+class JudgePage(ArmsPage):
     """The judge's report on the pair in view, as far as there is one."""
-
-    DEFAULT_CSS = "JudgePage { height: 1fr; }"
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id)
-        self.arms: Arms | None = None
-        self._shown: Any = None
-
-    def show(self, arms: Arms) -> None:
-        """Bring the page up to date."""
-        now = (id(arms), id(arms.report), arms.a, arms.b)
-        if now != self._shown:
-            self.arms, self._shown = arms, now
-            self.fresh()
 
     def compose_lines(self, width: int) -> list[Line]:
         arms = self.arms

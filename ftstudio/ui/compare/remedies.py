@@ -9,8 +9,7 @@ from typing import Any
 from ftstudio import methods
 from ftstudio.core.recipe import Recipe, put
 from ftstudio.engine.recipes import check_recipe
-
-SHARE = 0.05  # of the rows of an epoch that are replayed
+from ftstudio.evaluation.forgotten import REPLAY
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ def remedies(recipe: Recipe) -> dict[str, Remedy]:
     found.append(
         Remedy(
             "replay",
-            f"general text trained along: {100 * SHARE:.0f} % of the rows",
+            f"general text trained along: {100 * REPLAY:.0f} % of the rows",
             "rows of what it must not forget keep it there",
-            {"data.replay.share": SHARE},
+            {"data.replay.share": REPLAY},
             "data.replay.path",
         )
     )

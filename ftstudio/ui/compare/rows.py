@@ -92,6 +92,8 @@ class Rows:
         self.judged: dict[int, Judged] = {}
         self.numbers: list[int] = []
         self.metric = ""
+        self._known: tuple[Any, ...] | None = None  # which answers and …
+        self._report: Mapping[str, Any] | None = None  # … which report what stands here is of
         self._names = ("", "")
         self._labels = ("base", "tuned")
 
@@ -99,9 +101,12 @@ class Rows:
         """Sort and filter anew."""
         self.metric = (arms.report or {}).get("gain") or ""
         self._names, self._labels = (arms.a, arms.b), (arms.label(arms.a), arms.label(arms.b))
-        self.scores = arms.scores()
-        self.gains = {row: gain(found, arms.a, arms.b, self.metric) for row, found in self.scores.items()}
-        self.judged = judge(arms, self.scores, self.gains)
+        known = (id(arms), arms.version, arms.a, arms.b, arms.following.state)
+        if known != self._known or self._report is not arms.report:  # else only the order or the choice is another
+            self._known, self._report = known, arms.report
+            self.scores = arms.scores()
+            self.gains = {row: gain(found, arms.a, arms.b, self.metric) for row, found in self.scores.items()}
+            self.judged = judge(arms, self.scores, self.gains)
         rows = [row for row, judged in self.judged.items() if judged.shown_by(choice.view) and self._in(row, choice)]
         if choice.order != "row":
             sign = -1 if choice.order == "gain" else 1

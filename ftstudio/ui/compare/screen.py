@@ -247,8 +247,12 @@ In the word diff, [-so-] is missing and {+so+} was added.
         if arms is None or not arms.run.model.is_dir():
             self.studio.tell("This run has saved no model yet: 4 shows it.")
             return
+        from ftstudio.engine.chat import WRITES
         from ftstudio.ui.compare.chat.screen import ChatScreen
 
+        if arms.recipe is not None and arms.recipe.task not in WRITES:
+            self.studio.tell(f"A model of the task {arms.recipe.task} writes no text to chat with.")
+            return
         self.app.push_screen(ChatScreen(arms))
 
     def action_arms(self) -> None:

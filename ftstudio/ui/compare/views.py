@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ class View:
 
 VIEWS = {
     "all": View("all rows", "every row that both have answered"),
-    "different": View("different", "rows whose two answers are not the same"),
-    "same": View("same answer", "rows that both answered with the same words"),
+    "different": View("different", "the two answers differ"),
+    "same": View("same answer", "the same words from both"),
     "gained": View("gained", "rows with a higher score"),
     "lost": View("lost", "rows with a lower score"),
     "fixed": View("fixed", "flips: wrong before, right after"),
@@ -33,7 +33,7 @@ VIEWS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Judged:
     """What the views need to know of a row: whether the answers differ, the gain in score, how it flipped."""
 
@@ -43,14 +43,11 @@ class Judged:
 
     def shown_by(self, view: str) -> bool:
         """Whether the row is one of VIEW."""
-        found: dict[str, Callable[[], bool]] = {
-            "all": lambda: True,
-            "different": lambda: self.different,
-            "same": lambda: not self.different,
-            "gained": lambda: self.gain is not None and self.gain > NEAR,
-            "lost": lambda: self.gain is not None and self.gain < -NEAR,
-        }
-        return found[view]() if view in found else self.flip == view
+        if view in ("different", "same"):
+            return self.different == (view == "different")
+        if view in ("gained", "lost"):
+            return self.gain is not None and (self.gain > NEAR if view == "gained" else self.gain < -NEAR)
+        return view == "all" or self.flip == view
 
 
 def judge(arms: Arms, scores: Mapping[int, Mapping[str, Any]], gains: Mapping[int, float | None]) -> dict[int, Judged]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,21 @@ def cell(value: Any, limit: int = CELL) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return one_line(value, limit)
+        return one_line(_apart(value[: 4 * limit]) if not value.isascii() else value, limit)
     if isinstance(value, (bool, int, float)):
         return str(value)
     turns = _turns(value)
     if turns is not None:
         return one_line("  ".join(f"{role}: {content[:limit]}" for role, content in turns[:8]), limit)
     return one_line(_json(value, limit * 4, None), limit)
+
+
+_JOINED = re.compile("\u200d(?=[\u2600-\u27bf\U0001f000-\U0001faff])|\ufe0f|[\U0001f3fb-\U0001f3ff]")
+
+
+def _apart(text: str) -> str:
+    """TEXT with emoji that are joined into one picture set apart: no two terminals agree how wide the picture is."""
+    return _JOINED.sub("", text)
 
 
 def whole(value: Any) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ class RowPage(Page):
 
     def compose_lines(self, width: int) -> list[Line]:
         lines: list[Line] = []
-        for name in self.names:
+        for name in sorted(self.names, key=lambda name: self.types.get(name) != "image"):  # pictures come first
             if lines:
                 lines.append(())
             value = self.row.get(name)

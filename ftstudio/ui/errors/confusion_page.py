@@ -83,7 +83,9 @@ class Matrix(Lines):
 
     def heading(self, y: int) -> Line:
         numbers = range(self.left, min(self.total, self.left + self.across))
-        parts: list[Part] = [(fit("reference ↓  answer →", self.names + 5), "dim")]
+        room = self.names + 5
+        told = next((text for text in ("reference ↓ answer →", "ref ↓ answer →") if len(text) < room), "↓ →")
+        parts: list[Part] = [(fit(told, room), "dim")]
         parts += [(fit(str(one + 1), self.cell, "right"), "key" if one == self.cursor[1] else "dim") for one in numbers]
         more = self.total - self.left - self.across
         return (*parts, (f"  +{more}" if more > 0 else "", "dim"))
@@ -175,9 +177,7 @@ class ConfusionPage(Vertical):
         """Bring all lines up to date."""
         width = max(40, self.app.size.width - 3)
         head: list[Line] = [fitting([("Which label is taken for which", "title"), (f"  {self.title_text}", "")], width)]
-        text = (
-            "Rows are references, columns answers; the diagonal is right. Arrows walk, enter shows the rows."
-        )
+        text = "Rows are references, columns answers; the diagonal is right. Arrows walk, enter shows the rows."
         self.query_one("#confusion-head", Said).say(*head, *wrapped(text, width, "dim"))
         self.query_one("#confusion-told", Said).say(*self._told(width))
 

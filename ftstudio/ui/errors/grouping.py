@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from ftstudio import tasks
 from ftstudio.evaluation.clusters import Cluster
 from ftstudio.evaluation.confusion import confusion
 from ftstudio.ui.common.background import Work
-from ftstudio.ui.errors.answers import ALL, GROUP, Group
+from ftstudio.ui.errors.answers import ALL, GROUP, Answers, Group
 from ftstudio.ui.errors.backing import Backing
 from ftstudio.ui.errors.confusion_page import ConfusionPage
 from ftstudio.ui.errors.groups_page import GroupsPage
+
+
+def _labelled(answers: Answers) -> bool:
+    """Whether ANSWERS are labels: told by the task, of stored ones by what was looked for in them."""
+    own = tasks.get(answers.recipe.task).error_categories if answers.recipe is not None else answers.known
+    return "wrong_label" in own
 
 
 class Grouping(Backing):
@@ -31,7 +38,7 @@ class Grouping(Backing):
             self.studio.tell("There are no answers to group yet.")
             return
         rows, predictions = sorted(lists.rows), dict(answers.predictions)
-        if "wrong_label" in answers.known:
+        if _labelled(answers):
             which = "all answers" if lists.filter == ALL else lists.title
             self.confusion_page.begin(which, confusion(predictions[row] for row in rows), len(rows))
             self.open_page(self.confusion_page)

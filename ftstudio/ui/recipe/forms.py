@@ -166,7 +166,13 @@ MORE = (
         "int",
         default="200",
     ),
-    Spec("training.keep_checkpoints", "keep", "How many of the last checkpoints stay.", "int", default="2"),
+    Spec(
+        "training.keep_checkpoints",
+        "keep",
+        "How many of the last checkpoints stay; the best one does too.",
+        "int",
+        default="2",
+    ),
     Spec(
         "training.seed",
         "seed",

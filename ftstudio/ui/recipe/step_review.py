@@ -238,7 +238,8 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
         lines.extend([(first[0], (bold, "strong"), (said[len(bold) :], "")), *rest])
 
     if rows.get("train") is not None:
-        gone = f", {rows['excluded']:,} left out" if rows.get("excluded") else ""
+        gone = f", {rows['test']:,} for the test" if rows.get("test") else ""
+        gone += f", {rows['excluded']:,} left out" if rows.get("excluded") else ""
         say("rows", f"{rows['train']:,} to train on", f"{rows.get('eval') or 0:,} held out{gone}")
     if tokens.get("total"):
         share = 100 * tokens["trained"] / max(1, tokens["total"])

@@ -1,0 +1,169 @@
+"""Several trainings one after another: recipes, a sweep over listed values, or the runs that wait in the workspace."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.cli.follow import Headless
+from ftstudio.cli.output import Out, table
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.text import clean, duration, number
+from ftstudio.core.workspace import slug
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
+
+
+@dataclass
+class Waiting:
+    """A training of the queue: its run, or why there is none."""
+
+    name: str
+    run: RunFolder | None = None
+    error: StudioError | None = None
+
+
+def grid(sweep: Sequence[str]) -> list[list[str]]:
+    """The overrides of each training of a SWEEP such as `training.learning_rate=1e-4,2e-4`: all combinations of all
+    listed values. Commas inside brackets or quotes part nothing. Raises UsageError."""
+    lists = []
+    for word in sweep:
+        key, equals, values = word.partition("=")
+        parts = [part for part in _parted(values) if part]
+        if not equals or not key.strip() or len(parts) < 2:
+            raise UsageError(
+                f"--sweep {word!r} lists no values.", "Write --sweep training.learning_rate=1e-4,2e-4 (two or more)."
+            )
+        lists.append([f"{key.strip()}={part}" for part in parts])
+    return [list(chosen) for chosen in itertools.product(*lists)]
+
+
+def _parted(values: str) -> Iterator[str]:
+    depth, quote, start = 0, "", 0
+    for place, sign in enumerate(values):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in "[{":
+            depth += 1
+        elif sign in "]}":
+            depth -= 1
+        elif sign == "," and not depth:
+            yield values[start:place].strip()
+            start = place + 1
+    yield values[start:].strip()
+
+
+def named(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
+    """RECIPE called by its stem and what was CHOSEN for it, such as `gsm8k-lora-learning_rate-1e-4`."""
+    from ftstudio.engine.prepare import run_stem
+
+    if not chosen:
+        return recipe
+    parts = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in (word.partition("=") for word in chosen)]
+    return recipe.model_copy(update={"name": slug("-".join([run_stem(recipe), *parts]))[:80]})
+
+
+def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: list[str], out: Out) -> int:
+    """Prepare a run for each of RECIPES and each combination of the sweep, then train them one after another."""
+    from ftstudio.cli.train import load, workspace
+    from ftstudio.engine.prepare import prepare_run
+
+    place = workspace(arguments)
+    waiting: list[Waiting] = []
+    for name in recipes:
+        for chosen in grid(arguments.sweep) if arguments.sweep else [[]]:
+            one = Waiting(" ".join([name, *chosen]))
+            try:
+                one.run = prepare_run(named(load(name, [*overrides, *chosen]), chosen), place)
+            except StudioError as error:  # the others can still be trained
+                one.error = error
+                out.say(f"  {clean(one.name)}: {error.message}")
+            waiting.append(one)
+    return work_through(waiting, out)
+
+
+def queue(arguments: argparse.Namespace, out: Out) -> int:
+    """Train the runs of the workspace that wait: prepared, but never begun."""
+    from ftstudio.cli.train import workspace
+
+    found = [
+        run for run in reversed(workspace(arguments).runs()) if run.state() == "queued" and run.recipe_path.is_file()
+    ]
+    if not found:
+        out.result({"runs": [], "best": None}, "No run waits.\n  next: ftstudio train A.yaml B.yaml")
+        return 0
+    return work_through([Waiting(run.name, run) for run in found], out)
+
+
+def work_through(waiting: Sequence[Waiting], out: Out) -> int:
+    """Train WAITING in order, past failures; a stop asked for ends the queue. Names the best run at the end."""
+    ready = [one for one in waiting if one.run is not None]
+    stopped = False
+    if ready:
+        with Headless(out) as headless:
+            for place, one in enumerate(ready, 1):
+                assert one.run is not None
+                out.say(f"Training {one.run.name} ({place} of {len(ready)})")
+                try:
+                    last = headless.run(Train(one.run.path), one.run.path)
+                except StudioError as error:
+                    one.error = error
+                    continue
+                if last["kind"] == "failed":
+                    one.error = StudioError(str(last.get("text") or "It failed."), str(last.get("hint") or ""))
+                stopped = last["kind"] == "stopped"
+                if stopped:
+                    break
+    value = outcome(waiting)
+    out.result(value, outcome_text(value))
+    if stopped:
+        return 130
+    return 1 if any(row["state"] != "done" for row in value["runs"]) else 0
+
+
+def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
+    """`{runs: [{name, run, state, loss, eval_loss, seconds, error}], best}`; `best` is the finished run with the lowest
+    held-out loss, where none was held out the lowest last loss."""
+    rows: list[dict[str, Any]] = []
+    for one in waiting:
+        row: dict[str, Any] = {"name": one.name, "run": None, "state": "failed", "loss": None, "eval_loss": None}
+        if one.run is not None:
+            story = Story()
+            story.feed(one.run.events())
+            row |= {
+                "run": one.run.name, "state": one.run.state(story.last_state), "loss": story.loss,
+                "eval_loss": story.eval_loss, "seconds": story.seconds,
+            }  # fmt: skip
+        row["error"] = one.error.message if one.error is not None else None
+        rows.append(row)
+    done = [row for row in rows if row["state"] == "done"]
+    by = "eval_loss" if all(row["eval_loss"] is not None for row in done) else "loss"
+    judged = [row for row in done if row[by] is not None]
+    best = min(judged, key=lambda row: row[by])["run"] if judged else None
+    return {"runs": rows, "best": best, "by": by if best else None}
+
+
+def outcome_text(value: dict[str, Any]) -> str:
+    """The same for people."""
+    rows = [
+        [
+            clean(row["run"] or row["name"]), row["state"], number(row["loss"]), number(row["eval_loss"]),
+            duration(row.get("seconds")), clean(row["error"] or "", 60),
+        ]
+        for row in value["runs"]
+    ]  # fmt: skip
+    lines = [table(rows, ["run", "state", "loss", "held-out", "took", ""], right=(2, 3, 4))]
+    if value["best"]:
+        what = "held-out loss" if value["by"] == "eval_loss" else "training loss"
+        lines.append(f"  best by {what}: {value['best']}\n  next: ftstudio compare {value['best']}")
+    if any(row["state"] == "queued" for row in value["runs"]):
+        lines.append("  those that wait: ftstudio queue")
+    return "\n".join(lines)

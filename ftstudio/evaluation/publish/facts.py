@@ -1,0 +1,230 @@
+"""What a report says, as sentences and rows of tables: the same in Markdown and HTML. All text is made safe here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ftstudio.core.text import clean, one_line
+from ftstudio.evaluation import metrics as m
+from ftstudio.evaluation import report as words
+from ftstudio.evaluation.categories import categories
+
+Row = tuple[str, ...]
+Report = Mapping[str, Any]
+EXAMPLES = 5
+
+
+def title(metric: str) -> str:
+    """A metric's name for people."""
+    return m.TITLES.get(metric, one_line(metric, 40))
+
+
+def figure(metric: str, value: float | None, *, signed: bool = False) -> str:
+    """A value of METRIC in its usual digits."""
+    if value is None:
+        return "–"
+    digits = 1 if metric in (*m.OF_HUNDRED, "length") else 3
+    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+
+
+def names(report: Report) -> list[str]:
+    """The arms, the reference first."""
+    return [one_line(arm["name"], 60) for arm in report["arms"]]
+
+
+def pairs(report: Report) -> list[tuple[str, str]]:
+    """The reference against every other arm, then the others among themselves."""
+    return list(dict.fromkeys((entry["a"], entry["b"]) for entry in report["differences"]))
+
+
+def verdicts(report: Report) -> list[tuple[str, str]]:
+    """(sign, sentence) of every pair with the reference, and what makes the figures doubtful."""
+    reference = report["arms"][0]["name"]
+    signs = {"better": "▲", "worse": "▼", "mixed": "◆"}
+    found = [
+        (signs.get(entry["verdict"], "="), one_line(entry["words"], 300))
+        for entry in report.get("overall", ())
+        if entry["a"] == reference
+    ]
+    leak = report.get("leak")
+    if leak:
+        found.append(("!" if leak["rows"] else "✓", one_line(leak["words"], 300)))
+    found += [("!", f"{one_line(a, 40)} and {one_line(b, 40)} gave the same answer to every row.")
+              for a, b in report["identical"]]  # fmt: skip
+    if report.get("left_out"):
+        first = report["left_out"][0]
+        text = f"{len(report['left_out'])} held-out rows are left out (row {first['row']}: {first['reason']})."
+        found.append(("!", one_line(text, 300)))
+    return found
+
+
+def arms(report: Report) -> list[Row]:
+    """Arm, what it is, examples, tokens of its prompts."""
+    found: list[Row] = []
+    for arm in report["arms"]:
+        kind = {"base": "base model", "run": "tuned", "file": "stored predictions", "server": "server"}
+        what = kind.get(arm.get("kind", ""), "")
+        if arm.get("step") is not None:
+            what += f", step {arm['step']}"
+        shots, tokens = arm.get("shots"), arm.get("prompt_tokens")
+        few = "–"
+        if shots:
+            few = f"{shots['count']}, {shots['choice']}"
+            short = len(shots["cut"]) + len(shots["none"])
+            few += f" ({short} rows had room for fewer)" if short else ""
+        length = "–" if not tokens else f"{tokens['mean']:,.0f} on average, {tokens['longest']:,} at most"
+        found.append((one_line(arm["name"], 60), what, few, length))
+    return found
+
+
+def metrics(report: Report, pair: tuple[str, str]) -> list[Row]:
+    """Metric, a, b, difference, interval, p, p after Holm, n, verdict, more rows needed."""
+    values = {arm["name"]: arm["metrics"] for arm in report["arms"]}
+    found: list[Row] = []
+    for entry in report["differences"]:
+        if (entry["a"], entry["b"]) != pair:
+            continue
+        name = entry["metric"]
+        more = entry.get("needed")
+        found.append(
+            (
+                title(name),
+                *(figure(name, values[arm].get(name)) for arm in pair),
+                figure(name, entry["difference"], signed=True),
+                f"{figure(name, entry['low'], signed=True)} … {figure(name, entry['high'], signed=True)}",
+                chance(entry["p"]),
+                chance(entry.get("p_holm")),
+                f"{entry['n']:,}",
+                one_line(entry["verdict"], 60),
+                f"{more:,}" if more else "–",
+            )
+        )
+    return found
+
+
+METRICS = ("metric", "a", "b", "b − a", "95 % interval", "p", "p (Holm)", "rows", "verdict", "more rows needed")
+
+
+def errors(report: Report, pair: tuple[str, str]) -> list[Row]:
+    """Error category, a, b, points, interval, p after Holm, verdict; those that neither has are left out."""
+    known = categories()
+    found: list[Row] = []
+    for entry in sorted(report["categories"], key=lambda entry: entry["difference"] or 0.0):
+        if tuple(entry["arms"]) != pair or not entry["n"] or not (entry["count_a"] or entry["count_b"]):
+            continue
+        name = known[entry["name"]].title if entry["name"] in known else entry["title"]
+        found.append(
+            (one_line(name, 40), words.percent(entry["a"]), words.percent(entry["b"]),
+             f"{100 * entry['difference']:+.1f}", f"{100 * entry['low']:+.1f} … {100 * entry['high']:+.1f}",
+             chance(entry["p_holm"]), one_line(entry["verdict"], 60))
+        )  # fmt: skip
+    return found
+
+
+ERRORS = ("error category", "a", "b", "points", "95 % interval", "p (Holm)", "verdict")
+
+
+def slices(report: Report, pair: tuple[str, str]) -> list[Row]:
+    """Part of the rows, n, a, b, difference, interval, verdict."""
+    return [
+        (
+            one_line(f"{entry['by']}: {entry['value']}", 60),
+            f"{entry['n']:,}",
+            figure(entry["metric"], entry["mean_a"]),
+            figure(entry["metric"], entry["mean_b"]),
+            figure(entry["metric"], entry["difference"], signed=True),
+            f"{figure(entry['metric'], entry['low'], signed=True)} … "
+            f"{figure(entry['metric'], entry['high'], signed=True)}",
+            one_line("" if entry["verdict"] == "not judged" else entry["verdict"], 60),
+        )
+        for entry in report.get("slices", ())
+        if (entry["a"], entry["b"]) == pair
+    ]
+
+
+SLICES = ("part", "rows", "a", "b", "b − a", "95 % interval", "verdict")
+
+
+def gains(report: Report, pair: tuple[str, str]) -> list[float]:
+    """The rows' differences in the main metric."""
+    metric = report.get("gain")
+    if metric is None:
+        return []
+    rows = [entry["arms"] for entry in report["per_row"]]
+    a, b = pair
+    return [
+        row[b][metric] - row[a][metric]
+        for row in rows
+        if a in row and b in row and metric in row[a] and metric in row[b]
+    ]
+
+
+def outcome(report: Report, pair: tuple[str, str]) -> tuple[int, int, int]:
+    """Rows that b won, that are equal, and that it lost, in the main metric."""
+    steps = gains(report, pair)
+    wins, losses = sum(step > 1e-9 for step in steps), sum(step < -1e-9 for step in steps)
+    return wins, len(steps) - wins - losses, losses
+
+
+def forgetting(report: Report) -> list[str]:
+    """What was forgotten and what to do, as sentences."""
+    found = report.get("forgetting")
+    if not found:
+        return []
+    if "words" not in found:
+        return [f"{found['change']:+.3f} bits a byte on general text"]
+    lines = [one_line(found["words"], 300)]
+    for entry in found["advice"]:
+        value = "" if entry["value"] is None else f" = {entry['value']}"
+        lines.append(one_line(f"{entry['key']}{value}: {entry['text']}", 200))
+    return lines
+
+
+def judge(report: Report) -> list[str]:
+    """What the judge found."""
+    lines = words.judge_lines(report.get("judge"))
+    return [one_line(line, 500) for line in lines]
+
+
+def examples(report: Report, kind: str) -> list[list[tuple[str, str]]]:
+    """The rows that gained or lost most (KIND `gains`, `losses`): (what, text) of each."""
+    found = []
+    for entry in report["examples"][kind][:EXAMPLES]:
+        parts = [(f"row {entry['row']}", f"{entry['gain']:+.3f}"), ("prompt", clean(entry["prompt"], 1500))]
+        if entry["reference"]:
+            parts.append(("reference", clean(entry["reference"], 1500)))
+        parts += [(one_line(name, 40), clean(text, 1500)) for name, text in entry["outputs"].items()]
+        found.append(parts)
+    return found
+
+
+def signature(report: Report) -> list[Row]:
+    """What the figures depend on."""
+    found: list[Row] = []
+    moment = report.get("time")
+    if isinstance(moment, int | float):
+        found.append(("made", datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")))
+    keys = ("model", "data", "decoding", "repeats", "device", "dtype", "digest")
+    found += [(key, one_line(report[key], 200)) for key in keys if report.get(key) is not None]
+    found.append(("rows", f"{report['rows']:,}"))
+    signed = report.get("signature") or {}
+    found += [(one_line(name, 60), one_line(value, 200)) for name, value in signed.items()]
+    found += [(title(name), one_line(text, 200)) for name, text in report["signatures"].items()]
+    versions = report.get("versions") or {}
+    if versions:
+        found.append(("versions", ", ".join(f"{one_line(k, 40)} {one_line(v, 40)}" for k, v in versions.items())))
+    for skipped in report["skipped"]:
+        found.append(("left out", one_line(f"{title(skipped['metric'])}: {skipped['reason']}", 200)))
+    return found
+
+
+def chance(p: float | None) -> str:
+    """A p value."""
+    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def under(header: Sequence[str], pair: tuple[str, str]) -> Row:
+    """HEADER with the arms' names for a and b."""
+    return tuple({"a": one_line(pair[0], 30), "b": one_line(pair[1], 30)}.get(name, name) for name in header)

@@ -1,0 +1,51 @@
+"""A comparison in Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ftstudio.evaluation.publish import facts
+from ftstudio.evaluation.publish.facts import Report, Row
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def text(report: Report) -> str:
+    """REPORT as Markdown; texts from data and models can't become markup."""
+    lines = [f"# {_plain(' → '.join(facts.names(report)))}", ""]
+    lines += [f"- {sign} {_plain(sentence)}" for sign, sentence in facts.verdicts(report)]
+    lines += ["", "## Arms", "", *_table(("arm", "what", "examples", "prompt tokens"), facts.arms(report))]
+    for pair in facts.pairs(report):
+        wins, ties, losses = facts.outcome(report, pair)
+        lines += ["", f"## {_plain(pair[0])} → {_plain(pair[1])}", ""]
+        lines += _table(facts.under(facts.METRICS, pair), facts.metrics(report, pair))
+        if wins + ties + losses:
+            by = facts.title(report["gain"])
+            lines += ["", f"By {by}: {wins:,} rows won, {ties:,} equal, {losses:,} lost."]
+        found = facts.errors(report, pair)
+        lines += ["", *_table(facts.under(facts.ERRORS, pair), found)] if found else []
+        found = facts.slices(report, pair)
+        lines += ["", *_table(facts.under(facts.SLICES, pair), found)] if found else []
+    for name, sentences in (("Forgetting", facts.forgetting(report)), ("Judge", facts.judge(report))):
+        if sentences:
+            lines += ["", f"## {name}", "", *(f"- {_plain(sentence)}" for sentence in sentences)]
+    for kind, name in (("gains", "Rows that gained most"), ("losses", "Rows that lost most")):
+        examples = facts.examples(report, kind)
+        if examples:
+            lines += ["", f"## {name}"]
+        for parts in examples:
+            lines += ["", f"**{_plain(parts[0][0])}** ({parts[0][1]})", ""]
+            for what, content in parts[1:]:
+                lines += [f"{_plain(what)}:", "", *(f"    {line}" for line in content.split("\n")), ""]
+    lines += ["", "## Signature", "", *_table(("what", "value"), facts.signature(report)), ""]
+    return "\n".join(lines)
+
+
+def _plain(value: str) -> str:
+    return _MARKUP.sub(r"\\\1", value)
+
+
+def _table(header: Row, rows: Sequence[Row]) -> list[str]:
+    lines = ["| " + " | ".join(map(_plain, header)) + " |", "|" + " --- |" * len(header)]
+    return lines + ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]

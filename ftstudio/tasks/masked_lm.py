@@ -1,0 +1,213 @@
+"""Masked language modelling: an encoder learns a domain or a language by filling in words that are hidden from it."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.encode import IGNORED
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.example import BadRow, Example
+from ftstudio.data.masking import MaskedSet, Masking, fixed, masking_of
+from ftstudio.data.row_set import Item, collect
+from ftstudio.data.shape import Shape
+from ftstudio.data.template import Template
+from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.data.view import Piece, TokenView
+from ftstudio.tasks.base import Kind, Options, Predicted, Prompt, Role, Row, Task
+from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
+
+if TYPE_CHECKING:
+    import torch
+
+
+class MaskedLmOptions(Options):
+    """Options of masked language modelling."""
+
+    probability: float = Field(0.15, gt=0, lt=1, description="share of the tokens that are to be filled in")
+    whole_words: bool = Field(False, description="hide all tokens of a word or none: harder, and usually better")
+    mask: float = Field(0.8, ge=0, le=1, description="share of those that the mask token stands for")
+    random: float = Field(0.1, ge=0, le=1, description="share of those that another token stands for; the rest stays")
+
+    @model_validator(mode="after")
+    def _shares(self) -> MaskedLmOptions:
+        if self.mask + self.random > 1 + 1e-9:
+            raise ValueError("mask and random together must be at most 1")
+        return self
+
+
+class MaskedLm(Task):
+    """Hidden tokens, filled in by an encoder."""
+
+    name = "masked-lm"
+    title = "Masked language modelling (fill in hidden words)"
+    help = (
+        "Some tokens of your texts are hidden, others in every epoch, and an encoder learns to fill them in. Use it to "
+        "make a BERT or RoBERTa at home in a domain or a language; its result is then the base of a classifier or "
+        "tagger (model: run:NAME)."
+    )
+    roles = (Role("text", "the documents; long ones become several windows", required=True),)
+    shapes = ("text",)
+    default_metrics = ("masked_accuracy",)
+    error_categories = ("wrong_word", "none_right")
+    kind: ClassVar[Kind] = "masked-lm"
+    options_model = MaskedLmOptions
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+    def usable(self, example: Example) -> bool:
+        """Whether there is any text."""
+        return bool(_text(example).strip())
+
+    def masking(self, tokenizer: Tokenizer) -> Masking:
+        """How tokens are hidden. Raises UsageError where the tokenizer has no mask token."""
+        chosen = self.options
+        return masking_of(tokenizer, chosen.probability, chosen.mask, chosen.random, chosen.whole_words)
+
+    def _windows(
+        self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int | None, masking: Masking
+    ) -> list[list[Item] | str]:
+        """TEXTS as items with nothing hidden yet, each with its `words` where whole ones are hidden."""
+        if masking.whole_words:
+            encoded = tokenizer.encode_with_words(texts)
+        else:
+            encoded = [(ids, []) for ids in tokenizer.encode_batch(texts)]
+        before, after = list(tokenizer.prefix), list(tokenizer.suffix)
+        found: list[list[Item] | str] = []
+        for ids, words in encoded:
+            size = max(1, len(ids) if max_length is None else max_length - len(before) - len(after))
+            items = []
+            for start in range(0, len(ids), size):
+                framed = [*before, *ids[start : start + size], *after]
+                more: dict[str, Any] = {}
+                if words:
+                    inner = words[start : start + size]
+                    more["words"] = array("i", [*([-1] * len(before)), *inner, *([-1] * len(after))])
+                if any(token not in masking.frame for token in framed):
+                    items.append(Item(framed, more, masking.count(framed)))
+            found.append(items or "the text is empty")
+        return found
+
+    def encode_dataset(
+        self,
+        dataset: Dataset,
+        shape: Shape,
+        template: Template,
+        tokenizer: Tokenizer,
+        max_length: int | None = None,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> EncodedSet:
+        """All documents as windows of MAX_LENGTH tokens; what is hidden changes with each epoch."""
+        masking = self.masking(tokenizer)
+        return collect(
+            dataset,
+            shape,
+            lambda examples: self._windows([_text(example) for example in examples], tokenizer, max_length, masking),
+            progress=progress,
+            cancel=cancel,
+            into=MaskedSet(masking=masking),
+        )
+
+    def rows_of(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> list[Row]:
+        """The windows of one document, with what is hidden fixed by their tokens; `say` turns ids into texts."""
+        masking = self.masking(tokenizer)
+        [items] = self._windows([_text(example)], tokenizer, max_length, masking)
+        if isinstance(items, str):
+            raise BadRow(items)
+        found: list[Row] = []
+        for item in items:
+            hidden, labels = masking.apply(item.ids, item.more.get("words"), fixed(item.ids))
+            found.append({"input_ids": hidden, "labels": labels, "say": tokenizer.tokens})
+        return found
+
+    def prompt(
+        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
+    ) -> Prompt:
+        """The first window with its hidden tokens, and what is hidden as reference, in order, parted by blanks."""
+        row = self.rows_of(example, template, tokenizer, max_length)[0]
+        frame = len(tokenizer.suffix)
+        inner = list(row["input_ids"])[len(tokenizer.prefix) :]
+        text = tokenizer.decode(inner[: len(inner) - frame], skip_special=False)
+        answers = [label for label in row["labels"] if label != IGNORED]
+        return Prompt(list(row["input_ids"]), text, _said(tokenizer.tokens(answers)), row)
+
+    def view(
+        self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
+    ) -> TokenView:
+        """Row ROW as held-out rows are asked: what stands for a hidden token, with the token behind it."""
+        try:
+            rows = self.rows_of(shape.example(dataset[row]), template, tokenizer, max_length)
+        except BadRow as error:
+            return TokenView(row, problem=str(error))
+        pieces: list[Piece] = []
+        for window in rows:
+            ids, labels = window["input_ids"], window["labels"]
+            truth = tokenizer.tokens([max(0, label) for label in labels])
+            for token, label, text, hidden in zip(ids, labels, tokenizer.tokens(ids), truth, strict=True):
+                learnt = label != IGNORED
+                special = token in tokenizer.special_ids
+                shown = f"{text}‹{hidden.strip()}›" if learnt else text
+                pieces.append(Piece(shown, token, learnt, False, special))
+        trained = sum(piece.trained for piece in pieces)
+        return TokenView(
+            row,
+            tuple(pieces),
+            trained=trained,
+            masked=len(pieces) - trained,
+            ends=True,
+            note="to be filled in: what the model sees ‹what is right›; training hides others in each epoch",
+        )
+
+    # -- batches ---------------------------------------------------------------------------------------------------
+    def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
+        """`targets` [rows, longest]: the hidden token where one is to be filled in, else -100."""
+        inputs = padded_inputs(rows, pad_id, multiple)
+        targets = padded_labels(rows, inputs["input_ids"].shape[1])
+        return {"inputs": inputs, "targets": targets, "say": rows[0].get("say"), **sizes(rows)}
+
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Cross-entropy of the hidden tokens, summed."""
+        from torch.nn import functional
+
+        asked = batch["targets"] != IGNORED
+        return functional.cross_entropy(outputs.logits[asked].float(), batch["targets"][asked], reduction="sum")
+
+    def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
+        """The likeliest tokens at the hidden places, parted by blanks; beside them the loss, and how many are right."""
+        say = batch["say"]
+        found = []
+        for logits, targets in zip(outputs.logits, batch["targets"], strict=True):
+            asked = targets != IGNORED
+            shares, wanted = logits[asked].float().log_softmax(-1), targets[asked]
+            best = shares.argmax(-1)
+            nats = -float(shares.gather(-1, wanted[:, None]).double().sum())
+            told = {"nats": round(nats, 5), "hidden": int(asked.sum()), "right": int((best == wanted).sum())}
+            found.append(Predicted(_said(say(best.tolist())) if say else "", told))
+        return found
+
+    def scores(self, predicted: Sequence[Predicted], rows: Sequence[Row]) -> dict[str, float]:
+        """`masked_accuracy`, and `pseudo_perplexity`: e to the mean loss of hidden tokens (several of a row at
+        once, so it is above that of Salazar et al. 2020, who hide one at a time)."""
+        hidden = sum(item.extra["hidden"] for item in predicted)
+        if not hidden:
+            return {}
+        nats = sum(item.extra["nats"] for item in predicted)
+        right = sum(item.extra["right"] for item in predicted)
+        return {"pseudo_perplexity": math.exp(min(700.0, nats / hidden)), "masked_accuracy": right / hidden}
+
+
+def _text(example: Example) -> str:
+    return "".join(turn.content for turn in example.messages)
+
+
+def _said(pieces: Sequence[str]) -> str:
+    """Tokens as words parted by blanks, one each."""
+    return " ".join("_".join(piece.split()) or "␣" for piece in pieces)

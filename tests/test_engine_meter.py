@@ -1,0 +1,77 @@
+"""The clock of a run: time apart, time to the end; and what a model's arithmetic needs."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ftstudio.engine.flops import peak
+from ftstudio.engine.meter import Meter
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_the_time_to_the_end_is_right_early(share: float):
+    """Batches of very different length, the longest first; slow first steps; evaluations and checkpoints to come."""
+    clock, draw = Clock(), random.Random(3)
+    meter = Meter(clock=clock)
+    sizes = [2000, *(draw.randint(50, 1500) for _ in range(399))]
+    mean, left = sum(sizes) / len(sizes), None
+    evaluate, save = 20, 50
+
+    def work(kind: str, seconds: float) -> None:
+        with meter.away(kind):
+            clock.now += seconds
+
+    work("evaluating", 30.0)  # the base answers too
+    for step, tokens in enumerate(sizes, 1):
+        clock.now += (5.0 if step < 3 else 0.2) + tokens * 1e-3 * draw.uniform(0.9, 1.1)
+        meter.tokens += tokens
+        meter.step()
+        if step % evaluate == 0:
+            work("evaluating", 6.0)
+        if step % save == 0:
+            work("saving", 2.0)
+        if left is None and step >= share * len(sizes):
+            ahead = {"evaluating": 400 // evaluate - step // evaluate, "saving": 400 // save - step // save}
+            left, begun = meter.eta(400 - step, mean, ahead), clock.now
+    assert left is not None
+    assert left == pytest.approx(clock.now - begun, rel=0.1)
+
+
+def test_time_away_is_no_training_time():
+    clock = Clock()
+    meter = Meter(10.0, 100, clock)
+    clock.now += 5
+    with meter.away("saving"), meter.away():
+        clock.now += 7
+        assert meter.seconds == 15.0
+    assert meter.seconds == 15.0
+    meter.tokens += 50
+    assert meter.rate() == 10.0
+    assert meter.eta(1, 1.0, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("card", "precision", "tera"),
+    [
+        ("NVIDIA H100 80GB HBM3", "bf16", 989),
+        ("NVIDIA H100 PCIe", "bf16", 756),
+        ("NVIDIA A100-SXM4-80GB", "bf16", 312),
+        ("Tesla T4", "fp16", 65),
+        ("NVIDIA L40S", "bf16", 362),
+        ("NVIDIA L4", "bf16", 121),
+        ("GeForce GTX 1080", "fp16", None),
+        ("NVIDIA H100 80GB HBM3", "fp32", None),
+        ("NVIDIA GeForce RTX 4090", "bf16", 165),
+    ],
+)
+def test_what_a_card_can_do(card: str, precision: str, tera: float | None):
+    assert peak(card, precision) == (None if tera is None else tera * 1e12)

@@ -1,0 +1,132 @@
+"""Where answers are labels: what the detectors say, and the confusion matrix one walks into."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from textual.app import App, ComposeResult
+
+from ftstudio.evaluation.categories import categorise
+from ftstudio.evaluation.classification import CATEGORIES
+from ftstudio.evaluation.confusion import confusion
+from ftstudio.evaluation.context import of_predictions
+from ftstudio.evaluation.predictions import Prediction
+from ftstudio.ui.errors.answers import Group
+from ftstudio.ui.errors.confusion_page import ConfusionPage, Matrix
+
+
+def answer(row: int, reference: str, output: str, **probabilities: float) -> Prediction:
+    extra: dict[str, Any] = {"probabilities": probabilities} if probabilities else {}
+    return Prediction(row, f"text {row}", reference, output, extra=extra)
+
+
+def found(rows: list[Prediction]) -> dict[str, list[int]]:
+    return categorise(rows, of_predictions(rows, only=CATEGORIES)).rows
+
+
+def test_each_detector_finds_what_it_is_for() -> None:
+    right = [answer(row, "a", "a", a=0.8, b=0.15, c=0.05) for row in range(20)]
+    right += [answer(row, "b", "b", a=0.2, b=0.75, c=0.05) for row in range(20, 40)]
+    odd = [
+        answer(40, "a", "b", a=0.05, b=0.95, c=0.0),
+        answer(41, "a", "b", a=0.46, b=0.5, c=0.04),
+        answer(42, "c", "a", a=0.7, b=0.2, c=0.1),
+        answer(43, "b", "nonsense", a=0.1, b=0.6, c=0.3),
+    ]
+    rows = found([*right, *odd])
+    assert rows["wrong_label"] == [40, 41, 42, 43]
+    assert rows["confident_wrong"] == [40]
+    assert rows["near_miss"] == [41]
+    assert rows["rare_class"] == [42]
+    assert rows["unparsable"] == [43]
+    assert 40 in rows["label_error"]
+    assert not set(rows["label_error"]) & set(range(40))
+
+
+def test_planted_label_errors_are_found_like_cleanlab_would() -> None:
+    """Confident learning on a good classifier: swapped labels stand out, right ones hardly ever do."""
+    draw = random.Random(0)
+    rows, swapped = [], set()
+    for row in range(600):
+        truth = draw.choice("abc")
+        sure = 0.86 + 0.12 * draw.random()
+        rest = sorted([draw.random() * (1 - sure), 0.0])
+        others = [name for name in "abc" if name != truth]
+        shares = {truth: sure, others[0]: rest[1], others[1]: 1 - sure - rest[1]}
+        label = truth
+        if row % 15 == 0:
+            label = draw.choice(others)
+            swapped.add(row)
+        rows.append(answer(row, label, truth, **shares))
+    doubted = set(found(rows)["label_error"])
+    assert len(doubted & swapped) >= 0.85 * len(swapped)
+    assert len(doubted - swapped) <= 0.02 * len(rows)
+
+
+def test_without_probabilities_it_is_said() -> None:
+    rows = [answer(row, "a" if row % 2 else "b", "a") for row in range(30)]
+    said = categorise(rows, of_predictions(rows, only=CATEGORIES))
+    assert said.rows["wrong_label"] == [row for row in range(30) if not row % 2]
+    assert "probabilities" in said.reasons["confident_wrong"]
+    assert "probabilities" in said.reasons["label_error"]
+
+
+def test_numbers_far_off() -> None:
+    rows = [answer(row, f"{row % 5}", f"{row % 5 + 0.1}") for row in range(40)]
+    rows += [answer(40, "0", "4"), answer(41, "1", "many")]
+    said = categorise(rows, of_predictions(rows, only=("far_off",)))
+    assert said.rows["far_off"] == [40, 41]
+
+
+def test_confusion_counts_every_row_and_puts_neighbours_together() -> None:
+    rows = [answer(row, "cat", "cat") for row in range(5)] + [answer(5, "cat", "lynx"), answer(6, "lynx", "cat")]
+    rows += [answer(row, "car", "car") for row in range(7, 17)]
+    matrix = confusion(rows)
+    assert sum(len(members) for members in matrix.rows.values()) == len(rows)
+    places = {name: place for place, name in enumerate(matrix.labels)}
+    assert abs(places["cat"] - places["lynx"]) == 1
+    assert matrix.count(places["cat"], places["cat"]) == 5
+    assert matrix.support(places["car"]) == 10
+    assert matrix.worst in ((places["cat"], places["lynx"]), (places["lynx"], places["cat"]))
+
+
+def test_several_labels_are_paired_off() -> None:
+    matrix = confusion([answer(0, "a | b", "b | c"), answer(1, "a", "")])
+    names = {(matrix.labels[a], matrix.labels[b]): rows for (a, b), rows in matrix.rows.items()}
+    assert names == {("b", "b"): (0,), ("a", "c"): (0,), ("a", ""): (1,)}
+
+
+class Hosting(App[None]):
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen: list[Group] = []
+
+    def compose(self) -> ComposeResult:
+        yield ConfusionPage()
+
+    def on_confusion_page_chosen(self, event: ConfusionPage.Chosen) -> None:
+        self.chosen.append(event.group)
+
+
+@pytest.mark.parametrize("size", [(60, 18), (80, 24)])
+async def test_one_walks_to_a_pair_and_opens_its_rows(size: tuple[int, int]) -> None:
+    labels = [f"[/label {number}] \x1b[31m" for number in range(40)]  # hostile, and more than fit
+    rows = [answer(number, label, label) for number, label in enumerate(labels)]
+    rows += [answer(100 + number, labels[7], labels[33]) for number in range(3)]
+    app = Hosting()
+    async with app.run_test(size=size) as pilot:
+        page = app.query_one(ConfusionPage)
+        page.begin("all", confusion(rows), len(rows))
+        page.matrix.focus()
+        await pilot.pause()
+        assert page.matrix.cursor == page.matrix.confusion.worst
+        shown = "".join(segment.text for y in range(page.matrix.size.height) for segment in page.matrix.render_line(y))
+        assert "[3]" in shown
+        assert "\x1b" not in shown
+        await pilot.press("enter")
+        assert app.chosen[0].rows == (100, 101, 102)
+        await pilot.press(*["up"] * 60, *["left"] * 60)
+        assert page.matrix.cursor == (0, 0)
+        assert isinstance(app.focused, Matrix)
