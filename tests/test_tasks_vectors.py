@@ -322,3 +322,23 @@ def test_hubs_and_a_bias_of_length_are_found() -> None:
     ]  # fmt: skip
     found = categorise(rows, Context(only=SEARCHED))
     assert found.rows["hub"] == found.rows["not_found"] == found.rows["length_bias"] == list(range(6))
+
+
+def test_a_checkpoint_keeps_what_the_dense_layer_learnt(place: Path, runs: dict[str, RunFolder]) -> None:
+    """transformers puts back the weights it knows; those of the modules behind them come from their own folders."""
+    import torch
+
+    from ftstudio.engine import sentence
+    from ftstudio.engine.loading import ModelSpec, load
+    from ftstudio.engine.locate import locate
+    from ftstudio.tasks.base import Head
+
+    run = runs["full"]
+    spec = ModelSpec(str(place / "model"), "float32", "cpu", None, Head("encoder"))
+    model = load(locate(str(place / "model")), spec)
+    dense = sentence.of(model).parts[1].linear.weight  # type: ignore[union-attr]
+    before = dense.detach().clone()
+    sentence.restore(model, run.checkpoints / "checkpoint-4")
+    tuned = load(locate(str(run.model)), ModelSpec(str(run.model), "float32", "cpu", None, Head("encoder")))
+    assert torch.equal(dense, sentence.of(tuned).parts[1].linear.weight)  # type: ignore[union-attr]
+    assert not torch.equal(dense, before)

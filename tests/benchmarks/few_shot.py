@@ -1,4 +1,4 @@
-"""BANKING77, ten examples a label: MiniLM with a head, tuned by the studio, by hand, and by setfit where it is installed.
+"""BANKING77, ten examples a label: MiniLM with a head, tuned by the studio, by hand, and by setfit where asked for.
 
     python tests/benchmarks/few_shot.py [--shared ../shared] [--pairs 10000] [--test N] [--seed 0 1 2] [--setfit]
 
