@@ -22,7 +22,7 @@ class PairSet(EncodedSet):
     """An `EncodedSet` whose rows are pairs: `{"input_ids", "parts", "labels"}`, labels 1.0 for texts of one label.
 
     `texts` are the framed texts (`{"input_ids", …}`), `numbers` the row of each in its dataset; `first`, `second` and
-    `alike` [pairs]. `lost`: tokens that max_length cut off.
+    `alike` [pairs] say what a pair is, `rows` where its first text stands. `lost`: tokens that max_length cut off.
     """
 
     texts: Sequence[Mapping[str, Any]] = ()
@@ -35,11 +35,11 @@ class PairSet(EncodedSet):
     sizes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for number, text in zip(self.numbers, self.texts, strict=True):
+        for text in self.texts:
             self.ids.extend(text["input_ids"])
             self.starts.append(len(self.ids))
-            self.rows.append(number)
             self.sizes.append(len(text["input_ids"]))
+        self.rows.extend(self.numbers[int(place)] for place in self.first)
 
     def __len__(self) -> int:
         return len(self.first)
