@@ -125,12 +125,12 @@ def test_missing_and_broken_pictures_are_told_by_row(place: Path, tmp_path: Path
     (tmp_path / "broken.png").write_bytes((place / "photos" / "red.png").read_bytes()[:60])
     make_picture(tmp_path / "good.png", (9, 9, 200))
     names = ["good.png", "gone.png", "broken.png", "http://x/y.png", *["good.png"] * 20]
-    rows = [{"image": name, "prompt": "what?", "completion": "blue"} for name in names]
+    turns = [{"role": "user", "content": "what?"}, {"role": "assistant", "content": "blue"}]
+    rows = [{"images": [name], "messages": turns} for name in names]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     recipe = check_recipe({
         "task": "image-text-to-text", "model": str(model),
-        "data": {"train": str(tmp_path / "rows.jsonl"), "eval": None,
-                 "columns": {"image": "image", "prompt": "prompt", "completion": "completion"}},
+        "data": {"train": str(tmp_path / "rows.jsonl"), "eval": None},
     })  # fmt: skip
     materials = open_materials(recipe)
     encoded = materials.task.encode_dataset(

@@ -342,3 +342,41 @@ def test_a_checkpoint_keeps_what_the_dense_layer_learnt(place: Path, runs: dict[
     tuned = load(locate(str(run.model)), ModelSpec(str(run.model), "float32", "cpu", None, Head("encoder")))
     assert torch.equal(dense, sentence.of(tuned).parts[1].linear.weight)  # type: ignore[union-attr]
     assert not torch.equal(dense, before)
+
+
+@pytest.mark.parametrize("form", ["scored", "pairs"])
+def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, form: str) -> None:
+    """All rows in one batch and no dropout: then order and chance play no part, and the weights must be the same."""
+    import numpy as np
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import losses
+
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    folder = make_sentence_encoder(tmp_path / "model", dense=16, **still)
+    rows = [json.loads(line) for line in (place / f"{form}.jsonl").read_text().splitlines()][:8]
+    made = recipe(folder, write(tmp_path / "rows.jsonl", rows), "full").with_changes({
+        "data.eval": None, "training.steps": 3, "training.learning_rate": 1e-3, "training.warmup": 0,
+        "training.scheduler": "constant", "training.precision": "fp32",
+    })  # fmt: skip
+    run = prepare_run(made, Workspace(tmp_path / "studio"))
+    Worker().execute(Train(run.path))
+    assert run.state() == "done", run.events()[-1]
+    model = SentenceTransformer(str(folder), device="cpu").train()
+    loss: Any = losses.CoSENTLoss(model) if form == "scored" else losses.MultipleNegativesRankingLoss(model)
+    names = ("sentence1", "sentence2") if form == "scored" else ("anchor", "positive")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+    labels = torch.tensor([row.get("score", 0) / 5 for row in rows])
+    for _ in range(3):
+        features = [
+            dict(model.tokenizer([row[name] for row in rows], padding=True, return_tensors="pt")) for name in names
+        ]
+        loss(features, labels).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    texts = sentences(6, 7)
+    ours = SentenceTransformer(str(run.model), device="cpu").encode(texts)
+    before = SentenceTransformer(str(folder), device="cpu").encode(texts)
+    assert np.abs(ours - model.eval().encode(texts)).max() < 1e-4
+    assert np.abs(ours - before).max() > 1e-3
