@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ftstudio import methods
+from ftstudio import methods, tasks
 from ftstudio.core import recipe_file
 from ftstudio.core.errors import UsageError
 from ftstudio.core.recipe import Recipe
@@ -157,3 +157,29 @@ def test_reading_recipes_imports_neither_torch_nor_a_screen(tmp_path: Path) -> N
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "transformers", "datasets", "textual"} & set(json.loads(out))
+
+
+TASK_PRESETS = sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem not in (*PRESET_NAMES, "demo"))
+
+
+@pytest.mark.parametrize("name", TASK_PRESETS)
+def test_presets_of_tasks_are_valid_and_every_key_has_a_comment(name: str) -> None:
+    lines = (PRESETS / f"{name}.yaml").read_text("utf-8").splitlines()
+    recipe = load_recipe(PRESETS / f"{name}.yaml")
+    assert recipe.task == name
+    changes = [line.split(":")[0].strip() for line in lines if "CHANGE ME" in line]
+    assert changes == ["model", "train"]
+    for line in lines:
+        key, colon, value = line.strip().partition(":")
+        if colon and value.strip() and not key.startswith("#"):
+            assert " # " in value, f"{name}: {key} has no comment"
+    shown = {line.strip().split(":")[0] for line in lines}
+    assert set(tasks.get(name).options_model.model_fields) <= {key.removeprefix("# ") for key in shown}
+    on = "\n".join(line.replace("# ", "", 1) if line.startswith("  # ") else line for line in lines)
+    assert parse_recipe(on).task == name  # keys that are left as comments are valid too
+
+
+def test_every_task_and_method_has_a_preset() -> None:
+    names = {path.stem for path in PRESETS.glob("*.yaml")}
+    assert {name for name in tasks.names() if name != "sft"} <= names
+    assert {f"sft-{name}" for name in methods.names()} <= names

@@ -72,7 +72,7 @@ class CausalLm(Sft):
             raise BadRow(items)
         found: list[Row] = []
         for item in items:
-            learnt = [token for token, label in zip(item.ids, item.more["labels"], strict=True) if label >= 0]
+            learnt = [token for token in item.more["labels"][1:] if token >= 0]
             found.append({**item.row, "bytes": len(tokenizer.decode(learnt).encode())})
         return found
 

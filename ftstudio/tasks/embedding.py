@@ -60,6 +60,7 @@ class Embedding(VectorTask):
         "duplicates. It learns from pairs that belong together (question and answer), from triplets with a text that "
         "doesn't, or from pairs with a score. The saved folder is a sentence-transformers model."
     )
+    answers = "a vector a text; how near two texts are"
     roles = (
         Role("sentence1", "a text: the question, or the first of a pair", required=True),
         Role("sentence2", "the text that belongs to it, or is compared with it", required=True),

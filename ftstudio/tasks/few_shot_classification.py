@@ -56,6 +56,7 @@ class FewShotClassification(VectorTask):
     """Labels from a handful of examples each: contrastive tuning of an encoder, and a head on its vectors."""
 
     name = "few-shot-classification"
+    answers = "the label, with how sure the model is of each"
     title = "Few-shot classification (SetFit: a few examples a label)"
     help = (
         "For when only a handful of texts a label is at hand: pairs of them teach an encoder which texts belong "

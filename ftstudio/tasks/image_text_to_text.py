@@ -42,6 +42,7 @@ class ImageTextToText(Sft):
         "answer questions about them. Where a picture stands is written <image>; without that mark it stands before "
         "the first question. LoRA goes on the language side unless method.part says vision or both."
     )
+    answers = "a text about the pictures"
     roles: ClassVar[tuple[Role, ...]] = (
         Role("image", "the picture, or a list of pictures: paths or bytes", required=True),
         Role("prompt", "what is asked about it"),

@@ -45,6 +45,7 @@ class MaskedLm(Task):
     """Hidden tokens, filled in by an encoder."""
 
     name = "masked-lm"
+    answers = "the hidden words, filled in"
     title = "Masked language modelling (fill in hidden words)"
     help = (
         "Some tokens of your texts are hidden, others in every epoch, and an encoder learns to fill them in. Use it to "

@@ -53,6 +53,7 @@ class Seq2Seq(Task):
         "questions on a text. For models such as T5, BART, Marian and mBART; the loss counts targets only. A decoder "
         "alone (Llama, Qwen) learns the same with the task sft."
     )
+    answers = "a text: a translation, a summary, an answer"
     roles = (
         Role("source", "the text to translate, sum up or answer"),
         Role("target", "what is to be written"),

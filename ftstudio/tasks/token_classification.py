@@ -43,6 +43,7 @@ class TokenClassification(Task):
         "parts of speech. Tags of entities may come as BIO, IOB1 or BIOES; answers are BIO. Small encoders (BERT, "
         "MiniLM, ModernBERT) are usually enough, and fast."
     )
+    answers = "a tag for every word"
     roles = (
         Role("tokens", "the list of words", required=True),
         Role("tags", "a list with the tag of each word: BIO, IOB1, BIOES, or any names", required=True),

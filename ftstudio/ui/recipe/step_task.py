@@ -16,6 +16,11 @@ from ftstudio.ui.recipe.forms import task_specs
 from ftstudio.ui.recipe.panel import About, Panel
 
 
+def _brief(title: str) -> str:
+    """What stands in the brackets of a task's TITLE: from what to what."""
+    return title.partition("(")[2].rstrip(")") or title
+
+
 class TaskPanel(Panel):
     """A line a task; below it what the one chosen is for, which columns it can use, what it answers; its options."""
 
@@ -28,7 +33,7 @@ class TaskPanel(Panel):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        options = [(name, tasks.get(name).title) for name in tasks.names()]
+        options = [(name, _brief(tasks.get(name).title)) for name in tasks.names()]
         self.picker = Picker(options, self.name_now, id="task-picker")
         self._filled = ""
 
@@ -42,6 +47,9 @@ class TaskPanel(Panel):
         yield self.picker
         yield Static("", id="task-help")
         yield Vertical(id="task-fields")
+
+    def entered(self) -> None:
+        self.picker.focus(scroll_visible=False)
 
     def show(self) -> None:
         self.picker.put(self.name_now)
