@@ -7,6 +7,7 @@ needs torchvision, so it is left out: only pictures are read here.
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,8 @@ def _nested(rows: Sequence[Sequence[Any]]) -> Any:
 
 def _processor(folder: Path) -> Any:
     """transformers' processor of the model in FOLDER. Raises StudioError where it has none that is known."""
+    if importlib.util.find_spec("PIL") is None:
+        raise StudioError("Pictures are read with Pillow, which isn't installed.", "pip install 'ftstudio[pictures]'")
     import transformers
     from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
