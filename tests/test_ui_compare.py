@@ -363,6 +363,8 @@ async def test_x_writes_the_report_as_text(workspace: Workspace, run: RunFolder,
         await made.until(pilot, "best gains first")
         await pilot.press("x")
         await pilot.pause()
+    assert "<html" in (run.compare.path / "report.html").read_text()
+    assert run.name in (run.compare.path / "report.md").read_text()
     text = (run.compare.path / "report.txt").read_text()
     assert "ROUGE-L" in text
     assert run.name in text

@@ -13,7 +13,7 @@ from screens import IdleWorker
 from ftstudio.core import files
 from ftstudio.core.chatlog import read_turns
 from ftstudio.core.folder import JobFolder
-from ftstudio.core.jobs import Chat
+from ftstudio.core.jobs import Chat, Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
@@ -107,6 +107,23 @@ async def test_the_screen_says_when_there_are_enough_votes(run: RunFolder) -> No
             text = made.screen_text(pilot)
         assert "✓ enough votes to tell" in text
         assert votes.found.verdict == "better"
+
+
+# -- which arms ------------------------------------------------------------------------------------------------------
+async def test_arms_are_ticked_and_compared(run: RunFolder) -> None:
+    app = studio(run)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "best gains first")
+        await pilot.press("A")
+        await made.until(pilot, "Which arms are compared?")
+        await pilot.press("space", "enter")
+        await made.until(pilot, "✗ 1 arm: a comparison has 2 to 4.")
+        await pilot.press("space", "down", "down", "space", "plus", *"nonsense+1", "enter")
+        await made.until(pilot, "behind + stand examples")
+        await pilot.press("plus", *"tuned@5", "enter", "enter")
+        await pilot.pause()
+    wanted = ("base", "base+3shot", "tuned", "tuned@5")
+    assert app.session.worker.jobs == [Compare(run.compare.path, (run.path,), arms=wanted)]  # type: ignore[attr-defined]
 
 
 # -- chat ------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 WRITE_SECONDS = 0.2  # between two pieces of an answer
-WRITES = ("sft", "causal-lm", "seq2seq")  # tasks whose models write text
+WRITES = ("sft", "causal-lm")  # tasks whose models go on with a conversation
 
 
 def run(job: Chat, context: JobContext) -> None:
@@ -43,7 +43,9 @@ def run(job: Chat, context: JobContext) -> None:
         raise UsageError("There is no tuned model to chat with.", "Name a run.")
     recipe = tuned[0].recipe
     if recipe.task not in WRITES:
-        raise StudioError(f"A model of the task {recipe.task} writes no text.", "Chat with a run that generates.")
+        raise StudioError(
+            f"A model of the task {recipe.task} holds no conversation.", "Chat with a run of sft or causal-lm."
+        )
     arms = Arms(context.models, recipe, tuned)
     names = [name for name in turn.arms if name in arms.names]
     folder.emit("start", arms=names, model=recipe.model, turn=turn.number)
@@ -189,7 +191,6 @@ def write(
 
     settings = turn.settings
     device = next(model.parameters()).device
-    skip = 1 if getattr(model.config, "is_encoder_decoder", False) else len(ids)  # a decoder begins with its own token
     sampled = {"do_sample": True, "temperature": settings.temperature, "top_k": 0}
     config = GenerationConfig(
         max_new_tokens=most,
@@ -202,7 +203,7 @@ def write(
 
     def watch(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         nonlocal stopped
-        piece(input_ids[0, skip:].tolist())
+        piece(input_ids[0, len(ids) :].tolist())
         stopped = should_stop()
         return torch.full((input_ids.shape[0],), stopped, dtype=torch.bool, device=input_ids.device)
 
@@ -216,7 +217,7 @@ def write(
         output = model.generate(
             input_ids=row, attention_mask=torch.ones_like(row), generation_config=config, stopping_criteria=[watch]
         )
-    found: list[int] = output[0, skip:].tolist()
+    found: list[int] = output[0, len(ids) :].tolist()
     place = next((place for place, token in enumerate(found) if token in ends), None)
     found = found if place is None else found[: place + 1]
     return found, stopped and place is None

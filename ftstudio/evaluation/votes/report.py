@@ -38,7 +38,7 @@ def tally_text(found: Tally, width: int = 78) -> str:
     lines += field("e-value", text, 12)
     rest = [f"{found.waiting:,} rows have no vote"] if found.waiting else []
     rest += [f"{found.alike:,} have equal answers"] if found.alike else []
-    rest += [f"{found.outdated:,} votes were on answers that have changed since"] if found.outdated else []
+    rest += [f"{found.outdated:,} votes were on answers that are there no longer"] if found.outdated else []
     rest += [f"names were shown after {found.shown:,} votes"] if found.shown is not None else []
     lines += field("left", "; ".join(rest), 12) if rest else []
     if found.agreement:

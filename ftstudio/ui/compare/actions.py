@@ -36,7 +36,7 @@ WANTED = Action(
 )
 RUN = Action("v", "choose", "run", "compare another run")
 ROWS = Action("l", "limit", "rows", "how many held-out rows are answered")
-EXPORT = Action("x", "export", "export", "write the report as text")
+EXPORT = Action("x", "export", "export", "write the report as text, Markdown and one HTML page")
 NEXT = Action("n", "next(1)", "next", "the next row in this order")
 PREVIOUS = Action("p", "next(-1)", "previous", "the row before")
 DIFFERENCE = Action("d", "difference", "diff", "mark words: against the first, all against the reference, nothing")

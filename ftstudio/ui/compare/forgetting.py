@@ -116,7 +116,7 @@ def part_lines(label: str, base: Any, part: Mapping[str, Any], width: int) -> li
             text += f": {flips['broken']:,} broken, {flips['fixed']:,} fixed"
             say(name, text, {"worse": "bad", "better": "good"}.get(word, ""), f"  p {chance(flips.get('p'))}")
     if part.get("guessing"):
-        say("", "the base itself guesses at these questions: they tell little", "dim")
+        say("", "the base itself guesses here: this tells little", "dim")
     errors = [entry for entry in part.get("off_task") or () if isinstance(entry, Mapping)]
     risen = [entry for entry in errors if entry.get("base") or entry.get("tuned")]
     for place, entry in enumerate(risen):

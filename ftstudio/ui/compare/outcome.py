@@ -60,7 +60,7 @@ class Outcome(Page):
         people = "1 person" if found.people == 1 else f"{found.people} people"
         parts = [f"{found.votes:,} votes by {people}", f"{found.waiting:,} rows have none"]
         parts += [f"{found.alike:,} rows have equal answers"] if found.alike else []
-        parts += [f"{found.outdated:,} votes on answers that changed since don't count"] if found.outdated else []
+        parts += [f"{found.outdated:,} votes on answers that are there no longer don't count"] if found.outdated else []
         parts += [f"left was chosen in {100 * found.left:.0f} %"] if found.left is not None else []
         say("votes", "; ".join(parts))
         return lines

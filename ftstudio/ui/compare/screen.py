@@ -251,7 +251,9 @@ In the word diff, [-so-] is missing and {+so+} was added.
         from ftstudio.ui.compare.chat.screen import ChatScreen
 
         if arms.recipe is not None and arms.recipe.task not in WRITES:
-            self.studio.tell(f"A model of the task {arms.recipe.task} writes no text to chat with.")
+            self.studio.tell(
+                f"A model of the task {arms.recipe.task} holds no conversation: chat is for sft and causal-lm."
+            )
             return
         self.app.push_screen(ChatScreen(arms))
 
@@ -303,16 +305,22 @@ In the word diff, [-so-] is missing and {+so+} was added.
         self.attempt(lambda: copy(self.studio, f"row {row}\n\n{text}\n", self.session.workspace.path))
 
     def action_export(self) -> None:
-        """The report as text, beside its JSON."""
+        """The report as text, as Markdown and as one HTML page, beside its JSON."""
         arms = self.arms
         if arms is None or arms.report is None:
             self.studio.tell("There is nothing to export yet.")
             return
+        from ftstudio.evaluation import publish
         from ftstudio.evaluation.report import compare_text
 
-        path, text = arms.folder.path / "report.txt", compare_text(arms.report) + "\n"
-        if self.attempt(lambda: files.write(path, text)):
-            self.studio.tell(f"Written: {shown(path)}")
+        folder, report = arms.folder.path, arms.report
+
+        def export() -> None:
+            files.write(folder / "report.txt", compare_text(report) + "\n")
+            publish.write(report, folder)
+
+        if self.attempt(export):
+            self.studio.tell(f"Written: report.txt, report.md and report.html in {shown(folder)}")
 
     def action_back(self) -> None:
         """A level up; in the list, all rows again."""
