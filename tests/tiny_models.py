@@ -144,16 +144,16 @@ def make_labelled(path: Path, kind: str = "single", count: int = 160, seed: int 
     return path
 
 
-def make_sentence_encoder(folder: Path, *, seed: int = 0, dense: int | None = None) -> Path:
+def make_sentence_encoder(folder: Path, *, seed: int = 0, dense: int | None = None, **changes: Any) -> Path:
     """A sentence-transformers model over that tokenizer: a BERT without a head, its mean over tokens, a DENSE layer of
-    that width, normalised; it reads 32 tokens of a text."""
+    that width, normalised; it reads 32 tokens of a text. CHANGES go into its configuration."""
     import torch
     from sentence_transformers.sentence_transformer import modules as parts
     from transformers import BertConfig, BertModel
 
     config = BertConfig(
         vocab_size=make_word_tokenizer(folder), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=64, pad_token_id=0,
+        num_attention_heads=4, max_position_embeddings=64, pad_token_id=0, **changes,
     )  # fmt: skip
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)

@@ -151,7 +151,8 @@ def _two(look: Look) -> Shape | None:
             columns = {"sentence1": look.names[first], "sentence2": look.names[second]}
             negative = look.find(_NEGATIVES)
             if negative is not None and look.is_text(negative):
-                why = f"{columns['sentence1']!r} with {columns['sentence2']!r}, which belongs to it, and {negative!r}, not"
+                first, second = columns.values()
+                why = f"{first!r} with {second!r}, which belongs to it, and {negative!r}, which doesn't"
                 return shaped(look, "triplet", {**columns, "negative": negative}, why)
             score = look.find(_SCORES, list(columns.values()))
             return _pair_shape(look, columns, score, "called so")

@@ -121,6 +121,6 @@ def _labels(values: Sequence[tuple[int, Any]], where: str, yes: str | None) -> L
     if len(counts) < 2:
         raise StudioError(
             f"{where} holds only one label ({one_line(yes, 40)!r}): there is nothing to tell apart.",
-            "Add pairs that are unlike; or leave the column out of data.columns: then other rows' texts stand for those.",
+            "Add pairs that are unlike; or leave the column out of data.columns: other rows then stand for those.",
         )
     return Likeness(yes=yes)

@@ -22,7 +22,7 @@ class PairSet(EncodedSet):
     """An `EncodedSet` whose rows are pairs: `{"input_ids", "parts", "labels"}`, labels 1.0 for texts of one label.
 
     `texts` are the framed texts (`{"input_ids", …}`), `numbers` the row of each in its dataset; `first`, `second` and
-    `alike` [pairs]. `lost`: tokens that max_length cut off.
+    `alike` [pairs] say what a pair is; `rows` and `table` tell of the texts. `lost`: tokens that max_length cut off.
     """
 
     texts: Sequence[Mapping[str, Any]] = ()
@@ -40,6 +40,22 @@ class PairSet(EncodedSet):
             self.starts.append(len(self.ids))
             self.rows.append(number)
             self.sizes.append(len(text["input_ids"]))
+        size = dict(zip(self.numbers, self.sizes, strict=True))
+        for row in range(
+            max(self.numbers, default=-1) + 1
+        ):  # the account of each row: those that weren't drawn have none
+            self._account(size.get(row, 0))
+
+    def _account(self, length: int) -> None:
+        for name, column in self.table.items():
+            one = {
+                "prompt": length,
+                "total": length,
+                "completion": int(length > 0),
+                "trained": int(length > 0),
+                "ends": 1,
+            }
+            column.append(one.get(name, 0))
 
     def __len__(self) -> int:
         return len(self.first)

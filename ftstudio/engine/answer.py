@@ -54,7 +54,7 @@ def run(job: Answer, context: JobContext) -> None:
     examples = materials.examples(job.rows or recipe.evaluation.rows)
     name = BASE if job.run is None else RunFolder(job.run).name
     tuned = [] if job.run is None else [Tuned(name, RunFolder(job.run), recipe)]
-    arms = Arms(context.models, recipe, tuned)
+    arms = Arms(context.models, recipe, tuned, task=materials.task)
     decoding = decoding_of(recipe)
     asked, left_out = questions(examples, {name: materials})
     folder = context.folder

@@ -17,7 +17,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.engine.probing import numbers_of
-from ftstudio.tasks.base import Prompt
+from ftstudio.tasks.base import Prompt, Task
 
 if TYPE_CHECKING:
     import torch
@@ -63,10 +63,15 @@ class Arms:
     """
 
     def __init__(
-        self, models: ModelStore, recipe: Recipe, tuned: Sequence[Tuned], views: Mapping[str, str] | None = None
+        self,
+        models: ModelStore,
+        recipe: Recipe,
+        tuned: Sequence[Tuned],
+        views: Mapping[str, str] | None = None,
+        task: Task | None = None,
     ) -> None:
         self.models, self.recipe, self.views = models, recipe, dict(views or {})
-        self.task = tasks.of(recipe)
+        self.task = task or tasks.of(recipe)
         self.tuned = {arm.name: arm for arm in tuned}
         self.spec = models.spec(recipe)
         self._specs = {arm.name: models.spec(arm.recipe) for arm in tuned}

@@ -68,7 +68,7 @@ def run(job: Compare, context: JobContext) -> None:
     found = gather(job, context.should_stop)
     reference = _reference(job, found)
     recipe, folder = found.recipe, context.folder
-    arms = Arms(context.models, recipe, list(found.tuned.values()), found.views)
+    arms = Arms(context.models, recipe, list(found.tuned.values()), found.views, found.own.task)
     decoding = decoding_of(recipe)
     asked, left_out = questions(found.examples, found.materials or {BASE: found.own})
     if not asked:

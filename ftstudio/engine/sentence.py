@@ -1,8 +1,8 @@
 """From an encoder's hidden states to one vector a text, as sentence-transformers does it: with its own modules.
 
-What a model's folder says (modules.json) is what happens; a plain encoder's is the mean over its tokens. The modules lie
-inside the loaded model as `ftstudio_sentence`, so that a dense layer among them learns with the rest, and are saved in
-sentence-transformers' form beside the transformer's weights.
+What a model's folder says (modules.json) is what happens; a plain encoder's is the mean over its tokens. The modules
+lie inside the loaded model as `ftstudio_sentence`, so that a dense layer among them learns with the rest, and are saved
+in sentence-transformers' form beside the transformer's weights.
 """
 
 from __future__ import annotations

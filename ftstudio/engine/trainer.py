@@ -378,8 +378,8 @@ def sound(model: nn.Module) -> bool:
 def indivisible(rows: int) -> StudioError:
     """That memory won't hold a batch of ROWS which can't be taken in parts."""
     return StudioError(
-        f"There is not enough memory for {rows} rows at once, and this loss holds the rows of a batch against each other: "
-        "in parts they would be learnt otherwise.",
+        f"There is not enough memory for {rows} rows at once, and this loss holds the rows of a batch against each "
+        "other: in parts they would be learnt otherwise.",
         "Lower training.batch_size or data.max_length, or set training.gradient_checkpointing.",
     )
 

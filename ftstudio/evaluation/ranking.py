@@ -15,12 +15,12 @@ METRICS: Mapping[str, Callable[[int], float]] = {
     f"mrr@{CUT}": lambda rank: 1 / rank if rank <= CUT else 0.0,
     f"recall@{CUT}": lambda rank: float(rank <= CUT),
 }
-"""What a rank (from 1) is worth: its reciprocal, and whether it is among the first ten. Rows without a rank have none."""
+"""What a rank (from 1) is worth: its reciprocal, and whether it is among the first ten."""
 
 
 def told(cosines: Sequence[float], pool: Sequence[str], own: str, cosine: float) -> dict[str, Any]:
-    """What the COSINES of a text with each of POOL say where its partner OWN has COSINE: the partner's `rank` from 1, the
-    `best` text and its cosine `best_cosine`, and `others`, the mean cosine with texts that aren't its partner."""
+    """What the COSINES of a text with each of POOL say where its partner OWN has COSINE: the partner's `rank` from 1,
+    the `best` text and its cosine `best_cosine`, and `others`, the mean cosine with texts that aren't its partner."""
     others = [value for text, value in zip(pool, cosines, strict=True) if text != own]
     rank = 1 + sum(value > cosine for value in others)
     place = max(range(len(pool)), key=cosines.__getitem__, default=None)

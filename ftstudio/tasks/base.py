@@ -44,8 +44,8 @@ class Head:
     """What kind of model a task needs. Part of a loaded model's identity.
 
     `labels` in the order of the head's outputs. `problem`: transformers' `problem_type` of a sequence classifier.
-    `seed` draws the weights of a head that the model doesn't bring. `pooling`: how an encoder's tokens become one vector
-    (empty: as its folder says, else their mean).
+    `seed` draws the weights of a head that the model doesn't bring. `pooling`: how an encoder's tokens become one
+    vector (empty: as its folder says, else their mean).
     """
 
     kind: Kind = "causal-lm"

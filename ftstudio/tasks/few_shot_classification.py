@@ -153,7 +153,8 @@ class FewShotClassification(VectorTask):
                < self.options.shots]  # fmt: skip
         short = f"; {len(few)} labels have fewer than {self.options.shots}" if few else ""
         return {
-            "pairs": f"{number(len(self._pairs()[0]))} pairs of {number(count)} examples, {len(self.labels)} labels{short}",
+            "pairs": f"{number(len(self._pairs()[0]))} pairs of {number(count)} examples, "
+            f"{len(self.labels)} labels{short}",
             "training": "contrastive tuning: texts of one label are drawn together",
             "head": f"logistic regression on the vectors of {number(count)} examples",
         }

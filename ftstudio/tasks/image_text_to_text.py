@@ -180,8 +180,8 @@ class ImageTextToText(Sft):
 
     # -- batches ---------------------------------------------------------------------------------------------------
     def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
-        """`inputs`: padded ids and mask, the `pictures` of each row as tensors, `following` [rows, width]: the token to be
-        written after each place, -100 where none is learnt. `targets`: the same."""
+        """`inputs`: padded ids and mask, the `pictures` of each row as tensors, `following` [rows, width]: the token
+        to be written after each place, -100 where none is learnt. `targets`: the same."""
         reader = picture_reader.reader_of(model_folder(self._model)[0])
         inputs = padded_inputs(rows, pad_id, multiple)
         width = inputs["input_ids"].shape[1]

@@ -1,12 +1,13 @@
 """Pictures as a vision-language model reads them: its own processor's pixels, and the tokens that stand for them.
 
-transformers' processors do it; the image processors are those that need Pillow alone. A processor's own video part needs
-torchvision, so it is left out: only pictures are read here.
+transformers' processors do it; the image processors are those that need Pillow alone. A processor's own video part
+needs torchvision, so it is left out: only pictures are read here.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,8 @@ def _nested(rows: Sequence[Sequence[Any]]) -> Any:
 
 def _processor(folder: Path) -> Any:
     """transformers' processor of the model in FOLDER. Raises StudioError where it has none that is known."""
+    if importlib.util.find_spec("PIL") is None:
+        raise StudioError("Pictures are read with Pillow, which isn't installed.", "pip install 'ftstudio[pictures]'")
     import transformers
     from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES

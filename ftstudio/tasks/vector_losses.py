@@ -33,8 +33,8 @@ def value(
     name: str, vectors: Sequence[torch.Tensor], labels: torch.Tensor, *, scale: float, margin: float,
     dimensions: Sequence[int] = (),
 ) -> torch.Tensor:  # fmt: skip
-    """The mean loss NAME of the rows whose texts have VECTORS (a [rows, width] each) and LABELS [rows], in 32 bits; with
-    DIMENSIONS (Matryoshka) the sum over vectors cut to each."""
+    """The mean loss NAME of the rows whose texts have VECTORS (a [rows, width] each) and LABELS [rows], in 32 bits;
+    with DIMENSIONS (Matryoshka) the sum over vectors cut to each."""
     loss, given = _loss(name, scale, margin, tuple(dimensions), vectors[0].shape[1])
     given.vectors = list(vectors)
     try:

@@ -1,4 +1,4 @@
-"""What goes wrong where texts become vectors: cosines out of order with the scores, partners not found, a space gone bad.
+"""What goes wrong where texts become vectors: cosines out of order, partners not found, a space gone bad.
 
 Cosines have no scale of their own, so they are held against the scores by rank. A prediction brings its `cosine`, the
 `rank` of the partner among the texts searched, `others` (the mean cosine with texts that aren't its partner) and the
