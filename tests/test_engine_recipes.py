@@ -141,7 +141,7 @@ def test_presets_name_every_key_with_a_comment(name: str) -> None:
         assert found, f"{name}: {key} is not shown"
         assert all("#" in line.split(":", 1)[1] for line in found), f"{name}: {key} has no comment"
     defaults = recipe_file.check(
-        {"model": "m", "data": {"train": "t"}, "method": recipe.method.name}, "", methods.models(), ["sft"]
+        {"model": "m", "data": {"train": "t"}, "method": recipe.method.name}, "", methods.models(), tasks.models()
     )
     # every key that is left as a comment shows what the default means, so switching it on must be valid too
     on = "\n".join(line.replace("# ", "", 1) if line.startswith("  # ") else line for line in lines)
