@@ -106,7 +106,7 @@ RECIPES: dict[str, tuple[str | bytes, str]] = {
         "model: demo\nmethod: {name: full, r: 3}\ndata: {train: demo}\n", "method.r: there is no such key",
     ),
     "another task": (
-        "task: text-classification\nmodel: demo\ndata: {train: demo}\n", "there is no 'text-classification'. There",
+        "task: text-clasification\nmodel: demo\ndata: {train: demo}\n", "Did you mean 'text-classification'?",
     ),
     "no JSON Schema": (
         "model: demo\ndata: {train: demo}\nevaluation: {format: {json_schema: {type: 5}}}\n", "no JSON Schema",
