@@ -8,7 +8,7 @@ from ftstudio.engine.structure import Row
 from ftstudio.ui.common.fields import Picker
 from ftstudio.ui.text.lines import Line, fit
 
-HEADING = f"    {'':<9}{'learns':>9}{'memory':>11}{'a run saves':>13}{'forgets':>9}{'work':>7}"
+HEADING = f"    {'':<9}{'learns':>8}{'memory':>11}{'a run saves':>12}{'forgets':>8}{'work':>6}"
 
 
 def short(count: int) -> str:
@@ -44,8 +44,8 @@ class MethodTable(Picker):
         if choice.refused:
             return (*head, (fit(f" ✗ {choice.refused}", max(4, self.columns - 13)), "dim"))
         cells = (
-            f"{short(choice.trainable):>9}{size(choice.memory):>11}{size(choice.saved):>13}"
-            f"{choice.forgets:>9}{choice.work:>6.0%} "
+            f"{short(choice.trainable):>8}{size(choice.memory):>11}{size(choice.saved):>12}"
+            f"{choice.forgets:>8}{choice.work:>6.0%}"
         )
         return (*head, (fit(cells, max(4, self.columns - 13)), ink))
 
