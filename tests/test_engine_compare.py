@@ -389,7 +389,7 @@ def test_outputs_survive_a_torn_line(tmp_path: Path) -> None:
 @given(st.lists(st.integers(1, 255), min_size=1, max_size=50), st.integers(1, 200), st.integers(1, 9))
 def test_an_answers_room_depends_on_its_own_prompt_alone(lengths: list[int], new: int, rows: int) -> None:
     def question(row: int, length: int) -> Question:
-        return Question(row, Example(()), "", None, {BASE: (5,) * length})
+        return Question(row, Example(()), "", None, {BASE: Prompt([5] * length, "", None)})
 
     asked = [question(row, length) for row, length in enumerate(lengths)]
     found = [(item, room) for batch, room in _chunks(asked, new, 256, (4000, rows)) for item in batch]

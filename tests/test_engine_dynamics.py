@@ -76,7 +76,7 @@ def test_steps_tell_the_loss_of_each_source(run: RunFolder):
         assert low - 1e-5 <= step["loss"] <= high + 1e-5
     story = Story()
     story.feed(run.events())
-    assert len(story.curves["train a"]) > 4
+    assert len(story.curves["source a"]) > 4
 
 
 def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ftstudio import tasks
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine.hardware import Hardware
 
@@ -79,7 +80,9 @@ def chosen(model: Any, precision: Any = "fp32", rows: Any = ROWS, **training: An
     from ftstudio.engine.levers import choose
 
     machine = Hardware("cpu", precision, 1, "asked for")
-    return choose(model, rows, [len(row["input_ids"]) for row in rows], machine, recipe(**training), 2)
+    return choose(
+        model, rows, [len(row["input_ids"]) for row in rows], machine, recipe(**training), 2, tasks.get("sft")
+    )
 
 
 def row_by_row(model: Any) -> Any:
@@ -165,7 +168,9 @@ def test_a_model_that_mixes_rows_is_found_out(monkeypatch: pytest.MonkeyPatch):
         for precision in ("fp32", "bf16"):
             model = made("Llama").to(torch.float32 if precision == "fp32" else torch.bfloat16)
             machine = Hardware("cpu", precision, 1, "")
-            levers = choose(model, ROWS, [len(row["input_ids"]) for row in ROWS], machine, recipe(), 2)
+            levers = choose(
+                model, ROWS, [len(row["input_ids"]) for row in ROWS], machine, recipe(), 2, tasks.get("sft")
+            )
             told.append((levers.padding_free, levers.told["batches"], attention.implementation(model)))
     assert [free for free, _, _ in told[:3]] == [False, False, False]  # 5 % are within the rounding of 16 bits
     assert "changes with the row before it" in told[0][1]

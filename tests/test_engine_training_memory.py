@@ -60,11 +60,11 @@ def limit(monkeypatch: pytest.MonkeyPatch, rows: int, *, when: str, kind: type[E
     error = kind or torch.OutOfMemoryError
     call, backward = Objective.__call__, Accelerator.backward
 
-    def forward(self: Any, model: Any, batch: Any) -> Any:
+    def forward(self: Any, model: Any, batch: Any, each: Any = None) -> Any:
         asked.append(len(batch["lengths"]))
         if when == "forward" and asked[-1] > rows:
             raise error("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return call(self, model, batch)
+        return call(self, model, batch, each)
 
     def back(self: Any, loss: Any, **named: Any) -> None:
         backward(self, loss, **named)

@@ -17,6 +17,7 @@ import json, random, sys
 from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
+from ftstudio import tasks
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine import quiet
 from ftstudio.engine.arguments import arguments
@@ -51,7 +52,7 @@ class Listener:
 torch.manual_seed(0)
 made = method.apply(AutoModelForCausalLM.from_pretrained(model, attn_implementation="sdpa"), method.settings(
     {} if name == "full" else {"r": 4, "alpha": 8, "dropout": 0.0}))
-levers = choose(made, rows, lengths, machine, recipe, 0)
+levers = choose(made, rows, lengths, machine, recipe, 0, tasks.get("sft"))
 trainer = StudioTrainer(made, arguments(recipe, method, machine, out.parent / "checkpoints", evaluate=False), rows, [],
     lengths, levers, Listener(), Meter(), keep=1)
 trainer.train()

@@ -90,7 +90,7 @@ def test_a_run_tells_its_story(finished: dict[str, RunFolder], method: str):
     for event in steps:
         assert set(event) >= {"epoch", "loss", "lr", "grad_norm", "tokens", "tokens_per_second", "seconds", "eta"}
     assert steps[-1]["tokens"] == start["tokens"]["total"]  # one epoch: every token once, no padding counted
-    assert steps[-1]["eta"] == 0
+    assert 0 <= steps[-1]["eta"] < 10  # the last evaluation and checkpoint are still to come
     assert [event["step"] for event in events(run, "eval")] == [0, 4, 8]
     assert [event["step"] for event in events(run, "checkpoint")] == [3, 6, 8]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["checkpoint-6", "checkpoint-8"]

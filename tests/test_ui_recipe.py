@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ftstudio.core.jobs import Train
-from ftstudio.core.workspace import Workspace
+from ftstudio.core.workspace import PRESETS, Workspace
 from ftstudio.engine.recipes import check_recipe, load_recipe
 from ftstudio.ui.common.fields import FieldRow
 from ftstudio.ui.recipe.draft import Draft, load_draft
@@ -258,7 +258,8 @@ async def test_another_recipe_sets_the_draft_aside(tmp_path: Path) -> None:
         await pilot.press("o")
         text = await until(pilot, "Open a preset")
         assert "sft-qlora" in text
-        await pilot.press("down", "down", "down")
+        names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+        await pilot.press(*["down"] * names.index("sft-qlora"))
         await until(pilot, "frozen weights take 4 bits")  # what it is, in full
         await pilot.press("enter")
         await until(pilot, "Preset sft-qlora is open.")
@@ -400,7 +401,7 @@ def test_a_draft_keeps_what_is_wrong_and_says_why_by_key(tmp_path: Path) -> None
     assert load_draft(tmp_path / "none.yaml") is None
 
 
-WORDS = {"method.targets": "attention"}  # what a key takes that doesn't take `auto`
+WORDS = {"method.targets": "attention", "method.lora_plus": 16.0}  # what a key takes that takes no usual value
 
 
 def test_every_field_sets_a_key_that_recipes_know(tmp_path: Path) -> None:
@@ -412,7 +413,7 @@ def test_every_field_sets_a_key_that_recipes_know(tmp_path: Path) -> None:
         value = (
             values[-1]
             if values
-            else {"int": 64, "float": 0.5, "list": ["rouge"]}.get(spec.kind, WORDS.get(spec.key, "auto"))
+            else WORDS.get(spec.key, {"int": 64, "float": 0.5, "list": ["rouge"]}.get(spec.kind, "auto"))
         )
         draft.set(spec.key, value)
         assert draft.recipe is not None, draft.faults

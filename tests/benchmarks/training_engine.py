@@ -164,7 +164,7 @@ def recipe_of(model: Path, setting: Setting, options: argparse.Namespace) -> Any
 
 def studio(model: Any, recipe: Any, machine: Any, rows: list[Row], folder: Path, clock: Clock) -> Any:
     """The studio's engine, as a run puts it together."""
-    from ftstudio import methods
+    from ftstudio import methods, tasks
     from ftstudio.engine.arguments import arguments
     from ftstudio.engine.levers import choose
     from ftstudio.engine.meter import Meter
@@ -193,7 +193,7 @@ def studio(model: Any, recipe: Any, machine: Any, rows: list[Row], folder: Path,
         rows,  # type: ignore[arg-type]
         [],
         lengths,
-        choose(model, rows, lengths, machine, recipe, 2),
+        choose(model, rows, lengths, machine, recipe, 2, tasks.get("sft")),
         Listener(),  # type: ignore[arg-type]
         Meter(),
         keep=1,

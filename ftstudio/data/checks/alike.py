@@ -9,7 +9,6 @@ from ftstudio.core.errors import Stopped
 from ftstudio.data.checks.found import Check, found, of_some, said, spread
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.example import Example
-from ftstudio.data.split_near import near_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +53,8 @@ class Alike:
 
     def checks(self) -> list[Check]:
         """Near and semantic duplicates, each row under the stricter of them, and outliers."""
+        from ftstudio.data.split_near import near_groups  # brings numpy
+
         copies = set(self.copies)
         keep = [place for place, row in enumerate(self.rows) if row not in copies]
         rows, texts = [self.rows[place] for place in keep], [self.texts[place] for place in keep]

@@ -18,7 +18,6 @@ from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.normal import prompt_key
 from ftstudio.data.shape import Shape
-from ftstudio.data.split_near import near_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +81,8 @@ class Leaks:
 
     def checks(self) -> list[Check]:
         """The leaks, each row once."""
+        from ftstudio.data.split_near import near_groups  # brings numpy
+
         others = sorted(self.proven)
         text = f"{said(self.exact)} whose prompt is also held out ({len(others):,} held-out rows would prove nothing)."
         result = [found("exact_leak", "error", self.exact, text, held_out_rows=others[:1000])]

@@ -42,7 +42,7 @@ class PresetsDialog(ModalScreen[Path | None]):
 
     BINDINGS = [("escape", "dismiss(None)", "back")]
     DEFAULT_CSS = """
-    PresetsDialog Table { height: auto; max-height: 14; background: $surface; }
+    PresetsDialog Table { height: auto; max-height: 11; background: $surface; }
     PresetsDialog .dialog { background: $surface; }
     PresetsDialog #preset-about { height: 3; margin-top: 1; }
     """
@@ -54,7 +54,7 @@ class PresetsDialog(ModalScreen[Path | None]):
             (path.stem, "own" if path.parent == workspace.presets_path else "shipped", description(path))
             for path in self.paths
         ]
-        columns = (Column("preset", 18), Column("whose", 8), Column("what it is"))
+        columns = (Column("preset", 23), Column("whose", 8), Column("what it is"))
         self.table = Table(columns, lambda index: self.rows[index], empty="There are no presets.")
 
     def compose(self) -> ComposeResult:

@@ -82,9 +82,13 @@ class TaskPanel(Panel):
 
     def on_resize(self) -> None:
         self._explain()
+        if self.picker.has_focus:
+            self.call_after_refresh(self.scroll_home, animate=False, force=True)
 
     def on_descendant_focus(self) -> None:
         if self.picker.has_focus:
+            # the question stays above the list: the screen's own focus may scroll before all is laid out
+            self.call_after_refresh(self.scroll_home, animate=False, force=True)
             self.post_message(About("↑ ↓ chooses the task, enter goes on to the data; tab leads to its settings."))
         else:
             super().on_descendant_focus()
