@@ -20,7 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 VENV = ROOT / ".venv"
-EXTRAS = {"demo": "minilm,languages", "test": "minilm,languages,test", "": "minilm,languages"}
+EXTRAS = {
+    "demo": "minilm,languages,pictures",
+    "test": "minilm,languages,pictures,test",
+    "": "minilm,languages,pictures",
+}
 SUPPORTED = ((3, 11), (3, 14))
 
 

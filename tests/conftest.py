@@ -14,6 +14,39 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+# Longer forms of what one case in the same file proves already: they run with `-m slow`, so that the quick run stays
+# within its eight minutes on two cores.
+LONG = (
+    "test_engine_training_killed.py::test_resuming_after_sigkill_is_exact[full]",
+    "test_engine_training_killed.py::test_resuming_after_sigkill_is_exact[qlora]",
+    "test_real_files.py::test_a_real_file_goes_through_the_loop[llamafactory-demo]",
+    "test_real_files.py::test_a_real_file_goes_through_the_loop[fastchat-sharegpt]",
+    "test_real_files.py::test_a_real_file_goes_through_the_loop[openai-cookbook-chat]",
+    "test_real_files.py::test_a_real_file_goes_through_the_loop[mlx-wikisql-lora]",
+    "test_ui_recipe.py::test_six_steps_lead_from_nothing_to_a_run[size1]",
+    "test_ui_recipe.py::test_going_back_loses_nothing_and_the_steps_say_how_they_stand[size1]",
+    "test_engine_training_memory.py::test_steps_learn_the_same_in_parts[lora-forward-None]",
+    "test_engine_training_memory.py::test_steps_learn_the_same_in_parts[lora-backward-MemoryError]",
+    "test_engine_training_runs.py::test_it_learns[full]",
+    "test_engine_training_runs.py::test_it_learns[qlora]",
+    "test_engine_training_runs.py::test_what_training_switches_on_the_kept_base_is_switched_off",
+    "test_tasks_text_classification.py::test_several_labels_and_numbers[multi]",
+    "test_tasks_text_classification.py::test_a_classifier_learns_is_saved_and_compared[full]",
+    "test_ui_errors_back.py::test_repairs_are_kept_undone_saved_and_lead_to_a_recipe[size1]",
+    "test_ui_errors_mend.py::test_an_own_answer_is_kept_paired_and_becomes_a_training_row[size1]",
+    "test_ui_errors_mend.py::test_an_own_category_shows_what_it_catches_while_it_is_written[size1]",
+    "test_evaluation_labels.py::test_one_walks_to_a_pair_and_opens_its_rows[size0]",
+    "test_engine_plan.py::test_counts_and_bytes_are_those_of_the_loaded_model[model-qlora]",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the LONG ones."""
+    for item in items:
+        if item.nodeid.partition("tests/")[2] in LONG:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real public data and models; tests that use it skip where it is absent."""

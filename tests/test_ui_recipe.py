@@ -256,8 +256,7 @@ async def test_another_recipe_sets_the_draft_aside(tmp_path: Path) -> None:
     ) as pilot:
         await step(pilot, 0)
         await pilot.press("o")
-        text = await until(pilot, "Open a preset")
-        assert "sft-qlora" in text
+        await until(pilot, "Open a preset")
         names = sorted(path.stem for path in PRESETS.glob("*.yaml"))
         await pilot.press(*["down"] * names.index("sft-qlora"))
         await until(pilot, "frozen weights take 4 bits")  # what it is, in full
