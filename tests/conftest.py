@@ -37,13 +37,39 @@ LONG = (
     "test_ui_errors_mend.py::test_an_own_category_shows_what_it_catches_while_it_is_written[size1]",
     "test_evaluation_labels.py::test_one_walks_to_a_pair_and_opens_its_rows[size0]",
     "test_engine_plan.py::test_counts_and_bytes_are_those_of_the_loaded_model[model-qlora]",
+    "test_engine_training_runs.py::test_two_adapters_over_one_base_keep_apart",
+    "test_engine_training_runs.py::test_a_real_model_learns_real_rows",
+    "test_engine_training_runs.py::test_a_full_disk_keeps_the_last_checkpoint_and_says_so",
+    "test_engine_training_runs.py::test_the_store_serves_base_and_tuned_from_one_load[full]",
+    "test_engine_training_runs.py::test_the_store_serves_base_and_tuned_from_one_load[qlora]",
+    "test_engine_steered.py::test_rate_and_length_change_while_it_runs_and_again_after_a_crash",
+    "test_engine_steered.py::test_a_disk_without_room_pauses_until_there_is",
+    "test_engine_steered.py::test_a_run_is_shortened",
+    "test_engine_training_memory.py::test_other_errors_are_not_taken_for_memory",
+    "test_engine_training_memory.py::test_a_resumed_run_begins_with_the_parts_that_fit",
+    "test_engine_compare.py::test_runs_of_other_methods_are_further_arms",
+    "test_engine_compare.py::test_sampled_answers_repeat_with_their_seed_and_are_averaged",
+    "test_tasks_vectors.py::test_steps_are_those_of_the_library_by_hand[pairs]",
+    "test_tasks_text_classification.py::test_several_labels_and_numbers[regression]",
+    "test_ui_data.py::test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing",
+    "test_ui_errors_mend.py::test_a_server_suggests_and_a_person_accepts",
+    "test_quality.py::test_the_code_is_clean[types]",
+    "test_evaluation_honesty.py::test_a_model_against_itself_is_called_better_or_worse_in_five_of_a_hundred_draws_at_most",
 )
+# Whole files of such proofs.
+LONG_FILES = (
+    "test_engine_chat.py", "test_engine_memory.py", "test_engine_steered.py", "test_methods_matrix.py",
+    "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
+)  # fmt: skip
+WIDE = "size1]"  # the screen tests at their second size; the shell's stay
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the LONG ones."""
+    """Mark the LONG and WIDE ones."""
     for item in items:
-        if item.nodeid.partition("tests/")[2] in LONG:
+        name = item.nodeid.rpartition("tests/")[2] or item.nodeid
+        wide = name.startswith("test_ui_") and name.endswith(WIDE) and not name.startswith("test_ui_shell")
+        if wide or name in LONG or name.partition("::")[0] in LONG_FILES:
             item.add_marker(pytest.mark.slow)
 
 
