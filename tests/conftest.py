@@ -59,7 +59,7 @@ LONG = (
 # Whole files of such proofs.
 LONG_FILES = (
     "test_engine_chat.py", "test_engine_memory.py", "test_engine_steered.py", "test_methods_matrix.py",
-    "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
+    "test_pty_killed.py", "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
 )  # fmt: skip
 WIDE = "size1]"  # the screen tests at their second size; the shell's stay
 
