@@ -115,7 +115,7 @@ class ChatTemplate:
         told = {"tools": None, "documents": None, "add_generation_prompt": False, **self.special}
         try:
             return "qzx" not in str(self.template.render(messages=[{"role": "user", "content": "qzx"}], **told))
-        except Exception:
+        except Exception:  # a template may raise anything on plain text; then parts are all it takes
             return True
 
     def segments(self, turns: Sequence[Turn]) -> list[Segment]:
