@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ftstudio.ui.text.spans import spans
 
-WORDS = "Ann Lee of Hamport sent Vorka lamps to Bo Li in Rome".split()
-RIGHT = "B-PER I-PER O B-LOC O B-PROD I-PROD O B-PER I-PER O B-LOC".split()
+WORDS = ["Ann", "Lee", "of", "Hamport", "sent", "Vorka", "lamps", "to", "Bo", "Li", "in", "Rome"]
+RIGHT = ["B-PER", "I-PER", "O", "B-LOC", "O", "B-PROD", "I-PROD", "O", "B-PER", "I-PER", "O", "B-LOC"]
 
 
 def test_each_kind_of_error_has_its_sign() -> None:
-    given = "B-PER O O B-ORG B-MISC O O O B-PER I-PER O B-LOC".split()
+    given = ["B-PER", "O", "O", "B-ORG", "B-MISC", "O", "O", "O", "B-PER", "I-PER", "O", "B-LOC"]
     marked = spans(WORDS, given, RIGHT)
     assert marked.text == (
         "[Ann]PER~ Lee of [Hamport]ORG≠LOC [sent]MISC+ {Vorka lamps}PROD− to [Bo Li]PER in [Rome]LOC"
