@@ -58,7 +58,7 @@ LONG = (
 )
 # Whole files of such proofs.
 LONG_FILES = (
-    "test_engine_chat.py", "test_engine_memory.py", "test_engine_steered.py", "test_methods_matrix.py",
+    "test_engine_memory.py", "test_engine_steered.py", "test_methods_matrix.py",
     "test_pty_killed.py", "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
     "test_engine_training_killed.py", "test_engine_training_memory.py", "test_ui_recipe.py", "test_ui_data.py",
     "test_ui_data_opening.py", "test_ui_data_repairs.py", "test_ui_errors_back.py",

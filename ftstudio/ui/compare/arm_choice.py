@@ -82,7 +82,7 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content("Which arms are compared?  two to four"), classes="dialog-title")
-            table = Table((Column("", 3), Column("arm", 14), Column("", 0)), self._cells)
+            table = Table((Column("", 3), Column("arm", 24), Column("", 0)), self._cells)
             table.styles.height = min(12, len(self.entries) + 1)
             yield table
             yield Static("", id="arms-fault")
