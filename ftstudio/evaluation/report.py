@@ -284,7 +284,7 @@ def _shots(arms: Sequence[Mapping[str, Any]]) -> list[str]:
         if shots["cut"] or shots["none"]:
             few = [*shots["cut"], *shots["none"]]
             named = ", ".join(map(str, few[:8])) + (" …" if len(few) > 8 else "")
-            text += f"; {len(few)} rows had room for fewer or none (row {named})"
+            text += f"; {len(few)} {'row' if len(few) == 1 else 'rows'} had room for fewer or none (row {named})"
         lines += ["", *field(one_line(arm["name"], 20), text, 21)] if not lines else field(arm["name"][:20], text, 21)
     return lines
 
