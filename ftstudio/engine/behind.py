@@ -97,12 +97,12 @@ class Training:
         return f"{told}: the model may have learnt it.", "warn"
 
     def _about_doubts(self, doubts: Doubts, title: str, count: int, judged: int) -> tuple[str, str]:
-        who = f"a quick classifier of the other rows, right in {_percent(doubts.right)} of them"
+        who = f"a quick classifier, right in {_percent(doubts.right)} of the rows"
         if not count:
             return f"{title}: none of {judged:,} training labels, says {who}.", "good"
         hint = ": a hint at best" if doubts.weak else ""
         share = f"{_percent(count / judged)} of the training labels ({count:,} of {judged:,})"
-        return f"{title}: {share}. So says {who}{hint}. k takes the likelier label over.", "" if hint else "warn"
+        return f"{title}: {share}, says {who}{hint}. h takes the likelier label.", "" if hint else "warn"
 
     def likelier(self, row: int) -> str | None:
         """The label that training row ROW more likely has; None where the one it has is not in doubt."""

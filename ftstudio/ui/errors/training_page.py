@@ -122,6 +122,7 @@ class TrainingPage(Vertical):
         """The detectors are through with the training answers."""
         self._choose()
         if not self.near:
+            self.category = self.category or self._next()
             self._find()
         self.show()
 
