@@ -13,16 +13,16 @@ from ftstudio.engine.repairing import Repairs
 from ftstudio.evaluation.own import OwnCategory
 from ftstudio.ui.common.background import Work
 from ftstudio.ui.errors import suggesting
-from ftstudio.ui.errors.answering import Answering
 from ftstudio.ui.errors.answers import GROUP, Group
 from ftstudio.ui.errors.editing import EditText
 from ftstudio.ui.errors.outcome import Chosen, Outcome
 from ftstudio.ui.errors.own_dialog import OwnDialog
+from ftstudio.ui.errors.relabelling import Relabelling
 from ftstudio.ui.errors.suggesting import BASE, SERVER, TUNED, Wanted
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 
 
-class Correcting(Answering):
+class Correcting(Relabelling):
     """What the screen does with corrected answers."""
 
     # -- corrected answers -------------------------------------------------------------------------------------------

@@ -266,7 +266,12 @@ category, whether the repair did what it was meant to.
         return action not in own or action in {one.run.partition("(")[0] for one in self._working()}
 
     def _of_page(self) -> tuple[Action, ...]:
-        return actions.IN_TRAINING if self.page is self.training_page else actions.IN_GROUPS
+        if self.page is not self.training_page:
+            return actions.IN_GROUPS
+        return self._shown(actions.IN_TRAINING, actions.LABELS_IN_TRAINING)
+
+    def _shown(self, usual: tuple[Action, ...], labels: tuple[Action, ...]) -> tuple[Action, ...]:
+        return labels if self.labelled else tuple(one for one in usual if one is not actions.RELABEL)
 
     def _working(self) -> tuple[Action, ...]:
         """What works in the view shown, told on the key line or not."""
@@ -291,7 +296,7 @@ category, whether the repair did what it was meant to.
         if self.is_mounted and self.page is not None:
             return (*((actions.STOP,) if self.background.running else ()), *self._of_page())
         if self.is_mounted and self.reading.open:
-            return actions.IN_DETAIL
+            return self._shown(actions.IN_DETAIL, actions.LABELS_IN_DETAIL)
         answers = self.answers
         model = (actions.MODEL,) if self.subject.other(self.session) else ()
         if answers is None:
