@@ -10,6 +10,7 @@
 - `left_out` `[{row, reason}]`: held-out rows without an answer of every arm;
 - `reference`: the arm that the others are held against, the first one unless another was asked for;
 - `repeats`: how often every row was answered by every arm (sampled decoding alone), the scores being their means;
+- `part`: which rows were answered: `eval`, those held out while training, or `test`, those kept apart;
 - `leak`: held-out rows that stand in the training rows, see `evaluation.leaks`;
 - `signature`: hashes of models, data and rows, the seed, see `engine.signing`; `digest`: SHA-256 of all else in it;
 - `benchmarks`, see `engine.harness` (None where none was asked for);
@@ -132,6 +133,7 @@ def run(job: Compare, context: JobContext) -> None:
         ],
         "model": recipe.model,
         "data": recipe.data.source,
+        "part": job.part,
         "decoding": decoding.signature(),
         "repeats": len(more) + 1,
         "left_out": [{"row": row, "reason": reason} for row, reason in left_out],
@@ -213,12 +215,12 @@ def _answering(context: JobContext, found: Gathered, arms: Arms, decoding: Decod
                 copies[key] = name
                 arms.view(key, weights)
     if BASE in outputs and not isinstance(found.materials[BASE], FewShot):
-        _borrow(outputs[BASE], recipe, found.own, arms, decoding, found.run)
+        _borrow(outputs[BASE], recipe, found.own, arms, decoding, found.run, found.part)
     return Answering(context, arms, found.materials, outputs, decoding, copies, decodings, cache)
 
 
 def _borrow(
-    outputs: Outputs, recipe: Recipe, materials: Materials, arms: Arms, decoding: Decoding, run: RunFolder
+    outputs: Outputs, recipe: Recipe, materials: Materials, arms: Arms, decoding: Decoding, run: RunFolder, part: str
 ) -> None:
     """Take the base's answers from where Errors or an earlier comparison wrote them."""
     settings = settings_of(materials, recipe, arms.spec, decoding, None)
@@ -226,7 +228,7 @@ def _borrow(
     outputs.borrow(base_folder(workspace, recipe).path, ANSWERS, settings, BASE)
     for other in workspace.runs():
         if other.path != run.path:
-            outputs.borrow(other.compare.path, BASE, settings, BASE)
+            outputs.borrow(other.compared_on(part).path, BASE, settings, BASE)
 
 
 def _told(found: Gathered, name: str, asked: Sequence[Question], rows: Sequence[int], usage: Any) -> dict[str, Any]:
