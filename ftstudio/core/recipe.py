@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from ftstudio.core.architecture import Architecture
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 from ftstudio.core.serving import Judge, Server
@@ -288,6 +289,9 @@ class Recipe(Part):
     task: str = Field("sft", description="what is learnt: sft (prompt → completion), text-classification, …")
     options: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
     model: str = Field(description="hub id or folder; `run:NAME` is what a run made; `demo` is the bundled one")
+    architecture: Architecture = Field(
+        default_factory=Architecture, description="changes to the model beside the method: new tokens, fewer layers"
+    )
     method: Method = Field(default_factory=lambda: Method(name="lora"))
     data: Data
     training: Training = Field(default_factory=Training)
