@@ -24,11 +24,9 @@ class Architecture(BaseModel):
     new_tokens_begin: Literal["pieces", "mean"] = Field(
         "pieces", description="what a new token's row begins as: the mean of its old pieces, or of all rows"
     )
-    drop_layers: LayerWords = Field(
-        None, description=f"layers left out (of an encoder-decoder: the decoder's): {_HOW}"
-    )
+    drop_layers: LayerWords = Field(None, description=f"layers left out (of an encoder-decoder: the decoder's): {_HOW}")
     drop_encoder_layers: LayerWords = Field(None, description="layers left out of an encoder-decoder's encoder")
-    new_head: bool = Field(False, description="a classifier's or tagger's head begins anew, even where the model has it")
+    new_head: bool = Field(False, description="a classifier's or tagger's head begins anew, even where the model has ")
 
     @field_validator("new_tokens", mode="before")
     @classmethod

@@ -67,6 +67,9 @@ class Source(Part):
     weight: float | None = Field(None, gt=0, description="its share of an epoch, against the weights of the others")
     cap: int | None = Field(None, ge=1, description="use at most N of its rows, drawn by the seed")
     name: str | None = Field(None, description="how it is called in reports (default: the file's name)")
+    instruction: str | None = Field(
+        None, min_length=1, description="what stands before each of its prompts: tells the tasks of a mix apart"
+    )
     split: str | None = Field(None, description="the split of a hub dataset (default: train)")
     reading: Reading | None = Field(None, description="how the file is read; detected when left out")
     columns: Columns | None = Field(None, description="its column mapping, where it isn't that of the others")

@@ -393,7 +393,8 @@ def _extend(inner: Any, new: Sequence[str], name: str) -> None:
     known = next((text for text in new if inner.token_to_id(text) is not None), None)
     if known is not None:
         raise StudioError(
-            f"architecture.new_tokens: {known!r} is a token of {name} already.", "Leave it out: it can be used as it is."
+            f"architecture.new_tokens: {known!r} is a token of {name} already.",
+            "Leave it out: it can be used as it is.",
         )
     inner.add_tokens([AddedToken(text, special=False, normalized=False) for text in new])
 

@@ -118,7 +118,9 @@ def run(job: Compare, context: JobContext) -> None:
     predictions: dict[str, list[Any]] = {name: [known[name][row] for row in rows] for name in names}
     if found.own.task.likelihood:
         mine = {name: predictions[name] for name in names if name in found.materials}
-        writers = {name: part.materials if isinstance(part, FewShot) else part for name, part in found.materials.items()}
+        writers = {
+            name: part.materials if isinstance(part, FewShot) else part for name, part in found.materials.items()
+        }
         predictions |= text_likelihood.told(context, arms, writers, asked, mine)
     more = [
         {name: answering.outputs[f"{name}.repeat-{number}"].chosen(rows) for name in found.materials}

@@ -204,11 +204,16 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
 def _remake(recipe: Recipe) -> list[str]:
     """How the base of RECIPE's adapter is made from the original, for those who load it without this studio."""
     wanted = recipe.architecture
-    lines = ["The adapter lies over the base with these changes; ftstudio makes them by itself. With peft alone, first:", ""]
+    lines = [
+        "The adapter lies over the base with these changes; ftstudio makes them by itself. With peft alone, first:",
+        "",
+    ]
     if wanted.drop_layers or wanted.drop_encoder_layers:
         lines.append("- take the layers named above out of the model, and number those that stay from 0;")
     if wanted.new_tokens:
-        lines.append("- load the tokenizer of this folder, and `model.resize_token_embeddings(len(tokenizer))` where it has")
+        lines.append(
+            "- load the tokenizer of this folder, and `model.resize_token_embeddings(len(tokenizer))` where it has"
+        )
         lines.append("  more tokens than the model; the rows themselves are in the adapter.")
     if wanted.new_head:
         lines.append("- nothing for the head: it is in the adapter.")

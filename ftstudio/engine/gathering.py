@@ -25,7 +25,6 @@ from ftstudio.engine.reshaping import untouched
 from ftstudio.engine.shots import FewShot
 from ftstudio.evaluation import similarity
 
-
 _BASE = Path()  # where the base's rows are kept among those that were opened
 
 

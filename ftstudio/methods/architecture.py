@@ -84,8 +84,12 @@ def refusals(wanted: Architecture, facts: Facts, method: str) -> list[Refusal]:
         text = "the model is no encoder-decoder: it has one stack of layers."
         found.append(Refusal("architecture.drop_encoder_layers", text, "Use architecture.drop_layers."))
     if wanted.new_head and facts.task not in _CLASSIFY:
-        text = f"the task {facts.task} has no head for labels; the one that scores the vocabulary is the model's language."
-        found.append(Refusal("architecture.new_head", text, "Leave it out, or let it learn: method freeze, head: true."))
+        text = (
+            f"the task {facts.task} has no head for labels; the one that scores the vocabulary is the model's language."
+        )
+        found.append(
+            Refusal("architecture.new_head", text, "Leave it out, or let it learn: method freeze, head: true.")
+        )
     return found
 
 
@@ -203,7 +207,7 @@ def _same_again(model: Any, key: str) -> None:
             again = type(model)(copy.deepcopy(model.config))
     except Exception as error:  # a configuration that doesn't hold together any more
         raise _not_again(model, key, " ".join(str(error).split())[:120]) from error
-    first, second = [stack for stack in anatomy.stacks(model)], [stack for stack in anatomy.stacks(again)]
+    first, second = anatomy.stacks(model), anatomy.stacks(again)
     if [(stack.name, len(stack.layers)) for stack in first] != [(stack.name, len(stack.layers)) for stack in second]:
         raise _not_again(model, key, "its config.json has no count of them")
     for mine, other in zip(first, second, strict=True):
