@@ -29,6 +29,7 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.data.encode import end_ids, prompt_ids
 from ftstudio.data.example import Example, Turn
 from ftstudio.data.template import Template
+from ftstudio.data.tokenizer import load_tokenizer
 from ftstudio.engine import drift, forgetting, generation
 from ftstudio.engine.arms import BASE, Arms
 from ftstudio.engine.context import JobContext
@@ -52,7 +53,9 @@ class Panel:
 
     def __init__(self, context: JobContext, found: Gathered, arms: Arms) -> None:
         self.context, self.found, self.arms = context, found, arms
-        self.tokenizer = found.own.tokenizer
+        # where tokens were added: in those that all arms have
+        new = found.recipe.architecture.new_tokens
+        self.tokenizer = load_tokenizer(found.recipe.model) if new else found.own.tokenizer
         self.texts = forgetting.documents(demo.GENERAL)
         self.cache = Workspace(found.run.path.parent.parent).answers_path
         chat = bool(self.tokenizer.chat_template)
@@ -157,6 +160,7 @@ class Panel:
             total, count = 0.0, 0
             with self.arms.use(name) as model:
                 for old, new in zip(before, drift.said(model, self.tokenizer, stop), strict=True):
+                    new = new[:, : old.shape[-1]]  # the base never says a token it hasn't
                     total += float((old.exp() * (old - new)).double().sum())
                     count += len(old)
             found[name] = total / max(1, count)
