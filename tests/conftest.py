@@ -95,6 +95,14 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pilot presses the next key as soon as the screen has taken in the last."""
+    from screens import quicken
+
+    quicken(monkeypatch)
+
+
 @pytest.fixture(autouse=True)
 def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test ever writes to the person's own workspace."""
