@@ -146,7 +146,8 @@ class Correcting(Relabelling):
         if self.session.busy:
             self.studio.tell("The worker is busy: the suggestion comes after what it does now.")
         session = self.session
-        self._suggest(arm, lambda work: suggesting.from_run(arm, run.path, wanted, session, work), take)
+        who = "The base model" if arm == "base" else arm
+        self._suggest(who, lambda work: suggesting.from_run(arm, run.path, wanted, session, work), take)
 
     def _suggest(self, who: str, ask: Callable[[Work], str], take: Callable[[str, str], None]) -> None:
         def done(text: str) -> None:
@@ -155,7 +156,7 @@ class Correcting(Relabelling):
             else:
                 self.studio.tell(f"{who} wrote nothing.", "warning")
 
-        self.background.start("suggest", f"asking {who}", ask, done, self.failed)
+        self.background.start("suggest", f"asking {who[:1].lower() + who[1:]}", ask, done, self.failed)
         self.show_state()
 
     # -- own categories ----------------------------------------------------------------------------------------------

@@ -200,11 +200,14 @@ category, whether the repair did what it was meant to.
     def show_state(self) -> None:
         if not self.is_mounted:
             return
-        if self.page is None:
-            self._show_head()
-        else:
+        self.reading.doing = self.background.text
+        if self.page is not None:
             self.page.doing = self.background.text
             self.page.show()
+        elif self.reading.open:
+            self.reading.show(stay=True)
+        else:
+            self._show_head()
         self.refresh_shell()
 
     def _show_opening(self, error: StudioError | None) -> None:
@@ -296,7 +299,8 @@ category, whether the repair did what it was meant to.
         if self.is_mounted and self.page is not None:
             return (*((actions.STOP,) if self.background.running else ()), *self._of_page())
         if self.is_mounted and self.reading.open:
-            return self._shown(actions.IN_DETAIL, actions.LABELS_IN_DETAIL)
+            busy = (actions.STOP,) if self.background.running else ()
+            return busy + self._shown(actions.IN_DETAIL, actions.LABELS_IN_DETAIL)
         answers = self.answers
         model = (actions.MODEL,) if self.subject.other(self.session) else ()
         if answers is None:
