@@ -327,8 +327,6 @@ def _judged(
 
 def _forgetting(context: JobContext, found: Gathered, arms: Arms, report: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the tuned weights lost off the task; a broken installation must not cost the comparison."""
-    if not found.own.task.generates:
-        return None
     context.phase("scoring", "forgetting")
     try:
         return Panel(context, found, arms).run(report)
@@ -351,7 +349,7 @@ def headline(report: Mapping[str, Any]) -> str:
         and entry["metric"] in ("rougeL", "similarity", "exact_match")
     ]
     forgotten = report.get("forgetting")
-    if forgotten:
+    if forgotten and forgotten["change"] is not None:
         parts.append(f"general text {forgotten['change']:+.3f} bits a byte")
     return " · ".join(parts)
 

@@ -332,6 +332,9 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
         base, tuned = forgetting["base_bits_per_byte"], forgetting["tuned_bits_per_byte"]
         text = f"{tuned - base:+.3f} bits a byte on general text ({base:.3f} → {tuned:.3f})"
         lines += field("forgetting", forgetting.get("words") or text, 12)
+    elif isinstance(forgetting, Mapping) and forgetting.get("reason"):
+        lines += field("forgetting", forgetting["words"], 12)
+    if isinstance(forgetting, Mapping):
         for entry in forgetting.get("advice", ()):
             value = "" if entry["value"] is None else f"={entry['value']}"
             lines += field("", f"{entry['key']}{value}: {entry['text']}", 12)

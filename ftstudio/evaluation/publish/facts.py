@@ -177,7 +177,7 @@ def forgetting(report: Report) -> list[str]:
         return []
     if "words" not in found:
         return [f"{found['change']:+.3f} bits a byte on general text"]
-    lines = [one_line(found["words"], 300)]
+    lines = list(dict.fromkeys(one_line(found[key], 300) for key in ("words", "reason") if found.get(key)))
     for entry in found["advice"]:
         value = "" if entry["value"] is None else f" = {entry['value']}"
         lines.append(one_line(f"{entry['key']}{value}: {entry['text']}", 200))
