@@ -20,7 +20,7 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import StudioError, chain
 from ftstudio.engine import attention, loading, resume, sentence
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Row, split, trained
@@ -342,6 +342,7 @@ class StudioTrainer(Trainer):
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),
+                    ranks=max(1, self.args.world_size),
                 )
                 resume.settle(saving, target)
             except Exception as error:
@@ -349,7 +350,9 @@ class StudioTrainer(Trainer):
                 told = disk_trouble(error, target)
                 if told is not None and self.director.unsaved(told):
                     return
-                raise told or error from error
+                if told is None:
+                    raise
+                raise told from error
             resume.prune(folder, self.keep)
             self.director.saved(self, target)
 
@@ -401,11 +404,9 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
     torch and safetensors hide the operating system's error in theirs, so the text is read too.
     """
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in chain(error):
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return files.explain(seen, path)
-        seen = seen.__cause__ or seen.__context__
     text = str(error)
     full = "No space left" in text or "PytorchStreamWriter failed" in text or "unexpected pos" in text
     if full or "os error 28" in text:
@@ -415,13 +416,19 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
 @torch.no_grad()
 def held_out_loss(
-    model: Any, rows: Rows, levers: Levers, batch: int, should_stop: Callable[[], bool] = lambda: False
+    model: Any,
+    rows: Rows,
+    levers: Levers,
+    batch: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    keep: dict[str, Any] | None = None,
 ) -> dict[str, float] | None:
     """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
 
     Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
     instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
-    won't hold is halved.
+    won't hold is halved. With KEEP
+    no more than loss, rows and tokens are told; it gets the `predicted`, from the longest row on, and their `task`.
     """
     order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
     device = next(model.parameters()).device
@@ -463,6 +470,9 @@ def held_out_loss(
         model.train(training)
     mean = total / tokens if tokens else float("nan")
     told = {"loss": mean, "rows": len(rows), "tokens": tokens}
+    if keep is not None:
+        keep |= {"predicted": predicted, "task": getattr(objective, "task", None)}
+        return told
     if isinstance(objective, TaskObjective) and not objective.task.generates:
         return told | objective.task.scores(predicted, [rows[row] for row in order[: len(predicted)]])
     told["perplexity"] = math.exp(min(mean, 700))
