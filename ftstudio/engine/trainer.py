@@ -20,8 +20,8 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
-from ftstudio.engine import attention, loading, resume, sentence, together
+from ftstudio.core.errors import StudioError, chain
+from ftstudio.engine import attention, gradient_cache, loading, resume, sentence
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Row, split, trained
 from ftstudio.engine.levers import Levers
@@ -250,7 +250,7 @@ class StudioTrainer(Trainer):
 
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
         losses, done = [], 0
-        parts = split(batch, max(self.parts, together.wanted(self.levers.objective, len(batch["lengths"]))))
+        parts = split(batch, max(self.parts, gradient_cache.wanted(self.levers.objective, len(batch["lengths"]))))
         if len(parts) > 1 and self.levers.texts is not None:
             return self._together(model, batch, parts, count)
         for part in parts:
@@ -263,7 +263,7 @@ class StudioTrainer(Trainer):
     def _together(self, model: nn.Module, batch: dict[str, Any], parts: list[dict[str, Any]], count: Any) -> Any:
         objective = self.levers.objective
         assert isinstance(objective, TaskObjective)
-        loss, pulls, draws = together.look(objective, model, batch, parts)
+        loss, pulls, draws = gradient_cache.look(objective, model, batch, parts)
         for part, pull, draw in zip(parts, pulls, draws, strict=True):
             with draw.again():
                 super().training_step(model, {**part, "pulls": pull}, count)
@@ -287,7 +287,7 @@ class StudioTrainer(Trainer):
             loss = objective(model, inputs, each)
             self.losses.add(inputs, each)
         elif "pulls" in inputs and isinstance(objective, TaskObjective):
-            loss = together.pulled(objective, model, inputs)
+            loss = gradient_cache.pulled(objective, model, inputs)
         else:
             loss = objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
@@ -356,6 +356,7 @@ class StudioTrainer(Trainer):
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),
+                    ranks=max(1, self.args.world_size),
                 )
                 resume.settle(saving, target)
             except Exception as error:
@@ -363,7 +364,9 @@ class StudioTrainer(Trainer):
                 told = disk_trouble(error, target)
                 if told is not None and self.director.unsaved(told):
                     return
-                raise told or error from error
+                if told is None:
+                    raise
+                raise told from error
             resume.prune(folder, self.keep)
             self.director.saved(self, target)
 
@@ -406,11 +409,9 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
     torch and safetensors hide the operating system's error in theirs, so the text is read too.
     """
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in chain(error):
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return files.explain(seen, path)
-        seen = seen.__cause__ or seen.__context__
     text = str(error)
     full = "No space left" in text or "PytorchStreamWriter failed" in text or "unexpected pos" in text
     if full or "os error 28" in text:
@@ -419,18 +420,31 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
 
 @torch.no_grad()
+def in_turn(rows: Rows, levers: Levers) -> list[int]:
+    """The order in which held-out ROWS are looked at: the longest first, or, where the loss depends on which rows
+    share a batch, as they come."""
+    order = range(len(rows))
+    return list(order) if levers.texts is not None else sorted(order, key=lambda row: -len(rows[row]["input_ids"]))
+
+
 def held_out_loss(
-    model: Any, rows: Rows, levers: Levers, batch: int, should_stop: Callable[[], bool] = lambda: False
+    model: Any,
+    rows: Rows,
+    levers: Levers,
+    batch: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    keep: dict[str, Any] | None = None,
 ) -> dict[str, float] | None:
     """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
 
     Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
     instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
-    won't hold is halved; one whose rows are held against each other is looked at in parts.
+    won't hold is halved; one whose rows are held against each other is looked at in parts. With KEEP no more than loss,
+    rows and tokens are told; it gets the `predicted`, as rows are `in_turn`, and their `task`.
     """
-    whole = levers.texts is not None  # the loss depends on who shares the batch: rows as they come
-    order = sorted(range(len(rows)), key=lambda row: 0 if whole else -len(rows[row]["input_ids"]))
-    parts = together.wanted(levers.objective, batch)
+    whole = levers.texts is not None
+    order = in_turn(rows, levers)
+    parts = gradient_cache.wanted(levers.objective, batch)
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -447,7 +461,7 @@ def held_out_loss(
             found = []
             try:
                 if isinstance(objective, TaskObjective):
-                    outputs = together.outputs(objective, model, inputs, parts)
+                    outputs = gradient_cache.outputs(objective, model, inputs, parts)
                     loss = float(objective.task.loss(outputs, inputs).double())
                     found = objective.task.predictions(outputs, inputs)
                 else:
@@ -468,6 +482,9 @@ def held_out_loss(
         model.train(training)
     mean = total / tokens if tokens else float("nan")
     told = {"loss": mean, "rows": len(rows), "tokens": tokens}
+    if keep is not None:
+        keep |= {"predicted": predicted, "task": getattr(objective, "task", None)}
+        return told
     if isinstance(objective, TaskObjective) and not objective.task.generates:
         return told | objective.task.scores(predicted, [rows[row] for row in order[: len(predicted)]])
     told["perplexity"] = math.exp(min(mean, 700))
