@@ -24,6 +24,7 @@ from ftstudio.engine.compatibility import (
     machine_problems,
     model_config,
 )
+from ftstudio.engine.left_out import left_out
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.skeleton import skeleton, weight_problems
@@ -176,6 +177,10 @@ def _tokens(
         problems.append(
             Problem("error", f"no row can be trained: {reason}.", "data.max_length", "Raise it, or look at the rows.")
         )
+    elif encoded.excluded:
+        told = left_out([(materials.train.origin_of(row), reason) for row, reason in encoded.excluded])
+        text = f"{number(len(encoded.excluded))} rows can't be used and are left out: {told}."
+        problems.append(Problem("warning", text, "data.train", "Look at them: screen Data, or `ftstudio data`."))
     found = accepting.errors_of_rows(materials, progress=progress, cancel=cancel)
     found += accepting.errors_of_encoded(encoded) if len(encoded) else []
     try:
