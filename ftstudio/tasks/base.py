@@ -108,6 +108,8 @@ class Task(ABC):
     help: ClassVar[str]
     answers: ClassVar[str]
     """What its answer to a row is, in a few words."""
+    example: ClassVar[tuple[tuple[str, str], ...]]
+    """A row as it may look, (role, value) each; and what the model answers, under `→`."""
     roles: ClassVar[tuple[Role, ...]]
     shapes: ClassVar[tuple[str, ...]]
     """Shapes of rows (data.shape) that it can learn from."""
