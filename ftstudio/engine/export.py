@@ -17,7 +17,7 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import clean, number, one_line
-from ftstudio.engine import gguf
+from ftstudio.engine import gguf, reshaping
 
 KINDS = ("adapter", "merged", "gguf", "card")
 PROBE = 32  # tokens two models are compared on
@@ -95,7 +95,8 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
             f"{run.name}'s {kind} {method.name} can't be merged into the base weights.".replace("  ", " "),
             f"Use `ftstudio export {run.name} adapter`: it is loaded over the base.",
         )
-    spec = ModelSpec(recipe.model, "float32", "cpu", None, tasks.of(recipe).head(recipe.training.seed))
+    head = tasks.of(recipe).head(recipe.training.seed)
+    spec = ModelSpec(recipe.model, "float32", "cpu", None, head, recipe.architecture)
     adapters.kind_of(run.model, run.name)
     where = locate(recipe.model)
     base = loading.load(where, spec)
@@ -196,6 +197,30 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
         for arm in report["arms"]:
             told = ", ".join(f"{name} {number(value)}" for name, value in (arm.get("metrics") or {}).items())
             lines.append(f"- {one_line(arm.get('name', ''), 60)}: {clean(told)}")
+    changed = reshaping.told(recipe)
+    if changed:
+        lines += ["", "## Changes to the base model", "", *(f"- {text}" for text in changed)]
+        if kind == "adapter":
+            lines += ["", *_remake(recipe)]
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in method.limits), ""]
     lines += ["The data's and the base model's licences apply; see their own cards.", ""]
     return "\n".join(lines)
+
+
+def _remake(recipe: Recipe) -> list[str]:
+    """How the base of RECIPE's adapter is made from the original, for those who load it without this studio."""
+    wanted = recipe.architecture
+    lines = [
+        "The adapter lies over the base with these changes; ftstudio makes them by itself. With peft alone, first:",
+        "",
+    ]
+    if wanted.drop_layers or wanted.drop_encoder_layers:
+        lines.append("- take the layers named above out of the model, and number those that stay from 0;")
+    if wanted.new_tokens:
+        lines.append(
+            "- load the tokenizer of this folder, and `model.resize_token_embeddings(len(tokenizer))` where it has"
+        )
+        lines.append("  more tokens than the model; the rows themselves are in the adapter.")
+    if wanted.new_head:
+        lines.append("- nothing for the head: it is in the adapter.")
+    return lines

@@ -15,7 +15,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.engine import accepting
+from ftstudio.engine import accepting, reshaping
 from ftstudio.engine.compatibility import (
     BLOCK,
     Problem,
@@ -65,6 +65,7 @@ def plan(
     if config is not None and not any(p.severity == "error" and p.key == "model" for p in problems):
         problems += weight_problems(recipe)
         parameters, parts = _weights(final, problems)
+        problems += _changes(final, parameters["total"])
         _machine_memory(final, parts, problems)
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": parts}
     seconds = None
@@ -173,6 +174,8 @@ def _tokens(
         problems.append(Problem("warning", text, "data.template"))
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     vocabulary = (text_config or {}).get("vocab_size")
+    if isinstance(vocabulary, int) and recipe.architecture.new_tokens:  # the embeddings grow
+        vocabulary = max(vocabulary, tokenizer.vocab_size)
     highest = max(encoded.ids, default=0)
     if isinstance(vocabulary, int) and highest >= vocabulary:
         text = f"the rows hold token {highest}, but the model has only {vocabulary} tokens."
@@ -237,6 +240,17 @@ def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], d
         text = f"{len(weight.odd)} layers' inputs aren't a multiple of {BLOCK} (such as {weight.odd[0]}): 4 bits work "
         problems.append(Problem("note", f"{text}there, slower.", "method"))
     return {"total": weight.total, "trainable": weight.trainable}, weight.parts
+
+
+def _changes(recipe: Recipe, after: int | None) -> list[Problem]:
+    """What RECIPE changes in the model itself; AFTER counts the weights that it then has."""
+    if not recipe.architecture.changes or after is None:
+        return []
+    before = None
+    if recipe.architecture.drop_layers or recipe.architecture.drop_encoder_layers:
+        before = sum(part.numel() for part in skeleton(reshaping.untouched(recipe)).parameters())
+        after = sum(part.numel() for part in skeleton(recipe).parameters())
+    return [Problem("note", text, "architecture") for text in reshaping.told(recipe, before, after)]
 
 
 @dataclass(frozen=True)

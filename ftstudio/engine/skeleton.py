@@ -8,7 +8,7 @@ from typing import Any
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
-from ftstudio.engine import heads, weights
+from ftstudio.engine import heads, reshaping, weights
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.compatibility import MASKED, Problem
 from ftstudio.engine.locate import locate
@@ -30,6 +30,8 @@ def skeleton(recipe: Recipe) -> Any:
         with BUILDING, torch.device("meta"):
             chosen = heads.auto_class(head.kind)
             model = chosen.from_config(heads.configured(config, head), dtype=torch.get_default_dtype())
+            if recipe.architecture.changes:
+                reshaping.change(model, folder, recipe.architecture, head)
         if head.kind == "masked-lm":
             made = [name for name in config.architectures or () if isinstance(name, str)]
             body = f"{model.base_model_prefix}."
@@ -50,7 +52,7 @@ def weight_problems(recipe: Recipe) -> list[Problem]:
         return []
     try:
         there = weights.shapes(locate(recipe.model).folder, recipe.model)
-        own = {name: tuple(part.shape) for name, part in skeleton(recipe).named_parameters()}
+        own = {name: tuple(part.shape) for name, part in skeleton(reshaping.untouched(recipe)).named_parameters()}
     except StudioError as error:
         return [Problem.of(error, "model")]
     except Exception:  # told by the count of its parameters
