@@ -132,6 +132,15 @@ def test_rows_can_be_sorted_by_gain(arms: tuple[Arm, Arm]) -> None:
     assert all(entry["gain"] < 0 for entry in result["examples"]["losses"])
 
 
+def test_rows_of_tags_can_be_sorted_by_gain_too() -> None:
+    rows = [Prediction(row, f"word {row} and so", "B-X O O O", "O O O O") for row in range(24)]
+    tuned = [replace(row, output="B-X O O O" if row.row < 3 else row.output) for row in rows]
+    result = compare([Arm("base", rows), Arm("tuned", tuned)], metrics=["tag_accuracy", "entity_f1"], resamples=1000)
+    assert result["gain"] == "tag_accuracy"
+    assert [entry["row"] for entry in result["examples"]["gains"]] == [2, 1, 0]
+    assert "Biggest gains, by Tag accuracy" in report.compare_text(result)
+
+
 def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:
     same = Arm("tuned", arms[0].predictions)
     result = compare([arms[0], same])

@@ -222,7 +222,7 @@ def _extras(
 
 def _gains(name: str, better: Mapping[str, bool | None]) -> bool:
     """Whether rows can be sorted by their gain in the metric NAME."""
-    return name not in m.CORPUS_METRICS and better.get(name, True) is True
+    return (name in m.BY_ROW or name not in m.CORPUS_METRICS) and better.get(name, True) is True
 
 
 def _repeats(arm: Arm, order: Sequence[int]) -> list[list[Prediction]]:
