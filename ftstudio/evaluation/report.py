@@ -337,13 +337,15 @@ def _examples(result: Mapping[str, Any], names: Sequence[str], count: int) -> li
     """The rows that gained and lost most, every arm's output under the other."""
     if result["gain"] is None or count < 1:
         return []
-    metric = m.TITLES[result["gain"]]
+    name = result["gain"]
+    metric = m.TITLES.get(name) or one_line(result.get("titles", {}).get(name, name), 30)
     lines: list[str] = []
     for kind, verb in (("gains", "gains"), ("losses", "loses")):
         entries = result["examples"][kind][:count]
         lines += ["", "", f"Biggest {kind}, by {metric}" if entries else f"No row {verb} in {metric}"]
         for entry in entries:
-            scores = " → ".join(f"{entry['scores'][name]:.3f}" for name in names)
+            known = (entry["scores"][name] for name in names)
+            scores = " → ".join("–" if score is None else f"{score:.3f}" for score in known)
             lines += ["", f"row {entry['row']}   {scores}", *_texts(entry["prompt"], entry["reference"])]
             for name in names:
                 lines += field(f"  {one_line(name, 10)}", entry["outputs"][name] or "(nothing)", 13, 3)
