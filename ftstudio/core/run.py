@@ -154,6 +154,10 @@ class Story:
         sources = event.get("sources")
         for name, value in sources.items() if isinstance(sources, dict) else ():
             self._point(f"held-out source {name}", event.get("step"), value)
+        scores = event.get("source_scores")
+        for metric, values in scores.items() if isinstance(scores, dict) else ():
+            for name, value in values.items() if isinstance(values, dict) else ():
+                self._point(f"{metric} of source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
         if losses:
             self.best = min(losses, key=lambda point: point[1])

@@ -25,6 +25,7 @@ from ftstudio.engine.arms import BASE, Arms, Tuned
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.forgetting import context_length
 from ftstudio.engine.recipes import load_recipe
+from ftstudio.engine.reshaping import tokenizer_of
 from ftstudio.tasks.seq2seq import Seq2Seq
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(job: Chat, context: JobContext) -> None:
         if name not in names or (name in turn.replies and turn.replies[name].done):
             continue
         own = recipe if name == BASE else arms.tuned[name].recipe
-        tokenizer = load_tokenizer(own.model)
+        tokenizer = load_tokenizer(own.model) if name == BASE else tokenizer_of(own)
         with arms.use(name) as model:
             if not told:
                 context.phase("answering", "")

@@ -90,8 +90,10 @@ def run(job: Compare, context: JobContext) -> None:
     checks: dict[str, Check] = {}
     if found.tuned:
         context.phase("loading model", recipe.model)
-        first = [next(iter(question.prompts.values())) for question in asked]
-        checks = arms.check(first, pad_token(found.own))
+        as_base = next((name for name in found.materials if found.weights(name) == BASE), None)
+        if as_base is not None or not recipe.architecture.changes:  # else they hold tokens that the base hasn't
+            first = [question.prompts[as_base or next(iter(question.prompts))] for question in asked]
+            checks = arms.check(first, pad_token(found.own))
     stored = {name: outside.stored(found.specs[name], asked, folder) for name in found.of("file")}
     answering = _answering(context, found, arms, decoding)
     answering.run(asked)
@@ -117,7 +119,10 @@ def run(job: Compare, context: JobContext) -> None:
     predictions: dict[str, list[Any]] = {name: [known[name][row] for row in rows] for name in names}
     if found.own.task.likelihood:
         mine = {name: predictions[name] for name in names if name in found.materials}
-        predictions |= text_likelihood.told(context, arms, found.own, asked, mine)
+        writers = {
+            name: part.materials if isinstance(part, FewShot) else part for name, part in found.materials.items()
+        }
+        predictions |= text_likelihood.told(context, arms, writers, asked, mine)
     more = [
         {name: answering.outputs[f"{name}.repeat-{number}"].chosen(rows) for name in found.materials}
         for number in range(2, len(repeats(decoding, recipe.evaluation.repeats)) + 1)

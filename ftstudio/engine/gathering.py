@@ -21,8 +21,11 @@ from ftstudio.engine.compatibility import model_config, model_limit
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.recipes import load_recipe
+from ftstudio.engine.reshaping import untouched
 from ftstudio.engine.shots import FewShot
 from ftstudio.evaluation import similarity
+
+_BASE = Path()  # where the base's rows are kept among those that were opened
 
 
 @dataclass
@@ -73,7 +76,7 @@ def gather(job: Compare, should_stop: Callable[[], bool] | None = None) -> Gathe
         if spec.kind in ("file", "server"):
             continue
         if run is None:
-            weights, materials = BASE, own
+            weights, materials = BASE, _of_base(found, opened)
         else:
             if run.path not in opened:
                 opened[run.path] = _opened(run, found, count, job.part)
@@ -83,6 +86,15 @@ def gather(job: Compare, should_stop: Callable[[], bool] | None = None) -> Gathe
             found.views[name] = weights
         found.materials[name] = materials if not spec.shots else _few(materials, spec, should_stop)
     return found
+
+
+def _of_base(found: Gathered, opened: dict[Path, tuple[Recipe, Materials]]) -> Materials:
+    """What writes the base's prompts: the run's own rows, in the tokens that the base has."""
+    if not found.recipe.architecture.changes:
+        return found.own
+    if _BASE not in opened:
+        opened[_BASE] = resolve(untouched(found.recipe))
+    return opened[_BASE][1]
 
 
 def _specs(job: Compare, recipe: Recipe, runs: list[RunFolder]) -> list[ArmSpec]:

@@ -22,8 +22,9 @@ from ftstudio.data.mix_open import Opened, epoch_of, open_sources
 from ftstudio.data.read import find_file, open_dataset
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.template import Template
-from ftstudio.data.tokenizer import Tokenizer, load_tokenizer
+from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.engine.parting import part, usual_eval
+from ftstudio.engine.reshaping import tokenizer_of
 from ftstudio.tasks.base import Prompt, Task
 
 SPLITS = ("eval", "validation", "valid", "dev", "test")
@@ -120,7 +121,7 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     """Open what RECIPE names. Raises StudioError: no such file or model, empty, one row, no such column, data changed
     since the recipe was resolved."""
     task = tasks.of(recipe)
-    tokenizer = load_tokenizer(recipe.model)
+    tokenizer = tokenizer_of(recipe)
     data = recipe.data
     seed = recipe.training.seed
     opened = open_sources(data, columns(recipe), seed, task=recipe.task, progress=progress, cancel=cancel)

@@ -62,9 +62,9 @@ class OffTask(Protocol):
         """How it is asked, to tell figures from those that were asked otherwise."""
 
 
-def of(materials: Materials) -> OffTask | None:
-    """What asks models of MATERIALS' task; None where there is nothing to ask."""
-    task, tokenizer = materials.task, materials.tokenizer
+def of(materials: Materials, tokenizer: Tokenizer) -> OffTask | None:
+    """What asks models of MATERIALS' task with TOKENIZER; None where there is nothing to ask."""
+    task = materials.task
     if task.kind in ("causal-lm", "image-text-to-text"):
         return Causal(tokenizer)
     if isinstance(task, Seq2Seq | MaskedLm):

@@ -32,6 +32,7 @@ from ftstudio import demo, methods
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.workspace import Workspace
+from ftstudio.data.tokenizer import load_tokenizer
 from ftstudio.engine import drift, forgetting, offtask
 from ftstudio.engine.arms import BASE, Arms
 from ftstudio.engine.context import JobContext
@@ -52,10 +53,12 @@ class Panel:
 
     def __init__(self, context: JobContext, found: Gathered, arms: Arms) -> None:
         self.context, self.found, self.arms = context, found, arms
-        self.tokenizer = found.own.tokenizer
+        # where tokens were added: in those that all arms have
+        new = found.recipe.architecture.new_tokens
+        self.tokenizer = load_tokenizer(found.recipe.model) if new else found.own.tokenizer
         self.texts = forgetting.documents(demo.GENERAL)
         self.cache = Workspace(found.run.path.parent.parent).answers_path
-        self.offtask = offtask.of(found.own)
+        self.offtask = offtask.of(found.own, self.tokenizer)
 
     def run(self, report: Mapping[str, Any]) -> dict[str, Any] | None:
         """The report's part; REPORT tells right and wrong on the task's rows. None where the model is of no kind that
@@ -150,6 +153,7 @@ class Panel:
             total, count = 0.0, 0
             with self.arms.use(name) as model:
                 for old, new in zip(before, self.offtask.said(model, stop), strict=True):
+                    new = new[:, : old.shape[-1]]  # the base never says a token it hasn't
                     total += float((old.exp() * (old - new)).double().sum())
                     count += len(old)
             found[name] = total / max(1, count)
