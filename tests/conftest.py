@@ -64,7 +64,6 @@ LONG = (
     "test_ui_data.py::test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing",
     "test_ui_errors_mend.py::test_a_server_suggests_and_a_person_accepts",
     "test_quality.py::test_the_code_is_clean[types]",
-    "test_evaluation_honesty.py::test_a_model_against_itself_is_called_better_or_worse_in_five_of_a_hundred_draws_at_most",
 )
 # Whole files of such proofs.
 LONG_FILES = (

@@ -74,7 +74,7 @@ def test_a_tuning_at_rate_nought_is_called_better_or_worse_in_five_of_a_hundred_
     prompts = [materials.prompt(example).ids for _, example in rows]
     arms = Arms(ModelStore(), recipe, [Tuned(run.name, run, recipe)])
     arms.check([materials.prompt(example) for _, example in rows])
-    context = build(["say"], ["red"], infer_contract=False, answer=None, grounded=False)
+    context = build(["say"], ["red"], infer_contract=False, answer=None, grounded=False, only=("empty",))
 
     def sampled(arm: str, seed: int) -> list[Prediction]:
         decoding = generation.Decoding(12, 1.0, seed)
