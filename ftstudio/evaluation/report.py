@@ -295,9 +295,10 @@ def _slices(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) -> lis
     if not entries:
         return []
     metric = entries[0]["metric"]
+    room = 26 - sum(max(0, len(name) - 5) for name in short)  # so that the line fits into WIDTH
     rows = [
         (
-            one_line(f"{entry['by']}: {entry['value']}", 26),
+            one_line(f"{entry['by']}: {entry['value']}", room),
             f"{entry['n']:,}",
             f"{entry['mean_a']:.3f}",
             f"{entry['mean_b']:.3f}",
