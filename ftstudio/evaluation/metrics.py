@@ -129,7 +129,7 @@ class _Codes(dict[str, str]):
             code = self[word] = self._stems.setdefault(root, new)
         return code
 
-    __hash__ = object.__hash__  # itself alone: texts of one are none of another
+    __hash__ = object.__hash__  # type: ignore[assignment]  # itself alone: texts of one are none of another
 
 
 _known = _Codes()
