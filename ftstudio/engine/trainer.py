@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ftstudio.core import files
@@ -24,11 +24,11 @@ from ftstudio.core.errors import StudioError
 from ftstudio.engine import attention, loading, resume, sentence
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Row, split, trained
-from ftstudio.engine.levers import Levers
+from ftstudio.engine.levers import Levers, recompute
 from ftstudio.engine.loss import Objective
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
-from ftstudio.engine.order import LengthGrouped
+from ftstudio.engine.order import Order, TokenBudget, order_of
 from ftstudio.engine.parity import out_of_memory
 from ftstudio.engine.predicting import moved
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
@@ -67,8 +67,9 @@ class Director(Protocol):
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """An evaluation was made; None where a stop was asked for in the middle of it."""
 
-    def shrunk(self, rows: int, parts: int) -> None:
-        """Memory didn't do for a micro-batch of ROWS: it is taken in PARTS from now on."""
+    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
+        """Memory didn't do for a micro-batch of ROWS: it is taken in PARTS from now on, or (RECOMPUTES) activations are
+        computed again."""
 
     def should_stop(self) -> bool:
         """Whether someone waits for the run to stop: evaluation is then cut short."""
@@ -114,9 +115,9 @@ class StudioTrainer(Trainer):
     """Trains on rows of token ids and labels, laid out and judged as LEVERS say.
 
     `meter` holds time and tokens, `last_loss` the loss of the last step in nats a token. A micro-batch that memory
-    won't hold is taken in `parts` from then on; gradients add up to the same. SOURCES tells of each held-out row which
-    source of a mix it is from. Evaluation sums over all trained tokens
-    of the held-out rows; transformers' own mean of batch means depends on the batch size.
+    won't hold is taken in `parts` from then on; gradients add up to the same. BUDGET: batches hold so many tokens
+    instead of a number of rows. SOURCES tells of each held-out row which source of a mix it is from. Evaluation sums
+    over all trained tokens of the held-out rows; transformers' own mean of batch means depends on the batch size.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class StudioTrainer(Trainer):
         *,
         keep: int,
         parts: int = 1,
+        budget: int | None = None,
         sources: Sequence[str] = (),
         rates: Mapping[str, float] | None = None,
     ) -> None:
@@ -147,22 +149,42 @@ class StudioTrainer(Trainer):
         self.director, self.meter, self.keep = director, meter, keep
         self.held_out, self.sources = held_out, sources
         self.lengths = lengths
-        self.levers, self.parts = levers, parts
+        self.levers, self.parts, self.budget = levers, parts, budget
         self.rates = rates or {}
         self.model_accepts_loss_kwargs = True  # our loss is already divided by all tokens of the accumulated step
         self.loss_is_scaled_for_ga = True
         self.last_loss = float("nan")
+        self.recomputes = self.may_recompute = False  # activations on the way back: does it, could it
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
         self.losses = RowLosses()
-        self._order = ""
+        self._order, self._mean = "", 0.0
         self.peak: float | None = None  # FLOP/s of the GPU, where known
         self.flops: float | None = None  # a token takes, where known
 
     # -- data --------------------------------------------------------------------------------------------------
+    def order(self, follow: Callable[[int, int], None] | None = None) -> Order:
+        """The order of the rows; FOLLOW is told seed and epoch."""
+        args = self.args
+        return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, max(1, args.world_size), follow)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        follow = getattr(self.train_dataset, "at", None)
-        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed, follow)  # type: ignore[return-value]
+        return self.order(getattr(self.train_dataset, "at", None))  # type: ignore[return-value]
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """transformers' own; where batches are cut by tokens, one that takes them as they are."""
+        order = self._get_train_sampler()
+        if not isinstance(order, TokenBudget):
+            return super().get_train_dataloader()
+        found: DataLoader[Any] = self.accelerator.prepare(
+            DataLoader(
+                self.train_dataset,  # type: ignore[arg-type]
+                batch_sampler=order,  # type: ignore[arg-type]
+                collate_fn=self.data_collator,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+        )
+        return found
 
     def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' own, but for the epochs: the run ends after its steps, which may become more."""
@@ -172,14 +194,17 @@ class StudioTrainer(Trainer):
     def order_digest(self) -> str:
         """Stands for the order of the rows: a resumed run has to have the same."""
         if not self._order:
-            order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
-            self._order = hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+            order = self.order()
+            rows = order.batches(0) if isinstance(order, TokenBudget) else order.order(0)
+            self._order = hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest()
         return self._order
 
     def tokens_a_step(self) -> float:
         """Tokens an optimiser step of this process has on average."""
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return rows * sum(self.lengths) / max(1, len(self.lengths))
+        if not self._mean:
+            batches = len(self.order()) if self.budget is not None else len(self.lengths) / self.args.train_batch_size
+            self._mean = self.args.gradient_accumulation_steps * sum(self.lengths) / max(1, batches)
+        return self._mean
 
     def utilisation(self, speed: float | None) -> float | None:
         """Model FLOPs utilisation at SPEED tokens a second: see `flops`. None where the card's peak isn't known."""
@@ -242,8 +267,12 @@ class StudioTrainer(Trainer):
             model.zero_grad(set_to_none=True)
             self.losses.clear()
             loading.free()
-            self.parts *= 2
-            self.director.shrunk(len(inputs["lengths"]), self.parts)
+            if self._divisible(inputs):
+                self.parts *= 2
+            else:
+                recompute(self.model)
+                self.recomputes = True
+            self.director.shrunk(len(inputs["lengths"]), self.parts, self.recomputes)
             again = [*(self._prepare_inputs(batch) for batch in self._step[: self._taken - 1]), inputs]
 
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
@@ -256,12 +285,22 @@ class StudioTrainer(Trainer):
         return torch.stack(losses).sum()
 
     def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
-        """Whether smaller parts may help. Not where other ranks wait for this one's gradients. Raises StudioError where
-        parts of a batch would be learnt from otherwise than the whole."""
+        """Whether smaller parts may help, or computing activations again. Not where other ranks wait for this one's
+        gradients. Raises StudioError where parts of a batch would be learnt from otherwise than the whole."""
+        if not out_of_memory(error) or self.args.world_size > 1:
+            return False
+        if self._divisible(inputs) or (self.may_recompute and not self.recomputes):
+            return True
         objective = self.levers.objective
-        if out_of_memory(error) and isinstance(objective, TaskObjective) and not objective.task.divisible:
+        if isinstance(objective, TaskObjective) and not objective.task.divisible:
             raise indivisible(len(inputs["lengths"])) from error
-        return out_of_memory(error) and self.args.world_size == 1 and self.parts < len(inputs["lengths"])
+        return False
+
+    def _divisible(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether a batch like INPUTS may be taken in more parts than now."""
+        objective = self.levers.objective
+        whole = isinstance(objective, TaskObjective) and not objective.task.divisible
+        return not whole and self.parts < len(inputs["lengths"])
 
     def compute_loss(
         self,
@@ -304,9 +343,10 @@ class StudioTrainer(Trainer):
         with self.meter.away("evaluating"):
             self.director.evaluating(self)
             batch = max(1, self.args.per_device_eval_batch_size // self.parts)
+            budget = None if self.budget is None else self.budget // self.parts
 
             def measure(rows: Rows) -> dict[str, float] | None:
-                return held_out_loss(self.model_wrapped, rows, self.levers, batch, self.director.should_stop)
+                return held_out_loss(self.model_wrapped, rows, self.levers, batch, self.director.should_stop, budget)
 
             metrics = by_source(self.held_out, self.sources, measure)
             with attention.plain(self.model), self.levers.objective.precision():  # samples are generated with padding
@@ -415,9 +455,15 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
 @torch.no_grad()
 def held_out_loss(
-    model: Any, rows: Rows, levers: Levers, batch: int, should_stop: Callable[[], bool] = lambda: False
+    model: Any,
+    rows: Rows,
+    levers: Levers,
+    batch: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    budget: int | None = None,
 ) -> dict[str, float] | None:
-    """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
+    """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size (rows, or
+    as many as BUDGET tokens hold).
 
     Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
     instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
@@ -427,7 +473,7 @@ def held_out_loss(
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    total, tokens, start = 0.0, 0, 0
+    total, tokens, start, halved = 0.0, 0, 0, 1
     objective, predicted = levers.objective, []
     try:
         if isinstance(objective, TaskObjective):
@@ -435,7 +481,9 @@ def held_out_loss(
         while start < len(order):
             if should_stop():
                 return None
-            inputs = levers.collator([rows[row] for row in order[start : start + batch]])
+            some = batch if budget is None else budget // len(rows[order[start]]["input_ids"])
+            some = max(1, some // halved)
+            inputs = levers.collator([rows[row] for row in order[start : start + some]])
             inputs = moved(inputs, device)
             found = []
             try:
@@ -446,19 +494,19 @@ def held_out_loss(
                 else:
                     loss = float(objective(model, inputs).double())
             except (RuntimeError, MemoryError) as error:
-                if batch == 1 or not out_of_memory(error):
+                if some == 1 or not out_of_memory(error):
                     raise
                 if isinstance(objective, TaskObjective) and not objective.task.divisible:
-                    raise indivisible(batch) from error
+                    raise indivisible(some) from error
                 loss = None
             if loss is None:
                 loading.free()
-                batch //= 2
+                halved *= 2
                 continue
             total += loss
             predicted += found
             tokens += int(trained(inputs))
-            start += batch
+            start += some
     finally:
         model.train(training)
     mean = total / tokens if tokens else float("nan")

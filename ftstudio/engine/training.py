@@ -14,7 +14,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import accepting, flops, hardware, loading, quiet, resume
+from ftstudio.engine import accepting, flops, hardware, loading, quiet, resume, room
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
@@ -23,6 +23,7 @@ from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
+from ftstudio.engine.order import batches_in
 from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.rows import TrainingRows, open_rows
@@ -62,6 +63,7 @@ class Training:
         self.recipe: Recipe = recipe_of(run)
         self.method = methods.get(self.recipe.method.name)
         self.settings = self.method.settings(self.recipe.method.settings)
+        self._why = ""  # activations are computed again or not
 
     def run(self, *, resuming: bool) -> None:
         """Everything."""
@@ -76,6 +78,7 @@ class Training:
         if not resuming:
             accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train))
         self.context.check()
+        self._settle(rows, machine)
         steps = rows.materials.task.phases()
         if "pairs" in steps:
             self.context.phase("pairs", steps["pairs"])
@@ -134,6 +137,20 @@ class Training:
         return checkpoint
 
     # -- setting up ----------------------------------------------------------------------------------------------
+    def _settle(self, rows: TrainingRows, machine: Hardware) -> None:
+        """Whether activations are computed again, where the recipe leaves it open: as the run began, where it has."""
+        from ftstudio.engine.arguments import sharded
+
+        starts = [event for event in self.folder.events() if event.get("kind") == "start"]
+        before = starts[-1].get("gradient_checkpointing") if starts else None
+        if isinstance(before, bool) and self.recipe.training.gradient_checkpointing is None:
+            on, self._why = before, "as the run began"
+        elif sharded():
+            on, self._why = bool(self.recipe.training.gradient_checkpointing), "as the recipe says"
+        else:
+            on, self._why = room.settle(self.recipe, rows, machine.device)
+        self.recipe = self.recipe.with_changes({"training.gradient_checkpointing": on})
+
     def _model(self, rows: TrainingRows) -> Any:
         """The model with what learns set to learn. Raises StudioError where the tokenizer doesn't fit it."""
         from transformers import set_seed
@@ -184,14 +201,17 @@ class Training:
             rows.train,
             rows.held_out,
             rows.lengths,
-            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task),
+            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task, self._why),
             director,
             Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
+            budget=recipe.training.batch_tokens,
             sources=rows.sources,
             rates=self.method.rates(model, self.settings),
         )
+        trainer.recomputes = bool(recipe.training.gradient_checkpointing)
+        trainer.may_recompute = room.can(recipe)
         stats = rows.tokens
         labels = stats["trained"] / max(1, stats["total"])
         trainer.flops = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)
@@ -218,7 +238,7 @@ class Training:
         self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None, resuming: bool
     ) -> None:
         recipe = self.recipe
-        batches = math.ceil(len(rows.train) / recipe.training.batch_size)
+        batches = batches_in(rows.lengths, recipe.training.batch_size, recipe.training.batch_tokens)
         per_epoch = math.ceil(batches / recipe.training.gradient_accumulation)
         total = recipe.training.steps or math.ceil((recipe.training.epochs or 3) * per_epoch)
         total = trainer.args.max_steps if trainer.args.max_steps > 0 else total
@@ -233,6 +253,7 @@ class Training:
             precision_why=machine.why,
             threads=machine.threads,
             engine=trainer.levers.told,
+            gradient_checkpointing=bool(recipe.training.gradient_checkpointing),
             total_steps=total,
             epochs=total / per_epoch,
             steps_per_epoch=per_epoch,
