@@ -21,7 +21,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import compatibility, fit, room
-from ftstudio.engine.order import TokenBudget
+from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.recipes import check_recipe
 
 GIB = 1 << 30
@@ -34,10 +34,13 @@ def test_every_row_comes_once_an_epoch_in_batches_that_hold_the_tokens(lengths: 
     order = TokenBudget(lengths, tokens, 0, ways)
     for epoch in (0, 1):
         batches = order.batches(epoch)
-        assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
         assert len(batches) == len(order)
+        void = [batch for batch in batches if batch == [len(lengths)]]  # where single rows don't go round
+        assert not void or max(map(len, batches)) == 1
+        batches = batches[: len(batches) - len(void)]
+        assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
         assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= tokens for batch in batches)
-    assert len(order) % ways == 0 or len(order) == len(lengths)
+    assert len(order) % ways == 0
     assert max(lengths[row] for row in order.batches(0)[0]) == max(lengths)
 
 
@@ -47,7 +50,7 @@ def test_batches_are_full_and_other_ones_in_every_epoch_and_with_every_seed():
     one, two = order.batches(0), order.batches(1)
     assert lengths.sum() / (len(order) * 4096) > 0.85
     same = {tuple(sorted(batch)) for batch in one} & {tuple(sorted(batch)) for batch in two}
-    assert len(same) <= 1  # the bucket of the shortest rows may be one batch
+    assert len(same) <= len(one) // 10  # the shortest rows fill single batches
     assert TokenBudget(lengths, 4096, 0).batches(1) == two
     assert TokenBudget(lengths, 4096, 1).batches(1) != two
 

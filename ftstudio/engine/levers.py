@@ -10,11 +10,11 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.text import number
 from ftstudio.engine import attention, compiling, dropout
 from ftstudio.engine.arguments import sharded
+from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
 from ftstudio.engine.fused_probe import PIECES, tried
 from ftstudio.engine.loss import Head, Objective, head_of, soft_prompt
 from ftstudio.engine.objective import TaskCollator, TaskObjective
-from ftstudio.engine.order import TokenBudget
 from ftstudio.engine.parity import Parity, choose_rows, out_of_memory, probe
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Levers:
     collator: Collate
     objective: Objective | TaskObjective
     told: dict[str, str] = field(default_factory=dict)
+    texts: Sequence[Sequence[int]] | None = None
+    """Where the loss holds the rows of a batch against each other: the texts of each (`order.Mixed`), maybe none."""
 
     @property
     def padding_free(self) -> bool:
@@ -128,7 +130,8 @@ def _of_task(
     pad_id: int,
     why_checkpointing: str,
 ) -> Levers:
-    """The levers of a task with batches and a loss of its own: rows of like length together, padded."""
+    """The levers of a task with batches and a loss of its own: rows of like length together, padded; mixed where the
+    loss holds them against each other."""
     half = machine.dtype if machine.precision != "fp32" else None
     told = {
         "precision": f"{machine.precision}: {machine.why}",
@@ -136,8 +139,14 @@ def _of_task(
     }
     if "training" in task.phases():
         told["task"] = task.phases()["training"]
-    if not task.divisible:
-        told["batch size"] = "part of what is learnt: rows of a batch are held against each other, so none is split"
+    texts = None if task.divisible else task.texts_apart(rows)
+    if texts is not None:
+        told["batches"] = "padded, mixed at random: the loss holds the rows of a batch against each other"
+        told["batch size"] = "part of what is learnt: more rows at once are told apart from more"
+    if texts:
+        told["batches"] += ", and rows that share a text stay apart"
+    if task.chunk:
+        told["chunk"] = f"{number(task.chunk)} rows are looked at at once, with the gradients of the whole batch"
     _attend(model, recipe.training.attention)
     told["attention"] = attention.implementation(model)
     told["attention"] += ", as the recipe says" if recipe.training.attention != "auto" else ""
@@ -152,7 +161,7 @@ def _of_task(
         two = [rows[row] for row in order[len(order) // 2 :][:2]]
         told["compile"] = compiling.compile_layers(model, two, objective, collator)
     _always_told(recipe, machine, lengths, told, why_checkpointing)
-    return Levers(collator, objective, told)
+    return Levers(collator, objective, told, texts)
 
 
 def _always_told(recipe: Recipe, machine: Hardware, lengths: Sequence[int], told: dict[str, str], why: str) -> None:

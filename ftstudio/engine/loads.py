@@ -9,10 +9,10 @@ from typing import Any
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow
+from ftstudio.engine.budget import order_of
 from ftstudio.engine.collate import Row
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.memory import Loads, heaviest, longest_new
-from ftstudio.engine.order import order_of
 from ftstudio.engine.rows import encoded_rows
 from ftstudio.engine.samples import spread
 

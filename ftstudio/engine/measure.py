@@ -133,9 +133,9 @@ def main(path: str) -> None:
 
 def _measured(request: dict[str, Any]) -> dict[str, Any]:
     from ftstudio import methods
-    from ftstudio.data.tokenizer import load_tokenizer
     from ftstudio.engine import hardware, levers, quiet
     from ftstudio.engine.recipes import check_recipe
+    from ftstudio.engine.reshaping import tokenizer_of
     from ftstudio.tasks.base import Prompt
 
     quiet.libraries()
@@ -148,7 +148,7 @@ def _measured(request: dict[str, Any]) -> dict[str, Any]:
     before = _resident()
     began = time.perf_counter()
     store = ModelStore()
-    encode = load_tokenizer(recipe.model).encode
+    encode = tokenizer_of(recipe).encode
     model = method.apply(store.to_train(recipe), method.settings(recipe.method.settings), encode)
     loaded = time.perf_counter() - began
     request = _again(request)
@@ -256,7 +256,7 @@ class _Probe:
         return time.perf_counter() - began
 
     def _evaluate(self, model: Any) -> float:
-        from ftstudio.engine.trainer import held_out_loss
+        from ftstudio.engine.held_out import held_out_loss
 
         rows = self.request["held_out"]
         if not rows:

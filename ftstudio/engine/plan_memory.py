@@ -13,7 +13,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line, size
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.engine import fit, hardware, room
+from ftstudio.engine import fit, hardware, reshaping, room
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.loads import Batches, batches
 from ftstudio.engine.materials import Materials
@@ -122,7 +122,8 @@ def _config(recipe: Recipe) -> Any:
     from ftstudio.engine.locate import locate
 
     folder = locate(recipe.model, weights=False).folder
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return reshaping.config_of(config, recipe)
 
 
 def _estimated(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import math
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,26 +19,18 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
-from ftstudio.engine import attention, loading, resume, sentence
+from ftstudio.core.errors import StudioError, chain
+from ftstudio.engine import attention, gradient_cache, loading, resume, sentence
+from ftstudio.engine.budget import Order, TokenBudget, order_of
 from ftstudio.engine.by_source import by_source
-from ftstudio.engine.collate import Row, split, trained
+from ftstudio.engine.collate import split, trained
+from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
 from ftstudio.engine.loss import Objective
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
-from ftstudio.engine.order import Order, TokenBudget, order_of
 from ftstudio.engine.parity import out_of_memory
-from ftstudio.engine.predicting import moved
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
-
-
-class Rows(Protocol):
-    """Rows by number, as the collator takes them."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Row: ...
 
 
 class Director(Protocol):
@@ -166,7 +157,8 @@ class StudioTrainer(Trainer):
     def order(self, follow: Callable[[int, int], None] | None = None) -> Order:
         """The order of the rows; FOLLOW is told seed and epoch."""
         args = self.args
-        return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, max(1, args.world_size), follow)
+        ways, texts = max(1, args.world_size), self.levers.texts
+        return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, ways, follow, texts)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.order(getattr(self.train_dataset, "at", None))  # type: ignore[return-value]
@@ -267,7 +259,7 @@ class StudioTrainer(Trainer):
             model.zero_grad(set_to_none=True)
             self.losses.clear()
             loading.free()
-            if self._divisible(inputs):
+            if self.parts < len(inputs["lengths"]):
                 self.parts *= 2
             else:
                 recompute(self.model)
@@ -277,30 +269,31 @@ class StudioTrainer(Trainer):
 
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
         losses, done = [], 0
-        for part in split(batch, self.parts):
+        parts = split(batch, max(self.parts, gradient_cache.wanted(self.levers.objective, len(batch["lengths"]))))
+        if len(parts) > 1 and self.levers.texts is not None:
+            return self._together(model, batch, parts, count)
+        for part in parts:
             some = len(part["lengths"])
             part["rows"] = batch["rows"][done : done + some] if "rows" in batch else ()
             losses.append(super().training_step(model, part, count))
             done += some
         return torch.stack(losses).sum()
 
+    def _together(self, model: nn.Module, batch: dict[str, Any], parts: list[dict[str, Any]], count: Any) -> Any:
+        objective = self.levers.objective
+        assert isinstance(objective, TaskObjective)
+        loss, pulls, draws = gradient_cache.look(objective, model, batch, parts)
+        for part, pull, draw in zip(parts, pulls, draws, strict=True):
+            with draw.again():
+                super().training_step(model, {**part, "pulls": pull}, count)
+        return loss / (count if count is not None else trained(batch).clamp(min=1))
+
     def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
         """Whether smaller parts may help, or computing activations again. Not where other ranks wait for this one's
-        gradients. Raises StudioError where parts of a batch would be learnt from otherwise than the whole."""
+        gradients."""
         if not out_of_memory(error) or self.args.world_size > 1:
             return False
-        if self._divisible(inputs) or (self.may_recompute and not self.recomputes):
-            return True
-        objective = self.levers.objective
-        if isinstance(objective, TaskObjective) and not objective.task.divisible:
-            raise indivisible(len(inputs["lengths"])) from error
-        return False
-
-    def _divisible(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether a batch like INPUTS may be taken in more parts than now."""
-        objective = self.levers.objective
-        whole = isinstance(objective, TaskObjective) and not objective.task.divisible
-        return not whole and self.parts < len(inputs["lengths"])
+        return self.parts < len(inputs["lengths"]) or (self.may_recompute and not self.recomputes)
 
     def compute_loss(
         self,
@@ -315,6 +308,8 @@ class StudioTrainer(Trainer):
         if inputs.get("rows") and isinstance(objective, Objective):
             loss = objective(model, inputs, each)
             self.losses.add(inputs, each)
+        elif "pulls" in inputs and isinstance(objective, TaskObjective):
+            loss = gradient_cache.pulled(objective, model, inputs)
         else:
             loss = objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
@@ -342,11 +337,16 @@ class StudioTrainer(Trainer):
         told."""
         with self.meter.away("evaluating"):
             self.director.evaluating(self)
-            batch = max(1, self.args.per_device_eval_batch_size // self.parts)
-            budget = None if self.budget is None else self.budget // self.parts
+            batch = self.args.per_device_eval_batch_size
+            budget = self.budget
+            if self.levers.texts is None:
+                batch = max(1, batch // self.parts)
+                budget = None if budget is None else budget // self.parts
 
             def measure(rows: Rows) -> dict[str, float] | None:
-                return held_out_loss(self.model_wrapped, rows, self.levers, batch, self.director.should_stop, budget)
+                return held_out_loss(
+                    self.model_wrapped, rows, self.levers, batch, self.director.should_stop, budget=budget
+                )
 
             metrics = by_source(self.held_out, self.sources, measure)
             with attention.plain(self.model), self.levers.objective.precision():  # samples are generated with padding
@@ -382,6 +382,7 @@ class StudioTrainer(Trainer):
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),
+                    ranks=max(1, self.args.world_size),
                 )
                 resume.settle(saving, target)
             except Exception as error:
@@ -389,7 +390,9 @@ class StudioTrainer(Trainer):
                 told = disk_trouble(error, target)
                 if told is not None and self.director.unsaved(told):
                     return
-                raise told or error from error
+                if told is None:
+                    raise
+                raise told from error
             resume.prune(folder, self.keep)
             self.director.saved(self, target)
 
@@ -415,15 +418,6 @@ def sound(model: nn.Module) -> bool:
     return all(bool(item.isfinite().all()) for item in model.parameters() if item.requires_grad)
 
 
-def indivisible(rows: int) -> StudioError:
-    """That memory won't hold a batch of ROWS which can't be taken in parts."""
-    return StudioError(
-        f"There is not enough memory for {rows} rows at once, and this loss holds the rows of a batch against each "
-        "other: in parts they would be learnt otherwise.",
-        "Lower training.batch_size or data.max_length, or set training.gradient_checkpointing.",
-    )
-
-
 def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
     """MODEL's weights (an adapter's alone, where it has one) and configuration into FOLDER, as safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -441,79 +435,11 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
     torch and safetensors hide the operating system's error in theirs, so the text is read too.
     """
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in chain(error):
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return files.explain(seen, path)
-        seen = seen.__cause__ or seen.__context__
     text = str(error)
     full = "No space left" in text or "PytorchStreamWriter failed" in text or "unexpected pos" in text
     if full or "os error 28" in text:
         return files.explain(OSError(errno.ENOSPC, "No space left on device"), path)
     return None
-
-
-@torch.no_grad()
-def held_out_loss(
-    model: Any,
-    rows: Rows,
-    levers: Levers,
-    batch: int,
-    should_stop: Callable[[], bool] = lambda: False,
-    budget: int | None = None,
-) -> dict[str, float] | None:
-    """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size (rows, or
-    as many as BUDGET tokens hold).
-
-    Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
-    instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
-    won't hold is halved.
-    """
-    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    total, tokens, start, halved = 0.0, 0, 0, 1
-    objective, predicted = levers.objective, []
-    try:
-        if isinstance(objective, TaskObjective):
-            objective = objective.fitted(model, getattr(levers.collator, "pad_id", 0))
-        while start < len(order):
-            if should_stop():
-                return None
-            some = batch if budget is None else budget // len(rows[order[start]]["input_ids"])
-            some = max(1, some // halved)
-            inputs = levers.collator([rows[row] for row in order[start : start + some]])
-            inputs = moved(inputs, device)
-            found = []
-            try:
-                if isinstance(objective, TaskObjective):
-                    outputs = objective.outputs(model, inputs)
-                    loss = float(objective.task.loss(outputs, inputs).double())
-                    found = objective.task.predictions(outputs, inputs)
-                else:
-                    loss = float(objective(model, inputs).double())
-            except (RuntimeError, MemoryError) as error:
-                if some == 1 or not out_of_memory(error):
-                    raise
-                if isinstance(objective, TaskObjective) and not objective.task.divisible:
-                    raise indivisible(some) from error
-                loss = None
-            if loss is None:
-                loading.free()
-                halved *= 2
-                continue
-            total += loss
-            predicted += found
-            tokens += int(trained(inputs))
-            start += some
-    finally:
-        model.train(training)
-    mean = total / tokens if tokens else float("nan")
-    told = {"loss": mean, "rows": len(rows), "tokens": tokens}
-    if isinstance(objective, TaskObjective) and not objective.task.generates:
-        return told | objective.task.scores(predicted, [rows[row] for row in order[: len(predicted)]])
-    told["perplexity"] = math.exp(min(mean, 700))
-    if len(rows) and "bytes" in rows[0]:  # running text: comparable across tokenizers
-        told["bits_per_byte"] = total / math.log(2) / max(1, sum(rows[row]["bytes"] for row in order))
-    return told
