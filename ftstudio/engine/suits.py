@@ -226,7 +226,7 @@ def _misfits(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer | Non
 
 def looked_into(model: Any, task: str) -> list[Sentence]:
     """What MODEL (transformers', without weights) says of itself: heads for TASK, layout of batches, 4 bits, biases."""
-    from ftstudio.engine.plan import quantised_layers, nf4_bytes
+    from ftstudio.engine.plan import nf4_bytes, quantised_layers
     from ftstudio.methods import anatomy
 
     found = _heads(model.config.to_dict(), task)
