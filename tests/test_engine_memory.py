@@ -84,7 +84,7 @@ def held(recipe: Recipe) -> tuple[int, int]:
         pytest.param("lora", {"gradient_checkpointing": True}, marks=pytest.mark.slow),
         pytest.param("lora", {"attention": "eager"}, marks=pytest.mark.slow),
         pytest.param("lora", {"batch_tokens": 400}, marks=pytest.mark.slow),
-        ("qlora", {"precision": "bf16", "gradient_checkpointing": True}),
+        pytest.param("qlora", {"precision": "bf16", "gradient_checkpointing": True}, marks=pytest.mark.slow),
     ],
 )
 def test_one_and_two_layers_tell_what_five_hold(base: Path, method: str, training: dict[str, Any]):
@@ -127,7 +127,7 @@ def of_task(name: str, folder: Path) -> Recipe:
         pytest.param("token-classification", marks=pytest.mark.slow),
         pytest.param("masked-lm", marks=pytest.mark.slow),
         pytest.param("embedding", marks=pytest.mark.slow),
-        "seq2seq",
+        pytest.param("seq2seq", marks=pytest.mark.slow),
     ],
 )
 def test_other_tasks_hold_what_is_told(task: str, tmp_path: Path):
@@ -156,8 +156,8 @@ def test_what_fits_is_told_for_each_device():
 
 
 @pytest.mark.parametrize("batch", [8, 6, 9, 7, 1])
-def test_shrinking_keeps_the_rows_of_a_step(base: Path, batch: int):
-    recipe = changed(base, "lora", batch_size=batch, gradient_accumulation=3)
+def test_shrinking_keeps_the_rows_of_a_step(batch: int):
+    recipe = changed(Path("any"), "lora", batch_size=batch, gradient_accumulation=3)
     seen = 0
     while (less := fit.shrink(recipe)) is not None:
         assert fit.smaller(recipe)
