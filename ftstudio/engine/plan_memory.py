@@ -53,19 +53,19 @@ def look(
         raise
     except Exception as error:  # an architecture that transformers can't configure
         return _untold(memory, error, problems), None
-    found: dict[bool, dict[str, Any]] = {}
+    told: dict[bool, dict[str, Any]] = {}
 
     def ask(asked: Recipe) -> int:
         on = bool(asked.training.gradient_checkpointing)
-        found[on] = _estimated(asked, config, machine, counted, some, materials.task)
-        return int(found[on]["estimated_bytes"])
+        told[on] = _estimated(asked, config, machine, counted, some, materials.task)
+        return int(told[on]["estimated_bytes"])
 
     try:
         on, why = room.decide(recipe, sys.maxsize, machine.device, ask)
         recipe = recipe.with_changes({"training.gradient_checkpointing": on})
-        if on not in found:
+        if on not in told:
             ask(recipe)
-        memory |= {**found[on], "checkpointing": {"on": on, "why": why}}
+        memory |= {**told[on], "checkpointing": {"on": on, "why": why}}
     except Stopped:
         raise
     except Exception as error:  # an architecture that can't be built without its weights, or with fewer layers
