@@ -188,8 +188,8 @@ class RunDirector:
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
-        """Seconds to the end, with the evaluations and checkpoints that are to come."""
-        times = {"saving": last // self.save - step // self.save + (last % self.save > 0)}
+        """Seconds to the end, with the evaluations and checkpoints that are to come, and the model that is saved then."""
+        times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
         return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
