@@ -188,7 +188,7 @@ class RunDirector:
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
-        """Seconds to the end, with the evaluations and checkpoints that are to come, and the model that is saved then."""
+        """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
         times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
