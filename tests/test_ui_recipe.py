@@ -49,11 +49,12 @@ def recipe(pilot: Pilot[Any]) -> dict[str, Any]:
 
 async def step(pilot: Pilot[Any], at: int) -> str:
     """Go on to step AT; its fields are there, and have the focus."""
-    await until(pilot, QUESTIONS[wizard(pilot).at])
-    for _ in range(40):
+    await until(pilot, QUESTIONS[wizard(pilot).at], 30)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
         screen = wizard(pilot)
         if screen.at == at and screen.panel.ready and screen.focused is not None:
-            return await until(pilot, QUESTIONS[at])
+            return await until(pilot, QUESTIONS[at], 30)
         if screen.at != at and screen.panel.ready:
             await pilot.press("enter" if at > screen.at else "escape")
         await pilot.pause(0.05)
