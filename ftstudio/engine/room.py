@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,9 @@ def settle(recipe: Recipe, rows: TrainingRows, device: str) -> tuple[bool, str]:
     folder = locate(recipe.model, weights=False).folder
     stored = sum(path.stat().st_size for path in folder.glob("*") if path.suffix in (".safetensors", ".bin"))
     longest = max(rows.lengths, default=1)
-    bounded = bound(recipe, model_config(recipe.model), stored // 2, longest)  # 2 bytes a weight at least
+    bounded = sys.maxsize  # of a hub model that isn't here yet nothing is known
+    if stored:
+        bounded = bound(recipe, model_config(recipe.model), stored // 2, longest)  # 2 bytes a weight at least
 
     def estimate(asked: Recipe) -> int:
         from ftstudio.engine.plan import weights_of
