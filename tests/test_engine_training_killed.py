@@ -123,21 +123,23 @@ def causal(trainings: Trainings) -> Path:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_resuming_after_sigkill_is_exact(trainings: Trainings, causal: Path, tmp_path: Path, method: str):
-    # 32 rows, 2 × 2 a step: 8 steps an epoch; the checkpoint of step 11 lies in the second
-    more = {"steps": 18, "batch_size": 2, "gradient_accumulation": 2, "save_steps": 11}
+    # 16 rows, 2 × 2 a step: 4 steps an epoch; the checkpoint of step 6 lies in the second
+    more = {"steps": 10, "batch_size": 2, "gradient_accumulation": 2, "save_steps": 6}
     values = recipe_values(causal / "model", causal / "rows.jsonl", method, **more)
+    values["data"] |= {"limit": 16}
+    values["evaluation"] |= {"every": 5, "samples": 0}
     run, whole = (prepare_run(check_recipe(values), Workspace(tmp_path / name)) for name in ("killed", "whole"))
     unbroken = trainings.start(whole)
-    trainings.killed_at(run, 13)
+    trainings.killed_at(run, 7)
     assert run.state() == "interrupted"
     assert run.owner() is None
     assert not run.model.exists()
     trainings.finish(unbroken, trainings.start(run, resume=True))
     assert run.state() == whole.state() == "done"
     starts = [event for event in run.events() if event["kind"] == "start"]
-    assert [start["resumed_from"] for start in starts] == [None, 11]
+    assert [start["resumed_from"] for start in starts] == [None, 6]
     told, expected = losses(run), losses(whole)
-    assert told.keys() == expected.keys() == set(range(1, 19))
+    assert told.keys() == expected.keys() == set(range(1, 11))
     assert told == expected  # bit by bit
     assert same_model(run, whole)
     final = [[e for e in one.events() if e["kind"] == "eval"][-1]["loss"] for one in (run, whole)]
