@@ -28,14 +28,14 @@ MAKER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tiny_encoders import make_pairs, make_seq2seq, make_tagged
+from tiny_encoders import make_pairs, make_seq2seq, make_tagged, save_unigram
 from tiny_models import make_encoder, make_labelled, make_model, make_rows, make_sentence_encoder
 place = Path(sys.argv[2])
 if sys.argv[3] == "causal":
     make_model(place / "model", hidden_size=64)
     make_rows(place / "rows.jsonl")
 else:
-    make_seq2seq(place / "seq2seq")
+    save_unigram(make_seq2seq(place / "seq2seq"))
     make_pairs(place / "pairs.jsonl")
     make_encoder(place / "encoder")
     make_sentence_encoder(place / "vectors")
@@ -106,9 +106,13 @@ def losses(run: RunFolder) -> dict[int, float]:
 
 def same_model(ours: RunFolder, theirs: RunFolder) -> bool:
     """Whether both saved the very same weights."""
-    (name,) = [path.name for path in theirs.model.glob("*.safetensors")]
-    mine, other = (load_file(run.model / name) for run in (ours, theirs))
-    return mine.keys() == other.keys() and all(mine[key].tobytes() == other[key].tobytes() for key in other)
+    names = sorted(path.name for path in theirs.model.rglob("*.safetensors"))
+    assert names == sorted(path.name for path in ours.model.rglob("*.safetensors")) != []
+    for name in names:
+        mine, other = (load_file(next(run.model.rglob(name))) for run in (ours, theirs))
+        if mine.keys() != other.keys() or any(mine[key].tobytes() != other[key].tobytes() for key in other):
+            return False
+    return True
 
 
 @pytest.fixture(scope="module")

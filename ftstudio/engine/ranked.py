@@ -14,10 +14,10 @@ from torch.utils.data import Sampler
 
 from ftstudio.engine import attention
 from ftstudio.engine.by_source import by_source
-from ftstudio.engine.collate import Collate, trained
+from ftstudio.engine.collate import Collate, Row, trained
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import LengthGrouped
-from ftstudio.engine.ranks import Ranks, share
+from ftstudio.engine.ranks import Ranks
 from ftstudio.engine.row_losses import RowLosses
 from ftstudio.engine.trainer import Rows, StudioTrainer, held_out_loss, sound
 from ftstudio.tasks.base import Predicted
@@ -81,17 +81,17 @@ class RankedTrainer(StudioTrainer):
 
     def _measure(self, rows: Rows) -> dict[str, Any] | None:
         """The held-out loss of ROWS, each process a share of them; what it is, every process is told."""
-        own = share(rows, self.ranks.rank, self.ranks.count)
-        kept: dict[str, Any] = {}
         batch = max(1, self.args.per_device_eval_batch_size // self.parts)
+        own = share(rows, batch, self.ranks.rank, self.ranks.count)
+        kept: dict[str, Any] = {}
         found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, keep=kept)
         said = None if found is None else [found["loss"], found["tokens"], [_plain(one) for one in kept["predicted"]]]
         parts = self.ranks.all_of(said)
-        merged = self._merged(rows, parts, kept) if parts and None not in parts else None
+        merged = self._merged(rows, batch, parts, kept) if parts and None not in parts else None
         told: dict[str, Any] | None = self.ranks.tell(merged)
         return told
 
-    def _merged(self, rows: Rows, parts: Sequence[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    def _merged(self, rows: Rows, batch: int, parts: Sequence[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
         tokens = sum(int(count) for _, count, _ in parts)
         total = sum(loss * count for loss, count, _ in parts if count)
         mean = total / tokens if tokens else math.nan
@@ -100,10 +100,8 @@ class RankedTrainer(StudioTrainer):
         if isinstance(objective, TaskObjective) and not objective.task.generates:
             predicted, answered = [], []
             for rank, (_, _, said) in enumerate(parts):
-                own = share(rows, rank, self.ranks.count)
-                order = sorted(range(len(own)), key=lambda row: -len(own[row]["input_ids"]))
                 predicted += [Predicted(text, extra) for text, extra in said]
-                answered += [own[row] for row in order[: len(said)]]
+                answered += share(rows, batch, rank, self.ranks.count)[: len(said)]
             return told | kept["task"].scores(predicted, answered)
         told["perplexity"] = math.exp(min(mean, 700))
         if len(rows) and "bytes" in rows[0]:
@@ -132,6 +130,15 @@ class RankedTrainer(StudioTrainer):
     def _save_rng_state(self, output_dir: str) -> None:
         for rank, state in enumerate(self._states):
             (Path(output_dir) / f"rng_state_{rank}.pth").write_bytes(state)
+
+
+def share(rows: Rows, batch: int, rank: int, count: int) -> list[Row]:
+    """The held-out ROWS that RANK of COUNT looks at, the longest first: every count-th BATCH of those of one process,
+    since there are losses that hold the rows of a batch against each other."""
+    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
+    return [
+        rows[row] for start in range(rank * batch, len(order), batch * count) for row in order[start : start + batch]
+    ]
 
 
 class SharedLosses(RowLosses):

@@ -10,7 +10,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -255,11 +255,6 @@ def joined() -> Ranks:
         where = place()
         _joined = ALONE if where.alone else Ranks(where).join()
     return _joined
-
-
-def share(rows: Sequence[Any], rank: int, count: int) -> list[Any]:
-    """The part of ROWS that RANK of COUNT looks at."""
-    return [rows[at] for at in range(rank, len(rows), count)]
 
 
 def fits(where: Place, gpus: int) -> None:

@@ -197,6 +197,8 @@ class Training:
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
         )
+        # learning whole, an encoder has parts that some tasks don't ask (a pooler): the others wait for their gradients
+        values.ddp_find_unused_parameters = not self.method.adapter and not rows.materials.task.generates
         total = director.steering.total if isinstance(director, RunDirector) else None
         values.max_steps = self.ranks.tell(total) or values.max_steps
         trainer = self._kind()(
