@@ -10,7 +10,6 @@ import contextlib
 import gc
 import json
 import os
-import pty
 import selectors
 import signal
 import socket
@@ -183,14 +182,6 @@ def _answer(question: dict[str, object]) -> int | None:
     if not process:
         _run(question)
     return process
-
-
-def open_terminal() -> tuple[int, str]:
-    """(our end of a new pty, the path of the other)."""
-    ours, theirs = pty.openpty()
-    name = os.ttyname(theirs)
-    os.close(theirs)
-    return ours, name
 
 
 if __name__ == "__main__":

@@ -22,16 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parse(words)
     from ftstudio.cli.output import Out
+    from ftstudio.core.ending import end
 
     out = Out(json=getattr(arguments, "json", False))
     try:
-        return _run(arguments, out)
+        return end(_run(arguments, out))
     except KeyboardInterrupt:
         out.error("Stopped.", "", 130)
-        return 130
+        return end(130)
     except BrokenPipeError:
         out.discard()
-        return 1
+        return end(1)
 
 
 def _run(arguments: object, out: object) -> int:

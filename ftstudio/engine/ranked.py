@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 
-from ftstudio.engine import attention
+from ftstudio.engine import attention, gradients
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Collate, Row, trained
 from ftstudio.engine.objective import TaskObjective
@@ -35,6 +36,11 @@ class RankedTrainer(StudioTrainer):
     def __init__(self, *args: Any, ranks: Ranks, **named: Any) -> None:
         super().__init__(*args, **named)
         self.ranks = ranks
+        self._by_hand = isinstance(self.levers.objective, TaskObjective)  # such a loss may ask its model more than once
+        if self._by_hand:
+            prepare = self.accelerator.prepare_model
+            self.accelerator.prepare_model = partial(prepare, evaluation_mode=True)  # type: ignore[method-assign]
+            gradients.begin(self.model)
         self.losses = SharedLosses(ranks)
         self.train_dataset: Any = Filled(self.train_dataset)
         self.data_collator: Any = filled(self.data_collator)  # type: ignore[arg-type]
@@ -66,6 +72,13 @@ class RankedTrainer(StudioTrainer):
         """See StudioTrainer. An empty batch goes through the model, since the others wait for its gradients: zeros."""
         found = super().compute_loss(model, inputs, *args, **named)
         return found * 0 if inputs.get("void") else found
+
+    def training_step(self, *args: Any, **named: Any) -> torch.Tensor:
+        """See StudioTrainer. After the last micro-batch of a step the gradients are those of all processes."""
+        loss = super().training_step(*args, **named)
+        if self._by_hand and self._taken == len(self._step):
+            gradients.average(self.model)
+        return loss
 
     # -- evaluation --------------------------------------------------------------------------------------------
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from ftstudio.core import files
+from ftstudio.core import ending, files
 from ftstudio.core.errors import StudioError, chain
 from ftstudio.core.folder import JobFolder, Owner, here
 from ftstudio.core.launch import Place, place
@@ -176,6 +176,7 @@ class Ranks:
         """
         if self.alone or isinstance(error, StudioError):
             return None
+        ending.abrupt = True  # the group is broken
         until = time.monotonic() + GRACE
         while True:
             words = next(iter(self._last_words(folder, since)), None)

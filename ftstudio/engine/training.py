@@ -70,6 +70,7 @@ def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None
             hint = "Put the workspace on a file system that all machines share."
             raise StudioError(f"{host} doesn't see {folder.path.absolute()}.", hint)
         Training(folder, context, control, pulse, together).run(resuming=job.resume)
+        together.leave()
     except Exception as error:
         told = together.explain(error, folder, since)
         if told is None:
@@ -197,8 +198,6 @@ class Training:
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
         )
-        # learning whole, an encoder has parts that some tasks don't ask (a pooler): the others wait for their gradients
-        values.ddp_find_unused_parameters = not self.method.adapter and not rows.materials.task.generates
         total = director.steering.total if isinstance(director, RunDirector) else None
         values.max_steps = self.ranks.tell(total) or values.max_steps
         trainer = self._kind()(
