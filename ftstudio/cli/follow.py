@@ -86,8 +86,9 @@ class Headless:
     def _say_unwritten(self) -> None:
         """What a full disk kept from being an event."""
         alerting = sys.modules.get("ftstudio.engine.alerting")
-        while alerting is not None and alerting.UNWRITTEN:
-            self.out.say(f"  {one_line(alerting.UNWRITTEN.popleft(), 400)}")
+        unwritten = getattr(alerting, "UNWRITTEN", None)  # none yet while the worker is still importing it
+        while unwritten:
+            self.out.say(f"  {one_line(unwritten.popleft(), 400)}")
 
     def run(self, job: Job, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         """Do JOB and give back its last event (`done`, `stopped` or `failed`)."""

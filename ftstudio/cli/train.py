@@ -15,6 +15,8 @@ from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import duration, number, size
 from ftstudio.core.workspace import PRESETS, Workspace
 
+SIGNS = {"good": "✓", "note": "·", "warn": "▲", "bad": "✗"}
+
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe  # pydantic takes a tenth of a second; the studio's first paint can't wait
 
@@ -165,7 +167,7 @@ def plan(arguments: argparse.Namespace, out: Out) -> int:
     recipe = load(arguments.recipe, arguments.overrides)
     from ftstudio.engine.plan import plan as make
 
-    value = make(recipe, measure=arguments.measure)
+    value = make(recipe, measure=arguments.measure, workspace=workspace(arguments))
     out.result(value, plan_text(recipe, value))
     return 0 if value["compatible"] else 1
 
@@ -197,6 +199,9 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
     lines += [f"  {'memory' if not place else '':<12}{line}" for place, line in enumerate(text_of(value["memory"]))]
     if value.get("seconds_estimated"):
         lines.append(f"  time        about {duration(value['seconds_estimated'])}, from measured steps")
+    for about, key in (("model", "model"), ("worth it?", "worth")):
+        for place, said in enumerate(value.get(key) or ()):
+            lines.append(f"  {about if not place else '':<12}{SIGNS[said['sign']]} {clean(said['text'])}")
     for problem in value["problems"]:
         mark = {"error": "✗", "warning": "▲"}.get(problem["severity"], "·")
         key = f"{problem['key']}: " if problem.get("key") else ""

@@ -16,11 +16,12 @@ from torch.utils.data import Sampler
 from ftstudio.engine import attention, gradients
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Collate, Row, trained
+from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import LengthGrouped
 from ftstudio.engine.ranks import Ranks
 from ftstudio.engine.row_losses import RowLosses
-from ftstudio.engine.trainer import Rows, StudioTrainer, held_out_loss, sound
+from ftstudio.engine.trainer import Rows, StudioTrainer, held_out_loss, in_turn, sound
 from ftstudio.tasks.base import Predicted
 
 Sums = tuple[list[int], list[float], list[float]]
@@ -95,7 +96,7 @@ class RankedTrainer(StudioTrainer):
     def _measure(self, rows: Rows) -> dict[str, Any] | None:
         """The held-out loss of ROWS, each process a share of them; what it is, every process is told."""
         batch = max(1, self.args.per_device_eval_batch_size // self.parts)
-        own = share(rows, batch, self.ranks.rank, self.ranks.count)
+        own = share(rows, self.levers, batch, self.ranks.rank, self.ranks.count)
         kept: dict[str, Any] = {}
         found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, keep=kept)
         said = None if found is None else [found["loss"], found["tokens"], [_plain(one) for one in kept["predicted"]]]
@@ -114,7 +115,7 @@ class RankedTrainer(StudioTrainer):
             predicted, answered = [], []
             for rank, (_, _, said) in enumerate(parts):
                 predicted += [Predicted(text, extra) for text, extra in said]
-                answered += share(rows, batch, rank, self.ranks.count)[: len(said)]
+                answered += share(rows, self.levers, batch, rank, self.ranks.count)[: len(said)]
             return told | kept["task"].scores(predicted, answered)
         told["perplexity"] = math.exp(min(mean, 700))
         if len(rows) and "bytes" in rows[0]:
@@ -145,10 +146,10 @@ class RankedTrainer(StudioTrainer):
             (Path(output_dir) / f"rng_state_{rank}.pth").write_bytes(state)
 
 
-def share(rows: Rows, batch: int, rank: int, count: int) -> list[Row]:
-    """The held-out ROWS that RANK of COUNT looks at, the longest first: every count-th BATCH of those of one process,
+def share(rows: Rows, levers: Levers, batch: int, rank: int, count: int) -> list[Row]:
+    """The held-out ROWS that RANK of COUNT looks at, in turn: every count-th BATCH of those of one process,
     since there are losses that hold the rows of a batch against each other."""
-    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
+    order = in_turn(rows, levers)
     return [
         rows[row] for start in range(rank * batch, len(order), batch * count) for row in order[start : start + batch]
     ]

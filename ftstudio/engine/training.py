@@ -15,6 +15,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
+from ftstudio.data.tokenizer import save_extended
 from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
@@ -337,6 +338,8 @@ class Training:
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
                     shutil.copyfile(where.folder / name, beside / name)
+            if self.recipe.architecture.new_tokens:
+                save_extended(where.folder, self.recipe.architecture.new_tokens, beside / "tokenizer.json")
             old = self.folder.path / ".model-old"
             shutil.rmtree(old, ignore_errors=True)
             if self.folder.model.exists():
