@@ -2,7 +2,7 @@
 
 parser.py     what can be typed          output.py    plain text or one JSON document
 follow.py     a job run headless, told   studio.py    the screens, the demo
-train.py      train, plan                inspect.py   data, errors, compare
+train.py      train, launch, plan                inspect.py   data, errors, compare
 versions.py   data: versions of a dataset        votes.py     compare: the tally of blind votes
 runs.py       runs and their control     checkup.py   doctor
 export.py     a run's model for others

@@ -89,7 +89,7 @@ run="job-$SLURM_JOB_ID"
 what=("$recipe" "name=$run")
 if [ -f "$workspace/runs/$run-1/recipe.yaml" ]; then what=(--resume "$run-1"); fi   # requeued
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=240       # seconds for the last checkpoint, before torchrun kills
-srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node {gpus} \
-    --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$first:29500" \
+srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node {gpus} \\
+    --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$first:29500" \\
     -m ftstudio train "${{what[@]}}" --workspace "$workspace"
 """
