@@ -18,12 +18,13 @@ from ftstudio.core.workspace import PRESETS, Workspace
 from ftstudio.engine.recipes import check_recipe, load_recipe
 from ftstudio.ui.common.fields import FieldRow
 from ftstudio.ui.recipe.draft import Draft, load_draft
-from ftstudio.ui.recipe.forms import BATCH, EVAL, JUDGING, LENGTH, MORE, TEMPLATE, method_specs
+from ftstudio.ui.recipe.forms import BATCH, EVAL, GROUPS, JUDGING, LENGTH, MORE, TEMPLATE, method_specs
 from ftstudio.ui.recipe.presets import as_preset, description
 from ftstudio.ui.recipe.screen import RecipeScreen
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
 
+pytestmark = pytest.mark.usefixtures("quick_keys")
 SIZES = [(80, 24), (120, 40)]
 QUESTIONS = ["What is to be learnt?", "From which rows?", "Which model learns?", "Which weights learn?",
              "How is it trained?", "Does it fit together?"]  # fmt: skip
@@ -161,7 +162,7 @@ async def test_turning_through_the_methods_keeps_what_they_share(tmp_path: Path)
 async def test_every_field_can_be_reached_by_the_arrows_and_says_what_it_is_for(tmp_path: Path) -> None:
     async with studio(tmp_path, DEMO).run_test(size=(80, 24)) as pilot:
         await step(pilot, 4)
-        for _ in range(11):
+        for _ in range(1 + sum(len(specs) for _, specs in GROUPS)):
             await pilot.press("down")
         await pilot.press("up", "space")  # the line that folds the rest away
         await until(pilot, "▾")

@@ -60,6 +60,8 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
         "dataloader_pin_memory": machine.device == "cuda",
         "ddp_find_unused_parameters": False,
     }
+    if training.batch_tokens is not None:  # accelerate evens out batches of one size only; ours come out even
+        values["accelerator_config"] = {"even_batches": False}
     known = inspect.signature(TrainingArguments.__init__).parameters
     if training.warmup < 1:
         # transformers 5 takes a share as warm-up steps below 1; earlier versions have warmup_ratio
@@ -68,7 +70,7 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
         values["warmup_steps"] = int(training.warmup)
     for name in ("activation_checkpointing", "gradient_checkpointing"):
         if name in known:
-            values[name] = training.gradient_checkpointing
+            values[name] = bool(training.gradient_checkpointing)
             values[f"{name}_kwargs"] = {"use_reentrant": False} if training.gradient_checkpointing else None
             break
     return TrainingArguments(**values)

@@ -6,6 +6,7 @@ Parameters are counted on a model without weights (torch's meta device), so an 8
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine import accepting, reshaping, suits, worth
+from ftstudio.engine.budget import batches_in
 from ftstudio.engine.compatibility import (
     BLOCK,
     Problem,
@@ -63,22 +65,19 @@ def plan(
     encoded = None
     if resolved is not None and materials is not None:
         rows, tokens, encoded = _tokens(resolved, materials, config or {}, problems, progress, cancel)
-        steps = steps_of(resolved, rows["train"])
+        steps = steps_of(resolved, [int(size) for size in encoded.sizes])
         _held_out(materials, problems)
     final = resolved or recipe
     parameters: dict[str, Any] = {"total": None, "trainable": None}
     parts: dict[str, int] = {}
     if config is not None and not any(p.severity == "error" and p.key == "model" for p in problems):
         problems += weight_problems(recipe)
-        parameters, parts = _weights(final, problems)
+        parameters, parts = weights_of(final, problems)
         problems += _changes(final, parameters["total"])
         _machine_memory(final, parts, problems)
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": parts}
     seconds = None
-    if parts and materials is not None and materials.task.kind != "causal-lm":
-        text = f"Memory for activations and the time a run takes aren't estimated for {materials.task.name}."
-        problems.append(Problem("note", text))
-    elif parts and encoded is not None and materials is not None and len(encoded):
+    if parts and encoded is not None and materials is not None and len(encoded):
         from ftstudio.engine.plan_memory import look
 
         memory, seconds = look(
@@ -150,12 +149,12 @@ def _data_key(recipe: Recipe, error: StudioError) -> str:
     return named[0] if named else "data.train"
 
 
-def steps_of(recipe: Recipe, rows: int) -> int:
-    """Optimiser steps of a training on ROWS rows, as transformers' Trainer counts them."""
+def steps_of(recipe: Recipe, lengths: Sequence[int]) -> int:
+    """Optimiser steps of a training on rows of LENGTHS tokens, as transformers' Trainer counts them."""
     training = recipe.training
     if training.steps is not None:
         return training.steps
-    batches = math.ceil(rows / training.batch_size)
+    batches = batches_in(lengths, training.batch_size, training.batch_tokens)
     a_pass = max(1, math.ceil(batches / training.gradient_accumulation))
     return math.ceil((training.epochs or 0) * a_pass)
 
@@ -242,7 +241,7 @@ def _held_out(materials: Materials, problems: list[Problem]) -> None:
         problems.append(Problem("warning", text, "data.eval", "Hold out more rows."))
 
 
-def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], dict[str, int]]:
+def weights_of(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], dict[str, int]]:
     """({total, trainable}, bytes of weights, adapter, gradients and optimiser), counted on a model without weights."""
     from ftstudio.engine import hardware
 
@@ -301,7 +300,7 @@ def weigh(model: Any, method: methods.Method, settings: Any, precision: str, opt
     import torch
 
     quantisation = method.quantisation(settings)
-    quantised = _quantised_layers(model) if quantisation is not None else {}
+    quantised = quantised_layers(model) if quantisation is not None else {}
     base = {name: parameter.numel() for name, parameter in model.named_parameters()}
     total = sum(base.values())
     with torch.device(next(model.parameters()).device):  # an adapter needs no weights where the model has none
@@ -333,7 +332,7 @@ def stored_bytes(count: int, quantisation: methods.Quantisation) -> int:
     return count if quantisation.kind == "int8" else nf4_bytes(count, quantisation.double)
 
 
-def _quantised_layers(model: Any) -> dict[str, int]:
+def quantised_layers(model: Any) -> dict[str, int]:
     """Names of the weights that are stored in 4 bits, with their layer's inputs.
 
     As transformers' `replace_with_bnb_linear` chooses: plain linear layers and GPT-2's Conv1D, but not the head.

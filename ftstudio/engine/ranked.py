@@ -16,12 +16,13 @@ from torch.utils.data import Sampler
 from ftstudio.engine import attention, gradients
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Collate, Row, trained
+from ftstudio.engine.held_out import Rows, held_out_loss, in_turn
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import LengthGrouped
 from ftstudio.engine.ranks import Ranks
 from ftstudio.engine.row_losses import RowLosses
-from ftstudio.engine.trainer import Rows, StudioTrainer, held_out_loss, in_turn, sound
+from ftstudio.engine.trainer import StudioTrainer, sound
 from ftstudio.tasks.base import Predicted
 
 Sums = tuple[list[int], list[float], list[float]]
@@ -95,10 +96,10 @@ class RankedTrainer(StudioTrainer):
 
     def _measure(self, rows: Rows) -> dict[str, Any] | None:
         """The held-out loss of ROWS, each process a share of them; what it is, every process is told."""
-        batch = max(1, self.args.per_device_eval_batch_size // self.parts)
+        batch, budget = self.args.per_device_eval_batch_size, self.budget
         own = share(rows, self.levers, batch, self.ranks.rank, self.ranks.count)
         kept: dict[str, Any] = {}
-        found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, keep=kept)
+        found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, kept, budget)
         said = None if found is None else [found["loss"], found["tokens"], [_plain(one) for one in kept["predicted"]]]
         parts = self.ranks.all_of(said)
         merged = self._merged(rows, batch, parts, kept) if parts and None not in parts else None

@@ -42,8 +42,8 @@ class TrainingRows:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each training row."""
-        return [int(length) for length in self.train.lengths]
+        """Tokens of each training row, those of a decoder among them."""
+        return [int(length) for length in self.train.sizes]
 
     @property
     def held_out_total(self) -> int:

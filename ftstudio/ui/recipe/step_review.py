@@ -17,6 +17,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import duration, one_line, size
 from ftstudio.core.workspace import Workspace, slug
 from ftstudio.data.checks import CHECKS
+from ftstudio.engine import fit
 from ftstudio.engine.prepare import run_stem
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.recipe.actions import SAVE, START
@@ -140,15 +141,13 @@ class ReviewPanel(Panel):
 
     def smaller(self) -> str:
         """Make the micro-batch smaller; gives back in words what it is now, empty where nothing is left."""
-        from ftstudio.engine import fit
-
         recipe = self.draft.recipe
         if recipe is None:
             return ""
         said, less = fit.smaller(recipe), fit.shrink(recipe)
         if less is None:
             return ""
-        for key in ("batch_size", "gradient_accumulation", "gradient_checkpointing"):
+        for key in ("batch_size", "batch_tokens", "gradient_accumulation", "gradient_checkpointing"):
             value = getattr(less.training, key)
             if value != getattr(recipe.training, key):
                 self.draft.set(f"training.{key}", value)
@@ -277,11 +276,12 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
         named = ", ".join(f"{name.replace('_', ' ')} {size(count)}" for name, count in parts.items() if count)
         needed, real = memory.get("estimated_bytes"), memory.get("measured_bytes")
         if real:
-            say("memory", f"{size(real)} measured", f"{size(needed)} estimated: {named}")
+            say("memory", f"{size(real)} measured", f"{size(needed)} estimated: {named}" if needed else named)
         elif needed:
             say("memory", f"{size(needed)} estimated", named)
         else:
             say("memory", size(sum(parts.values())), f"without activations: {named}")
+        lines += [line for text in fit.moments_of(memory) for line in hung(f"{'':<12}", text, width, 3)]
     for found in memory.get("fits") or ():
         sign = {"yes": ("✓ ", "good"), "tight": ("! ", "warn")}.get(found["fits"], ("✗ ", "bad"))
         more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes smaller batches."
