@@ -138,6 +138,8 @@ def test_resuming_after_sigkill_is_exact(trainings: Trainings, causal: Path, tmp
     assert run.state() == "interrupted"
     assert run.owner() is None
     assert not run.model.exists()
+    with run.events_path.open("ab") as file:
+        file.write(b'{"kind":"step","step":99,"lo')  # torn by a power cut
     trainings.finish(unbroken, trainings.start(run, resume=True))
     assert run.state() == whole.state() == "done"
     starts = [event for event in run.events() if event["kind"] == "start"]

@@ -284,6 +284,11 @@ def test_what_several_processes_can_not_do_is_refused(tmp_path: Path):
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **place}, check=False)
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+    command = [sys.executable, "-m", "ftstudio", "train", "demo", "--workspace", str(tmp_path / "w")]
+    spread = {**os.environ, **place, "ACCELERATE_USE_FSDP": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=spread, check=False)
+    assert done.returncode == 1
+    assert "each process holds the whole model" in done.stderr
     assert not (tmp_path / "w").exists()
 
 

@@ -43,6 +43,13 @@ def load(name: str, overrides: list[str]) -> Recipe:
 def train(arguments: argparse.Namespace, out: Out) -> int:
     """Train a recipe, or go on with a run."""
     place = workspace(arguments)
+    spread = launch.sharded()
+    if spread:
+        raise StudioError(
+            f"accelerate was told to use {spread}, but here each process holds the whole model (data parallelism).",
+            "Launch by torchrun, or set distributed_type to MULTI_GPU; a model too big for one GPU trains with method "
+            "qlora.",
+        )
     if not launch.place().alone:
         _under_launcher(arguments)
         if not launch.place().first:

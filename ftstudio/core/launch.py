@@ -44,6 +44,15 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
     return Place(number("RANK", 0), count, number("LOCAL_RANK", 0), max(1, number("LOCAL_WORLD_SIZE", count)))
 
 
+_SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+
+
+def sharded(environment: Mapping[str, str] | None = None) -> str:
+    """What `accelerate launch` asked for that spreads one model over the processes: FSDP or DeepSpeed; else empty."""
+    found = os.environ if environment is None else environment
+    return next((name for key, name in _SHARDED.items() if found.get(key, "").lower() in ("true", "1")), "")
+
+
 def line(recipe: str, gpus: int, workspace: str = "") -> str:
     """The command that trains RECIPE on a machine with so many GPUS; WORKSPACE where it isn't the default.
 
