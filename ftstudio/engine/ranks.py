@@ -32,7 +32,6 @@ class Ranks:
         self.place = where or Place()
         self.rank, self.count = self.place.rank, self.place.count
         self.peers: list[Owner] = []  # every rank's process, where known
-        self.sharded = False  # whether the weights are spread over the processes, so that all must compute together
         self._group: Any = None
         self._flags: Any = None
         self._looked = 0.0

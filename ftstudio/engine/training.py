@@ -183,7 +183,7 @@ class Training:
 
     def _recompute(self, rows: TrainingRows, machine: Hardware) -> tuple[bool, str]:
         """(whether, why): as the run began, where it has."""
-        from ftstudio.engine.arguments import sharded
+        from ftstudio.core.launch import sharded
 
         wanted = self.recipe.training.gradient_checkpointing
         starts = [event for event in self.folder.events() if event.get("kind") == "start"]
