@@ -115,11 +115,12 @@ def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    """Starts processes that have torch loaded already."""
-    mother = Nursery()
-    yield mother
-    mother.close()
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Starts processes that have torch loaded already; all workers of a test run share it."""
+    base = tmp_path_factory.getbasetemp()
+    started = Nursery(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    yield started
+    started.close()
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ from ftstudio.engine.compatibility import (
     machine_problems,
     model_config,
 )
+from ftstudio.engine.fit import gpus
 from ftstudio.engine.left_out import left_out
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.prepare import resolve
@@ -46,7 +47,7 @@ def plan(
     workspace: Workspace | None = None,
 ) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
-    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated,
+    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated, gpus,
     model:[{about,text,sign}], worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in WORKSPACE count.
 
     MEASURE: a few real steps in a process of its own; None: where that is cheap. Never raises for what is wrong with
@@ -91,6 +92,7 @@ def plan(
         "rows": rows,
         "steps": steps,
         "seconds_estimated": seconds,
+        "gpus": 0 if final.training.device == "cpu" else gpus(),
         "model": [sentence.to_dict() for sentence in _suits(final, encoded) if config is not None],
         "worth": [sentence.to_dict() for sentence in _worth(final, workspace, encoded, parameters["total"])],
     }

@@ -72,6 +72,7 @@ def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None
             hint = "Put the workspace on a file system that all machines share."
             raise StudioError(f"{host} doesn't see {folder.path.absolute()}.", hint)
         Training(folder, context, control, pulse, together).run(resuming=job.resume)
+        together.leave()
     except Exception as error:
         told = together.explain(error, folder, since)
         if told is None:
@@ -182,7 +183,7 @@ class Training:
 
     def _recompute(self, rows: TrainingRows, machine: Hardware) -> tuple[bool, str]:
         """(whether, why): as the run began, where it has."""
-        from ftstudio.engine.arguments import sharded
+        from ftstudio.core.launch import sharded
 
         wanted = self.recipe.training.gradient_checkpointing
         starts = [event for event in self.folder.events() if event.get("kind") == "start"]
