@@ -16,6 +16,7 @@ from ftstudio.core.text import number, one_line, size
 from ftstudio.core.workspace import Workspace
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.example import BadRow
 from ftstudio.engine import accepting, reshaping, suits, worth
 from ftstudio.engine.compatibility import (
     BLOCK,
@@ -177,12 +178,8 @@ def _tokens(
         problems.append(
             Problem("error", f"no row can be trained: {reason}.", "data.max_length", "Raise it, or look at the rows.")
         )
-    elif encoded.excluded:
-        told = left_out([(materials.train.origin_of(row), reason) for row, reason in encoded.excluded])
-        text = f"{number(len(encoded.excluded))} rows can't be used and are left out: {told}."
-        problems.append(Problem("warning", text, "data.train", "Look at them: screen Data, or `ftstudio data`."))
     found = accepting.errors_of_rows(materials, progress=progress, cancel=cancel)
-    found += accepting.errors_of_encoded(encoded) if len(encoded) else []
+    found += accepting.errors_of_encoded(encoded, materials.train) if len(encoded) else []
     try:
         problems += accepting.problems(recipe, found)
     except StudioError as error:
@@ -230,13 +227,32 @@ def _tokens(
     return rows, tokens, encoded
 
 
+def _unusable(materials: Materials) -> list[tuple[int, str]]:
+    """The first held-out rows that can't be answered: (number in their file, why)."""
+    held_out = materials.held_out
+    assert held_out is not None
+    found = []
+    for row in range(min(len(held_out), LOOKED_AT)):
+        try:
+            if not materials.task.usable(materials.held_out_shape.example(held_out[row])):
+                found.append((held_out.origin_of(row), "it has no answer to be held against"))
+        except BadRow as error:
+            found.append((held_out.origin_of(row), str(error)))
+    return found
+
+
 def _held_out(materials: Materials, problems: list[Problem]) -> None:
     """Whether there is enough to judge by."""
     if materials.held_out is None:
         text = "no rows are held out: there is no evaluation, and nothing to compare on."
         problems.append(Problem("warning", text, "data.eval", "Set data.eval to a fraction such as 0.1, or to a file."))
-    elif len(materials.held_out) < 20:
-        text = f"only {len(materials.held_out)} rows are held out: under 20, no verdict is given."
+        return
+    bad = _unusable(materials)
+    if bad:
+        text = f"{number(len(bad))} held-out rows can't be used: {left_out(bad)}."
+        problems.append(Problem("warning", text, "data.eval", "Look at them: screen Data, or `ftstudio data`."))
+    if len(materials.held_out) - len(bad) < 20:
+        text = f"only {len(materials.held_out) - len(bad)} rows are held out: under 20, no verdict is given."
         problems.append(Problem("warning", text, "data.eval", "Hold out more rows."))
 
 

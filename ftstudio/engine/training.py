@@ -75,7 +75,7 @@ class Training:
         self.context.phase("preparing data", "reading and tokenising the rows")
         rows = open_rows(self.recipe, self.context)
         if not resuming:
-            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train))
+            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train, rows.materials.train))
         self.context.check()
         steps = rows.materials.task.phases()
         if "pairs" in steps:
