@@ -6,6 +6,7 @@ billion weights is shown as soon as one of a million.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
+from ftstudio.data.tokenizer import load_tokenizer
 from ftstudio.engine import suits
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.structure import Row
@@ -31,8 +33,12 @@ class Parts:
     problem: str = ""
 
 
-def first(model: str, task: str, lengths: Sequence[int] = ()) -> tuple[Sentence, ...]:
-    """What MODEL's files tell of it for TASK and rows of LENGTHS tokens. Raises StudioError."""
+def first(model: str, task: str, texts: Sequence[str] = ()) -> tuple[Sentence, ...]:
+    """What MODEL's files tell of it for TASK and rows such as TEXTS. Raises StudioError."""
+    lengths: list[int] = []
+    if texts:
+        with contextlib.suppress(StudioError):  # one of the sentences tells
+            lengths = [len(ids) for ids in load_tokenizer(model).encode_batch(texts)]
     return tuple(suits.told(model, task, lengths))
 
 
