@@ -128,7 +128,15 @@ class Data(Part):
         None, description="how the file is read (encoding, delimiter, header, unit, …); detected when left out"
     )
     columns: Columns | None = Field(None, description="column mapping; guessed when left out")
-    template: str | None = Field(None, description="alpaca, chat, plain, or a Jinja string; guessed when left out")
+    template: (
+        Annotated[
+            Annotated[str, Tag("str")] | Annotated[tuple[str, ...], Field(min_length=1), Tag("list")],
+            Discriminator(lambda value: "list" if isinstance(value, (list, tuple)) else "str"),
+        ]
+        | None
+    ) = Field(
+        None, description="alpaca, chat, plain, or a Jinja string; a list: one of them a row; guessed when left out"
+    )
     max_length: int | None = Field(None, ge=8, description="tokens a row may have; longer rows are cut, and counted")
     accepted: tuple[str, ...] = Field(
         (), description="checks whose errors don't stop a run, by name, such as unreadable (`ftstudio data` lists them)"

@@ -36,6 +36,15 @@ class RunFolder(JobFolder):
         return JobFolder(self.path / "compare")
 
     @property
+    def test(self) -> JobFolder:
+        """The same on the rows that are kept apart for the test."""
+        return JobFolder(self.path / "test")
+
+    def compared_on(self, part: str) -> JobFolder:
+        """The comparison on the rows of PART: `eval` or `test`."""
+        return self.test if part == "test" else self.compare
+
+    @property
     def chats(self) -> Path:
         """Folder of the conversations with this run, a folder each, named by number."""
         return self.path / "chat"

@@ -149,6 +149,13 @@ class Seq2Seq(Task):
         _, after = self._frames(tokenizer)
         return Prompt(list(row["input_ids"]), self._source(example), example.reference, {**row, "frame": after})
 
+    def asked(self, text: str, tokenizer: Tokenizer, max_length: int | None = None) -> tuple[Prompt, int]:
+        """(TEXT as a source of which no target is known, the tokens of it that MAX_LENGTH cuts off)."""
+        before, after = self._frames(tokenizer)
+        source = f"{self.options.prefix}{text}"
+        ids, lost = before.around(tokenizer.encode_batch([source])[0], max_length)
+        return Prompt(ids, source, None, {"input_ids": ids, "frame": after}), lost
+
     def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
         """The tokenizer's end token: what every target ends with."""
         return tuple(tokenizer.eos_ids)
