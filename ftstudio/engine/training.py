@@ -15,7 +15,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.data.tokenizer import save_extended
+from ftstudio.data.new_tokens import save_extended
 from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
