@@ -24,11 +24,12 @@ from ftstudio.engine.suits import Sentence
 
 @dataclass(frozen=True)
 class Parts:
-    """The `tree` of a model with what learns marked, weights in `total`, those that learn, and more `sentences`."""
+    """The `tree` of a model with what learns marked, weights in `total`, those that learn (None where they aren't
+    counted yet), and more `sentences`."""
 
     tree: tuple[Row, ...] = ()
     total: int = 0
-    trainable: int = 0
+    trainable: int | None = None
     sentences: tuple[Sentence, ...] = ()
     problem: str = ""
 
@@ -63,6 +64,23 @@ def method_name(values: Mapping[str, Any]) -> str:
     method = values.get("method")
     name = method.get("name") if isinstance(method, Mapping) else method
     return str(name) if name in methods.names() else "lora"
+
+
+def bare(recipe: Recipe) -> Parts:
+    """The parts of RECIPE's model alone, and what its class tells: a fraction of a second for 70 billion weights."""
+    from ftstudio.engine.skeleton import skeleton
+    from ftstudio.engine.structure import rows_of
+
+    try:
+        model = skeleton(recipe)
+        for weight in model.parameters():
+            weight.requires_grad_(False)
+        total = sum(weight.numel() for weight in model.parameters())
+        return Parts(tuple(rows_of(model)), total, None, tuple(suits.looked_into(model, recipe.task)))
+    except StudioError as error:
+        return Parts(problem=error.message)
+    except Exception as error:  # an architecture that can't be built without its weights
+        return Parts(problem=f"Its parts can't be shown: {one_line(error, 120)}.")
 
 
 def parts(recipe: Recipe) -> Parts:

@@ -153,13 +153,15 @@ class ModelPanel(Panel):
 
         def run(_: object) -> Parts:
             time.sleep(after)  # someone may still be typing: a new count stops this one
-            return known_model.parts(recipe)
+            return known_model.bare(recipe) if self.parts is None else known_model.parts(recipe)
 
-        self.background.start("parts", "counting", run, self._built, self._missing)
+        def built(found: Parts) -> None:
+            self.parts = found
+            self._tell()
+            if found.trainable is None and not found.problem:  # first the parts, then what of them learns
+                self.background.start("parts", "counting", lambda _: known_model.parts(recipe), built, self._missing)
 
-    def _built(self, found: Parts) -> None:
-        self.parts = found
-        self._tell()
+        self.background.start("parts", "counting", run, built, self._missing)
 
     def _tell(self) -> None:
         width = max(30, self.size.width - 2)
@@ -184,8 +186,9 @@ class ModelPanel(Panel):
         if self.parts is None or not self.parts.tree:
             tree.update(Content("Known once the model is."))
             return
-        head = f"{short(self.parts.total)} weights, {short(self.parts.trainable)} learn with "
-        head += f"{known_model.method_name(self.draft.plain())}:  ● all  ◐ some  · none"
+        learn = "…" if self.parts.trainable is None else short(self.parts.trainable)
+        head = f"{short(self.parts.total)} weights, {learn} learn with {known_model.method_name(self.draft.plain())}:"
+        head += "  ● all  ◐ some  · none"
         lines = tree_lines(self.parts.tree, max(40, self.size.width - 3))
         tree.update(Content("\n".join([head, *(clean(line, 200) for line in lines)])))
 
