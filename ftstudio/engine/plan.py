@@ -16,7 +16,6 @@ from ftstudio.core.text import number, one_line, size
 from ftstudio.core.workspace import Workspace
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.data.example import BadRow
 from ftstudio.engine import accepting, reshaping, suits, worth
 from ftstudio.engine.compatibility import (
     BLOCK,
@@ -25,15 +24,14 @@ from ftstudio.engine.compatibility import (
     machine_problems,
     model_config,
 )
-from ftstudio.engine.left_out import left_out
 from ftstudio.engine.materials import Materials
+from ftstudio.engine.plan_rows import LOOKED_AT, held_out, rare_labels
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.skeleton import skeleton, weight_problems
 
 _NESTED = 256  # scales that share one scale of scales in bitsandbytes' double quantisation
 _STATES_8BIT_FROM = 4096  # elements from which bitsandbytes keeps a tensor's optimiser states in 8 bits
 _BLOCK_8BIT = 256
-LOOKED_AT = 10_000  # rows whose lengths are held against what the model reads
 
 
 def plan(
@@ -64,7 +62,8 @@ def plan(
     if resolved is not None and materials is not None:
         rows, tokens, encoded = _tokens(resolved, materials, config or {}, problems, progress, cancel)
         steps = steps_of(resolved, rows["train"])
-        _held_out(materials, problems)
+        problems += held_out(materials)
+        problems += rare_labels(materials.task)
     final = resolved or recipe
     parameters: dict[str, Any] = {"total": None, "trainable": None}
     parts: dict[str, int] = {}
@@ -225,35 +224,6 @@ def _tokens(
         "longest": max((int(length) for length in encoded.lengths), default=0),
     }
     return rows, tokens, encoded
-
-
-def _unusable(materials: Materials) -> list[tuple[int, str]]:
-    """The first held-out rows that can't be answered: (number in their file, why)."""
-    held_out = materials.held_out
-    assert held_out is not None
-    found = []
-    for row in range(min(len(held_out), LOOKED_AT)):
-        try:
-            if not materials.task.usable(materials.held_out_shape.example(held_out[row])):
-                found.append((held_out.origin_of(row), "it has no answer to be held against"))
-        except BadRow as error:
-            found.append((held_out.origin_of(row), str(error)))
-    return found
-
-
-def _held_out(materials: Materials, problems: list[Problem]) -> None:
-    """Whether there is enough to judge by."""
-    if materials.held_out is None:
-        text = "no rows are held out: there is no evaluation, and nothing to compare on."
-        problems.append(Problem("warning", text, "data.eval", "Set data.eval to a fraction such as 0.1, or to a file."))
-        return
-    bad = _unusable(materials)
-    if bad:
-        text = f"{number(len(bad))} held-out rows can't be used: {left_out(bad)}."
-        problems.append(Problem("warning", text, "data.eval", "Look at them: screen Data, or `ftstudio data`."))
-    if len(materials.held_out) - len(bad) < 20:
-        text = f"only {len(materials.held_out) - len(bad)} rows are held out: under 20, no verdict is given."
-        problems.append(Problem("warning", text, "data.eval", "Hold out more rows."))
 
 
 def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], dict[str, int]]:
