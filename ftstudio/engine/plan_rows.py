@@ -15,15 +15,17 @@ FEW = 5  # rows of a label below which a classifier hardly learns it
 LOOKED_AT = 10_000  # rows that are looked at, at most
 
 
-def _unusable(materials: Materials) -> list[tuple[int, str]]:
+def unusable(materials: Materials) -> list[tuple[int, str]]:
     """The first held-out rows that can't be answered: (number in their file, why)."""
     held_out = materials.held_out
-    assert held_out is not None
-    found = []
+    found: list[tuple[int, str]] = []
+    if held_out is None:
+        return found
     for row in range(min(len(held_out), LOOKED_AT)):
         try:
-            if not materials.task.usable(materials.held_out_shape.example(held_out[row])):
-                found.append((held_out.origin_of(row), "it has no answer to be held against"))
+            example = materials.held_out_shape.example(held_out[row])
+            if not materials.task.usable(example):
+                found.append((held_out.origin_of(row), materials.why_not(example)))
         except BadRow as error:
             found.append((held_out.origin_of(row), str(error)))
     return found
@@ -57,7 +59,7 @@ def held_out(materials: Materials) -> list[Problem]:
         text = "no rows are held out: there is no evaluation, and nothing to compare on."
         return [Problem("warning", text, "data.eval", "Set data.eval to a fraction such as 0.1, or to a file.")]
     problems = []
-    bad = _unusable(materials)
+    bad = unusable(materials)
     if bad:
         text = f"{number(len(bad))} held-out rows can't be used: {left_out(bad)}."
         problems.append(Problem("warning", text, "data.eval", "Look at them: screen Data, or `ftstudio data`."))
