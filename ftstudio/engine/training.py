@@ -15,7 +15,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.data.tokenizer import save_extended
+from ftstudio.data.new_tokens import save_extended
 from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room
 from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
@@ -104,7 +104,7 @@ class Training:
         self.context.phase("preparing data", "reading and tokenising the rows")
         rows = open_rows(self.recipe, self.context)
         if not resuming:
-            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train))
+            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train, rows.materials.train))
         self.context.check()
         self._settle(rows, machine)
         steps = rows.materials.task.phases()

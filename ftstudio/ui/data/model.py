@@ -22,7 +22,7 @@ from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.engine.materials import columns as recipe_columns
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.common.paths import shown
-from ftstudio.ui.data.lens import Lens
+from ftstudio.ui.data.lens import Lens, LensKey
 from ftstudio.ui.data.mended import Mended, State
 from ftstudio.ui.data.sheet import Sheet
 from ftstudio.ui.text.lines import Line
@@ -53,7 +53,7 @@ class Opened:
     shape: Shape | None = None
     unmapped: str = ""
     lens: Lens | None = None
-    lens_key: tuple[str, str, str | None, int | None] | None = None
+    lens_key: LensKey | None = None
     max_length: int | None = None  # the cut looked at now
     stats: list[ColumnStats] | None = None
     encoded: dict[int | None, EncodedSet] = field(default_factory=dict)  # by max_length

@@ -22,8 +22,7 @@ from ftstudio.engine.prepare import run_stem
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.recipe.actions import SAVE, START
 from ftstudio.ui.recipe.draft import Draft
-from ftstudio.ui.recipe.model_facts import explain
-from ftstudio.ui.recipe.panel import About, Drafted, Panel, hung
+from ftstudio.ui.recipe.panel import About, Drafted, Panel, explain, hung
 from ftstudio.ui.text.lines import Line, Lines, Part
 from ftstudio.ui.text.marked import wrap
 from ftstudio.ui.text.said import Said
