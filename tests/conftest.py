@@ -50,7 +50,6 @@ LONG = (
     "test_engine_training_runs.py::test_the_store_serves_base_and_tuned_from_one_load[qlora]",
     "test_engine_compare.py::test_runs_of_other_methods_are_further_arms",
     "test_engine_compare.py::test_sampled_answers_repeat_with_their_seed_and_are_averaged",
-    "test_tasks_vectors.py::test_steps_are_those_of_the_library_by_hand[pairs]",
     "test_tasks_text_classification.py::test_several_labels_and_numbers[regression]",
     "test_ui_data.py::test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing",
     "test_ui_errors_mend.py::test_a_server_suggests_and_a_person_accepts",
@@ -61,9 +60,7 @@ LONG = (
 )
 # Whole files of such proofs.
 LONG_FILES = (
-    "test_engine_chat.py", "test_methods_matrix.py",
-    "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
-    "test_ui_data.py",
+    "test_engine_chat.py", "test_methods_matrix.py", "test_ui_errors_mend.py", "test_ui_data.py",
     "test_ui_data_opening.py", "test_ui_data_repairs.py", "test_ui_errors_back.py",
 )  # fmt: skip
 # Files that take longest begin first: a worker that gets one of them last would leave the other idle.

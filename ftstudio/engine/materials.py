@@ -149,13 +149,15 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
         _same(recipe, "test", parts.test)
     chosen = epoch_of(opened, data, parts.train, seed, cancel)
     train = whole if chosen.rows == list(range(len(whole))) else whole.select(chosen.rows)
+    first = ""
     if data.limit is not None and len(train) > data.limit:
+        first = f"data.limit takes the first {data.limit:,} of {len(train):,} rows; in a sorted file those are alike"
         train = train.select(range(data.limit))
     unread = f"{whole.unread} rows could not be read" if whole.unread else ""
     kept = (
         f"{len(parts.test):,} test rows are kept apart, neither trained nor held out" if parts.test is not None else ""
     )
-    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, kept) if text)
+    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, first, kept) if text)
     report = {**parts.report, **({"epoch": dict(chosen.counts)} if chosen.counts else {})}
     found = Materials(
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
