@@ -9,7 +9,7 @@ from typing import Any
 
 import made_answers as made
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from screens import drawn_at_rest
@@ -40,6 +40,7 @@ def studio(tmp_path: Path, recipe: Any = None) -> StudioApp:
 
 
 # -- text ------------------------------------------------------------------------------------------------------------
+@settings(deadline=None)
 @given(WORST, st.integers(1, 40))
 def test_wrapped_lines_fit_and_lose_nothing_but_spaces(raw: str, width: int) -> None:
     text = clean(raw)
@@ -51,6 +52,7 @@ def test_wrapped_lines_fit_and_lose_nothing_but_spaces(raw: str, width: int) -> 
     ) == re.sub(r"\s", "", text)
 
 
+@settings(deadline=None)
 @given(WORST, st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=5))
 def test_marked_places_move_with_the_text_that_is_made_safe(raw: str, places: list[tuple[int, int]]) -> None:
     marked = mark(raw, [(start, end, "mark") for start, end in places])
@@ -73,6 +75,7 @@ def test_a_long_text_is_cut_and_says_by_how_much() -> None:
     assert marked.hidden == 900_000
 
 
+@settings(deadline=None)
 @given(st.text("ab c\n", max_size=60), st.text("ab c\n", max_size=60))
 def test_the_inline_diff_holds_the_new_text_between_its_signs(before: str, after: str) -> None:
     shown = inline(before, after).text
