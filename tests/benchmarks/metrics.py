@@ -141,7 +141,7 @@ def main() -> None:
     pairs = list(zip(others, [row.output for row in rows], strict=True))
 
     def ours() -> None:
-        metrics._tokens.cache_clear()
+        metrics._text.cache_clear()
         for output, reference in pairs:
             metrics.rouge(output, reference)
 
