@@ -113,13 +113,15 @@ def _worst(rows: Sequence[int], predictions: Mapping[int, Prediction]) -> dict[i
     for row in rows:
         one = predictions[row]
         reference, rank, shares = one.reference, one.extra.get("rank"), one.extra.get("probabilities")
+        if row in pairs:
+            continue
         if isinstance(rank, int) and rank > 0:
             found[row] = 1.0 - 1.0 / rank
         elif reference is None:
             continue
         elif isinstance(shares, Mapping) and isinstance(share := shares.get(reference.strip(), 0.0), (int, float)):
             found[row] = 1.0 - float(share)
-        elif row not in pairs:
+        else:
             found[row] = 1.0 - rouge(one.output, reference).rougeL
     if pairs:
         from scipy.stats import rankdata
