@@ -20,6 +20,7 @@ from ftstudio.core import files
 from ftstudio.core.jobs import Answer, Train
 from ftstudio.core.text import clean
 from ftstudio.core.workspace import Workspace
+from ftstudio.data.versions.edit import me
 from ftstudio.engine.answer import base_folder
 from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.metrics import rouge
@@ -288,21 +289,34 @@ async def test_next_previous_agree_and_automatic_and_x_writes_it_all(tmp_path: P
         rows = list(lists.rows)
         await pilot.press("n", "n", "p")
         assert lists.row == rows[1]
-        await pilot.press("space")
+        await pilot.press("enter")
         assert lists.row == rows[2]
         await pilot.press("T", "r")
-        await pilot.pause()
-        assert "reviewed 1 of 40 ✎" in made.screen_text(pilot)
+        await made.until(pilot, "reviewed 1 of 40 ✎")
         assert app.screen.answers.names(rows[2]) == app.screen.answers.detected(rows[2])  # type: ignore[attr-defined]
+        await pilot.press("j")
+        await made.until(pilot, "Your note on row")
+        await pilot.press(*"Ask [/b] why", "ctrl+s")
+        await made.until(pilot, "✎ Ask [/b] why")
+        await made.until(pilot, "reviewed 2 of 40 ✎")
         await pilot.press("N", "x", "t")
         await pilot.pause()
         await pilot.press("escape", "escape")
         assert lists.categories.has_focus
+        while lists.filter != "encoding":
+            await pilot.press("down")
+        text = " ".join((await made.until(pilot, "You and the check agree")).split())
+        assert "You and the check agree on 1 of 2 rows you looked at (50 %): it missed 1." in text
     assert {tag["row"] for tag in made.json_lines(folder.path / "tags.jsonl")} == {rows[1], rows[2]}
     table = {line["name"]: line for line in made.json_lines(folder.path / "categories.jsonl")}
     written = {line["row"]: line for line in made.json_lines(folder.path / "rows.jsonl")}
     assert table["encoding"]["rows"] == [rows[2]]
-    assert written[rows[2]]["decisions"] == {"encoding": "add"}
+    assert written[rows[2]]["decisions"]["encoding"] == "add"
+    assert written[rows[2]]["note"] == "Ask [/b] why"
+    history = [(one["category"], one["action"], one["who"] == me()) for one in written[rows[2]]["history"]]
+    assert history[0] == ("truncated", "add", True)
+    assert ("reviewed", "add", True) in history
+    assert history[-1] == ("encoding", "add", True)
     assert "encoding" in written[rows[2]]["categories"]
     looping = next(line for line in written.values() if "repetitive" in line["categories"])
     finding = next(entry for entry in looping["detected"] if entry["category"] == "repetitive")
@@ -319,6 +333,7 @@ async def test_d_marks_what_differs_from_the_reference(tmp_path: Path) -> None:
         await pilot.press("tab", "enter", "d")
         text = await made.until(pilot, "[-lives-]")
         assert "{+livves+}" in text
+        assert "unknown word: livves; meant: livves → lives" in await made.until(pilot, "meant:")
         await pilot.press("y")
         await pilot.pause()
     assert "livves" in (tmp_path / "studio" / "copied.txt").read_text()
