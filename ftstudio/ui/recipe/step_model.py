@@ -106,19 +106,19 @@ class ModelPanel(Panel):
         """Enter reads the model's files; enter again goes on."""
         event.stop()
         looked = self.looked_at[:2] if self.looked_at else None
-        if (looked == (event.value, self._wanted) and not self.problem) or not event.value:
+        if (looked == (event.value, self._task_named) and not self.problem) or not event.value:
             self.post_message(Next())
         else:
             self._look(again=True)
 
     # -- what the model is -------------------------------------------------------------------------------------------
     @property
-    def _wanted(self) -> str:
+    def _task_named(self) -> str:
         return self.draft.recipe.task if self.draft.recipe is not None else str(self.draft.get("task") or "sft")
 
     def _look(self, *, again: bool = False) -> None:
         """Read the files of the model named, off the thread."""
-        model, task = str(self.draft.get("model") or ""), self._wanted
+        model, task = str(self.draft.get("model") or ""), self._task_named
         key = (model, task, hash(self.texts))
         if not model or (key == self.looked_at and not again):
             return
