@@ -52,7 +52,6 @@ LONG = (
     "test_engine_plan.py::test_planned_steps_are_taken",
     "test_ui_train.py::test_one_step_and_a_hundred_thousand",
     "test_quality.py::test_the_code_is_clean[types]",
-    "test_evaluation_honesty.py::test_a_model_against_itself_is_called_better_or_worse_in_five_of_a_hundred_draws_at_most",
     "test_ui_errors_mend.py::test_an_own_category_shows_what_it_catches_while_it_is_written[size0]",
     "test_ui_errors_back.py::test_o_chooses_an_order_and_what_was_looked_at_comes_last[size0]",
     "test_ui_errors_back.py::test_another_session_goes_on_where_one_stopped_at_the_same_pace",
@@ -63,8 +62,7 @@ LONG = (
 )
 # Whole files of such proofs.
 LONG_FILES = (
-    "test_engine_chat.py", "test_methods_matrix.py", "test_ui_data.py", "test_ui_data_opening.py",
-    "test_ui_data_repairs.py",
+    "test_methods_matrix.py", "test_ui_data.py", "test_ui_data_opening.py", "test_ui_data_repairs.py",
 )  # fmt: skip
 # Files that take longest begin first: a worker that gets one of them last would leave the other idle.
 FIRST = ("test_demo_loop.py", "test_pty_studio.py", "test_cli_errors.py", "test_engine_compare.py",

@@ -175,7 +175,8 @@ def build() -> argparse.ArgumentParser:
         "Two to four arms on the same held-out rows. For example:\n\n"
         "  ftstudio compare last\n"
         "  ftstudio compare last --arms base,base+3shot,tuned,tuned@200\n"
-        "  ftstudio compare new-run --baseline old-run --fail-if-worse\n\n"
+        "  ftstudio compare new-run --baseline old-run --fail-if-worse\n"
+        "  ftstudio compare last --on test                               the last word, on rows kept apart\n\n"
         "An arm is base, tuned, a RUN, a checkpoint (tuned@STEP, RUN@STEP), one of these with examples (+3shot drawn\n"
         "by the seed, +3near the nearest, +row4+row17), file:PATH, or a server's http://HOST/v1#MODEL.",
     )  # fmt: skip
