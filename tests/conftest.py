@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from nursery import Nursery
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Two workers of the suite on two cores: threads of torch beyond one only wait for each other (40 % of the CPU time).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples every time; HYPOTHESIS_PROFILE=random draws new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -59,20 +69,24 @@ LONG = (
 # Whole files of such proofs.
 LONG_FILES = (
     "test_engine_chat.py", "test_engine_memory.py", "test_engine_steered.py", "test_methods_matrix.py",
-    "test_pty_killed.py", "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
-    "test_engine_training_killed.py", "test_engine_training_memory.py", "test_ui_recipe.py", "test_ui_data.py",
+    "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
+    "test_engine_training_memory.py", "test_ui_recipe.py", "test_ui_data.py",
     "test_ui_data_opening.py", "test_ui_data_repairs.py", "test_ui_errors_back.py",
 )  # fmt: skip
+# Files that take longest begin first: a worker that gets one of them last would leave the other idle.
+FIRST = ("test_demo_loop.py", "test_pty_studio.py", "test_cli_errors.py", "test_engine_compare.py",
+         "test_engine_training_runs.py", "test_cli_json.py", "test_engine_generation.py")  # fmt: skip
 WIDE = "size1]"  # the screen tests at their second size; the shell's stay
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the LONG and WIDE ones."""
+    """Mark the LONG and WIDE ones; put the FIRST files first."""
     for item in items:
         name = item.nodeid.rpartition("tests/")[2] or item.nodeid
         wide = name.startswith("test_ui_") and name.endswith(WIDE) and not name.startswith("test_ui_shell")
         if wide or name in LONG or name.partition("::")[0] in LONG_FILES:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +103,14 @@ def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     from screens import quicken
 
     quicken(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Starts processes that have torch loaded already."""
+    mother = Nursery()
+    yield mother
+    mother.close()
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.comparison import Arm, aligned, compare
 from ftstudio.evaluation.context import of_predictions
 from ftstudio.evaluation.layout import field, fit, width, wrap
+from ftstudio.evaluation.parts import Facts, parts_of
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer
 from ftstudio.evaluation.similarity import Embedder
@@ -130,6 +131,27 @@ def test_rows_can_be_sorted_by_gain(arms: tuple[Arm, Arm]) -> None:
     gains = [entry["gain"] for entry in result["examples"]["gains"]]
     assert gains == sorted((entry["gain"] for entry in result["per_row"]), reverse=True)[: len(gains)]
     assert all(entry["gain"] < 0 for entry in result["examples"]["losses"])
+
+
+def test_rows_of_tags_can_be_sorted_by_gain_too() -> None:
+    rows = [Prediction(row, f"word {row} and so", "B-X O O O", "O O O O") for row in range(24)]
+    tuned = [replace(row, output="B-X O O O" if row.row < 3 else row.output) for row in rows]
+    result = compare([Arm("base", rows), Arm("tuned", tuned)], metrics=["tag_accuracy", "entity_f1"], resamples=1000)
+    assert result["gain"] == "tag_accuracy"
+    assert [entry["row"] for entry in result["examples"]["gains"]] == [2, 1, 0]
+    assert "Biggest gains, by Tag accuracy" in report.compare_text(result)
+
+
+def test_the_label_parts_the_rows_once_though_a_column_holds_it_too() -> None:
+    names = ("bad", "good")
+    facts = {
+        row: Facts("word " * (1 + row % 7), names[row % 2], {"label": row % 2, "prompt length": row // 5})
+        for row in range(40)
+    }
+    ways = [part.by for part in parts_of(facts)]
+    assert ways == ["label"] * 2 + ["prompt length"] * 3 + ["column prompt length"] * 8
+    facts = {row: Facts(fact.prompt, fact.reference, {"label": row // 20}) for row, fact in facts.items()}
+    assert [part.by for part in parts_of(facts)][-2:] == ["column label"] * 2
 
 
 def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:

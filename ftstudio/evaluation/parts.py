@@ -69,7 +69,7 @@ def parts_of(facts: Mapping[int, Facts]) -> list[Part]:
     for name in names:
         values = {row: fact.columns.get(name) for row, fact in facts.items()}
         if all(isinstance(value, str | int | bool | None) for value in values.values()):
-            found += _grouped(one_line(name, 40), values)
+            found += _unlike(_grouped(one_line(name, 40), values), found)
     return found
 
 
@@ -83,6 +83,16 @@ def _grouped(by: str, values: Mapping[int, Any]) -> list[Part]:
         Part(by, value, tuple(row for row, text in texts.items() if text == value))
         for value, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
+
+
+def _unlike(parts: list[Part], known: Sequence[Part]) -> list[Part]:
+    """PARTS by a column; none where those of KNOWN by label or source are the same, renamed where the name is taken."""
+    ways = {part.by for part in known}
+    if parts and {part.rows for part in parts} in [
+        {part.rows for part in known if part.by == way} for way in ("label", "source")
+    ]:
+        return []
+    return [Part(f"column {part.by}", part.value, part.rows) if part.by in ways else part for part in parts]
 
 
 def _bands(by: str, lengths: Mapping[int, int]) -> list[Part]:

@@ -90,7 +90,7 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     """
     names = [arm["name"] for arm in result["arms"]]
     values = {arm["name"]: arm["metrics"] for arm in result["arms"]}
-    lines = [f"{' → '.join(one_line(name, 24) for name in names)}, on the same {result['rows']:,} rows"]
+    lines = [f"{' → '.join(one_line(name, 24) for name in names)}, on the same {result['rows']:,} {rows_of(result)}"]
     for a, b in result["identical"]:
         text = f"{one_line(a, 24)} and {one_line(b, 24)} gave the same output on every row: nothing was changed."
         lines += ["", *field("!", text, 2)]
@@ -116,13 +116,18 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
         lines += _categories([entry for entry in result["categories"] if entry["arms"] == [a, b]], short)
         lines += _slices([one for one in result.get("slices", ()) if (one["a"], one["b"]) == (a, b)], short)
     judge = result.get("judge")
-    for index, text in enumerate(judge_lines(judge)):
-        name = f"judge {one_line(judge['model'], 24)}" if not index and judge else ""
-        lines += ["", *([] if index else field(name, "", 2)), *field("", text, 2)] if not index else field("", text, 2)
+    lines += ["", f"judge {one_line(judge['model'], 60)}"] if judge else []
+    for text in judge_lines(judge):
+        lines += field("", text, 2)
     found = benchmark_lines(result.get("benchmarks"))
     lines += ["", *found] if found else []
     lines += _notes(result)
     return "\n".join([*lines, *_examples(result, names, examples)])
+
+
+def rows_of(result: Mapping[str, Any]) -> str:
+    """What the rows of RESULT are called."""
+    return {"eval": "held-out rows", "test": "test rows"}.get(str(result.get("part")), "rows")
 
 
 def _metric_row(entry: Mapping[str, Any], values: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
@@ -280,7 +285,8 @@ def _shots(arms: Sequence[Mapping[str, Any]]) -> list[str]:
             few = [*shots["cut"], *shots["none"]]
             named = ", ".join(map(str, few[:8])) + (" …" if len(few) > 8 else "")
             text += f"; {len(few)} rows had room for fewer or none (row {named})"
-        lines += ["", *field(one_line(arm["name"], 20), text, 21)] if not lines else field(arm["name"][:20], text, 21)
+        told = field(one_line(arm["name"], 20), text, 21)
+        lines += told if lines else ["", *told]
     return lines
 
 
@@ -327,6 +333,9 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
         base, tuned = forgetting["base_bits_per_byte"], forgetting["tuned_bits_per_byte"]
         text = f"{tuned - base:+.3f} bits a byte on general text ({base:.3f} → {tuned:.3f})"
         lines += field("forgetting", forgetting.get("words") or text, 12)
+    elif isinstance(forgetting, Mapping) and forgetting.get("reason"):
+        lines += field("forgetting", forgetting["words"], 12)
+    if isinstance(forgetting, Mapping):
         for entry in forgetting.get("advice", ()):
             value = "" if entry["value"] is None else f"={entry['value']}"
             lines += field("", f"{entry['key']}{value}: {entry['text']}", 12)
@@ -337,13 +346,15 @@ def _examples(result: Mapping[str, Any], names: Sequence[str], count: int) -> li
     """The rows that gained and lost most, every arm's output under the other."""
     if result["gain"] is None or count < 1:
         return []
-    metric = m.TITLES[result["gain"]]
+    name = result["gain"]
+    metric = m.TITLES.get(name) or one_line(result.get("titles", {}).get(name, name), 30)
     lines: list[str] = []
     for kind, verb in (("gains", "gains"), ("losses", "loses")):
         entries = result["examples"][kind][:count]
         lines += ["", "", f"Biggest {kind}, by {metric}" if entries else f"No row {verb} in {metric}"]
         for entry in entries:
-            scores = " → ".join(f"{entry['scores'][name]:.3f}" for name in names)
+            known = (entry["scores"][name] for name in names)
+            scores = " → ".join("–" if score is None else f"{score:.3f}" for score in known)
             lines += ["", f"row {entry['row']}   {scores}", *_texts(entry["prompt"], entry["reference"])]
             for name in names:
                 lines += field(f"  {one_line(name, 10)}", entry["outputs"][name] or "(nothing)", 13, 3)

@@ -19,7 +19,9 @@ class Sticky:
     def fit(self, low: float, high: float, log: bool = False) -> tuple[float, float]:
         """Round ends around LOW to HIGH (above zero where LOG)."""
         ends = self._ends
-        if ends is not None and log == self._log and ends[0] <= low and high <= ends[1]:
+        # Ends of a log axis may lie a millionth inside the values (`_log_ends`): that is no reason to move them.
+        slack = 1e-6 if log else 0.0
+        if ends is not None and log == self._log and ends[0] <= low * (1 + slack) and high <= ends[1] * (1 + slack):
             filled = _span(low, high, log) / _span(*ends, log)
             if filled >= 0.25 or _span(low, high, log) == 0:
                 return ends

@@ -54,7 +54,7 @@ there, so runs that another terminal or another machine works on are shown live,
   ‖ paused       waiting, with the model kept in memory
   … queued       its turn has not come yet
   ■ stopped      ended by you, with a checkpoint
-  ! interrupted  killed, or a power cut; all but the last steps is safe
+  ! interrupted  killed, or a power cut; it can go on
   ✗ failed       an error ended it; enter shows which
   ✓ done         trained to the end, model saved
 
