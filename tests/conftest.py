@@ -61,7 +61,7 @@ LONG = (
     "test_engine_compare.py::test_sampled_answers_repeat_with_their_seed_and_are_averaged",
     "test_tasks_vectors.py::test_steps_are_those_of_the_library_by_hand[pairs]",
     "test_tasks_text_classification.py::test_several_labels_and_numbers[regression]",
-    "test_ui_data.py::test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing",
+    "test_ui_data_odd.py::test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing",
     "test_ui_errors_mend.py::test_a_server_suggests_and_a_person_accepts",
     "test_quality.py::test_the_code_is_clean[types]",
     "test_evaluation_honesty.py::test_a_model_against_itself_is_called_better_or_worse_in_five_of_a_hundred_draws_at_most",
@@ -70,8 +70,7 @@ LONG = (
 LONG_FILES = (
     "test_engine_chat.py", "test_engine_memory.py", "test_engine_steered.py", "test_methods_matrix.py",
     "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
-    "test_engine_training_memory.py", "test_ui_recipe.py", "test_ui_data.py",
-    "test_ui_data_opening.py", "test_ui_data_repairs.py", "test_ui_errors_back.py",
+    "test_engine_training_memory.py", "test_ui_recipe.py", "test_ui_errors_back.py",
 )  # fmt: skip
 # Files that take longest begin first: a worker that gets one of them last would leave the other idle.
 FIRST = ("test_demo_loop.py", "test_pty_studio.py", "test_cli_errors.py", "test_engine_compare.py",

@@ -244,6 +244,7 @@ async def test_find_and_replace_is_shown_before_it_is_done(tmp_path: Path, size:
         assert opened(pilot).used[0]["completion"].startswith("The heron lives near")
 
 
+@pytest.mark.slow
 def test_the_editor_gets_the_terminal_and_the_studio_comes_back(tmp_path: Path) -> None:
     path = made.dataset(tmp_path, 5)
     before = path.read_bytes()
