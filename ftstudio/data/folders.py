@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.reading import Reading
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.pictures import class_folders, is_picture, picture_folders, with_pictures
@@ -33,9 +33,9 @@ def read_folder(folder: Path, source: str, split: str, reading: Reading, watch: 
     if chosen := of_split(known, split):
         return _together(folder, chosen, source, split, reading, watch)
     if below := _folder_of(folder, split):
-        return read_folder(below, source, split, reading, watch)
+        return _inside(below, source, split, reading, watch)
     if sizes := _sizes_of(folder, split):  # the biggest, and it is said that there are others
-        found = read_folder(sizes[-1], source, split, reading, watch)
+        found = _inside(sizes[-1], source, split, reading, watch)
         others = {"others": ", ".join(path.name for path in sizes[:-1])} if len(sizes) > 1 else {}
         return replace(found, details={**found.details, "folder": sizes[-1].name, **others})
     rest = not_of_others(known, split)
@@ -75,6 +75,18 @@ def _folder_of(folder: Path, split: str) -> Path | None:
         if below.is_dir() and not below.is_symlink():
             return below
     return None
+
+
+def _inside(below: Path, source: str, split: str, reading: Reading, watch: Watch) -> Dataset:
+    """The rows of BELOW, which is called like SPLIT: its files need not be called so too."""
+    try:
+        return read_folder(below, source, split, reading, watch)
+    except Stopped:
+        raise
+    except StudioError:
+        if split == "train" or below.name == "data":
+            raise
+        return read_folder(below, source, "train", reading, watch)
 
 
 def _sizes_of(folder: Path, split: str) -> list[Path]:
