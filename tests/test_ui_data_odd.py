@@ -8,7 +8,7 @@ from typing import Any
 
 import made_answers as made
 import pytest
-from data_screen import SIZES, screen, settled, studio
+from data_screen import SIZES, retyped, screen, settled, studio
 from screens import press, until
 
 from ftstudio.core import files
@@ -146,7 +146,7 @@ async def test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing(tmp_pat
         await until(pilot, "✗ the file was changed or moved")
         await press(pilot, "escape o")
         await until(pilot, "Open a dataset")
-        await pilot.press(*str(path), "enter")
+        await retyped(pilot, path)
         await until(pilot, "✗ There is no file")
 
 

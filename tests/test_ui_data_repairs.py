@@ -164,7 +164,9 @@ async def test_rows_are_dropped_saved_and_taken_to_the_recipe(tmp_path: Path, si
         await pilot.press("P")
         text = await until(pilot, "Drop row 2")
         assert "Drop row 0" in text
-        await pilot.press("u", "w")
+        await pilot.press("u")
+        await until(pilot, "78 rows")
+        await pilot.press("w")
         await until(pilot, "Save 2 repairs as a new version")
         await press(pilot, "text:twins enter")
         text = await until(pilot, "animals@1")

@@ -106,19 +106,19 @@ class ModelPanel(Panel):
     def on_path_field_chosen(self, event: PathField.Chosen) -> None:
         """Enter reads the model's files; enter again goes on."""
         event.stop()
-        if (self.looked_at == (event.value, self._task) and not self.problem) or not event.value:
+        if (self.looked_at == (event.value, self._for_task) and not self.problem) or not event.value:
             self.post_message(Next())
         else:
             self._look(again=True)
 
     # -- what the model is -------------------------------------------------------------------------------------------
     @property
-    def _task(self) -> str:
+    def _for_task(self) -> str:
         return self.draft.recipe.task if self.draft.recipe is not None else str(self.draft.get("task") or "sft")
 
     def _look(self, *, again: bool = False) -> None:
         """Read the files of the model named, off the thread."""
-        model, task = str(self.draft.get("model") or ""), self._task
+        model, task = str(self.draft.get("model") or ""), self._for_task
         if not model or ((model, task) == self.looked_at and not again):
             return
         self.looked_at, self.sentences, self.parts, self.problem = (model, task), (), None, ""
