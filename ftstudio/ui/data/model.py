@@ -214,7 +214,8 @@ class Opened:
         """Where the rows lie that could not be read."""
         if self.aside is None:
             return ""
-        return f"All {self.base.unread:,} are kept as they are in {one_line(shown(self.aside), 300)}"
+        what = "It is kept as it is" if self.base.unread == 1 else f"All {self.base.unread:,} are kept as they are"
+        return f"{what} in {one_line(shown(self.aside), 300)}"
 
     @property
     def note(self) -> str:
@@ -262,7 +263,7 @@ def _detail(key: str, value: object) -> str:
         return one_line(value, 24)
     if key in ("documents", "files") and isinstance(value, int):
         return f"{value:,} {key}"
-    if key in ("split", "member", "key", "table") and isinstance(value, str):
+    if key in ("split", "member", "key", "table", "folder") and isinstance(value, str):
         return f"{key} {one_line(value, 20)}"
     return ""
 
