@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,19 @@ def test_options_are_checked() -> None:
     with pytest.raises(UsageError, match=r"options\.problme") as caught:
         check_recipe(values)
     assert "problem" in str(caught.value)
+
+
+def test_numbers_are_told_as_exactly_as_they_are() -> None:
+    import torch
+
+    task = tasks.get("text-classification").bound({}, {"problem": labels.REGRESSION})
+    outputs = SimpleNamespace(logits=torch.tensor([[1987.4], [1987.1], [123456.5]]))
+    told = [float(one.text) for one in task.predictions(outputs, {})]
+    assert told == pytest.approx([1987.4, 1987.1, 123456.5], rel=1e-6)  # not all 1987, and 123500
+    predicted = task.predictions(outputs, {})
+    assert (
+        task.scores(predicted, [{"labels": value} for value in (12345678.0, 12345679.0, 12345680.0)])["spearman"] == 0.5
+    )
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ class TextClassification(Task):
     def _reference(self, example: Example) -> str:
         value = example.fields.get("raw_label")
         if self.problem == REGRESSION:
-            return f"{reading.number_of(value):g}"
+            return f"{reading.number_of(value):.12g}"
         return classification.joined(reading.several(value) if self.problem == MULTI else [reading.label_of(value)])
 
     def _items(
@@ -211,7 +211,7 @@ class TextClassification(Task):
         """The likeliest label with the probabilities of all; every label over a half; or the number."""
         logits = outputs.logits.float()
         if self.problem == REGRESSION:
-            return [Predicted(f"{value:.4g}") for value in logits.squeeze(-1).tolist()]
+            return [Predicted(f"{value:.7g}") for value in logits.squeeze(-1).tolist()]
         shares = logits.sigmoid() if self.problem == MULTI else logits.softmax(-1)
         found = []
         for row in shares.tolist():
@@ -229,7 +229,7 @@ class TextClassification(Task):
 
     def _name(self, value: Any) -> str:
         if self.problem == REGRESSION:
-            return f"{value:g}"
+            return f"{value:.12g}"
         if self.problem == MULTI:
             return classification.joined([name for name, one in zip(self.labels, value, strict=True) if one])
         return self.labels[value]
