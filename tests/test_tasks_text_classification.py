@@ -151,6 +151,22 @@ def test_numbers_are_told_as_exactly_as_they_are() -> None:
     )
 
 
+def test_weights_of_several_labels_let_the_rows_that_have_each_count_as_much() -> None:
+    import torch
+
+    rows = [[1.0, 0.0]] * 90 + [[0.0, 1.0]] * 10
+    task = tasks.get("text-classification").bound(
+        {"class_weights": True}, {"problem": labels.MULTI, "labels": ["often", "rare"], "counts": [90, 10]}
+    )
+    logits = torch.zeros(100, 2, requires_grad=True)
+    task.loss(SimpleNamespace(logits=logits), {"targets": torch.tensor(rows)}).backward()
+    assert logits.grad is not None
+    having = [float(logits.grad[torch.tensor(rows)[:, place] == 1, place].sum()) for place in (0, 1)]
+    assert having[0] == pytest.approx(having[1])  # the pull of 90 rows up, and that of 10
+    lacking = logits.grad[:90, 1]
+    assert float(lacking[0]) == pytest.approx(0.5)  # rows without a rare label aren't weighed up with it
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_encoder(tmp_path_factory.mktemp("encoder") / "model")

@@ -204,7 +204,7 @@ class TextClassification(Task):
         if self.options.class_weights:
             weights = torch.tensor(classification.balanced(self.facts["counts"]), device=logits.device)
         if self.problem == MULTI:
-            return functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum")
+            return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="sum")
         return functional.cross_entropy(logits, targets, weights, reduction="sum")
 
     def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
