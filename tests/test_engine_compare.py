@@ -215,6 +215,29 @@ def check_the_panel(run: RunFolder, panel: dict[str, Any]) -> None:
     assert flips["tuned"] - flips["base"] == flips["fixed"] - flips["broken"]
 
 
+def test_answers_to_other_options_are_others() -> None:
+    """A prefix, a language, how much is hidden: what is asked changes with a task's options."""
+    from types import SimpleNamespace
+
+    from ftstudio.engine.generation import Decoding
+    from ftstudio.engine.outputs import settings_of
+    from ftstudio.tasks.base import Head
+
+    shape = SimpleNamespace(name="source-target", columns={})
+    materials: Any = SimpleNamespace(
+        held_out=None, whole=SimpleNamespace(hash="h"), held_out_shape=shape, template=SimpleNamespace(name="plain"),
+        task=SimpleNamespace(marks=dict),
+    )  # fmt: skip
+    spec: Any = SimpleNamespace(model="m", dtype="float32", device="cpu", quantisation=None, head=Head("seq2seq-lm"))
+    recipes = [
+        check_recipe({"task": "seq2seq", "model": "demo", "data": {"train": "rows.jsonl"}, "options": options})
+        for options in ({"prefix": "sum up: "}, {"prefix": "translate: "})
+    ]
+    one, two = (settings_of(materials, recipe, spec, Decoding(8), None) for recipe in recipes)
+    assert one != two
+    assert len({base_folder(Workspace("studio"), recipe).path for recipe in recipes}) == 2
+
+
 def test_answers_are_kept_and_borrowed_but_never_mixed(studio: Workspace) -> None:
     run = run_of(studio, "full")
     recipe = load_recipe(run.recipe_path)
