@@ -154,6 +154,15 @@ def test_the_label_parts_the_rows_once_though_a_column_holds_it_too() -> None:
     assert [part.by for part in parts_of(facts)][-2:] == ["column label"] * 2
 
 
+def test_a_likelihood_that_not_all_arms_tell_is_named_as_left_out() -> None:
+    told = {"nats": 5.0, "text_tokens": 4, "text_bytes": 9}
+    rows = [Prediction(row, f"p{row}", "some words", "words", extra=told) for row in range(20)]
+    arms = [Arm("base", rows), Arm("file", [replace(row, output="some", extra={}) for row in rows])]
+    result = compare(arms, metrics=["perplexity", "rouge"], resamples=100)
+    assert [entry["metric"] for entry in result["skipped"]] == ["perplexity"]
+    assert "Perplexity: only a model that runs here" in report.compare_text(result)
+
+
 def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:
     same = Arm("tuned", arms[0].predictions)
     result = compare([arms[0], same])
