@@ -26,7 +26,7 @@ from ftstudio.engine import judging
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import Question, _chunks
 from ftstudio.engine.arms import BASE, Arms, Tuned
-from ftstudio.engine.gathering import gather
+from ftstudio.engine.gathering import _unused, gather
 from ftstudio.engine.materials import open_materials
 from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import prepare_run
@@ -473,6 +473,14 @@ def fails(run: RunFolder, *arms: str, **more: Any) -> str:
     with pytest.raises(StudioError) as caught:
         gather(Compare(run.compare.path, (run.path,), arms=arms, **more))
     return str(caught.value)
+
+
+def test_no_arm_is_named_like_a_file_that_the_comparison_keeps() -> None:
+    """`file:votes.jsonl` would set aside what people voted, `file:events.jsonl` the job's own events."""
+    from types import SimpleNamespace
+
+    nothing: Any = SimpleNamespace(specs={})
+    assert [_unused(name, nothing) for name in ("votes", "events", "rival")] == ["votes-2", "events-2", "rival"]
 
 
 def test_every_kind_of_arm_side_by_side(studio: Workspace, tmp_path: Path) -> None:
