@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ftstudio.core.errors import StudioError, UsageError
-from ftstudio.evaluation import metrics, report, statistics
+from ftstudio.evaluation import flips, metrics, report, statistics
 from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.comparison import Arm, aligned, compare
 from ftstudio.evaluation.context import of_predictions
@@ -161,6 +161,13 @@ def test_a_likelihood_that_not_all_arms_tell_is_named_as_left_out() -> None:
     result = compare(arms, metrics=["perplexity", "rouge"], resamples=100)
     assert [entry["metric"] for entry in result["skipped"]] == ["perplexity"]
     assert "Perplexity: only a model that runs here" in report.compare_text(result)
+
+
+def test_hints_of_any_task_make_no_row_wrong_and_categories_have_their_titles() -> None:
+    assert flips.right({"categories": ["anisotropy", "length_bias", "label_error"]}, "") is True
+    assert flips.right({"categories": ["not_found"]}, "") is False
+    facts = {row: Facts(f"p{row}", None, {}, frozenset(["not_found"] if row else [])) for row in range(3)}
+    assert [part.value for part in parts_of(facts)] == ["Not found first"]
 
 
 def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:
