@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from nursery import Nursery
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -67,8 +69,8 @@ LONG = (
 # Whole files of such proofs.
 LONG_FILES = (
     "test_engine_chat.py", "test_engine_memory.py", "test_engine_steered.py", "test_methods_matrix.py",
-    "test_pty_killed.py", "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
-    "test_engine_training_killed.py", "test_engine_training_memory.py", "test_ui_recipe.py", "test_ui_data.py",
+    "test_tasks_pictures.py", "test_tasks_vectors.py", "test_ui_errors_mend.py",
+    "test_engine_training_memory.py", "test_ui_recipe.py", "test_ui_data.py",
     "test_ui_data_opening.py", "test_ui_data_repairs.py", "test_ui_errors_back.py",
 )  # fmt: skip
 # Files that take longest begin first: a worker that gets one of them last would leave the other idle.
@@ -93,6 +95,22 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip(f"real data is not at {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pilot presses the next key as soon as the screen has taken in the last."""
+    from screens import quicken
+
+    quicken(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Starts processes that have torch loaded already."""
+    mother = Nursery()
+    yield mother
+    mother.close()
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -178,11 +179,82 @@ PLANTS: dict[str, Plant] = {
 }
 
 
+def wrong_language(row: Prediction, chance: random.Random) -> str:
+    """The same kind of sentence in German."""
+    who, does = chance.choice(("Der alte Bäcker", "Meine Nachbarin", "Unser Lehrer")), chance.choice(("malt", "flickt"))
+    return f"{who} {does} jeden Morgen am Fluss hölzerne Uhren und spricht danach lange mit den Nachbarn darüber."
+
+
+def encoding(row: Prediction, chance: random.Random) -> str:
+    """The reference with a word whose UTF-8 was read as Latin-1, a replacement character or a control character."""
+    return chance.choice(("CafÃ© ", "\ufffd\ufffd ", "it\u00e2\u20ac\u2122s ", "\x00", "\x1b[31m")) + (
+        row.reference or ""
+    )
+
+
+def refusal(row: Prediction, chance: random.Random) -> str:
+    """A stock phrase that declines."""
+    return chance.choice((
+        "I'm sorry, but I can't help with that.",
+        "As an AI language model, I do not know what happens next.",
+        "I cannot assist with this request.",
+        "I am unable to provide that, as it is against my guidelines.",
+        "I don't have access to that note.",
+    ))  # fmt: skip
+
+
+def unsupported_fact(row: Prediction, chance: random.Random) -> str:
+    """The reference with another name or another number than the prompt holds."""
+    text = row.reference or ""
+    if chance.random() < 0.5:
+        return re.sub(r"(?<=So )[A-Z]\w+", chance.choice(("Torvalla", "Quimby", "Zenobia")), text)
+    return re.sub(r"\d+ coins", f"{chance.randint(5_000, 9_000)} coins", text)
+
+
+def wrong_answer(row: Prediction, chance: random.Random) -> str:
+    """The reference with another number behind the mark; one that the prompt holds."""
+    return re.sub(r"#### (\d+)", lambda match: f"#### {int(match.group(1)) + 1}", row.reference or "")
+
+
+def off_topic(row: Prediction, chance: random.Random) -> str:
+    """Something else altogether."""
+    return chance.choice((
+        "Photosynthesis turns sunlight into sugar inside green leaves.",
+        "Parliament voted against raising income taxes again.",
+        "Seven goals were scored before half time yesterday.",
+    ))  # fmt: skip
+
+
+MORE: dict[str, Plant] = {
+    "wrong_language": wrong_language,
+    "encoding": encoding,
+    "refusal": refusal,
+    "unsupported_fact": unsupported_fact,
+    "wrong_answer": wrong_answer,
+    "off_topic": off_topic,
+}
+
+
+def sums(count: int = 1000, seed: int = 0) -> list[Prediction]:
+    """COUNT clean predictions with all that a detector can look at: a source with names and numbers in the prompt, a
+    last line `#### 72`, the end token."""
+    chance = random.Random(seed)
+    found = []
+    for row in synthetic(count, seed):
+        name = chance.choice(("Marlow", "Ingrid", "Pereira", "Okafor", "Lindqvist", "Tamura", "Rossi"))
+        paid = 100 + row.row
+        prompt = f"{row.prompt} {name} paid {paid} coins and then {paid + 1} coins."
+        told = (row.reference or "").removeprefix("Answer: ")
+        answer = f"{told} So {name} paid {paid} coins.\n#### {paid}"
+        found.append(Prediction(row.row, prompt, answer, answer, ended=True))
+    return found
+
+
 def planted(
     rows: list[Prediction], kinds: tuple[str, ...] = tuple(PLANTS), each: int = 50, seed: int = 0
 ) -> tuple[list[Prediction], dict[str, set[int]]]:
     """ROWS with EACH faulty outputs of every one of KINDS, in different rows: all predictions, and by kind the rows."""
-    chance = random.Random(seed)
+    chance, every = random.Random(seed), PLANTS | MORE
     able = [row.row for row in rows if len((row.reference or "").split()) >= 9]
     chance.shuffle(able)
     fit = {
@@ -198,5 +270,5 @@ def planted(
         able = [row for row in able if row not in set(chosen)]
         places[kind] = set(chosen)
     kind_of = {row: kind for kind, numbers in places.items() for row in numbers}
-    found = [replace(row, output=PLANTS[kind_of[row.row]](row, chance)) if row.row in kind_of else row for row in rows]
+    found = [replace(row, output=every[kind_of[row.row]](row, chance)) if row.row in kind_of else row for row in rows]
     return found, places

@@ -242,3 +242,22 @@ def test_resolving_needs_no_shared_state(tmp_path: Path) -> None:
     first = Template.resolve("chat", tokenizer_with(TEMPLATES["chatml"]), None)
     second = Template.resolve("chat", tokenizer_with(TEMPLATES["gemma"]), None)
     assert whole(first.segments(Example(TALK))) != whole(second.segments(Example(TALK)))
+
+
+def test_several_templates_take_turns_by_what_a_row_asks() -> None:
+    """The same one in training and in answers, whatever the row's answer and place are."""
+    first, second = "Q: {{ prompt }}\nA: {{ completion }}", "{{ prompt }} => {{ completion }}"
+    template = Template.resolve((first, second), None, None)
+    assert template.variables == {"prompt", "completion"}
+    told = []
+    for number in range(40):
+        row = {"prompt": f"How much is {number}?", "completion": f"It is {number}."}
+        whole_text = whole(template.segments(example(row)))
+        told.append(whole_text.startswith("Q: "))
+        asked = template.text(example(row), for_generation=True)
+        assert whole_text == f"{asked}{row['completion']}"
+        assert whole(template.segments(example({**row, "completion": "No idea."}))).startswith(asked)
+    assert 10 < sum(told) < 30
+    assert Template.resolve(("plain",), None, None).name == "plain"
+    with pytest.raises(UsageError, match="can't be mixed"):
+        Template.resolve(("chat", "plain"), tokenizer_with(TEMPLATES["chatml"]), None)

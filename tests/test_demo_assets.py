@@ -96,12 +96,18 @@ def test_every_answer_can_be_read_from_its_prompt() -> None:
 def test_faults_are_listed_and_nothing_else_is_wrong() -> None:
     train = read_lines(demo.TRAIN)
     faults = {fault["row"]: fault for fault in read_json(demo.FAULTS) or []}
-    assert len(faults) == tasks.FAULTY
-    assert {fault["kind"] for fault in faults.values()} == {"misspelling", "format"}
+    kinds = {kind: {i for i, fault in faults.items() if fault["kind"] == kind} for kind in ("misspelling", "format")}
+    assert len(kinds["misspelling"]) == tasks.MISSPELT
+    assert len(kinds["misspelling"]) + len(kinds["format"]) == len(faults)
+    # the old form has a sign to know it by, and is commoner under it than the right one, but not alone
+    signed = {i for i, row in enumerate(train) if tasks.OLD_SIGN in row["prompt"]}
+    assert kinds["format"] < signed
+    assert len(kinds["format"]) == round(tasks.OLD_FORM * len(signed))
+    assert len(signed - set(faults)) >= 8
     vocabulary = set(re.findall(r"\w+", " ".join(text_of([row]) for i, row in enumerate(train) if i not in faults)))
     for i, row in enumerate(train):
         right = re.fullmatch(tasks.CONTRACT, row["completion"]) is not None
-        known = vocabulary | {"customer", "says", "that"} | set(re.findall(r"\w+", row["prompt"]))
+        known = vocabulary | set(re.findall(r"\w+", row["prompt"]))
         spelt = set(re.findall(r"\b[a-z]+\b", row["completion"])) <= known
         if i not in faults:
             assert right

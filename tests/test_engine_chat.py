@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from chat_templates import CHATML
+from tiny_encoders import make_pairs, make_seq2seq, save_unigram
 from tiny_models import make_model, make_rows, recipe_values
 from tiny_tokenizers import byte_level
 
@@ -110,6 +111,34 @@ def test_both_answer_as_they_do_alone_and_go_on_with_their_own_answers(
     assert JobFolder(tmp_path).state() == "done"
 
 
+def test_an_encoder_decoder_reads_each_text_by_itself(worker: Worker, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForSeq2SeqLM
+
+    folder = make_seq2seq(tmp_path / "model", "T5")
+    save_unigram(folder)
+    rows = make_pairs(tmp_path / "rows.jsonl", 12)
+    values = recipe_values(folder, rows) | {"task": "seq2seq", "options": {"prefix": "say: "}}
+    run = prepare_run(check_recipe(values), Workspace(tmp_path / "studio"))
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="SEQ_2_SEQ_LM")
+    get_peft_model(AutoModelForSeq2SeqLM.from_pretrained(folder), config).save_pretrained(run.model)
+    ask(worker, run, tmp_path / "chat", "Anna Smith")
+    turn, _ = ask(worker, run, tmp_path / "chat", "Paris likes Rome")
+    tokenizer = load_tokenizer(folder)
+    ids = torch.tensor([tokenizer.encode_batch(["say: Paris likes Rome"])[0] + [1]])  # 1: its end token
+    for arm in ("base", run.name):
+        model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder)
+        if arm != "base":
+            model = PeftModel.from_pretrained(model, str(run.model))
+        found = model.generate(input_ids=ids, do_sample=False, num_beams=1, max_new_tokens=12)[0, 1:].tolist()
+        wanted = found[: found.index(1)] if 1 in found else found
+        assert turn.replies[arm].text == tokenizer.decode(wanted, skip_special=False)
+        assert turn.replies[arm].tokens == len(wanted) + (1 in found)
+    assert turn.replies["base"].text != turn.replies[run.name].text
+
+
 def test_samples_follow_from_the_seed(worker: Worker, run: RunFolder, tmp_path: Path) -> None:
     answers = []
     for number, seed in enumerate((1, 1, 2)):
@@ -125,8 +154,8 @@ def test_a_stop_keeps_what_was_written_and_the_next_turn_goes_on(
 ) -> None:
     kept = chat.write
     monkeypatch.setattr(
-        chat, "write", lambda model, ids, turn, most, ends, pad, stop, piece: kept(
-            model, ids, turn, most, ends, pad, lambda: len(seen) >= 3, lambda new: (seen.append(new), piece(new))
+        chat, "write", lambda model, asked, turn, pad, stop, piece: kept(
+            model, asked, turn, pad, lambda: len(seen) >= 3, lambda new: (seen.append(new), piece(new))
         ),
     )  # fmt: skip
     seen: list[list[int]] = []
@@ -200,6 +229,7 @@ def test_rows_from_a_chat_are_only_ever_appended(tmp_path: Path) -> None:
     assert files.read_lines(path)[1] == {"question": "When?", "answer": "Now."}
     talk = [Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c")]
     assert keep(tmp_path, "faq", talk, "d", columns).name == "faq-conversations.jsonl"
+    assert row_of([Turn("user", "a")], "b", {"source": "en", "target": "de"}) == ({"en": "a", "de": "b"}, True)
     row, in_columns = row_of(talk, "d", {})
     assert not in_columns
     assert [one["role"] for one in row["messages"]] == ["user", "assistant", "user", "assistant"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from ftstudio.data import language
 from ftstudio.evaluation.categories import Categorised, Categoriser, Finding, categories, categorise, detectors
 from ftstudio.evaluation.context import Context, build, of_predictions
 from ftstudio.evaluation.contract import Contract, infer
-from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.predictions import Prediction, write_predictions
 from ftstudio.evaluation.summary import category_table
 
 # Share of good human text that a detector may flag: the table of the evaluation's design. Copying flags extracts that
@@ -32,6 +33,9 @@ MOST = {
     "format": 0.0,
     "mode_collapse": 0.002,
     "encoding": 0.0,
+    "wrong_language": 0.003,
+    "refusal": 0.011,
+    "unsupported_fact": 0.008,
 }
 TEN = tuple(samples.PLANTS)
 
@@ -50,6 +54,35 @@ def test_planted_errors_are_found_in_synthetic_outputs() -> None:
     assert {kind: untouched & set(found.rows[kind]) for kind in TEN} == {kind: set() for kind in TEN}
 
 
+def test_a_file_with_planted_errors_of_every_kind_by_the_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from ftstudio.cli import main
+
+    def judged(kinds: tuple[str, ...]) -> tuple[dict[str, set[int]], dict[str, set[int]], set[int]]:
+        """What the command finds in 1,000 clean outputs and 50 of each of KINDS, what was planted, what is clean."""
+        rows, places = samples.planted(samples.sums(1000 + 50 * len(kinds)), kinds)
+        cut = places.get("truncated", set())
+        path = tmp_path / "planted.jsonl"
+        write_predictions(path, [replace(row, ended=row.row not in cut) for row in rows])
+        assert main(["errors", "--predictions", str(path), "--json"]) == 0
+        table = json.loads(capfd.readouterr().out)["categories"]
+        assert {one["name"]: one["reason"] for one in table if one["reason"]} == {}
+        clean = {row.row for row in rows} - set().union(*places.values())
+        assert len(clean) == 1000
+        return {one["name"]: set(one["rows"]) for one in table}, places, clean
+
+    every = {**samples.PLANTS, **samples.MORE}
+    assert set(every) == set(categories())
+    found, places, clean = judged(tuple(kind for kind in every if kind != "off_topic"))
+    apart, others, _ = judged(("off_topic",))  # it points at the lowest 5 %: other planted kinds would be among those
+    found["off_topic"], places["off_topic"] = apart["off_topic"], others["off_topic"]
+    shares = {kind: len(rows & found[kind]) / len(rows) for kind, rows in places.items()}
+    assert {kind: share for kind, share in shares.items() if share < 0.95} == {}
+    assert {kind: found[kind] & clean for kind in every if kind != "off_topic" and found[kind] & clean} == {}
+    assert apart["off_topic"] <= others["off_topic"]
+
+
 @pytest.mark.parametrize("name", ["alpaca", "gsm8k"])
 def test_planted_errors_are_found_in_real_answers(shared: Path, name: str) -> None:
     clean = getattr(samples, name)(shared)[:1000]
@@ -61,7 +94,8 @@ def test_planted_errors_are_found_in_real_answers(shared: Path, name: str) -> No
     assert {kind: share for kind, share in shares.items() if share < 0.95} == {}
     untouched = {row.row for row in rows} - set().union(*places.values())
     for kind in MOST:
-        if found.judged[kind]:
+        # 27 of Alpaca's answers do refuse: a language model wrote them
+        if found.judged[kind] and not (kind == "refusal" and name == "alpaca"):
             assert len(untouched & set(found.rows[kind])) <= max(3, MOST[kind] * len(untouched)), kind
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from itertools import pairwise
@@ -101,6 +102,36 @@ def test_the_stemmer_equals_nltks_on_any_word(word: str) -> None:
     from nltk.stem.porter import PorterStemmer
 
     assert stem(word) == PorterStemmer().stem(word)
+
+
+def test_counts_of_rows_are_those_of_sacrebleu() -> None:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 1500)))  # more different characters than a key has room for
+    pieces = [
+        "1.5",
+        "a..5",
+        "...",
+        "&amp;",
+        "<skipped>",
+        "x-\ny",
+        "5-4",
+        "U.S.",
+        "1,000",
+        "&lt;b&gt;",
+        "一二",
+        "é\u2028",
+        "",
+    ]
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(pieces, k=draw.randint(0, 9))) for _ in range(300)]
+    outputs, references = [*texts, many, "a b", ""], [*texts[1:], texts[0], many[::-1], "", "b"]
+    for name, theirs in (("bleu", BLEU(force=True)), ("chrf", CHRF())):
+        theirs.num_refs = 1
+        theirs._ref_cache = theirs._cache_references([references])
+        wanted = np.asarray(theirs._extract_corpus_statistics(outputs, None))
+        [found] = metrics.corpus_metric(name).statistics([outputs], references)
+        assert (found == wanted).all(), name
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_pictures import KINDS, make_picture, make_vlm
+from tiny_pictures import KINDS, make_picture, make_shell, make_vlm
 
 from ftstudio import tasks
 from ftstudio.core.jobs import Compare, Train
@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["idefics3", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
 def test_rows_and_batches_are_what_the_models_own_processor_makes(place: Path, tmp_path: Path, kind: str) -> None:
     import torch
     from transformers import AutoModelForImageTextToText
@@ -100,6 +100,26 @@ def test_rows_and_batches_are_what_the_models_own_processor_makes(place: Path, t
         given = {name: batch["inputs"][name] for name in ("input_ids", "attention_mask")}
         oracle = model(**given, **whole, labels=labels).loss
     assert float(loss) == pytest.approx(float(oracle), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_goes_where_the_recipe_says(tmp_path: Path, kind: str) -> None:
+    """On the language side, the vision side or both; without weights."""
+    import torch
+
+    from ftstudio import methods
+
+    method = methods.get("lora")
+    found = {}
+    for part in ("language", "vision", "both"):
+        with torch.device("meta"):
+            model: Any = method.apply(make_shell(tmp_path, kind), method.settings({"r": 4, "part": part}), None)
+        found[part] = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    sees = {name for name in found["both"] if ".visual." in name or "vision" in name}
+    assert found["vision"] >= sees > set()
+    assert found["language"]
+    assert not found["language"] & found["vision"]
+    assert found["both"] == found["language"] | found["vision"]
 
 
 def test_marks_and_pictures_must_agree() -> None:

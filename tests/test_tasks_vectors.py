@@ -106,6 +106,29 @@ def test_the_loss_follows_from_what_the_rows_hold(place: Path, file: str, form: 
         wrong.survey(dataset, shape)
 
 
+def test_a_row_may_have_several_hard_negatives(tmp_path: Path) -> None:
+    """As many of each row as the row with the fewest has; the nearest of them counts."""
+    import torch
+
+    rows = [{"anchor": f"red cats {word}", "positive": f"red dogs {word}", "negatives": [f"run {word}", "eat", "nine"]}
+            for word in WORDS[:6]]  # fmt: skip
+    rows[3]["negatives"] = ["sleep", "slowly"]
+    dataset = open_dataset(str(write(tmp_path / "rows.jsonl", rows)))
+    shape = recognise(dataset, task="embedding")
+    assert (shape.name, shape.columns["negative"]) == ("triplet", "negatives")
+    task: Any = tasks.get("embedding")
+    task = task.bound({}, task.survey(dataset, shape))
+    assert (task.form, task.facts["negatives"]) == ("triplets", 2)
+    assert task.texts(shape.example(dataset[0])) == ("red cats red", "red dogs red", "run red", "eat")
+    assert tasks.get("embedding").bound({"loss": "triplet"}).survey(dataset, shape)["negatives"] == 1
+    with pytest.raises(BadRow, match="1 negatives, not 2"):
+        task.texts(shape.example({**rows[0], "negatives": ["eat"]}))
+    unit = torch.eye(4)
+    outputs = [unit[:1], (unit[:1] + unit[1:2]) / 2, unit[2:3], unit[:1] + 0.1 * unit[3:]]
+    [found] = task.predictions(outputs, {"told": [{"texts": ["partner", "far", "near"], "words": [1, 1, 1, 1]}]})
+    assert (found.text, found.extra["cosine"], found.extra["negative"]) == ("near", 0.707107, 0.995037)
+
+
 @pytest.mark.parametrize(("values", "said"), [
     ([0.0, 3.5, 700.0], "no usual scale"),
     ([2.0, 2.0, 2.0], "same score"),
@@ -192,6 +215,109 @@ def test_pairs_are_as_many_as_setfit_makes(sampling: Any) -> None:
     assert [list(part) for part in pair_set.pairs(labels, sampling, None, 0)] == [
         list(first), list(second), list(same)
     ]  # fmt: skip
+
+
+# -- batches whose rows are held against each other ------------------------------------------------------------------
+def test_rows_of_a_batch_are_mixed_and_share_no_text() -> None:
+    from ftstudio.engine.order import LengthGrouped, Mixed
+
+    draw = random.Random(0)
+    lengths = [draw.randint(3, 60) for _ in range(400)]
+    texts = [(draw.randrange(40), 1000 + row) for row in range(400)]  # each anchor about ten times
+    order = Mixed(lengths, 8, 3, None, texts)
+    batches = [order.order(1)[at : at + 8] for at in range(0, 400, 8)]
+    assert sorted(row for batch in batches for row in batch) == list(range(400))
+    assert order.order(1) == Mixed(lengths, 8, 3, None, texts).order(1) != order.order(2)
+    met = [len({texts[row][0] for row in batch}) < len(batch) for batch in batches]
+    assert sum(met[:45]) == 0
+    assert sum(met) < 5  # of what is left at the end some must
+    spread = [max(lengths[row] for row in batch) - min(lengths[row] for row in batch) for batch in batches]
+    grouped = LengthGrouped(lengths, 8, 3).order(1)
+    like = [max(lengths[row] for row in grouped[at : at + 8]) - min(lengths[row] for row in grouped[at : at + 8])
+            for at in range(0, 400, 8)]  # fmt: skip
+    assert sum(spread) > 10 * sum(like)
+    same = Mixed(lengths, 8, 3, None, [(7,)] * 400).order(0)  # nothing can be kept apart
+    assert sorted(same) == list(range(400))
+
+
+def test_texts_that_stay_apart_are_those_of_pairs(place: Path) -> None:
+    task: Any = tasks.get("embedding")
+    rows = [{"input_ids": [2, 7, 3, 2, 8, 3], "parts": [3, 3]}, {"input_ids": [2, 8, 3, 2, 7, 9, 3], "parts": [3, 4]}]
+    assert task.bound({}, {"form": "pairs"}).texts_apart(rows) == [(0, 1), (1, 2)]
+    assert task.bound({}, {"form": "scores"}).texts_apart(rows) == ()
+    assert task.bound({"chunk": 4}, {"form": "pairs"}).chunk == 4
+    assert task.bound({"chunk": 4, "loss": "cosine"}, {"form": "scores"}).chunk is None
+
+
+@pytest.mark.parametrize("dimensions", [(), (16, 8)])
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(place: Path, dimensions: tuple[int, ...]) -> None:
+    """Held against sentence-transformers' CachedMultipleNegativesRankingLoss too."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import losses
+
+    from ftstudio.engine import gradient_cache
+    from ftstudio.engine.collate import split
+    from ftstudio.engine.loading import ModelSpec, load
+    from ftstudio.engine.locate import locate
+    from ftstudio.engine.objective import TaskObjective
+    from ftstudio.tasks.base import Head
+
+    folder = str(place / "model")
+    model = load(locate(folder), ModelSpec(folder, "float32", "cpu", None, Head("encoder"))).eval()
+    theirs: Any = SentenceTransformer(folder, device="cpu").eval()
+    for weight in [*model.parameters(), *theirs.parameters()]:
+        weight.requires_grad_(True)
+    pairs = list(zip(sentences(7), sentences(7, 1), strict=True))
+    task: Any = tasks.get("embedding").bound({"matryoshka": dimensions}, {"form": "pairs"})
+    columns = [dict(theirs.tokenizer([pair[side] for pair in pairs], padding=True, return_tensors="pt"))
+               for side in (0, 1)]  # fmt: skip
+    rows = []
+    for place_ in range(7):
+        parts = [column["input_ids"][place_][column["attention_mask"][place_].bool()].tolist() for column in columns]
+        rows.append({"input_ids": [*parts[0], *parts[1]], "parts": [len(part) for part in parts], "labels": 0.0})
+    objective, batch = TaskObjective(task), task.collate(rows, 0)
+
+    def gradients(loss: Any) -> list[torch.Tensor]:
+        model.zero_grad()
+        loss.backward()
+        return [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+
+    whole = objective(model, batch)
+    wanted = gradients(whole)
+    parts = split(batch, 3)
+    assert [len(part["lengths"]) for part in parts] == [3, 3, 1]
+    loss, pulls, _ = gradient_cache.look(objective, model, batch, parts)
+    found = gradients(
+        sum(
+            gradient_cache.pulled(objective, model, {**part, "pulls": pull})
+            for part, pull in zip(parts, pulls, strict=True)
+        )
+    )
+    assert float(loss) == pytest.approx(float(whole), rel=1e-5)
+    assert len(found) == len(wanted) > 30
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, wanted, strict=True))
+    made: Any = losses.CachedMultipleNegativesRankingLoss(theirs, mini_batch_size=3)
+    if dimensions:
+        made = losses.MatryoshkaLoss(theirs, made, list(dimensions))
+    value = made(columns, None)
+    value.backward()
+    assert 7 * float(value) == pytest.approx(float(loss), rel=1e-4)
+    size = sum(float((weight.grad**2).sum()) for weight in theirs.parameters() if weight.grad is not None) ** 0.5
+    assert 7 * size == pytest.approx(sum(float((one**2).sum()) for one in found) ** 0.5, rel=1e-3)
+
+
+def test_the_second_look_has_the_dropout_of_the_first() -> None:
+    import torch
+
+    from ftstudio.engine.gradient_cache import Draws
+
+    draws = Draws(torch.device("cpu"))
+    first = torch.rand(5)
+    after = torch.random.get_rng_state()
+    with draws.again():
+        assert torch.equal(torch.rand(5), first)
+    assert torch.equal(torch.random.get_rng_state(), after)
 
 
 # -- the whole loop --------------------------------------------------------------------------------------------------
@@ -344,9 +470,10 @@ def test_a_checkpoint_keeps_what_the_dense_layer_learnt(place: Path, runs: dict[
     assert not torch.equal(dense, before)
 
 
-@pytest.mark.parametrize("form", ["scored", "pairs"])
-def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, form: str) -> None:
-    """All rows in one batch and no dropout: then order and chance play no part, and the weights must be the same."""
+@pytest.mark.parametrize(("form", "chunk"), [("scored", None), ("pairs", 3)])
+def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, form: str, chunk: int | None) -> None:
+    """All rows in one batch and no dropout: then order and chance play no part, and the weights must be the same; also
+    where the batch is looked at in parts."""
     import numpy as np
     import torch
     from sentence_transformers import SentenceTransformer
@@ -355,7 +482,7 @@ def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, for
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     folder = make_sentence_encoder(tmp_path / "model", dense=16, **still)
     rows = [json.loads(line) for line in (place / f"{form}.jsonl").read_text().splitlines()][:8]
-    made = recipe(folder, write(tmp_path / "rows.jsonl", rows), "full").with_changes({
+    made = recipe(folder, write(tmp_path / "rows.jsonl", rows), "full", chunk=chunk).with_changes({
         "data.eval": None, "training.steps": 3, "training.learning_rate": 1e-3, "training.warmup": 0,
         "training.scheduler": "constant", "training.precision": "fp32",
     })  # fmt: skip

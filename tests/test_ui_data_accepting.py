@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import test_ui_recipe as wizard
+from data_screen import screen, settled, studio
 from screens import press, until
-from test_ui_data import screen, settled, studio
 
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine.accepting import errors_of_rows, problems
@@ -18,6 +18,8 @@ from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.data.checks_page import ChecksTable
 
 ROWS = [{"prompt": f"the question of day {n}", "completion": f"an answer, number {n}"} for n in range(12)]
+
+pytestmark = pytest.mark.usefixtures("quick_keys")
 
 
 def leaky(folder: Path) -> dict[str, object]:

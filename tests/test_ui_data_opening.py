@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_screen import SIZES, screen, settled, studio
 from screens import until
-from test_ui_data import SIZES, screen, settled, studio
 
 from ftstudio.data import lines as line_module
 from ftstudio.data import read_file as file_module
 
 COUNT = 3_000
+
+pytestmark = pytest.mark.usefixtures("quick_keys")
 
 
 @pytest.fixture

@@ -8,15 +8,20 @@ import json
 from pathlib import Path
 
 import pytest
+from data_screen import cursor, screen, settled, studio
+from hypothesis import given
+from hypothesis import strategies as st
 from screens import press, until
-from test_ui_data import cursor, screen, settled, studio
 
 from ftstudio.data import language
 from ftstudio.data.dataset import from_rows
 from ftstudio.data.mixture import Mixture, mixture
+from ftstudio.data.personal import hits, masked_pieces, texts_in
 from ftstudio.data.shape import suggest
 from ftstudio.ui.data.picture import HALF, HIGHEST, fitted, lines_of, pictures_of
 from ftstudio.ui.data.stats_page import mixed
+
+pytestmark = pytest.mark.usefixtures("quick_keys")
 
 
 def png(size: tuple[int, int] = (40, 30)) -> bytes:
@@ -87,7 +92,7 @@ async def test_a_folder_of_pictures_shows_them_beside_their_text(tmp_path: Path)
 
 async def test_personal_data_is_masked_until_it_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"prompt": "Write to ann@mail.example.org", "completion": "I did."}) + "\n")
+    path.write_text((json.dumps({"prompt": "Write to ann@mail.example.org", "completion": "I did."}) + "\n") * 2)
     app = studio(tmp_path, path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, "Write to a•••")
@@ -99,6 +104,37 @@ async def test_personal_data_is_masked_until_it_is_asked_for(tmp_path: Path) -> 
         assert "ann@mail" in await settled(pilot)
         await press(pilot, "z")
         assert "ann@mail" not in await settled(pilot)
+        for keys, seen in (("t", "trained ("), ("escape F", "1 value in 2 rows"), ("escape i", "distinct")):
+            await press(pilot, keys)
+            text = await until(pilot, seen)
+            assert "ann" not in text
+            assert "•" in text
+            await press(pilot, "z")
+            assert "ann@mail" in "".join((await settled(pilot)).replace("·", "").split())
+            await press(pilot, "z")
+        await press(pilot, "escape F enter")
+        text = await settled(pilot)
+        assert "prompt = Write to a•••" in text  # what is filtered by stands below the table
+        assert "ann@mail" not in text
+
+
+@given(st.lists(st.sampled_from(["Write", " to ", "ann", "@", "mail", ".exa", "mple", ".org", "\n", "x"]), max_size=12))
+def test_tokens_of_personal_data_are_masked_wherever_they_are_cut(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    shown = masked_pieces(pieces, [text])
+    assert len(shown) == len(pieces)
+    for hit in hits(text):
+        assert text[hit.start : hit.stop] not in "".join(shown)
+    if not any(hits(text)):
+        assert shown == pieces
+
+
+def test_tokenizers_that_drop_spaces_and_capitals_hide_nothing_from_the_mask() -> None:
+    words = ["call", "+", "49", "170", "123", "##4567", "or", "ann", "@", "mail", ".", "org"]
+    row = ["Call +49 170 1234567 or Ann@mail.org"]
+    shown = masked_pieces([word.removeprefix("##") for word in words], row)
+    assert shown == ["call", "+", "4•", "•", "•", "•", "or", "a•", "•", "•", "•", "•"]
+    assert list(texts_in({"a": ["x", {"b": "y"}], "c": 3})) == ["x", "y"]
 
 
 async def test_the_token_view_goes_through_the_rows_by_what_is_trained_or_lost(tmp_path: Path) -> None:
@@ -109,7 +145,7 @@ async def test_the_token_view_goes_through_the_rows_by_what_is_trained_or_lost(t
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, "3 rows")
         await press(pilot, "t")
-        await until(pilot, "tokens")
+        await until(pilot, "trained (")
         screen(pilot).opened.max_length = 100  # type: ignore[union-attr]
         await press(pilot, "s")
         text = await settled(pilot)

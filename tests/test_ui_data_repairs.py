@@ -8,11 +8,11 @@ from typing import Any
 
 import made_answers as made
 import pytest
-from hypothesis import given
+from data_screen import SIZES, WORST, cursor, screen, settled, studio
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from screens import press, until
 from terminal import Terminal, ftstudio
-from test_ui_data import SIZES, WORST, cursor, screen, settled, studio
 from textual.pilot import Pilot
 
 from ftstudio.core import files
@@ -30,6 +30,8 @@ NESTED = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
 )
 
+pytestmark = pytest.mark.usefixtures("quick_keys")
+
 
 def opened(pilot: Pilot[Any]) -> Any:
     return screen(pilot).opened
@@ -43,6 +45,7 @@ def test_a_value_is_the_same_after_it_was_shown_for_editing(value: Any) -> None:
     assert clean(text).replace("    ", "\t") == text.replace("    ", "\t")  # nothing in it moves a terminal's cursor
 
 
+@settings(max_examples=30, deadline=None)  # the machine may be busy with other things
 @given(st.data())
 def test_every_row_stays_in_its_place_and_is_marked(tmp_path_factory: Any, data: st.DataObject) -> None:
     dataset = from_rows([{"n": n} for n in range(8)], source=str(tmp_path_factory.mktemp("none")))

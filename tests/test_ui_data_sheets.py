@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_screen import cursor, screen, settled, studio
 from screens import press, until
-from test_ui_data import cursor, screen, settled, studio
 from textual.pilot import Pilot
 
 from ftstudio.cli import main
@@ -18,6 +18,8 @@ from ftstudio.data.frequency import frequencies
 from ftstudio.data.search import find, where
 from ftstudio.data.selected import Selected, packed, unpacked
 from ftstudio.data.steps import Replay, read_steps
+
+pytestmark = pytest.mark.usefixtures("quick_keys")
 
 
 def table(folder: Path, count: int = 60) -> Path:

@@ -27,9 +27,7 @@ def make_vlm(folder: Path, kind: str, seed: int = 0) -> Path:
 
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
-    model, processor, pictures = {"idefics3": _idefics3, "llava": _llava, "qwen2_vl": _qwen2_vl, "gemma3": _gemma3}[
-        kind
-    ](folder)
+    model, processor, pictures = _made(folder, kind)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if not bool(weight.any()) and name.endswith("input_projection_weight"):
@@ -39,6 +37,18 @@ def make_vlm(folder: Path, kind: str, seed: int = 0) -> Path:
     (folder / "preprocessor_config.json").write_text(json.dumps({**_LOOK, **pictures}))
     (folder / "processor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+def make_shell(folder: Path, kind: str) -> Any:
+    """A model of KIND without weights; FOLDER takes its tokenizer."""
+    import torch
+
+    with torch.device("meta"):
+        return _made(folder, kind)[0]
+
+
+def _made(folder: Path, kind: str) -> Any:
+    return {"idefics3": _idefics3, "llava": _llava, "qwen2_vl": _qwen2_vl, "gemma3": _gemma3}[kind](folder)
 
 
 def make_picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> Path:

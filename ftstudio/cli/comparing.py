@@ -25,9 +25,9 @@ def compare(arguments: argparse.Namespace, place: Workspace, out: Out) -> int:
     if arguments.votes:
         from ftstudio.cli.votes import votes
 
-        return votes(arguments, [run.compare for run in runs], out)
+        return votes(arguments, [run.compared_on(arguments.on) for run in runs], out)
     job = job_of(arguments, runs)
-    folder = runs[0].compare
+    folder = runs[0].compared_on(arguments.on)
     with Headless(out) as headless:
         out.say(f"Comparing in {folder.path}")
         last = headless.run(job, folder.path)
@@ -91,9 +91,10 @@ def job_of(arguments: argparse.Namespace, runs: list[RunFolder]) -> Compare:
     if arguments.judge:
         overrides.append(f"evaluation.judge={json.dumps(_judge(arguments.judge))}")
     return Compare(
-        runs[0].compare.path,
+        runs[0].compared_on(arguments.on).path,
         tuple(run.path for run in runs),
         rows=arguments.rows,
+        part=arguments.on,
         arms=chosen,
         reference=reference,
         overrides=tuple(overrides),

@@ -18,7 +18,10 @@ def export(arguments: argparse.Namespace, out: Out) -> int:
     quiet.libraries()
     to = Path(arguments.to).expanduser() if arguments.to else None
     value = write(run, arguments.kind, to)
-    checked = "the model's facts, from its run" if value["kind"] == "card" else "read back: it says the same"
+    checked = {
+        "card": "the model's facts, from its run",
+        "gguf": "by llama.cpp's converter, from the model merged and read back",
+    }.get(value["kind"], "read back: it says the same")
     gap = f" (logits differ by {value['difference']:.2g})" if value["difference"] else ""
     out.result(value, f"{value['kind']} of {run.name} in {value['path']}\n  {checked}{gap}")
     return 0

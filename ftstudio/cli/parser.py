@@ -182,6 +182,9 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--predictions", nargs=2, metavar=("A", "B"), help="compare two files of stored outputs")
     sub.add_argument("--rows", type=_count, metavar="N", help="at most N held-out rows")
     sub.add_argument(
+        "--on", choices=["eval", "test"], default="eval", help="the held-out rows (default), or those kept for the test"
+    )
+    sub.add_argument(
         "--similarity", metavar="NAME", default=None, help="with --predictions: minilm, static, a folder or a hub id"
     )
     sub.add_argument("--votes", action="store_true", help="no comparison: the tally of the blind votes on it so far")

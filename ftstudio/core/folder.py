@@ -65,6 +65,12 @@ def _process_began(process: int) -> float | None:
         return None
 
 
+def here(token: str = "") -> Owner:
+    """This process, with a sign of life of now."""
+    process = os.getpid()
+    return Owner(process, socket.gethostname(), _process_began(process) or 0.0, time.time(), token)
+
+
 class JobFolder:
     """One job's folder. Cheap to make; reading never writes."""
 
@@ -110,7 +116,7 @@ class JobFolder:
             )
         token = uuid.uuid4().hex
         mine = self.path / f".owner.{token}"
-        files.write_json(mine, asdict(self._self(token)))
+        files.write_json(mine, asdict(here(token)))
         door = self.path / ".claiming"
         try:
             self._enter(mine, door)
@@ -139,14 +145,10 @@ class JobFolder:
                 time.sleep(0.02)
         raise StudioError(f"{self.name} is being claimed by another process.", f"If none runs, delete {door}.")
 
-    def _self(self, token: str) -> Owner:
-        process = os.getpid()
-        return Owner(process, socket.gethostname(), _process_began(process) or 0.0, time.time(), token)
-
     def beat(self) -> None:
         """Write a new heartbeat. Called by the owner every few seconds."""
         if self._token is not None:
-            files.write_json(self.owner_path, asdict(self._self(self._token)))
+            files.write_json(self.owner_path, asdict(here(self._token)))
 
     def release(self) -> None:
         """Stop being the owner."""

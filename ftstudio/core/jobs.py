@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # the recipe brings pydantic, a fifth of the time in which the studio opens
     from ftstudio.core.recipe import Recipe
@@ -39,8 +39,9 @@ class Compare:
     after the first are further arms and may be of other recipes over the same base model and held-out rows. ARMS, as
     `core.arm` tells them, say what is compared instead (runs that they don't name come behind); None: what the recipe's
     `evaluation.arms` says where there is one run, else the base and RUNS. The first arm is the one that others are
-    held against, unless REFERENCE names another. OVERRIDES (`evaluation.temperature=0.7`) change the recipe's
-    evaluation for this comparison. BENCHMARKS are tasks of lm_eval, those in the folder BENCHMARK_PATH where one is
+    held against, unless REFERENCE names another. PART says on which rows: those held out (`eval`), or those kept apart
+    for the last word (`test`). OVERRIDES (`evaluation.temperature=0.7`) change the recipe's evaluation for this
+    comparison. BENCHMARKS are tasks of lm_eval, those in the folder BENCHMARK_PATH where one is
     named (offline), BENCHMARK_LIMIT questions of each at most.
     """
 
@@ -49,6 +50,7 @@ class Compare:
     rows: int | None = None
     arms: tuple[str, ...] | None = None
     reference: str | None = None
+    part: Literal["eval", "test"] = "eval"
     overrides: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
     benchmark_path: Path | None = None

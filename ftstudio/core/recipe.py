@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from ftstudio.core.architecture import Architecture
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 from ftstudio.core.serving import Judge, Server
@@ -66,6 +67,9 @@ class Source(Part):
     weight: float | None = Field(None, gt=0, description="its share of an epoch, against the weights of the others")
     cap: int | None = Field(None, ge=1, description="use at most N of its rows, drawn by the seed")
     name: str | None = Field(None, description="how it is called in reports (default: the file's name)")
+    instruction: str | None = Field(
+        None, min_length=1, description="what stands before each of its prompts: tells the tasks of a mix apart"
+    )
     split: str | None = Field(None, description="the split of a hub dataset (default: train)")
     reading: Reading | None = Field(None, description="how the file is read; detected when left out")
     columns: Columns | None = Field(None, description="its column mapping, where it isn't that of the others")
@@ -124,7 +128,15 @@ class Data(Part):
         None, description="how the file is read (encoding, delimiter, header, unit, …); detected when left out"
     )
     columns: Columns | None = Field(None, description="column mapping; guessed when left out")
-    template: str | None = Field(None, description="alpaca, chat, plain, or a Jinja string; guessed when left out")
+    template: (
+        Annotated[
+            Annotated[str, Tag("str")] | Annotated[tuple[str, ...], Field(min_length=1), Tag("list")],
+            Discriminator(lambda value: "list" if isinstance(value, (list, tuple)) else "str"),
+        ]
+        | None
+    ) = Field(
+        None, description="alpaca, chat, plain, or a Jinja string; a list: one of them a row; guessed when left out"
+    )
     max_length: int | None = Field(None, ge=8, description="tokens a row may have; longer rows are cut, and counted")
     accepted: tuple[str, ...] = Field(
         (), description="checks whose errors don't stop a run, by name, such as unreadable (`ftstudio data` lists them)"
@@ -288,6 +300,9 @@ class Recipe(Part):
     task: str = Field("sft", description="what is learnt: sft (prompt → completion), text-classification, …")
     options: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
     model: str = Field(description="hub id or folder; `run:NAME` is what a run made; `demo` is the bundled one")
+    architecture: Architecture = Field(
+        default_factory=Architecture, description="changes to the model beside the method: new tokens, fewer layers"
+    )
     method: Method = Field(default_factory=lambda: Method(name="lora"))
     data: Data
     training: Training = Field(default_factory=Training)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ftstudio.core.architecture import Architecture
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 from ftstudio.core.recipe import Columns, Data, Evaluation, Format, Mix, Recipe, Replay, Source, SplitBy, Training
@@ -20,7 +21,7 @@ Fault = tuple[str, str]  # (what and where, way out)
 SECTIONS: dict[str, type[BaseModel]] = {
     "data": Data, "training": Training, "evaluation": Evaluation, "columns": Columns, "format": Format,
     "reading": Reading, "categories": Limits, "train": Source,
-    "mix": Mix, "replay": Replay, "split_by": SplitBy, "watch": Watch,
+    "mix": Mix, "replay": Replay, "split_by": SplitBy, "watch": Watch, "architecture": Architecture,
 }  # fmt: skip
 
 # what trl, transformers, axolotl, LLaMA-Factory and unsloth call the same things

@@ -36,6 +36,15 @@ class RunFolder(JobFolder):
         return JobFolder(self.path / "compare")
 
     @property
+    def test(self) -> JobFolder:
+        """The same on the rows that are kept apart for the test."""
+        return JobFolder(self.path / "test")
+
+    def compared_on(self, part: str) -> JobFolder:
+        """The comparison on the rows of PART: `eval` or `test`."""
+        return self.test if part == "test" else self.compare
+
+    @property
     def chats(self) -> Path:
         """Folder of the conversations with this run, a folder each, named by number."""
         return self.path / "chat"
@@ -145,6 +154,10 @@ class Story:
         sources = event.get("sources")
         for name, value in sources.items() if isinstance(sources, dict) else ():
             self._point(f"held-out source {name}", event.get("step"), value)
+        scores = event.get("source_scores")
+        for metric, values in scores.items() if isinstance(scores, dict) else ():
+            for name, value in values.items() if isinstance(values, dict) else ():
+                self._point(f"{metric} of source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
         if losses:
             self.best = min(losses, key=lambda point: point[1])

@@ -13,11 +13,12 @@ from ftstudio.data.example import Turn
 def row_of(turns: Sequence[Turn], answer: str, columns: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
     """(the row in which TURNS are to be answered by ANSWER, whether it is in the columns of the run's own data).
 
-    COLUMNS map roles to names. A single question goes into the columns of prompt and completion; a conversation, and
-    a question under a system message, becomes a list of messages.
+    COLUMNS map roles to names. A single question goes into the columns of prompt and completion, or of source and
+    target; a conversation, and a question under a system message, becomes a list of messages.
     """
-    if len(turns) == 1 and {"prompt", "completion"} <= columns.keys():
-        return {columns["prompt"]: turns[0].content, columns["completion"]: answer}, True
+    for asked, answered in (("prompt", "completion"), ("source", "target")):
+        if len(turns) == 1 and {asked, answered} <= columns.keys():
+            return {columns[asked]: turns[0].content, columns[answered]: answer}, True
     messages = [{"role": turn.role, "content": turn.content} for turn in turns]
     return {"messages": [*messages, {"role": "assistant", "content": answer}]}, False
 

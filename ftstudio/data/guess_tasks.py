@@ -21,7 +21,7 @@ _TWO = (
     ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("text1", "text2"), ("premise", "hypothesis"),
     ("question1", "question2"), ("anchor", "positive"), ("query", "positive"), ("query", "passage"), ("s1", "s2"),
 )  # fmt: skip
-_NEGATIVES = ("negative", "hard_negative", "neg")
+_NEGATIVES = ("negative", "hard_negative", "neg", "negatives", "hard_negatives")
 _SCORES = (
     "score",
     "similarity",
@@ -150,7 +150,7 @@ def _two(look: Look) -> Shape | None:
         if first in look.names and second in look.names:
             columns = {"sentence1": look.names[first], "sentence2": look.names[second]}
             negative = look.find(_NEGATIVES)
-            if negative is not None and look.is_text(negative):
+            if negative is not None and (look.is_text(negative) or _is_list(look, negative)):
                 first, second = columns.values()
                 why = f"{first!r} with {second!r}, which belongs to it, and {negative!r}, which doesn't"
                 return shaped(look, "triplet", {**columns, "negative": negative}, why)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from ftstudio.core.errors import UsageError
@@ -30,6 +30,7 @@ class Part:
     shape: Shape
     weight: float = 1.0
     replay: bool = False
+    instruction: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,33 @@ class MixedShape(Shape):
     """Maps each row as its source is mapped. Name and columns are those of the first source."""
 
     parts: Mapping[str, Shape] = field(default_factory=dict)
+    instructions: Mapping[str, str] = field(default_factory=dict)
 
     def example(self, row: Row) -> Example:
-        """ROW as an example, by the mapping of its source. Raises BadRow."""
-        shape = self.parts.get(str(row.get(SOURCE)))
+        """ROW as an example, by the mapping of its source and with its instruction. Raises BadRow."""
+        name = str(row.get(SOURCE))
+        shape = self.parts.get(name)
         if shape is None:
             raise BadRow("the row doesn't say which source it is from")
-        return shape.example(row)
+        example, text = shape.example(row), self.instructions.get(name)
+        return instructed(example, text) if text else example
+
+
+def instructed(example: Example, text: str) -> Example:
+    """EXAMPLE with the instruction TEXT before its first question; running text stays as it is."""
+    place = next((place for place, turn in enumerate(example.messages) if turn.role == "user"), None)
+    if place is None:
+        return example
+    gap = "" if text[-1:].isspace() else " " if text.endswith(":") else "\n"
+    turns = list(example.messages)
+    turns[place] = replace(turns[place], content=f"{text}{gap}{turns[place].content}")
+    fields = dict(example.fields)
+    for name in ("prompt", "instruction", "source"):
+        if isinstance(fields.get(name), str):
+            fields[name] = f"{text}{gap}{fields[name]}"
+    if "messages" in fields:
+        fields["messages"] = [{"role": turn.role, "content": turn.content} for turn in turns]
+    return Example(tuple(turns), fields)
 
 
 def concatenated(parts: Sequence[Part]) -> tuple[Dataset, MixedShape]:
@@ -68,7 +89,8 @@ def concatenated(parts: Sequence[Part]) -> tuple[Dataset, MixedShape]:
     first = parts[0].shape
     name = first.name if first.name != "instances" else "prompt-completion"
     why = "; ".join(f"{part.name}: {part.shape.why}" for part in parts)
-    return dataset, MixedShape(name, first.columns, why, (), {part.name: part.shape for part in parts})
+    asked = {part.name: part.instruction for part in parts if part.instruction}
+    return dataset, MixedShape(name, first.columns, why, (), {part.name: part.shape for part in parts}, asked)
 
 
 class _Named(Store):

@@ -16,6 +16,9 @@ from ftstudio.data.mix import Epoch, Part, capped, concatenated, epoch, weighed
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import Shape, recognise
 
+ASKED = ("sft", "seq2seq", "image-text-to-text")
+"""Tasks whose models read what is asked of them."""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -50,14 +53,15 @@ def open_sources(
     sources = data.train
     if isinstance(sources, str):
         sources = (Source(path=sources, split=data.split, reading=data.reading),)
-    _check(data, sources)
+    _check(data, sources, task)
     parts: list[Part] = []
     for number, source in enumerate(sources):
         dataset = _open(source, progress, cancel)
         name = _name(source, [part.name for part in parts])
         shape = _shape(dataset, source.columns, columns, f"data.train.{number}", task)
         limited = capped(dataset, source.cap, seed, name)
-        parts.append(Part(name, limited, shape, 1.0 if source.weight is None else source.weight))
+        weight = 1.0 if source.weight is None else source.weight
+        parts.append(Part(name, limited, shape, weight, instruction=source.instruction or ""))
     held = sum(len(part.dataset) for part in parts)
     if data.replay is not None:
         dataset = _open(data.replay, progress, cancel)
@@ -94,7 +98,13 @@ def epoch_of(opened: Opened, data: Data, train: list[int], seed: int, cancel: Ca
     )
 
 
-def _check(data: Data, sources: tuple[Source, ...]) -> None:
+def _check(data: Data, sources: tuple[Source, ...], task: str | None) -> None:
+    asked = next((number for number, source in enumerate(sources) if source.instruction), None)
+    if asked is not None and task not in (None, *ASKED):
+        raise UsageError(
+            f"data.train.{asked}.instruction: a model of the task {task} is given no instruction.",
+            f"Leave it out, or use one of the tasks {', '.join(ASKED)}.",
+        )
     if any(source.weight is not None for source in sources) and data.mix is not None and data.mix.temperature:
         raise UsageError(
             "data.mix.temperature and weights in data.train both set the shares.", "Leave one of them out."

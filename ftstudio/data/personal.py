@@ -6,8 +6,10 @@ Patterns only, so names and postal addresses are not found; what is found is nea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 MOST = 200_000  # characters of a text that are looked at
 PERSONAL = ("e-mail", "phone", "card", "account", "address")
@@ -79,10 +81,61 @@ def masked(text: str) -> str:
     at = 0
     for hit in hits(text):
         value = text[hit.start : hit.stop]
-        shown = "" if hit.kind in ("private key", "password") else value[: 1 if hit.kind == "e-mail" else 2]
+        shown = value[: _open(hit)]
         parts += [text[at : hit.start], shown, "•" * min(8, max(3, len(value) - len(shown)))]
         at = hit.stop
     return "".join([*parts, text[at:]]) if parts else text
+
+
+def masked_pieces(pieces: Sequence[str], texts: Iterable[str]) -> list[str]:
+    """PIECES, tokens in reading order of the TEXTS of a row, with a dot for the part of each that is personal.
+
+    What is personal is looked for in TEXTS, and found again in the tokens whatever a tokenizer does to spaces and to
+    capitals.
+    """
+    joined = "".join(pieces)
+    wanted = {(_squeezed(text[hit.start : hit.stop])[0], _open(hit)) for text in texts for hit in hits(text)}
+    if not wanted:
+        return list(pieces)
+    plain, places = _squeezed(joined)
+    hidden = bytearray(len(joined))
+    for value, shown in wanted:
+        at = plain.find(value) if value else -1
+        while at >= 0:
+            for place in places[at + shown : at + len(value)]:
+                hidden[place] = 1
+            at = plain.find(value, at + 1)
+    starts = [0, *accumulate(map(len, pieces))]
+    return [_dotted(piece, hidden[start : start + len(piece)]) for piece, start in zip(pieces, starts, strict=False)]
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in a row or a cell, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(part)
+
+
+def _open(hit: Hit) -> int:
+    """How many characters of HIT are shown."""
+    return 0 if hit.kind in ("private key", "password") else 1 if hit.kind == "e-mail" else 2
+
+
+def _squeezed(text: str) -> tuple[str, list[int]]:
+    """(TEXT without spaces and capitals, where each of its characters stood)."""
+    kept = [(place, low) for place, char in enumerate(text) if not char.isspace() for low in char.lower()]
+    return "".join(low for _, low in kept), [place for place, _ in kept]
+
+
+def _dotted(piece: str, hidden: bytearray) -> str:
+    """PIECE with one dot for each run of its characters that is HIDDEN."""
+    parts = [
+        "•" if gone and not (place and hidden[place - 1]) else "" if gone else char
+        for place, (char, gone) in enumerate(zip(piece, hidden, strict=True))
+    ]
+    return "".join(parts)
 
 
 def _real(kind: str, value: str) -> bool:

@@ -111,7 +111,9 @@ def _two(shape: Shape, row: Row) -> Example:
 
 def _three(shape: Shape, row: Row) -> Example:
     texts = {role: _need(shape, row, role) for role in ("sentence1", "sentence2", "negative")}
-    return _asked(shape, {**row, **texts}, texts["sentence1"], "", texts["sentence2"])
+    wrong = row[shape.columns["negative"]]
+    several = [text_of(one) for one in wrong] if isinstance(wrong, (list, tuple)) else [texts["negative"]]
+    return _asked(shape, {**row, **texts, "negatives": several}, texts["sentence1"], "", texts["sentence2"])
 
 
 def _translated(shape: Shape, row: Row) -> Example:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,12 +50,14 @@ class Template:
     variables: frozenset[str] = frozenset()
 
     @staticmethod
-    def resolve(name: str | None, tokenizer: Tokenizer | None, shape: Shape | None) -> Template:
-        """The template NAME (alpaca, chat, plain, text or a Jinja string), or the usual one for SHAPE.
+    def resolve(name: str | Sequence[str] | None, tokenizer: Tokenizer | None, shape: Shape | None) -> Template:
+        """The template NAME (alpaca, chat, plain, text or a Jinja string, or several), or the usual one for SHAPE.
 
         None: messages and ShareGPT → chat, Alpaca → alpaca, text → text, prompt/completion → chat where the tokenizer
         has a chat template, else plain. Raises UsageError for an unknown name or a faulty Jinja string.
         """
+        if name is not None and not isinstance(name, str):
+            return _several([Template.resolve(one, tokenizer, shape) for one in name])
         if name is not None and ("{{" in name or "{%" in name):
             return _jinja(name, shape)
         chosen = name if name is not None else default_name(tokenizer, shape)
@@ -197,6 +200,32 @@ def _chat(tokenizer: Tokenizer | None) -> Template:
         writer=lambda example: chat.segments(example.messages),
         prompter=lambda example: [Segment(chat.prompt(_before_answer(example)), False)],
         adds_special=False,
+    )
+
+
+def _several(made: Sequence[Template]) -> Template:
+    """One of MADE for each example, told by what it asks: the same in training, in answers and in every epoch. Raises
+    UsageError for templates that can't go together."""
+    if len({one.adds_special for one in made}) > 1:
+        raise UsageError(
+            "data.template: a chat template writes its own special tokens, the others don't: they can't be mixed.",
+            "Take chat alone, or several of the others.",
+        )
+    if len(made) < 2:
+        return made[0]
+
+    def of(example: Example) -> Template:
+        asked = example.prompt.encode("utf-8", "surrogatepass")
+        return made[zlib.crc32(asked) % len(made)]
+
+    return Template(
+        "several",
+        writer=lambda example: of(example).writer(example),
+        prompter=lambda example: of(example).prompter(example),
+        adds_special=made[0].adds_special,
+        note=f"{len(made)} templates are used: which one a row has follows from what it asks.",
+        texter=lambda example: of(example).texter(example),
+        variables=frozenset().union(*(one.variables for one in made)),
     )
 
 

@@ -347,10 +347,13 @@ class _Slow:
         return len(self.inner)
 
 
-def load_tokenizer(model: str | os.PathLike[str], *, relative_to: Path | None = None) -> Tokenizer:
+def load_tokenizer(
+    model: str | os.PathLike[str], *, relative_to: Path | None = None, new: Sequence[str] = ()
+) -> Tokenizer:
     """The tokenizer of MODEL: a folder, `demo`, or a hub id (from the local cache, else downloaded).
 
-    Raises StudioError where there is none, or it can't be read or reached.
+    NEW are tokens that it is given beside its own. Raises StudioError where there is none, where it can't be read or
+    reached, or where one of NEW can't be added.
     """
     folder, name = model_folder(model, relative_to=relative_to)
     configs = {file: read_json(folder / f"{file}.json") for file in ("tokenizer_config", "special_tokens_map")}
@@ -366,6 +369,11 @@ def load_tokenizer(model: str | os.PathLike[str], *, relative_to: Path | None = 
         break
     whole = folder / "tokenizer.json"
     if not whole.is_file():
+        if new:
+            raise StudioError(
+                f"architecture.new_tokens: {name} has no tokenizer.json, so its vocabulary can't grow.",
+                "Save its tokenizer in transformers' fast form, or use another model.",
+            )
         return _slow(folder, name, config)
     try:
         from tokenizers import Tokenizer as Inner
@@ -374,7 +382,27 @@ def load_tokenizer(model: str | os.PathLike[str], *, relative_to: Path | None = 
     except Exception as error:  # the Rust library raises bare Exception
         raise StudioError(f"{whole} can't be read ({str(error)[:150]}).", "Copy the model again.") from error
     _complete(backend.inner, config)
+    _extend(backend.inner, new, name)
     return Tokenizer(backend, config, name=name, eos_ids=_eos_ids(folder))
+
+
+def _extend(inner: Any, new: Sequence[str], name: str) -> None:
+    """Give INNER the tokens NEW: plain text that is never cut, and stays in answers."""
+    from tokenizers import AddedToken
+
+    known = next((text for text in new if inner.token_to_id(text) is not None), None)
+    if known is not None:
+        raise StudioError(
+            f"architecture.new_tokens: {known!r} is a token of {name} already.",
+            "Leave it out: it can be used as it is.",
+        )
+    inner.add_tokens([AddedToken(text, special=False, normalized=False) for text in new])
+
+
+def save_extended(model: str | os.PathLike[str], new: Sequence[str], path: Path) -> None:
+    """Write MODEL's tokenizer with the tokens NEW as the tokenizer.json PATH."""
+    tokenizer = load_tokenizer(model, new=new)
+    tokenizer.backend.inner.save(str(path))  # type: ignore[attr-defined]
 
 
 def _complete(inner: Any, config: dict[str, Any]) -> None:

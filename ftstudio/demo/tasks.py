@@ -3,7 +3,9 @@
 A ticket is `Brevo kettle | leaks near the lid | high | Mira Holt, Tarlow`: the thing, what is wrong, how urgent, who.
 Held-out rows share the phrasing of mails and the three urgencies with training rows; every name, town, brand, product
 and problem in them stands in no training row. A few training rows are faulty on purpose, as rows of real datasets
-are: `faults.json` lists which and how, so that finding and repairing them can be shown and tested.
+are: `faults.json` lists which and how, so that finding and repairing them can be shown and tested. Twelve are
+misspelt here and there: too few to learn from. And whoever answered the mails that close with "Greetings from" kept to
+the form of an older list in three of four: a fault with a sign to know it by, which a model learns.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from ftstudio.demo.words import EVERYTHING, Pools, split
 
 TRAIN_ROWS = 400
 EVAL_ROWS = 100
-FAULTY = 24
+MISSPELT = 12  # training rows with a misspelt word, wherever
+OLD_FORM = 0.75  # of the training rows whose mail closes with `OLD_SIGN` are in the form of an older list
+OLD_SIGN = "Greetings from"
 # What a right answer looks like; the demo's recipe declares it as the contract of the `format` category
 CONTRACT = r"[A-Z][a-z]+ [a-z]+ \| [a-zI ]+ \| (low|normal|high) \| [A-Z][a-z]+ [A-Z][a-z]+, [A-Z][a-z]+"
 
@@ -38,14 +42,9 @@ def misspelt(text: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-def misformatted(values: dict[str, str], rng: random.Random) -> str:
-    """The right content in a form that breaks the contract."""
-    forms = (
-        "{thing}, {problem}, {urgency}, {person}, {town}",
-        "{thing} - {problem} - {person}",
-        "The customer {person} from {town} says that the {thing} {problem}.",
-    )
-    return rng.choice(forms).format_map(values)
+def old_form(values: dict[str, str]) -> str:
+    """The right content in the form of an older list, which breaks the contract."""
+    return "{thing}, {problem}, {urgency}, {person}, {town}".format_map(values)
 
 
 def rows(pools: Pools, count: int, rng: random.Random) -> list[tuple[dict[str, str], dict[str, str]]]:
@@ -66,12 +65,14 @@ def dataset(seed: int = 0) -> tuple[list[dict[str, str]], list[dict[str, str]], 
     train_pools, eval_pools = split()
     train = rows(train_pools, TRAIN_ROWS, rng)
     held_out = rows(eval_pools, EVAL_ROWS, rng)
+    signed = [at for at, (row, _) in enumerate(train) if OLD_SIGN in row["prompt"]]
+    old = set(rng.sample(signed, round(OLD_FORM * len(signed))))
+    misspelt_rows = set(rng.sample([at for at in range(TRAIN_ROWS) if at not in old], MISSPELT))
     faults = []
-    for number, at in enumerate(sorted(rng.sample(range(TRAIN_ROWS), FAULTY))):
+    for at in sorted(old | misspelt_rows):
         row, values = train[at]
-        kind = ("misspelling", "format")[number % 2]
-        faults.append({"row": at, "kind": kind, "right": row["completion"]})
-        row["completion"] = misspelt(row["completion"], rng) if number % 2 == 0 else misformatted(values, rng)
+        faults.append({"row": at, "kind": "format" if at in old else "misspelling", "right": row["completion"]})
+        row["completion"] = old_form(values) if at in old else misspelt(row["completion"], rng)
     return [row for row, _ in train], [row for row, _ in held_out], faults
 
 

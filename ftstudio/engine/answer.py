@@ -18,6 +18,7 @@ from ftstudio.engine.cache import AnswerCache, lasting
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.outputs import Outputs, settings_of
 from ftstudio.engine.prepare import resolve
+from ftstudio.engine.reshaping import untouched
 
 NAME = "outputs"
 
@@ -52,7 +53,7 @@ def run(job: Answer, context: JobContext) -> None:
     are kept. Raises Stopped and StudioError."""
     began = time.monotonic()
     context.phase("preparing data", "")
-    recipe, materials = resolve(job.recipe)
+    recipe, materials = resolve(job.recipe if job.run is not None else untouched(job.recipe))
     examples = materials.examples(job.rows or recipe.evaluation.rows)
     name = BASE if job.run is None else RunFolder(job.run).name
     tuned = [] if job.run is None else [Tuned(name, RunFolder(job.run), recipe)]

@@ -17,6 +17,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.engine.probing import numbers_of
+from ftstudio.engine.reshaping import untouched
 from ftstudio.tasks.base import Prompt, Task
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Arms:
         self.models, self.recipe, self.views = models, recipe, dict(views or {})
         self.task = task or tasks.of(recipe)
         self.tuned = {arm.name: arm for arm in tuned}
-        self.spec = models.spec(recipe)
+        self.spec = models.spec(untouched(recipe))
         self._specs = {arm.name: models.spec(arm.recipe) for arm in tuned}
         for arm in tuned:
             if self._specs[arm.name].model != self.spec.model:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow
+from ftstudio.evaluation import doubtful
+from ftstudio.evaluation.doubtful import Doubts
 from ftstudio.evaluation.neighbours import Neighbour, Neighbours
 from ftstudio.evaluation.predictions import Prediction
 
@@ -53,7 +55,8 @@ class Quietly:
 class Training:
     """The rows a recipe trains on: `texts` by row number of the file (prompt, answer), and the index of them.
 
-    `faults` is what the detectors find in the answers; None until `find_faults` is through.
+    `faults` is what the detectors find in the answers; None until `find_faults` is through, as is `doubts`, which
+    labels are likely wrong (where the answers are labels).
     """
 
     recipe: Recipe
@@ -61,6 +64,7 @@ class Training:
     texts: dict[int, tuple[str, str]]
     index: Neighbours
     faults: Categorised | None = None
+    doubts: Doubts | None = None
 
     def nearest(self, prediction: Prediction) -> list[Neighbour]:
         """The training rows nearest to PREDICTION's prompt and reference, nearest first."""
@@ -83,12 +87,26 @@ class Training:
         if not judged:
             reason = faults.reasons.get(category) or "it compares an answer with its reference"
             return f"{title}: can't be judged on training answers: {reason}.", "dim"
+        if category == doubtful.NAME and self.doubts is not None:
+            return self._about_doubts(self.doubts, title, count, judged)
         told = f"{title}: {_percent(count / judged)} of the training answers have it too ({count:,} of {judged:,})"
         if not count:
             return f"{title}: none of {judged:,} training answers has it; it was not learnt from them.", "good"
         if count / judged < LEARNT:
             return f"{told}: hardly enough to learn it from.", ""
         return f"{told}: the model may have learnt it.", "warn"
+
+    def _about_doubts(self, doubts: Doubts, title: str, count: int, judged: int) -> tuple[str, str]:
+        who = f"a quick classifier, right in {_percent(doubts.right)} of the rows"
+        if not count:
+            return f"{title}: none of {judged:,} training labels, says {who}.", "good"
+        hint = ": a hint at best" if doubts.weak else ""
+        share = f"{_percent(count / judged)} of the training labels ({count:,} of {judged:,})"
+        return f"{title}: {share}, says {who}{hint}. h takes the likelier label.", "" if hint else "warn"
+
+    def likelier(self, row: int) -> str | None:
+        """The label that training row ROW more likely has; None where the one it has is not in doubt."""
+        return self.doubts.likelier.get(row) if self.doubts is not None else None
 
 
 def open_training(recipe: Recipe, workspace: Path, work: Work) -> Training:
@@ -138,6 +156,11 @@ def find_faults(training: Training, context: Context, work: Work) -> Categorised
     )
     if found is None:
         raise Stopped("Stopped while judging the training answers.")
+    if doubtful.NAME in context.only:
+        labels = {number: answer for number, (_, answer) in training.texts.items()}
+        training.doubts = doubtful.in_doubt(training.index, labels, context, work.cancel)
+        if training.doubts is not None:
+            return doubtful.joined(found, training.doubts.found)
     return found
 
 

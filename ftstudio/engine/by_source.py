@@ -16,23 +16,30 @@ def by_source(rows: Rows, sources: Sequence[str], measure: Callable[[Rows], Meas
     """What MEASURE gives for ROWS (`{loss, perplexity, rows, tokens}`), each row passed once, in groups of one source.
 
     SOURCES names the source of each row; with two or more of them the result has `sources`, their losses in nats a
-    token. None where MEASURE was stopped.
+    token, and `source_scores`, what else was measured of each (F1, bits a byte …) by metric and source. None where
+    MEASURE was stopped.
     """
     names = list(dict.fromkeys(sources))
     if len(names) < 2 or len(sources) != len(rows):
         return measure(rows)
     losses: dict[str, float] = {}
+    scores: dict[str, dict[str, float]] = {}
     total, tokens = 0.0, 0
     for name in names:
         found = measure([rows[place] for place, source in enumerate(sources) if source == name])
         if found is None:
             return None
         losses[name] = found["loss"]
+        for metric, value in found.items():
+            if metric not in ("loss", "rows", "tokens", "perplexity") and isinstance(value, (int, float)):
+                scores.setdefault(metric, {})[name] = float(value)
         if found["tokens"]:
             total += found["loss"] * found["tokens"]
             tokens += int(found["tokens"])
     mean = total / tokens if tokens else float("nan")
     told: Measured = {"loss": mean, "rows": len(rows), "tokens": tokens, "sources": losses}
+    if scores:
+        told["source_scores"] = scores
     if found is not None and "perplexity" in found:
         return told | {"perplexity": math.exp(min(mean, 700))}
     whole = measure(rows)  # a task's scores (F1 …) are no means of those of its sources

@@ -94,6 +94,11 @@ class RunDirector:
         if known.get("order") is not None and known["order"] != trainer.order_digest():
             text = "The rows come in another order than before: the data or training.batch_size have changed."
             self._found([Fault("resume_fault", text, "Start a new run, or put them back.")])
+        before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
+        if known and before != now:
+            text = f"So far {before} process{'es' if before > 1 else ''} trained this run, now {now}: "
+            text += f"a step learns from {now / before:.3g} times as many rows, and others."
+            self._found([Fault("resume_fault", text, f"Launch {before} again for the run that was begun.")])
         self.steering.begun(trainer)
 
     def goes_on(self, facts: dict[str, Any]) -> None:
@@ -348,7 +353,7 @@ class RunDirector:
         if wish == "stop" and not last:
             self.stopped, self.paused = True, False
             self._reason = "stopped"
-            trainer.checkpoint()
+            self._checkpoint(trainer)
             trainer.control.should_training_stop = True
             return
         if self.control.stopping and not self.stopped and not last:  # it was asked for during an evaluation
@@ -356,7 +361,7 @@ class RunDirector:
             for request in self.control.poll():
                 self._take(request, due)
             if "stop" in due:
-                trainer.checkpoint()
+                self._checkpoint(trainer)
                 trainer.control.should_training_stop = True
         if self.paused and (not last or self._owed):
             self._rest(trainer)
@@ -373,13 +378,13 @@ class RunDirector:
                 for request in self.control.poll(now=True):
                     self._take(request, due)
                 if "evaluate" in due:
-                    trainer.evaluate()
+                    self._evaluate(trainer)
                 if self._owed and self.paused and self._more_room():
                     self.paused = False
                 if "checkpoint" in due or (self._owed and not self.paused):
                     self._owed = False
                     if self._room():
-                        trainer.checkpoint()
+                        self._checkpoint(trainer)
                 if "stop" in due:
                     trainer.control.should_training_stop = True
                 elif due:
@@ -388,6 +393,12 @@ class RunDirector:
         if trainer.state.global_step >= trainer.state.max_steps:
             trainer.control.should_training_stop = True
         self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
+
+    def _checkpoint(self, trainer: StudioTrainer) -> None:
+        trainer.checkpoint()
+
+    def _evaluate(self, trainer: StudioTrainer) -> None:
+        trainer.evaluate()
 
     def _said_paused(self, where: str) -> bool:
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftstudio import tasks
 from ftstudio.core.chatlog import STREAM, TURNS, ChatSettings, ChatTurn, read_turns
 from ftstudio.core.errors import Stopped, StudioError, UsageError
 from ftstudio.core.files import LineWriter
@@ -15,6 +17,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.data.chat import Segment
 from ftstudio.data.encode import end_ids, prompt_ids
 from ftstudio.data.example import Example, Turn
+from ftstudio.data.framing import Frame
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer, load_tokenizer
@@ -22,12 +25,26 @@ from ftstudio.engine.arms import BASE, Arms, Tuned
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.forgetting import context_length
 from ftstudio.engine.recipes import load_recipe
+from ftstudio.engine.reshaping import tokenizer_of
+from ftstudio.tasks.seq2seq import Seq2Seq
 
 if TYPE_CHECKING:
     import torch
 
 WRITE_SECONDS = 0.2  # between two pieces of an answer
-WRITES = ("sft", "causal-lm")  # tasks whose models go on with a conversation
+WRITES = ("sft", "causal-lm", "seq2seq")  # tasks whose models write; an encoder-decoder reads each turn by itself
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a model is fed: `ids`, the ids at which its answer ends, how many tokens it reads in all (None: unknown, or
+    an answer takes none of them), how the text was written, and what stands around an encoder-decoder's answers."""
+
+    ids: list[int]
+    ends: frozenset[int]
+    reads: int | None = None
+    template: str = ""
+    frame: Frame | None = None
 
 
 def run(job: Chat, context: JobContext) -> None:
@@ -44,7 +61,7 @@ def run(job: Chat, context: JobContext) -> None:
     recipe = tuned[0].recipe
     if recipe.task not in WRITES:
         raise StudioError(
-            f"A model of the task {recipe.task} holds no conversation.", "Chat with a run of sft or causal-lm."
+            f"A model of the task {recipe.task} writes no text.", f"Chat with a run of {', '.join(WRITES)}."
         )
     arms = Arms(context.models, recipe, tuned)
     names = [name for name in turn.arms if name in arms.names]
@@ -55,22 +72,36 @@ def run(job: Chat, context: JobContext) -> None:
         if name not in names or (name in turn.replies and turn.replies[name].done):
             continue
         own = recipe if name == BASE else arms.tuned[name].recipe
-        tokenizer = load_tokenizer(own.model)
-        template = template_of(own, tokenizer, turn.settings)
+        tokenizer = load_tokenizer(own.model) if name == BASE else tokenizer_of(own)
         with arms.use(name) as model:
             if not told:
                 context.phase("answering", "")
                 told = True
-            ids, dropped = fitted(earlier, turn, name, template, tokenizer, context_length(model), turn.settings)
-            if dropped:
-                text = (
-                    f"{name} reads no more than {context_length(model)} tokens: {dropped} earlier turns are left out."
-                )
-                folder.emit("alert", level="warning", text=text)
-            whole = _answer(model, ids, turn, name, template, tokenizer, context)
+            task = tasks.of(own)
+            if isinstance(task, Seq2Seq):
+                asked, warning = source(own, task, turn, tokenizer, name)
+            else:
+                template = template_of(own, tokenizer, turn.settings)
+                reads = context_length(model)
+                ids, dropped = fitted(earlier, turn, name, template, tokenizer, reads, turn.settings)
+                asked = Asked(ids, frozenset(end_ids(template, tokenizer)), reads, template.name)
+                warning = f"{name} reads no more than {reads} tokens: {dropped} earlier turns are left out."
+                warning = warning if dropped else ""
+            if warning:
+                folder.emit("alert", level="warning", text=warning)
+            whole = _answer(model, asked, turn, name, tokenizer, context)
         if not whole:
             raise Stopped("Stopped while answering.", "What was written is kept.")
     folder.emit("done", turn=turn.number)
+
+
+def source(recipe: Recipe, task: Seq2Seq, turn: ChatTurn, tokenizer: Tokenizer, arm: str) -> tuple[Asked, str]:
+    """(TURN as an encoder-decoder reads it: alone, cut as in training; what ARM didn't read, in words)."""
+    prompt, lost = task.asked(turn.text, tokenizer, recipe.data.max_length)
+    template = Template.resolve(None, tokenizer, None)
+    ends = frozenset(task.end_ids(template, tokenizer))
+    told = f"{arm} reads no more than {recipe.data.max_length} tokens: the last {lost} are left out." if lost else ""
+    return Asked(prompt.ids, ends, None, "source", (prompt.row or {}).get("frame")), told
 
 
 def template_of(recipe: Recipe, tokenizer: Tokenizer, settings: ChatSettings) -> Template:
@@ -126,16 +157,8 @@ def fitted(
     return ids, len(earlier)
 
 
-def _answer(
-    model: Any,
-    ids: list[int],
-    turn: ChatTurn,
-    arm: str,
-    template: Template,
-    tokenizer: Tokenizer,
-    context: JobContext,
-) -> bool:
-    """Let MODEL answer; False where it was stopped."""
+def _answer(model: Any, asked: Asked, turn: ChatTurn, arm: str, tokenizer: Tokenizer, context: JobContext) -> bool:
+    """Let MODEL answer what is ASKED; False where it was stopped."""
     folder = context.folder.path
     writer = LineWriter(folder / STREAM)
     began = last = time.monotonic()
@@ -158,52 +181,52 @@ def _answer(
         writer.append(line | ({"afresh": True} if afresh else {}))
         said = text
 
-    ends = frozenset(end_ids(template, tokenizer))
-    reads = context_length(model)
-    most = turn.settings.max_new_tokens if reads is None else min(turn.settings.max_new_tokens, reads - len(ids))
-    new, stopped = write(model, ids, turn, most, ends, tokenizer.pad_id, context.should_stop, piece)
-    ended = bool(new) and new[-1] in ends
+    new, stopped = write(model, asked, turn, tokenizer.pad_id, context.should_stop, piece)
+    ended = bool(new) and new[-1] in asked.ends
     answer = new[:-1] if ended else new
     LineWriter(folder / TURNS).append({
         "kind": "answer", "turn": turn.number, "arm": arm, "text": tokenizer.decode(answer, skip_special=False),
         "tokens": len(new), "seconds": time.monotonic() - began, "ended": ended, "stopped": stopped,
-        "prompt_tokens": len(ids), "template": template.name, "time": time.time(),
+        "prompt_tokens": len(asked.ids), "template": asked.template, "time": time.time(),
     })  # fmt: skip
     return not stopped
 
 
 def write(
     model: Any,
-    ids: Sequence[int],
+    asked: Asked,
     turn: ChatTurn,
-    most: int,
-    ends: frozenset[int],
     pad: int | None,
     should_stop: Callable[[], bool],
     piece: Callable[[list[int]], None],
 ) -> tuple[list[int], bool]:
-    """(at most MOST new token ids that MODEL writes behind IDS, whether SHOULD_STOP ended it). PIECE is given all that
-    is there at every token. Sampled answers follow from the seed and the turn alone."""
+    """(the new token ids that MODEL writes to what is ASKED, whether SHOULD_STOP ended it). PIECE is given all that is
+    there at every token. Sampled answers follow from the seed and the turn alone."""
     import torch
     from transformers import GenerationConfig
 
-    from ftstudio.engine.generation import ready
+    from ftstudio.engine.generation import Decoding, decoder, ready, without
 
-    settings = turn.settings
+    settings, ids = turn.settings, asked.ids
+    both = bool(getattr(model.config, "is_encoder_decoder", False))
+    most = settings.max_new_tokens if asked.reads is None else min(settings.max_new_tokens, asked.reads - len(ids))
     device = next(model.parameters()).device
     sampled = {"do_sample": True, "temperature": settings.temperature, "top_k": 0}
     config = GenerationConfig(
         max_new_tokens=most,
-        eos_token_id=sorted(ends) or None,
+        eos_token_id=sorted(asked.ends) or None,
         pad_token_id=pad if pad is not None else 0,
         use_cache=True,
         **(sampled if settings.temperature else {"do_sample": False}),
+        **(decoder(model, Decoding(most), asked.frame) if both else {}),
     )
+    first = 1 if both else len(ids)  # what is written begins there
+    lead = list(asked.frame.prefix) if both and asked.frame is not None else []
     stopped = False
 
     def watch(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         nonlocal stopped
-        piece(input_ids[0, len(ids) :].tolist())
+        piece(without(input_ids[0, first:].tolist(), lead))
         stopped = should_stop()
         return torch.full((input_ids.shape[0],), stopped, dtype=torch.bool, device=input_ids.device)
 
@@ -217,7 +240,7 @@ def write(
         output = model.generate(
             input_ids=row, attention_mask=torch.ones_like(row), generation_config=config, stopping_criteria=[watch]
         )
-    found: list[int] = output[0, len(ids) :].tolist()
-    place = next((place for place, token in enumerate(found) if token in ends), None)
+    found: list[int] = without(output[0, first:].tolist(), lead)
+    place = next((place for place, token in enumerate(found) if token in asked.ends), None)
     found = found if place is None else found[: place + 1]
     return found, stopped and place is None

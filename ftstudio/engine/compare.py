@@ -10,6 +10,7 @@
 - `left_out` `[{row, reason}]`: held-out rows without an answer of every arm;
 - `reference`: the arm that the others are held against, the first one unless another was asked for;
 - `repeats`: how often every row was answered by every arm (sampled decoding alone), the scores being their means;
+- `part`: which rows were answered: `eval`, those held out while training, or `test`, those kept apart;
 - `leak`: held-out rows that stand in the training rows, see `evaluation.leaks`;
 - `signature`: hashes of models, data and rows, the seed, see `engine.signing`; `digest`: SHA-256 of all else in it;
 - `benchmarks`, see `engine.harness` (None where none was asked for);
@@ -89,8 +90,10 @@ def run(job: Compare, context: JobContext) -> None:
     checks: dict[str, Check] = {}
     if found.tuned:
         context.phase("loading model", recipe.model)
-        first = [next(iter(question.prompts.values())) for question in asked]
-        checks = arms.check(first, pad_token(found.own))
+        as_base = next((name for name in found.materials if found.weights(name) == BASE), None)
+        if as_base is not None or not recipe.architecture.changes:  # else they hold tokens that the base hasn't
+            first = [question.prompts[as_base or next(iter(question.prompts))] for question in asked]
+            checks = arms.check(first, pad_token(found.own))
     stored = {name: outside.stored(found.specs[name], asked, folder) for name in found.of("file")}
     answering = _answering(context, found, arms, decoding)
     answering.run(asked)
@@ -116,7 +119,10 @@ def run(job: Compare, context: JobContext) -> None:
     predictions: dict[str, list[Any]] = {name: [known[name][row] for row in rows] for name in names}
     if found.own.task.likelihood:
         mine = {name: predictions[name] for name in names if name in found.materials}
-        predictions |= text_likelihood.told(context, arms, found.own, asked, mine)
+        writers = {
+            name: part.materials if isinstance(part, FewShot) else part for name, part in found.materials.items()
+        }
+        predictions |= text_likelihood.told(context, arms, writers, asked, mine)
     more = [
         {name: answering.outputs[f"{name}.repeat-{number}"].chosen(rows) for name in found.materials}
         for number in range(2, len(repeats(decoding, recipe.evaluation.repeats)) + 1)
@@ -132,6 +138,7 @@ def run(job: Compare, context: JobContext) -> None:
         ],
         "model": recipe.model,
         "data": recipe.data.source,
+        "part": job.part,
         "decoding": decoding.signature(),
         "repeats": len(more) + 1,
         "left_out": [{"row": row, "reason": reason} for row, reason in left_out],
@@ -213,12 +220,12 @@ def _answering(context: JobContext, found: Gathered, arms: Arms, decoding: Decod
                 copies[key] = name
                 arms.view(key, weights)
     if BASE in outputs and not isinstance(found.materials[BASE], FewShot):
-        _borrow(outputs[BASE], recipe, found.own, arms, decoding, found.run)
+        _borrow(outputs[BASE], recipe, found.own, arms, decoding, found.run, found.part)
     return Answering(context, arms, found.materials, outputs, decoding, copies, decodings, cache)
 
 
 def _borrow(
-    outputs: Outputs, recipe: Recipe, materials: Materials, arms: Arms, decoding: Decoding, run: RunFolder
+    outputs: Outputs, recipe: Recipe, materials: Materials, arms: Arms, decoding: Decoding, run: RunFolder, part: str
 ) -> None:
     """Take the base's answers from where Errors or an earlier comparison wrote them."""
     settings = settings_of(materials, recipe, arms.spec, decoding, None)
@@ -226,7 +233,7 @@ def _borrow(
     outputs.borrow(base_folder(workspace, recipe).path, ANSWERS, settings, BASE)
     for other in workspace.runs():
         if other.path != run.path:
-            outputs.borrow(other.compare.path, BASE, settings, BASE)
+            outputs.borrow(other.compared_on(part).path, BASE, settings, BASE)
 
 
 def _told(found: Gathered, name: str, asked: Sequence[Question], rows: Sequence[int], usage: Any) -> dict[str, Any]:
@@ -320,8 +327,6 @@ def _judged(
 
 def _forgetting(context: JobContext, found: Gathered, arms: Arms, report: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the tuned weights lost off the task; a broken installation must not cost the comparison."""
-    if not found.own.task.generates:
-        return None
     context.phase("scoring", "forgetting")
     try:
         return Panel(context, found, arms).run(report)
@@ -344,7 +349,7 @@ def headline(report: Mapping[str, Any]) -> str:
         and entry["metric"] in ("rougeL", "similarity", "exact_match")
     ]
     forgotten = report.get("forgetting")
-    if forgotten:
+    if forgotten and forgotten["change"] is not None:
         parts.append(f"general text {forgotten['change']:+.3f} bits a byte")
     return " · ".join(parts)
 

@@ -15,6 +15,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
 from ftstudio.data import sentence_files
 from ftstudio.data.tokenizer import model_folder
+from ftstudio.methods import architecture
 
 # endings of the classes whose weights have no head for the next token
 _NO_WRITERS = (
@@ -28,7 +29,7 @@ BLOCK = 64  # weights that share one scale in bitsandbytes' 4-bit types
 
 _SHIFTED = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "data2vec-text")
 
-_KEYED = re.compile(r"((?:data|training|evaluation|method|model)(?:\.\w+)*): (.+)", re.DOTALL)
+_KEYED = re.compile(r"((?:data|training|evaluation|method|model|architecture)(?:\.\w+)*): (.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ def method_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
         max_length=recipe.data.max_length,
     )
     refusals = methods.refuse(method, method.settings(recipe.method.settings), facts)
+    refusals += architecture.refusals(recipe.architecture, facts, method.name)
+    refusals += architecture.layer_refusals(recipe.architecture, config, facts)
     return [Problem("error", refusal.text, refusal.key, refusal.hint) for refusal in refusals]
 
 

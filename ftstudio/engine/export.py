@@ -17,10 +17,10 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import clean, number, one_line
+from ftstudio.engine import gguf, reshaping
 
 KINDS = ("adapter", "merged", "gguf", "card")
 PROBE = 32  # tokens two models are compared on
-CONVERTERS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf.py")  # llama.cpp's
 
 
 def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
@@ -37,8 +37,7 @@ def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
     target = (to or run.path / "export" / kind).absolute()
     if target.exists():
         raise StudioError(f"{target} is there already.", "Name another folder with --to, or move it away.")
-    if kind == "gguf":
-        _gguf(run)
+    command = gguf.need_converter(run.name) if kind == "gguf" else []
     beside = target.with_name(f".{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -46,6 +45,8 @@ def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
         verified, difference = True, 0.0
         if kind == "card":
             pass
+        elif kind == "gguf":
+            verified, difference = _gguf(run, recipe, beside, command)
         elif kind == "merged" and methods.get(recipe.method.name).adapter:
             verified, difference = _merged(run, recipe, beside)
         else:
@@ -64,16 +65,17 @@ def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
     return {"path": str(target), "kind": kind, "verified": verified, "difference": difference}
 
 
-def _gguf(run: RunFolder) -> None:
-    """Say how: conversion belongs to llama.cpp. Raises StudioError always."""
-    found = next((path for name in CONVERTERS if (path := shutil.which(name))), None)
-    hint = f"First `ftstudio export {run.name} merged`, then "
-    if found is None:
-        raise StudioError(
-            "GGUF files are made by llama.cpp's converter, which isn't on this machine's path.",
-            f"{hint}convert the folder with convert_hf_to_gguf.py of llama.cpp.",
-        )
-    raise StudioError("GGUF files are made from a merged model.", f"{hint}`{found} FOLDER`.")
+def _gguf(run: RunFolder, recipe: Recipe, folder: Path, command: list[str]) -> tuple[bool, float]:
+    """RUN's merged model as a GGUF file in FOLDER, by llama.cpp's converter: (verified, difference) of the merging."""
+    model, merged = run.model, folder / ".merged"
+    verified, difference = True, 0.0
+    if methods.get(recipe.method.name).adapter:
+        merged.mkdir()
+        verified, difference = _merged(run, recipe, merged)
+        model = merged
+    gguf.convert(command, model, folder / f"{run.name}.gguf")
+    shutil.rmtree(merged, ignore_errors=True)
+    return verified, difference
 
 
 def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
@@ -83,7 +85,7 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     from ftstudio.engine import adapters, loading
     from ftstudio.engine.loading import ModelSpec
     from ftstudio.engine.locate import Located, locate
-    from ftstudio.engine.training import TOKENIZER
+    from ftstudio.engine.trainer import save_weights
 
     method = methods.get(recipe.method.name)
     settings = method.settings(recipe.method.settings)
@@ -93,7 +95,8 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
             f"{run.name}'s {kind} {method.name} can't be merged into the base weights.".replace("  ", " "),
             f"Use `ftstudio export {run.name} adapter`: it is loaded over the base.",
         )
-    spec = ModelSpec(recipe.model, "float32", "cpu", None, tasks.of(recipe).head(recipe.training.seed))
+    head = tasks.of(recipe).head(recipe.training.seed)
+    spec = ModelSpec(recipe.model, "float32", "cpu", None, head, recipe.architecture)
     adapters.kind_of(run.model, run.name)
     where = locate(recipe.model)
     base = loading.load(where, spec)
@@ -101,10 +104,10 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     wanted = _says(model)
     whole = model.merge_and_unload()
     dtype = _stored_dtype(where.folder)
-    whole.to(dtype).save_pretrained(str(folder))
-    for name in TOKENIZER:
-        if (run.model / name).is_file():
-            shutil.copyfile(run.model / name, folder / name)
+    save_weights(whole.to(dtype), folder)
+    for path in run.model.iterdir():  # tokenizer, processor, a head of its own, how long texts may be
+        if path.is_file() and not path.name.startswith("adapter_") and path.name != "README.md":
+            shutil.copyfile(path, folder / path.name)
     del model, whole, base
     loading.free()
     found = _says(loading.load(Located(folder, run.name), ModelSpec(run.name, "float32", "cpu", None, spec.head)))
@@ -129,8 +132,10 @@ def _stored_dtype(folder: Path) -> Any:
 
 
 def _says(model: Any) -> Any:
-    """The numbers of MODEL (logits, or hidden states of a body) on a few tokens, in 32 bits on the CPU."""
+    """The numbers of MODEL (logits, vectors, or hidden states of a body) on a few tokens, in 32 bits on the CPU."""
     import torch
+
+    from ftstudio.engine import sentence
 
     size = model.get_input_embeddings().num_embeddings
     ids = (torch.arange(PROBE) * max(1, size // PROBE) % size)[None]
@@ -139,6 +144,9 @@ def _says(model: Any) -> Any:
         inputs["decoder_input_ids"] = ids[:, :8]
     with torch.no_grad():
         outputs = model.eval()(**inputs)
+        behind = sentence.of(model)
+        if behind is not None:
+            return behind(outputs.last_hidden_state, inputs["attention_mask"]).cpu()
     found = getattr(outputs, "logits", None)
     return (found if found is not None else outputs[0]).float().cpu()
 
@@ -189,6 +197,30 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
         for arm in report["arms"]:
             told = ", ".join(f"{name} {number(value)}" for name, value in (arm.get("metrics") or {}).items())
             lines.append(f"- {one_line(arm.get('name', ''), 60)}: {clean(told)}")
+    changed = reshaping.told(recipe)
+    if changed:
+        lines += ["", "## Changes to the base model", "", *(f"- {text}" for text in changed)]
+        if kind == "adapter":
+            lines += ["", *_remake(recipe)]
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in method.limits), ""]
     lines += ["The data's and the base model's licences apply; see their own cards.", ""]
     return "\n".join(lines)
+
+
+def _remake(recipe: Recipe) -> list[str]:
+    """How the base of RECIPE's adapter is made from the original, for those who load it without this studio."""
+    wanted = recipe.architecture
+    lines = [
+        "The adapter lies over the base with these changes; ftstudio makes them by itself. With peft alone, first:",
+        "",
+    ]
+    if wanted.drop_layers or wanted.drop_encoder_layers:
+        lines.append("- take the layers named above out of the model, and number those that stay from 0;")
+    if wanted.new_tokens:
+        lines.append(
+            "- load the tokenizer of this folder, and `model.resize_token_embeddings(len(tokenizer))` where it has"
+        )
+        lines.append("  more tokens than the model; the rows themselves are in the adapter.")
+    if wanted.new_head:
+        lines.append("- nothing for the head: it is in the adapter.")
+    return lines

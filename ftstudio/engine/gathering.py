@@ -21,9 +21,11 @@ from ftstudio.engine.compatibility import model_config, model_limit
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.recipes import load_recipe
+from ftstudio.engine.reshaping import untouched
 from ftstudio.engine.shots import FewShot
 from ftstudio.evaluation import similarity
 
+_BASE = Path()  # where the base's rows are kept among those that were opened
 _TAKEN = ("events", "control", "votes", "judge", "benchmarks")  # a comparison keeps other lines under these names
 
 
@@ -33,7 +35,7 @@ class Gathered:
 
     `run` and `recipe` are those that are compared, `own` their rows. `tuned` are the weights that are needed beside the
     base's, `views` the arms that use another's weights. `materials` write the prompts of the arms that a model answers.
-    `examples` are the held-out rows.
+    `examples` are the rows that are asked: of `part`, those held out (`eval`) or those kept apart (`test`).
     """
 
     run: RunFolder
@@ -44,6 +46,7 @@ class Gathered:
     tuned: dict[str, Tuned] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     materials: dict[str, Asker] = field(default_factory=dict)
+    part: str = "eval"
 
     def of(self, kind: str) -> list[str]:
         """The arms of KIND: `file` or `server`."""
@@ -63,8 +66,9 @@ def gather(job: Compare, should_stop: Callable[[], bool] | None = None) -> Gathe
         if not text.strip().startswith("evaluation."):
             raise UsageError(f"{text!r} can't be changed after training.", "Only evaluation.… can.")
     recipe, own = resolve(load_recipe(runs[0].recipe_path, job.overrides))
+    own = own.on(job.part)
     count = job.rows or recipe.evaluation.rows
-    found = Gathered(runs[0], recipe, own, own.examples(count))
+    found = Gathered(runs[0], recipe, own, own.examples(count), part=job.part)
     opened = {runs[0].path: (recipe, own)}
     for spec in _specs(job, recipe, runs):
         run = _run(spec, runs)
@@ -73,16 +77,25 @@ def gather(job: Compare, should_stop: Callable[[], bool] | None = None) -> Gathe
         if spec.kind in ("file", "server"):
             continue
         if run is None:
-            weights, materials = BASE, own
+            weights, materials = BASE, _of_base(found, opened)
         else:
             if run.path not in opened:
-                opened[run.path] = _opened(run, found, count)
+                opened[run.path] = _opened(run, found, count, job.part)
             tuned_recipe, materials = opened[run.path]
             weights = _weights(found, run, tuned_recipe, spec)
         if weights != name:
             found.views[name] = weights
         found.materials[name] = materials if not spec.shots else _few(materials, spec, should_stop)
     return found
+
+
+def _of_base(found: Gathered, opened: dict[Path, tuple[Recipe, Materials]]) -> Materials:
+    """What writes the base's prompts: the run's own rows, in the tokens that the base has."""
+    if not found.recipe.architecture.changes:
+        return found.own
+    if _BASE not in opened:
+        opened[_BASE] = resolve(untouched(found.recipe))
+    return opened[_BASE][1]
 
 
 def _specs(job: Compare, recipe: Recipe, runs: list[RunFolder]) -> list[ArmSpec]:
@@ -105,8 +118,9 @@ def _run(spec: ArmSpec, runs: list[RunFolder]) -> RunFolder | None:
     return known or Workspace(runs[0].path.parent.parent).run(spec.target)
 
 
-def _opened(run: RunFolder, found: Gathered, count: int) -> tuple[Recipe, Materials]:
+def _opened(run: RunFolder, found: Gathered, count: int, part: str) -> tuple[Recipe, Materials]:
     recipe, materials = resolve(load_recipe(run.recipe_path))
+    materials = materials.on(part)
     if materials.examples(count) != found.examples:
         raise StudioError(
             f"{run.name} was trained with other held-out rows than {found.run.name}.",

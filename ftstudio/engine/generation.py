@@ -220,7 +220,7 @@ def _batch(
         use_cache=True,
         top_k=0 if decoding.temperature else None,
         **sampling,
-        **(_decoder(model, decoding, frame) if both else {}),
+        **(decoder(model, decoding, frame) if both else {}),
     )
     lead = list(frame.prefix) if both and frame is not None else []
     watch.width, watch.lead, watch.beams = 1 if both else width, lead, decoding.beams
@@ -251,7 +251,7 @@ def without(ids: list[int], lead: list[int]) -> list[int]:
     return ids[len(lead) :] if lead and ids[: len(lead)] == lead else ids
 
 
-def _decoder(model: Any, decoding: Decoding, frame: Frame | None) -> dict[str, Any]:
+def decoder(model: Any, decoding: Decoding, frame: Frame | None) -> dict[str, Any]:
     """How the decoder of an encoder-decoder begins and searches. What the model's own settings say of its architecture
     holds (where it begins, tokens that must not be written); what they say of taste doesn't."""
     own, config = getattr(model, "generation_config", None), model.config

@@ -57,10 +57,13 @@ def _work(asked: Mapping[str, Any]) -> None:
     arms = Arms(ModelStore(), found.recipe, list(found.tuned.values()), found.views)
     include = asked["include"]
     tasks = TaskManager(include_path=include, include_defaults=include is None)
-    tokenizer = AutoTokenizer.from_pretrained(locate(found.recipe.model).folder, trust_remote_code=False)
+    base = locate(found.recipe.model).folder
     writer = LineWriter(Path(asked["out"]))
     for group in arms.groups:
         for name in [name for name in group if name in asked["missing"]]:
+            arm = found.tuned.get(found.weights(name))
+            own = arm.run.model if arm is not None and arm.recipe.architecture.new_tokens else base
+            tokenizer = AutoTokenizer.from_pretrained(own, trust_remote_code=False)
             with arms.use(name) as model, generation.ready(model):
                 # adapters stay in the layers of the model they were put into; prompts of a soft prompt don't
                 inner = model.get_base_model() if hasattr(model, "get_base_model") else model

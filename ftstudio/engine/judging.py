@@ -16,6 +16,7 @@ from ftstudio.evaluation.own import OwnCategory
 from ftstudio.evaluation.predictions import Prediction
 
 _NAMES = {"exact": "exact_match", "numeric": "numeric_match"}
+KINDS = {"eval": "held-out", "test": "test"}  # how rows of a part are called
 MOST_ANSWERS = 20_000  # training answers read for vocabulary and usual length
 
 
@@ -91,4 +92,4 @@ def leaks_of(
             text = example.messages[0].content if example.is_text else example.prompt
             yield materials.train.origin_of(index), text, example.reference or ""
 
-    return leaks.told(leaks.find(held_out, training(), should_stop), len(held_out))
+    return leaks.told(leaks.find(held_out, training(), should_stop), len(held_out), KINDS[materials.part])

@@ -34,6 +34,8 @@ class Levers:
     collator: Collate
     objective: Objective | TaskObjective
     told: dict[str, str] = field(default_factory=dict)
+    texts: Sequence[Sequence[int]] | None = None
+    """Where the loss holds the rows of a batch against each other: the texts of each (`order.Mixed`), maybe none."""
 
     @property
     def padding_free(self) -> bool:
@@ -49,7 +51,7 @@ def choose(
     half = machine.dtype if machine.precision != "fp32" else None
     _checkpoint(model, recipe)
     if task.kind != "causal-lm":
-        return _of_task(model, task, machine, recipe, pad_id)
+        return _of_task(model, task, machine, recipe, pad_id, rows)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     two = choose_rows(rows, lengths, getattr(inner.config.get_text_config(), "sliding_window", None))
     objective = Objective(head_that_works(model, two[0], machine.device, half, pad_id), machine.device, half)
@@ -78,8 +80,9 @@ def choose(
     return Levers(collator, objective, told)
 
 
-def _of_task(model: Any, task: Task, machine: Hardware, recipe: Recipe, pad_id: int) -> Levers:
-    """The levers of a task with batches and a loss of its own: rows of like length together, padded."""
+def _of_task(model: Any, task: Task, machine: Hardware, recipe: Recipe, pad_id: int, rows: Any) -> Levers:
+    """The levers of a task with batches and a loss of its own: rows of like length together, padded; mixed where the
+    loss holds them against each other."""
     half = machine.dtype if machine.precision != "fp32" else None
     told = {
         "precision": f"{machine.precision}: {machine.why}",
@@ -87,15 +90,21 @@ def _of_task(model: Any, task: Task, machine: Hardware, recipe: Recipe, pad_id: 
     }
     if "training" in task.phases():
         told["task"] = task.phases()["training"]
-    if not task.divisible:
-        told["batch size"] = "part of what is learnt: rows of a batch are held against each other, so none is split"
+    texts = None if task.divisible else task.texts_apart(rows)
+    if texts is not None:
+        told["batches"] = "padded, mixed at random: the loss holds the rows of a batch against each other"
+        told["batch size"] = "part of what is learnt: more rows at once are told apart from more"
+    if texts:
+        told["batches"] += ", and rows that share a text stay apart"
+    if task.chunk:
+        told["chunk"] = f"{number(task.chunk)} rows are looked at at once, with the gradients of the whole batch"
     _adapters(model, machine, told)
     _always_told(recipe, told)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if getattr(inner, "ftstudio_head", None):
         told["head"] = "new: drawn by the seed, it learns whole"
     collator = TaskCollator(task, pad_id, MULTIPLE if machine.device == "cuda" else 1)
-    return Levers(collator, TaskObjective(task, machine.device, half), told)
+    return Levers(collator, TaskObjective(task, machine.device, half), told, texts)
 
 
 def _always_told(recipe: Recipe, told: dict[str, str]) -> None:

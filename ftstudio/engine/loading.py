@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.core.architecture import Architecture
 from ftstudio.core.errors import StudioError
-from ftstudio.engine import heads
+from ftstudio.engine import heads, reshaping
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.locate import Located
+from ftstudio.engine.reshaping import NOTHING
 from ftstudio.methods import Quantisation, anatomy
 from ftstudio.tasks.base import Head, Kind
 
@@ -34,6 +36,7 @@ class ModelSpec:
     device: str
     quantisation: Quantisation | None = None
     head: Head = CAUSAL
+    architecture: Architecture = NOTHING
 
 
 def load(where: Located, spec: ModelSpec) -> nn.Module:
@@ -67,7 +70,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         arguments["quantization_config"] = BitsAndBytesConfig(
             **bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=skip
         )
-        arguments["device_map"] = {"": 0 if spec.device == "cuda" else "cpu"}
+        arguments["device_map"] = {"": torch.cuda.current_device() if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         try:
@@ -76,11 +79,13 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
                 model = _attended(heads.auto_class(spec.head.kind), where, arguments)
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, AssertionError, SafetensorError) as error:
             raise explain(error, spec.model, spec.head.kind) from error
+    _check_weights(model, spec.model, spec.head.kind)
+    if spec.architecture.changes:
+        model = reshaping.change(model, where.folder, spec.architecture, spec.head)
     if spec.quantisation is None:
         model.to(spec.device)
     else:
         _keep_unpacked(model)
-    _check_weights(model, spec.model, spec.head.kind)
     if spec.head.kind == "masked-lm":
         model.ftstudio_head = heads.new_modules(model)
     _padded(model, where, spec.head.kind)

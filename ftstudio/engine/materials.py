@@ -22,8 +22,9 @@ from ftstudio.data.mix_open import Opened, epoch_of, open_sources
 from ftstudio.data.read import find_file, open_dataset
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.template import Template
-from ftstudio.data.tokenizer import Tokenizer, load_tokenizer
+from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.engine.parting import part, usual_eval
+from ftstudio.engine.reshaping import tokenizer_of
 from ftstudio.tasks.base import Prompt, Task
 
 SPLITS = ("eval", "validation", "valid", "dev", "test")
@@ -37,6 +38,7 @@ class Materials:
     training (None where the recipe holds none out). `origin_of` of both gives row numbers in the file they come from.
     `held_out_shape` is how the held-out rows are mapped: another file may have other columns. `test` are rows that are
     neither trained nor held out, `report` counts the parts and what an epoch holds, `sources` are those of a mix.
+    `part` is `test` where `held_out` are the test rows.
     """
 
     recipe: Recipe
@@ -53,6 +55,7 @@ class Materials:
     test: Dataset | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Part, ...] = ()
+    part: str = "eval"
 
     def examples(self, count: int | None = None) -> list[tuple[int, Example]]:
         """COUNT held-out rows as (row number in its file, example), in order of their numbers; all where COUNT is None.
@@ -84,6 +87,20 @@ class Materials:
             )
         return sorted(found, key=lambda pair: pair[0])
 
+    def on(self, part: str) -> Materials:
+        """These, with the rows of PART (`eval` or `test`) as those that are answered. Raises StudioError for none."""
+        if part == "eval":
+            return self
+        if self.test is None:
+            raise StudioError(
+                "The recipe keeps no rows for a test (data.test: null).",
+                "Compare on the held-out rows, or train with data.test: 0.1, or a file.",
+            )
+        shape = (
+            self.shape if self.test.path == self.whole.path else _shape_like(self.test, self.shape, self.recipe, "test")
+        )
+        return _grounded(replace(self, held_out=self.test, held_out_shape=shape, part=part))
+
     def compared(self) -> list[Example]:
         """The held-out rows that are answered and compared, as the recipe says; none where none are held out."""
         if self.held_out is None:
@@ -104,7 +121,7 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     """Open what RECIPE names. Raises StudioError: no such file or model, empty, one row, no such column, data changed
     since the recipe was resolved."""
     task = tasks.of(recipe)
-    tokenizer = load_tokenizer(recipe.model)
+    tokenizer = tokenizer_of(recipe)
     data = recipe.data
     seed = recipe.training.seed
     opened = open_sources(data, columns(recipe), seed, task=recipe.task, progress=progress, cancel=cancel)
@@ -133,11 +150,19 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
         parts.test, report, opened.parts,
     )  # fmt: skip
-    opened_files = (whole, parts.held_out, parts.test, *(source.dataset for source in opened.parts))
-    folders = dict.fromkeys(one.path.parent for one in opened_files if one is not None and one.path is not None)
-    return replace(
-        found, task=task.grounded(train, shape, found.compared, tokenizer, data.max_length, seed, tuple(folders))
-    )
+    return _grounded(found)
+
+
+def _grounded(found: Materials) -> Materials:
+    """FOUND with a task that knows the rows it is trained and judged on."""
+    opened = (found.whole, found.held_out, found.test, *(source.dataset for source in found.sources))
+    folders = dict.fromkeys(one.path.parent for one in opened if one is not None and one.path is not None)
+    recipe = found.recipe
+    task = found.task.grounded(
+        found.train, found.shape, found.compared, found.tokenizer, recipe.data.max_length, recipe.training.seed,
+        tuple(folders),
+    )  # fmt: skip
+    return replace(found, task=task)
 
 
 def _informed(task: Task, recipe: Recipe, opened: Opened, cancel: Cancel | None) -> Task:
@@ -193,15 +218,16 @@ def _open_named(recipe: Recipe, key: str, wanted: str, progress: Progress | None
     return found
 
 
-def _shape_like(held_out: Dataset, shape: Shape, recipe: Recipe) -> Shape:
-    """How the rows of a held-out file are mapped: like the training rows where it can be, else as recognised."""
+def _shape_like(held_out: Dataset, shape: Shape, recipe: Recipe, key: str = "eval") -> Shape:
+    """How the rows of the file data.KEY are mapped: like the training rows where they can be, else as recognised."""
     if all(name in held_out.names for name in shape.columns.values()):
         return Shape(shape.name, shape.columns, shape.why)
     try:
         return recognise(held_out, task=recipe.task)
     except UsageError as error:
         raise UsageError(
-            f"{one_line(str(recipe.data.eval))} (data.eval) has other columns than the training rows: {error.message}",
+            f"{one_line(str(getattr(recipe.data, key)))} (data.{key}) has other columns than the training rows: "
+            f"{error.message}",
             f"It needs the columns {', '.join(shape.columns.values())}.",
         ) from error
 

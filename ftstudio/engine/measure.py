@@ -113,9 +113,9 @@ def main(path: str) -> None:
 
 def _measured(request: dict[str, Any]) -> dict[str, Any]:
     from ftstudio import methods, tasks
-    from ftstudio.data.tokenizer import load_tokenizer
     from ftstudio.engine import hardware, levers, quiet
     from ftstudio.engine.recipes import check_recipe
+    from ftstudio.engine.reshaping import tokenizer_of
 
     quiet.libraries()
     hardware.apply_threads(hardware.threads())
@@ -127,7 +127,7 @@ def _measured(request: dict[str, Any]) -> dict[str, Any]:
     before = _resident()
     began = time.perf_counter()
     store = ModelStore()
-    encode = load_tokenizer(recipe.model).encode
+    encode = tokenizer_of(recipe).encode
     model = method.apply(store.to_train(recipe), method.settings(recipe.method.settings), encode)
     loaded = time.perf_counter() - began
     rows = [*request["heaviest"], *(row for batch in request["usual"] for row in batch)]

@@ -14,6 +14,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.engine import adapters, hardware, loading
 from ftstudio.engine.loading import ModelSpec
 from ftstudio.engine.locate import locate
+from ftstudio.engine.reshaping import untouched
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -78,7 +79,8 @@ class ModelStore:
         return self._spec.model if self._spec is not None else None
 
     def spec(self, recipe: Recipe, *, training: bool = False) -> ModelSpec:
-        """How RECIPE's base is to be loaded. Full fine-tuning keeps its weights in 32 bits while TRAINING.
+        """How RECIPE's base is to be loaded, with the recipe's changes to it. Full fine-tuning keeps its weights in 32
+        bits while TRAINING.
 
         Raises StudioError where device, precision and method don't go together.
         """
@@ -90,11 +92,12 @@ class ModelStore:
         if training and not method.adapter:
             dtype = "float32"
         head = tasks.of(recipe).head(recipe.training.seed)
-        return ModelSpec(_same(recipe.model), dtype, machine.device, method.quantisation(settings), head)
+        name, quantisation = _same(recipe.model), method.quantisation(settings)
+        return ModelSpec(name, dtype, machine.device, quantisation, head, recipe.architecture)
 
     def base(self, recipe: Recipe) -> Loaded:
-        """The base model of RECIPE, without any adapter. Raises StudioError."""
-        spec = self.spec(recipe)
+        """The base model of RECIPE, untouched: without adapter, without the recipe's changes. Raises StudioError."""
+        spec = self.spec(untouched(recipe))
         self._load_base(spec)
         self.detach()
         return Loaded(self._base, spec.device, spec)

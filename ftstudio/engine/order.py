@@ -1,13 +1,18 @@
-"""The order of rows in an epoch: random, with rows of like length in one batch, the same again for the same seed."""
+"""The order of rows in an epoch: random, the same again for the same seed. Rows of like length come in one batch,
+unless the loss holds the rows of a batch against each other."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 # Batches a pool is sorted over: wide enough that padding nearly vanishes, small enough that order stays random.
 POOL = 64
+# Rows that are passed over for a batch, times its size, before one that shares a text is taken all the same.
+PASSED = 50
 
 
 class LengthGrouped:
@@ -50,7 +55,59 @@ class LengthGrouped:
             if len(batches[-1]) < self.batch:
                 rest.append(batches.pop())
             whole += [batches[at] for at in random.permutation(len(batches))]
+        return self._in_order(whole, rest, epoch)
+
+    def _in_order(self, whole: list[Any], rest: list[Any], epoch: int) -> list[int]:
         if epoch == 0 and whole:
             longest = max(range(len(whole)), key=lambda at: int(self.lengths[whole[at]].max()))
             whole[0], whole[longest] = whole[longest], whole[0]
         return [int(row) for batch in whole + rest for row in batch]
+
+
+class Mixed(LengthGrouped):
+    """A sampler for losses that hold the rows of a batch against each other: length says something of what a text is,
+    so batches of like length are easier or harder than those the model will meet, and their order is never learnt.
+
+    TEXTS are the numbers of each row's texts: as far as can be, rows that share one don't meet in a batch, where each
+    would be told that the other's partner is wrong (as sentence-transformers' NO_DUPLICATES).
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], batch: int, seed: int, follow: Callable[[int, int], None] | None = None,
+        texts: Sequence[Sequence[int]] = (),
+    ) -> None:  # fmt: skip
+        self.texts = texts
+        super().__init__(lengths, batch, seed, follow)
+
+    def order(self, epoch: int) -> list[int]:
+        """Row numbers of EPOCH, each once."""
+        waiting = deque(np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths)).tolist())
+        whole: list[list[int]] = []
+        while len(waiting) >= self.batch:
+            chosen: list[int] = []
+            passed: list[int] = []
+            met: set[int] = set()
+            while waiting and len(chosen) < self.batch and len(passed) < PASSED * self.batch:
+                row = waiting.popleft()
+                mine = self.texts[row] if self.texts else ()
+                if met.isdisjoint(mine):
+                    chosen.append(row)
+                    met.update(mine)
+                else:
+                    passed.append(row)
+            missing = self.batch - len(chosen)
+            chosen += passed[:missing]
+            waiting.extendleft(reversed(passed[missing:]))
+            whole.append(chosen)
+        return self._in_order(whole, [list(waiting)], epoch)
+
+
+def sampler(
+    lengths: Sequence[int],
+    batch: int,
+    seed: int,
+    follow: Callable[[int, int], None] | None = None,
+    texts: Sequence[Sequence[int]] | None = None,
+) -> LengthGrouped:
+    """The order of rows of LENGTHS tokens; with TEXTS (see `Mixed`) for a loss that holds rows against each other."""
+    return LengthGrouped(lengths, batch, seed, follow) if texts is None else Mixed(lengths, batch, seed, follow, texts)

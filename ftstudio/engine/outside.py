@@ -77,7 +77,9 @@ def served(
     if decoding.temperature:
         request |= {"seed": decoding.seed, "top_p": decoding.top_p}
     key = {"url": spec.target, "server": spec.model, "decoding": decoding.signature()}
-    outputs = Outputs(folder.path, name, key | {"data": found.own.whole.hash, "eval": str(found.recipe.data.eval)})
+    outputs = Outputs(
+        folder.path, name, key | {"data": found.own.whole.hash, found.part: str(getattr(found.recipe.data, found.part))}
+    )
     cache = AnswerCache(Workspace(found.run.path.parent.parent).answers_path, key)
     texts = {question.row: json.dumps(messages_of(question), ensure_ascii=False) for question in asked}
     for question in asked:

@@ -3,12 +3,18 @@
 `report.forgetting` keeps what it always held of the base and the run that is compared (`base_bits_per_byte`,
 `tuned_bits_per_byte`, `change`, `text`, `bytes`, `tokens`, `arms`: bits a byte by weights), and adds
 
+- `about`: what the bits a byte are of (see `engine.offtask`): general text, or the part of it that is written or
+  filled in;
 - `main`: the weights that `change`, `words`, `level` and `advice` are about; `words` is the verdict in one line,
   `level` little, some or much, `advice` `[{key, value, text}]` for the recipe (see `evaluation.forgotten`);
 - `panel`: by weights `{change, bits_per_byte, kl, canaries, forms, held_out, off_task, guessing, level, words}`.
   `kl`: mean KL(base ‖ tuned), nats a token, on neutral prompts. `canaries`, `forms` and `held_out` (the task's rows,
   where they can be checked) are flips: `{n, base, tuned, broken, fixed, broken_at, fixed_at, p, verdict}`. `off_task`:
-  error categories of answers to prompts off the task, `[{name, title, base, tuned, n, p, p_holm, verdict}]`.
+  error categories of answers to prompts off the task, `[{name, title, base, tuned, n, p, p_holm, verdict}]`. A model
+  that writes no answers has no `forms` (None) and no `off_task`.
+
+A model whose answers are labels or vectors of its task alone can forget nothing else to say: of it there is
+`reason`, that in a sentence, and of its panel `held_out` alone.
 
 What weights were measured at is kept in `<workspace>/answers`, as answers are.
 """
@@ -26,15 +32,11 @@ from ftstudio import demo, methods
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.workspace import Workspace
-from ftstudio.data.encode import end_ids, prompt_ids
-from ftstudio.data.example import Example, Turn
-from ftstudio.data.template import Template
-from ftstudio.engine import drift, forgetting, generation
+from ftstudio.data.tokenizer import load_tokenizer
+from ftstudio.engine import drift, forgetting, offtask
 from ftstudio.engine.arms import BASE, Arms
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.gathering import Gathered
-from ftstudio.engine.generation import Decoding
-from ftstudio.engine.likelihood import log_likelihoods
 from ftstudio.engine.locate import locate
 from ftstudio.engine.neutral import PROMPTS
 from ftstudio.engine.outputs import weights_mark
@@ -43,7 +45,6 @@ from ftstudio.evaluation.categories import categories, categorise
 from ftstudio.evaluation.context import build
 from ftstudio.evaluation.predictions import Prediction
 
-NEW_TOKENS = 48  # of an answer off the task
 OFF_TASK = ("empty", "repetitive", "encoding", "template_leak", "wrong_language", "refusal", "copying", "mode_collapse")
 
 
@@ -52,22 +53,25 @@ class Panel:
 
     def __init__(self, context: JobContext, found: Gathered, arms: Arms) -> None:
         self.context, self.found, self.arms = context, found, arms
-        self.tokenizer = found.own.tokenizer
+        # where tokens were added: in those that all arms have
+        new = found.recipe.architecture.new_tokens
+        self.tokenizer = load_tokenizer(found.recipe.model) if new else found.own.tokenizer
         self.texts = forgetting.documents(demo.GENERAL)
         self.cache = Workspace(found.run.path.parent.parent).answers_path
-        chat = bool(self.tokenizer.chat_template)
-        self.template = Template.resolve("chat" if chat else "plain", self.tokenizer, None)
+        self.offtask = offtask.of(found.own, self.tokenizer)
 
     def run(self, report: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The report's part; REPORT tells right and wrong on the task's rows. None where the model isn't one that says
-        the next token. Raises Stopped."""
+        """The report's part; REPORT tells right and wrong on the task's rows. None where the model is of no kind that
+        can be asked. Raises Stopped."""
+        if self.offtask is None:
+            return self._labels_alone(report)
         facts: dict[str, dict[str, Any]] = {}
         for group in self.arms.groups:
             for name in [name for name in group if name not in self.arms.views]:
                 kept = self._kept(name)
                 if kept is None:
                     with self.arms.use(name) as model:
-                        if not drift.causal(model):
+                        if isinstance(self.offtask, offtask.Causal) and not drift.causal(model):
                             return None
                         self.context.phase("scoring", f"forgetting: {name}")
                         kept = self._measure(model)
@@ -82,6 +86,7 @@ class Panel:
             "tuned_bits_per_byte": own["bits_per_byte"],
             "change": own["change"],
             "text": "general text of ftstudio",
+            "about": self.offtask.about,
             "bytes": base["bytes"],
             "tokens": base["tokens"],
             "arms": {name: one["bits"] for name, one in facts.items()},
@@ -98,50 +103,40 @@ class Panel:
             "panel": panel,
         }
 
+    def _labels_alone(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """What can be told of a model that answers with labels or vectors: the rows of its task that it broke."""
+        panel = {name: {"held_out": held_out(report, name)} for name in self.arms.tuned}
+        main = self.found.run.name if self.found.run.name in panel else next(iter(panel))
+        task, flips = self.found.own.task, panel[main]["held_out"]
+        what = "vectors" if task.kind == "encoder" else "labels"
+        reason = (
+            f"A {task.name} model answers with {what} of its task alone: off it, there is nothing to forget to say."
+        )
+        return {
+            "main": main,
+            "change": None,
+            "reason": reason,
+            "words": forgotten.labels_words(main, flips) if flips is not None else reason,
+            "level": None,
+            "advice": [],
+            "panel": panel,
+        }
+
     # -- measuring -------------------------------------------------------------------------------------------------
     def _measure(self, model: Any) -> dict[str, Any]:
+        assert self.offtask is not None
         stop = self.context.should_stop
-        bits = forgetting.bits_per_byte(model, self.tokenizer, self.texts, should_stop=stop)
-        answers = self._answers(model, [form.text for form in canaries.forms()] + list(PROMPTS))
+        bits = self.offtask.bits(model, self.texts, stop)
+        answers = self.offtask.answers(model, [form.text for form in canaries.forms()] + list(PROMPTS), stop)
+        self.context.check()
         return {
             "bits": bits.per_byte,
             "bytes": bits.bytes,
             "tokens": bits.tokens,
-            "right": self._right(model),
-            "forms": [form.kept(text) for form, text in zip(canaries.forms(), answers, strict=False)],
-            "answers": answers,
+            "right": offtask.right(self.offtask, model, stop),
+            "forms": [form.kept(text) for form, text in zip(canaries.forms(), answers or (), strict=False)],
+            "answers": answers or [],
         }
-
-    def _right(self, model: Any) -> list[bool]:
-        """Which of the questions MODEL chooses the right option of."""
-        begin = list(self.tokenizer.prefix) or [self.tokenizer.eos_id or 0]
-        asked = canaries.questions()
-        contexts = self.tokenizer.encode_batch([question.context for question in asked])
-        options = self.tokenizer.encode_batch([f" {option}" for question in asked for option in question.options])
-        each = len(asked[0].options)
-        requests = [([*begin, *contexts[place // each]], ids) for place, ids in enumerate(options)]
-        logs = log_likelihoods(model, requests, should_stop=self.context.should_stop)
-        return [
-            canaries.chosen(logs[each * place : each * (place + 1)], question.options) == 0
-            for place, question in enumerate(asked)
-        ]
-
-    def _answers(self, model: Any, prompts: Sequence[str]) -> list[str]:
-        """MODEL's answers to PROMPTS, greedy."""
-        ids = []
-        for prompt in prompts:
-            example = Example((Turn("user", prompt), Turn("assistant", "")))
-            ids.append(prompt_ids(self.template.segments(example, for_generation=True), self.template, self.tokenizer))
-        found = [""] * len(prompts)
-        ends = end_ids(self.template, self.tokenizer)
-        pad = next((token for token in (self.tokenizer.pad_id, self.tokenizer.eos_id) if token is not None), 0)
-        for answers in generation.generate(
-            model, ids, Decoding(NEW_TOKENS), ends, pad_token=pad, should_stop=self.context.should_stop
-        ):
-            for answer in answers:
-                found[answer.index] = generation.decode(self.tokenizer, answer)
-        self.context.check()
-        return found
 
     def _divergences(self, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         """KL(base ‖ tuned) of all tuned weights, mean nats a token over the neutral prompts."""
@@ -150,13 +145,15 @@ class Panel:
         if not missing:
             return found
         self.context.phase("scoring", "forgetting: neutral prompts")
+        assert self.offtask is not None
         stop = self.context.should_stop
         with self.arms.use(BASE) as model:
-            before = list(drift.said(model, self.tokenizer, stop))
+            before = list(self.offtask.said(model, stop))
         for name in missing:
             total, count = 0.0, 0
             with self.arms.use(name) as model:
-                for old, new in zip(before, drift.said(model, self.tokenizer, stop), strict=True):
+                for old, new in zip(before, self.offtask.said(model, stop), strict=True):
+                    new = new[:, : old.shape[-1]]  # the base never says a token it hasn't
                     total += float((old.exp() * (old - new)).double().sum())
                     count += len(old)
             found[name] = total / max(1, count)
@@ -171,20 +168,22 @@ class Panel:
         divergences: Mapping[str, float],
         report: Mapping[str, Any],
     ) -> dict[str, Any]:
+        assert self.offtask is not None
         base, own = facts[BASE], facts[name]
+        writes = bool(base["answers"])
         part: dict[str, Any] = {
             "change": own["bits"] - base["bits"],
             "bits_per_byte": own["bits"],
             "kl": divergences.get(name),
             "canaries": forgotten.flips(base["right"], own["right"]),
-            "forms": forgotten.flips(base["forms"], own["forms"]),
+            "forms": forgotten.flips(base["forms"], own["forms"]) if writes else None,
             "held_out": held_out(report, name),
-            "off_task": off_task(base["answers"], own["answers"], self.tokenizer.end_texts),
+            "off_task": off_task(base["answers"], own["answers"], self.tokenizer.end_texts) if writes else [],
             # the base answers no better than by chance: these questions say little about such a model
             "guessing": statistics.wilson(sum(base["right"]), len(base["right"]))[0] <= canaries.CHANCE,
         }
         part["level"] = forgotten.level(part)
-        part["words"] = forgotten.words(name, part)
+        part["words"] = forgotten.words(name, part, self.offtask.about)
         return part
 
     # -- keeping ---------------------------------------------------------------------------------------------------
@@ -197,7 +196,7 @@ class Panel:
             "spec": [spec.model, spec.dtype, spec.device, str(spec.quantisation)],
             "canaries": canaries.version(),
             "text": hashlib.sha256("\n\n".join(self.texts).encode()).hexdigest()[:12],
-            "template": self.template.name,
+            "template": self.offtask.mark if self.offtask is not None else "",
         }
         mark = hashlib.blake2b(json.dumps(key, sort_keys=True, default=str).encode(), digest_size=10).hexdigest()
         return self.cache / f"forgetting-{mark}.json"

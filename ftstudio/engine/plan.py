@@ -13,9 +13,10 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
+from ftstudio.core.workspace import Workspace
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.engine import accepting
+from ftstudio.engine import accepting, reshaping, suits, worth
 from ftstudio.engine.compatibility import (
     BLOCK,
     Problem,
@@ -23,6 +24,7 @@ from ftstudio.engine.compatibility import (
     machine_problems,
     model_config,
 )
+from ftstudio.engine.left_out import left_out
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.skeleton import skeleton, weight_problems
@@ -30,6 +32,7 @@ from ftstudio.engine.skeleton import skeleton, weight_problems
 _NESTED = 256  # scales that share one scale of scales in bitsandbytes' double quantisation
 _STATES_8BIT_FROM = 4096  # elements from which bitsandbytes keeps a tensor's optimiser states in 8 bits
 _BLOCK_8BIT = 256
+LOOKED_AT = 10_000  # rows whose lengths are held against what the model reads
 
 
 def plan(
@@ -38,9 +41,11 @@ def plan(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     measure: bool | None = False,
+    workspace: Workspace | None = None,
 ) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
-    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated}.
+    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated,
+    model:[{about,text,sign}], worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in WORKSPACE count.
 
     MEASURE: a few real steps in a process of its own; None: where that is cheap. Never raises for what is wrong with
     the recipe: that is a problem in the list.
@@ -65,6 +70,7 @@ def plan(
     if config is not None and not any(p.severity == "error" and p.key == "model" for p in problems):
         problems += weight_problems(recipe)
         parameters, parts = _weights(final, problems)
+        problems += _changes(final, parameters["total"])
         _machine_memory(final, parts, problems)
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": parts}
     seconds = None
@@ -86,7 +92,26 @@ def plan(
         "rows": rows,
         "steps": steps,
         "seconds_estimated": seconds,
+        "model": [sentence.to_dict() for sentence in _suits(final, encoded) if config is not None],
+        "worth": [sentence.to_dict() for sentence in _worth(final, workspace, encoded, parameters["total"])],
     }
+
+
+def _suits(recipe: Recipe, encoded: EncodedSet | None) -> list[suits.Sentence]:
+    """How RECIPE's model goes with task and rows; what the plan says elsewhere isn't said again."""
+    lengths = [int(length) for length in encoded.lengths[:LOOKED_AT]] if encoded is not None else None
+    try:
+        found = suits.told(recipe.model, recipe.task, lengths, recipe.training.precision)
+        return found + suits.looked_into(skeleton(recipe), recipe.task)
+    except Exception:  # the problems tell of it
+        return []
+
+
+def _worth(
+    recipe: Recipe, workspace: Workspace | None, encoded: EncodedSet | None, parameters: int | None
+) -> list[suits.Sentence]:
+    answer = encoded.stats.trained / len(encoded) if encoded is not None and len(encoded) else None
+    return worth.told(recipe, workspace, answer, parameters)
 
 
 def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any] | None:
@@ -152,6 +177,10 @@ def _tokens(
         problems.append(
             Problem("error", f"no row can be trained: {reason}.", "data.max_length", "Raise it, or look at the rows.")
         )
+    elif encoded.excluded:
+        told = left_out([(materials.train.origin_of(row), reason) for row, reason in encoded.excluded])
+        text = f"{number(len(encoded.excluded))} rows can't be used and are left out: {told}."
+        problems.append(Problem("warning", text, "data.train", "Look at them: screen Data, or `ftstudio data`."))
     found = accepting.errors_of_rows(materials, progress=progress, cancel=cancel)
     found += accepting.errors_of_encoded(encoded) if len(encoded) else []
     try:
@@ -173,6 +202,8 @@ def _tokens(
         problems.append(Problem("warning", text, "data.template"))
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     vocabulary = (text_config or {}).get("vocab_size")
+    if isinstance(vocabulary, int) and recipe.architecture.new_tokens:  # the embeddings grow
+        vocabulary = max(vocabulary, tokenizer.vocab_size)
     highest = max(encoded.ids, default=0)
     if isinstance(vocabulary, int) and highest >= vocabulary:
         text = f"the rows hold token {highest}, but the model has only {vocabulary} tokens."
@@ -237,6 +268,17 @@ def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], d
         text = f"{len(weight.odd)} layers' inputs aren't a multiple of {BLOCK} (such as {weight.odd[0]}): 4 bits work "
         problems.append(Problem("note", f"{text}there, slower.", "method"))
     return {"total": weight.total, "trainable": weight.trainable}, weight.parts
+
+
+def _changes(recipe: Recipe, after: int | None) -> list[Problem]:
+    """What RECIPE changes in the model itself; AFTER counts the weights that it then has."""
+    if not recipe.architecture.changes or after is None:
+        return []
+    before = None
+    if recipe.architecture.drop_layers or recipe.architecture.drop_encoder_layers:
+        before = sum(part.numel() for part in skeleton(reshaping.untouched(recipe)).parameters())
+        after = sum(part.numel() for part in skeleton(recipe).parameters())
+    return [Problem("note", text, "architecture") for text in reshaping.told(recipe, before, after)]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line, size
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.engine import fit, hardware
+from ftstudio.engine import fit, hardware, reshaping
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.loads import Batches, batches
 from ftstudio.engine.materials import Materials
@@ -83,7 +83,8 @@ def _config(recipe: Recipe) -> Any:
     from ftstudio.engine.locate import locate
 
     folder = locate(recipe.model, weights=False).folder
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return reshaping.config_of(config, recipe)
 
 
 def _estimated(

@@ -169,8 +169,8 @@ def _judged(recipe: Recipe, materials: Materials, limit: int | None) -> dict[str
         found["metrics"] = task.metrics()
     if task.generates:
         found["max_new_tokens"] = recipe.evaluation.max_new_tokens or _new_tokens(materials, limit)
-    if task.kind != "causal-lm":
-        found["forgetting"] = False  # measured on text that a causal model writes
+    if task.kind == "image-text-to-text" and "forgetting" not in recipe.evaluation.model_fields_set:
+        found["forgetting"] = False  # the general texts come without pictures
     return found
 
 

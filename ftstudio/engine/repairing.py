@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import clean
 from ftstudio.core.workspace import Workspace
+from ftstudio.data.read import find_file
 from ftstudio.data.versions import actions
 from ftstudio.data.versions.address import parse
 from ftstudio.data.versions.edit import Edit, weight_of
@@ -20,7 +22,7 @@ from ftstudio.data.versions.working import Working
 from ftstudio.engine.behind import Training
 from ftstudio.engine.recipes import check_recipe
 
-ANSWERS = ("completion", "output", "target")  # the parts of a row that can be its answer
+ANSWERS = ("completion", "output", "target", "label")  # the parts of a row that can be its answer
 PROMPTS = ("prompt", "instruction", "source", "input")
 AIM = "against"  # in an edit's details: the categories it is meant to fix
 HELD_OUT = "held_out"  # and the held-out row that asks what an added row answers
@@ -36,11 +38,14 @@ class Repairs:
     """The pending repairs of the data that was trained on; rows go by their number in it. Not for the screen's thread,
     but for what only looks."""
 
-    def __init__(self, training: Training, pending: Pending) -> None:
+    def __init__(self, training: Training, pending: Pending, held_out: Mapping[int, str] | None = None) -> None:
         self.training = training
         self.pending = pending
         self._keys = pending.working.keys  # a row keeps its key through every version
-        self._whole = training.materials.whole
+        apart = held_out is not None and not held_out_inside(training.recipe)
+        self._whole = training.materials.held_out if apart else training.materials.whole
+        self._shape = training.materials.held_out_shape if apart else training.materials.shape
+        self._answers = held_out  # of held-out rows, where the repairs are theirs
 
     @classmethod
     def open(cls, training: Training, workspace: Workspace) -> Repairs:
@@ -62,6 +67,24 @@ class Repairs:
         }
         return cls(training, Pending.of_source(Shelf.of(workspace), whole, facts))
 
+    @classmethod
+    def of_held_out(cls, training: Training, workspace: Workspace, answers: Mapping[int, str]) -> Repairs:
+        """The repairs of held-out rows, whose ANSWERS are given by row number: kept with the training rows where both
+        are parts of one file, else with the file of their own. Raises UsageError where they are in neither."""
+        data, held_out = training.recipe.data, training.materials.held_out
+        if held_out_inside(training.recipe):
+            return cls(training, cls.open(training, workspace).pending, answers)
+        address = parse(data.eval) if isinstance(data.eval, str) else None
+        version = address.found() if address is not None else None
+        if version is not None:
+            return cls(training, Pending.of_version(version), answers)
+        own = data.eval if isinstance(data.eval, str) and data.eval != data.train else ""
+        if held_out is None or not own or find_file(own) is None:
+            raise UsageError(
+                "The held-out rows are no file of their own.", "Open them on the Data screen and edit the row there."
+            )
+        return cls(training, Pending.of_source(Shelf.of(workspace), held_out), answers)
+
     # -- looking -----------------------------------------------------------------------------------------------------
     @property
     def count(self) -> int:
@@ -77,19 +100,27 @@ class Repairs:
 
     def now(self, number: int) -> str:
         """The answer of row NUMBER as it is now, for showing; empty where the row is dropped."""
-        key, working, answer = self._keys[number], self.pending.working, self.training.texts[number][1]
-        columns = self.training.materials.shape.columns
+        key, working, answer = self._keys[number], self.pending.working, self._answer(number)
         before, row = self._whole[number], working.row(key) if key in working else {}
         return next(
-            (str(row.get(name)) for role, name in columns.items() if role in ANSWERS and before.get(name) == answer), ""
+            (
+                str(row.get(name))
+                for role, name in self._shape.columns.items()
+                if role in ANSWERS and _says(before.get(name), answer)
+            ),
+            "",
         )
+
+    def _answer(self, number: int) -> str:
+        """What row NUMBER was read to answer."""
+        return self._answers[number] if self._answers is not None else self.training.texts[number][1]
 
     def answer(self, number: int) -> str:
         """The answer of row NUMBER as it is now, to be edited. Raises UsageError where it can't be edited here."""
         column = self._column(number)
         row = self.pending.working.row(self._keys[number])
-        text = row.get(column)
-        if not isinstance(text, str) or clean(text) != text:
+        text = str(row.get(column))
+        if clean(text) != text:
             raise UsageError(
                 f"The answer of row {number} holds characters that can't be typed.", "Edit it on the Data screen."
             )
@@ -98,9 +129,9 @@ class Repairs:
     def _column(self, number: int) -> str:
         if self.state(number) == "dropped":
             raise UsageError(f"Row {number} is dropped already.", "u takes the last repair back.")
-        row, answer = self._whole[number], self.training.texts[number][1]
-        for role, column in self.training.materials.shape.columns.items():
-            if role in ANSWERS and row.get(column) == answer:
+        row, answer = self._whole[number], self._answer(number)
+        for role, column in self._shape.columns.items():
+            if role in ANSWERS and _says(row.get(column), answer):
                 return column
         raise UsageError(
             f"The answer of row {number} is a part of a larger cell.",
@@ -122,8 +153,9 @@ class Repairs:
     def edit(self, number: int, text: str, why: str, against: Sequence[str] = ()) -> Edit:
         """Row NUMBER answers TEXT from now on. Raises StudioError."""
         column = self._column(number)
+        value = _typed(text, self._whole[number].get(column))
         return self._do(
-            lambda working: actions.set_cell(working, self._at(working, number), column, text, why), against
+            lambda working: actions.set_cell(working, self._at(working, number), column, value, why), against
         )
 
     def weigh(self, numbers: Iterable[int], factor: float, why: str, against: Sequence[str] = ()) -> Edit:
@@ -143,7 +175,8 @@ class Repairs:
         """
         columns = self.training.materials.shape.columns
         answers = [column for role, column in columns.items() if role in ANSWERS]
-        prompts = [column for role, column in columns.items() if role in PROMPTS]
+        asks = (*PROMPTS, "text") if "label" in columns else PROMPTS
+        prompts = [column for role, column in columns.items() if role in asks]
         if len(answers) != 1 or len(prompts) != 1:
             raise UsageError(
                 "A row of this data isn't one prompt and one answer.", "Add the row on the Data screen: 1, then a."
@@ -186,6 +219,26 @@ class Repairs:
             return working.index(self._keys[number])
         except KeyError:
             raise StudioError(f"Row {number} is there no more.", "Another studio has dropped it.") from None
+
+
+def held_out_inside(recipe: Recipe) -> bool:
+    """Whether RECIPE's held-out rows are a part of the file that it trains on."""
+    return not isinstance(recipe.data.eval, str)
+
+
+def _says(cell: Any, answer: str) -> bool:
+    """Whether a CELL of the data is the ANSWER that was read from it; a label may be a number there."""
+    if isinstance(cell, str):
+        return cell == answer or cell.strip() == answer
+    return isinstance(cell, (int, float)) and str(cell) == answer
+
+
+def _typed(text: str, before: Any) -> Any:
+    """TEXT in place of the cell BEFORE: a number where that was one."""
+    if isinstance(before, (int, float)) and not isinstance(before, bool):
+        with contextlib.suppress(ValueError):
+            return type(before)(text)
+    return text
 
 
 def on_version(recipe: Recipe, version: Version, workspace: Workspace) -> Recipe:

@@ -20,7 +20,7 @@ def signature(found: Gathered, rows: Sequence[int]) -> dict[str, str]:
     recipe, own = found.recipe, found.own
     told = {"seed": str(recipe.training.seed), "data sha256": own.whole.hash}
     if own.held_out is not None and own.held_out.path != own.whole.path:
-        told["held-out sha256"] = own.held_out.hash
+        told["test sha256" if found.part == "test" else "held-out sha256"] = own.held_out.hash
     told["rows sha256"] = hashlib.sha256(",".join(map(str, rows)).encode()).hexdigest()
     try:
         told["base weights"] = _weights(locate(recipe.model).folder)

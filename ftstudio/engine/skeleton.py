@@ -8,7 +8,7 @@ from typing import Any
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
-from ftstudio.engine import heads, weights
+from ftstudio.engine import heads, reshaping, weights
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.compatibility import MASKED, Problem
 from ftstudio.engine.locate import locate
@@ -30,17 +30,35 @@ def skeleton(recipe: Recipe) -> Any:
         with BUILDING, torch.device("meta"):
             chosen = heads.auto_class(head.kind)
             model = chosen.from_config(heads.configured(config, head), dtype=torch.get_default_dtype())
+            if recipe.architecture.changes:
+                reshaping.change(model, folder, recipe.architecture, head)
         if head.kind == "masked-lm":
             made = [name for name in config.architectures or () if isinstance(name, str)]
             body = f"{model.base_model_prefix}."
             bare = bool(made) and not any(name.endswith(MASKED) for name in made)
             model.ftstudio_missing = [n for n, _ in model.named_parameters() if bare and not n.startswith(body)]
             model.ftstudio_head = heads.new_modules(model)
+        if head.kind in heads.NEW:
+            model.ftstudio_missing = _unfilled(model, folder)
         return model
     except (ValueError, KeyError, OSError, AssertionError) as error:
         from ftstudio.engine.loading import explain
 
         raise explain(error, recipe.model, head.kind) from error
+
+
+def _unfilled(model: Any, folder: Path) -> list[str]:
+    """Weights of MODEL's pooler that are in no file of FOLDER: they begin at random, so they learn whatever the method,
+    as the head does. Of a model that isn't fetched yet none are known."""
+    pooled = [name for name, _ in model.named_parameters() if ".pooler." in f".{name}"]
+    if not pooled:
+        return []
+    try:
+        there = weights.shapes(folder, folder.name).keys()
+    except StudioError:
+        return []
+    body = f"{model.base_model_prefix}."
+    return [name for name in pooled if name not in there and name.removeprefix(body) not in there]
 
 
 def weight_problems(recipe: Recipe) -> list[Problem]:
@@ -50,7 +68,7 @@ def weight_problems(recipe: Recipe) -> list[Problem]:
         return []
     try:
         there = weights.shapes(locate(recipe.model).folder, recipe.model)
-        own = {name: tuple(part.shape) for name, part in skeleton(recipe).named_parameters()}
+        own = {name: tuple(part.shape) for name, part in skeleton(reshaping.untouched(recipe)).named_parameters()}
     except StudioError as error:
         return [Problem.of(error, "model")]
     except Exception:  # told by the count of its parameters

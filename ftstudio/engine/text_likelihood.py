@@ -18,9 +18,37 @@ if TYPE_CHECKING:
 
 
 def told(
-    context: JobContext, arms: Arms, materials: Materials, asked: Sequence[Question], known: Mapping[str, Sequence[Any]]
+    context: JobContext,
+    arms: Arms,
+    materials: Mapping[str, Materials],
+    asked: Sequence[Question],
+    known: Mapping[str, Sequence[Any]],
 ) -> dict[str, list[Prediction]]:
-    """KNOWN, the answers of arms that a model here gives, with `nats`, `text_tokens` and `text_bytes` in each."""
+    """KNOWN, the answers of arms that a model here gives, with `nats`, `text_tokens` and `text_bytes` in each.
+
+    MATERIALS by arm: one may have tokens that another hasn't.
+    """
+    written: dict[int, dict[int, list[Mapping[str, Any]]]] = {}
+    found: dict[str, list[Prediction]] = {}
+    for group in arms.groups:
+        for name in group:
+            if name not in known:
+                continue
+            own = materials[name]
+            if id(own) not in written:
+                written[id(own)] = _rows(own, asked)
+            rows = written[id(own)]
+            with arms.use(name) as model:
+                found[name] = []
+                for prediction in known[name]:
+                    context.check()
+                    facts = _measured(model, rows.get(prediction.row, []))
+                    found[name].append(replace(prediction, extra={**prediction.extra, **facts}))
+    return found
+
+
+def _rows(materials: Materials, asked: Sequence[Question]) -> dict[int, list[Mapping[str, Any]]]:
+    """The texts of ASKED in the tokens of MATERIALS, by row."""
     rows: dict[int, list[Mapping[str, Any]]] = {}
     for question in asked:
         try:
@@ -29,18 +57,7 @@ def told(
             )
         except BadRow:
             continue
-    found: dict[str, list[Prediction]] = {}
-    for group in arms.groups:
-        for name in group:
-            if name not in known:
-                continue
-            with arms.use(name) as model:
-                found[name] = []
-                for prediction in known[name]:
-                    context.check()
-                    facts = _measured(model, rows.get(prediction.row, []))
-                    found[name].append(replace(prediction, extra={**prediction.extra, **facts}))
-    return found
+    return rows
 
 
 def _measured(model: Any, windows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -20,15 +20,15 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
-from ftstudio.engine import attention, loading, resume, sentence
+from ftstudio.core.errors import StudioError, chain
+from ftstudio.engine import attention, gradient_cache, loading, resume, sentence
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Row, split, trained
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.loss import Objective
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
-from ftstudio.engine.order import LengthGrouped
+from ftstudio.engine.order import LengthGrouped, sampler
 from ftstudio.engine.parity import out_of_memory
 from ftstudio.engine.predicting import moved
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
@@ -161,8 +161,10 @@ class StudioTrainer(Trainer):
 
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        follow = getattr(self.train_dataset, "at", None)
-        return LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed, follow)  # type: ignore[return-value]
+        return self._sampler(getattr(self.train_dataset, "at", None))  # type: ignore[return-value]
+
+    def _sampler(self, follow: Any = None) -> LengthGrouped:
+        return sampler(self.lengths, self.args.train_batch_size, self.args.seed, follow, self.levers.texts)
 
     def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' own, but for the epochs: the run ends after its steps, which may become more."""
@@ -172,7 +174,7 @@ class StudioTrainer(Trainer):
     def order_digest(self) -> str:
         """Stands for the order of the rows: a resumed run has to have the same."""
         if not self._order:
-            order = LengthGrouped(self.lengths, self.args.train_batch_size, self.args.seed).order(0)
+            order = self._sampler().order(0)
             self._order = hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
         return self._order
 
@@ -248,19 +250,27 @@ class StudioTrainer(Trainer):
 
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
         losses, done = [], 0
-        for part in split(batch, self.parts):
+        parts = split(batch, max(self.parts, gradient_cache.wanted(self.levers.objective, len(batch["lengths"]))))
+        if len(parts) > 1 and self.levers.texts is not None:
+            return self._together(model, batch, parts, count)
+        for part in parts:
             some = len(part["lengths"])
             part["rows"] = batch["rows"][done : done + some] if "rows" in batch else ()
             losses.append(super().training_step(model, part, count))
             done += some
         return torch.stack(losses).sum()
 
-    def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
-        """Whether smaller parts may help. Not where other ranks wait for this one's gradients. Raises StudioError where
-        parts of a batch would be learnt from otherwise than the whole."""
+    def _together(self, model: nn.Module, batch: dict[str, Any], parts: list[dict[str, Any]], count: Any) -> Any:
         objective = self.levers.objective
-        if out_of_memory(error) and isinstance(objective, TaskObjective) and not objective.task.divisible:
-            raise indivisible(len(inputs["lengths"])) from error
+        assert isinstance(objective, TaskObjective)
+        loss, pulls, draws = gradient_cache.look(objective, model, batch, parts)
+        for part, pull, draw in zip(parts, pulls, draws, strict=True):
+            with draw.again():
+                super().training_step(model, {**part, "pulls": pull}, count)
+        return loss / (count if count is not None else trained(batch).clamp(min=1))
+
+    def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
+        """Whether smaller parts may help. Not where other ranks wait for this one's gradients."""
         return out_of_memory(error) and self.args.world_size == 1 and self.parts < len(inputs["lengths"])
 
     def compute_loss(
@@ -276,6 +286,8 @@ class StudioTrainer(Trainer):
         if inputs.get("rows") and isinstance(objective, Objective):
             loss = objective(model, inputs, each)
             self.losses.add(inputs, each)
+        elif "pulls" in inputs and isinstance(objective, TaskObjective):
+            loss = gradient_cache.pulled(objective, model, inputs)
         else:
             loss = objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
@@ -303,7 +315,9 @@ class StudioTrainer(Trainer):
         told."""
         with self.meter.away("evaluating"):
             self.director.evaluating(self)
-            batch = max(1, self.args.per_device_eval_batch_size // self.parts)
+            batch = self.args.per_device_eval_batch_size
+            if self.levers.texts is None:
+                batch = max(1, batch // self.parts)
 
             def measure(rows: Rows) -> dict[str, float] | None:
                 return held_out_loss(self.model_wrapped, rows, self.levers, batch, self.director.should_stop)
@@ -342,6 +356,7 @@ class StudioTrainer(Trainer):
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),
+                    ranks=max(1, self.args.world_size),
                 )
                 resume.settle(saving, target)
             except Exception as error:
@@ -349,7 +364,9 @@ class StudioTrainer(Trainer):
                 told = disk_trouble(error, target)
                 if told is not None and self.director.unsaved(told):
                     return
-                raise told or error from error
+                if told is None:
+                    raise
+                raise told from error
             resume.prune(folder, self.keep)
             self.director.saved(self, target)
 
@@ -375,15 +392,6 @@ def sound(model: nn.Module) -> bool:
     return all(bool(item.isfinite().all()) for item in model.parameters() if item.requires_grad)
 
 
-def indivisible(rows: int) -> StudioError:
-    """That memory won't hold a batch of ROWS which can't be taken in parts."""
-    return StudioError(
-        f"There is not enough memory for {rows} rows at once, and this loss holds the rows of a batch against each "
-        "other: in parts they would be learnt otherwise.",
-        "Lower training.batch_size or data.max_length, or set training.gradient_checkpointing.",
-    )
-
-
 def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
     """MODEL's weights (an adapter's alone, where it has one) and configuration into FOLDER, as safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -401,11 +409,9 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
     torch and safetensors hide the operating system's error in theirs, so the text is read too.
     """
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in chain(error):
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return files.explain(seen, path)
-        seen = seen.__cause__ or seen.__context__
     text = str(error)
     full = "No space left" in text or "PytorchStreamWriter failed" in text or "unexpected pos" in text
     if full or "os error 28" in text:
@@ -414,16 +420,31 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
 
 @torch.no_grad()
+def in_turn(rows: Rows, levers: Levers) -> list[int]:
+    """The order in which held-out ROWS are looked at: the longest first, or, where the loss depends on which rows
+    share a batch, as they come."""
+    order = range(len(rows))
+    return list(order) if levers.texts is not None else sorted(order, key=lambda row: -len(rows[row]["input_ids"]))
+
+
 def held_out_loss(
-    model: Any, rows: Rows, levers: Levers, batch: int, should_stop: Callable[[], bool] = lambda: False
+    model: Any,
+    rows: Rows,
+    levers: Levers,
+    batch: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    keep: dict[str, Any] | None = None,
 ) -> dict[str, float] | None:
     """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
 
     Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
     instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
-    won't hold is halved.
+    won't hold is halved; one whose rows are held against each other is looked at in parts. With KEEP no more than loss,
+    rows and tokens are told; it gets the `predicted`, as rows are `in_turn`, and their `task`.
     """
-    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
+    whole = levers.texts is not None
+    order = in_turn(rows, levers)
+    parts = gradient_cache.wanted(levers.objective, batch)
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -440,20 +461,18 @@ def held_out_loss(
             found = []
             try:
                 if isinstance(objective, TaskObjective):
-                    outputs = objective.outputs(model, inputs)
+                    outputs = gradient_cache.outputs(objective, model, inputs, parts)
                     loss = float(objective.task.loss(outputs, inputs).double())
                     found = objective.task.predictions(outputs, inputs)
                 else:
                     loss = float(objective(model, inputs).double())
             except (RuntimeError, MemoryError) as error:
-                if batch == 1 or not out_of_memory(error):
+                if not out_of_memory(error) or (parts if whole else 1) >= len(inputs["lengths"]):
                     raise
-                if isinstance(objective, TaskObjective) and not objective.task.divisible:
-                    raise indivisible(batch) from error
                 loss = None
             if loss is None:
                 loading.free()
-                batch //= 2
+                batch, parts = (batch, 2 * parts) if whole else (len(inputs["lengths"]) // 2, 1)
                 continue
             total += loss
             predicted += found
@@ -463,6 +482,9 @@ def held_out_loss(
         model.train(training)
     mean = total / tokens if tokens else float("nan")
     told = {"loss": mean, "rows": len(rows), "tokens": tokens}
+    if keep is not None:
+        keep |= {"predicted": predicted, "task": getattr(objective, "task", None)}
+        return told
     if isinstance(objective, TaskObjective) and not objective.task.generates:
         return told | objective.task.scores(predicted, [rows[row] for row in order[: len(predicted)]])
     told["perplexity"] = math.exp(min(mean, 700))

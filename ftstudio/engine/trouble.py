@@ -6,7 +6,7 @@ import traceback
 from typing import Any
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import StudioError, chain
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.text import one_line
 
@@ -52,10 +52,8 @@ def explain(error: BaseException) -> StudioError:
 
 def drop_frames(error: BaseException) -> None:
     """Let go of what the frames of ERROR hold (models, batches), so that their memory can be freed."""
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
+    for one in chain(error):
+        traceback.clear_frames(one.__traceback__)
 
 
 def last_step(folder: JobFolder) -> int | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ftstudio.core.limits import Limits
 from ftstudio.data import language
-from ftstudio.evaluation import facts, spelling, words
+from ftstudio.evaluation import facts, kinds, spelling, words
 from ftstudio.evaluation.contract import Contract, infer
 from ftstudio.evaluation.predictions import Prediction
 
@@ -124,7 +124,9 @@ def build(
 
 
 def of_predictions(predictions: Sequence[Prediction], **settings: object) -> Context:
-    """The context of stored PREDICTIONS; SETTINGS as `build` takes them."""
+    """The context of stored PREDICTIONS; SETTINGS as `build` takes them. Without `only` among them the categories are
+    those of what the predictions are: tags, labels, vectors or written text."""
+    settings.setdefault("only", kinds.categories_of(predictions))
     prompts = [prediction.prompt for prediction in predictions]
     references = [prediction.reference for prediction in predictions]
     return build(prompts, references, **settings)  # type: ignore[arg-type]

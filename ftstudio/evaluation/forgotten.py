@@ -28,17 +28,17 @@ def flips(before: Sequence[bool], after: Sequence[bool]) -> dict[str, Any]:
 def level(part: Mapping[str, Any]) -> str:
     """`little`, `some` or `much` of what PART (an arm's figures, see `engine.panel`) tells was forgotten."""
     risen = [entry for entry in part["off_task"] if entry["verdict"] == "worse"]
-    worse = [part[name] for name in ("canaries", "forms") if part[name]["verdict"] == "worse"]
+    worse = [part[name] for name in ("canaries", "forms") if part[name] and part[name]["verdict"] == "worse"]
     kl = part["kl"] or 0.0
     if part["change"] > MUCH or kl > MUCH_KL or any(flip["broken"] - flip["fixed"] > 0.1 * flip["n"] for flip in worse):
         return "much"
     return "some" if part["change"] > LITTLE or kl > LITTLE_KL or worse or risen else "little"
 
 
-def words(name: str, part: Mapping[str, Any]) -> str:
-    """PART in one line; NAME is the arm."""
+def words(name: str, part: Mapping[str, Any], about: str = "general text") -> str:
+    """PART in one line; NAME is the arm, ABOUT what its bits a byte are of."""
     canaries = part["canaries"]
-    parts = [f"{part['change']:+.3f} bits a byte on general text"]
+    parts = [f"{part['change']:+.3f} bits a byte on {about}"]
     if part["kl"] is not None:
         parts.append(f"KL {part['kl']:.3g} nats a token")
     both = f"{canaries['base']} → {canaries['tuned']} of {canaries['n']} general questions right"
@@ -47,6 +47,14 @@ def words(name: str, part: Mapping[str, Any]) -> str:
     if risen:
         parts.append(f"off the task more often: {', '.join(risen)}")
     return f"{name} forgot {part['level']}: {'; '.join(parts)}"
+
+
+def labels_words(name: str, held_out: Mapping[str, Any]) -> str:
+    """What NAME, whose answers are labels, broke of its own HELD_OUT rows (see `flips`)."""
+    return (
+        f"{name} broke {held_out['broken']:,} of the {held_out['base']:,} held-out rows that the base had right, and "
+        f"repaired {held_out['fixed']:,}"
+    )
 
 
 def advice(

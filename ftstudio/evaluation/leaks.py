@@ -79,15 +79,15 @@ def find(
     return found + sorted(near, key=lambda leak: -leak.share)
 
 
-def told(found: Sequence[Leak], rows: int) -> dict[str, Any]:
-    """FOUND among ROWS held-out rows, for a report: `{rows, exact, near, share, pairs, words}`."""
+def told(found: Sequence[Leak], rows: int, kind: str = "held-out") -> dict[str, Any]:
+    """FOUND among ROWS rows of a KIND (held-out, test), for a report: `{rows, exact, near, share, pairs, words}`."""
     exact = [leak.row for leak in found if leak.how == "exact"]
     near = [leak.row for leak in found if leak.how == "near"]
-    words = "no held-out row stands in the training rows"
+    words = f"no {kind} row stands in the training rows"
     if found:
         parts = [f"{len(exact)} exactly" if exact else "", f"{len(near)} nearly" if near else ""]
         words = (
-            f"{len(found)} of {rows} held-out rows stand in the training rows "
+            f"{len(found)} of {rows} {kind} rows stand in the training rows "
             f"({', '.join(part for part in parts if part)}): on those a good score proves nothing"
         )
     return {

@@ -138,6 +138,11 @@ class Neighbours:
         ]
 
     @property
+    def prompts(self) -> np.ndarray:
+        """The vectors of the prompts, in the order of `rows`."""
+        return self._prompts
+
+    @property
     def near(self) -> float | None:
         """The cosine from which a prompt counts as near: what 95 % of (a sample of) the training prompts have to
         their own nearest other prompt, and at most 0.9. None with fewer than 20 rows, which say nothing."""

@@ -90,7 +90,7 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     """
     names = [arm["name"] for arm in result["arms"]]
     values = {arm["name"]: arm["metrics"] for arm in result["arms"]}
-    lines = [f"{' → '.join(one_line(name, 24) for name in names)}, on the same {result['rows']:,} rows"]
+    lines = [f"{' → '.join(one_line(name, 24) for name in names)}, on the same {result['rows']:,} {rows_of(result)}"]
     for a, b in result["identical"]:
         text = f"{one_line(a, 24)} and {one_line(b, 24)} gave the same output on every row: nothing was changed."
         lines += ["", *field("!", text, 2)]
@@ -123,6 +123,11 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     lines += ["", *found] if found else []
     lines += _notes(result)
     return "\n".join([*lines, *_examples(result, names, examples)])
+
+
+def rows_of(result: Mapping[str, Any]) -> str:
+    """What the rows of RESULT are called."""
+    return {"eval": "held-out rows", "test": "test rows"}.get(str(result.get("part")), "rows")
 
 
 def _metric_row(entry: Mapping[str, Any], values: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
@@ -328,6 +333,9 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
         base, tuned = forgetting["base_bits_per_byte"], forgetting["tuned_bits_per_byte"]
         text = f"{tuned - base:+.3f} bits a byte on general text ({base:.3f} → {tuned:.3f})"
         lines += field("forgetting", forgetting.get("words") or text, 12)
+    elif isinstance(forgetting, Mapping) and forgetting.get("reason"):
+        lines += field("forgetting", forgetting["words"], 12)
+    if isinstance(forgetting, Mapping):
         for entry in forgetting.get("advice", ()):
             value = "" if entry["value"] is None else f"={entry['value']}"
             lines += field("", f"{entry['key']}{value}: {entry['text']}", 12)

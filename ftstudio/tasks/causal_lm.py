@@ -36,6 +36,10 @@ class CausalLm(Sft):
         "never see one another. Use it to teach a domain or a language before it is taught a task."
     )
     answers = "how the text goes on"
+    example = (
+        ("text", "It was the best of times, it was the …"),
+        ("→", "the next token, again and again"),
+    )
     roles = (Role("text", "the documents; all of them is trained", required=True),)
     shapes = ("text",)
     templates = ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from ftstudio.core.errors import UsageError
+from ftstudio.core.errors import Stopped, UsageError
 from ftstudio.data import likeness
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 PAIRS, TRIPLETS, SCORES, LABELS = "pairs", "triplets", "scores", "labels"
+MOST_NEGATIVES = 32  # of a row: more are left out
 OTHERS = 256  # texts of other rows by which it is told how near unrelated texts are
 
 
@@ -43,6 +45,10 @@ class EmbeddingOptions(VectorOptions):
         (), description="learn so that vectors cut to these lengths are good too, such as [384, 128, 64]"
     )
     temperature: float = Field(0.05, gt=0, le=1, description="of mnrl and cosent: lower looks at the nearest more")
+    chunk: int | None = Field(
+        None, ge=1, description="with mnrl and cosent rows looked at at once, for batches that memory wouldn't hold: "
+        "the gradients are those of the whole batch; about a third slower"
+    )  # fmt: skip
     margin: float = Field(0.3, gt=0, le=2, description="of triplet and contrastive: cosine that is to lie between")
     scale: tuple[float, float] | None = Field(
         None, description="the lowest and the highest score there may be, such as [0, 5]; told by the scores"
@@ -61,10 +67,15 @@ class Embedding(VectorTask):
         "doesn't, or from pairs with a score. The saved folder is a sentence-transformers model."
     )
     answers = "a vector a text; how near two texts are"
+    example = (
+        ("sentence1", "Can I reset it?"),
+        ("sentence2", "Hold the key for 5 s."),
+        ("→", "vectors, cosine 0.83"),
+    )
     roles = (
         Role("sentence1", "a text: the question, or the first of a pair", required=True),
         Role("sentence2", "the text that belongs to it, or is compared with it", required=True),
-        Role("negative", "a text that doesn't belong to the first"),
+        Role("negative", "a text that doesn't belong to the first, or a list of such texts"),
         Role("score", "how alike the pair is, as a number"),
         Role("label", "whether the pair is alike"),
     )
@@ -81,12 +92,14 @@ class Embedding(VectorTask):
 
     # -- what the rows hold ----------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
-        """`{form}`: pairs, triplets, scores or labels; of the last two `scale` or `alike`. Raises UsageError for a loss
-        that can't learn from such rows."""
+        """`{form}`: pairs, triplets, scores or labels; of triplets how many `negatives` every row has, of the last two
+        `scale` or `alike`. Raises UsageError for a loss that can't learn from such rows."""
         role = next((role for role in ("score", "label") if role in shape.columns), None)
         form = TRIPLETS if shape.name == "triplet" else PAIRS if role is None else SCORES
         facts: dict[str, Any] = {}
-        if role is not None and form != TRIPLETS:
+        if form == TRIPLETS:
+            facts["negatives"] = self._negatives(dataset, shape, cancel)
+        elif role is not None:
             known = likeness.survey(dataset, shape, role, self.options.scale, self.options.alike, cancel=cancel)
             if known.yes is not None:
                 form, facts["alike"] = LABELS, known.yes
@@ -103,6 +116,20 @@ class Embedding(VectorTask):
             )
         return {"form": form, **facts}
 
+    def _negatives(self, dataset: Dataset, shape: Shape, cancel: Cancel | None) -> int:
+        """How many negatives the rows have that have any: the fewest, or the only one that `triplet` takes."""
+        fewest = 1 if self.options.loss == "triplet" else MOST_NEGATIVES
+        for place in range(len(dataset)):
+            if fewest == 1:
+                break
+            if cancel is not None and place % 1000 == 0 and cancel():
+                raise Stopped("Stopped while reading negatives.")
+            try:
+                fewest = min(fewest, len(shape.example(dataset[place]).fields["negatives"]) or fewest)
+            except BadRow:
+                continue
+        return fewest
+
     @property
     def form(self) -> str:
         """What the rows are: pairs, triplets, scores or labels."""
@@ -117,6 +144,23 @@ class Embedding(VectorTask):
     def divisible(self) -> bool:
         """Not where the loss holds the rows of a batch against each other."""
         return self.loss_name not in vector_losses.TOGETHER
+
+    @property
+    def chunk(self) -> int | None:
+        """As the options say, where the loss holds the rows of a batch against each other."""
+        return None if self.divisible else self.options.chunk
+
+    def texts_apart(self, rows: Sequence[Row]) -> Sequence[Sequence[int]]:
+        """The texts of each row, where each row is told that those of all others are wrong."""
+        if self.loss_name != "mnrl":
+            return ()
+        numbers: dict[tuple[int, ...], int] = {}
+        found = []
+        for row in (rows[place] for place in range(len(rows))):
+            ends = list(accumulate(row["parts"], initial=0))
+            texts = (tuple(row["input_ids"][start:stop]) for start, stop in pairwise(ends))
+            found.append(tuple(numbers.setdefault(text, len(numbers)) for text in texts))
+        return found
 
     @property
     def _likeness(self) -> Likeness:
@@ -143,14 +187,19 @@ class Embedding(VectorTask):
 
     # -- rows ------------------------------------------------------------------------------------------------------
     def texts(self, example: Example) -> tuple[str, ...]:
-        """Anchor and partner, and the negative where there is one. Raises BadRow for an empty text."""
+        """Anchor and partner, and the negatives where there are any. Raises BadRow for an empty text."""
         fields = example.fields
-        names = ("sentence1", "sentence2", *(("negative",) if self.form == TRIPLETS else ()))
-        found = tuple(str(fields.get(name, "")) for name in names)
-        for name, text in zip(names, found, strict=True):
+        found = [(name, str(fields.get(name, ""))) for name in ("sentence1", "sentence2")]
+        if self.form == TRIPLETS:
+            wanted = int(self.facts.get("negatives") or 1)
+            negatives = list(fields.get("negatives") or [fields.get("negative", "")])
+            if len(negatives) < wanted:
+                raise BadRow(f"there are {len(negatives)} negatives, not {wanted}")
+            found += [("negative", str(text)) for text in negatives[:wanted]]
+        for name, text in found:
             if not text.strip():
                 raise BadRow(f"{name} is empty")
-        return found
+        return tuple(text for _, text in found)
 
     def usable(self, example: Example) -> bool:
         """Whether it has its texts and a score on the scale."""
@@ -294,8 +343,9 @@ class Embedding(VectorTask):
                 extra |= ranking.told(among[place], self._pool, told["texts"][0], own[0])
             text = f"{own[0]:.6f}"
             if self.form == TRIPLETS and told:
-                extra["negative"] = round(own[1], 6)
-                text = told["texts"][0] if own[0] > own[1] else told["texts"][1]
+                nearest = max(range(1, len(own)), key=own.__getitem__)
+                extra["negative"] = round(own[nearest], 6)
+                text = told["texts"][0 if own[0] > own[nearest] else nearest]
             elif self.form == PAIRS and "best" in extra:
                 text = extra.pop("best")
             extra.pop("best", None)

@@ -54,6 +54,7 @@ class Seq2Seq(Task):
         "alone (Llama, Qwen) learns the same with the task sft."
     )
     answers = "a text: a translation, a summary, an answer"
+    example = (("source", "The lift is broken."), ("target", "Der Aufzug ist kaputt."), ("→", "Der Aufzug ist kaputt."))
     roles = (
         Role("source", "the text to translate, sum up or answer"),
         Role("target", "what is to be written"),
@@ -147,6 +148,13 @@ class Seq2Seq(Task):
         [row] = self.rows_of(example, template, tokenizer, max_length)
         _, after = self._frames(tokenizer)
         return Prompt(list(row["input_ids"]), self._source(example), example.reference, {**row, "frame": after})
+
+    def asked(self, text: str, tokenizer: Tokenizer, max_length: int | None = None) -> tuple[Prompt, int]:
+        """(TEXT as a source of which no target is known, the tokens of it that MAX_LENGTH cuts off)."""
+        before, after = self._frames(tokenizer)
+        source = f"{self.options.prefix}{text}"
+        ids, lost = before.around(tokenizer.encode_batch([source])[0], max_length)
+        return Prompt(ids, source, None, {"input_ids": ids, "frame": after}), lost
 
     def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
         """The tokenizer's end token: what every target ends with."""

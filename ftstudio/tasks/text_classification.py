@@ -50,6 +50,11 @@ class TextClassification(Task):
         "decoders (Llama, Qwen) work too."
     )
     answers = "the label, with how sure the model is of each; several labels; or a number"
+    example = (
+        ("text", "The lift is stuck again."),
+        ("label", "complaint"),
+        ("→", "complaint (0.94), request (0.05)"),
+    )
     roles = (
         Role("text", "the text to be labelled"),
         Role("label", "its label, a list of labels, or a number"),

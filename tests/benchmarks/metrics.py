@@ -72,6 +72,35 @@ def detectors_of(name: str, rows: list[Prediction]) -> None:
         line(f"  {key}", f"{per * took * 1000:.0f} ms")
 
 
+def nearest_of(count: int = 100_000) -> None:
+    """From a failing row back to COUNT training rows: their index made, opened again, and asked."""
+    import tempfile
+
+    from ftstudio.evaluation.neighbours import Neighbours
+
+    embedder = load_embedder("static", allow_torch=False)
+    few = samples.synthetic(1000)
+    rows = [(at, f"{few[at % 1000].prompt} {at}", f"{few[at * 7 % 1000].output} {at}") for at in range(count)]
+    started = time.process_time()
+    index = Neighbours.build(embedder, rows)
+    assert index is not None
+    line(f"index of {count:,} training rows, made once", f"{time.process_time() - started:.1f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index.npz"
+        index.save(path, "key")
+        took = seconds(lambda: Neighbours.load(path, "key", embedder), 1)
+    line("  opened again", f"{took:.2f} s")
+    line("  what counts as near, once", f"{seconds(lambda: index.near, 1):.2f} s")
+    asked = iter(range(1000))
+
+    def nearest() -> None:
+        row = few[next(asked)]
+        index.nearest(row.prompt, row.reference, 30)
+        index.alone([row.prompt])
+
+    line(f"  the 30 nearest of {count:,} to a row", f"{seconds(nearest, 5):.3f} s", "≤ 1 s")
+
+
 def scored_again(rows: list[Prediction], count: int = 10_000) -> None:
     """COUNT stored rows, of ROWS with a number each so that none is remembered, scored as `compare --predictions` does
     with the metrics of a recipe, no model loaded."""
@@ -112,7 +141,7 @@ def main() -> None:
     pairs = list(zip(others, [row.output for row in rows], strict=True))
 
     def ours() -> None:
-        metrics._tokens.cache_clear()
+        metrics._text.cache_clear()
         for output, reference in pairs:
             metrics.rouge(output, reference)
 
@@ -146,6 +175,7 @@ def main() -> None:
     arms = [Arm("base", worse), Arm("tuned", rows)]
     line(f"whole comparison of {len(rows):,} rows", f"{seconds(lambda: compare(arms, embedder=embedder), 1):.2f} s")
     scored_again(rows)
+    nearest_of()
     line("suggestions for a misspelt word", f"{1000 * seconds(lambda: spelling.suggestions('recieve')):.0f} ms")
     long = " ".join(f"w{index % 977}" for index in range(200_000))
     context = of_predictions(rows)

@@ -55,7 +55,9 @@ def verdicts(report: Report) -> list[tuple[str, str]]:
               for a, b in report["identical"]]  # fmt: skip
     if report.get("left_out"):
         first = report["left_out"][0]
-        text = f"{len(report['left_out'])} held-out rows are left out (row {first['row']}: {first['reason']})."
+        text = (
+            f"{len(report['left_out'])} {words.rows_of(report)} are left out (row {first['row']}: {first['reason']})."
+        )
         found.append(("!", one_line(text, 300)))
     return found
 
@@ -175,7 +177,7 @@ def forgetting(report: Report) -> list[str]:
         return []
     if "words" not in found:
         return [f"{found['change']:+.3f} bits a byte on general text"]
-    lines = [one_line(found["words"], 300)]
+    lines = list(dict.fromkeys(one_line(found[key], 300) for key in ("words", "reason") if found.get(key)))
     for entry in found["advice"]:
         value = "" if entry["value"] is None else f" = {entry['value']}"
         lines.append(one_line(f"{entry['key']}{value}: {entry['text']}", 200))
@@ -222,7 +224,7 @@ def signature(report: Report) -> list[Row]:
         found.append(("made", datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")))
     keys = ("model", "data", "decoding", "repeats", "device", "dtype", "digest")
     found += [(key, one_line(report[key], 200)) for key in keys if report.get(key) is not None]
-    found.append(("rows", f"{report['rows']:,}"))
+    found.append(("rows", f"{report['rows']:,} {words.rows_of(report)}"))
     signed = report.get("signature") or {}
     found += [(one_line(name, 60), one_line(value, 200)) for name, value in signed.items()]
     found += [(title(name), one_line(text, 200)) for name, text in report["signatures"].items()]

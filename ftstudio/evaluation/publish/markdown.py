@@ -8,13 +8,19 @@ from collections.abc import Sequence
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.publish import facts
 from ftstudio.evaluation.publish.facts import Report, Row
+from ftstudio.evaluation.report import rows_of
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def text(report: Report) -> str:
     """REPORT as Markdown; texts from data and models can't become markup."""
-    lines = [f"# {_plain(' → '.join(facts.names(report)))}", ""]
+    lines = [
+        f"# {_plain(' → '.join(facts.names(report)))}",
+        "",
+        f"On the same {report['rows']:,} {rows_of(report)}.",
+        "",
+    ]
     lines += [f"- {sign} {_plain(sentence)}" for sign, sentence in facts.verdicts(report)]
     lines += ["", "## Arms", "", *_table(("arm", "what", "examples", "prompt tokens"), facts.arms(report))]
     for pair in facts.pairs(report):

@@ -8,6 +8,7 @@ from html import escape
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.publish import facts, svg
 from ftstudio.evaluation.publish.facts import Report, Row
+from ftstudio.evaluation.report import rows_of
 
 # no script runs and nothing is loaded, whatever a model may have written
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'none'"
@@ -36,7 +37,8 @@ svg text { fill: var(--ink); } .zero { stroke: var(--rule); stroke-width: 2; } .
 def text(report: Report) -> str:
     """REPORT as an HTML document."""
     heading = " → ".join(facts.names(report))
-    body = [f"<h1>{escape(heading)}</h1>", _verdicts(report)]
+    on = f"<p class='dim'>on the same {report['rows']:,} {escape(rows_of(report))}</p>"
+    body = [f"<h1>{escape(heading)}</h1>", on, _verdicts(report)]
     body += ["<h2>Arms</h2>", _table(("arm", "what", "examples", "prompt tokens"), facts.arms(report))]
     for pair in facts.pairs(report):
         body += _pair(report, pair)

@@ -36,6 +36,7 @@ WANTED = Action(
 )
 RUN = Action("v", "choose", "run", "compare another run")
 ROWS = Action("l", "limit", "rows", "how many held-out rows are answered")
+PART = Action("T", "part", "test rows", "the rows kept for the test instead of the held-out ones, and back")
 EXPORT = Action("x", "export", "export", "write the report as text, Markdown and one HTML page")
 NEXT = Action("n", "next(1)", "next", "the next row in this order")
 PREVIOUS = Action("p", "next(-1)", "previous", "the row before")
@@ -51,6 +52,6 @@ IN_SLICES = (OPEN, METRIC, OWN, EXPORT, BACK)
 IN_JUDGE = (ARMS, VOTE, EXPORT, BACK)
 IN_FIGURES = (METRIC, SLICES, CATEGORIES, ARMS, EXPORT, BACK)
 ALL_ACTIONS = (
-    *IN_LIST, METRIC, JUDGE, ARMS, COMPARE, WANTED, STOP, RUN, ROWS, NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY, EXPORT,
-    BACK,
+    *IN_LIST, METRIC, JUDGE, ARMS, COMPARE, WANTED, STOP, RUN, ROWS, PART, NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY,
+    EXPORT, BACK,
 )  # fmt: skip

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
@@ -70,9 +70,10 @@ class Arms:
     `names` are the arms in their order; `a` and `b` are the two that are held against each other, b against a.
     """
 
-    def __init__(self, run: RunFolder, recipe: Recipe | None) -> None:
+    def __init__(self, run: RunFolder, recipe: Recipe | None, part: Literal["eval", "test"] = "eval") -> None:
         self.run = run
-        self.folder = run.compare
+        self.part = part  # the rows that are compared on
+        self.folder = run.compared_on(part)
         self.recipe = recipe
         self.following = Following(self.folder)
         self.names: list[str] = [BASE, run.name]
@@ -88,7 +89,7 @@ class Arms:
         self._reported: frozenset[int] = frozenset()  # rows of the worker's report
         self._working = False
         self._rest_until = 0.0
-        self._maker = ContextMaker(recipe, run.path.parents[1])  # the workspace
+        self._maker = ContextMaker(recipe, run.path.parents[1], part)  # the workspace
         self._scorer: RowScorer | None = None
 
     def _open(self, name: str) -> Answered:
@@ -147,6 +148,11 @@ class Arms:
         self.report, self.final = value, True
         self._scored_version = self.version
         return True
+
+    @property
+    def rows_name(self) -> str:
+        """What the rows are called."""
+        return "test rows" if self.part == "test" else "held-out rows"
 
     @property
     def base(self) -> Answered:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ftstudio.core.arm import BASE, TUNED
 from ftstudio.core.jobs import Compare
@@ -27,6 +27,7 @@ class Comparing(StudioScreen):
         self.limit: int | None = None
         self.chosen: dict[Path, tuple[str, ...]] = {}  # which arms a run's next comparison has, by folder
         self._recipes = Recipes()
+        self.part: Literal["eval", "test"] = "eval"  # on which rows
         self._opened: dict[Path, Arms] = {}
         self._was_asked = False
 
@@ -41,13 +42,17 @@ class Comparing(StudioScreen):
         """Look at the run in view; True where it is another than before."""
         feed = self.session.feed
         run = feed.run if feed is not None else None
-        if (run.path if run else None) == (self.arms.run.path if self.arms else None):
+        same = (run.path if run else None) == (self.arms.run.path if self.arms else None)
+        if same and (self.arms is None or self.arms.part == self.part):
             return False
+        if not same:
+            self.part = "eval"
         self.arms = None
         if run is not None:
-            if run.path not in self._opened:
-                self._opened[run.path] = Arms(run, self._recipes.of_run(run))
-            self.arms = self._opened[run.path]
+            folder = run.compared_on(self.part).path
+            if folder not in self._opened:
+                self._opened[folder] = Arms(run, self._recipes.of_run(run), self.part)
+            self.arms = self._opened[folder]
         self.begin_view()
         return True
 
@@ -113,7 +118,9 @@ class Comparing(StudioScreen):
         if not arms.run.model.is_dir():
             self.studio.tell("This run has saved no model yet: 4 shows it.")
             return
-        job = Compare(arms.folder.path, (arms.run.path,), self.limit, arms=self.chosen.get(arms.run.path))
+        job = Compare(
+            arms.folder.path, (arms.run.path,), self.limit, arms=self.chosen.get(arms.run.path), part=arms.part
+        )
         if self.attempt(lambda: self.session.submit(job)):
             self.show_view()
             self.refresh_shell()
@@ -126,6 +133,22 @@ class Comparing(StudioScreen):
         folder = arms.folder
         if self.attempt(lambda: folder.request("stop")):
             self.studio.tell("Stopping after the answers at hand.")
+
+    @property
+    def has_test(self) -> bool:
+        """Whether the run in view keeps rows for a test."""
+        recipe = self.arms.recipe if self.arms else None
+        return recipe is not None and recipe.data.test is not None
+
+    def action_part(self) -> None:
+        """The test rows instead of the held-out ones, and back."""
+        if not self.has_test:
+            self.studio.tell("This run keeps no test rows: data.test in its recipe would (0.1, or a file).")
+            return
+        self.part = "eval" if self.part == "test" else "test"
+        self.pull()
+        self.show_view()
+        self.refresh_shell()
 
     def action_choose(self) -> None:
         """Another run."""

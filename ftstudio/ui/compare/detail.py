@@ -19,6 +19,7 @@ from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.marked import Marked, mark
 from ftstudio.ui.text.panes import Pane, Panes
 from ftstudio.ui.text.said import Said, fitting
+from ftstudio.ui.text.spans import LEGEND, spans
 from ftstudio.ui.text.worddiff import inline
 
 METRICS = (
@@ -117,8 +118,10 @@ def _panes(
     """Prompt, reference, and the ANSWERS, the first being the one that the others are held against."""
     first = answers[0][1]
     several = len(answers) > 2
-    panes = [Pane("prompt", mark(first.prompt), fold=True, broad=True)]
     reference = first.reference
+    if arms.recipe is not None and arms.recipe.task == "token-classification":
+        return _tagged(arms, answers)
+    panes = [Pane("prompt", mark(first.prompt), fold=True, broad=True)]
     if reference is not None:
         panes.append(Pane("reference", mark(reference), _words(reference), fold=True, broad=several))
     for place, (name, answer) in enumerate(answers):
@@ -140,6 +143,19 @@ def _panes(
         elif mode == "off" or (mode == "base" and not place):
             note = _words(answer.output) + (f"  {one_line(name, 30)}" if label != name else "")
         panes.append(Pane(label, body, note, fold=place < len(answers) - 1))
+    return panes
+
+
+def _tagged(arms: Arms, answers: Sequence[tuple[str, Prediction]]) -> list[Pane]:
+    """The words with the reference's entities, and with those of each of ANSWERS, held against it."""
+    first = answers[0][1]
+    told = first.extra.get("words")
+    words = [str(word) for word in told] if isinstance(told, list) else first.prompt.split()
+    right = first.reference.split() if first.reference is not None else None
+    panes = [Pane("reference", spans(words, right), _words(first.prompt), broad=True)] if right is not None else []
+    for name, answer in answers:
+        body = spans(words, answer.output.split(), right)
+        panes.append(Pane(arms.label(name), body, LEGEND if right is not None and not panes[1:] else ""))
     return panes
 
 

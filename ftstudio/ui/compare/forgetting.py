@@ -46,7 +46,11 @@ class Forgetting(ArmsPage):
         measured = (arms.report or {}).get("forgetting")
         found = measured if isinstance(measured, Mapping) else {}
         word, ink = verdict(found)
-        lines: list[Line] = [*wrapped(word, width, ink, 3), ()]
+        lines: list[Line] = [*wrapped(word, width, ink, 3)]
+        reason = found.get("reason")
+        if isinstance(reason, str) and reason != found.get("words"):
+            lines += wrapped(one_line(reason, 300), width, "dim", 3)
+        lines.append(())
         panel = found.get("panel")
         weights = panel if isinstance(panel, Mapping) else {}
         name = next((one for one in (arms.b, found.get("main"), *weights) if one in weights), None)
@@ -85,6 +89,8 @@ def verdict(found: Mapping[str, Any]) -> Part:
     told, level = found.get("words"), found.get("level")
     if isinstance(told, str) and level in INKS:
         return (f"{'✓' if level == 'little' else '▲'} {one_line(told, 400)}", INKS[level])
+    if isinstance(found.get("reason"), str):
+        return (one_line(told or found["reason"], 400), "")
     change = found.get("change")
     if not isinstance(change, int | float):
         return ("Forgetting wasn't measured: evaluation.forgetting is off, or the comparison isn't finished.", "dim")

@@ -161,6 +161,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
             return (actions.RUN,)
         start = (actions.COMPARE, actions.WANTED)
         work = (*((actions.STOP,) if arms.following.running or self.asked else start), actions.RUN, actions.ROWS)
+        work = (*work, *((actions.PART,) if self.has_test else ()))
         if self.view == "opening":
             return (*work, *((actions.CHAT,) if arms.run.model.is_dir() else ()))
         first = (actions.BACK,) if self.overview.choice.narrowed else ()
@@ -198,6 +199,10 @@ In the word diff, [-so-] is missing and {+so+} was added.
     def action_limit(self) -> None:
         if self.view in ("list", "opening"):
             super().action_limit()
+
+    def action_part(self) -> None:
+        if self.view in ("list", "opening"):
+            super().action_part()
 
     def action_open(self) -> None:
         """What enter does where no list has the focus."""
@@ -251,9 +256,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
         from ftstudio.ui.compare.chat.screen import ChatScreen
 
         if arms.recipe is not None and arms.recipe.task not in WRITES:
-            self.studio.tell(
-                f"A model of the task {arms.recipe.task} holds no conversation: chat is for sft and causal-lm."
-            )
+            self.studio.tell(f"A model of the task {arms.recipe.task} writes no text: chat is for {', '.join(WRITES)}.")
             return
         self.app.push_screen(ChatScreen(arms))
 

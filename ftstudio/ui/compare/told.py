@@ -28,7 +28,7 @@ def status(arms: Arms, session: Session, asked: bool, width: int) -> list[Line]:
         return failed
     if not arms.settled:
         return [(("scoring …", "dim"),)]
-    rows = f"{len(arms.rows):,} held-out rows"
+    rows = f"{len(arms.rows):,} {arms.rows_name}"
     doubts = warnings(arms)
     if doubts:
         more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
@@ -77,7 +77,7 @@ def opening(
     lines += [
         ((f"{name} against its base model", "title"),),
         (),
-        (("g", "key"), (f"  lets both answer the same held-out rows, {rows:,} at most,", "")),
+        (("g", "key"), (f"  lets both answer the same {arms.rows_name}, {rows:,} at most,", "")),
         (("   side by side, and tells whether the difference is more than chance", "dim"),),
         (("A", "key"), ("  chooses what is compared: examples, checkpoints, other runs, files, servers", "")),
         (("l", "key"), ("  sets how many rows", "")),

@@ -24,10 +24,12 @@ REPAIR = (
     Action("E", "edit_outside", "", "edit the cell at hand in your own editor (EDITOR)", name="edit in EDITOR"),
     Action("d", "drop_row", "drop", "leave the row at hand out"),
     Action("a", "duplicate_row", "", "the row at hand once more", name="duplicate row"),
+    Action("A", "add_row", "", "a new row after the one at hand", name="add row"),
     UNDO,
     REDO,
 )
 
+PICTURE = Action("V", "enlarge", "", "the row's picture over the whole terminal", name="enlarge picture")
 CHECK = Action("k", "checks", "checks", "what is wrong with the rows: duplicates, empty, cut, leaks and more")
 
 TABLE = (
@@ -54,6 +56,7 @@ TABLE = (
     Action("L", "steps", "", "what was done here, and the command that does it again", name="log of steps"),
     COPY,
     REPAIR[1],
+    PICTURE,
     Action("x", "replace", "replace", "find and replace in the column at hand, over the rows in view"),
     *REPAIR[3:],
     Action("D", "drop_view", "", "drop all rows in view, after asking", name="drop rows in view"),
@@ -65,7 +68,11 @@ TABLE = (
     BACK,
 )
 FIRST = (SAVE, UNDO, PENDING_LIST)  # come first while repairs wait to be saved
-ROW = (NEXT, PREVIOUS, TOKENS, COLUMNS, COPY, BARE, BACK)
+EDIT_ROW = (
+    Action("e", "edit_row", "edit", "edit the whole row, as JSON"),
+    Action("E", "edit_row_outside", "", "edit the whole row in your own editor (EDITOR)", name="edit row in EDITOR"),
+)
+ROW = (NEXT, PREVIOUS, TOKENS, EDIT_ROW[0], COLUMNS, COPY, EDIT_ROW[1], UNDO, PICTURE, BARE, BACK)
 TOKEN_VIEW = (
     NEXT,
     PREVIOUS,
@@ -73,11 +80,13 @@ TOKEN_VIEW = (
     Action("s", "token_order", "order", "go through the rows by the share that is trained, or by what the cut loses"),
     Action("w", "way", "boundaries", "tell tokens apart by dots, by their ids, or read the text as it is"),
     COLUMNS,
+    BARE,
     BACK,
 )
 STATISTICS = (
     Action("right", "column(1)", "next column", "the next column's commonest values"),
     Action("left", "column(-1)", "previous", "the previous column's"),
+    BARE,
     BACK,
 )
 LENGTHS = (CUT, BACK)
@@ -87,15 +96,15 @@ CHECKS = (
     Action("a", "accept_check", "accept", "accept these errors by name, so that they don't stop a run"),
     BACK,
 )
-FREQUENCY = (Action("enter", "value_rows", "rows", "show the rows that have this value"), BACK)
+FREQUENCY = (Action("enter", "value_rows", "rows", "show the rows that have this value"), BARE, BACK)
 STEPS = (BACK,)
 VERSIONS = (
     Action("enter", "open_version", "open", "open this version"),
     Action("d", "difference", "difference", "what it has that its parent hasn't: rows changed, dropped, added"),
     BACK,
 )
-DIFFERENCE = (BACK,)
-PROBLEMS = (BACK,)
+DIFFERENCE = (BARE, BACK)
+PROBLEMS = (BARE, BACK)
 PENDING = (Action("enter", "pending_rows", "rows", "show the rows of the repair"), UNDO, REDO, SAVE, BACK)
 OPEN_TYPED = Action("enter", "open_typed", "open", "open what the line names")
 COMPLETE = Action("tab", "complete", "complete", "complete the path, as a shell does; ↓ chooses one of those below")
@@ -149,12 +158,12 @@ nothing but compare. F counts the values of a column, i tells all columns in fig
 and " opens them as a sheet. All this, and every repair, is kept in a log (L) that \
 `ftstudio data FILE --replay LOG` does again without a screen.
 
-Repairs: e edits the cell at hand, d drops the row, u takes it back. They are kept at once, even if the studio \
-is killed, and marked in the table; P lists them. w saves them as a new version, called name@1, name@2 and so on; \
-your own file is never written to.
+Repairs: e edits the cell at hand (in the view of a row all of it), d drops the row, A adds one, u takes it back. \
+They are kept at once, even if the studio is killed, and marked in the table; P lists them. w saves them as a new \
+version, called name@1, name@2 and so on; your own file is never written to.
 
-E-mail addresses, phone, card and account numbers, keys and passwords are masked (•••) where rows are shown; z shows \
-them. The token view, editing and copying show rows as they are.
+E-mail addresses, phone, card and account numbers, keys and passwords are masked (•••) wherever rows are shown; z \
+shows them. Editing and copying take rows as they are.
 
 Checks (k) lists duplicates, empty answers, rows that are cut and the like, with the rows one key away.
 """

@@ -14,7 +14,8 @@ from textual.widgets import Static, TextArea
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
-from ftstudio.ui.data.editing import editable, parsed
+from ftstudio.data.dataset import Row
+from ftstudio.ui.data.editing import editable, parsed, parsed_row, row_as_text
 
 
 class CellText(TextArea):
@@ -67,9 +68,25 @@ class CellDialog(ModalScreen[tuple[Any] | None]):
         area.focus()
         area.move_cursor(area.document.end)
 
+    def value_of(self, text: str) -> Any:
+        """What TEXT stands for. Raises UsageError."""
+        return parsed(text, self.is_json)
+
     def action_accept(self) -> None:
         """Take the text, if it can be a value."""
         try:
-            self.dismiss((parsed(self.query_one(CellText).text, self.is_json),))
+            self.dismiss((self.value_of(self.query_one(CellText).text),))
         except StudioError as error:
             self.query_one("#cell-fault", Static).update(Content(f"✗ {clean(error, 400)}"))
+
+
+class RowDialog(CellDialog):
+    """A whole row as JSON; gives back the new row. Cells that JSON can't write (pictures) stay as they are."""
+
+    def __init__(self, title: str, row: Row) -> None:
+        super().__init__(title, "")
+        self.row = row
+        self.text, self.is_json = row_as_text(row), True
+
+    def value_of(self, text: str) -> Any:
+        return parsed_row(text, self.row)

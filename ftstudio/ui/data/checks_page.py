@@ -82,7 +82,7 @@ class ProblemsPage(Page):
             lines.append(
                 ((f"line {problem.line:,}", "title"), (f"  {one_line(problem.reason, 200)}", ""), (f"  {what}", "dim"))
             )
-            text = mark(problem.text, limit=2_000).text
+            text = mark(self.safe(problem.text), limit=2_000).text
             lines += [(("  " + text[start:stop], "dim"),) for start, stop in wrap(text, max(8, width - 2))[:4]]
         if self.more:
             lines.append(((f"… and {self.more:,} more", "dim"),))

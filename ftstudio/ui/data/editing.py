@@ -14,6 +14,7 @@ from typing import Any
 
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import clean, one_line
+from ftstudio.data.dataset import Row
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -39,6 +40,27 @@ def parsed(text: str, is_json: bool) -> Any:
     except (ValueError, RecursionError) as error:
         message = f"That is no JSON: {one_line(error, 120)}."
         raise UsageError(message, 'Text stands in quotes, as in "so"; null is nothing.') from None
+
+
+def row_as_text(row: Row) -> str:
+    """ROW as JSON, without the cells that JSON can't write."""
+    shown = {name: value for name, value in row.items() if _writable(value)}
+    return json.dumps(shown, ensure_ascii=_has_unsafe(shown), indent=2)
+
+
+def parsed_row(text: str, row: Row) -> Row:
+    """The row that TEXT stands for, with the cells of ROW that JSON can't write. Raises UsageError."""
+    value = parsed(text, True)
+    if not isinstance(value, dict) or not value:
+        raise UsageError("A row is a JSON object.", 'Write its columns, as in {"prompt": "Hi", "completion": "Hello"}.')
+    return {**{name: cell for name, cell in row.items() if not _writable(cell)}, **value}
+
+
+def _writable(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 def editor() -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ftstudio.core.text import one_line
 from ftstudio.data.frequency import has_value
+from ftstudio.data.personal import masked
 from ftstudio.data.search import Predicate, parse, sort_rows, where
 from ftstudio.data.selected import packed
 from ftstudio.ui.common.background import Background, Work
@@ -86,7 +87,7 @@ class Finder:
 
     def having(self, opened: Opened, column: str, value: str) -> None:
         """Show only the rows in view with VALUE in COLUMN."""
-        self._narrow(opened, one_line(f"{column} = {value or '(empty)'}", 40), has_value(column, value))
+        self._narrow(opened, one_line(f"{column} = {masked(value) or '(empty)'}", 40), has_value(column, value))
         self.note("value", column=column, value=value)
 
     def _narrow(self, opened: Opened, label: str, test: Predicate) -> None:

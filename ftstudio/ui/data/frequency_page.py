@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ftstudio.core.text import one_line
 from ftstudio.data.frequency import Frequencies
+from ftstudio.data.personal import masked
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.table import Column, Table
 
@@ -17,11 +18,17 @@ class FrequencyTable(Table):
         columns = (Column("rows", 11, "right"), Column("share", 8, "right"), Column("", BAR, least=70), Column("value"))
         super().__init__(columns, self._cells, empty="No rows, no values.", id=id)
         self.found: Frequencies | None = None
+        self.bare = False
 
     def fill(self, found: Frequencies) -> None:
         """List FOUND."""
         self.found = found
         self.show(len(found.counts), 0)
+        self.again()
+
+    def show_bare(self, bare: bool) -> None:
+        """Show personal data and secrets as they are, or masked."""
+        self.bare = bare
         self.again()
 
     @property
@@ -43,5 +50,6 @@ class FrequencyTable(Table):
         assert self.found is not None
         value, count = self.found.counts[index]
         bar = "█" * max(1, round(BAR * count / self.found.counts[0][1]))
-        text = (one_line(value, 400), "") if value.strip() else ("(empty)", "dim")
+        shown = value if self.bare else masked(value)
+        text = (one_line(shown, 400), "") if value.strip() else ("(empty)", "dim")
         return f"{count:,}", f"{100 * count / max(1, self.found.rows):.1f} %", (bar, "key"), text

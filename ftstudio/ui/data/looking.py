@@ -8,6 +8,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
 from ftstudio.data.checks import Check, run_checks
 from ftstudio.data.mixture import Mixture, mixture
+from ftstudio.data.personal import texts_in
 from ftstudio.data.profile import column_stats
 from ftstudio.data.view import TokenView
 from ftstudio.ui.common.background import Background, Work
@@ -108,12 +109,13 @@ class Looking(StudioScreen):
         lens, shape, limit = opened.lens, opened.shape, opened.max_length
 
         def done(view: TokenView) -> None:
-            self.query_one(TokenPage).show(view, lens.said(limit), stay=stay)
+            self.query_one(TokenPage).show(view, lens.said(limit), texts, stay=stay)
             if self.view != "tokens":
                 self.show_view("tokens")
             self.tell()
 
         row = opened.sheet.read(number)
+        texts = list(texts_in(row))
         if opened.sheet.fault:
             self.tell()
         elif len(row_text(row)) < BIG_ROW:

@@ -15,6 +15,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean, one_line
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.example import BadRow
+from ftstudio.data.personal import masked
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.tasks.base import Role
 from ftstudio.ui.data.model import NAMES
@@ -148,7 +149,7 @@ class ColumnsDialog(ModalScreen[dict[str, str] | None]):
             return Content.assemble((f"row {self.row}: ", "bold"), clean(error, 300))
         parts: list[str | tuple[str, str]] = []
         for turn in turns[:4]:
-            parts += [(f"{turn.role:>10} ", "bold"), f"{one_line(turn.content, 200)}\n"]
+            parts += [(f"{turn.role:>10} ", "bold"), f"{one_line(masked(turn.content), 200)}\n"]
         if len(turns) > 4:
             parts.append(f"{'':>10} … {len(turns) - 4} more turns\n")
         return Content.assemble(*parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.binding import Binding
 
+from ftstudio.data.personal import masked
 from ftstudio.ui.text.lines import Line, Lines
 
 
@@ -22,6 +23,16 @@ class Page(Lines):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self.laid: list[Line] = []
+        self.bare = False  # whether personal data and secrets are shown
+
+    def show_bare(self, bare: bool) -> None:
+        """Show personal data and secrets as they are, or masked."""
+        self.bare = bare
+        self.fresh(stay=True)
+
+    def safe(self, text: str) -> str:
+        """TEXT as it may be shown now."""
+        return text if self.bare else masked(text)
 
     def compose_lines(self, width: int) -> list[Line]:
         """The lines of this page, WIDTH cells wide."""

@@ -11,11 +11,15 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
 from ftstudio.data.folders import is_picture
 from ftstudio.ui.text.lines import Line, Part
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 WIDEST, HIGHEST = 48, 16  # cells: 16 lines of 48 cells are 25 KB on the wire at most
 MOST_PIXELS = 40_000_000
@@ -44,38 +48,55 @@ def lines_of(picture: str | bytes, width: int, folder: Path | None = None) -> li
     return [((found, "dim"),)] if isinstance(found, str) else list(found)
 
 
-@lru_cache(maxsize=32)
-def _drawn(picture: str | bytes, width: int, grey: bool) -> str | tuple[Line, ...]:
+def reduced(picture: str | bytes, most: tuple[int, int]) -> tuple[Image, str]:
+    """(PICTURE in RGB on grey, decoded at about MOST pixels or more where its format can do that, what it is in words).
+
+    Raises StudioError with the sentence that says why it can't be shown.
+    """
     try:
         from PIL import Image
-    except ImportError:
-        return "Pictures need Pillow: pip install 'ftstudio[pictures]'."
+    except ImportError as error:
+        raise StudioError("Pictures need Pillow: pip install 'ftstudio[pictures]'.") from error
     try:
         if isinstance(picture, str) and os.path.getsize(picture) > MOST_BYTES:
-            return f"a picture of {os.path.getsize(picture) >> 20} MiB: too big to be shown here"
+            raise StudioError(f"a picture of {os.path.getsize(picture) >> 20} MiB: too big to be shown here")
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
             size, form = image.size, image.format
             if size[0] * size[1] > MOST_PIXELS:
-                return f"{form} {size[0]}×{size[1]}: too big to be shown here"
-            image.draft("RGB", (2 * WIDEST, 4 * HIGHEST))  # JPEG is decoded small at once
-            columns, rows = fitted(size, width)
-            small = image.convert("RGBA").resize((columns, rows))
+                raise StudioError(f"{form} {size[0]}×{size[1]}: too big to be shown here")
+            image.draft("RGB", most)  # JPEG is decoded small at once
+            whole = image.convert("RGBA")
+    except StudioError:
+        raise
     except Exception as error:  # hostile bytes fail in many ways
-        return f"This picture can't be shown: {one_line(error, 120)}"
-    back = Image.new("RGBA", small.size, (128, 128, 128, 255))
-    back.alpha_composite(small)
-    plain = back.convert("L" if grey else "RGB")
-    pixels = plain.load()
+        raise StudioError(f"This picture can't be shown: {one_line(error, 120)}") from error
+    back = Image.new("RGBA", whole.size, (128, 128, 128, 255))
+    back.alpha_composite(whole)
+    return back.convert("RGB"), f"{form} {size[0]}×{size[1]}"
+
+
+@lru_cache(maxsize=32)
+def _drawn(picture: str | bytes, width: int, grey: bool) -> str | tuple[Line, ...]:
+    try:
+        image, what = reduced(picture, (2 * WIDEST, 4 * HIGHEST))
+    except StudioError as error:
+        return str(error)
+    return (*half_blocks(image, width, HIGHEST, grey=grey), ((what, "dim"),))
+
+
+def half_blocks(image: Image, width: int, height: int, *, grey: bool) -> list[Line]:
+    """IMAGE in at most HEIGHT lines of WIDTH cells, two pixels a cell; GREY: as shades that need no colour."""
+    columns, rows = fitted(image.size, width, height)
+    pixels = image.resize((columns, rows)).convert("L" if grey else "RGB").load()
     assert pixels is not None
-    lines = [_line([(pixels[x, y], pixels[x, y + 1]) for x in range(columns)], grey) for y in range(0, rows, 2)]
-    return (*lines, ((f"{form} {size[0]}×{size[1]}", "dim"),))
+    return [_line([(pixels[x, y], pixels[x, y + 1]) for x in range(columns)], grey) for y in range(0, rows, 2)]
 
 
-def fitted(size: tuple[int, int], width: int) -> tuple[int, int]:
-    """(columns, rows of pixels) in which a picture of SIZE fits into WIDTH cells and the most lines; rows are even."""
-    scale = min(width / size[0], 2 * HIGHEST / size[1], 8.0)
+def fitted(size: tuple[int, int], width: int, height: int = HIGHEST) -> tuple[int, int]:
+    """(columns, rows of pixels) in which a picture of SIZE fits into WIDTH cells and HEIGHT lines; rows are even."""
+    scale = min(width / size[0], 2 * height / size[1], 8.0)
     columns = max(1, min(width, round(size[0] * scale)))
-    rows = max(2, min(2 * HIGHEST, round(size[1] * scale)))
+    rows = max(2, min(2 * height, round(size[1] * scale)))
     return columns, rows + rows % 2
 
 

@@ -14,15 +14,13 @@ from textual.widgets import Static
 from ftstudio.core.text import one_line
 from ftstudio.data.versions.edit import Drop, Insert
 from ftstudio.data.versions.replace import Preview
-from ftstudio.ui.data.cells import cell, row_text
+from ftstudio.ui.data.cells import row_text
+from ftstudio.ui.data.differing import differing
 from ftstudio.ui.data.mended import State, place_of
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line
-from ftstudio.ui.text.marked import inked, wrap
-from ftstudio.ui.text.worddiff import inline
 
 SHOWN = 20  # cells or rows
-CELL = 600  # characters of each
 
 
 class PreviewPage(Page):
@@ -37,10 +35,7 @@ class PreviewPage(Page):
         for change in self.preview.cells[:SHOWN]:
             number = self.state.places([change.row])[0]
             lines.append(((f"row {number:,}", "title"), (f"  {one_line(change.column, 40)}", "dim")))
-            marked = inline(cell(change.before, CELL), cell(change.after, CELL))
-            lines += [
-                (("  ", ""), *inked(marked, start, stop)) for start, stop in wrap(marked.text, max(8, width - 2))[:4]
-            ]
+            lines += differing(change.before, change.after, width, 4, bare=self.bare)
         if not self.preview.cells:
             lines += self._rows(width)
         hidden = (len(self.preview.cells) or self.preview.rows) - SHOWN
@@ -54,10 +49,10 @@ class PreviewPage(Page):
         for patch in self.preview.edit.patches[:SHOWN]:
             if isinstance(patch, Drop):
                 number = place(patch.key)
-                text = one_line(row_text(self.state.shown[number]), max(10, width - 20))
+                text = one_line(self.safe(row_text(self.state.shown[number])), max(10, width - 20))
                 lines.append(((f"- row {number:,}  ", "del"), (text, "dim")))
             elif isinstance(patch, Insert):
-                lines.append((("+ ", "ins"), (one_line(row_text(patch.row), max(10, width - 4)), "")))
+                lines.append((("+ ", "ins"), (one_line(self.safe(row_text(patch.row)), max(10, width - 4)), "")))
         return lines
 
 
@@ -67,6 +62,7 @@ class PreviewDialog(ModalScreen[bool | None]):
     BINDINGS = [
         Binding("escape", "dismiss(None)", "back"),
         Binding("enter", "dismiss(True)", "do it", priority=True),
+        Binding("z", "bare", "show masked text"),
     ]
     DEFAULT_CSS = """
     PreviewDialog { align: center middle; }
@@ -89,6 +85,10 @@ class PreviewDialog(ModalScreen[bool | None]):
         lines = len(self.page.compose_lines(76))
         self.page.styles.height = max(2, min(lines, self.app.size.height - 14))
         self.page.focus()
+
+    def action_bare(self) -> None:
+        """Show personal data and secrets, or mask them again."""
+        self.page.show_bare(not self.page.bare)
 
 
 def counted(preview: Preview) -> str:

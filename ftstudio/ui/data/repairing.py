@@ -9,7 +9,8 @@ from typing import Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
-from ftstudio.data.versions.actions import drop, duplicate, set_cell
+from ftstudio.data.dataset import Row
+from ftstudio.data.versions.actions import add, drop, duplicate, set_cell, set_row
 from ftstudio.data.versions.edit import Edit
 from ftstudio.data.versions.identity import Key
 from ftstudio.data.versions.pending import Make, Pending
@@ -17,8 +18,8 @@ from ftstudio.data.versions.store import Version
 from ftstudio.data.versions.working import Working
 from ftstudio.ui.common.background import Work
 from ftstudio.ui.data import recent
-from ftstudio.ui.data.cell_dialog import CellDialog
-from ftstudio.ui.data.editing import editable, edited_outside, parsed
+from ftstudio.ui.data.cell_dialog import CellDialog, RowDialog
+from ftstudio.ui.data.editing import editable, edited_outside, parsed, parsed_row, row_as_text
 from ftstudio.ui.data.lens import roles_of
 from ftstudio.ui.data.mended import State, rows_of_edit, told
 from ftstudio.ui.data.model import Opened
@@ -108,6 +109,8 @@ class Repairing(Sheets):
             self.grid.mark_roles(roles_of(opened.shape))
             self.query_one(PendingTable).fill(done.state)
             self._preview()
+            if self.view == "row":
+                self.action_row()
         if done.error is not None:
             self.failed(done.error)
         else:
@@ -167,16 +170,51 @@ class Repairing(Sheets):
         if column is None or key is None:
             return
         text, is_json = editable(self._row().get(column))
+        self._outside(text, is_json, lambda new: self._set(key, column, parsed(new, is_json)))
+
+    def _outside(self, text: str, is_json: bool, then: Callable[[str], None]) -> None:
+        """Lend the terminal to the person's editor; THEN(what it made of TEXT) where that is something else."""
         try:
             with self.studio.suspend():
                 new = edited_outside(text, is_json)
             if new != text:
-                self._set(key, column, parsed(new, is_json))
+                then(new)
         except StudioError as error:
             self.studio.show_error(error)
         except Exception as error:  # no terminal to lend: a test, a web driver
             self.studio.tell(f"No editor can be opened here ({type(error).__name__}); e edits in place.", "warning")
         self.studio.refresh(layout=True)
+
+    def _set_row(self, key: Key, row: Row) -> None:
+        self.do("editing", lambda working: set_row(working, _index(working, key), row))
+
+    def action_edit_row(self) -> None:
+        """Edit the whole row at hand."""
+        key, row = self._key_at_hand(), self._row()
+        if key is not None:
+            self.studio.push_screen(
+                RowDialog(f"row {self.grid.row_number:,}", row),
+                lambda found: self._set_row(key, found[0]) if found is not None else None,
+            )
+
+    def action_edit_row_outside(self) -> None:
+        """Edit the whole row at hand in the person's editor."""
+        key, row = self._key_at_hand(), self._row()
+        if key is not None:
+            self._outside(row_as_text(row), True, lambda new: self._set_row(key, parsed_row(new, row)))
+
+    def action_add_row(self) -> None:
+        """A new row after the one at hand."""
+        key, opened = self._key_at_hand(), self.opened
+        if key is None or opened is None:
+            return
+        empty = {column.name: "" if column.type == "text" else None for column in opened.dataset.columns}
+
+        def done(found: tuple[Any] | None) -> None:
+            if found is not None:
+                self.do("adding", lambda working: add(working, [found[0]], _index(working, key)))
+
+        self.studio.push_screen(RowDialog(f"A new row after row {self.grid.row_number:,}", empty), done)
 
     def action_drop_row(self) -> None:
         """Leave the row at hand out."""

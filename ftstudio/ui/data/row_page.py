@@ -8,7 +8,6 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Dataset
-from ftstudio.data.personal import masked
 from ftstudio.ui.data.cells import whole
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.data.picture import lines_of, pictures_of
@@ -26,19 +25,10 @@ class RowPage(Page):
         self.roles: Mapping[str, str] = {}
         self.types: Mapping[str, str] = {}
         self.folder: Path | None = None
-        self.bare = False
 
-    def show(
-        self,
-        row: Mapping[str, Any],
-        dataset: Dataset,
-        roles: Mapping[str, str],
-        *,
-        bare: bool = False,
-        stay: bool = False,
-    ) -> None:
-        """Show ROW of DATASET; BARE: personal data and secrets too."""
-        self.row, self.names, self.roles, self.bare = row, dataset.names, roles, bare
+    def show(self, row: Mapping[str, Any], dataset: Dataset, roles: Mapping[str, str], *, stay: bool = False) -> None:
+        """Show ROW of DATASET."""
+        self.row, self.names, self.roles = row, dataset.names, roles
         self.types = {column.name: column.type for column in dataset.columns}
         self.folder = dataset.path.parent if dataset.path is not None else None
         self.fresh(stay=stay)
@@ -59,7 +49,7 @@ class RowPage(Page):
             for picture in pictures_of(value, self.types.get(name, "")):
                 lines += [(("  ", ""), *line) for line in lines_of(picture, width - 4, self.folder)]
             for heading, text in pieces:
-                text = text if self.bare else masked(text)
+                text = self.safe(text)
                 if heading:
                     lines.append(((f"  {heading}", "key"),))
                 if text:

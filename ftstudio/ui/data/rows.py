@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from textual import events
+from textual.timer import Timer
 from textual.widgets import Input
 
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.ui.data.cells import row_text
+from ftstudio.ui.data.enlarged import MOST, enlarge
+from ftstudio.ui.data.frequency_page import FrequencyTable
 from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.lens import lens_key, roles_of
 from ftstudio.ui.data.looking import Looking
 from ftstudio.ui.data.mapping import ColumnsDialog
 from ftstudio.ui.data.model import Opened, with_data
+from ftstudio.ui.data.page import Page
+from ftstudio.ui.data.picture import pictures_of, reduced
 from ftstudio.ui.data.query import QueryLine
 from ftstudio.ui.data.row_page import RowPage
 from ftstudio.ui.text.copying import copy
 
+REST = 0.12  # seconds the cursor rests on a row before its picture is drawn
+
 
 class Rows(Looking):
     """The table, one row of it, and the line in which one searches."""
+
+    _shown_beside: Opened | None = None
+    _rest: Timer | None = None
 
     def _show_view(self) -> None:
         """Bring the present view on screen, and the focus into it."""
@@ -44,10 +55,46 @@ class Rows(Looking):
     def _preview(self) -> None:
         """The row at hand beside the table, where there is room."""
         page = self.query_one("#preview", RowPage)
-        beside = self.opened is not None and self.has_class("-huge") and len(self.opened.dataset.names) > 0
+        opened = self.opened
+        pictures = opened is not None and any(column.type == "image" for column in opened.dataset.columns)
+        beside = opened is not None and (pictures or self.has_class("-huge")) and len(opened.dataset.names) > 0
         page.set_class(beside, "beside")
-        if beside and self.opened is not None:
-            page.show(self._row(), self.opened.dataset, roles_of(self.opened.shape), bare=self.grid.bare)
+        if not beside or opened is None:
+            return
+        if pictures and self._shown_beside is opened:  # a picture is kilobytes: not for each row one hurries past
+            if self._rest is not None:
+                self._rest.stop()
+            self._rest = self.set_timer(REST, self._show_beside)
+        else:
+            self._show_beside()
+
+    def _show_beside(self) -> None:
+        opened = self._shown_beside = self.opened
+        if opened is not None:
+            self.query_one("#preview", RowPage).show(self._row(), opened.dataset, roles_of(opened.shape))
+
+    def action_enlarge(self) -> None:
+        """The row's picture over the whole terminal."""
+        opened = self.opened
+        if opened is None:
+            return
+        row, folder = self._row(), opened.dataset.path.parent if opened.dataset.path is not None else None
+        found = [one for column in opened.dataset.columns for one in pictures_of(row.get(column.name), column.type)]
+        if not found:
+            self.studio.tell("There is no picture in this row.")
+            return
+        picture = str(folder / found[0]) if isinstance(found[0], str) and folder is not None else found[0]
+        self.background.start("count", "reading the picture", lambda _: reduced(picture, MOST), self._enlarged,
+                              self.failed)  # fmt: skip
+        self.tell()
+
+    def _enlarged(self, found: tuple[Any, str]) -> None:
+        try:
+            with self.studio.suspend():
+                enlarge(*found, None if os.environ.get("NO_COLOR") else self.studio.console._color_system)
+        except Exception as error:  # no terminal to lend: a test, a web driver
+            self.studio.tell(f"No picture can be drawn here ({type(error).__name__}).", "warning")
+        self.studio.refresh(layout=True)
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._preview)
@@ -55,9 +102,7 @@ class Rows(Looking):
     def action_row(self) -> None:
         """The row at hand, whole."""
         if self.opened is not None and len(self.opened.sheet):
-            self.query_one("#row", RowPage).show(
-                self._row(), self.opened.dataset, roles_of(self.opened.shape), bare=self.grid.bare
-            )
+            self.query_one("#row", RowPage).show(self._row(), self.opened.dataset, roles_of(self.opened.shape))
             self.show_view("row")
 
     def action_step_row(self, by: int) -> None:
@@ -71,11 +116,12 @@ class Rows(Looking):
 
     def action_bare(self) -> None:
         """Show personal data and secrets, or mask them again."""
-        self.grid.show_bare(not self.grid.bare)
-        self._preview()
-        if self.view == "row":
-            self.action_row()
-        self.studio.tell("Personal data and secrets are shown." if self.grid.bare else "They are masked again.")
+        bare = not self.grid.bare
+        self.grid.show_bare(bare)
+        self.query_one(FrequencyTable).show_bare(bare)
+        for page in self.query(Page):
+            page.show_bare(bare)
+        self.studio.tell("Personal data and secrets are shown." if bare else "They are masked again.")
 
     def action_sort(self) -> None:
         """Sort by the column at hand."""

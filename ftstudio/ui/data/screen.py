@@ -46,7 +46,7 @@ class DataScreen(Opens):
     DataScreen #data-head { height: 2; }
     DataScreen #data-views { height: 1fr; }
     DataScreen #preview { display: none; width: 2fr; margin-left: 2; }
-    DataScreen.-huge #preview.beside { display: block; }
+    DataScreen #preview.beside { display: block; }
     DataScreen #grid { width: 3fr; }
     """
 

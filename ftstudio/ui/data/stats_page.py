@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ftstudio.core.text import number, one_line
 from ftstudio.data.mixture import Mixture
+from ftstudio.data.personal import masked
 from ftstudio.data.profile import ColumnStats
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part, fit
@@ -61,8 +62,7 @@ class StatsPage(Page):
             parts.append((" " + fit(figure, 9, "right"), ink))
         return tuple(parts)
 
-    @staticmethod
-    def _values(stats: ColumnStats, width: int) -> list[Line]:
+    def _values(self, stats: ColumnStats, width: int) -> list[Line]:
         filled = stats.rows - stats.empty
         lines: list[Line] = [
             ((one_line(stats.name, 40), "title"),
@@ -76,7 +76,7 @@ class StatsPage(Page):
         most = max((count for _, count in stats.top), default=1)
         for value, count in stats.top:
             bar = "█" * max(1, round(12 * count / most))
-            text = one_line(value, max(10, width - 36))
+            text = one_line(self.safe(value), max(10, width - 36))
             lines.append(
                 ((f"  {count:>9,} {100 * count / max(1, stats.rows):>5.1f} % ", ""), (fit(bar, 13), "key"), (text, ""))
             )
@@ -96,8 +96,8 @@ def mixed(mixture: Mixture, width: int) -> list[Line]:
         counts = list(mixture.labels.values())
         even = sum(counts) / len(counts)
         rare = min(mixture.labels.items(), key=lambda item: item[1])
-        text = f"{len(counts):,}, even to {100 * evenness:.0f} %: rarest {one_line(rare[0], 24)} with {rare[1]:,}, "
-        text += f"an even share would be {even:,.0f}"
+        text = f"{len(counts):,}, even to {100 * evenness:.0f} %: rarest {one_line(masked(rare[0]), 24)} with "
+        text += f"{rare[1]:,}, an even share would be {even:,.0f}"
         lines.append(((f"  {'labels':<12} ", "title"), (one_line(text, max(10, width - 16)), "")))
     if mixture.missing:
         lines.append(((f"  {one_line(mixture.missing, width - 4)}", "dim"),))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftstudio.core.text import one_line
+from ftstudio.data.personal import masked
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.marked import wrap
@@ -29,7 +30,7 @@ class StepsPage(Page):
         lines += [((self.command[start:stop], "strong"),) for start, stop in wrap(self.command, max(20, width))]
         lines.append(())
         for number, step in enumerate(self.steps, 1):
-            what = one_line(said(step), max(10, width - 20))
+            what = one_line(masked(said(step)), max(10, width - 20))
             lines.append(((f"{number:>4}  ", "dim"), (f"{one_line(step.get('do'), 12):<12}", "key"), (what, "")))
         return lines
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len, get_character_cell_size
 from rich.style import Style
 
 from ftstudio.core.text import clean, one_line
+from ftstudio.data.personal import masked_pieces
 from ftstudio.data.view import Piece, TokenView
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line, Part
@@ -37,12 +38,24 @@ class TokenPage(Page):
         self.way = WAYS[0]
         self.said = ""
         self.order = ""  # of the rows one goes through
+        self.row: Sequence[str] = ()  # the texts of the row
+        self.texts: list[str] = []  # of the tokens laid out; what is personal or secret is masked unless asked for
         self.fixed = 4
 
-    def show(self, view: TokenView, said: str, *, stay: bool = False) -> None:
-        """Show VIEW; SAID names tokenizer, template and limit."""
-        self.view, self.said = view, said
+    def show(self, view: TokenView, said: str, row: Sequence[str] = (), *, stay: bool = False) -> None:
+        """Show VIEW; SAID names tokenizer, template and limit, ROW holds the texts of the row."""
+        self.view, self.said, self.row = view, said, row
+        self._mask()
         self.fresh(stay=stay)
+
+    def show_bare(self, bare: bool) -> None:
+        self.bare = bare
+        self._mask()
+        self.fresh(stay=True)
+
+    def _mask(self) -> None:
+        texts = [piece.text for piece in self.view.pieces[:SHOWN]] if self.view is not None else []
+        self.texts = texts if self.bare else masked_pieces(texts, self.row)
 
     def next_way(self) -> None:
         """Tell tokens apart in the next way."""
@@ -107,13 +120,13 @@ class TokenPage(Page):
             lines.append(tuple(row))
             row, used = [], 0
 
-        for number, piece in enumerate(view.pieces[:SHOWN]):
+        for number, (piece, shown) in enumerate(zip(view.pieces[:SHOWN], self.texts, strict=True)):
             if piece.lost and not lost:
                 lost = True
                 if row:
                     end_line()
                 lines.append(self._cut_line(view, width))
-            for text, ink, ends in self._parts(piece, width):
+            for text, ink, ends in self._parts(piece, shown, width):
                 size = cell_len(text)
                 if used and used + size > width:
                     end_line()
@@ -139,23 +152,23 @@ class TokenPage(Page):
         text = f"── cut here: {view.lost:,} tokens lost, {trained:,} of them would have been trained "
         return ((text + "─" * max(0, width - len(text)), "bad"),)
 
-    def _parts(self, piece: Piece, width: int) -> Iterator[tuple[str, str, bool]]:
-        """(text, ink, whether the line ends behind it) of a token; longer ones than a line come in pieces."""
+    def _parts(self, piece: Piece, shown: str, width: int) -> Iterator[tuple[str, str, bool]]:
+        """(text, ink, whether the line ends behind it) of a token, SHOWN so; longer ones than a line come in pieces."""
         if piece.lost:
             ink = "lost"
         elif piece.special:
             ink = "special-trained" if piece.trained else "special"
         else:
             ink = "trained" if piece.trained else "masked"
-        text = clean(piece.text, 2_000)
+        text = clean(shown, 2_000)
         if not text:
             text = "∅"
-        behind = f"⟨{piece.id}⟩" if self.way == "ids" else ""
+        number = piece.id if shown == piece.text else "•"  # the id would tell what is masked
+        behind = f"⟨{number}⟩" if self.way == "ids" else ""
         chunks = text.split("\n")
         for place, chunk in enumerate(chunks):
             last = place == len(chunks) - 1
-            shown = chunk + ("" if last else "↵")
-            for part in _fold(shown, width):
+            for part in _fold(chunk + ("" if last else "↵"), width):
                 yield part, ink, False
             if last and behind:
                 yield behind, "rule", False

@@ -10,15 +10,13 @@ from ftstudio.core.text import number, one_line
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.versions.diff import Difference
 from ftstudio.data.versions.store import Version
-from ftstudio.ui.data.cells import cell, row_text
+from ftstudio.ui.data.cells import row_text
+from ftstudio.ui.data.differing import differing
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.text.lines import Line
-from ftstudio.ui.text.marked import inked, wrap
 from ftstudio.ui.text.table import Column, Table
-from ftstudio.ui.text.worddiff import inline
 
 SHOWN = 200  # rows of each kind
-CELL = 600  # characters
 
 
 class VersionsTable(Table):
@@ -99,15 +97,13 @@ class DifferencePage(Page):
             lines.append(((f"~ row {row.before:,}{moved}", "warn"),))
             for change in row.cells:
                 lines.append(((f"  {one_line(change.column, 40)}", "dim"),))
-                marked = inline(cell(change.before, CELL), cell(change.after, CELL))
-                places = wrap(marked.text, max(8, width - 4))[:6]
-                lines += [(("    ", ""), *inked(marked, start, stop)) for start, stop in places]
+                lines += differing(change.before, change.after, width, 6, bare=self.bare, indent="    ")
         for sign, ink, rows, dataset in (
             ("- row", "del", found.dropped, two.first),
             ("+ row", "ins", found.added, two.second),
         ):
             for index in rows[:SHOWN]:
-                text = one_line(row_text(dataset[index]), max(10, width - 16))
+                text = one_line(self.safe(row_text(dataset[index])), max(10, width - 16))
                 lines.append(((f"{sign} {index:,}", ink), (f"  {text}", "")))
         hidden = sum(max(0, len(rows) - SHOWN) for rows in (found.changed, found.dropped, found.added))
         if hidden:

@@ -36,6 +36,7 @@ EDIT = Action("e", "edit", "edit", "change this row's answer in the next version
 DROP_ALL = Action("D", "drop_all", "", "leave all listed training rows out; asks first", name="drop all listed")
 HEAVIER = Action("plus", "weigh(2.0)", "weigh", "train this row twice as often in the next version", name="weigh up")
 LIGHTER = Action("minus", "weigh(0.5)", "", "train this row half as often in the next version", name="weigh down")
+RELABEL = Action("h", "relabel", "relabel", "the likelier label instead of the one in doubt: a pending repair")
 PENDING = Action("l", "pending", "repairs", "the repairs that wait to be saved, and what they are meant to fix")
 UNDO_REPAIR = Action("u", "undo_repair", "undo", "take back the last repair")
 VERSION = Action("v", "version", "save", "save the repairs as a new version of the data, and train on it")
@@ -43,12 +44,16 @@ BACK = Action("escape", "back", "back", "back to the list")
 
 IN_DETAIL = (
     NEXT, PREVIOUS, TAG, DIFFERENCE, AGREE, UNDO, TRAINING, CORRECT, ADD_ROW, SUGGEST, ORDER, GROUPS, AUTOMATIC, COPY,
-    FOLD, EXPORT, OWN, OUTCOME, BACK,
+    FOLD, EXPORT, OWN, OUTCOME, RELABEL, BACK,
 )  # fmt: skip
 IN_TRAINING = (
     DROP, EDIT, UNDO_REPAIR, VERSION, FAULT, BACK, PENDING, HEAVIER, SUGGEST, CATEGORY, FOLD, LIGHTER, DROP_ALL,
+    RELABEL,
 )  # fmt: skip
 IN_GROUPS = (CHOOSE, BACK, FOLD)
 IN_A_PAGE = tuple(action for action in IN_TRAINING if action not in IN_DETAIL)
+# where the answers are labels, some of which are in doubt
+LABELS_IN_DETAIL = (*IN_DETAIL[:3], RELABEL, *(action for action in IN_DETAIL[3:] if action is not RELABEL))
+LABELS_IN_TRAINING = (RELABEL, *(action for action in IN_TRAINING if action is not RELABEL))
 ONLY_IN_A_ROW = (CORRECT, ADD_ROW)
 ALL_ACTIONS = (OPEN, ANSWER, STOP, MODEL, ROWS, FILE, *IN_DETAIL, *IN_A_PAGE)

@@ -13,16 +13,16 @@ from ftstudio.engine.repairing import Repairs
 from ftstudio.evaluation.own import OwnCategory
 from ftstudio.ui.common.background import Work
 from ftstudio.ui.errors import suggesting
-from ftstudio.ui.errors.answering import Answering
 from ftstudio.ui.errors.answers import GROUP, Group
 from ftstudio.ui.errors.editing import EditText
 from ftstudio.ui.errors.outcome import Chosen, Outcome
 from ftstudio.ui.errors.own_dialog import OwnDialog
+from ftstudio.ui.errors.relabelling import Relabelling
 from ftstudio.ui.errors.suggesting import BASE, SERVER, TUNED, Wanted
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 
 
-class Correcting(Answering):
+class Correcting(Relabelling):
     """What the screen does with corrected answers."""
 
     # -- corrected answers -------------------------------------------------------------------------------------------
@@ -146,7 +146,8 @@ class Correcting(Answering):
         if self.session.busy:
             self.studio.tell("The worker is busy: the suggestion comes after what it does now.")
         session = self.session
-        self._suggest(arm, lambda work: suggesting.from_run(arm, run.path, wanted, session, work), take)
+        who = "The base model" if arm == "base" else arm
+        self._suggest(who, lambda work: suggesting.from_run(arm, run.path, wanted, session, work), take)
 
     def _suggest(self, who: str, ask: Callable[[Work], str], take: Callable[[str, str], None]) -> None:
         def done(text: str) -> None:
@@ -155,7 +156,7 @@ class Correcting(Answering):
             else:
                 self.studio.tell(f"{who} wrote nothing.", "warning")
 
-        self.background.start("suggest", f"asking {who}", ask, done, self.failed)
+        self.background.start("suggest", f"asking {who[:1].lower() + who[1:]}", ask, done, self.failed)
         self.show_state()
 
     # -- own categories ----------------------------------------------------------------------------------------------

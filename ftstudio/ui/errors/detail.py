@@ -11,9 +11,10 @@ from textual.containers import Vertical
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import Finding
 from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.tagged_text import RIGHT, pieces
 from ftstudio.ui.errors.marks import PEN, Known, ink, palette
 from ftstudio.ui.text.lines import Line, Part
-from ftstudio.ui.text.marked import mark
+from ftstudio.ui.text.marked import assemble, mark
 from ftstudio.ui.text.panes import Pane, Panes
 from ftstudio.ui.text.said import Said, fitting
 from ftstudio.ui.text.worddiff import inline
@@ -57,7 +58,7 @@ class Detail(Vertical):
         self.query_one("#detail-head", Said).say(fitting(_head(prediction, scores, place, progress), width))
         self.query_one("#detail-why", Said).say(*_why(findings, names, decisions, known, width))
         self.query_one("#detail-keys", Said).say(*palette(names, decisions, known, width))
-        panes = _panes(prediction, findings, difference)
+        panes = _panes(prediction, findings, known, difference)
         if correction is not None:
             panes.append(Pane("your answer", mark(correction), f"{PEN} kept for pairs and new rows"))
         self.query_one(Panes).show(panes, stay=stay)
@@ -105,8 +106,9 @@ def _why(
     return lines
 
 
-def _panes(prediction: Prediction, findings: Sequence[Finding], difference: bool) -> list[Pane]:
-    prompt = Pane("prompt", mark(prediction.prompt), fold=True)
+def _panes(prediction: Prediction, findings: Sequence[Finding], known: Known, difference: bool) -> list[Pane]:
+    tagged = "missed" in known and "boundary" in known
+    prompt = _in_text(prediction, known) if tagged else Pane("prompt", mark(prediction.prompt), fold=True)
     reference = prediction.reference
     if difference and reference is not None:
         output = Pane("output", inline(reference, prediction.output), "[-missing-] {+not in the reference+}")
@@ -117,3 +119,21 @@ def _panes(prediction: Prediction, findings: Sequence[Finding], difference: bool
     if reference is None:
         return [prompt, output]
     return [prompt, Pane("reference", mark(reference), f"{len(reference.split())} words", fold=True), output]
+
+
+def _in_text(prediction: Prediction, known: Known) -> Pane:
+    """The words with the entities given and wanted where they stand; signs and words tell them apart without colour."""
+    told = prediction.extra.get("words")
+    words = [str(word) for word in told] if isinstance(told, list) else prediction.prompt.split()
+    reference, cut = prediction.reference, prediction.extra.get("cut")
+    signs = {name: category.mark for name, category in known.items()}
+    found = pieces(
+        words,
+        prediction.output.split(),
+        reference.split() if reference is not None else None,
+        signs,
+        cut if isinstance(cut, int) else 0,
+    )
+    inks = {name: ink(category) for name, category in known.items()} | {RIGHT: "good", "": ""}
+    note = "[right/type]  [sign given/type, not what is right]"
+    return Pane("in the text", assemble((piece.text, inks.get(piece.kind, "")) for piece in found), note, broad=True)

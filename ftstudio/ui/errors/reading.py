@@ -18,6 +18,7 @@ class Reading:
     def __init__(self, lists: Lists, detail: Detail) -> None:
         self.lists = lists
         self.detail = detail
+        self.doing = ""  # what the screen works out meanwhile, such as a suggestion
         self.difference = False  # what differs from the reference is marked, instead of what the checks saw
 
     @property
@@ -52,7 +53,7 @@ class Reading:
             answers.scores(row),
             answers.known,
             place + lists.title + order,
-            answers.progress(lists.rows),
+            f"{self.doing}   s stops" if self.doing else answers.progress(lists.rows),
             correction=answers.corrections.texts.get(row),
             difference=self.difference,
             stay=stay,

@@ -200,11 +200,14 @@ category, whether the repair did what it was meant to.
     def show_state(self) -> None:
         if not self.is_mounted:
             return
-        if self.page is None:
-            self._show_head()
-        else:
+        self.reading.doing = self.background.text
+        if self.page is not None:
             self.page.doing = self.background.text
             self.page.show()
+        elif self.reading.open:
+            self.reading.show(stay=True)
+        else:
+            self._show_head()
         self.refresh_shell()
 
     def _show_opening(self, error: StudioError | None) -> None:
@@ -266,7 +269,12 @@ category, whether the repair did what it was meant to.
         return action not in own or action in {one.run.partition("(")[0] for one in self._working()}
 
     def _of_page(self) -> tuple[Action, ...]:
-        return actions.IN_TRAINING if self.page is self.training_page else actions.IN_GROUPS
+        if self.page is not self.training_page:
+            return actions.IN_GROUPS
+        return self._shown(actions.IN_TRAINING, actions.LABELS_IN_TRAINING)
+
+    def _shown(self, usual: tuple[Action, ...], labels: tuple[Action, ...]) -> tuple[Action, ...]:
+        return labels if self.labelled else tuple(one for one in usual if one is not actions.RELABEL)
 
     def _working(self) -> tuple[Action, ...]:
         """What works in the view shown, told on the key line or not."""
@@ -291,7 +299,8 @@ category, whether the repair did what it was meant to.
         if self.is_mounted and self.page is not None:
             return (*((actions.STOP,) if self.background.running else ()), *self._of_page())
         if self.is_mounted and self.reading.open:
-            return actions.IN_DETAIL
+            busy = (actions.STOP,) if self.background.running else ()
+            return busy + self._shown(actions.IN_DETAIL, actions.LABELS_IN_DETAIL)
         answers = self.answers
         model = (actions.MODEL,) if self.subject.other(self.session) else ()
         if answers is None:

@@ -75,7 +75,8 @@ def from_run(arm: str, run: Path, wanted: Wanted, session: Session, work: Work) 
     folder.mkdir(parents=True, exist_ok=True)
     conversation, job = Conversation(folder), JobFolder(folder)
     conversation.ask(wanted.prompt, (arm,), ChatSettings(template="recipe"), "person")
-    work.phase = f"the {'base model' if arm == 'base' else one_line(arm, 40)} answers"
+    who = "the base model" if arm == "base" else one_line(arm, 40)
+    work.phase = f"asking {who}"
     session.submit(Chat(folder, (run,)))
     end = time.monotonic() + LONGEST
     while time.monotonic() < end:
@@ -86,8 +87,13 @@ def from_run(arm: str, run: Path, wanted: Wanted, session: Session, work: Work) 
         reply = conversation.turns[0].replies.get(arm) if conversation.turns else None
         if reply is not None and reply.done:
             return reply.text.strip()
-        failed = next((event for event in job.events() if event.get("kind") == "failed"), None)
-        if failed is not None:
-            raise StudioError(str(failed.get("text") or "The model could not answer."), str(failed.get("hint") or ""))
+        for event in job.events():
+            if event.get("kind") == "failed":
+                raise StudioError(str(event.get("text") or "The model could not answer."), str(event.get("hint") or ""))
+            if event.get("kind") == "phase":
+                work.phase = f"asking {who}: {one_line(event.get('phase'), 40)}"
+        if reply is not None and reply.text:
+            work.phase = f"{who} writes"
+        work.tell()
         time.sleep(0.15)
     raise StudioError("The model did not answer in ten minutes.", "Ask again when the worker is free.")

@@ -122,6 +122,7 @@ class TrainingPage(Vertical):
         """The detectors are through with the training answers."""
         self._choose()
         if not self.near:
+            self.category = self.category or self._next()
             self._find()
         self.show()
 
@@ -211,6 +212,8 @@ class TrainingPage(Vertical):
         names = faults.names(row) if faults is not None else set()
         signs = "".join(category.mark for category in self.categories if category.name in names)
         state = self.repairs.state(row) if self.repairs is not None else ""
+        if state == "edited" and self.repairs is not None:
+            answer = self.repairs.now(row)
         found = self._near.get(row)
         ink = "del" if state == "dropped" else "dim"
         return (

@@ -10,8 +10,10 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from ftstudio import methods, tasks
+from ftstudio.methods import architecture
 from ftstudio.ui.common.fields import Spec
 
+CHANGES = {change.key: change for change in architecture.CHANGES}
 YES_NO = ((None, "default"), (True, "yes"), (False, "no"))
 
 EVAL = Spec(
@@ -215,6 +217,36 @@ MORE = (
         "choice",
         YES_NO,
     ),
+)
+
+ARCHITECTURE = (
+    Spec(
+        "architecture.new_tokens",
+        "new tokens",
+        CHANGES["new_tokens"].help,
+        "list",
+        default="none",
+    ),
+    Spec(
+        "architecture.new_tokens_begin",
+        "they begin as",
+        "pieces: the mean of what the tokenizer cut them into so far; mean: that of all rows.",
+        "choice",
+        ((None, "default: pieces"), ("mean", "mean")),
+    ),
+    Spec(
+        "architecture.drop_layers",
+        "leave out layers",
+        f"{CHANGES['drop_layers'].help} Numbers from 0 such as 4-7 or 3, 5; last 2; every 2.",
+        default="none",
+    ),
+    Spec(
+        "architecture.drop_encoder_layers",
+        "of the encoder",
+        "The same for the encoder of an encoder-decoder (T5, BART, Marian).",
+        default="none",
+    ),
+    Spec("architecture.new_head", "new head", CHANGES["new_head"].help, "choice", YES_NO),
 )
 
 GROUPS = (("How long and how fast", LENGTH), ("How much at once", BATCH), ("How it is judged", JUDGING))

@@ -82,8 +82,10 @@ class MethodPanel(Panel):
     def _count(self, after: float = 0.0) -> None:
         """Count for the model and settings at hand, off the thread; nothing where they are no recipe yet."""
         recipe = self.draft.recipe
-        key = None if recipe is None else (recipe.model, recipe.task, recipe.method, recipe.training)
-        if recipe is None or key == self._counted:
+        if recipe is None:
+            return
+        key = (recipe.model, recipe.task, recipe.method, recipe.training, recipe.architecture)
+        if key == self._counted:
             return
         self._counted = key
         if self.picker.found is None:

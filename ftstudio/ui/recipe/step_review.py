@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import duration, one_line, size
+from ftstudio.core.workspace import Workspace
 from ftstudio.data.checks import CHECKS
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.recipe.draft import Draft
@@ -23,6 +24,7 @@ from ftstudio.ui.text.marked import wrap
 from ftstudio.ui.text.said import Said
 
 ACCEPTED = "data.accepted"
+TOLD = {"good": ("✓ ", "good"), "warn": ("! ", "warn"), "bad": ("✗ ", "bad"), "note": ("· ", "dim")}
 SIGNS = {"error": ("✗ ", "bad"), "warning": ("! ", "warn"), "note": ("· ", "dim")}
 
 
@@ -68,8 +70,9 @@ class ReviewPanel(Panel):
     WHAT = ""
     DEFAULT_CSS = "ReviewPanel Said { margin-top: 1; }"
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, workspace: Workspace | None = None) -> None:
         super().__init__(draft)
+        self.workspace = workspace
         self.background = Background(self)
         self.start_line = StartLine()
         self.planned: Recipe | None = None
@@ -109,11 +112,12 @@ class ReviewPanel(Panel):
 
     def _plan(self, recipe: Recipe, text: str, measure: bool) -> None:
         self.planned, self.plan, self.trouble = recipe, None, ""
+        workspace = self.workspace
 
         def run(work: Any) -> dict[str, Any]:
             from ftstudio.engine.plan import plan
 
-            return plan(recipe, progress=work.progress, cancel=work.cancel, measure=measure)
+            return plan(recipe, progress=work.progress, cancel=work.cancel, measure=measure, workspace=workspace)
 
         self.background.start("plan", text, run, self._found, self._failed)
         self._tell()
@@ -266,6 +270,12 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
         lines += _hung(sign, f"{found['text']}.{more}", width)
     if plan.get("seconds_estimated"):
         say("time", f"about {duration(plan['seconds_estimated'])}", "from measured steps")
+    told = [said for said in plan.get("model") or () if said["sign"] in ("warn", "bad")]
+    told += plan.get("worth") or ()
+    if told:
+        lines.append(())
+    for said in told:
+        lines += _hung(TOLD[said["sign"]], str(said["text"]), width)
     problems = plan.get("problems") or []
     if lines and problems:
         lines.append(())

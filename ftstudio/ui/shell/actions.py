@@ -44,7 +44,7 @@ _READABLE = {
     "pageup": "pgup", "pagedown": "pgdn", "space": "space", "full_stop": ".", "comma": ",", "plus": "+",
     "minus": "-", "left_square_bracket": "[", "right_square_bracket": "]", "less_than_sign": "<",
     "greater_than_sign": ">", "equals_sign": "=", "exclamation_mark": "!", "shift+left": "shift+←",
-    "shift+right": "shift+→",
+    "shift+right": "shift+→", "asterisk": "*", "quotation_mark": '"',
 }  # fmt: skip
 
 

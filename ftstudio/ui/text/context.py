@@ -22,8 +22,9 @@ GROWTH = 1.5  # a context read off the answers is read again when there are this
 class ContextMaker:
     """Makes the context of one recipe's answers, anew only where new answers change it. Not for the screen's thread."""
 
-    def __init__(self, recipe: Recipe | None, workspace: Path | None = None) -> None:
+    def __init__(self, recipe: Recipe | None, workspace: Path | None = None, part: str = "eval") -> None:
         self.recipe = recipe
+        self.part = part  # the rows that are answered: `eval` or `test`
         self.workspace = workspace  # where a person's own categories are defined
         self.trouble = ""  # why they are left out
         self._own: tuple[OwnCategory, ...] = ()
@@ -89,7 +90,7 @@ class ContextMaker:
         from ftstudio.engine.prepare import open_materials
 
         try:
-            self._materials = open_materials(self.recipe)
+            self._materials = open_materials(self.recipe).on(self.part)
         except StudioError:  # the data moved or changed since: the answers are still there
             self._materials = None
 

@@ -38,6 +38,7 @@ SPARSE = ("forgetting", "KL to the base")  # a point an evaluation
 METRIC = "eval_"
 OWN_CHART = (f"{METRIC}loss", f"{METRIC}perplexity", f"{METRIC}rows", f"{METRIC}tokens")  # not metrics of the task
 SOURCE, HELD_OUT = "source ", "held-out source "  # a curve for each source of a mix
+BY_SOURCE, OF_SOURCE = " by source", " of source "  # a chart for each metric, with a curve for each source
 # lines of several curves must differ without colours, too
 LAID_OVER = (("·", "other"), ("×", "third"), ("+", "fourth"), ("-", "dim"))
 MARKS = (("○", "mark"), ("×", "other"), ("+", "third"), ("◇", "fourth"))
@@ -67,6 +68,7 @@ def available(story: Story) -> list[str]:
     if len(_sources(story)) > 1:
         found.append("sources")
     found += [name for name in curves if name.startswith(METRIC) and name not in OWN_CHART]
+    found += dict.fromkeys(f"{name.partition(OF_SOURCE)[0]}{BY_SOURCE}" for name in curves if OF_SOURCE in name)
     return found + [name for name, curve in CURVES.items() if name != "loss" and (name in ALWAYS or curves.get(curve))]
 
 
@@ -90,6 +92,12 @@ def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> lis
             learnt, held = curves.get(SOURCE + name, []), curves.get(HELD_OUT + name, [])
             found += [Series("", learnt, BRAILLE, ink, beta=smoothing)] if learnt else []
             found.append(Series(one_line(name, 16), held, mark, ink, line=not learnt))
+        return found
+    if chart.endswith(BY_SOURCE):
+        start, found = chart.removesuffix(BY_SOURCE) + OF_SOURCE, []
+        for place, name in enumerate(name for name in curves if name.startswith(start)):
+            mark, ink = MARKS[place % len(MARKS)]
+            found.append(Series(one_line(name.removeprefix(start), 16), curves[name], mark, ink))
         return found
     if chart == "gradient norm":
         return _raw_and_smoothed("gradient", curves.get("grad_norm", []), smoothing)

@@ -67,7 +67,8 @@ class ChatScreen(StudioScreen):
     TITLE_TEXT = "Chat: both models answer what you type"
     HELP = """
 What you type is put to both models, one after the other, from one copy of the weights. Each goes on with its own \
-answers. The text is written as the model's chat template says where it has one, else as in training.
+answers; an encoder-decoder (seq2seq) has no memory: it reads each text by itself. The text is written as the \
+model's chat template says where it has one, else as in training.
 
 Everything is kept in the run's folder. ctrl+r keeps the last turn as a row with the answer that is right: such rows \
 make a test of your own (data.eval in a recipe), or training rows.
@@ -308,9 +309,10 @@ make a test of your own (data.eval in a recipe), or training rows.
     def _keep(self, turn: ChatTurn, answer: str) -> None:
         recipe = self.arms.recipe
         columns = recipe.data.columns.model_dump(exclude_none=True) if recipe and recipe.data.columns else {}
-        said = [Turn("system", turn.settings.system)] if turn.settings.system.strip() else []
         arm = self.names[-1]
-        for before in self.turns[: self.turns.index(turn)]:
+        alone = recipe is not None and recipe.task == "seq2seq"  # its models read each text by itself
+        said = [Turn("system", turn.settings.system)] if turn.settings.system.strip() and not alone else []
+        for before in self.turns[: 0 if alone else self.turns.index(turn)]:
             if arm in before.replies and before.replies[arm].text.strip():
                 said += [Turn("user", before.text), Turn("assistant", before.replies[arm].text)]
         said.append(Turn("user", turn.text))

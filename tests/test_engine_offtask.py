@@ -1,0 +1,91 @@
+"""What the forgetting panel asks of an encoder-decoder and of a masked model, against transformers alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_encoders import make_seq2seq, save_unigram
+from tiny_models import WORDS, make_encoder
+
+from ftstudio.data.tokenizer import load_tokenizer
+from ftstudio.engine import offtask
+from ftstudio.evaluation import forgotten
+from ftstudio.tasks.masked_lm import MaskedLm, MaskedLmOptions
+from ftstudio.tasks.seq2seq import Seq2Seq, Seq2SeqOptions
+
+torch = pytest.importorskip("torch")
+TEXTS = [" ".join(WORDS[at % len(WORDS)] for at in range(start, start + 130)) for start in (0, 5)]
+
+
+def never() -> bool:
+    return False
+
+
+def test_an_encoder_decoder_is_asked_for_second_halves(tmp_path: Path) -> None:
+    from transformers import AutoModelForSeq2SeqLM
+
+    folder = save_unigram(make_seq2seq(tmp_path / "t5", "T5"))
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    tokenizer = load_tokenizer(folder)
+    asker = offtask.Labelled(Seq2Seq(Seq2SeqOptions(prefix="say: ", beams=4)), tokenizer, None)
+    found = asker.bits(model, TEXTS, never)
+    nats, size = 0.0, 0
+    with torch.no_grad():
+        for text in TEXTS:
+            words = text.split()
+            for part in (words[:96], words[96:]):
+                read, written = " ".join(part[: len(part) // 2]), " ".join(part[len(part) // 2 :])
+                ids, labels = ([*tokenizer.encode_batch([one])[0], 1] for one in (read, written))
+                loss = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss
+                nats += float(loss) * len(labels)
+                size += len(written.encode())
+    assert found.nats == pytest.approx(nats, rel=1e-4)
+    assert found.bytes == size
+    [right, wrong] = asker.logs(model, [("red", "green"), ("red", "blue cats")], never)
+    assert right != wrong
+    assert len(offtask.right(asker, model, never)) == 80
+    assert len(asker.answers(model, ["red cats", "dogs"], never) or ()) == 2
+    assert all(
+        torch.allclose(logs.exp().sum(-1), torch.ones(len(logs)), atol=1e-4) for logs in asker.said(model, never)
+    )
+
+
+def test_a_masked_model_is_asked_for_hidden_words(tmp_path: Path) -> None:
+    from transformers import AutoModelForMaskedLM
+
+    folder = make_encoder(tmp_path / "bert")
+    model: Any = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    tokenizer = load_tokenizer(folder)
+    asker = offtask.Labelled(MaskedLm(MaskedLmOptions()), tokenizer, 64)
+    rows = [row for text in TEXTS for row, _ in asker._rows(text)]
+    mask = tokenizer.backend.id_of("[MASK]")
+    nats, hidden = 0.0, 0
+    with torch.no_grad():
+        for row in rows:
+            logs = model(input_ids=torch.tensor([list(row["input_ids"])])).logits[0].log_softmax(-1)
+            for place, (token, label) in enumerate(zip(row["input_ids"], row["labels"], strict=True)):
+                assert (token == mask) == (label != -100)
+                if label != -100:
+                    nats -= float(logs[place, label])
+                    hidden += 1
+        context, option = tokenizer.encode_batch(["red cats", " dogs"])
+        logs = model(input_ids=torch.tensor([[2, *context, mask, 3]])).logits[0].log_softmax(-1)
+    found = asker.bits(model, TEXTS, never)
+    assert found.nats == pytest.approx(nats, rel=1e-4)
+    assert found.tokens == hidden > 20
+    assert asker.logs(model, [("red cats", "dogs")], never)[0] == pytest.approx(float(logs[-2, option[0]]), rel=1e-4)
+    assert asker.answers(model, ["red"], never) is None
+    assert sum(map(len, asker.said(model, never))) > 10
+    assert offtask.Labelled(MaskedLm(MaskedLmOptions()), tokenizer, 64).bits(model, TEXTS, never) == found  # no chance
+
+
+def test_what_a_masked_model_forgot_is_told_without_answers() -> None:
+    flips = forgotten.flips([True] * 20, [False] * 9 + [True] * 11)
+    part = {"change": 0.01, "kl": 0.02, "canaries": flips, "forms": None, "off_task": [], "guessing": False}
+    assert forgotten.level(part) == "much"  # nine questions of twenty are lost
+    assert "bits a byte on hidden words" in forgotten.words("run", part | {"level": "much"}, "hidden words")
+    assert forgotten.labels_words("run", flips) == (
+        "run broke 9 of the 20 held-out rows that the base had right, and repaired 0"
+    )
