@@ -131,6 +131,14 @@ def test_correlations_equal_scipy(pairs: list[tuple[int, int]]) -> None:
             assert found == pytest.approx(oracle(x, y).statistic, abs=1e-9)
 
 
+def test_correlations_of_tiny_numbers_are_told_too() -> None:
+    x, y = [1e-6 * at for at in range(20)], [1e-6 * (at + at % 3) for at in range(20)]
+    for name in ("pearson", "spearman"):
+        metric = METRICS[name](name)
+        [moments] = metric.statistics([[f"{value:g}" for value in x]], [f"{value:g}" for value in y])
+        assert metric.score(moments.sum(axis=0, keepdims=True))[0] > 0.9
+
+
 def test_options_are_checked() -> None:
     values = {"task": "text-classification", "model": "m", "data": {"train": "t"}, "options": {"problme": "single"}}
     with pytest.raises(UsageError, match=r"options\.problme") as caught:
