@@ -170,6 +170,14 @@ def test_hints_of_any_task_make_no_row_wrong_and_categories_have_their_titles() 
     assert [part.value for part in parts_of(facts)] == ["Not found first"]
 
 
+def test_the_one_verdict_is_by_a_metric_that_has_rows_enough() -> None:
+    rows = [Prediction(row, f"p{row}", "7" if row < 5 else "some words", "some words") for row in range(40)]
+    tuned = [replace(row, output="words some" if row.row % 2 else row.output) for row in rows]
+    result = compare([Arm("base", rows), Arm("tuned", tuned)], metrics=["numeric_match", "rouge"], resamples=200)
+    assert {entry["metric"]: entry["n"] for entry in result["differences"]}["numeric_match"] == 5
+    assert not result["overall"][0]["verdict"].startswith("too few")
+
+
 def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:
     same = Arm("tuned", arms[0].predictions)
     result = compare([arms[0], same])
