@@ -391,6 +391,7 @@ class Training:
             "seconds": time.perf_counter() - began,
             "parameters": loading.parameters(trainer.model),
             "path": str(self.folder.model),
+            **({"by": director.ended_by} if director.stopped and director.ended_by else {}),
         }
 
     def _reload(self, asked: Callable[[Any], Any], expected: Any) -> float:
