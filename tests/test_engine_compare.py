@@ -26,7 +26,7 @@ from ftstudio.engine import judging
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import Question, _chunks
 from ftstudio.engine.arms import BASE, Arms, Tuned
-from ftstudio.engine.gathering import gather
+from ftstudio.engine.gathering import _unused, gather
 from ftstudio.engine.materials import open_materials
 from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import prepare_run
@@ -213,6 +213,29 @@ def check_the_panel(run: RunFolder, panel: dict[str, Any]) -> None:
     fixed = sum(place < 10 for place in flips["fixed_at"])
     assert right["tuned"] - right["base"] == fixed - broken
     assert flips["tuned"] - flips["base"] == flips["fixed"] - flips["broken"]
+
+
+def test_answers_to_other_options_are_others() -> None:
+    """A prefix, a language, how much is hidden: what is asked changes with a task's options."""
+    from types import SimpleNamespace
+
+    from ftstudio.engine.generation import Decoding
+    from ftstudio.engine.outputs import settings_of
+    from ftstudio.tasks.base import Head
+
+    shape = SimpleNamespace(name="source-target", columns={})
+    materials: Any = SimpleNamespace(
+        held_out=None, whole=SimpleNamespace(hash="h"), held_out_shape=shape, template=SimpleNamespace(name="plain"),
+        task=SimpleNamespace(marks=dict),
+    )  # fmt: skip
+    spec: Any = SimpleNamespace(model="m", dtype="float32", device="cpu", quantisation=None, head=Head("seq2seq-lm"))
+    recipes = [
+        check_recipe({"task": "seq2seq", "model": "demo", "data": {"train": "rows.jsonl"}, "options": options})
+        for options in ({"prefix": "sum up: "}, {"prefix": "translate: "})
+    ]
+    one, two = (settings_of(materials, recipe, spec, Decoding(8), None) for recipe in recipes)
+    assert one != two
+    assert len({base_folder(Workspace("studio"), recipe).path for recipe in recipes}) == 2
 
 
 def test_answers_are_kept_and_borrowed_but_never_mixed(studio: Workspace) -> None:
@@ -450,6 +473,14 @@ def fails(run: RunFolder, *arms: str, **more: Any) -> str:
     with pytest.raises(StudioError) as caught:
         gather(Compare(run.compare.path, (run.path,), arms=arms, **more))
     return str(caught.value)
+
+
+def test_no_arm_is_named_like_a_file_that_the_comparison_keeps() -> None:
+    """`file:votes.jsonl` would set aside what people voted, `file:events.jsonl` the job's own events."""
+    from types import SimpleNamespace
+
+    nothing: Any = SimpleNamespace(specs={})
+    assert [_unused(name, nothing) for name in ("votes", "events", "rival")] == ["votes-2", "events-2", "rival"]
 
 
 def test_every_kind_of_arm_side_by_side(studio: Workspace, tmp_path: Path) -> None:

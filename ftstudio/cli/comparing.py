@@ -69,8 +69,11 @@ def _runs(arguments: argparse.Namespace, place: Workspace) -> list[RunFolder]:
     if len({run.path for run in runs}) < len(runs):
         raise UsageError("A run is named twice.", "Name each run once; the base is compared anyway.")
     for run in runs:
-        if not run.model.is_dir() and not arguments.votes and not (arguments.arms and f"{run.name}@" in arguments.arms):
-            raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", "Train it to its end first.")
+        marks = (f"{run.name}@", *((f"{arms.TUNED}@",) if run is runs[0] else ()))
+        asked = any(mark in (arguments.arms or "") for mark in marks)  # for a checkpoint of it
+        if not run.model.is_dir() and not arguments.votes and not asked:
+            hint = "Train it to its end first, or compare a checkpoint: --arms base,tuned@STEP."
+            raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", hint)
     return runs
 
 

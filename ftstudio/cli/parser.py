@@ -94,6 +94,16 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--resume", metavar="RUN", help="go on with RUN from its last checkpoint")
 
     sub = add(
+        "launch", "train:launch_line", "the command that trains on all GPUs of this machine",
+        "Printed, not run: torchrun\nstarts a process for each GPU, and the recipe's batch is that of each. The studio "
+        "shows such a run like\nevery other. `--slurm > job.sh` prints a batch script for many machines.",
+    )  # fmt: skip
+    sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or `demo`")
+    sub.add_argument("--gpus", type=_count, metavar="N", help="of each machine (default: as many as this one has)")
+    sub.add_argument("--slurm", action="store_true", help="a batch script for SLURM")
+    sub.add_argument("--nodes", type=_count, metavar="N", default=2, help="machines of that script (default: 2)")
+
+    sub = add(
         "plan", "train:plan", "what a recipe would do: fit, parameters, tokens", "Exit status 1 where it can't run."
     )
     sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or `demo`")

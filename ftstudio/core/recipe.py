@@ -173,6 +173,9 @@ class Data(Part):
         return value
 
 
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+
+
 class Training(Part):
     """How long, how fast, how much at once."""
 
@@ -184,12 +187,25 @@ class Training(Part):
     scheduler: Literal["linear", "cosine", "constant"] = Field("cosine", description="shape of the learning rate")
     warmup: float = Field(0.03, ge=0, description="share of the steps (below 1) or number of steps of warm-up")
     batch_size: int = Field(8, ge=1, description="rows a forward pass (micro-batch)")
+    batch_tokens: int | None = Field(
+        None, ge=8, description="instead of batch_size: as many rows of like length as these tokens hold"
+    )
     gradient_accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the forward pass")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw", description="the optimiser")
-    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about 30 % slower")
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
+        "adamw", description="the optimiser; 8-bit states take a quarter of the memory, paged ones leave a full GPU"
+    )
+    gradient_checkpointing: bool | None = Field(
+        None, description="recompute activations: less memory, about 30 % slower (default: where memory asks for it)"
+    )
+    attention: Attention = Field(
+        "auto", description="auto (the fastest that is the same), sdpa, eager, flash_attention_2 or flash_attention_3"
+    )
+    compile: bool = Field(
+        False, description="compile the layers with torch.compile: minutes at the start, then faster steps on a GPU"
+    )
     save_steps: int = Field(200, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay, beside the best")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
+from ftstudio.core.text import one_line
 from ftstudio.evaluation.publish import facts, svg
 from ftstudio.evaluation.publish.facts import Report, Row
 from ftstudio.evaluation.report import rows_of
@@ -79,7 +80,7 @@ def _pair(report: Report, pair: tuple[str, str]) -> list[str]:
         (facts.title(entry["metric"]), entry["difference"], entry["low"], entry["high"], entry["verdict"])
         for entry in entries
     ]
-    body = [f"<h2>{escape(pair[0])} → {escape(pair[1])}</h2>"]
+    body = [f"<h2>{escape(' → '.join(one_line(name, 60) for name in pair))}</h2>"]
     body += [svg.intervals(plotted)] if plotted else []
     body.append(_table(facts.under(facts.METRICS, pair), facts.metrics(report, pair)))
     if report.get("gain"):
