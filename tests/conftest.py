@@ -46,7 +46,6 @@ LONG = (
     "test_engine_training_runs.py::test_the_store_serves_base_and_tuned_from_one_load[full]",
     "test_engine_training_runs.py::test_the_store_serves_base_and_tuned_from_one_load[qlora]",
     "test_engine_compare.py::test_runs_of_other_methods_are_further_arms",
-    "test_engine_compare.py::test_sampled_answers_repeat_with_their_seed_and_are_averaged",
     "test_tasks_text_classification.py::test_several_labels_and_numbers[regression]",
     "test_engine_plan.py::test_planned_steps_are_taken",
     "test_ui_train.py::test_one_step_and_a_hundred_thousand",

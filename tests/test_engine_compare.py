@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from chat_server import Faulty, serving
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import make_model, make_rows, recipe_values
 
@@ -195,7 +195,7 @@ def check_the_panel(run: RunFolder, panel: dict[str, Any]) -> None:
                 old = tuned(torch.tensor([ids])).logits[0].log_softmax(-1)
             total += float((old.exp() * (old - new)).sum())
             count += len(ids)
-        for question in canaries.questions()[:10]:
+        for question in canaries.questions()[:4]:
             context = [*tokenizer.prefix] or [257]
             context += tokenizer.encode_batch([question.context])[0]
             options = tokenizer.encode_batch([f" {option}" for option in question.options])
@@ -209,8 +209,8 @@ def check_the_panel(run: RunFolder, panel: dict[str, Any]) -> None:
     assert panel["kl"] == pytest.approx(total / count, rel=1e-3)
     flips = panel["canaries"]
     assert flips["n"] == 80
-    broken = sum(place < 10 for place in flips["broken_at"])
-    fixed = sum(place < 10 for place in flips["fixed_at"])
+    broken = sum(place < 4 for place in flips["broken_at"])
+    fixed = sum(place < 4 for place in flips["fixed_at"])
     assert right["tuned"] - right["base"] == fixed - broken
     assert flips["tuned"] - flips["base"] == flips["fixed"] - flips["broken"]
 
@@ -409,6 +409,7 @@ def test_outputs_survive_a_torn_line(tmp_path: Path) -> None:
     assert (tmp_path / "base.old-1.jsonl").exists()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(1, 255), min_size=1, max_size=50), st.integers(1, 200), st.integers(1, 9))
 def test_an_answers_room_depends_on_its_own_prompt_alone(lengths: list[int], new: int, rows: int) -> None:
     def question(row: int, length: int) -> Question:
