@@ -248,7 +248,7 @@ category, whether the repair did what it was meant to.
         if page is None:
             return
         page.display = False
-        for group in ("training", "faults", "groups"):
+        for group in ("training", "near", "faults", "groups"):
             self.background.stop(group)
         if self._behind_page:
             self.reading.detail.display = True
