@@ -78,6 +78,7 @@ class RunDirector:
         self.trainer: StudioTrainer | None = None
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
+        self.ended_by = ""  # the fault that stopped the run, where no person did
         self._owed = False  # a checkpoint that the disk didn't take, when it had so much room
         self._free, self._look_again = 0, 0.0
 
@@ -91,7 +92,7 @@ class RunDirector:
                 text = f"The learning rate is {rate:.4g} where the checkpoint was written with {known['rate']:.4g}."
                 self._found([Fault("resume_fault", text)])
         if known.get("order") is not None and known["order"] != trainer.order_digest():
-            text = "The rows come in another order than before: the data or training.batch_size have changed."
+            text = "The rows come in another order than before: the data or the size of the batches have changed."
             self._found([Fault("resume_fault", text, "Start a new run, or put them back.")])
         before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
         if known and before != now:
@@ -188,8 +189,8 @@ class RunDirector:
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
-        """Seconds to the end, with the evaluations and checkpoints that are to come."""
-        times = {"saving": last // self.save - step // self.save + (last % self.save > 0)}
+        """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
+        times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
         return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
@@ -216,7 +217,7 @@ class RunDirector:
             elif deed == "stop" and fault.kind == "not_finite":
                 raise StudioError(fault.text, SOUND)
             elif deed == "stop":
-                self._wish = "stop"
+                self._wish, self.ended_by = "stop", fault.kind
 
     def _deed(self, fault: Fault) -> str:
         deed: str = getattr(self.watch, fault.kind)
@@ -296,8 +297,16 @@ class RunDirector:
             if ("full" not in error.message and "quota" not in error.message) or not self.unsaved(error):
                 raise
 
-    def shrunk(self, rows: int, parts: int) -> None:
+    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
         """See trainer.Director."""
+        if recomputes:
+            what = "a single row" if parts > 1 or rows == 1 else f"{rows} rows at once"
+            text = (
+                f"There was not enough memory for {what}: "
+                "activations are computed again on the way back from now on (checkpointing), about 30 % slower."
+            )
+            self.folder.emit("alert", level="warning", text=text)
+            return
         part = max(1, -(-rows // parts))
         text = (
             f"There was not enough memory for {rows} rows at once: micro-batches of {part} from now on, {parts} times "
