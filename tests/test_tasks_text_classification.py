@@ -44,6 +44,8 @@ def survey(values: list[Any], problem: str = "auto") -> labels.Labels:
         ([10, 9, 1, 9], labels.SINGLE, ("1", "9", "10")),
         ([True, False], labels.SINGLE, ("false", "true")),
         ([["x"], ["y", "x"], []], labels.MULTI, ("x", "y")),
+        (['["x"]', '["y", "x"]', "[]"], labels.MULTI, ("x", "y")),  # lists in a CSV file
+        (["[x", "[y", "[x"], labels.SINGLE, ("[x", "[y")),
         ([0.5, 3.25, 4.1, 2.75, 1.9, 3.3], labels.REGRESSION, ()),
         (list(range(300)), labels.REGRESSION, ()),
     ],

@@ -114,6 +114,8 @@ def _values(dataset: Dataset, column: str, cancel: Cancel | None) -> list[Any]:
 def _problem(values: Sequence[Any], role: str) -> str:
     if any(isinstance(value, (list, tuple)) for value in values[:1000]):
         return MULTI
+    if all(isinstance(value, str) and _lists(value) for value in values[:1000]):
+        return MULTI
     numbers = set()
     for value in values:
         try:
@@ -124,6 +126,14 @@ def _problem(values: Sequence[Any], role: str) -> str:
     if role == "score" or len(numbers) > FEW_NUMBERS * (1 if broken else 10) or (broken and len(numbers) > 5):
         return REGRESSION
     return SINGLE
+
+
+def _lists(text: str) -> bool:
+    """Whether TEXT is a list written as JSON, as a CSV file must have it."""
+    try:
+        return text.strip().startswith("[") and several(text) is not None
+    except BadRow:
+        return False
 
 
 def _numbers(values: Sequence[Any], where: str) -> Labels:
