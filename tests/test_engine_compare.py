@@ -552,6 +552,30 @@ def test_arms_that_cant_be_are_refused(studio: Workspace) -> None:
     assert "can't be changed after training" in fails(run, BASE, "tuned", overrides=("training.seed=3",))
 
 
+def test_the_test_rows_are_compared_by_themselves(studio: Workspace) -> None:
+    run = run_of(studio, "lora")
+    recipe = load_recipe(run.recipe_path).with_changes({"data.test": 0.2, "resolved": None})
+    parted = prepare_run(recipe, studio)
+    shutil.copytree(run.model, parted.model)
+    asked = {}
+    for part in ("eval", "test"):
+        found = gather(Compare(parted.compared_on(part).path, (parted.path,), part=part))  # type: ignore[arg-type]
+        asked[part] = {row for row, _ in found.examples}
+    trained = {found.own.train.origin_of(place) for place in range(len(found.own.train))}
+    assert len(asked["test"]) >= 8
+    assert not asked["test"] & asked["eval"]
+    assert not asked["test"] & trained
+    job = Compare(parted.test.path, (parted.path,), rows=4, part="test", overrides=(QUIET,))
+    Worker().execute(job)
+    report = json.loads((parted.test.path / "report.json").read_text())
+    assert (report["part"], report["rows"]) == ("test", 4)
+    assert {entry["row"] for entry in report["per_row"]} <= asked["test"]
+    assert "test rows" in (parted.test.path / "report.md").read_text()
+    assert not (parted.compare.path / "report.json").exists()
+    with pytest.raises(StudioError, match="keeps no rows for a test"):
+        gather(Compare(run.test.path, (run.path,), part="test"))
+
+
 def test_a_server_that_fails_costs_its_arm_alone(studio: Workspace) -> None:
     run = run_of(studio, "lora")
     with serving(lambda _: "x", Faulty(401)) as server:

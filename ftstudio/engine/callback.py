@@ -92,7 +92,7 @@ class RunDirector:
                 text = f"The learning rate is {rate:.4g} where the checkpoint was written with {known['rate']:.4g}."
                 self._found([Fault("resume_fault", text)])
         if known.get("order") is not None and known["order"] != trainer.order_digest():
-            text = "The rows come in another order than before: the data or training.batch_size have changed."
+            text = "The rows come in another order than before: the data or the size of the batches have changed."
             self._found([Fault("resume_fault", text, "Start a new run, or put them back.")])
         before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
         if known and before != now:
@@ -189,8 +189,8 @@ class RunDirector:
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
-        """Seconds to the end, with the evaluations and checkpoints that are to come."""
-        times = {"saving": last // self.save - step // self.save + (last % self.save > 0)}
+        """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
+        times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
         return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
@@ -297,8 +297,16 @@ class RunDirector:
             if ("full" not in error.message and "quota" not in error.message) or not self.unsaved(error):
                 raise
 
-    def shrunk(self, rows: int, parts: int) -> None:
+    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
         """See trainer.Director."""
+        if recomputes:
+            what = "a single row" if parts > 1 or rows == 1 else f"{rows} rows at once"
+            text = (
+                f"There was not enough memory for {what}: "
+                "activations are computed again on the way back from now on (checkpointing), about 30 % slower."
+            )
+            self.folder.emit("alert", level="warning", text=text)
+            return
         part = max(1, -(-rows // parts))
         text = (
             f"There was not enough memory for {rows} rows at once: micro-batches of {part} from now on, {parts} times "

@@ -226,7 +226,7 @@ def _misfits(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer | Non
 
 def looked_into(model: Any, task: str) -> list[Sentence]:
     """What MODEL (transformers', without weights) says of itself: heads for TASK, layout of batches, 4 bits, biases."""
-    from ftstudio.engine.plan import _quantised_layers, nf4_bytes
+    from ftstudio.engine.plan import nf4_bytes, quantised_layers
     from ftstudio.methods import anatomy
 
     found = _heads(model.config.to_dict(), task)
@@ -234,7 +234,7 @@ def looked_into(model: Any, task: str) -> list[Sentence]:
         why = "Its attention can't be told where rows end: batches are padded, slower on rows of mixed lengths."
         found.append(Sentence("layout", why))
     try:
-        layers = _quantised_layers(model)
+        layers = quantised_layers(model)
     except StudioError:
         return [
             *found,

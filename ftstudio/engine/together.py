@@ -173,7 +173,7 @@ class Follower:
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """See trainer.Director."""
 
-    def shrunk(self, rows: int, parts: int) -> None:
+    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
         """See trainer.Director."""
 
     def saving(self, trainer: StudioTrainer) -> None:

@@ -15,8 +15,9 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.data.tokenizer import save_extended
-from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume
+from ftstudio.data.new_tokens import save_extended
+from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room
+from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
@@ -71,6 +72,7 @@ def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None
             hint = "Put the workspace on a file system that all machines share."
             raise StudioError(f"{host} doesn't see {folder.path.absolute()}.", hint)
         Training(folder, context, control, pulse, together).run(resuming=job.resume)
+        together.leave()
     except Exception as error:
         told = together.explain(error, folder, since)
         if told is None:
@@ -88,6 +90,7 @@ class Training:
         self.recipe: Recipe = recipe_of(run)
         self.method = methods.get(self.recipe.method.name)
         self.settings = self.method.settings(self.recipe.method.settings)
+        self._why = ""  # activations are computed again or not
 
     def run(self, *, resuming: bool) -> None:
         """Everything."""
@@ -101,8 +104,9 @@ class Training:
         self.context.phase("preparing data", "reading and tokenising the rows")
         rows = open_rows(self.recipe, self.context)
         if not resuming:
-            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train))
+            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train, rows.materials.train))
         self.context.check()
+        self._settle(rows, machine)
         steps = rows.materials.task.phases()
         if "pairs" in steps:
             self.context.phase("pairs", steps["pairs"])
@@ -172,6 +176,24 @@ class Training:
         return checkpoint
 
     # -- setting up ----------------------------------------------------------------------------------------------
+    def _settle(self, rows: TrainingRows, machine: Hardware) -> None:
+        """Whether activations are computed again, where the recipe leaves it open. The first process decides."""
+        on, self._why = self.ranks.tell(self._recompute(rows, machine) if self.ranks.first else None)
+        self.recipe = self.recipe.with_changes({"training.gradient_checkpointing": on})
+
+    def _recompute(self, rows: TrainingRows, machine: Hardware) -> tuple[bool, str]:
+        """(whether, why): as the run began, where it has."""
+        from ftstudio.core.launch import sharded
+
+        wanted = self.recipe.training.gradient_checkpointing
+        starts = [event for event in self.folder.events() if event.get("kind") == "start"]
+        before = starts[-1].get("gradient_checkpointing") if starts else None
+        if wanted is None and isinstance(before, bool):
+            return before, "as the run began"
+        if wanted is None and sharded():
+            return False, "not decided for weights that lie in parts on several GPUs"
+        return room.settle(self.recipe, rows, machine.device)
+
     def _model(self, rows: TrainingRows) -> Any:
         """The model with what learns set to learn. Raises StudioError where the tokenizer doesn't fit it."""
         from transformers import set_seed
@@ -206,14 +228,17 @@ class Training:
             rows.train,
             rows.held_out,
             rows.lengths,
-            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task),
+            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task, self._why),
             director,
             Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
+            budget=recipe.training.batch_tokens,
             sources=rows.sources,
             rates=self.method.rates(model, self.settings),
         )
+        trainer.recomputes = bool(recipe.training.gradient_checkpointing)
+        trainer.may_recompute = room.can(recipe)
         stats = rows.tokens
         labels = stats["trained"] / max(1, stats["total"])
         trainer.flops = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)
@@ -273,7 +298,7 @@ class Training:
         self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None, resuming: bool
     ) -> None:
         recipe = self.recipe
-        batches = math.ceil(len(rows.train) / recipe.training.batch_size)
+        batches = batches_in(rows.lengths, recipe.training.batch_size, recipe.training.batch_tokens)
         per_epoch = math.ceil(math.ceil(batches / self.ranks.count) / recipe.training.gradient_accumulation)
         total = recipe.training.steps or math.ceil((recipe.training.epochs or 3) * per_epoch)
         total = trainer.args.max_steps if trainer.args.max_steps > 0 else total
@@ -290,6 +315,7 @@ class Training:
             processes=self.ranks.count,
             hosts=sorted({peer.host for peer in self.ranks.peers}),
             engine=trainer.levers.told,
+            gradient_checkpointing=bool(recipe.training.gradient_checkpointing),
             total_steps=total,
             epochs=total / per_epoch,
             steps_per_epoch=per_epoch,

@@ -172,7 +172,7 @@ class CorrelationMetric:
 
 
 def _standard(values: np.ndarray) -> np.ndarray:
-    """VALUES around 0 with a deviation of 1: correlations don't depend on the scale, and tiny numbers count, too."""
+    """VALUES around 0 with a deviation of 1 (correlations do not depend on the scale): tiny numbers count, too."""
     found: np.ndarray = values - values.mean() if len(values) else values
     spread = float(found.std()) if len(values) else 0.0
     return found / spread if spread > 1e-12 * float(abs(values).max(initial=0.0)) else found * 0.0

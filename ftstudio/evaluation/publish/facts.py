@@ -75,7 +75,7 @@ def arms(report: Report) -> list[Row]:
         if shots:
             few = f"{shots['count']}, {shots['choice']}"
             short = len(shots["cut"]) + len(shots["none"])
-            few += f" ({short} rows had room for fewer)" if short else ""
+            few += f" ({short} {'row' if short == 1 else 'rows'} had room for fewer)" if short else ""
         length = "–" if not tokens else f"{tokens['mean']:,.0f} on average, {tokens['longest']:,} at most"
         found.append((one_line(arm["name"], 60), what, few, length))
     return found

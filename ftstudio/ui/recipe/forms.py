@@ -77,6 +77,14 @@ BATCH = (
         default="8",
     ),
     Spec(
+        "training.batch_tokens",
+        "or tokens",
+        "Instead of rows: as many rows of like length as so many tokens hold, such as 8192. Batches then take as much "
+        "memory and time each, whatever the rows' lengths.",
+        "int",
+        default="by the batch size",
+    ),
+    Spec(
         "training.gradient_accumulation",
         "accumulate",
         "How many batches make one update: the same effect as bigger batches, without their memory.",
@@ -143,7 +151,27 @@ MORE = (
     Spec(
         "training.gradient_checkpointing",
         "checkpointing",
-        "Recompute instead of remember: much less memory, about 30 % slower.",
+        "Recompute instead of remember: much less memory, about 30 % slower. By itself: where memory asks for it.",
+        "choice",
+        ((None, "by itself"), (True, "yes"), (False, "no")),
+    ),
+    Spec(
+        "training.attention",
+        "attention",
+        "How attention is computed while training. auto: the fastest kind that says the same on two of your rows.",
+        "choice",
+        (
+            (None, "default: auto"),
+            ("sdpa", "sdpa"),
+            ("eager", "eager"),
+            ("flash_attention_2", "flash 2"),
+            ("flash_attention_3", "flash 3"),
+        ),
+    ),
+    Spec(
+        "training.compile",
+        "compile",
+        "Let torch.compile make the layers faster: takes minutes at the start, worth it for hours on a GPU.",
         "choice",
         YES_NO,
     ),
@@ -236,8 +264,8 @@ ARCHITECTURE = (
     ),
     Spec(
         "architecture.drop_layers",
-        "leave out layers",
-        f"{CHANGES['drop_layers'].help} Numbers from 0 such as 4-7 or 3, 5; last 2; every 2.",
+        "without layers",
+        f"Numbers from 0 such as 4-7 or 3, 5; last 2; every 2. {CHANGES['drop_layers'].help}",
         default="none",
     ),
     Spec(
@@ -246,7 +274,9 @@ ARCHITECTURE = (
         "The same for the encoder of an encoder-decoder (T5, BART, Marian).",
         default="none",
     ),
-    Spec("architecture.new_head", "new head", CHANGES["new_head"].help, "choice", YES_NO),
+    Spec(
+        "architecture.new_head", "new head", CHANGES["new_head"].help, "choice", ((None, "default: no"), (True, "yes"))
+    ),
 )
 
 GROUPS = (("How long and how fast", LENGTH), ("How much at once", BATCH), ("How it is judged", JUDGING))

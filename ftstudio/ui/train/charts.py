@@ -20,12 +20,14 @@ CURVES = {
     "learning rate": "lr",
     "gradient norm": "grad_norm",
     "tokens per second": "tokens_per_second",
+    "MFU": "mfu",
     "memory": "memory",
     "GPU use": "gpu_use",
 }
 ALWAYS = ("loss", "learning rate", "gradient norm", "tokens per second", "memory")
 TITLES = {
     "tokens per second": "tokens/s",
+    "MFU": "MFU, share of the card's peak",
     "memory": "memory, GiB",
     "GPU use": "GPU use, %",
     "forgetting": "forgetting, bits a byte",
