@@ -39,6 +39,9 @@ def test_swept_runs_say_what_was_chosen():
     recipe = Recipe.model_validate({"model": "demo", "data": {"train": "demo"}})
     assert named(recipe, []) is recipe
     assert named(recipe, ["training.learning_rate=1e-4", "method.r=8"]).name == "demo-lora-learning-rate-1e-4-r-8"
+    long, keys = recipe.model_copy(update={"name": "customer-letters-of-2024-lora"}), ["training.learning_rate=1e-4"]
+    assert named(long, [*keys, "method.r=16"]).name == "customer-letters-of-2024-learning-rate-1e-4-r-16"
+    assert named(long, [*keys, "method.r=8"]).name == "customer-letters-of-2024-learning-rate-1e-4-r-8"
 
 
 def made(place: Workspace, name: str, held_out: float | None, kind: str = "done") -> RunFolder:

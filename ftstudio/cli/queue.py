@@ -68,7 +68,8 @@ def named(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
     if not chosen:
         return recipe
     parts = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in (word.partition("=") for word in chosen)]
-    return recipe.model_copy(update={"name": slug("-".join([run_stem(recipe), *parts]))[:80]})
+    what = slug("-".join(parts))  # names are cut at their end, where what tells these runs apart stands
+    return recipe.model_copy(update={"name": slug(f"{run_stem(recipe)[: max(47 - len(what), 0)]}-{what}")})
 
 
 def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: list[str], out: Out) -> int:
