@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +53,10 @@ def several(value: Any) -> list[str]:
 
 
 def number_of(value: Any) -> float:
-    """A cell as a number. Raises BadRow where it is none."""
+    """A cell as a number; 0,5 has a decimal comma. Raises BadRow where it is none, or may be either of two."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*", value):
+        told = value.strip()
+        raise BadRow(f"the score {told!r} may mean {told.replace(',', '')} or {told.replace(',', '.')}: write it so")
     try:
         found = float(text_of(value).strip().replace(",", ".") if isinstance(value, str) else value)
     except (TypeError, ValueError):
