@@ -200,6 +200,8 @@ def test_answers_in_texts(text: str, kind: str, wanted: str | None) -> None:
 def test_right_and_wrong() -> None:
     assert right("The capital  is PARIS.", "the capital is Paris")
     assert not right("Paris", "London")
+    assert not right("I can't tell.", "no solution", "number")  # neither holds a number
+    assert right("No solution.", "no solution", "number")
 
 
 def test_length_counts_words_of_every_script() -> None:
