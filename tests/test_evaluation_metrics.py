@@ -185,6 +185,7 @@ def test_names_of_a_recipe_stand_for_metrics() -> None:
     [
         ("so 5\n#### 1,200", "marker", "1200"),
         ("#### -3.50", "marker", "-3.5"),
+        ("x = −3", "number", "-3"),
         ("we get 7 apples, 8 in all.", "marker", "8"),
         ("$1,000.00", "number", "1000"),
         ("007", "number", "7"),
