@@ -7,10 +7,12 @@ only the seconds in which libraries are imported are spared.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
-import pty
+import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,22 +23,31 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Nursery:
-    """`start` forks a process that runs a Python program; `status` says how it ended. One a test session."""
+    """`start` forks a process that runs a Python program; `status` says how it ended. PLACE: a folder that all who are
+    to share one mother name; the first of them starts it, and it ends with the last."""
 
-    def __init__(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-        self._mother = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-            start_new_session=True,
-        )  # fmt: skip
+    def __init__(self, place: Path) -> None:
+        address = place / "nursery"
+        with contextlib.suppress(FileExistsError):
+            (place / "nursery.begun").mkdir()
+            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+            command = [sys.executable, __file__, str(address)]
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
+        self._line = socket.socket(socket.AF_UNIX)
+        end = time.monotonic() + 150
+        while True:
+            try:
+                self._line.connect(str(address))
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert time.monotonic() < end, "the libraries aren't imported after 150 s"
+                time.sleep(0.05)
+        self._answers = self._line.makefile()
         self._ended: dict[int, int] = {}
 
     def _ask(self, **question: object) -> int | None:
-        assert self._mother.stdin is not None
-        assert self._mother.stdout is not None
-        self._mother.stdin.write(json.dumps(question) + "\n")
-        self._mother.stdin.flush()
-        answer: int | None = json.loads(self._mother.stdout.readline())
+        self._line.sendall((json.dumps(question) + "\n").encode())
+        answer: int | None = json.loads(self._answers.readline())
         return answer
 
     def start(
@@ -70,10 +81,9 @@ class Nursery:
         return status
 
     def close(self) -> None:
-        """End it; what it forked goes on."""
-        assert self._mother.stdin is not None
-        self._mother.stdin.close()
-        self._mother.wait(10)
+        """Let go of the mother; what was forked goes on."""
+        self._answers.close()
+        self._line.close()
 
 
 def _run(question: dict[str, object]) -> None:
@@ -128,11 +138,8 @@ def _run(question: dict[str, object]) -> None:
     os._exit(status)
 
 
-def _mother() -> None:
-    """Import what training needs, then fork on demand until the tests close the pipe."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def _mother(address: str) -> None:
+    """Import what training needs, then fork on demand until everyone has let go."""
     from ftstudio.engine import quiet
 
     quiet.libraries()
@@ -142,30 +149,40 @@ def _mother() -> None:
     from ftstudio.engine import compare, ranked, training  # noqa: F401
 
     del accelerate, transformers
-    for line in sys.stdin:
-        question = json.loads(line)
-        answer: int | None
-        if "wait" in question:
-            try:
-                process, status = os.waitpid(question["wait"], os.WNOHANG)
-                answer = os.waitstatus_to_exitcode(status) if process else None
-            except ChildProcessError:
-                answer = 0
-        else:
-            answer = os.fork()
-            if not answer:
-                _run(question)
-        print(json.dumps(answer), flush=True)
+    gc.collect()
+    gc.freeze()  # what all have in common is not looked through (and so copied) by each
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(address)
+    door.listen()
+    chosen = selectors.DefaultSelector()
+    chosen.register(door, selectors.EVENT_READ)
+    while len(chosen.get_map()) > 1 or chosen.select(5):
+        for key, _ in chosen.select():
+            if key.fileobj is door:
+                line = door.accept()[0]
+                chosen.register(line, selectors.EVENT_READ, line.makefile())
+                continue
+            asked = key.data.readline()
+            if asked:
+                key.fileobj.sendall((json.dumps(_answer(json.loads(asked))) + "\n").encode())  # type: ignore[union-attr]
+            else:
+                chosen.unregister(key.fileobj)
     os._exit(0)
 
 
-def open_terminal() -> tuple[int, str]:
-    """(our end of a new pty, the path of the other)."""
-    ours, theirs = pty.openpty()
-    name = os.ttyname(theirs)
-    os.close(theirs)
-    return ours, name
+def _answer(question: dict[str, object]) -> int | None:
+    """How a process ended, or the id of a new one."""
+    if "wait" in question:
+        try:
+            process, status = os.waitpid(int(str(question["wait"])), os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        return os.waitstatus_to_exitcode(status) if process else None
+    process = os.fork()
+    if not process:
+        _run(question)
+    return process
 
 
 if __name__ == "__main__":
-    _mother()
+    _mother(sys.argv[1])

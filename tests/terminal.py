@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pyte
-from nursery import Nursery, open_terminal
+from nursery import Nursery
 
 KEYS = {
     "enter": "\r", "escape": "\x1b", "tab": "\t", "up": "\x1b[A", "down": "\x1b[B", "right": "\x1b[C",
@@ -65,11 +65,13 @@ class Terminal:
         self.began = time.monotonic()
         self.first_byte: float | None = None
         self.status: int | None = None
-        self.nursery = nursery
+        self.nursery, self._other = nursery, -1
         told = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", **(env or {})}
         size = struct.pack("HHHH", lines, columns, 0, 0)
         if nursery is not None:
-            self.descriptor, name = open_terminal()
+            # its other end stays open here too: a terminal that nobody has opened yet reads as one that was closed
+            self.descriptor, self._other = pty.openpty()
+            name = os.ttyname(self._other)
             fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, size)
             program, words = (None, command[3:]) if command[1] == "-m" else (Path(command[1]), command[2:])
             self.process = nursery.start(program, words, cwd=cwd or Path.cwd(), env=told, terminal=name)
@@ -158,7 +160,9 @@ class Terminal:
     def hang_up(self) -> None:
         """Close the terminal, as a dropped connection does."""
         os.close(self.descriptor)
-        self.descriptor = -1
+        if self._other >= 0:
+            os.close(self._other)
+        self.descriptor = self._other = -1
 
     def signal(self, number: int) -> None:
         """Send the program a signal."""

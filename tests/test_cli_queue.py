@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from ftstudio.cli import main
+from ftstudio.cli.comparing import _runs
 from ftstudio.cli.output import Out
-from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text
+from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text, work_through
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.files import read_lines
 from ftstudio.core.recipe import Recipe
@@ -48,6 +49,41 @@ def made(place: Workspace, name: str, held_out: float | None, kind: str = "done"
         run.emit("eval", step=4, loss=held_out)
     run.emit(kind, text="it broke")
     return run
+
+
+def test_a_checkpoint_of_a_run_without_a_model_can_be_compared_by_either_name(tmp_path: Path):
+    place = Workspace(tmp_path)
+    run = place.new_run("a")
+    run.recipe_path.write_text("task: sft\n")
+    asked = argparse.Namespace(overrides=[], runs=["a-1"], baseline=None, votes=False)
+    for arms in ("base,tuned@3", "base,a-1@3"):
+        asked.arms = arms
+        assert [found.name for found in _runs(asked, place)] == ["a-1"]
+    asked.arms = None
+    with pytest.raises(StudioError, match=r"no trained model.*tuned@STEP"):
+        _runs(asked, place)
+
+
+def test_early_stopping_ends_its_run_and_not_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place, began = Workspace(tmp_path), []
+    ends = iter([{"kind": "stopped", "by": "eval_rising"}, {"kind": "done"}, {"kind": "stopped"}, {"kind": "done"}])
+
+    class Fake:
+        def __init__(self, out: Out): ...
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def run(self, job: Any, folder: Path) -> dict[str, Any]:
+            began.append(folder.name)
+            return next(ends)
+
+    monkeypatch.setattr("ftstudio.cli.queue.Headless", Fake)
+    waiting = [Waiting(name, place.new_run(name)) for name in "abcd"]
+    assert work_through(waiting, Out(json=True)) == 130
+    assert began == ["a-1", "b-1", "c-1"]
 
 
 def test_the_best_run_is_named_past_failures(tmp_path: Path):

@@ -130,7 +130,7 @@ async def test_on_screen_the_repair_makes_the_category_fall(first: tuple[Path, s
         await pilot.press("f")
         text = " ".join((await made.until(pilot, "what the repair did on 100 rows", 120)).split())
         assert "the repair did what it was meant to" in text
-        found = re.search(r"▸ Format +100 % +(\d+) % +(\d+) % ▼-(\d+) +-\d+…-(\d+)", text)
+        found = re.search(r"● Format +100 % +(\d+) % +(\d+) % ▼-(\d+) +-\d+…-(\d+)", text)
         assert found, text
         assert int(found[1]) == learnt
         assert int(found[2]) < learnt

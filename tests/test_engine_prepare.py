@@ -145,6 +145,8 @@ def test_limit_takes_training_rows_and_leaves_the_held_out_ones(tmp_path: Path, 
     train = rows_file(tmp_path / "a.jsonl", 100)
     whole, few = (open_materials(recipe_of(model, train, data={"limit": limit})) for limit in (None, 10))
     assert len(few.train) == 10
+    assert not whole.notes
+    assert few.notes == ("data.limit takes the first 10 of 90 rows; in a sorted file those are alike",)
     assert few.held_out is not None
     assert whole.held_out is not None
     assert few.held_out.origin == whole.held_out.origin

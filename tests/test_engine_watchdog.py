@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -302,6 +304,29 @@ def test_a_command_and_an_address_are_told(tmp_path: Path):
         {"run": "run-1", "level": "error", "watch": "spike", "step": 3, "text": "; rm -rf [x]", "action": None}
     ]
     assert alerting.tell(Watch(), "run-1", {}) is None
+
+
+def test_the_last_alert_of_a_process_gets_out_and_what_is_no_server_hurts_nobody() -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def hear() -> None:
+            caller, _ = door.accept()
+            with caller:
+                heard.append(caller.recv(65536))
+                caller.sendall(b"what?\r\n\r\n")
+
+        thread = threading.Thread(target=hear, daemon=True)
+        thread.start()
+        code = (
+            "from ftstudio.core.watch import Watch; from ftstudio.engine import alerting; "
+            f"alerting.tell(Watch(webhook='http://127.0.0.1:{door.getsockname()[1]}/'), 'run-1', {{'text': 'failed'}})"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        thread.join(10)
+    assert heard
+    assert heard[0].startswith(b"POST / ")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_best_checkpoint_stays_beside_the_last(tmp_path: Path):

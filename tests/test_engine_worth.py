@@ -100,3 +100,15 @@ def test_the_rows_named_are_held_against_every_task(tmp_path: Path) -> None:
     )  # fmt: skip
     assert found.by_task["token-classification"].problem == "no columns for tokens and tags among body, queue"
     assert task_fit.fits(str(tmp_path / "no.jsonl")).problem
+
+
+def test_labels_with_too_few_rows_are_named() -> None:
+    from ftstudio import tasks
+    from ftstudio.engine.plan_rows import rare_labels
+
+    task = tasks.get("text-classification").bound({}, {"labels": ["a", "b", "c"], "counts": [90, 2, 3]})
+    [found] = rare_labels(task)
+    assert found.text == "2 of 3 labels have under 5 rows ('b' 2, 'c' 3): they are hardly learnt."
+    few = tasks.get("few-shot-classification").bound({"shots": 4}, {"examples": {"a": [1, 2, 3, 4], "b": [7]}})
+    assert "'b' 1" in rare_labels(few)[0].text
+    assert rare_labels(tasks.get("sft")) == []

@@ -40,7 +40,7 @@ def check(zoo: str, change: str, case: str, folder: Path) -> None:
     """Three steps on the changed model ZOO, saved and read back over a base changed the same."""
     import torch
 
-    from ftstudio.engine.adapters import off
+    from ftstudio.engine.adapters import off, take_off
     from ftstudio.engine.trainer import save_weights
 
     name, values = METHODS[case]
@@ -87,6 +87,7 @@ def check(zoo: str, change: str, case: str, folder: Path) -> None:
     assert apart(says(again, batch), after) < 1e-4
     with off(again):
         assert apart(says(again, batch), before) < 1e-6
+    assert apart(says(take_off(again), batch), before) < 1e-6
 
 
 def tried(zoo: str, change: str, case: str, folder: Path) -> None:

@@ -29,6 +29,7 @@ from ftstudio.evaluation.predictions import read_predictions
 
 pytest.importorskip("torch")
 pytest.importorskip("PIL")
+SOME = [pytest.param(kind, marks=[] if kind == "llava" else [pytest.mark.slow]) for kind in KINDS]
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 210)}
 
 
@@ -52,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["idefics3", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
+@pytest.mark.parametrize("kind", SOME)
 def test_rows_and_batches_are_what_the_models_own_processor_makes(place: Path, tmp_path: Path, kind: str) -> None:
     import torch
     from transformers import AutoModelForImageTextToText
@@ -102,7 +103,7 @@ def test_rows_and_batches_are_what_the_models_own_processor_makes(place: Path, t
     assert float(loss) == pytest.approx(float(oracle), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_an_adapter_goes_where_the_recipe_says(tmp_path: Path, kind: str) -> None:
     """On the language side, the vision side or both; without weights."""
     import torch
@@ -168,6 +169,7 @@ def test_missing_and_broken_pictures_are_told_by_row(place: Path, tmp_path: Path
     assert told["key"] == "data.accepted"
 
 
+@pytest.mark.slow
 def test_from_files_to_answers(place: Path, tmp_path: Path) -> None:
     """Trained, saved, reloaded, compared; the tuned arm's answers are those of transformers alone."""
     import torch

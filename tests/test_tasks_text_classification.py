@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,11 +131,48 @@ def test_correlations_equal_scipy(pairs: list[tuple[int, int]]) -> None:
             assert found == pytest.approx(oracle(x, y).statistic, abs=1e-9)
 
 
+def test_correlations_of_tiny_numbers_are_told_too() -> None:
+    x, y = [1e-6 * at for at in range(20)], [1e-6 * (at + at % 3) for at in range(20)]
+    for name in ("pearson", "spearman"):
+        metric = METRICS[name](name)
+        [moments] = metric.statistics([[f"{value:g}" for value in x]], [f"{value:g}" for value in y])
+        assert metric.score(moments.sum(axis=0, keepdims=True))[0] > 0.9
+
+
 def test_options_are_checked() -> None:
     values = {"task": "text-classification", "model": "m", "data": {"train": "t"}, "options": {"problme": "single"}}
     with pytest.raises(UsageError, match=r"options\.problme") as caught:
         check_recipe(values)
     assert "problem" in str(caught.value)
+
+
+def test_numbers_are_told_as_exactly_as_they_are() -> None:
+    import torch
+
+    task = tasks.get("text-classification").bound({}, {"problem": labels.REGRESSION})
+    outputs = SimpleNamespace(logits=torch.tensor([[1987.4], [1987.1], [123456.5]]))
+    told = [float(one.text) for one in task.predictions(outputs, {})]
+    assert told == pytest.approx([1987.4, 1987.1, 123456.5], rel=1e-6)  # not all 1987, and 123500
+    predicted = task.predictions(outputs, {})
+    assert (
+        task.scores(predicted, [{"labels": value} for value in (12345678.0, 12345679.0, 12345680.0)])["spearman"] == 0.5
+    )
+
+
+def test_weights_of_several_labels_let_the_rows_that_have_each_count_as_much() -> None:
+    import torch
+
+    rows = [[1.0, 0.0]] * 90 + [[0.0, 1.0]] * 10
+    task = tasks.get("text-classification").bound(
+        {"class_weights": True}, {"problem": labels.MULTI, "labels": ["often", "rare"], "counts": [90, 10]}
+    )
+    logits = torch.zeros(100, 2, requires_grad=True)
+    task.loss(SimpleNamespace(logits=logits), {"targets": torch.tensor(rows)}).backward()
+    assert logits.grad is not None
+    having = [float(logits.grad[torch.tensor(rows)[:, place] == 1, place].sum()) for place in (0, 1)]
+    assert having[0] == pytest.approx(having[1])  # the pull of 90 rows up, and that of 10
+    lacking = logits.grad[:90, 1]
+    assert float(lacking[0]) == pytest.approx(0.5)  # rows without a rare label aren't weighed up with it
 
 
 @pytest.fixture(scope="module")

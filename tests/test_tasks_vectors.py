@@ -71,23 +71,33 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Runs:
+    """Trained and compared runs by name, each made when it is first asked for."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.workspace, self.worker = place, Workspace(place / "studio"), Worker()
+        self.known: dict[str, RunFolder] = {}
+
+    def __getitem__(self, name: str) -> RunFolder:
+        if name not in self.known:
+            model, rows = self.place / "model", self.place
+            made = {
+                "full": lambda: recipe(model, rows / "scored.jsonl", "full"),
+                "lora": lambda: recipe(model, rows / "pairs.jsonl", "lora"),
+                "few": lambda: recipe(model, rows / "labels.jsonl", "full", "few-shot-classification", shots=4),
+            }[name]()
+            self.known[name] = run = prepare_run(made, self.workspace)
+            self.worker.execute(Train(run.path))
+            assert run.state() == "done", run.events()[-1]
+            self.worker.execute(Compare(run.compare.path, (run.path,), None))
+            assert run.compare.state() == "done", run.compare.events()[-1]
+        return self.known[name]
+
+
 @pytest.fixture(scope="module")
-def runs(place: Path) -> dict[str, RunFolder]:
-    """A trained and compared run each: a full and an adapter one, and a few-shot one."""
-    workspace, worker = Workspace(place / "studio"), Worker()
-    found = {}
-    for name, made in {
-        "full": recipe(place / "model", place / "scored.jsonl", "full"),
-        "lora": recipe(place / "model", place / "pairs.jsonl", "lora"),
-        "few": recipe(place / "model", place / "labels.jsonl", "full", "few-shot-classification", shots=4),
-    }.items():
-        run = prepare_run(made, workspace)
-        worker.execute(Train(run.path))
-        assert run.state() == "done", run.events()[-1]
-        worker.execute(Compare(run.compare.path, (run.path,), None))
-        assert run.compare.state() == "done", run.compare.events()[-1]
-        found[name] = run
-    return found
+def runs(place: Path) -> Runs:
+    """A full and an adapter run of embeddings, and a few-shot one."""
+    return Runs(place)
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -321,10 +331,9 @@ def test_the_second_look_has_the_dropout_of_the_first() -> None:
 
 
 # -- the whole loop --------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "lora"])
-def test_the_saved_folder_is_a_sentence_transformer_with_the_same_vectors(
-    place: Path, runs: dict[str, RunFolder], name: str
-) -> None:
+def test_the_saved_folder_is_a_sentence_transformer_with_the_same_vectors(place: Path, runs: Runs, name: str) -> None:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
@@ -348,7 +357,8 @@ def test_the_saved_folder_is_a_sentence_transformer_with_the_same_vectors(
     assert np.abs(ours - base).max() > 1e-3
 
 
-def test_scores_are_correlated_and_compared(runs: dict[str, RunFolder]) -> None:
+@pytest.mark.slow
+def test_scores_are_correlated_and_compared(runs: Runs) -> None:
     from scipy.stats import spearmanr
 
     run = runs["full"]
@@ -363,7 +373,8 @@ def test_scores_are_correlated_and_compared(runs: dict[str, RunFolder]) -> None:
     assert difference["low"] <= difference["difference"] <= difference["high"]
 
 
-def test_pairs_search_their_partner(runs: dict[str, RunFolder]) -> None:
+@pytest.mark.slow
+def test_pairs_search_their_partner(runs: Runs) -> None:
     run = runs["lora"]
     report = json.loads((run.compare.path / "report.json").read_text())
     rows = read_predictions(run.compare.path / f"{run.name}.jsonl")
@@ -376,7 +387,7 @@ def test_pairs_search_their_partner(runs: dict[str, RunFolder]) -> None:
     assert {entry["name"] for entry in report["categories"]} <= set(SEARCHED)
 
 
-def test_few_shot_shows_its_steps_and_keeps_a_head_without_pickle(runs: dict[str, RunFolder]) -> None:
+def test_few_shot_shows_its_steps_and_keeps_a_head_without_pickle(runs: Runs) -> None:
     run = runs["few"]
     phases = [event["phase"] for event in run.events() if event["kind"] == "phase"]
     steps = [phase for phase in phases if phase in ("pairs", "training", "head")]
@@ -392,7 +403,7 @@ def test_few_shot_shows_its_steps_and_keeps_a_head_without_pickle(runs: dict[str
     assert all(sum(share.values()) == pytest.approx(1, abs=1e-3) for share in shares)
 
 
-def test_the_base_arm_has_a_head_fitted_on_the_same_examples(place: Path, runs: dict[str, RunFolder]) -> None:
+def test_the_base_arm_has_a_head_fitted_on_the_same_examples(place: Path, runs: Runs) -> None:
     """The oracle: sentence-transformers' vectors and scikit-learn's regression alone."""
     from sentence_transformers import SentenceTransformer
     from sklearn.linear_model import LogisticRegression
@@ -450,7 +461,8 @@ def test_hubs_and_a_bias_of_length_are_found() -> None:
     assert found.rows["hub"] == found.rows["not_found"] == found.rows["length_bias"] == list(range(6))
 
 
-def test_a_checkpoint_keeps_what_the_dense_layer_learnt(place: Path, runs: dict[str, RunFolder]) -> None:
+@pytest.mark.slow
+def test_a_checkpoint_keeps_what_the_dense_layer_learnt(place: Path, runs: Runs) -> None:
     """transformers puts back the weights it knows; those of the modules behind them come from their own folders."""
     import torch
 
@@ -470,6 +482,7 @@ def test_a_checkpoint_keeps_what_the_dense_layer_learnt(place: Path, runs: dict[
     assert not torch.equal(dense, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "chunk"), [("scored", None), ("pairs", 3)])
 def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, form: str, chunk: int | None) -> None:
     """All rows in one batch and no dropout: then order and chance play no part, and the weights must be the same; also

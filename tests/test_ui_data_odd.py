@@ -8,7 +8,7 @@ from typing import Any
 
 import made_answers as made
 import pytest
-from data_screen import SIZES, screen, settled, studio
+from data_screen import SIZES, retyped, screen, settled, studio
 from screens import press, until
 
 from ftstudio.core import files
@@ -31,6 +31,7 @@ async def test_hostile_rows_are_shown_and_harm_nothing(tmp_path: Path, size: Any
             assert made.harmless(await settled(pilot))
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_rows_page_without_reading_them_all(tmp_path: Path) -> None:
     path = tmp_path / "big.jsonl"
     path.write_text("".join(f'{{"prompt": "question {n}", "completion": "answer {n}"}}\n' for n in range(100_000)))
@@ -59,6 +60,7 @@ async def test_a_hundred_thousand_rows_page_without_reading_them_all(tmp_path: P
         await until(pilot, "1 of 90,000", 30)
 
 
+@pytest.mark.slow
 async def test_a_long_filter_is_stopped_by_escape(tmp_path: Path) -> None:
     path = tmp_path / "big.jsonl"
     path.write_text("".join(f'{{"prompt": "question {n}", "completion": "answer {n}"}}\n' for n in range(60_000)))
@@ -101,6 +103,7 @@ REAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rows", "kind"), REAL)
 async def test_real_files_open_and_show_their_tokens(
     shared: Path, tmp_path: Path, name: str, rows: str, kind: str
@@ -143,7 +146,7 @@ async def test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing(tmp_pat
         await until(pilot, "✗ the file was changed or moved")
         await press(pilot, "escape o")
         await until(pilot, "Open a dataset")
-        await pilot.press(*str(path), "enter")
+        await retyped(pilot, path)
         await until(pilot, "✗ There is no file")
 
 

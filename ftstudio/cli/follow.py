@@ -60,7 +60,8 @@ class Headless:
         assert self._worker is not None
         self._worker.stop()  # its thread waits for more otherwise, and so would the interpreter
         for which, handler in self._before.items():
-            signal.signal(which, handler)
+            # a launcher ends what is left of it when one process has ended: this one is about to, by itself
+            signal.signal(which, signal.SIG_IGN if self._launched else handler)
         self._capture.restore()
 
     def _stop(self, *_: object) -> None:

@@ -105,6 +105,8 @@ def queue(arguments: argparse.Namespace, out: Out) -> int:
 
 def work_through(waiting: Sequence[Waiting], out: Out) -> int:
     """Train WAITING in order, past failures; a stop asked for ends the queue. Names the best run at the end."""
+    from ftstudio.core.watch import OF_THE_RUN
+
     ready = [one for one in waiting if one.run is not None]
     stopped = False
     if ready:
@@ -119,7 +121,7 @@ def work_through(waiting: Sequence[Waiting], out: Out) -> int:
                     continue
                 if last["kind"] == "failed":
                     one.error = StudioError(str(last.get("text") or "It failed."), str(last.get("hint") or ""))
-                stopped = last["kind"] == "stopped"
+                stopped = last["kind"] == "stopped" and last.get("by") not in OF_THE_RUN  # early stopping ends one run
                 if stopped:
                     break
     value = outcome(waiting)

@@ -43,6 +43,13 @@ def load(name: str, overrides: list[str]) -> Recipe:
 def train(arguments: argparse.Namespace, out: Out) -> int:
     """Train a recipe, or go on with a run."""
     place = workspace(arguments)
+    spread = launch.sharded()
+    if spread:
+        raise StudioError(
+            f"accelerate was told to use {spread}, but here each process holds the whole model (data parallelism).",
+            "Launch by torchrun, or set distributed_type to MULTI_GPU; a model too big for one GPU trains with method "
+            "qlora.",
+        )
     if not launch.place().alone:
         _under_launcher(arguments)
         if not launch.place().first:
@@ -202,6 +209,8 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
     for about, key in (("model", "model"), ("worth it?", "worth")):
         for place, said in enumerate(value.get(key) or ()):
             lines.append(f"  {about if not place else '':<12}{SIGNS[said['sign']]} {clean(said['text'])}")
+    if (value.get("gpus") or 0) > 1:
+        lines.append(f"  GPUs        {value['gpus']}: `ftstudio launch` gives the command that trains on all of them")
     for problem in value["problems"]:
         mark = {"error": "✗", "warning": "▲"}.get(problem["severity"], "·")
         key = f"{problem['key']}: " if problem.get("key") else ""
@@ -210,3 +219,22 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
             lines.append(f"    → {clean(problem['hint'])}")
     lines.append("  fits together" if value["compatible"] else "  can't run as it is")
     return "\n".join(lines)
+
+
+def launch_line(arguments: argparse.Namespace, out: Out) -> int:
+    """The command that trains a recipe on all GPUs of this machine, or a batch script for many machines."""
+    from ftstudio.engine.fit import gpus
+
+    count = arguments.gpus if arguments.gpus is not None else gpus()
+    place = getattr(arguments, "workspace", None)
+    recipe = recipe_path(arguments.recipe)
+    name = arguments.recipe if arguments.recipe == "demo" else str(recipe)
+    if arguments.slurm:
+        where = str(workspace(arguments).path.absolute())
+        text = launch.slurm(name if name == "demo" else str(recipe.absolute()), count, arguments.nodes, where)
+        out.result({"gpus": count, "nodes": arguments.nodes, "script": text}, text.rstrip("\n"))
+        return 0
+    load(arguments.recipe, [])  # what can't be trained is said here, not by each process
+    command = launch.line(name, count, place or "")
+    out.result({"gpus": count, "command": command}, command)
+    return 0

@@ -120,7 +120,9 @@ class Data(Part):
         0.1, description="held-out rows: a fraction of the training rows, a file, or null for none"
     )
     test: float | str | None = Field(
-        None, description="rows for the very end, neither trained nor looked at before: a fraction, a file, or null"
+        None,
+        description="rows for the very end, neither trained nor looked at before: a fraction, a file, or null; "
+        "`compare RUN --on test` scores them",
     )
     split_by: SplitBy | None = Field(None, description="what the split respects: strata, groups, near duplicates")
     split: str | None = Field(None, description="the split of a hub dataset (default: train)")
@@ -284,7 +286,9 @@ class Evaluation(Part):
     similarity: str = Field("auto", description="auto, minilm, static, or a sentence-transformers folder or hub id")
     format: Format | None = Field(None, description="the contract an answer must keep")
     categories: Limits = Field(default_factory=Limits, description="from where on an answer counts as an error")
-    forgetting: bool = Field(True, description="measure bits per byte on general text, base against tuned")
+    forgetting: bool = Field(
+        True, description="measure what was lost off the task: bits a byte of general text, questions, neutral prompts"
+    )
 
     @field_validator("arms")
     @classmethod

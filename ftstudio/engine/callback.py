@@ -78,6 +78,7 @@ class RunDirector:
         self.trainer: StudioTrainer | None = None
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
+        self.ended_by = ""  # the fault that stopped the run, where no person did
         self._owed = False  # a checkpoint that the disk didn't take, when it had so much room
         self._free, self._look_again = 0, 0.0
 
@@ -216,7 +217,7 @@ class RunDirector:
             elif deed == "stop" and fault.kind == "not_finite":
                 raise StudioError(fault.text, SOUND)
             elif deed == "stop":
-                self._wish = "stop"
+                self._wish, self.ended_by = "stop", fault.kind
 
     def _deed(self, fault: Fault) -> str:
         deed: str = getattr(self.watch, fault.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,19 @@ def devices(device: str) -> list[dict[str, Any]]:
     if limit is not None and limit[0] < total:
         total, free = limit[0], min(free, limit[0] - limit[1])
     return [{"name": "main memory", "total": total, "free": free}]
+
+
+def gpus() -> int:
+    """How many GPUs a launch can use here: those of the driver, or what CUDA_VISIBLE_DEVICES leaves of them."""
+    from ftstudio.engine.telemetry import Telemetry
+
+    telemetry = Telemetry()
+    count = len(telemetry.read()["gpus"])
+    telemetry.close()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return count
+    return min(count, len([word for word in named.split(",") if word.strip() not in ("", "-1")]))
 
 
 def _container_limit() -> tuple[int, int] | None:

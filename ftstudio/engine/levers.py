@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.core.launch import sharded
 from ftstudio.core.text import number
 from ftstudio.engine import attention, compiling, dropout
-from ftstudio.engine.arguments import sharded
 from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
 from ftstudio.engine.fused_probe import PIECES, tried

@@ -26,15 +26,15 @@ from ftstudio.engine.compatibility import (
     machine_problems,
     model_config,
 )
-from ftstudio.engine.left_out import left_out
+from ftstudio.engine.fit import gpus
 from ftstudio.engine.materials import Materials
+from ftstudio.engine.plan_rows import LOOKED_AT, held_out, rare_labels
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.skeleton import skeleton, weight_problems
 
 _NESTED = 256  # scales that share one scale of scales in bitsandbytes' double quantisation
 _STATES_8BIT_FROM = 4096  # elements from which bitsandbytes keeps a tensor's optimiser states in 8 bits
 _BLOCK_8BIT = 256
-LOOKED_AT = 10_000  # rows whose lengths are held against what the model reads
 
 
 def plan(
@@ -46,7 +46,7 @@ def plan(
     workspace: Workspace | None = None,
 ) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
-    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated,
+    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated, gpus,
     model:[{about,text,sign}], worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in WORKSPACE count.
 
     MEASURE: a few real steps in a process of its own; None: where that is cheap. Never raises for what is wrong with
@@ -65,7 +65,8 @@ def plan(
     if resolved is not None and materials is not None:
         rows, tokens, encoded = _tokens(resolved, materials, config or {}, problems, progress, cancel)
         steps = steps_of(resolved, [int(size) for size in encoded.sizes])
-        _held_out(materials, problems)
+        problems += held_out(materials)
+        problems += rare_labels(materials.task)
     final = resolved or recipe
     parameters: dict[str, Any] = {"total": None, "trainable": None}
     parts: dict[str, int] = {}
@@ -91,6 +92,7 @@ def plan(
         "rows": rows,
         "steps": steps,
         "seconds_estimated": seconds,
+        "gpus": 0 if final.training.device == "cpu" else gpus(),
         "model": [sentence.to_dict() for sentence in _suits(final, encoded) if config is not None],
         "worth": [sentence.to_dict() for sentence in _worth(final, workspace, encoded, parameters["total"])],
     }
@@ -176,12 +178,8 @@ def _tokens(
         problems.append(
             Problem("error", f"no row can be trained: {reason}.", "data.max_length", "Raise it, or look at the rows.")
         )
-    elif encoded.excluded:
-        told = left_out([(materials.train.origin_of(row), reason) for row, reason in encoded.excluded])
-        text = f"{number(len(encoded.excluded))} rows can't be used and are left out: {told}."
-        problems.append(Problem("warning", text, "data.train", "Look at them: screen Data, or `ftstudio data`."))
     found = accepting.errors_of_rows(materials, progress=progress, cancel=cancel)
-    found += accepting.errors_of_encoded(encoded) if len(encoded) else []
+    found += accepting.errors_of_encoded(encoded, materials.train) if len(encoded) else []
     try:
         problems += accepting.problems(recipe, found)
     except StudioError as error:
@@ -227,16 +225,6 @@ def _tokens(
         "longest": max((int(length) for length in encoded.lengths), default=0),
     }
     return rows, tokens, encoded
-
-
-def _held_out(materials: Materials, problems: list[Problem]) -> None:
-    """Whether there is enough to judge by."""
-    if materials.held_out is None:
-        text = "no rows are held out: there is no evaluation, and nothing to compare on."
-        problems.append(Problem("warning", text, "data.eval", "Set data.eval to a fraction such as 0.1, or to a file."))
-    elif len(materials.held_out) < 20:
-        text = f"only {len(materials.held_out)} rows are held out: under 20, no verdict is given."
-        problems.append(Problem("warning", text, "data.eval", "Hold out more rows."))
 
 
 def weights_of(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], dict[str, int]]:

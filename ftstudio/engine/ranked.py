@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 
-from ftstudio.engine import attention
+from ftstudio.engine import attention, gradients
 from ftstudio.engine.by_source import by_source
-from ftstudio.engine.collate import Collate, trained
+from ftstudio.engine.collate import Collate, Row, trained
 from ftstudio.engine.held_out import Rows, held_out_loss, in_turn
+from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import LengthGrouped
-from ftstudio.engine.ranks import Ranks, share
+from ftstudio.engine.ranks import Ranks
 from ftstudio.engine.row_losses import RowLosses
 from ftstudio.engine.trainer import StudioTrainer, sound
 from ftstudio.tasks.base import Predicted
@@ -36,6 +38,11 @@ class RankedTrainer(StudioTrainer):
     def __init__(self, *args: Any, ranks: Ranks, **named: Any) -> None:
         super().__init__(*args, **named)
         self.ranks = ranks
+        self._by_hand = isinstance(self.levers.objective, TaskObjective)  # such a loss may ask its model more than once
+        if self._by_hand:
+            prepare = self.accelerator.prepare_model
+            self.accelerator.prepare_model = partial(prepare, evaluation_mode=True)  # type: ignore[method-assign]
+            gradients.begin(self.model)
         self.losses = SharedLosses(ranks)
         self.train_dataset: Any = Filled(self.train_dataset)
         self.data_collator: Any = filled(self.data_collator)  # type: ignore[arg-type]
@@ -68,6 +75,13 @@ class RankedTrainer(StudioTrainer):
         found = super().compute_loss(model, inputs, *args, **named)
         return found * 0 if inputs.get("void") else found
 
+    def training_step(self, *args: Any, **named: Any) -> torch.Tensor:
+        """See StudioTrainer. After the last micro-batch of a step the gradients are those of all processes."""
+        loss = super().training_step(*args, **named)
+        if self._by_hand and self._taken == len(self._step):
+            gradients.average(self.model)
+        return loss
+
     # -- evaluation --------------------------------------------------------------------------------------------
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """See StudioTrainer. The others wait while the first one tells, answers prompts and measures forgetting."""
@@ -82,17 +96,17 @@ class RankedTrainer(StudioTrainer):
 
     def _measure(self, rows: Rows) -> dict[str, Any] | None:
         """The held-out loss of ROWS, each process a share of them; what it is, every process is told."""
-        own = share(rows, self.ranks.rank, self.ranks.count)
+        batch, budget = self.args.per_device_eval_batch_size, self.budget
+        own = share(rows, self.levers, batch, self.ranks.rank, self.ranks.count)
         kept: dict[str, Any] = {}
-        batch = max(1, self.args.per_device_eval_batch_size // self.parts)
-        found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, keep=kept)
+        found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, kept, budget)
         said = None if found is None else [found["loss"], found["tokens"], [_plain(one) for one in kept["predicted"]]]
         parts = self.ranks.all_of(said)
-        merged = self._merged(rows, parts, kept) if parts and None not in parts else None
+        merged = self._merged(rows, batch, parts, kept) if parts and None not in parts else None
         told: dict[str, Any] | None = self.ranks.tell(merged)
         return told
 
-    def _merged(self, rows: Rows, parts: Sequence[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    def _merged(self, rows: Rows, batch: int, parts: Sequence[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
         tokens = sum(int(count) for _, count, _ in parts)
         total = sum(loss * count for loss, count, _ in parts if count)
         mean = total / tokens if tokens else math.nan
@@ -101,10 +115,8 @@ class RankedTrainer(StudioTrainer):
         if isinstance(objective, TaskObjective) and not objective.task.generates:
             predicted, answered = [], []
             for rank, (_, _, said) in enumerate(parts):
-                own = share(rows, rank, self.ranks.count)
-                order = in_turn(own, self.levers)
                 predicted += [Predicted(text, extra) for text, extra in said]
-                answered += [own[row] for row in order[: len(said)]]
+                answered += share(rows, self.levers, batch, rank, self.ranks.count)[: len(said)]
             return told | kept["task"].scores(predicted, answered)
         told["perplexity"] = math.exp(min(mean, 700))
         if len(rows) and "bytes" in rows[0]:
@@ -133,6 +145,15 @@ class RankedTrainer(StudioTrainer):
     def _save_rng_state(self, output_dir: str) -> None:
         for rank, state in enumerate(self._states):
             (Path(output_dir) / f"rng_state_{rank}.pth").write_bytes(state)
+
+
+def share(rows: Rows, levers: Levers, batch: int, rank: int, count: int) -> list[Row]:
+    """The held-out ROWS that RANK of COUNT looks at, in turn: every count-th BATCH of those of one process,
+    since there are losses that hold the rows of a batch against each other."""
+    order = in_turn(rows, levers)
+    return [
+        rows[row] for start in range(rank * batch, len(order), batch * count) for row in order[start : start + batch]
+    ]
 
 
 class SharedLosses(RowLosses):

@@ -10,11 +10,11 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from ftstudio.core import files
+from ftstudio.core import ending, files
 from ftstudio.core.errors import StudioError, chain
 from ftstudio.core.folder import JobFolder, Owner, here
 from ftstudio.core.launch import Place, place
@@ -32,7 +32,6 @@ class Ranks:
         self.place = where or Place()
         self.rank, self.count = self.place.rank, self.place.count
         self.peers: list[Owner] = []  # every rank's process, where known
-        self.sharded = False  # whether the weights are spread over the processes, so that all must compute together
         self._group: Any = None
         self._flags: Any = None
         self._looked = 0.0
@@ -176,6 +175,7 @@ class Ranks:
         """
         if self.alone or isinstance(error, StudioError):
             return None
+        ending.abrupt = True  # the group is broken
         until = time.monotonic() + GRACE
         while True:
             words = next(iter(self._last_words(folder, since)), None)
@@ -255,11 +255,6 @@ def joined() -> Ranks:
         where = place()
         _joined = ALONE if where.alone else Ranks(where).join()
     return _joined
-
-
-def share(rows: Sequence[Any], rank: int, count: int) -> list[Any]:
-    """The part of ROWS that RANK of COUNT looks at."""
-    return [rows[at] for at in range(rank, len(rows), count)]
 
 
 def fits(where: Place, gpus: int) -> None:

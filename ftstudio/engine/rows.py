@@ -16,6 +16,7 @@ from ftstudio.engine.collate import Row
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.left_out import left_out
 from ftstudio.engine.materials import Materials, open_materials
+from ftstudio.engine.plan_rows import unusable
 from ftstudio.engine.samples import Fixed, Samples, spread
 
 if TYPE_CHECKING:
@@ -162,6 +163,9 @@ def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[t
         found.append(
             ("warning", f"{number(len(train.excluded))} of {number(stats['rows'])} rows can't be used: {text}.")
         )
+    bad = unusable(materials)
+    if bad:
+        found.append(("warning", f"{number(len(bad))} held-out rows can't be used: {left_out(bad)}."))
     if stats["not_ended"] and stats["not_ended"] > stats["truncated"]:
         found.append(("warning", f"In {number(stats['not_ended'])} rows no end token is trained."))
     return found

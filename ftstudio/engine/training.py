@@ -15,7 +15,7 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.data.tokenizer import save_extended
+from ftstudio.data.new_tokens import save_extended
 from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room
 from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
@@ -72,6 +72,7 @@ def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None
             hint = "Put the workspace on a file system that all machines share."
             raise StudioError(f"{host} doesn't see {folder.path.absolute()}.", hint)
         Training(folder, context, control, pulse, together).run(resuming=job.resume)
+        together.leave()
     except Exception as error:
         told = together.explain(error, folder, since)
         if told is None:
@@ -103,7 +104,7 @@ class Training:
         self.context.phase("preparing data", "reading and tokenising the rows")
         rows = open_rows(self.recipe, self.context)
         if not resuming:
-            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train))
+            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train, rows.materials.train))
         self.context.check()
         self._settle(rows, machine)
         steps = rows.materials.task.phases()
@@ -182,7 +183,7 @@ class Training:
 
     def _recompute(self, rows: TrainingRows, machine: Hardware) -> tuple[bool, str]:
         """(whether, why): as the run began, where it has."""
-        from ftstudio.engine.arguments import sharded
+        from ftstudio.core.launch import sharded
 
         wanted = self.recipe.training.gradient_checkpointing
         starts = [event for event in self.folder.events() if event.get("kind") == "start"]
@@ -390,6 +391,7 @@ class Training:
             "seconds": time.perf_counter() - began,
             "parameters": loading.parameters(trainer.model),
             "path": str(self.folder.model),
+            **({"by": director.ended_by} if director.stopped and director.ended_by else {}),
         }
 
     def _reload(self, asked: Callable[[Any], Any], expected: Any) -> float:

@@ -148,6 +148,11 @@ def compare(
     better = dict(BETTER) | {extra.name: extra.better for extra in measured}
     scores = [_means(every) for every in single]
     corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], asked, present)
+    skipped += [
+        {"metric": name, "reason": "only a model that runs here tells it, and not all arms are one"}
+        for name in wanted
+        if name in likelihood.METRICS and name not in corpus
+    ]
     categorised = [categorise(column, context, references=False, embedder=embedder) for column in columns]
     result: dict[str, Any] = {
         "rows": len(order),

@@ -103,7 +103,8 @@ def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) ->
     if not judged:
         return {"a": a, "b": b, "verdict": "not judged", "metric": None, "needed": None,
                 "words": f"{b} and {a} can't be judged: the rows have no reference"}  # fmt: skip
-    chosen = min(good + bad, key=lambda entry: entry["p_holm"]) if good or bad else judged[0]
+    chosen = min(good + bad, key=lambda entry: entry["p_holm"]) if good or bad else None
+    chosen = chosen or next((entry for entry in judged if entry["n"] >= statistics.FEWEST), judged[0])
     n, metric = chosen["n"], chosen["metric"]
     title = m.TITLES.get(metric, metric)
     figures = f"{title} {chosen['difference']:+.3g} [{chosen['low']:+.3g}, {chosen['high']:+.3g}], {n} rows"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import statistics
-from ftstudio.evaluation.categories import categories
+from ftstudio.evaluation.categories import every
 from ftstudio.evaluation.words import length
 
 MOST = 20  # different values of a column that parts the rows
@@ -57,13 +57,13 @@ def parts_of(facts: Mapping[int, Facts]) -> list[Part]:
     found += _bands("prompt length", {row: length(text) for row, text in texts.items()})
     references = {row: length(fact.reference) for row, fact in facts.items() if fact.reference is not None}
     found += _bands("reference length", references)
-    known = categories()
+    known = every()
     by_category: dict[str, list[int]] = {}
     for row, fact in facts.items():
         for name in fact.categories:
             by_category.setdefault(name, []).append(row)
     for name in sorted(by_category, key=lambda name: (-len(by_category[name]), name)):
-        title = known[name].title if name in known else name
+        title = known[name].category.title if name in known else name
         found.append(Part(CATEGORY, title, tuple(by_category[name])))
     names = dict.fromkeys(name for fact in facts.values() for name in fact.columns if name != _SOURCE)
     for name in names:

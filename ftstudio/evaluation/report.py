@@ -284,7 +284,7 @@ def _shots(arms: Sequence[Mapping[str, Any]]) -> list[str]:
         if shots["cut"] or shots["none"]:
             few = [*shots["cut"], *shots["none"]]
             named = ", ".join(map(str, few[:8])) + (" …" if len(few) > 8 else "")
-            text += f"; {len(few)} rows had room for fewer or none (row {named})"
+            text += f"; {len(few)} {'row' if len(few) == 1 else 'rows'} had room for fewer or none (row {named})"
         told = field(one_line(arm["name"], 20), text, 21)
         lines += told if lines else ["", *told]
     return lines
@@ -295,9 +295,10 @@ def _slices(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) -> lis
     if not entries:
         return []
     metric = entries[0]["metric"]
+    room = 26 - sum(max(0, len(name) - 5) for name in short)  # so that the line fits into WIDTH
     rows = [
         (
-            one_line(f"{entry['by']}: {entry['value']}", 26),
+            one_line(f"{entry['by']}: {entry['value']}", room),
             f"{entry['n']:,}",
             f"{entry['mean_a']:.3f}",
             f"{entry['mean_b']:.3f}",

@@ -79,7 +79,8 @@ class Prompt:
         """What an answer is remembered by: the ids, or all that the row holds but its labels."""
         if self.row is None:
             return self.ids
-        return json.dumps({key: value for key, value in self.row.items() if key != "labels"}, default=str)
+        known = {key: value for key, value in self.row.items() if key != "labels" and not callable(value)}
+        return json.dumps(known, default=str)
 
 
 @dataclass(frozen=True)

@@ -264,8 +264,8 @@ ARCHITECTURE = (
     ),
     Spec(
         "architecture.drop_layers",
-        "leave out layers",
-        f"{CHANGES['drop_layers'].help} Numbers from 0 such as 4-7 or 3, 5; last 2; every 2.",
+        "without layers",
+        f"Numbers from 0 such as 4-7 or 3, 5; last 2; every 2. {CHANGES['drop_layers'].help}",
         default="none",
     ),
     Spec(
@@ -274,7 +274,9 @@ ARCHITECTURE = (
         "The same for the encoder of an encoder-decoder (T5, BART, Marian).",
         default="none",
     ),
-    Spec("architecture.new_head", "new head", CHANGES["new_head"].help, "choice", YES_NO),
+    Spec(
+        "architecture.new_head", "new head", CHANGES["new_head"].help, "choice", ((None, "default: no"), (True, "yes"))
+    ),
 )
 
 GROUPS = (("How long and how fast", LENGTH), ("How much at once", BATCH), ("How it is judged", JUDGING))

@@ -21,8 +21,7 @@ from ftstudio.ui.common.paths import is_folder
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.forms import ARCHITECTURE
 from ftstudio.ui.recipe.method_table import short, tree_lines
-from ftstudio.ui.recipe.model_facts import explain
-from ftstudio.ui.recipe.panel import About, Drafted, Next, Panel
+from ftstudio.ui.recipe.panel import About, Drafted, Next, Panel, explain
 from ftstudio.ui.recipe.step_settings import Fold
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.marked import wrap
@@ -66,9 +65,9 @@ class ModelPanel(Panel):
             rows=6, id="model-field",
         )  # fmt: skip
         self.tree_fold = Fold("the model's parts, and what learns")
-        self.change_fold = Fold("change the model itself: new tokens, fewer layers, a new head")
-        self.looked_at: tuple[str, str] | None = None
-        self.lengths: tuple[int, ...] = ()  # tokens of some rows, where the data step has read them
+        self.change_fold = Fold("change the model: new tokens, fewer layers, new head")
+        self.looked_at: tuple[str, str, int] | None = None
+        self.texts: tuple[str, ...] = ()  # some rows, where the data step has read them
         self.sentences: tuple[Sentence, ...] = ()
         self.parts: Parts | None = None
         self._counted: object = None  # what the parts were counted for
@@ -106,28 +105,30 @@ class ModelPanel(Panel):
     def on_path_field_chosen(self, event: PathField.Chosen) -> None:
         """Enter reads the model's files; enter again goes on."""
         event.stop()
-        if (self.looked_at == (event.value, self._wanted) and not self.problem) or not event.value:
+        looked = self.looked_at[:2] if self.looked_at else None
+        if (looked == (event.value, self._task_named) and not self.problem) or not event.value:
             self.post_message(Next())
         else:
             self._look(again=True)
 
     # -- what the model is -------------------------------------------------------------------------------------------
     @property
-    def _wanted(self) -> str:
+    def _task_named(self) -> str:
         return self.draft.recipe.task if self.draft.recipe is not None else str(self.draft.get("task") or "sft")
 
     def _look(self, *, again: bool = False) -> None:
         """Read the files of the model named, off the thread."""
-        model, task = str(self.draft.get("model") or ""), self._wanted
-        if not model or ((model, task) == self.looked_at and not again):
+        model, task = str(self.draft.get("model") or ""), self._task_named
+        key = (model, task, hash(self.texts))
+        if not model or (key == self.looked_at and not again):
             return
-        self.looked_at, self.sentences, self.parts, self.problem = (model, task), (), None, ""
+        self.looked_at, self.sentences, self.parts, self.problem = key, (), None, ""
         self._counted = None
         self._fault("")
         self._say((("▶ ", "good"), (f"reading {one_line(model, 60)} …", "")))
-        lengths = self.lengths
+        texts = self.texts
         self.background.start(
-            "model", "reading", lambda _: known_model.first(model, task, lengths), self._found, self._missing
+            "model", "reading", lambda _: known_model.first(model, task, texts), self._found, self._missing
         )
 
     def _found(self, found: tuple[Sentence, ...]) -> None:
@@ -152,13 +153,15 @@ class ModelPanel(Panel):
 
         def run(_: object) -> Parts:
             time.sleep(after)  # someone may still be typing: a new count stops this one
-            return known_model.parts(recipe)
+            return known_model.bare(recipe) if self.parts is None else known_model.parts(recipe)
 
-        self.background.start("parts", "counting", run, self._built, self._missing)
+        def built(found: Parts) -> None:
+            self.parts = found
+            self._tell()
+            if found.trainable is None and not found.problem:  # first the parts, then what of them learns
+                self.background.start("parts", "counting", lambda _: known_model.parts(recipe), built, self._missing)
 
-    def _built(self, found: Parts) -> None:
-        self.parts = found
-        self._tell()
+        self.background.start("parts", "counting", run, built, self._missing)
 
     def _tell(self) -> None:
         width = max(30, self.size.width - 2)
@@ -183,8 +186,9 @@ class ModelPanel(Panel):
         if self.parts is None or not self.parts.tree:
             tree.update(Content("Known once the model is."))
             return
-        head = f"{short(self.parts.total)} weights, {short(self.parts.trainable)} learn with "
-        head += f"{known_model.method_name(self.draft.plain())}   ● all of it  ◐ some  · none"
+        learn = "…" if self.parts.trainable is None else short(self.parts.trainable)
+        head = f"{short(self.parts.total)} weights, {learn} learn with {known_model.method_name(self.draft.plain())}:"
+        head += "  ● all  ◐ some  · none"
         lines = tree_lines(self.parts.tree, max(40, self.size.width - 3))
         tree.update(Content("\n".join([head, *(clean(line, 200) for line in lines)])))
 
@@ -199,7 +203,8 @@ class ModelPanel(Panel):
         self._draw_tree()
         fold = next((fold for fold in (self.tree_fold, self.change_fold) if fold.has_focus), None)
         if fold is not None and fold.open:
-            self.call_after_refresh(fold.scroll_visible, top=True)
+            # once what it opens has its height
+            self.set_timer(0.05, lambda: fold.scroll_visible(top=True, animate=False))
 
     def _fault(self, text: str) -> None:
         line = self.query_one("#model-fault", Static)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +12,17 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widget import Widget
 
+from ftstudio.core import launch
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import duration, one_line, size
-from ftstudio.core.workspace import Workspace
+from ftstudio.core.workspace import Workspace, slug
 from ftstudio.data.checks import CHECKS
 from ftstudio.engine import fit
+from ftstudio.engine.prepare import run_stem
 from ftstudio.ui.common.background import Background, Ended, Ticked
+from ftstudio.ui.recipe.actions import SAVE, START
 from ftstudio.ui.recipe.draft import Draft
-from ftstudio.ui.recipe.model_facts import explain
-from ftstudio.ui.recipe.panel import About, Drafted, Panel, hung
+from ftstudio.ui.recipe.panel import About, Drafted, Panel, explain, hung
 from ftstudio.ui.text.lines import Line, Lines, Part
 from ftstudio.ui.text.marked import wrap
 from ftstudio.ui.text.said import Said
@@ -182,7 +185,21 @@ class ReviewPanel(Panel):
             return [(("▶ ", "good"), (work.text, "strong"))]
         if self.trouble:
             return _hung(("✗ ", "bad"), self.trouble, width)
-        return _plan_lines(self.plan or {}, width)
+        return _plan_lines(self.plan or {}, width) + self._command(width)
+
+    def _command(self, width: int) -> list[Line]:
+        """The command that trains this without a screen, on all GPUs that the plan saw."""
+        recipe, gpus = self.draft.recipe, int((self.plan or {}).get("gpus") or 0)
+        if recipe is None or self.workspace is None or self.plan is None:
+            return []
+        path = self.workspace.presets_path / f"{slug(run_stem(recipe))}.yaml"
+        rows = gpus * recipe.training.batch_size * recipe.training.gradient_accumulation
+        note = "" if path.is_file() else f"after {SAVE.key.split(',')[0]} saved it there"
+        if gpus > 1:
+            note = "; ".join(filter(None, (f"all {gpus} GPUs, {rows} rows a step; {START.key[0]} trains on one", note)))
+        near = os.path.relpath(path)
+        text = launch.line(str(path) if near.startswith("..") else near, gpus)
+        return [(), *hung(f"{'command':<12}", f"{text}  {note}".rstrip(), width, 3)]
 
     @property
     def acceptable(self) -> list[str]:

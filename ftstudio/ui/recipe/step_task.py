@@ -21,6 +21,7 @@ from ftstudio.ui.recipe.panel import About, Panel
 
 Parts = list[str | tuple[str, str]]
 LABEL = 9  # cells of the words at the left of the explanation
+LOW = 30  # lines of a screen below which not all can be seen at once
 
 
 def _brief(title: str) -> str:
@@ -105,21 +106,35 @@ class TaskPanel(Panel):
         task = tasks.get(self.picker.value)
         row = " · ".join(f"{role} {text}" for role, text in task.example if role != "→")
         answer = next(text for role, text in task.example if role == "→")
-        parts: Parts = [f"{task.help}\n\n", ("Reads    ", "bold")]
+        example: Parts = [("Example  ", "bold"), f"{row}  → {answer}", *self._yours(task)]
+        self.query_one(".step-help").display = not self.low
+        # on a low screen what a row looks like comes first; what the task is for stands below, in the line of help
+        parts: Parts = [*example, ("\nReads    ", "bold")] if self.low else [f"{task.help}\n\n", ("Reads    ", "bold")]
         if self.size.width < 78:
             parts.append(", ".join(role.name for role in task.roles))
         else:
             for place, role in enumerate(task.roles):
                 parts += [("         " if place else "", ""), (f"{role.name:<12}", "bold"), f"{role.help}\n"]
             parts[-1] = str(parts[-1]).rstrip()
-        parts += [("\nExample  ", "bold"), f"{row}  → {answer}"]
-        parts += self._yours(task)
+        parts += [] if self.low else ["\n", *example]
         parts += [("\nAnswers  ", "bold"), task.answers]
         parts += [("\nJudged   ", "bold"), "by ", ", ".join(task.default_metrics)]
         self.query_one("#task-help", Static).update(Content.assemble(*parts))
+        if self.picker.has_focus:
+            self._tell()
         if self._filled != task.name:
             self._filled = task.name
             self.run_worker(self._refill(task.name), group="fields", exclusive=True)
+
+    @property
+    def low(self) -> bool:
+        """Whether the screen has few lines."""
+        return self.app.size.height < LOW
+
+    def _tell(self) -> None:
+        """The line of help of the list."""
+        keys = "↑ ↓ chooses the task, enter goes on to the data; tab leads to its settings."
+        self.post_message(About(tasks.get(self.picker.value).help if self.low else keys))
 
     async def _refill(self, name: str) -> None:
         """The options of task NAME, once those of the one before are gone."""
@@ -138,7 +153,7 @@ class TaskPanel(Panel):
         if self.picker.has_focus:
             # the question stays above the list: the screen's own focus may scroll before all is laid out
             self.call_after_refresh(self.scroll_home, animate=False, force=True)
-            self.post_message(About("↑ ↓ chooses the task, enter goes on to the data; tab leads to its settings."))
+            self._tell()
         else:
             super().on_descendant_focus()
 

@@ -214,10 +214,20 @@ class Wizard(StudioScreen):
             self.query_one("#middle").mount(self.panels[at], before="#about")
 
     def _enter(self) -> None:
+        self._share()
         self.panel.show()
         self.panel.scroll_home(animate=False)
         if self.is_current:
             self.panel.entered()
+
+    def _share(self) -> None:
+        """What one step has found out helps others: how long the rows are, and how many."""
+        found = next((panel.found for panel in self.panels if isinstance(panel, DataPanel)), None)
+        for panel in self.panels:
+            if isinstance(panel, ModelPanel):
+                panel.texts = found.texts if found is not None else ()
+            elif isinstance(panel, MethodPanel):
+                panel.rows = found.train or None if found is not None else None
 
     def on_ready(self, event: Ready) -> None:
         """A step's fields are there. The next step's are made while the person looks at this one."""
