@@ -49,8 +49,9 @@ everything is kept in tags.jsonl beside the answers. Rows you have not looked at
 chooses. Base is the model before fine-tuning, tuned the run's result.
 
 t leads from a row, or a whole category, to the training rows: the nearest ones, and those whose answers have the \
-same fault, which the model may have learnt there. Drop or edit them, save a version of the data, and train on it. m groups answers by \
-meaning, to find a fault that no check knows. e types in the answer a row should have had, w lets a model suggest one, \
+same fault, which the model may have learnt there. Drop or edit them, save a version of the data, and train on it. \
+m groups answers by meaning, to find a fault that no check knows. \
+e types in the answer a row should have had, w lets a model suggest one, \
 a makes it a training row, j jots down a note, c writes a category of your own. Of labels in doubt h takes the \
 likelier one. After a run on a repaired version f tells, category by category, whether the repair did what it was \
 meant to.
