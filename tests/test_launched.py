@@ -50,7 +50,7 @@ class Place:
     nursery: Nursery
 
     @classmethod
-    def make(cls, path: Path, nursery: Nursery, steps: int = 12, method: str = "lora") -> Place:
+    def make(cls, path: Path, nursery: Nursery, steps: int = 6, method: str = "lora") -> Place:
         for name, numbers in (("rows", range(17)), ("held", range(40, 45))):
             rows = [
                 {"prompt": f"Ticket {n}: the lamp is {'very ' * (n % 4)}broken", "completion": f"lamp | {n % 3}"}
@@ -115,7 +115,7 @@ def test_two_processes_learn_what_one_does_and_one_writes(nursery: Nursery, tmp_
     single, both = place.last("one"), place.last("two")
     assert len(place.workspace("two").runs()) == 1
     expected, found = steps_of(single), steps_of(both)
-    assert found.keys() == expected.keys() == set(range(1, 13))
+    assert found.keys() == expected.keys() == set(range(1, 7))
     for step, values in expected.items():
         assert found[step] == pytest.approx(values, rel=1e-4), step
     for mine, other in zip(told(both, "eval"), told(single, "eval"), strict=True):
@@ -127,7 +127,7 @@ def test_two_processes_learn_what_one_does_and_one_writes(nursery: Nursery, tmp_
     assert both.state() == "done"
     assert not both.owner_path.exists()
     assert place.said("two", 1) == ""  # only one talks
-    kept = sorted(path.name for path in (both.checkpoints / "checkpoint-12").iterdir())
+    kept = sorted(path.name for path in (both.checkpoints / "checkpoint-6").iterdir())
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(kept)
     # the losses of all rows, each once an epoch, were written by the first process
     assert not list((both.path / "dynamics").glob("*rank*"))

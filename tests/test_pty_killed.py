@@ -87,7 +87,8 @@ def hung_up(place: Place, run: RunFolder) -> None:
             assert spent < 0.3 * (time.monotonic() - began)  # a process that reads a dead terminal takes all
             assert last_step(run) == halted
             second.key("c")
-            until(lambda: run.events()[-1]["kind"] == "phase" and asked(run) == [halted], "saved", terminal=second)
+            until(lambda: asked(run) == [halted] and run.state() == "paused", "saved", terminal=second)
+            second.wait("paused at step")
             second.key("p")
             second.wait("✓ done", 60)
             assert first.ended(30)

@@ -171,9 +171,10 @@ class Teller:
 
     def _phase(self, event: dict[str, Any]) -> None:
         phase, text = str(event.get("phase") or ""), str(event.get("text") or "")
-        if self._paused and phase not in ("paused", "stopping"):
+        if self._paused and phase == "training":
             self.out.say("  going on")
-        self._paused = phase == "paused"
+        if phase in ("paused", "training", "stopping"):  # in a pause one may save and evaluate
+            self._paused = phase == "paused"
         if phase in PROGRESS or (phase == "saving" and text.startswith("checkpoint")):
             return  # other lines tell that
         line = one_line(f"{phase}: {text}" if text else phase, 300)
