@@ -162,6 +162,9 @@ class Teller:
             f"{number(tokens.get('lost'))} lost to max_length · "
             f"{number(weights.get('trainable'))} of {number(weights.get('total'))} parameters learn"
         )
+        if (event.get("processes") or 1) > 1:
+            hosts = ", ".join(str(host) for host in event.get("hosts") or ())
+            self.out.say(f"  {event['processes']} processes learn each step together, on {one_line(hosts, 120)}")
         levers = event.get("engine")
         if isinstance(levers, dict):  # the reasons, after the colon, are in the log
             short = " · ".join(f"{name} {str(what).split(':')[0]}" for name, what in levers.items())
