@@ -72,7 +72,8 @@ class Headless:
             if self._launched:
                 return  # a launcher hands on what this process got already, and insists by SIGKILL after a while
             raise KeyboardInterrupt
-        self.out.say("Stopping: saving what was done (again to insist) …")
+        insist = "" if self._launched else " (again to insist)"
+        self.out.say(f"Stopping: saving what was done{insist} …")
         self._folder.request("stop")
 
     def _hangup(self, *_: object) -> None:
