@@ -11,6 +11,7 @@ from screens import shown
 from textual.pilot import Pilot
 
 from ftstudio.core.workspace import Workspace
+from ftstudio.ui.data.opening import OpenPanel
 from ftstudio.ui.data.screen import DataScreen
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
@@ -46,3 +47,10 @@ async def settled(pilot: Pilot[Any]) -> str:
         await asyncio.sleep(0.01)
     await pilot.pause()
     return shown(pilot.app)
+
+
+async def retyped(pilot: Pilot[Any], source: str | Path) -> None:
+    """Name SOURCE in the line for it, as if it were pasted, and open it."""
+    panel = screen(pilot).query_one(OpenPanel)
+    panel.field.set_value(str(source))
+    await pilot.press("enter")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nursery import Nursery
 from terminal import Terminal
 
 from ftstudio.core.run import RunFolder
@@ -56,12 +57,13 @@ KINDS = ("python", "python error", "raw", "raw error", "stdio", "child", "child 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with rows, a recipe and a workspace."""
+    """A folder with rows, a recipe and a workspace. Its processes come from NURSERY, where there is one."""
 
     path: Path
+    nursery: Nursery | None = None
 
     @classmethod
-    def make(cls, path: Path, steps: int) -> Place:
+    def make(cls, path: Path, steps: int, nursery: Nursery | None = None) -> Place:
         """In PATH, with a recipe of STEPS steps, which is a preset of the workspace too."""
         for name, numbers in (("rows", range(32)), ("held", range(40, 44))):
             rows = [
@@ -72,7 +74,7 @@ class Place:
         (path / "studio" / "presets").mkdir(parents=True)
         (path / "studio" / "presets" / "tiny.yaml").write_text(RECIPE.format(place=path, steps=steps))
         (path / "program.py").write_text(PROGRAM)
-        return cls(path)
+        return cls(path, nursery)
 
     @property
     def workspace(self) -> Workspace:
@@ -90,7 +92,8 @@ class Place:
 
     def terminal(self, *words: str, pace: float = 0.05, env: Mapping[str, str] | None = None) -> Terminal:
         """That command on a terminal of its own."""
-        return Terminal(self.command(*words), cwd=self.path, env={"PACE": str(pace), **(env or {})})
+        env = {"PACE": str(pace), **(env or {})}
+        return Terminal(self.command(*words), cwd=self.path, env=env, nursery=self.nursery)
 
     def asked(self, *words: str) -> subprocess.CompletedProcess[str]:
         """That command without a terminal, to its end."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pyte
+from nursery import Nursery
 
 KEYS = {
     "enter": "\r", "escape": "\x1b", "tab": "\t", "up": "\x1b[A", "down": "\x1b[B", "right": "\x1b[C",
@@ -44,7 +45,7 @@ def ftstudio(*words: str) -> list[str]:
 
 
 class Terminal:
-    """`with Terminal(ftstudio(), cwd=place) as t: t.wait("No runs"); t.key("3")`."""
+    """`with Terminal(ftstudio(), cwd=place) as t: t.wait("No runs"); t.key("3")`; NURSERY: with torch loaded."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Terminal:
         lines: int = 24,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self.bytes = 0
         self.raw = b""
@@ -63,24 +65,25 @@ class Terminal:
         self.began = time.monotonic()
         self.first_byte: float | None = None
         self.status: int | None = None
+        self.nursery, self._other = nursery, -1
+        told = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", **(env or {})}
+        size = struct.pack("HHHH", lines, columns, 0, 0)
+        if nursery is not None:
+            # its other end stays open here too: a terminal that nobody has opened yet reads as one that was closed
+            self.descriptor, self._other = pty.openpty()
+            name = os.ttyname(self._other)
+            fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, size)
+            program, words = (None, command[3:]) if command[1] == "-m" else (Path(command[1]), command[2:])
+            self.process = nursery.start(program, words, cwd=cwd or Path.cwd(), env=told, terminal=name)
+            return
         self.process, self.descriptor = pty.fork()
         if self.process == 0:
             try:
                 if cwd is not None:
                     os.chdir(cwd)
                 # the size first: a program reads it when it starts
-                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-                os.execvpe(
-                    command[0],
-                    list(command),
-                    {
-                        **os.environ,
-                        "TERM": "xterm-256color",
-                        "COLORTERM": "truecolor",
-                        "LANG": "C.UTF-8",
-                        **(env or {}),
-                    },
-                )
+                fcntl.ioctl(0, termios.TIOCSWINSZ, size)
+                os.execvpe(command[0], list(command), {**os.environ, **told})
             except OSError as error:
                 os.write(2, f"{command[0]}: {error}\n".encode())
             os._exit(127)
@@ -157,7 +160,9 @@ class Terminal:
     def hang_up(self) -> None:
         """Close the terminal, as a dropped connection does."""
         os.close(self.descriptor)
-        self.descriptor = -1
+        if self._other >= 0:
+            os.close(self._other)
+        self.descriptor = self._other = -1
 
     def signal(self, number: int) -> None:
         """Send the program a signal."""
@@ -167,13 +172,8 @@ class Terminal:
         """Whether the program has ended, within SECONDS; then `status` is its exit status (negative: a signal)."""
         end = time.monotonic() + seconds
         while self.status is None:
-            try:
-                process, status = os.waitpid(self.process, os.WNOHANG)
-            except ChildProcessError:
-                self.status = 0
-                break
-            if process:
-                self.status = os.waitstatus_to_exitcode(status)
+            self.status = self._ended()
+            if self.status is not None:
                 break
             if time.monotonic() > end:
                 return False
@@ -182,6 +182,15 @@ class Terminal:
             else:
                 time.sleep(0.05)
         return True
+
+    def _ended(self) -> int | None:
+        if self.nursery is not None:
+            return self.nursery.status(self.process)
+        try:
+            process, status = os.waitpid(self.process, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        return os.waitstatus_to_exitcode(status) if process else None
 
     def close(self) -> None:
         """End the program, by force where it doesn't by itself."""

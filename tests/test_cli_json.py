@@ -138,6 +138,9 @@ def test_stored_predictions_need_no_torch(tmp_path: Path) -> None:
     verdicts = {one["metric"]: one["verdict"] for one in value["differences"]}
     assert verdicts["rougeL"] == verdicts["similarity"] == "better"
     assert value["similarity"]["name"]
+    words = ["compare", "--predictions", "--fail-if-worse", "--json"]
+    assert main([*words[:2], str(bad), str(good), *words[2:]]) == 0
+    assert main([*words[:2], str(good), str(bad), *words[2:]]) == 1
 
 
 def test_looking_at_data_and_runs_needs_no_torch(recipe: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from ftstudio.cli import main
+from ftstudio.cli.comparing import _runs
 from ftstudio.cli.output import Out
-from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text
+from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text, work_through
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.files import read_lines
 from ftstudio.core.recipe import Recipe
@@ -38,16 +39,54 @@ def test_swept_runs_say_what_was_chosen():
     recipe = Recipe.model_validate({"model": "demo", "data": {"train": "demo"}})
     assert named(recipe, []) is recipe
     assert named(recipe, ["training.learning_rate=1e-4", "method.r=8"]).name == "demo-lora-learning-rate-1e-4-r-8"
+    long, keys = recipe.model_copy(update={"name": "customer-letters-of-2024-lora"}), ["training.learning_rate=1e-4"]
+    assert named(long, [*keys, "method.r=16"]).name == "customer-letters-of-2024-learning-rate-1e-4-r-16"
+    assert named(long, [*keys, "method.r=8"]).name == "customer-letters-of-2024-learning-rate-1e-4-r-8"
 
 
-def made(place: Workspace, name: str, held_out: float | None, kind: str = "done") -> RunFolder:
+def made(place: Workspace, name: str, held_out: float | None, kind: str = "done", **more: Any) -> RunFolder:
     run = place.new_run(name)
     run.emit("start", total_steps=4)
     run.emit("step", step=4, loss=2.0, lr=1e-4)
     if held_out is not None:
         run.emit("eval", step=4, loss=held_out)
-    run.emit(kind, text="it broke")
+    run.emit(kind, text="it broke", **more)
     return run
+
+
+def test_a_checkpoint_of_a_run_without_a_model_can_be_compared_by_either_name(tmp_path: Path):
+    place = Workspace(tmp_path)
+    run = place.new_run("a")
+    run.recipe_path.write_text("task: sft\n")
+    asked = argparse.Namespace(overrides=[], runs=["a-1"], baseline=None, votes=False)
+    for arms in ("base,tuned@3", "base,a-1@3"):
+        asked.arms = arms
+        assert [found.name for found in _runs(asked, place)] == ["a-1"]
+    asked.arms = None
+    with pytest.raises(StudioError, match=r"no trained model.*tuned@STEP"):
+        _runs(asked, place)
+
+
+def test_early_stopping_ends_its_run_and_not_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place, began = Workspace(tmp_path), []
+    ends = iter([{"kind": "stopped", "by": "eval_rising"}, {"kind": "done"}, {"kind": "stopped"}, {"kind": "done"}])
+
+    class Fake:
+        def __init__(self, out: Out): ...
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def run(self, job: Any, folder: Path) -> dict[str, Any]:
+            began.append(folder.name)
+            return next(ends)
+
+    monkeypatch.setattr("ftstudio.cli.queue.Headless", Fake)
+    waiting = [Waiting(name, place.new_run(name)) for name in "abcd"]
+    assert work_through(waiting, Out(json=True)) == 130
+    assert began == ["a-1", "b-1", "c-1"]
 
 
 def test_the_best_run_is_named_past_failures(tmp_path: Path):
@@ -68,6 +107,14 @@ def test_the_best_run_is_named_past_failures(tmp_path: Path):
     assert "ftstudio queue" in text
     assert outcome([Waiting("f", made(place, "f", None))])["by"] == "loss"
     assert outcome([])["best"] is None
+    early = made(place, "g", 0.9, "stopped", by="eval_rising")
+    value = outcome([*waiting[:2], Waiting("g", early)])
+    assert value["best"] == "g-1"
+    assert "stopped early" in outcome_text(value)
+    early.recipe_path.write_text("{model: demo, task: masked-lm, data: {train: rows.jsonl}}")
+    value = outcome([*waiting[:2], Waiting("g", early)])
+    assert value["best"] is None
+    assert "judged on different rows or tasks" in outcome_text(value)
 
 
 @pytest.fixture
@@ -111,10 +158,12 @@ def test_a_run_that_nobody_trains_cant_be_steered(live: RunFolder, capfd: pytest
     assert "isn't running" in capfd.readouterr().err
 
 
-def test_several_processes_are_refused_in_words(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+def test_several_processes_train_one_recipe_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(["train", "demo"]) == 1
-    assert "launched in 2 processes" in capfd.readouterr().err
+    assert main(["train", "demo", "--sweep", "training.learning_rate=1e-4,2e-4"]) == 2
+    assert "one recipe at a time" in capfd.readouterr().err
 
 
 def test_an_empty_queue_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]):

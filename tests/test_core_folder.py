@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from ftstudio.core import files
+from ftstudio.core import folder as folder_module
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 
@@ -66,6 +68,29 @@ def test_a_jumping_clock_does_not_end_an_owner_on_this_host(tmp_path: Path) -> N
     assert folder.owner() is None
     files.write_json(folder.owner_path, {**value, "host": "elsewhere", "heartbeat": time.time()})
     assert folder.owner() is not None
+
+
+def test_a_host_with_another_clock_is_known_by_its_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "BEAT_SECONDS", 2.0)
+    folder = JobFolder(tmp_path)
+    folder.claim()
+    there = {**files.read_json(folder.owner_path), "host": "elsewhere", "token": "its own"}
+
+    def beat(seconds: float) -> None:
+        files.write_json(folder.owner_path, {**there, "heartbeat": time.time() - 3600 + seconds})
+
+    beat(0)
+    assert folder.owner() is None  # an hour old, as far as anyone can tell
+    timer = threading.Timer(0.4, beat, [5])
+    timer.start()
+    with pytest.raises(StudioError, match=r"process \d+ on elsewhere"):
+        JobFolder(tmp_path).claim()
+    timer.join()
+    assert folder.owner() is not None
+    monkeypatch.setattr(folder_module, "STALE_SECONDS", 0.0)  # so long it stays silent
+    assert folder.owner() is None
+    monkeypatch.setattr(folder_module, "BEAT_SECONDS", 0.3)
+    JobFolder(tmp_path).claim()
 
 
 def test_the_state_follows_the_events(tmp_path: Path) -> None:

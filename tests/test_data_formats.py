@@ -38,6 +38,8 @@ REAL = [
     ("multi30k/train.{de,en}.gz", None, 29000, "parallel", ["de", "en"]),
     ("fewshot-banking77/train_5", None, 385, "parallel", ["text", "label"]),
     ("fewshot-banking77/train_10", None, 770, "parallel", ["text", "label"]),
+    ("fewshot-banking77", None, 770, "parallel", ["text", "label"]),
+    ("fewshot-banking77", "test", 3080, "parallel", ["text", "label"]),
     ("fashion-images", None, 300, "csv", None),
     ("trec/TREC.train.all", None, 5452, "text", ["label", "text"]),
     ("trec/TREC.test.all", None, 500, "text", ["label", "text"]),
@@ -322,6 +324,18 @@ def test_folders(tmp_path: Path) -> None:
     (hub / "data").mkdir(parents=True)
     (hub / "data" / "train-00000-of-00001.csv").write_text("prompt,completion\na,b\n")
     assert list(open_dataset(hub)) == [{"prompt": "a", "completion": "b"}]
+
+
+def test_few_shot_sets_of_several_sizes(tmp_path: Path) -> None:
+    for name, count in (("train_5", 2), ("train_10", 4), ("valid", 3), ("training", 9)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows.jsonl").write_text('{"text": "a", "label": "b"}\n' * count)
+    assert len(open_dataset(tmp_path)) == 9  # called so exactly
+    (tmp_path / "training" / "rows.jsonl").unlink()
+    (tmp_path / "training").rmdir()
+    found = open_dataset(tmp_path)
+    assert (len(found), found.details["folder"], found.details["others"]) == (4, "train_10", "train_5")
+    assert [len(open_dataset(tmp_path, split=name)) for name in ("eval", "train_5")] == [3, 2]
 
 
 def test_patterns(tmp_path: Path) -> None:

@@ -101,6 +101,20 @@ def test_all_rows_of_all_sources_each_mapped_in_its_own_way(sources: tuple[Path,
     assert not any(json.dumps(row) in held for row in materials.train.iter())
 
 
+def test_each_source_has_an_instruction_of_its_own(sources: tuple[Path, Path, Path]) -> None:
+    asked, told, _ = map(str, sources)
+    train = [{"path": asked, "instruction": "Answer shortly:"}, {"path": told, "instruction": "Do it."}]
+    materials = opened(train, eval=0.1, template="alpaca")
+    for index in range(len(materials.train)):
+        row = materials.train[index]
+        example = materials.shape.example(row)
+        first = f"Answer shortly: {row['question']}" if row[SOURCE] == "asked" else f"Do it.\n{row['instruction']}"
+        assert example.prompt == first
+        assert first in materials.template.text(example)
+    with pytest.raises(UsageError, match=r"data\.train\.0\.instruction: a model of the task causal-lm"):
+        open_materials(check_recipe({"task": "causal-lm", "model": "demo", "data": {"train": train}}))
+
+
 def test_weights_caps_and_temperature_say_what_an_epoch_holds(sources: tuple[Path, Path, Path]) -> None:
     asked, told, _ = map(str, sources)
     even = opened([{"path": asked, "weight": 1}, {"path": told, "weight": 1}], eval=None)
@@ -218,6 +232,12 @@ def test_the_held_out_loss_of_each_source_adds_up_to_that_of_all() -> None:
     assert found["sources"] == {"a": 10 / 4, "b": 20 / 6}
     assert sorted(asked) == [1, 2, 3, 4]
     assert "sources" not in (by_source(rows, ["a"] * 4, measure) or {})
+
+    def tagged(part: Any) -> dict[str, float]:
+        return {"loss": 1.0, "rows": len(part), "tokens": 2, "f1": float(len(part[0]["labels"]))}
+
+    scored = by_source(rows, ["a", "b", "a", "b"], tagged)
+    assert (scored or {})["source_scores"] == {"f1": {"a": 1.0, "b": 2.0}}
     assert by_source(rows, ["a", "b", "a", "b"], lambda part: None) is None
 
 

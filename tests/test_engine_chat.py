@@ -66,16 +66,20 @@ def ask(
     return conversation.turns[-1], conversation
 
 
-def own(run: RunFolder, arm: str, ids: Sequence[int]) -> str:
-    """The oracle: transformers and peft alone, greedy, twelve tokens."""
-    import torch
+def alone(run: RunFolder, arm: str) -> Any:
+    """The oracle: a load of ARM by transformers and peft alone."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    model: Any = AutoModelForCausalLM.from_pretrained(load_recipe(run.recipe_path).model)
+    return model if arm == "base" else PeftModel.from_pretrained(model, str(run.model))
+
+
+def own(run: RunFolder, model: Any, ids: Sequence[int]) -> str:
+    """What MODEL writes behind IDS: greedy, twelve tokens."""
+    import torch
+
     recipe = load_recipe(run.recipe_path)
-    model: Any = AutoModelForCausalLM.from_pretrained(recipe.model)
-    if arm != "base":
-        model = PeftModel.from_pretrained(model, str(run.model))
     row = torch.tensor([list(ids)])
     out = model.generate(input_ids=row, attention_mask=torch.ones_like(row), do_sample=False, max_new_tokens=12,
                          eos_token_id=257, pad_token_id=258)[0, len(ids) :].tolist()  # fmt: skip
@@ -93,10 +97,11 @@ def test_both_answer_as_they_do_alone_and_go_on_with_their_own_answers(
     second, conversation = ask(worker, run, tmp_path, "and now?")
     assert first.replies["base"].text != first.replies[run.name].text
     for arm in ("base", run.name):
-        assert first.replies[arm].text == own(run, arm, chat.prompt([], first, arm, template, tokenizer))
+        model = alone(run, arm)
+        assert first.replies[arm].text == own(run, model, chat.prompt([], first, arm, template, tokenizer))
         ids = chat.prompt([first], second, arm, template, tokenizer)
         assert first.replies[arm].text in tokenizer.decode(ids, skip_special=False)
-        assert second.replies[arm].text == own(run, arm, ids)
+        assert second.replies[arm].text == own(run, model, ids)
         pieces = [
             line for line in files.read_lines(tmp_path / "stream.jsonl") if (line["turn"], line["arm"]) == (1, arm)
         ]

@@ -26,7 +26,7 @@ from ftstudio.engine import judging
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.answering import Question, _chunks
 from ftstudio.engine.arms import BASE, Arms, Tuned
-from ftstudio.engine.gathering import gather
+from ftstudio.engine.gathering import _unused, gather
 from ftstudio.engine.materials import open_materials
 from ftstudio.engine.outputs import Outputs
 from ftstudio.engine.prepare import prepare_run
@@ -213,6 +213,29 @@ def check_the_panel(run: RunFolder, panel: dict[str, Any]) -> None:
     fixed = sum(place < 10 for place in flips["fixed_at"])
     assert right["tuned"] - right["base"] == fixed - broken
     assert flips["tuned"] - flips["base"] == flips["fixed"] - flips["broken"]
+
+
+def test_answers_to_other_options_are_others() -> None:
+    """A prefix, a language, how much is hidden: what is asked changes with a task's options."""
+    from types import SimpleNamespace
+
+    from ftstudio.engine.generation import Decoding
+    from ftstudio.engine.outputs import settings_of
+    from ftstudio.tasks.base import Head
+
+    shape = SimpleNamespace(name="source-target", columns={})
+    materials: Any = SimpleNamespace(
+        held_out=None, whole=SimpleNamespace(hash="h"), held_out_shape=shape, template=SimpleNamespace(name="plain"),
+        task=SimpleNamespace(marks=dict),
+    )  # fmt: skip
+    spec: Any = SimpleNamespace(model="m", dtype="float32", device="cpu", quantisation=None, head=Head("seq2seq-lm"))
+    recipes = [
+        check_recipe({"task": "seq2seq", "model": "demo", "data": {"train": "rows.jsonl"}, "options": options})
+        for options in ({"prefix": "sum up: "}, {"prefix": "translate: "})
+    ]
+    one, two = (settings_of(materials, recipe, spec, Decoding(8), None) for recipe in recipes)
+    assert one != two
+    assert len({base_folder(Workspace("studio"), recipe).path for recipe in recipes}) == 2
 
 
 def test_answers_are_kept_and_borrowed_but_never_mixed(studio: Workspace) -> None:
@@ -452,6 +475,14 @@ def fails(run: RunFolder, *arms: str, **more: Any) -> str:
     return str(caught.value)
 
 
+def test_no_arm_is_named_like_a_file_that_the_comparison_keeps() -> None:
+    """`file:votes.jsonl` would set aside what people voted, `file:events.jsonl` the job's own events."""
+    from types import SimpleNamespace
+
+    nothing: Any = SimpleNamespace(specs={})
+    assert [_unused(name, nothing) for name in ("votes", "events", "rival")] == ["votes-2", "events-2", "rival"]
+
+
 def test_every_kind_of_arm_side_by_side(studio: Workspace, tmp_path: Path) -> None:
     run = run_of(studio, "lora")
     materials = open_materials(load_recipe(run.recipe_path))
@@ -519,6 +550,30 @@ def test_arms_that_cant_be_are_refused(studio: Workspace) -> None:
     assert "named twice" in fails(run, BASE, BASE)
     assert "2 to 4" in fails(run, BASE)
     assert "can't be changed after training" in fails(run, BASE, "tuned", overrides=("training.seed=3",))
+
+
+def test_the_test_rows_are_compared_by_themselves(studio: Workspace) -> None:
+    run = run_of(studio, "lora")
+    recipe = load_recipe(run.recipe_path).with_changes({"data.test": 0.2, "resolved": None})
+    parted = prepare_run(recipe, studio)
+    shutil.copytree(run.model, parted.model)
+    asked = {}
+    for part in ("eval", "test"):
+        found = gather(Compare(parted.compared_on(part).path, (parted.path,), part=part))  # type: ignore[arg-type]
+        asked[part] = {row for row, _ in found.examples}
+    trained = {found.own.train.origin_of(place) for place in range(len(found.own.train))}
+    assert len(asked["test"]) >= 8
+    assert not asked["test"] & asked["eval"]
+    assert not asked["test"] & trained
+    job = Compare(parted.test.path, (parted.path,), rows=4, part="test", overrides=(QUIET,))
+    Worker().execute(job)
+    report = json.loads((parted.test.path / "report.json").read_text())
+    assert (report["part"], report["rows"]) == ("test", 4)
+    assert {entry["row"] for entry in report["per_row"]} <= asked["test"]
+    assert "test rows" in (parted.test.path / "report.md").read_text()
+    assert not (parted.compare.path / "report.json").exists()
+    with pytest.raises(StudioError, match="keeps no rows for a test"):
+        gather(Compare(run.test.path, (run.path,), part="test"))
 
 
 def test_a_server_that_fails_costs_its_arm_alone(studio: Workspace) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import make_model, make_rows, recipe_values
+from tiny_models import (
+    WORDS,
+    make_encoder,
+    make_labelled,
+    make_model,
+    make_rows,
+    make_sentence_encoder,
+    recipe_values,
+)
 
-from ftstudio import methods, tasks
+from ftstudio import methods
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine import fit
 from ftstudio.engine.recipes import check_recipe
@@ -38,20 +47,20 @@ def held(recipe: Recipe) -> tuple[int, int]:
     from ftstudio.engine.loads import batches
     from ftstudio.engine.memory_track import Tracker
     from ftstudio.engine.models import ModelStore
-    from ftstudio.engine.plan import plan
-    from ftstudio.engine.plan_memory import _config
+    from ftstudio.engine.plan import weights_of
+    from ftstudio.engine.plan_memory import _config, estimated
     from ftstudio.engine.prepare import resolve
 
-    parts = plan(recipe)["memory"]["parts"]
     recipe, materials = resolve(recipe)
     encoded = materials.task.encode_dataset(
         materials.train, materials.shape, materials.template, materials.tokenizer, recipe.data.max_length
     )
+    parts = estimated(recipe, materials, encoded, weights_of(recipe, [])[1])["parts"]
     rows = batches(recipe, materials, encoded, _config(recipe)).heaviest
     machine, method = hardware.resolve(recipe), methods.get(recipe.method.name)
     model = method.apply(ModelStore().to_train(recipe), method.settings(recipe.method.settings))
     lengths = [len(row["input_ids"]) for row in rows]
-    chosen = levers.choose(model, rows, lengths, machine, recipe, 0, tasks.of(recipe))
+    chosen = levers.choose(model, rows, lengths, machine, recipe, 0, materials.task)
     model.train()
     tracker = Tracker()
     tracker.ignore([*model.parameters(), *model.buffers()])
@@ -63,7 +72,7 @@ def held(recipe: Recipe) -> tuple[int, int]:
     with tracker:
         for _ in range(recipe.training.gradient_accumulation):
             chosen.objective(model, batch).backward()
-    return max(tracker.peaks.values()), parts["activations"] + parts["logits"] + parts["gradients"]
+    return max(tracker.peaks.values()), parts["activations"] + parts.get("logits", 0) + parts["gradients"]
 
 
 @pytest.mark.parametrize(
@@ -73,12 +82,69 @@ def held(recipe: Recipe) -> tuple[int, int]:
         ("full", {"gradient_accumulation": 2}),
         pytest.param("lora", {}, marks=pytest.mark.slow),
         pytest.param("lora", {"gradient_checkpointing": True}, marks=pytest.mark.slow),
-        ("qlora", {"precision": "bf16", "gradient_checkpointing": True}),
+        pytest.param("lora", {"attention": "eager"}, marks=pytest.mark.slow),
+        pytest.param("lora", {"batch_tokens": 400}, marks=pytest.mark.slow),
+        pytest.param("qlora", {"precision": "bf16", "gradient_checkpointing": True}, marks=pytest.mark.slow),
     ],
 )
 def test_one_and_two_layers_tell_what_five_hold(base: Path, method: str, training: dict[str, Any]):
     real, estimated = held(changed(base, method, **training))
     assert estimated == pytest.approx(real, rel=0.04)
+
+
+def of_task(name: str, folder: Path) -> Recipe:
+    """A recipe of task NAME on tiny rows and a tiny model in FOLDER."""
+    import tiny_encoders
+
+    values: dict[str, Any] = {"task": name, "method": "full", "training": {"device": "cpu", "batch_size": BATCH}}
+    if name == "seq2seq":
+        model = tiny_encoders.make_seq2seq(folder / "seq2seq", "T5")
+        tiny_encoders.save_unigram(model)
+        rows = tiny_encoders.make_pairs(folder / "pairs.jsonl")
+    elif name == "embedding":
+        model = make_sentence_encoder(folder / "sentences")
+        rows = folder / "near.jsonl"
+        lines = [{"sentence1": f"red cats {word}", "sentence2": f"seven dogs {word} run"} for word in WORDS * 3]
+        rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    else:
+        model = make_encoder(folder / "encoder")
+        rows = make_labelled(folder / "labelled.jsonl", count=60)
+    if name == "masked-lm":
+        rows = folder / "text.txt"
+        rows.write_text(
+            "\n".join(" ".join(WORDS[(at * place) % 13] for place in range(9 + at % 20)) for at in range(60))
+        )
+    if name == "token-classification":
+        model = tiny_encoders.make_encoder(folder / "tagger")
+        rows = tiny_encoders.make_tagged(folder / "tagged.jsonl")
+    return check_recipe(values | {"model": str(model), "data": {"train": str(rows)}})
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "text-classification",
+        pytest.param("token-classification", marks=pytest.mark.slow),
+        pytest.param("masked-lm", marks=pytest.mark.slow),
+        pytest.param("embedding", marks=pytest.mark.slow),
+        pytest.param("seq2seq", marks=pytest.mark.slow),
+    ],
+)
+def test_other_tasks_hold_what_is_told(task: str, tmp_path: Path):
+    real, estimated = held(of_task(task, tmp_path))
+    assert estimated == pytest.approx(real, rel=0.04)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["text-classification", "seq2seq", "embedding"])
+def test_other_tasks_are_measured_too(task: str, tmp_path: Path):
+    from ftstudio.engine.plan import plan
+
+    value = plan(of_task(task, tmp_path), measure=True)
+    memory = value["memory"]
+    assert memory["measured_bytes"] == pytest.approx(memory["estimated_bytes"], rel=0.1), value["problems"]
+    assert set(memory["measured"]["moments"]) >= set(memory["moments"]) >= {"training", "evaluating"}
+    assert value["seconds_estimated"] > 0
 
 
 def test_what_fits_is_told_for_each_device():
@@ -90,8 +156,8 @@ def test_what_fits_is_told_for_each_device():
 
 
 @pytest.mark.parametrize("batch", [8, 6, 9, 7, 1])
-def test_shrinking_keeps_the_rows_of_a_step(base: Path, batch: int):
-    recipe = changed(base, "lora", batch_size=batch, gradient_accumulation=3)
+def test_shrinking_keeps_the_rows_of_a_step(batch: int):
+    recipe = changed(Path("any"), "lora", batch_size=batch, gradient_accumulation=3)
     seen = 0
     while (less := fit.shrink(recipe)) is not None:
         assert fit.smaller(recipe)

@@ -46,6 +46,19 @@ def test_the_time_to_the_end_is_right_early(share: float):
     assert left == pytest.approx(clock.now - begun, rel=0.1)
 
 
+def test_a_machine_that_becomes_slower_is_followed():
+    clock, draw = Clock(), random.Random(5)
+    meter = Meter(clock=clock)
+    for step in range(1000):
+        tokens = draw.randint(200, 1500)
+        clock.now += (0.1 + tokens * 1e-3) * (1.0 if step < 300 else 3.0)  # others have come
+        meter.tokens += tokens
+        meter.step()
+        if step == 450:
+            told, begun = meter.eta(999 - step, 850.0, {}), clock.now
+    assert told == pytest.approx(clock.now - begun, rel=0.1)
+
+
 def test_time_away_is_no_training_time():
     clock = Clock()
     meter = Meter(10.0, 100, clock)

@@ -76,6 +76,7 @@ def test_a_masked_model_is_asked_for_hidden_words(tmp_path: Path) -> None:
     assert found.nats == pytest.approx(nats, rel=1e-4)
     assert found.tokens == hidden > 20
     assert asker.logs(model, [("red cats", "dogs")], never)[0] == pytest.approx(float(logs[-2, option[0]]), rel=1e-4)
+    assert len(offtask.right(asker, model, never)) == 80  # questions longer than the 64 tokens it reads
     assert asker.answers(model, ["red"], never) is None
     assert sum(map(len, asker.said(model, never))) > 10
     assert offtask.Labelled(MaskedLm(MaskedLmOptions()), tokenizer, 64).bits(model, TEXTS, never) == found  # no chance

@@ -148,7 +148,7 @@ def test_steps_are_counted_as_trainer_does(rows: int, batch: int, accumulation: 
     )
     batches = math.ceil(rows / batch)  # transformers.Trainer.set_initial_training_values
     updates = max(batches // accumulation + int(batches % accumulation > 0), 1)
-    assert steps_of(recipe, rows) == math.ceil(epochs * updates)
+    assert steps_of(recipe, [9] * rows) == math.ceil(epochs * updates)
 
 
 def test_planned_steps_are_taken(model: Path, rows: Path, tmp_path: Path) -> None:

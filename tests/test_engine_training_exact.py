@@ -169,7 +169,7 @@ def levers_for(model: Any, layout: Any = None) -> Any:
 
 @pytest.mark.parametrize("layout", [Collator(258), PaddingFree()], ids=["padded", "free"])
 def test_evaluation_is_weighted_by_tokens_whatever_the_batch(folder: Path, layout: Any):
-    from ftstudio.engine.trainer import held_out_loss
+    from ftstudio.engine.held_out import held_out_loss
 
     model = load(folder)
     model.train()

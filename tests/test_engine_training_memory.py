@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +79,18 @@ def limit(monkeypatch: pytest.MonkeyPatch, rows: int, *, when: str, kind: type[E
 
 
 @pytest.fixture(scope="module")
-def whole(base: Path, worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
-    """The same trainings with memory enough."""
-    report.INTERVAL, before = 0.0, report.INTERVAL
-    found = {}
-    for method in ("full", "lora"):
-        found[method] = prepared(base, tmp_path_factory.mktemp("space"), method)
-        worker.execute(Train(found[method].path))
-    report.INTERVAL = before
-    return found
+def whole(base: Path, worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RunFolder]:
+    """The same training by a method with memory enough."""
+
+    @functools.cache
+    def trained(method: str) -> RunFolder:
+        found = prepared(base, tmp_path_factory.mktemp("space"), method)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(report, "INTERVAL", 0.0)
+            worker.execute(Train(found.path))
+        return found
+
+    return trained
 
 
 @pytest.mark.parametrize(
@@ -97,21 +102,22 @@ def test_steps_learn_the_same_in_parts(
     worker: Worker,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    whole: dict[str, RunFolder],
+    whole: Callable[[str], RunFolder],
     method: str,
     when: str,
     kind: type[Exception] | None,
 ):
+    other = whole(method)
     asked = limit(monkeypatch, 1, when=when, kind=kind)
     run = prepared(base, tmp_path, method)
     worker.execute(Train(run.path))
     assert run.state() == "done"
-    ours, theirs = events(run, "step"), events(whole[method], "step")
+    ours, theirs = events(run, "step"), events(other, "step")
     assert [step["step"] for step in ours] == [step["step"] for step in theirs] == list(range(1, 9))
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine["loss"] == pytest.approx(other["loss"], abs=2e-5)
-        assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
-        assert mine["tokens"] == other["tokens"]  # each row counts once, however often it was tried
+    for mine, its in zip(ours, theirs, strict=True):
+        assert mine["loss"] == pytest.approx(its["loss"], abs=2e-5)
+        assert mine["grad_norm"] == pytest.approx(its["grad_norm"], rel=1e-3)
+        assert mine["tokens"] == its["tokens"]  # each row counts once, however often it was tried
     told = [event["text"] for event in events(run, "alert")]
     assert [text for text in told if "micro-batches of 2 from now on, 2 times as many" in text]
     assert [text for text in told if "micro-batches of 1 from now on, 4 times as many" in text]
@@ -119,8 +125,36 @@ def test_steps_learn_the_same_in_parts(
     if when == "forward":
         assert max(asked[20:]) == 1  # and it isn't tried again and again
     assert [event["step"] for event in events(run, "eval")] == [0, 4, 8]
-    for mine, other in zip(events(run, "eval"), events(whole[method], "eval"), strict=True):
-        assert mine["loss"] == pytest.approx(other["loss"], abs=1e-4)
+    for mine, its in zip(events(run, "eval"), events(other, "eval"), strict=True):
+        assert mine["loss"] == pytest.approx(its["loss"], abs=1e-4)
+
+
+def test_activations_are_computed_again_where_a_single_row_does_not_fit(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Callable[[str], RunFolder]
+):
+    """Memory does for one row only once its activations aren't kept; then the steps are those of the whole batch."""
+    import torch
+
+    from ftstudio.engine.loss import Objective
+
+    other, call = whole("full"), Objective.__call__
+
+    def forward(self: Any, model: Any, batch: Any, each: Any = None) -> Any:
+        again = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+        if torch.is_grad_enabled() and not again and len(batch["lengths"]) <= 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return call(self, model, batch, each)
+
+    run = prepared(base, tmp_path, "full")
+    with monkeypatch.context() as patch:
+        patch.setattr(Objective, "__call__", forward)
+        worker.execute(Train(run.path))
+    assert run.state() == "done", events(run, "failed")
+    told = [event["text"] for event in events(run, "alert") if "memory" in event["text"]]
+    assert "micro-batches of 1" in told[-2]
+    assert told[-1].startswith("There was not enough memory for a single row: activations are computed again")
+    for mine, its in zip(events(run, "step"), events(other, "step"), strict=True):
+        assert mine["loss"] == pytest.approx(its["loss"], abs=2e-5)
 
 
 def test_a_resumed_run_begins_with_the_parts_that_fit(

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pynvml import NVMLError
 
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError
+from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, resume
+from ftstudio.engine import alerting, callback, resume
+from ftstudio.engine.callback import RolledBack, RunDirector
+from ftstudio.engine.meter import Meter
 from ftstudio.engine.steering import BACK, changes
+from ftstudio.engine.telemetry import Telemetry
 from ftstudio.engine.watchdog import Watchdog
 
 
@@ -88,6 +98,186 @@ def test_a_gpu_that_is_slowed_or_lost():
     assert "lost" in dog.machine({"gpus": [{"lost": True}]})[0].text
 
 
+class Stepping:
+    """What the director asks of a trainer."""
+
+    def __init__(self, step: int, rate: float = 1e-3, order: str = "a") -> None:
+        self.state = SimpleNamespace(global_step=step, max_steps=20, epoch=1.0)
+        self.control = SimpleNamespace(should_evaluate=True, should_save=True, should_training_stop=False)
+        self.meter = Meter()
+        self.accelerator = SimpleNamespace(scaler=None)
+        self.written: list[int] = []
+        self._rate, self._order = rate, order
+
+    def rate(self) -> float:
+        return self._rate
+
+    def order_digest(self) -> str:
+        return self._order
+
+    def tokens_a_step(self) -> float:
+        return 100.0
+
+    def utilisation(self, speed: float | None) -> None:
+        return None
+
+    def checkpoint(self) -> None:
+        self.written.append(self.state.global_step)
+
+
+def directed(tmp_path: Path, **watch: Any) -> RunDirector:
+    """A director of a run in TMP_PATH with nobody at its controls."""
+    folder = JobFolder(tmp_path)
+    control: Any = SimpleNamespace(poll=lambda now=False: [], stopping=False, should_stop=lambda: False)
+    return RunDirector(folder, control, every=None, save=100, first=6, watch=Watch(**watch))
+
+
+def alerts(director: RunDirector) -> list[tuple[str, str, str]]:
+    found = [event for event in director.folder.events() if event["kind"] == "alert"]
+    return [(event["watch"], event["action"], event["text"]) for event in found]
+
+
+@pytest.mark.parametrize("deed", ["alert", "pause", "stop"])
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ({"rate": 1e-3, "order": "a"}, ""),
+        ({}, ""),  # a checkpoint of an older studio doesn't say
+        ({"rate": 5e-4, "order": "a"}, "The learning rate is 0.001 where the checkpoint was written with 0.0005."),
+        ({"rate": 1e-3, "order": "b"}, "The rows come in another order than before"),
+    ],
+)
+def test_a_resumed_run_that_goes_on_otherwise(tmp_path: Path, deed: str, known: dict[str, Any], told: str):
+    director = directed(tmp_path, resume_fault=deed)
+    director.goes_on(known)
+    trainer = Stepping(6)
+    director.begun(trainer)  # type: ignore[arg-type]
+    found = alerts(director)
+    if not told:
+        assert found == []
+        return
+    [(kind, action, text)] = found
+    assert (kind, action) == ("resume_fault", deed)
+    assert text.startswith(told)
+    assert director.paused == (deed == "pause")
+    if deed == "stop":  # with a checkpoint, before another step is learnt from
+        director.between(trainer)  # type: ignore[arg-type]
+        assert (trainer.written, trainer.control.should_training_stop) == ([6], True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "feed"),
+    [
+        ("spike", lambda director, trainer: [step(director, trainer, loss) for loss in [*NOISE, 9.0]]),
+        ("zero_loss", lambda director, trainer: [step(director, trainer, loss) for loss in [1.0, *[0.0] * 6]]),
+        ("eval_rising", lambda director, trainer: [
+            director.evaluated(trainer, {"loss": loss}) for loss in (2.0, 2.1, 2.2, 2.3)
+        ]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("deed", ["alert", "pause", "rollback", "stop"])
+def test_what_the_recipe_says_is_done(tmp_path: Path, kind: str, feed: Any, deed: str):
+    director = directed(tmp_path, **{kind: deed})
+    trainer = Stepping(6)
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights").write_bytes(b"x")
+    resume.seal(checkpoint, step=3)
+    feed(director, trainer)
+    assert [(what, action) for what, action, _ in alerts(director)] == [(kind, deed)]
+    assert director.paused == (deed == "pause")
+    director.paused = False
+    if deed == "rollback":
+        with pytest.raises(RolledBack):
+            director.between(trainer)  # type: ignore[arg-type]
+    else:
+        director.between(trainer)  # type: ignore[arg-type]
+        assert trainer.written == ([trainer.state.global_step] if deed == "stop" else [])
+
+
+def step(director: RunDirector, trainer: Stepping, loss: float) -> None:
+    """One more step, with LOSS."""
+    trainer.state.global_step += 1
+    trainer.state.max_steps = trainer.state.global_step + 9
+    director.stepped(trainer, {"loss": loss, "grad_norm": 1.0, "learning_rate": 1e-3})  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_nothing_of_that_step_is_saved(tmp_path: Path):
+    director, trainer = directed(tmp_path), Stepping(6)
+    director.trainer = trainer  # type: ignore[assignment]
+    with pytest.raises(StudioError, match="not a finite number"):
+        step(director, trainer, float("nan"))
+    assert not trainer.control.should_save
+    assert not trainer.control.should_evaluate
+    assert [(kind, action) for kind, action, _ in alerts(director)] == [("not_finite", "stop")]
+
+
+@pytest.mark.parametrize(("deed", "goes_on"), [("alert", True), ("pause", False), ("stop", False)])
+def test_a_disk_that_will_not_hold_the_next_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str, goes_on: bool
+):
+    director, trainer = directed(tmp_path, disk=deed), Stepping(100)
+    director.trainer = trainer  # type: ignore[assignment]
+    trainer.state.max_steps = 300
+    monkeypatch.setattr(callback.resume, "size", lambda folder: 10 << 30)
+    monkeypatch.setattr(callback.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
+    assert ("checkpoint" in director.planned(100, 300)) == goes_on
+    [(kind, action, text)] = alerts(director)
+    assert (kind, action) == ("disk", deed)
+    assert "10.0 GiB" in text
+    assert "1.0 GiB" in text
+    assert director.paused == (deed == "pause")
+
+
+class Card:
+    """NVML of one card that gets hot, and is then lost to the driver."""
+
+    NVML_TEMPERATURE_GPU = 0
+    reasons: int | None = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: 0
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 1
+
+    def nvmlDeviceGetName(self, _: Any) -> str:
+        return "NVIDIA H200"
+
+    def nvmlDeviceGetUtilizationRates(self, _: Any) -> Any:
+        return SimpleNamespace(gpu=90)
+
+    def nvmlDeviceGetMemoryInfo(self, _: Any) -> Any:
+        return SimpleNamespace(used=1 << 30, total=139 << 30)
+
+    def nvmlDeviceGetTemperature(self, *_: Any) -> int:
+        return 91
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, _: Any) -> int:
+        if self.reasons is None:
+            raise NVMLError(15)  # nvml.h: NVML_ERROR_GPU_IS_LOST
+        return self.reasons
+
+
+@pytest.mark.parametrize("deed", ["alert", "pause", "stop"])
+def test_a_card_slowed_by_heat_and_then_lost_is_seen_through_the_driver(tmp_path: Path, deed: str):
+    nvml: Any = Card()
+    telemetry, director = Telemetry(nvml), directed(tmp_path, gpu=deed)
+    director.looked(telemetry.read())
+    assert alerts(director) == []
+    nvml.reasons = 0x20
+    director.looked(telemetry.read())
+    director.looked(telemetry.read())  # told once
+    nvml.reasons = None
+    director.looked(telemetry.read())
+    hot, lost = alerts(director)
+    assert hot[:2] == lost[:2] == ("gpu", deed)
+    assert hot[2].startswith("GPU 0 is slowed down by heat at 91 °C.")
+    assert "lost to the driver" in lost[2]
+    asked = [request["request"] for request in files.read_lines(director.folder.path / "control.jsonl")]
+    assert asked == ([deed] * 2 if deed != "alert" else [])
+
+
 def test_a_command_and_an_address_are_told(tmp_path: Path):
     posted: list[dict[str, Any]] = []
 
@@ -114,6 +304,29 @@ def test_a_command_and_an_address_are_told(tmp_path: Path):
         {"run": "run-1", "level": "error", "watch": "spike", "step": 3, "text": "; rm -rf [x]", "action": None}
     ]
     assert alerting.tell(Watch(), "run-1", {}) is None
+
+
+def test_the_last_alert_of_a_process_gets_out_and_what_is_no_server_hurts_nobody() -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def hear() -> None:
+            caller, _ = door.accept()
+            with caller:
+                heard.append(caller.recv(65536))
+                caller.sendall(b"what?\r\n\r\n")
+
+        thread = threading.Thread(target=hear, daemon=True)
+        thread.start()
+        code = (
+            "from ftstudio.core.watch import Watch; from ftstudio.engine import alerting; "
+            f"alerting.tell(Watch(webhook='http://127.0.0.1:{door.getsockname()[1]}/'), 'run-1', {{'text': 'failed'}})"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        thread.join(10)
+    assert heard
+    assert heard[0].startswith(b"POST / ")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_best_checkpoint_stays_beside_the_last(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,23 @@ def test_orders_of_review(embedder: Embedder) -> None:
     assert drawn == review.queue(rows, "random", seed=1).rows != review.queue(rows, "random", seed=2).rows
 
 
+def test_the_worst_come_first_whatever_the_answers_are() -> None:
+    def order(*predictions: Prediction) -> tuple[int, ...]:
+        return review.queue({one.row: one for one in predictions}, "worst").rows
+
+    assert order(row(0, "right so"), row(1, "right"), row(2, "no", None), row(3, "wrong")) == (3, 0, 1, 2)
+    labels = [
+        replace(row(at, "a", "b"), extra={"probabilities": {"a": 1 - p, "b": p}}) for at, p in enumerate((0.4, 0.1))
+    ]
+    assert order(*labels) == (1, 0)
+    searched = [replace(row(at, "a", "b"), extra={"rank": rank}) for at, rank in enumerate((1, 9, 2))]
+    assert order(*searched) == (1, 2, 0)
+    scored = [
+        row(at, f"{cosine}", f"{score}") for at, (cosine, score) in enumerate(((0.1, 0), (0.3, 5), (0.5, 2), (0.9, 3)))
+    ]
+    assert order(*scored)[0] == 1  # the most alike pair has the second lowest cosine
+
+
 def test_the_least_sure_rows_lie_between_the_kinds(embedder: Embedder) -> None:
     between = "The refrigerator invoice shows a payment for milk that turned sour"
     rows = {i: row(i, text) for i, text in enumerate([*texts("fridge", 6), *texts("invoice", 6), between])}
@@ -147,7 +165,7 @@ def test_the_least_sure_rows_lie_between_the_kinds(embedder: Embedder) -> None:
     assert review.queue(rows, "unsure", verdicts=verdicts).order == "data"
 
 
-@given(st.sets(st.integers(0, 30)), st.sampled_from(["data", "category", "random"]))
+@given(st.sets(st.integers(0, 30)), st.sampled_from(["data", "category", "random", "worst"]))
 def test_every_order_holds_every_row_once_and_reviewed_ones_last(reviewed: set[int], order: str) -> None:
     rows = {i: row(i, "x") for i in range(20)}
     found = review.queue(rows, order, reviewed=reviewed, categories={1: ["a"], 4: ["b"]}).rows

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from ftstudio.core.errors import StudioError, UsageError
-from ftstudio.evaluation import metrics, report, statistics
+from ftstudio.evaluation import flips, metrics, report, statistics
 from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.comparison import Arm, aligned, compare
 from ftstudio.evaluation.context import of_predictions
 from ftstudio.evaluation.layout import field, fit, width, wrap
+from ftstudio.evaluation.pairing import overall
+from ftstudio.evaluation.parts import Facts, parts_of
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer
 from ftstudio.evaluation.similarity import Embedder
@@ -130,6 +132,55 @@ def test_rows_can_be_sorted_by_gain(arms: tuple[Arm, Arm]) -> None:
     gains = [entry["gain"] for entry in result["examples"]["gains"]]
     assert gains == sorted((entry["gain"] for entry in result["per_row"]), reverse=True)[: len(gains)]
     assert all(entry["gain"] < 0 for entry in result["examples"]["losses"])
+
+
+def test_rows_of_tags_can_be_sorted_by_gain_too() -> None:
+    rows = [Prediction(row, f"word {row} and so", "B-X O O O", "O O O O") for row in range(24)]
+    tuned = [replace(row, output="B-X O O O" if row.row < 3 else row.output) for row in rows]
+    result = compare([Arm("base", rows), Arm("tuned", tuned)], metrics=["tag_accuracy", "entity_f1"], resamples=1000)
+    assert result["gain"] == "tag_accuracy"
+    assert [entry["row"] for entry in result["examples"]["gains"]] == [2, 1, 0]
+    assert "Biggest gains, by Tag accuracy" in report.compare_text(result)
+
+
+def test_the_label_parts_the_rows_once_though_a_column_holds_it_too() -> None:
+    names = ("bad", "good")
+    facts = {
+        row: Facts("word " * (1 + row % 7), names[row % 2], {"label": row % 2, "prompt length": row // 5})
+        for row in range(40)
+    }
+    ways = [part.by for part in parts_of(facts)]
+    assert ways == ["label"] * 2 + ["prompt length"] * 3 + ["column prompt length"] * 8
+    facts = {row: Facts(fact.prompt, fact.reference, {"label": row // 20}) for row, fact in facts.items()}
+    assert [part.by for part in parts_of(facts)][-2:] == ["column label"] * 2
+
+
+def test_a_likelihood_that_not_all_arms_tell_is_named_as_left_out() -> None:
+    told = {"nats": 5.0, "text_tokens": 4, "text_bytes": 9}
+    rows = [Prediction(row, f"p{row}", "some words", "words", extra=told) for row in range(20)]
+    arms = [Arm("base", rows), Arm("file", [replace(row, output="some", extra={}) for row in rows])]
+    result = compare(arms, metrics=["perplexity", "rouge"], resamples=100)
+    assert [entry["metric"] for entry in result["skipped"]] == ["perplexity"]
+    assert "Perplexity: only a model that runs here" in report.compare_text(result)
+
+
+def test_hints_of_any_task_make_no_row_wrong_and_categories_have_their_titles() -> None:
+    assert flips.right({"categories": ["anisotropy", "length_bias", "label_error"]}, "") is True
+    assert flips.right({"categories": ["not_found"]}, "") is False
+    facts = {row: Facts(f"p{row}", None, {}, frozenset(["not_found"] if row else [])) for row in range(3)}
+    assert [part.value for part in parts_of(facts)] == ["Not found first"]
+
+
+def test_the_one_verdict_is_by_a_metric_that_has_rows_enough() -> None:
+    rows = [Prediction(row, f"p{row}", "7" if row < 5 else "some words", "some words") for row in range(40)]
+    tuned = [replace(row, output="words some" if row.row % 2 else row.output) for row in rows]
+    result = compare([Arm("base", rows), Arm("tuned", tuned)], metrics=["numeric_match", "rouge"], resamples=200)
+    assert {entry["metric"]: entry["n"] for entry in result["differences"]}["numeric_match"] == 5
+    assert not result["overall"][0]["verdict"].startswith("too few")
+    told = {"metric": "rougeL", "better": True, "verdict": "no clear difference", "p": 0.004, "p_holm": 0.06}
+    few = {**told, "n": 5, "difference": 1.0, "low": 1.0, "high": 1.0, "needed": 0}
+    held_back = {**told, "n": 200, "difference": 0.2, "low": 0.09, "high": 0.31, "needed": 0}
+    assert overall(("a", "b"), [few, held_back])["needed"] == 20  # not 1: the correction, not the rows, holds it back
 
 
 def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:

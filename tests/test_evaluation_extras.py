@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
-from ftstudio.evaluation import extras, metrics, textual
+from ftstudio.evaluation import extras, metrics, report, textual
 from ftstudio.evaluation.comparison import Arm, compare
 from ftstudio.evaluation.predictions import Prediction
 
@@ -82,6 +82,18 @@ def test_a_metric_of_ones_own_is_compared_like_any_other(tmp_path: Path) -> None
     assert result["signatures"]["own:mine"].startswith("own metric|mine.py|sha256:")
     assert result["gain"] is None  # nothing that is better when higher
     assert result["overall"][0]["verdict"] == "better"
+
+
+def test_a_metric_of_ones_own_may_be_the_one_that_rows_are_sorted_by(tmp_path: Path) -> None:
+    code = "def score(output, reference, prompt):\n    return None if output == '-' else float('!' in output)\n"
+    mine = extras.load("own:mine", written(tmp_path, code))
+    loud = [Prediction(row.row, row.prompt, row.reference, row.output + "!") for row in ROWS]
+    calm = [Prediction(row.row, row.prompt, row.reference, row.output.rstrip("!")) for row in ROWS]
+    dumb = [Prediction(row.row, row.prompt, row.reference, "-") for row in ROWS]
+    arms = [Arm("a", calm), Arm("between", dumb), Arm("b", loud)]
+    result = compare(arms, metrics=["own:mine"], extras=[mine], resamples=500)
+    assert result["gain"] == "own:mine"
+    assert "Biggest gains, by mine\n\nrow 29   0.000 → – → 1.000" in report.compare_text(result)
 
 
 @pytest.mark.parametrize(

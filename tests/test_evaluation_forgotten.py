@@ -49,6 +49,19 @@ def test_flips_are_counted_both_ways() -> None:
     assert forgotten.flips([True] * 9, [False] * 9)["verdict"] == "worse"
 
 
+def test_errors_off_the_task_are_called_worse_only_after_holms_correction() -> None:
+    from ftstudio.engine.panel import PROMPTS, off_task
+
+    count = len(PROMPTS) + len(canaries.forms())
+    good = [f"An answer number {place} that says a bit about it." for place in range(count)]
+    both = ["" if place < 6 else "the same thing. " * 9 if place < 12 else good[place] for place in range(count)]
+    alone = ["" if place < 6 else good[place] for place in range(count)]
+    assert [entry["verdict"] for entry in off_task(good, alone, ())] == ["worse"]  # p = 0.031
+    found = off_task(good, both, ())
+    assert round(found[0]["p_holm"], 3) == 0.094  # one of three
+    assert {entry["verdict"] for entry in found} == {"no clear difference"}
+
+
 def part(**changes: Any) -> dict[str, Any]:
     same = forgotten.flips([True] * 50 + [False] * 30, [True] * 50 + [False] * 30)
     found = {"change": 0.005, "kl": 0.02, "canaries": same, "forms": same, "off_task": [], "guessing": False} | changes

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from textual.app import App, ComposeResult
 
+from ftstudio.core.limits import Limits
 from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.classification import CATEGORIES
 from ftstudio.evaluation.confusion import confusion
 from ftstudio.evaluation.context import of_predictions
 from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.ranking import SEARCHED
 from ftstudio.ui.errors.answers import Group
 from ftstudio.ui.errors.confusion_page import ConfusionPage, Matrix
 
@@ -43,6 +45,24 @@ def test_each_detector_finds_what_it_is_for() -> None:
     assert rows["unparsable"] == [43]
     assert 40 in rows["label_error"]
     assert not set(rows["label_error"]) & set(range(40))
+
+
+def test_the_recipe_moves_what_counts_as_sure_near_far_or_a_hub() -> None:
+    rows = [answer(row, "a", "a", a=0.8, b=0.2) for row in range(20)] + [answer(20, "a", "b", a=0.3, b=0.7)]
+
+    def judged(rows: list[Prediction], only: tuple[str, ...], **limits: Any) -> dict[str, list[int]]:
+        return categorise(rows, of_predictions(rows, only=only, limits=Limits(**limits))).rows
+
+    assert judged(rows, CATEGORIES)["confident_wrong"] == judged(rows, CATEGORIES)["near_miss"] == []
+    moved = judged(rows, CATEGORIES, confident=0.6, near_miss=0.5)
+    assert moved["confident_wrong"] == moved["near_miss"] == [20]
+    hubs = [
+        Prediction(row, f"q {row}", f"a {row}", "x" if row < 3 else f"a {row}", extra={"others": 0.4})
+        for row in range(20)
+    ]
+    assert judged(hubs, SEARCHED)["hub"] == judged(hubs, SEARCHED)["anisotropy"] == []
+    moved = judged(hubs, SEARCHED, hub=3, all_alike=0.3)
+    assert (moved["hub"], len(moved["anisotropy"])) == ([0, 1, 2], 20)
 
 
 def test_planted_label_errors_are_found_like_cleanlab_would() -> None:

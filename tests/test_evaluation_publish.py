@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -99,6 +100,10 @@ def test_what_a_model_wrote_stays_text(report: dict[str, Any]) -> None:
     named = markdown.text(hostile)
     assert "\\[x\\](http://evil)" in named
     assert "<script>" not in page.text(hostile)
+    renamed = json.loads(json.dumps(report).replace('"tuned"', json.dumps(f"{EVIL}\n# no heading")))
+    for text in (page.text(renamed), markdown.text(renamed)):
+        assert "\x1b" not in text
+        assert "\n# no heading" not in text
 
 
 def test_rows_won_equal_and_lost_are_those_of_the_report(report: dict[str, Any]) -> None:

@@ -81,7 +81,7 @@ def rows(kind: str, count: int = 30) -> list[dict[str, Any]]:
                          "rank": 1 + (row % 3 == 0), "cosine": 0.7, "others": 0.6, "words": [2, 2]})  # fmt: skip
         elif kind == "scored":
             made.append({"prompt": f"a {row}", "reference": str(row % 6), "output": str((row % 6) / 6 - wrong),
-                         "cosine": (row % 6) / 6 - wrong, "others": 0.6, "words": [3, 9]})  # fmt: skip
+                         "cosine": (row % 6) / 6 - wrong, "rank": 7, "others": 0.6, "words": [3, 9]})  # fmt: skip
         else:
             made.append({"prompt": f"p {row}", "reference": "It is so.", "output": "B-movie O O"})
     return made

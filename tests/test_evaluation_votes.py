@@ -169,6 +169,16 @@ def test_a_tally_counts_rows_and_keeps_ties_apart(tmp_path: Path) -> None:
     assert "Can't tell yet" in tally_text(found)
 
 
+def test_votes_count_whichever_arm_is_held_against_the_other(tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    voted(path, {0: "b", 1: "b", 2: "a"})
+    turned = {row: (b, a) for row, (a, b) in OUTPUTS.items()}
+    book = Book(path, "run", "base", "ann")
+    found = tally(book, turned)
+    assert (found.wins, found.losses, found.outdated, found.waiting) == (1, 2, 0, 37)
+    assert not {0, 1, 2} & set(book.waiting(turned))
+
+
 def test_answers_that_only_look_alike_are_told_apart() -> None:
     assert mark("ab", "c") != mark("a", "bc")
     assert mark("a", "b") != mark("b", "a")

@@ -119,3 +119,41 @@ def test_qlora_refuses_a_base_that_holds_no_4_bit_layer(folder: Path):
     assert method.quantisation(method.settings()) == methods.Quantisation(kind="nf4", double=True)
     with pytest.raises(StudioError, match="lora"):
         method.apply(fresh(folder), method.settings())
+
+
+def test_a_pooler_that_no_file_holds_learns_beside_the_adapter_and_is_saved(tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from tiny_encoders import make_encoder
+
+    from ftstudio.engine import loading
+    from ftstudio.engine.locate import Located
+    from ftstudio.engine.plan import weigh
+    from ftstudio.engine.recipes import check_recipe
+    from ftstudio.engine.skeleton import skeleton
+    from ftstudio.engine.trainer import save_weights
+    from ftstudio.tasks.base import Head
+
+    base = make_encoder(tmp_path / "masked", "BertForMaskedLM")  # a masked model has no pooler
+    spec = loading.ModelSpec(str(base), "float32", "cpu", None, Head("sequence-classification", ("a", "b", "c")))
+    method = methods.get("lora")
+    settings = method.settings({"r": 2, "dropout": 0})
+    model = method.apply(loading.load(Located(base, "masked"), spec), settings)
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert any("pooler" in name and "lora" not in name for name in learning)
+    assert not any("pooler" in name and "lora" in name for name in learning)
+    ids = torch.arange(20).reshape(2, 10) + 5
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=1e-2)
+    for _ in range(2):
+        model(input_ids=ids, labels=torch.tensor([0, 2])).loss.backward()
+        optimizer.step()
+    said = model.eval()(input_ids=ids).logits
+    save_weights(model, tmp_path / "saved")
+    other = loading.ModelSpec(
+        str(base), "float32", "cpu", None, Head("sequence-classification", ("a", "b", "c"), seed=9)
+    )
+    again = PeftModel.from_pretrained(loading.load(Located(base, "masked"), other), str(tmp_path / "saved")).eval()
+    assert float((again(input_ids=ids).logits - said).abs().max()) < 1e-5  # whatever the base's pooler was drawn as
+    recipe = check_recipe({"task": "text-classification", "model": str(base), "data": {"train": "demo"}})
+    counted = weigh(skeleton(recipe), method, settings, "fp32", "adamw")  # before the labels are known: one output
+    assert counted.trainable == sum(w.numel() for w in model.parameters() if w.requires_grad) - 2 * 33

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from nursery import Nursery
 from paced import KINDS, Place, at, last_step, losses, until
 from terminal import Terminal, ftstudio
 
@@ -87,7 +87,8 @@ def hung_up(place: Place, run: RunFolder) -> None:
             assert spent < 0.3 * (time.monotonic() - began)  # a process that reads a dead terminal takes all
             assert last_step(run) == halted
             second.key("c")
-            until(lambda: run.events()[-1]["kind"] == "phase" and asked(run) == [halted], "saved", terminal=second)
+            until(lambda: asked(run) == [halted] and run.state() == "paused", "saved", terminal=second)
+            second.wait("paused at step")
             second.key("p")
             second.wait("✓ done", 60)
             assert first.ended(30)
@@ -105,30 +106,80 @@ def asked(run: RunFolder) -> list[int]:
     return [event["step"] for event in run.events() if event["kind"] == "checkpoint" and event["reason"] == "as asked"]
 
 
-@pytest.mark.timeout(300)  # five processes that load torch, on a machine that may be busy
-def test_interrupted_in_every_way_and_still_the_same(tmp_path: Path):
+def test_a_hang_up_ends_nothing(nursery: Nursery, tmp_path: Path):
+    """The terminal of the studio goes away in the middle of a training: it goes on, saves, and ends by itself."""
+    place = Place.make(tmp_path, 8, nursery)
+    with place.terminal("train", "tiny.yaml", "--watch", pace=0.2, env={"NOISE": "1"}) as terminal:
+        until(lambda: place.workspace.runs() and last_step(place.last) >= 2, "at step 2", terminal=terminal)
+        run = place.last
+        terminal.hang_up()
+        assert last_step(run) < 8
+        assert terminal.ended(60)
+        assert terminal.status == 0
+    assert run.state() == "done"
+    assert losses(run).keys() == set(range(1, 9))
+    assert (run.model / "adapter_model.safetensors").is_file()
+    assert not run.owner_path.exists()
+    assert b"NOISE" not in terminal.raw
+
+
+STALL = 60.0  # seconds
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("words", [("--watch",), ()], ids=["studio", "headless"])
+def test_a_stalled_link_holds_nothing_up(nursery: Nursery, tmp_path: Path, words: tuple[str, ...]):
+    """Nobody reads the terminal for a minute: what it doesn't take waits, the training doesn't."""
+    place = Place.make(tmp_path, 3000, nursery)
+    with place.terminal("train", "tiny.yaml", *words, pace=0.02) as terminal:
+        until(lambda: place.workspace.runs() and last_step(place.last) >= 5, "at step 5", terminal=terminal)
+        run = place.last
+        counts = []
+        for _ in range(6):
+            time.sleep(STALL / 6)  # nobody reads
+            counts.append(last_step(run))
+        taken = [after - before for before, after in zip([5, *counts], counts, strict=False)]
+        assert min(taken[1:]) > 0.4 * max(taken), taken  # as fast at the end as at the beginning
+        owner = run.owner()
+        assert owner is not None
+        assert time.time() - owner.heartbeat < 15
+        if words:
+            terminal.wait(rf"step {counts[-1] // 100}\d\d/3000|step {counts[-1] // 100 + 1}\d\d/3000", 60)
+            terminal.key("s")
+            terminal.wait("Stop .*?")
+            terminal.key("s")
+            terminal.wait("stopped at step", 60)
+            terminal.key("q")
+        else:
+            terminal.key("ctrl+c")
+        assert terminal.ended(60)
+        assert terminal.status == (0 if words else 130)
+    assert run.state() == "stopped"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # six processes, on a machine that may be busy
+def test_interrupted_in_every_way_and_still_the_same(nursery: Nursery, tmp_path: Path):
     places = []
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
-        places.append(Place.make(tmp_path / name, STEPS))
+        places.append(Place.make(tmp_path / name, STEPS, nursery))
     whole, place = places
-    unbroken = subprocess.Popen(
-        whole.command("train", "tiny.yaml", "--json"), cwd=whole.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        run = stopped_by_ctrl_c(place)
-        stops = [last_step(run)]
-        assert 4 <= stops[0] < 20  # a checkpoint of its own, not one of every ten steps
-        killed(place, run)
-        terminated(place, run)
-        stops.append(last_step(run))
-        hung_up(place, run)
-        printed, complaints = unbroken.communicate(timeout=60)
-        assert unbroken.returncode == 0, complaints
-    finally:
-        unbroken.kill()
-    expected = json.loads(printed)
+    printed = whole.path / "printed.json"
+    command = whole.command("train", "tiny.yaml", "--json")
+    unbroken = nursery.start(
+        Path(command[1]), command[2:], cwd=whole.path, out=printed, errors=whole.path / "errors.txt"
+    )
+    run = stopped_by_ctrl_c(place)
+    stops = [last_step(run)]
+    assert 4 <= stops[0] < 20  # a checkpoint of its own, not one of every ten steps
+    killed(place, run)
+    terminated(place, run)
+    stops.append(last_step(run))
+    hung_up(place, run)
+    assert nursery.wait(unbroken) == 0, (whole.path / "errors.txt").read_text()
+    expected = json.loads(printed.read_text())
     (value,) = json.loads(place.asked("runs", "--json").stdout)
     assert value["state"] == expected["state"] == "done"
     assert value["steps"] == expected["steps"] == STEPS

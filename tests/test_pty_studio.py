@@ -8,13 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from nursery import Nursery
 from paced import KINDS, SCREENS, Place, at, last_step, losses, until
 from terminal import Terminal, ftstudio
 
 
-def test_the_loop_by_keys(tmp_path: Path):
+def test_the_loop_by_keys(nursery: Nursery, tmp_path: Path):
     """Data, recipe, training, comparison, in one process whose libraries print in every way there is."""
-    place = Place.make(tmp_path, steps=30)
+    place = Place.make(tmp_path, 30, nursery)
     with place.terminal(pace=0.02, env={"NOISE": "1"}) as screen:
         screen.wait("Open a dataset")
         screen.type("rows.jsonl")
@@ -81,8 +82,8 @@ def test_the_loop_by_keys(tmp_path: Path):
         assert f"NOISE {kind}\n" in log
 
 
-def test_quitting_goes_on_headless_and_is_steered_from_elsewhere(tmp_path: Path):
-    place = Place.make(tmp_path, steps=1000)
+def test_quitting_goes_on_headless_and_is_steered_from_elsewhere(nursery: Nursery, tmp_path: Path):
+    place = Place.make(tmp_path, 1000, nursery)
     with place.terminal("train", "tiny.yaml", "--watch") as first:
         first.wait(r"step [1-9]\d*/1000", 60)
         run = place.last

@@ -113,6 +113,9 @@ def test_held_out_rows_are_asked_the_same_every_time(texts: Any, tokenizer: Toke
     prompt, again = (task.prompt(example, template, tokenizer, 64) for _ in range(2))
     assert (prompt.ids, prompt.reference) == (again.ids, again.reference)
     assert prompt.text.count("[MASK]") == len((prompt.reference or "").split())
+    other = task.prompt(example, template, load_tokenizer(tokenizer.name), 64)
+    assert prompt.identity == other.identity  # what an answer is remembered by holds no address of this process
+    assert "0x" not in prompt.identity
 
 
 def test_a_tokenizer_without_a_mask_is_refused(texts: Any, tmp_path: Path) -> None:

@@ -61,6 +61,20 @@ def test_the_loss_is_the_models_own(loaded: tuple[str, Any, Tokenizer], pairs: A
     assert len(set(batch["lengths"])) > 1
 
 
+def test_models_that_do_not_say_how_labels_are_shifted_learn_too(tmp_path: Path) -> None:
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(make_seq2seq(tmp_path, "M2M100")).eval()  # NLLB's kind
+    task = tasks.get("seq2seq")
+    rows = [{"input_ids": [5, 6, 7, 1], "labels": [9, 8, 1]}, {"input_ids": [5, 1], "labels": [4, 1]}]
+    batch = task.collate(rows, 0)
+    with torch.no_grad():
+        ours = task.loss(task.outputs(model, batch["inputs"]), batch) / 5
+        theirs = model(**batch["inputs"]).loss
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+
+
 @pytest.mark.parametrize("beams", [1, 3])
 def test_answers_in_a_batch_are_those_of_generate_row_by_row(
     loaded: tuple[str, Any, Tokenizer], pairs: Any, beams: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ftstudio.core.jobs import Answer, Compare, Train
 from ftstudio.core.workspace import Workspace
 from ftstudio.data import labels
 from ftstudio.data.dataset import from_rows
+from ftstudio.data.example import BadRow
 from ftstudio.data.framing import frame
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.tokenizer import load_tokenizer
@@ -43,6 +45,8 @@ def survey(values: list[Any], problem: str = "auto") -> labels.Labels:
         ([10, 9, 1, 9], labels.SINGLE, ("1", "9", "10")),
         ([True, False], labels.SINGLE, ("false", "true")),
         ([["x"], ["y", "x"], []], labels.MULTI, ("x", "y")),
+        (['["x"]', '["y", "x"]', "[]"], labels.MULTI, ("x", "y")),  # lists in a CSV file
+        (["[x", "[y", "[x"], labels.SINGLE, ("[x", "[y")),
         ([0.5, 3.25, 4.1, 2.75, 1.9, 3.3], labels.REGRESSION, ()),
         (list(range(300)), labels.REGRESSION, ()),
     ],
@@ -130,11 +134,48 @@ def test_correlations_equal_scipy(pairs: list[tuple[int, int]]) -> None:
             assert found == pytest.approx(oracle(x, y).statistic, abs=1e-9)
 
 
+def test_correlations_of_tiny_numbers_are_told_too() -> None:
+    x, y = [1e-6 * at for at in range(20)], [1e-6 * (at + at % 3) for at in range(20)]
+    for name in ("pearson", "spearman"):
+        metric = METRICS[name](name)
+        [moments] = metric.statistics([[f"{value:g}" for value in x]], [f"{value:g}" for value in y])
+        assert metric.score(moments.sum(axis=0, keepdims=True))[0] > 0.9
+
+
 def test_options_are_checked() -> None:
     values = {"task": "text-classification", "model": "m", "data": {"train": "t"}, "options": {"problme": "single"}}
     with pytest.raises(UsageError, match=r"options\.problme") as caught:
         check_recipe(values)
     assert "problem" in str(caught.value)
+
+
+def test_numbers_are_told_as_exactly_as_they_are() -> None:
+    import torch
+
+    task = tasks.get("text-classification").bound({}, {"problem": labels.REGRESSION})
+    outputs = SimpleNamespace(logits=torch.tensor([[1987.4], [1987.1], [123456.5]]))
+    told = [float(one.text) for one in task.predictions(outputs, {})]
+    assert told == pytest.approx([1987.4, 1987.1, 123456.5], rel=1e-6)  # not all 1987, and 123500
+    predicted = task.predictions(outputs, {})
+    assert (
+        task.scores(predicted, [{"labels": value} for value in (12345678.0, 12345679.0, 12345680.0)])["spearman"] == 0.5
+    )
+
+
+def test_weights_of_several_labels_let_the_rows_that_have_each_count_as_much() -> None:
+    import torch
+
+    rows = [[1.0, 0.0]] * 90 + [[0.0, 1.0]] * 10
+    task = tasks.get("text-classification").bound(
+        {"class_weights": True}, {"problem": labels.MULTI, "labels": ["often", "rare"], "counts": [90, 10]}
+    )
+    logits = torch.zeros(100, 2, requires_grad=True)
+    task.loss(SimpleNamespace(logits=logits), {"targets": torch.tensor(rows)}).backward()
+    assert logits.grad is not None
+    having = [float(logits.grad[torch.tensor(rows)[:, place] == 1, place].sum()) for place in (0, 1)]
+    assert having[0] == pytest.approx(having[1])  # the pull of 90 rows up, and that of 10
+    lacking = logits.grad[:90, 1]
+    assert float(lacking[0]) == pytest.approx(0.5)  # rows without a rare label aren't weighed up with it
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +243,10 @@ def test_pairs_of_sentences_are_recognised_for_it() -> None:
     draw = random.Random(0)
     rows = [{"sentence1": f"a {n}", "sentence2": f"b {n}", "label": draw.choice(["yes", "no"])} for n in range(20)]
     assert recognise(from_rows(rows), task="text-classification").name == "sentence-pair"
+
+
+def test_a_score_with_a_comma_is_never_taken_for_a_thousandth():
+    assert [labels.number_of(text) for text in ("0,5", "0,125", "1234,5", " 1.234 ")] == [0.5, 0.125, 1234.5, 1.234]
+    for text in ("1,234", "-12,500"):
+        with pytest.raises(BadRow, match=r"may mean -?12\d+ or -?12?\.\d+"):
+            labels.number_of(text)

@@ -266,7 +266,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(place: Path, dimensions
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import losses
 
-    from ftstudio.engine import together
+    from ftstudio.engine import gradient_cache
     from ftstudio.engine.collate import split
     from ftstudio.engine.loading import ModelSpec, load
     from ftstudio.engine.locate import locate
@@ -297,9 +297,12 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(place: Path, dimensions
     wanted = gradients(whole)
     parts = split(batch, 3)
     assert [len(part["lengths"]) for part in parts] == [3, 3, 1]
-    loss, pulls, _ = together.look(objective, model, batch, parts)
+    loss, pulls, _ = gradient_cache.look(objective, model, batch, parts)
     found = gradients(
-        sum(together.pulled(objective, model, {**part, "pulls": pull}) for part, pull in zip(parts, pulls, strict=True))
+        sum(
+            gradient_cache.pulled(objective, model, {**part, "pulls": pull})
+            for part, pull in zip(parts, pulls, strict=True)
+        )
     )
     assert float(loss) == pytest.approx(float(whole), rel=1e-5)
     assert len(found) == len(wanted) > 30
@@ -317,7 +320,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(place: Path, dimensions
 def test_the_second_look_has_the_dropout_of_the_first() -> None:
     import torch
 
-    from ftstudio.engine.together import Draws
+    from ftstudio.engine.gradient_cache import Draws
 
     draws = Draws(torch.device("cpu"))
     first = torch.rand(5)

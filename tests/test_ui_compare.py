@@ -103,7 +103,15 @@ async def test_g_hands_the_job_to_the_worker(
         await made.until(pilot, "g  lets both answer")
         await pilot.press("l", *["backspace"] * 4, "7", "enter", "g")
         await pilot.pause()
-    assert submitted == [Compare(run.compare.path, (run.path,), 7)]
+        files.write(run.recipe_path, re.sub(r"(?m)^  test: .*$", "  test: 0.2", run.recipe_path.read_text()))
+        app.screen.arms.recipe = app.screen._recipes.of_run(run)  # as if it had been opened with that recipe
+        await pilot.press("T")
+        await made.until(pilot, "g  lets both answer the same test rows")
+        await pilot.press("g", "T")
+        await made.until(pilot, "g  lets both answer the same held-out rows")
+    first, second = submitted
+    assert first == Compare(run.compare.path, (run.path,), 7)
+    assert second == Compare(run.test.path, (run.path,), 7, part="test")
 
 
 async def test_what_failed_is_told_with_the_way_out(workspace: Workspace, run: RunFolder) -> None:

@@ -17,8 +17,10 @@ from ftstudio.evaluation.comparison import Arm, compare
 from ftstudio.evaluation.metrics import rouge
 from ftstudio.evaluation.predictions import read_predictions
 from ftstudio.ui.compare.arms import Arms
+from ftstudio.ui.compare.detail import _errors
 from ftstudio.ui.compare.oriented import oriented
 from ftstudio.ui.compare.pictures import histogram, shares, win_tie_loss
+from ftstudio.ui.compare.rows import signs
 from ftstudio.ui.compare.screen import CompareScreen
 from ftstudio.ui.compare.slicing import Slices
 from ftstudio.ui.shell.app import StudioApp
@@ -153,6 +155,14 @@ async def test_parts_of_the_rows_and_totals_have_figures_and_words(run: RunFolde
         assert f"won {won} tie {tie} lost {lost}" in text
         await pilot.press("end")
         await made.until(pilot, "how it was measured")
+
+
+def test_a_row_wrong_by_a_category_of_its_task_or_of_ones_own_has_no_tick() -> None:
+    assert signs({"categories": ["wrong_label", "near_miss"]}) == "×≈"
+    assert signs({"categories": ["rude"]}) == "◆"
+    assert signs({"categories": []}) == signs({}) == "✓"
+    line = "".join(text for text, _ in _errors({"categories": ["missed"]}, {"categories": ["rude"]}, 80))
+    assert line == "fixed - Missed   broke ◆ rude"
 
 
 def test_pictures_show_every_row_and_nothing_else() -> None:

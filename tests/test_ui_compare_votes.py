@@ -21,6 +21,7 @@ from ftstudio.engine.answering import Question
 from ftstudio.evaluation.votes.book import NAME, Book
 from ftstudio.ui.compare.chat.screen import ChatScreen
 from ftstudio.ui.compare.remedies import changed, remedies
+from ftstudio.ui.compare.shots import ShotsDialog
 from ftstudio.ui.compare.voting import VotesScreen
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
@@ -120,9 +121,17 @@ async def test_arms_are_ticked_and_compared(run: RunFolder) -> None:
         await made.until(pilot, "✗ 1 arm: a comparison has 2 to 4.")
         await pilot.press("space", "down", "down", "space", "plus", *"nonsense+1", "enter")
         await made.until(pilot, "behind + stand examples")
-        await pilot.press("plus", *"tuned@5", "enter", "enter")
+        await pilot.press("e")
+        await made.until(pilot, "Which training rows")
+        rows = screen(pilot, ShotsDialog)
+        numbers = [rows.read(place)[0] for place in (2, 0)]
+        await pilot.press("down", "down", "space", "up", "space", "space", "up", "space")  # one of them taken back
+        await made.until(pilot, "2 chosen, shown in this order")
+        await pilot.press("enter")
+        await made.until(pilot, "2 rows of yours")
+        await pilot.press("enter")
         await pilot.pause()
-    wanted = ("base", "base+3shot", "tuned", "tuned@5")
+    wanted = ("base", "base+3shot", "tuned", f"base+row{numbers[0]}+row{numbers[1]}")
     assert app.session.worker.jobs == [Compare(run.compare.path, (run.path,), arms=wanted)]  # type: ignore[attr-defined]
 
 

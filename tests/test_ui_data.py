@@ -21,6 +21,7 @@ from ftstudio.ui.data.token_page import TokenPage
 pytestmark = pytest.mark.usefixtures("quick_keys")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_nothing_open_asks_for_a_dataset_and_a_fault_stands_beside_the_field(tmp_path: Path, size: Any) -> None:
     async with studio(tmp_path).run_test(size=size) as pilot:
@@ -97,7 +98,7 @@ async def test_the_token_view_shows_what_is_trained(tmp_path: Path, size: Any) -
         text = await until(pilot, "end token learnt")
         opened = open_source(str(path), None)
         assert opened.shape is not None
-        lens = make_lens(("sft", "demo", None, None), opened.shape)
+        lens = make_lens(("sft", "demo", None, None, ()), opened.shape)
         view = lens.view(opened.dataset, 0, opened.shape, lens.limit)
         assert f"{view.trained} trained" in text
         assert f"{view.masked} masked" in text
@@ -292,6 +293,7 @@ async def test_copying_a_row_names_the_file(tmp_path: Path) -> None:
         assert copied == files.read_lines(path)[1]
 
 
+@pytest.mark.slow
 async def test_another_screens_data_is_opened_on_coming_back(tmp_path: Path) -> None:
     first, second = made.dataset(tmp_path, 20), tmp_path / "second.jsonl"
     files.write_lines(second, [{"question": "q", "answer": "a"}] * 5)
@@ -304,6 +306,7 @@ async def test_another_screens_data_is_opened_on_coming_back(tmp_path: Path) -> 
         await until(pilot, "5 rows")
 
 
+@pytest.mark.slow
 async def test_who_wanted_the_mapping_is_told(tmp_path: Path) -> None:
     path = made.dataset(tmp_path)
     columns = {"prompt": "prompt", "completion": "completion"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import made_answers as made
 import pytest
-from data_screen import SIZES, screen, settled, studio
+from data_screen import SIZES, retyped, screen, settled, studio
 from screens import press, until
 
 from ftstudio.core import files
@@ -31,6 +31,7 @@ async def test_hostile_rows_are_shown_and_harm_nothing(tmp_path: Path, size: Any
             assert made.harmless(await settled(pilot))
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_rows_page_without_reading_them_all(tmp_path: Path) -> None:
     path = tmp_path / "big.jsonl"
     path.write_text("".join(f'{{"prompt": "question {n}", "completion": "answer {n}"}}\n' for n in range(100_000)))
@@ -59,6 +60,7 @@ async def test_a_hundred_thousand_rows_page_without_reading_them_all(tmp_path: P
         await until(pilot, "1 of 90,000", 30)
 
 
+@pytest.mark.slow
 async def test_a_long_filter_is_stopped_by_escape(tmp_path: Path) -> None:
     path = tmp_path / "big.jsonl"
     path.write_text("".join(f'{{"prompt": "question {n}", "completion": "answer {n}"}}\n' for n in range(60_000)))
@@ -77,7 +79,7 @@ async def test_idle_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
         await until(pilot, "80 rows")
         await settled(pilot)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.3)
         drawn: list[Any] = []
         original = screen(pilot)._compositor.render_update
 
@@ -86,7 +88,7 @@ async def test_idle_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             return original(*values, **named)
 
         monkeypatch.setattr(screen(pilot)._compositor, "render_update", counted)
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.8)
         assert drawn == []
 
 
@@ -101,6 +103,7 @@ REAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rows", "kind"), REAL)
 async def test_real_files_open_and_show_their_tokens(
     shared: Path, tmp_path: Path, name: str, rows: str, kind: str
@@ -143,10 +146,11 @@ async def test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing(tmp_pat
         await until(pilot, "✗ the file was changed or moved")
         await press(pilot, "escape o")
         await until(pilot, "Open a dataset")
-        await pilot.press(*str(path), "enter")
+        await retyped(pilot, path)
         await until(pilot, "✗ There is no file")
 
 
+@pytest.mark.slow
 async def test_what_is_typed_on_the_way_to_the_screen_is_not_lost(tmp_path: Path) -> None:
     app = studio(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_screen import SIZES, screen, settled, studio
+from data_screen import SIZES, retyped, screen, settled, studio
 from screens import until
 
 from ftstudio.data import lines as line_module
 from ftstudio.data import read_file as file_module
+from ftstudio.ui.data.model import open_source
 
 COUNT = 3_000
 
@@ -75,7 +76,8 @@ async def test_escape_stops_reading_and_says_that_rows_are_missing(tmp_path: Pat
         await settled(pilot)
         assert 0 < len(screen(pilot).opened.dataset) < COUNT  # type: ignore[union-attr]
         gate.set()
-        await pilot.press("o", *str(path), "enter")
+        await pilot.press("o")
+        await retyped(pilot, path)
         await until(pilot, f"{COUNT:,} rows  JSONL")
 
 
@@ -94,19 +96,22 @@ async def test_what_could_not_be_read_is_kept_and_the_file_named(tmp_path: Path,
         assert [json.loads(line)["raw"].strip() for line in kept.read_text().splitlines()] == ["{torn"]
 
 
-async def test_the_head_tells_line_ends_and_packing(tmp_path: Path) -> None:
+def head(path: Path) -> str:
+    """What stands above the table of PATH."""
+    return "\n".join("".join(text for text, _ in line) for line in open_source(str(path), None).head())
+
+
+def test_the_head_tells_line_ends_and_packing(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"text,label\r\n" + b"some words here,ham\r\nother words,spam\r\n" * 5))
-    async with studio(tmp_path, path).run_test(size=(120, 40)) as pilot:
-        text = await until(pilot, "10 rows")
-        assert "ends CRLF" in text
-        assert "packed gzip" in text
+    text = head(path)
+    assert "10 rows" in text
+    assert "ends CRLF" in text
+    assert "packed gzip" in text
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_rows_that_hold_no_prompts_are_told_what_they_are_for(tmp_path: Path, size: Any) -> None:
+def test_rows_that_hold_no_prompts_are_told_what_they_are_for(tmp_path: Path) -> None:
     path = tmp_path / "tags.jsonl"
     row = {"tokens": ["Anna", "sleeps"], "ner_tags": ["B-PER", "O"]}
     path.write_text((json.dumps(row) + "\n") * 6)
-    async with studio(tmp_path, path).run_test(size=size) as pilot:
-        await until(pilot, "tokens and tags: for token-classification  no prompts")
+    assert "tokens and tags: for token-classification  no prompts" in head(path)

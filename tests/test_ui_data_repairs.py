@@ -16,13 +16,15 @@ from terminal import Terminal, ftstudio
 from textual.pilot import Pilot
 
 from ftstudio.core import files
+from ftstudio.core.errors import UsageError
 from ftstudio.core.text import clean
 from ftstudio.data.dataset import from_rows
 from ftstudio.data.versions.actions import add, drop, set_cell
 from ftstudio.data.versions.pending import Pending
 from ftstudio.data.versions.shelf import Shelf
 from ftstudio.ui.data.checks_page import ChecksTable
-from ftstudio.ui.data.editing import editable, edited_outside, parsed
+from ftstudio.ui.data.differing import differing
+from ftstudio.ui.data.editing import editable, edited_outside, parsed, parsed_row, row_as_text
 from ftstudio.ui.data.mended import Mended
 
 NESTED = st.recursive(
@@ -111,7 +113,41 @@ async def test_a_cell_is_edited_marked_and_undone(tmp_path: Path, size: Any) -> 
         await pilot.press("e", "escape")
         await settled(pilot)
         assert len(opened(pilot).state.edits) == 1
+        await pilot.press("enter")  # the whole row, as JSON
+        await until(pilot, "characters")
+        await pilot.press("e")
+        await until(pilot, '"prompt": "Where does the heron')
+        await pilot.press(*["backspace"] * 2, *', "mood": "calm"}', "ctrl+s")
+        await until(pilot, "2 repairs not saved")
+        await until(pilot, "mood")
+        assert opened(pilot).used[1]["mood"] == "calm"
+        await pilot.press("escape", "A")
+        await until(pilot, "A new row after row 1")
+        await pilot.press("backspace", "ctrl+s")
+        await until(pilot, "✗ That is no JSON")
+        await pilot.press("}", "ctrl+s")
+        await until(pilot, "3 repairs not saved")
+        assert opened(pilot).used[2] == {"prompt": "", "completion": "", "mood": ""}
+        assert len(opened(pilot).used) == 81
     assert path.read_bytes() == before
+
+
+def test_a_row_keeps_what_json_cannot_write() -> None:
+    row = {"text": "a", "picture": b"\x89PNG", "size": 3}
+    assert json.loads(row_as_text(row)) == {"text": "a", "size": 3}
+    assert parsed_row('{"text": "b"}', row) == {"text": "b", "picture": b"\x89PNG"}
+    for text in ("[]", "3", "{}", "{"):
+        with pytest.raises(UsageError, match="JSON"):
+            parsed_row(text, row)
+
+
+def test_a_difference_in_what_is_masked_is_said() -> None:
+    before, after = "Write to ann@mail.org now", "Write to amy@mail.org now"
+    hidden = "".join(text for line in differing(before, after, 200, 3, bare=False) for text, _ in line)
+    shown = "".join(text for line in differing(before, after, 200, 3, bare=True) for text, _ in line)
+    assert "mail.org" not in hidden
+    assert "z shows it" in hidden
+    assert "{+amy+}@mail.org" in shown
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -128,7 +164,9 @@ async def test_rows_are_dropped_saved_and_taken_to_the_recipe(tmp_path: Path, si
         await pilot.press("P")
         text = await until(pilot, "Drop row 2")
         assert "Drop row 0" in text
-        await pilot.press("u", "w")
+        await pilot.press("u")
+        await until(pilot, "78 rows")
+        await pilot.press("w")
         await until(pilot, "Save 2 repairs as a new version")
         await press(pilot, "text:twins enter")
         text = await until(pilot, "animals@1")
@@ -163,6 +201,7 @@ async def test_repairs_outlive_the_studio_and_rows_in_view_are_dropped(tmp_path:
         assert pilot.app.session.recipe is None  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_hostile_cells_are_edited_without_harm(tmp_path: Path, size: Any) -> None:
     path = tmp_path / "hostile.jsonl"
@@ -225,6 +264,7 @@ async def test_a_checks_repair_is_shown_done_and_saved_as_a_version_that_tells_i
         await until(pilot, "30 rows")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_find_and_replace_is_shown_before_it_is_done(tmp_path: Path, size: Any) -> None:
     path = made.dataset(tmp_path)
@@ -244,6 +284,7 @@ async def test_find_and_replace_is_shown_before_it_is_done(tmp_path: Path, size:
         assert opened(pilot).used[0]["completion"].startswith("The heron lives near")
 
 
+@pytest.mark.slow
 def test_the_editor_gets_the_terminal_and_the_studio_comes_back(tmp_path: Path) -> None:
     path = made.dataset(tmp_path, 5)
     before = path.read_bytes()

@@ -62,11 +62,16 @@ def test_the_pace_is_the_persons_own_and_breaks_dont_count() -> None:
 @pytest.mark.parametrize("size", SIZES)
 async def test_o_chooses_an_order_and_what_was_looked_at_comes_last(tmp_path: Path, size: tuple[int, int]) -> None:
     app, _ = answered(tmp_path)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         await made.until(pilot, "Repetitive")
         lists = app.screen.lists  # type: ignore[attr-defined]
         first = list(lists.rows)
         assert first == sorted(first)
+        # one that can't be had says why, and changes nothing
+        await pilot.press("o", "u")
+        await made.until(pilot, "judge 3 rows as wrong and 3")
+        assert lists.rows == first
+        assert app.screen.answers.order.name == "data"  # type: ignore[attr-defined]
         await pilot.press("tab", "enter", "space", "space", "escape", "o")
         await made.until(pilot, "esc  go back")
         await pilot.press("r")
@@ -81,31 +86,15 @@ async def test_o_chooses_an_order_and_what_was_looked_at_comes_last(tmp_path: Pa
         marks = [bool(names(row)) for row in lists.rows[:-2]]
         assert marks == sorted(marks, reverse=True)
         assert lists.row == lists.rows[0]
-
-
-async def test_like_this_one_goes_on_from_the_row_that_is_read(tmp_path: Path) -> None:
-    app, _ = answered(tmp_path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "Repetitive")
-        await pilot.press("tab", "down", "enter", "o", "l")
+        # like this one goes on from the row that is read
+        predictions = app.screen.answers.predictions  # type: ignore[attr-defined]
+        looping = next(row for row in lists.rows[:-2] if predictions[row].output.startswith("and then"))
+        lists.go(looping)
+        await pilot.press("enter", "o", "l")
         text = await made.until(pilot, "like this one")
-        lists = app.screen.lists  # type: ignore[attr-defined]
-        assert re.search(rf"row {lists.row} +1 of 40 · answers · like this one", text)
-        looping = lists.row  # row 1 of each five says "and then" thirty times
-        assert app.screen.answers.predictions[looping].output.startswith("and then")  # type: ignore[attr-defined]
+        assert re.search(rf"row {looping} +1 of 40 · answers · like this one", text)
         await pilot.press("n")
-        assert app.screen.answers.predictions[lists.row].output.startswith("and then")  # type: ignore[attr-defined]
-
-
-async def test_an_order_that_cant_be_had_says_why(tmp_path: Path) -> None:
-    app, _ = answered(tmp_path)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await made.until(pilot, "Repetitive")
-        before = list(app.screen.lists.rows)  # type: ignore[attr-defined]
-        await pilot.press("o", "u")
-        await made.until(pilot, "judge 3 rows as wrong and 3")
-        assert app.screen.lists.rows == before  # type: ignore[attr-defined]
-        assert app.screen.answers.order.name == "data"  # type: ignore[attr-defined]
+        assert predictions[lists.row].output.startswith("and then")
 
 
 async def test_another_session_goes_on_where_one_stopped_at_the_same_pace(tmp_path: Path) -> None:
@@ -129,35 +118,28 @@ async def test_failing_rows_become_held_out_rows_and_pairs(tmp_path: Path, size:
     app, _ = answered(tmp_path)
     async with app.run_test(size=size, notifications=True) as pilot:
         await made.until(pilot, "Repetitive")
+        await pilot.press("x", "h")  # without a filter: those with errors
+        await made.until(pilot, "data.eval")
+        answers = app.screen.answers  # type: ignore[attr-defined]
+        wrong = {row for row in answers.predictions if answers.names(row)}
         lists = await filtered(pilot, "repetitive")
         rows = list(lists.rows)
         await pilot.press("x")
         await made.until(pilot, f"repetitive: {len(rows)} of 40")
         await pilot.press("h")
-        await made.until(pilot, "data.eval")
+        await made.until(pilot, "repetitive-held-out")
         await pilot.press("x", "p")
         await made.until(pilot, "rejected")
         predictions = app.screen.answers.predictions  # type: ignore[attr-defined]
     exports = tmp_path / "studio" / "exports"
+    assert {row["row"] for row in made.json_lines(exports / "base-model-demo-with-errors-held-out.jsonl")} == wrong
+    assert len(wrong) < 40
     held_out = open_dataset(exports / "base-model-demo-repetitive-held-out.jsonl")
     assert [row["row"] for row in held_out] == rows
     assert all("repetitive" in row["categories"] for row in held_out)
     assert [row["completion"] for row in held_out] == [predictions[row].reference for row in rows]
     pairs = [json.loads(line) for line in (exports / "base-model-demo-repetitive-pairs.jsonl").read_text().splitlines()]
     assert [(pair["row"], pair["rejected"]) for pair in pairs] == [(row, predictions[row].output) for row in rows]
-
-
-async def test_without_a_filter_only_rows_with_errors_are_exported(tmp_path: Path) -> None:
-    app, _ = answered(tmp_path)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await made.until(pilot, "Repetitive")
-        await pilot.press("x", "h")
-        await made.until(pilot, "data.eval")
-        answers = app.screen.answers  # type: ignore[attr-defined]
-        wrong = {row for row in answers.predictions if answers.names(row)}
-    path = tmp_path / "studio" / "exports" / "base-model-demo-with-errors-held-out.jsonl"
-    assert {row["row"] for row in made.json_lines(path)} == wrong
-    assert len(wrong) < 40
 
 
 # -- training rows ---------------------------------------------------------------------------------------------------
@@ -177,35 +159,6 @@ def with_faults(tmp_path: Path, **data: Any) -> tuple[StudioApp, Recipe, Path]:
     recipe = Recipe(model="demo", data={"train": str(train), "eval": str(held_out), **data})  # type: ignore[arg-type]
     made.base_answers(Workspace(tmp_path / "studio"), recipe)
     return studio(tmp_path, recipe), recipe, train
-
-
-@pytest.mark.parametrize("size", SIZES)
-async def test_t_shows_the_nearest_training_rows_and_those_with_the_same_fault(
-    tmp_path: Path, size: tuple[int, int]
-) -> None:
-    app, _, train = with_faults(tmp_path)
-    rows = made.json_lines(train)
-    async with app.run_test(size=size) as pilot:
-        await made.until(pilot, "Repetitive")
-        lists = await filtered(pilot, "misspelling")
-        await pilot.press("tab", "enter", "t")
-        text = await made.until(pilot, "of the training answers have it too")
-        assert f"Training rows near row {lists.row}" in text
-        assert "~ Misspelling: 5 % of the training answers have it too (3 of 60)" in text
-        page = app.screen.training_page  # type: ignore[attr-defined]
-        assert len(page.rows) == 30
-        prediction = app.screen.reading.prediction  # type: ignore[attr-defined]
-        cosines = [page.training.index.nearest(prediction.prompt, prediction.reference, 60)]
-        assert page.rows == [found.row for found in cosines[0]][:30]
-        assert f"{cosines[0][0].cosine:.2f}" in text
-        assert " ".join(rows[page.rows[0]]["prompt"].split()[:6]) in " ".join(text.split())
-        await pilot.press("f")
-        await made.until(pilot, "Training rows with the same fault")
-        assert page.rows == list(MISSPELT)
-        assert "livves" in made.screen_text(pilot)
-        await pilot.press("escape")
-        await made.until(pilot, f"row {lists.row}  1 of")
-    assert list((tmp_path / "studio" / "cache").glob("neighbours-*.npz"))
 
 
 async def test_a_row_that_nothing_is_near_is_told_and_the_index_is_kept(
@@ -267,15 +220,32 @@ async def test_reading_the_training_rows_can_be_stopped(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_repairs_are_kept_undone_saved_and_lead_to_a_recipe(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_near_rows_and_those_with_the_fault_are_shown_repaired_undone_saved_and_lead_to_a_recipe(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
     app, recipe, train = with_faults(tmp_path)
-    source = train.read_bytes()
+    source, rows = train.read_bytes(), made.json_lines(train)
     async with app.run_test(size=size) as pilot:
         await made.until(pilot, "Repetitive")
-        await filtered(pilot, "misspelling")
-        await pilot.press("t")
-        await made.until(pilot, "have it too")
-        await pilot.press("f", "d")
+        lists = await filtered(pilot, "misspelling")
+        await pilot.press("tab", "enter", "t")
+        text = await made.until(pilot, "of the training answers have it too")
+        assert f"Training rows near row {lists.row}" in text
+        assert "~ Misspelling: 5 % of the training answers have it too (3 of 60)" in text
+        page = app.screen.training_page  # type: ignore[attr-defined]
+        assert len(page.rows) == 30
+        prediction = app.screen.reading.prediction  # type: ignore[attr-defined]
+        nearest = page.training.index.nearest(prediction.prompt, prediction.reference, 60)
+        assert page.rows == [found.row for found in nearest][:30]
+        assert f"{nearest[0].cosine:.2f}" in text
+        assert " ".join(rows[page.rows[0]]["prompt"].split()[:6]) in " ".join(text.split())
+        await pilot.press("f")
+        await made.until(pilot, "Training rows with the same fault")
+        assert page.rows == list(MISSPELT)
+        assert "livves" in made.screen_text(pilot)
+        await pilot.press("escape")
+        await made.until(pilot, f"row {lists.row}  1 of")
+        await pilot.press("t", "f", "d")
         await made.until(pilot, "1 repair pending")
         await made.until(pilot, "will be dropped")
         await pilot.press("down", "e")
@@ -291,8 +261,16 @@ async def test_repairs_are_kept_undone_saved_and_lead_to_a_recipe(tmp_path: Path
     async with studio(tmp_path, recipe).run_test(size=size) as pilot:
         await made.until(pilot, "Repetitive")
         await filtered(pilot, "misspelling")
-        await pilot.press("t")
+        await pilot.press("t")  # of the whole category
+        text = " ".join((await made.until(pilot, "Those near to most of them stand first")).split())
         await made.until(pilot, "2 repairs pending")
+        page, failing = pilot.app.screen.training_page, pilot.app.screen.lists.rows  # type: ignore[attr-defined]
+        assert f"Training rows near the {len(failing)} rows of Misspelling" in text
+        times = [
+            sum(row in {one.row for one in page.training.nearest(asked)} for asked in page.group) for row in page.rows
+        ]
+        assert times == sorted(times, reverse=True)
+        assert times[0] > times[-1]
         await pilot.press("v")
         await made.until(pilot, "Save 2 repairs as a new version")
         await pilot.press("enter")
@@ -300,6 +278,7 @@ async def test_repairs_are_kept_undone_saved_and_lead_to_a_recipe(tmp_path: Path
         await pilot.press("r")
         await made.until(pilot, "▸3 Recipe◂")
         chosen = pilot.app.session.recipe  # type: ignore[attr-defined]
+    assert list((tmp_path / "studio" / "cache").glob("neighbours-*.npz"))
     assert train.read_bytes() == source
     assert chosen.data.train == str(tmp_path / "studio" / "datasets" / "animals-train@1")
     assert chosen.data.eval == recipe.data.eval
@@ -322,10 +301,17 @@ async def test_hostile_training_rows_and_outputs_are_shown_harmlessly(tmp_path: 
         await made.until(pilot, "with errors")
         await pilot.press("t")
         await made.until(pilot, "training row")
-        for key in ("e", "d", "f", "escape", "m", "enter"):
+        for key, comes in (
+            ("e", ""),
+            ("d", ""),
+            ("f", ""),
+            ("escape", ""),
+            ("m", "The words stand in more"),
+            ("enter", ""),
+        ):
             await pilot.press(key)
             await pilot.pause()
-            assert made.harmless(made.screen_text(pilot))
+            assert made.harmless(await made.until(pilot, comes))
         await made.until(pilot, "what is wrong")
     assert train.read_text().count("completion") == len(rows)
 
@@ -368,16 +354,9 @@ async def test_m_groups_answers_and_enter_shows_one_groups_rows(tmp_path: Path, 
         assert all("invoice" in answers.predictions[row].output for row in lists.rows)
         await pilot.press("enter")
         assert "1 of 10 · ◇" in await made.until(pilot, "1 of 10 · ◇")
+        await pilot.press("m")
+        await made.until(pilot, "There are 10 answers here; groups can be told from 12 on.")
+        await pilot.press("escape")
+        await made.until(pilot, "1 of 10 · ◇")
         await pilot.press("escape", "escape", "up")
         assert len(lists.rows) == 40
-
-
-async def test_too_few_answers_to_group_say_so(tmp_path: Path) -> None:
-    app, _ = answered(tmp_path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "Repetitive")
-        await filtered(pilot, "empty")
-        await pilot.press("m")
-        await made.until(pilot, "There are 8 answers here; groups can be told from 12 on.")
-        await pilot.press("escape")
-        await made.until(pilot, "what is wrong")

@@ -60,7 +60,7 @@ def studio(tmp_path: Path, typed: bool) -> tuple[StudioApp, Recipe]:
     return StudioApp(Session(workspace, recipe), start="errors"), recipe
 
 
-@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize("typed", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_labels_in_doubt_are_put_right_with_one_key(tmp_path: Path, typed: bool) -> None:
     app, _ = studio(tmp_path, typed)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:

@@ -13,6 +13,7 @@ from typing import Any
 import made_answers as made
 import pytest
 from screens import IdleWorker, press
+from textual.widgets import Input
 
 from ftstudio.core import files
 from ftstudio.core.jobs import Train
@@ -69,21 +70,38 @@ def server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_an_own_answer_is_kept_paired_and_becomes_a_training_row(
-    tmp_path: Path, recipe: Recipe, size: tuple[int, int]
+async def test_a_suggested_and_an_own_answer_are_kept_and_become_a_training_row(
+    tmp_path: Path, recipe: Recipe, size: tuple[int, int], server: tuple[str, list[dict[str, Any]]]
 ) -> None:
+    url, asked = server
     app = studio(tmp_path, recipe)
     app.session._worker = IdleWorker()  # type: ignore[assignment]
     async with app.run_test(size=size, notifications=True) as pilot:
         await made.until(pilot, "Repetitive")
-        await press(pilot, "tab down enter e")
+        await press(pilot, "tab down enter w")
+        await made.until(pilot, "Who rewrites the answer?")
+        await press(pilot, "s")
+        await made.until(pilot, "Which server?")
+        pilot.app.screen.query_one(Input).value = url
+        await press(pilot, "enter")
+        await made.until(pilot, "helper suggests for row 1")
+        await press(pilot, "ctrl+s")
+        await made.until(pilot, "It lives [/b] here.")
+        screen: Any = app.screen
+        prediction = screen.reading.prediction
+        assert screen.answers.corrections.texts == {1: "It lives [/b] here."}
+        [message] = asked[0]["messages"]
+        for part in (prediction.prompt, prediction.output.strip(), prediction.reference):
+            assert part in message["content"]
+        assert asked[0]["model"] == "helper"
+        assert files.read_lines(screen.answers.corrections.path)[-1]["who"] == "helper"
+        assert files.read_json(tmp_path / "studio" / "suggesting.json") == {"server": url}
+        await press(pilot, "e")
         await made.until(pilot, "Your answer to row 1")
         await press(pilot, "text:!_Mine. ctrl+s")
-        text = await made.until(pilot, "your answer")
-        screen: Any = app.screen
-        row = screen.reading.prediction.row
-        reference = screen.reading.prediction.reference
-        assert screen.answers.corrections.texts == {row: f"{reference}! Mine."}
+        text = await made.until(pilot, "here.! Mine.")
+        mine = "It lives [/b] here.! Mine."
+        assert screen.answers.corrections.texts == {1: mine}
         await press(pilot, "a")
         text = await made.until(pilot, "becomes a training row (1 pending)")
         await press(pilot, "t")
@@ -115,48 +133,20 @@ async def test_an_own_answer_is_kept_paired_and_becomes_a_training_row(
         assert "animals-train@1" in (job.folder / "recipe.yaml").read_text()
     rows = list(open_dataset(tmp_path / "studio" / "datasets" / "animals-train" / "1" / "rows.jsonl").iter())
     assert len(rows) == 58
-    assert rows[-1]["completion"] == f"{reference}! Mine."
+    assert rows[-1]["completion"] == mine
     assert not any(word in row["completion"] for row in rows for word in MISSPELT.values())
 
 
-async def test_pairs_choose_the_own_answer(tmp_path: Path, recipe: Recipe) -> None:
+def test_pairs_choose_the_own_answer(tmp_path: Path, recipe: Recipe) -> None:
+    from ftstudio.ui.errors.answers import Answers
     from ftstudio.ui.errors.export import preferences
 
-    app = studio(tmp_path, recipe)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await made.until(pilot, "Repetitive")
-        answers = app.screen.answers  # type: ignore[attr-defined]
-        answers.corrections.set(2, "Better.")
-        path, _ = preferences(answers, [1, 2], "some", tmp_path)
+    answers = Answers(made.base_answers(Workspace(tmp_path / "studio"), recipe), "base", recipe)
+    answers.poll()
+    answers.corrections.set(2, "Better.")
+    path, _ = preferences(answers, [1, 2], "some", tmp_path)
     chosen = {line["row"]: line["chosen"] for line in files.read_lines(path)}
     assert chosen == {1: answers.predictions[1].reference, 2: "Better."}
-
-
-async def test_a_server_suggests_and_a_person_accepts(
-    tmp_path: Path, recipe: Recipe, server: tuple[str, list[dict[str, Any]]]
-) -> None:
-    url, asked = server
-    app = studio(tmp_path, recipe)
-    async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await made.until(pilot, "Repetitive")
-        await press(pilot, "tab down enter w")
-        await made.until(pilot, "Who rewrites the answer?")
-        await press(pilot, "s")
-        await made.until(pilot, "Which server?")
-        await press(pilot, f"text:{url} enter")
-        await made.until(pilot, "helper suggests for row 1")
-        await press(pilot, "ctrl+s")
-        await made.until(pilot, "It lives [/b] here.")
-        answers = app.screen.answers  # type: ignore[attr-defined]
-        assert answers.corrections.texts == {1: "It lives [/b] here."}
-        prediction = answers.predictions[1]
-    [message] = asked[0]["messages"]
-    for part in (prediction.prompt, prediction.output.strip(), prediction.reference):
-        assert part in message["content"]
-    assert asked[0]["model"] == "helper"
-    kept = files.read_lines(answers.corrections.path)
-    assert kept[-1]["who"] == "helper"
-    assert files.read_json(tmp_path / "studio" / "suggesting.json") == {"server": url}
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -204,7 +194,7 @@ async def test_before_and_after_a_repair_on_screen(tmp_path: Path, recipe: Recip
         await made.until(pilot, "Repetitive")
         await press(pilot, "f")
         text = await made.until(pilot, "what the repair did on 20 rows")
-        assert re.search(r"▸ ▸ Misspelling +20 % +100 % +0 % +▼-100 +-100…-100 +20 +0", text)
+        assert re.search(r"▸ ● Misspelling +20 % +100 % +0 % +▼-100 +-100…-100 +20 +0", text)
         text = await made.until(pilot, "the repair did what it was meant to")
         assert "Trail: source (first-1) → animals-train@1 against misspelling" in " ".join(text.split())
         await press(pilot, "enter")

@@ -134,6 +134,9 @@ def test_charts_are_those_there_is_something_for(workspace: Workspace) -> None:
     sources = charts.series_of("sources", story, 0.9, charts.Memory())
     assert [(one.shown, list(one.points)) for one in sources] == [("a", [(3, 1.0)]), ("b", [(3, 2.0)])]
     assert len({one.marker for one in sources}) == 2  # told apart without colours
+    run.emit("step", step=4, loss=1.0, sources={"a": 1.2, "general": 3.0})
+    sources = charts.series_of("sources", read(run), 0.0, charts.Memory())
+    assert [one.shown for one in sources if one.shown] == ["a", "b", "general"]  # a replay has no held-out rows
 
 
 # -- other runs ------------------------------------------------------------------------------------------------------
@@ -339,3 +342,17 @@ async def test_rate_and_length_are_asked_for_and_told_until_they_are_changed(wor
         await until(pilot, "60 steps are taken already.")
     asked = [(line["request"], line["value"]) for line in made.json_lines(run.control_path)]
     assert asked == [("learning_rate", 0.001), ("steps", 300)]
+
+
+def test_a_mix_has_a_chart_a_metric_with_a_curve_for_each_source() -> None:
+    story = Story()
+    for step, value in ((5, 0.25), (10, 0.5)):
+        scores = {"f1": {"tickets": value, "mails": 2 * value}}
+        story.feed([{"kind": "eval", "step": step, "loss": 1.0, "sources": {"tickets": 1.0, "mails": 1.0},
+                     "source_scores": scores}])  # fmt: skip
+    assert "f1 by source" in charts.available(story)
+    assert charts.title_of("f1 by source") == "f1 by source"
+    found = charts.series_of("f1 by source", story, 0.9, charts.Memory())
+    assert [(one.shown, one.points) for one in found] == [
+        ("tickets", [(5, 0.25), (10, 0.5)]), ("mails", [(5, 0.5), (10, 1.0)]),
+    ]  # fmt: skip

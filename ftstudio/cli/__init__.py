@@ -2,7 +2,7 @@
 
 parser.py     what can be typed          output.py    plain text or one JSON document
 follow.py     a job run headless, told   studio.py    the screens, the demo
-train.py      train, plan                inspect.py   data, errors, compare
+train.py      train, launch, plan                inspect.py   data, errors, compare
 versions.py   data: versions of a dataset        votes.py     compare: the tally of blind votes
 runs.py       runs and their control     checkup.py   doctor
 export.py     a run's model for others
@@ -22,16 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parse(words)
     from ftstudio.cli.output import Out
+    from ftstudio.core.ending import end
 
     out = Out(json=getattr(arguments, "json", False))
     try:
-        return _run(arguments, out)
+        return end(_run(arguments, out))
     except KeyboardInterrupt:
         out.error("Stopped.", "", 130)
-        return 130
+        return end(130)
     except BrokenPipeError:
         out.discard()
-        return 1
+        return end(1)
 
 
 def _run(arguments: object, out: object) -> int:

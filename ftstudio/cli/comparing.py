@@ -39,21 +39,24 @@ def compare(arguments: argparse.Namespace, place: Workspace, out: Out) -> int:
     value = read_report(folder)
     where = "" if out.json else f"\n\nTo hand on: {folder.path / 'report.html'} (also .md, .json)"
     out.result(value, report.compare_text(value) + where)
-    if arguments.fail_if_worse:
-        overall = main_verdict(value)
-        if overall is not None and overall["verdict"] == "worse":
-            out.say(f"ftstudio: {overall['words']}")
-            return 1
+    return status(value, arguments.fail_if_worse, out)
+
+
+def status(report: dict[str, Any], strict: bool, out: Out) -> int:
+    """The exit status of a comparison with this REPORT: 1 where STRICT and what it is about is worse."""
+    overall = main_verdict(report)
+    if strict and overall is not None and overall["verdict"] == "worse":
+        out.say(f"ftstudio: {overall['words']}")
+        return 1
     return 0
 
 
 def main_verdict(report: dict[str, Any]) -> dict[str, Any] | None:
-    """The overall verdict on the run that REPORT is about, against the reference."""
+    """The overall verdict on the run that REPORT is about (else the last arm), against the reference."""
     names = [arm["name"] for arm in report["arms"]]
-    about = report["run"] if report["run"] in names and report["run"] != report["reference"] else names[-1]
-    return next(
-        (entry for entry in report["overall"] if (entry["a"], entry["b"]) == (report["reference"], about)), None
-    )
+    reference, run = report.get("reference", names[0]), report.get("run")
+    about = run if run in names and run != reference else names[-1]
+    return next((entry for entry in report["overall"] if (entry["a"], entry["b"]) == (reference, about)), None)
 
 
 def _runs(arguments: argparse.Namespace, place: Workspace) -> list[RunFolder]:
@@ -66,8 +69,11 @@ def _runs(arguments: argparse.Namespace, place: Workspace) -> list[RunFolder]:
     if len({run.path for run in runs}) < len(runs):
         raise UsageError("A run is named twice.", "Name each run once; the base is compared anyway.")
     for run in runs:
-        if not run.model.is_dir() and not arguments.votes and not (arguments.arms and f"{run.name}@" in arguments.arms):
-            raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", "Train it to its end first.")
+        marks = (f"{run.name}@", *((f"{arms.TUNED}@",) if run is runs[0] else ()))
+        asked = any(mark in (arguments.arms or "") for mark in marks)  # for a checkpoint of it
+        if not run.model.is_dir() and not arguments.votes and not asked:
+            hint = "Train it to its end first, or compare a checkpoint: --arms base,tuned@STEP."
+            raise StudioError(f"{run.name} has no trained model; it is {run.state()}.", hint)
     return runs
 
 

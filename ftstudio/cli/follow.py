@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.cli.output import Out
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import STATE_KINDS, JobFolder
+from ftstudio.core.launch import place
 from ftstudio.core.text import duration, number, one_line
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Headless:
         self._worker: Worker | None = None
         self._folder: JobFolder | None = None
         self._signals = 0
+        self._launched = not place().alone
 
     def __enter__(self) -> Headless:
         from ftstudio.engine.capture import Capture
@@ -58,17 +60,25 @@ class Headless:
         assert self._worker is not None
         self._worker.stop()  # its thread waits for more otherwise, and so would the interpreter
         for which, handler in self._before.items():
-            signal.signal(which, handler)
+            # a launcher ends what is left of it when one process has ended: this one is about to, by itself
+            signal.signal(which, signal.SIG_IGN if self._launched else handler)
         self._capture.restore()
 
     def _stop(self, *_: object) -> None:
         self._signals += 1
-        if self._signals > 1 or self._folder is None:
+        if self._folder is None:
+            raise KeyboardInterrupt
+        if self._signals > 1:
+            if self._launched:
+                return  # a launcher hands on what this process got already, and insists by SIGKILL after a while
             raise KeyboardInterrupt
         self.out.say("Stopping: saving what was done (again to insist) …")
         self._folder.request("stop")
 
     def _hangup(self, *_: object) -> None:
+        if self._launched:
+            self._stop()  # the launcher hung up, and will kill what it launched
+            return
         self.out.let_go()
         with contextlib.suppress(OSError):
             self._capture.release_terminal()
@@ -76,8 +86,9 @@ class Headless:
     def _say_unwritten(self) -> None:
         """What a full disk kept from being an event."""
         alerting = sys.modules.get("ftstudio.engine.alerting")
-        while alerting is not None and alerting.UNWRITTEN:
-            self.out.say(f"  {one_line(alerting.UNWRITTEN.popleft(), 400)}")
+        unwritten = getattr(alerting, "UNWRITTEN", None)  # none yet while the worker is still importing it
+        while unwritten:
+            self.out.say(f"  {one_line(unwritten.popleft(), 400)}")
 
     def run(self, job: Job, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         """Do JOB and give back its last event (`done`, `stopped` or `failed`)."""
@@ -160,9 +171,10 @@ class Teller:
 
     def _phase(self, event: dict[str, Any]) -> None:
         phase, text = str(event.get("phase") or ""), str(event.get("text") or "")
-        if self._paused and phase not in ("paused", "stopping"):
+        if self._paused and phase == "training":
             self.out.say("  going on")
-        self._paused = phase == "paused"
+        if phase in ("paused", "training", "stopping"):  # in a pause one may save and evaluate
+            self._paused = phase == "paused"
         if phase in PROGRESS or (phase == "saving" and text.startswith("checkpoint")):
             return  # other lines tell that
         line = one_line(f"{phase}: {text}" if text else phase, 300)

@@ -240,6 +240,7 @@ def _table(predictions: list[Prediction], context: Context, source: Path, tags: 
 
 def compare(arguments: argparse.Namespace, out: Out) -> int:
     """Base and tuned side by side, scored."""
+    from ftstudio.cli import comparing
     from ftstudio.evaluation import report
 
     if arguments.predictions:
@@ -254,13 +255,11 @@ def compare(arguments: argparse.Namespace, out: Out) -> int:
             files.write_json(folder / "report.json", value)
             publish.write(value, folder)
         out.result(value, report.compare_text(value))
-        return 0
+        return comparing.status(value, arguments.fail_if_worse, out)
     if arguments.similarity is not None:
         raise UsageError(
             "--similarity is for stored predictions.", "A run is scored as its recipe says: evaluation.similarity."
         )
-    from ftstudio.cli import comparing
-
     return comparing.compare(arguments, workspace(arguments), out)
 
 

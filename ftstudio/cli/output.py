@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import Any
@@ -20,7 +21,12 @@ class Out:
 
     def say(self, text: str = "") -> None:
         """A line for people; on stderr where stdout holds JSON."""
-        print(text, file=self._stderr if self.json else self._stdout, flush=True)
+        try:
+            print(text, file=self._stderr if self.json else self._stdout, flush=True)
+        except OSError as error:
+            if error.errno != errno.EIO:  # the terminal is gone: a process that wasn't told (a launcher's) goes on
+                raise
+            self.let_go()
 
     def result(self, value: dict[str, Any] | list[Any], text: str) -> None:
         """The command's result: VALUE with --json, else TEXT."""

@@ -94,6 +94,16 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--resume", metavar="RUN", help="go on with RUN from its last checkpoint")
 
     sub = add(
+        "launch", "train:launch_line", "the command that trains on all GPUs of this machine",
+        "Printed, not run: torchrun\nstarts a process for each GPU, and the recipe's batch is that of each. The studio "
+        "shows such a run like\nevery other. `--slurm > job.sh` prints a batch script for many machines.",
+    )  # fmt: skip
+    sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or `demo`")
+    sub.add_argument("--gpus", type=_count, metavar="N", help="of each machine (default: as many as this one has)")
+    sub.add_argument("--slurm", action="store_true", help="a batch script for SLURM")
+    sub.add_argument("--nodes", type=_count, metavar="N", default=2, help="machines of that script (default: 2)")
+
+    sub = add(
         "plan", "train:plan", "what a recipe would do: fit, parameters, tokens", "Exit status 1 where it can't run."
     )
     sub.add_argument("recipe", metavar="RECIPE", help="a recipe file, or `demo`")
@@ -165,7 +175,8 @@ def build() -> argparse.ArgumentParser:
         "Two to four arms on the same held-out rows. For example:\n\n"
         "  ftstudio compare last\n"
         "  ftstudio compare last --arms base,base+3shot,tuned,tuned@200\n"
-        "  ftstudio compare new-run --baseline old-run --fail-if-worse\n\n"
+        "  ftstudio compare new-run --baseline old-run --fail-if-worse\n"
+        "  ftstudio compare last --on test                               the last word, on rows kept apart\n\n"
         "An arm is base, tuned, a RUN, a checkpoint (tuned@STEP, RUN@STEP), one of these with examples (+3shot drawn\n"
         "by the seed, +3near the nearest, +row4+row17), file:PATH, or a server's http://HOST/v1#MODEL.",
     )  # fmt: skip

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.cli.follow import EXIT, Headless
 from ftstudio.cli.output import Out
-from ftstudio.core import files
+from ftstudio.core import files, launch
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import duration, number, size
 from ftstudio.core.workspace import PRESETS, Workspace
+
+SIGNS = {"good": "✓", "note": "·", "warn": "▲", "bad": "✗"}
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe  # pydantic takes a tenth of a second; the studio's first paint can't wait
@@ -42,7 +43,19 @@ def load(name: str, overrides: list[str]) -> Recipe:
 def train(arguments: argparse.Namespace, out: Out) -> int:
     """Train a recipe, or go on with a run."""
     place = workspace(arguments)
-    _one_process()
+    spread = launch.sharded()
+    if spread:
+        raise StudioError(
+            f"accelerate was told to use {spread}, but here each process holds the whole model (data parallelism).",
+            "Launch by torchrun, or set distributed_type to MULTI_GPU; a model too big for one GPU trains with method "
+            "qlora.",
+        )
+    if not launch.place().alone:
+        _under_launcher(arguments)
+        if not launch.place().first:
+            from ftstudio.engine.follow import follow
+
+            return follow()
     if arguments.resume:
         # `--resume RUN` leaves no recipe to name; a word in its place is an override that can't apply any more
         if arguments.recipe:
@@ -94,14 +107,16 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     return finish(run, last, out)
 
 
-def _one_process() -> None:
-    """Raise StudioError under a launcher of several processes: each would prepare and write a run of its own."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count.isdecimal() and int(count) > 1:
-        raise StudioError(
-            f"`ftstudio train` was launched in {count} processes, but a run is trained by one.",
-            "Start it without torchrun or accelerate launch; CUDA_VISIBLE_DEVICES chooses the GPU.",
+def _under_launcher(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for what several processes can't do together."""
+    if arguments.watch:
+        raise UsageError(
+            "--watch opens the studio in a process of its own.",
+            "Leave it out; `ftstudio` in another terminal shows it.",
         )
+    several = [word for word in arguments.overrides if "=" not in word and recipe_path(word).is_file()]
+    if several or arguments.sweep:
+        raise UsageError("torchrun and accelerate launch train one recipe at a time.", "Launch once for each of them.")
 
 
 def _leave_nothing(run: RunFolder, job: Train, hint: str) -> None:
@@ -159,7 +174,7 @@ def plan(arguments: argparse.Namespace, out: Out) -> int:
     recipe = load(arguments.recipe, arguments.overrides)
     from ftstudio.engine.plan import plan as make
 
-    value = make(recipe, measure=arguments.measure)
+    value = make(recipe, measure=arguments.measure, workspace=workspace(arguments))
     out.result(value, plan_text(recipe, value))
     return 0 if value["compatible"] else 1
 
@@ -191,6 +206,11 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
     lines += [f"  {'memory' if not place else '':<12}{line}" for place, line in enumerate(text_of(value["memory"]))]
     if value.get("seconds_estimated"):
         lines.append(f"  time        about {duration(value['seconds_estimated'])}, from measured steps")
+    for about, key in (("model", "model"), ("worth it?", "worth")):
+        for place, said in enumerate(value.get(key) or ()):
+            lines.append(f"  {about if not place else '':<12}{SIGNS[said['sign']]} {clean(said['text'])}")
+    if (value.get("gpus") or 0) > 1:
+        lines.append(f"  GPUs        {value['gpus']}: `ftstudio launch` gives the command that trains on all of them")
     for problem in value["problems"]:
         mark = {"error": "✗", "warning": "▲"}.get(problem["severity"], "·")
         key = f"{problem['key']}: " if problem.get("key") else ""
@@ -199,3 +219,22 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
             lines.append(f"    → {clean(problem['hint'])}")
     lines.append("  fits together" if value["compatible"] else "  can't run as it is")
     return "\n".join(lines)
+
+
+def launch_line(arguments: argparse.Namespace, out: Out) -> int:
+    """The command that trains a recipe on all GPUs of this machine, or a batch script for many machines."""
+    from ftstudio.engine.fit import gpus
+
+    count = arguments.gpus if arguments.gpus is not None else gpus()
+    place = getattr(arguments, "workspace", None)
+    recipe = recipe_path(arguments.recipe)
+    name = arguments.recipe if arguments.recipe == "demo" else str(recipe)
+    if arguments.slurm:
+        where = str(workspace(arguments).path.absolute())
+        text = launch.slurm(name if name == "demo" else str(recipe.absolute()), count, arguments.nodes, where)
+        out.result({"gpus": count, "nodes": arguments.nodes, "script": text}, text.rstrip("\n"))
+        return 0
+    load(arguments.recipe, [])  # what can't be trained is said here, not by each process
+    command = launch.line(name, count, place or "")
+    out.result({"gpus": count, "command": command}, command)
+    return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class StudioError(Exception):
     """Something failed that the person can do something about.
@@ -30,3 +32,13 @@ class Stopped(StudioError):
     """The person asked for it to stop (exit status 130)."""
 
     code = 130
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """ERROR and what it came from, each once: a library's `raise error from error` is its own cause."""
+    seen: list[BaseException] = []
+    now: BaseException | None = error
+    while now is not None and not any(now is one for one in seen):
+        seen.append(now)
+        yield now
+        now = now.__cause__ or now.__context__

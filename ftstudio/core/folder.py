@@ -25,6 +25,7 @@ REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate"
 # A heartbeat of another host older than this counts as gone. Its clock may differ from ours; on our own host
 # the process itself is asked, so there a jumping clock can't end anything.
 STALE_SECONDS = 90.0
+BEAT_SECONDS = 12.0  # a heartbeat comes every 5 s: so long is waited for one before a run is taken from another host
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,37 @@ class Owner:
     heartbeat: float
     token: str
 
+    @property
+    def near(self) -> bool:
+        """Whether it is a process of this host, which can be asked."""
+        return self.host == socket.gethostname()
+
     def alive(self) -> bool:
         """Whether that process is still there."""
-        if self.host == socket.gethostname():
+        if self.near:
             began = _process_began(self.process)
             return began is not None and abs(began - self.began) < 2
-        return time.time() - self.heartbeat < STALE_SECONDS
+        return _beats(self)
+
+
+_seen: dict[str, tuple[float, float]] = {}  # of each owner elsewhere its last heartbeat, and when it was seen (here)
+
+
+def _beats(owner: Owner) -> bool:
+    """Whether an OWNER on another host gave a sign of life of late.
+
+    The first look goes by its clock, which may differ from ours; from then on a new heartbeat counts, whatever time it
+    tells, and one that stays the same doesn't.
+    """
+    before, now = _seen.get(owner.token), time.monotonic()
+    if before is None:
+        fresh = abs(time.time() - owner.heartbeat) < STALE_SECONDS
+        _seen[owner.token] = (owner.heartbeat, now if fresh else now - STALE_SECONDS)
+        return fresh
+    if owner.heartbeat != before[0]:
+        _seen[owner.token] = (owner.heartbeat, now)
+        return True
+    return now - before[1] < STALE_SECONDS
 
 
 def _process_began(process: int) -> float | None:
@@ -63,6 +89,12 @@ def _process_began(process: int) -> float | None:
         return float(psutil.Process(process).create_time())
     except psutil.Error:
         return None
+
+
+def here(token: str = "") -> Owner:
+    """This process, with a sign of life of now."""
+    process = os.getpid()
+    return Owner(process, socket.gethostname(), _process_began(process) or 0.0, time.time(), token)
 
 
 class JobFolder:
@@ -108,9 +140,10 @@ class JobFolder:
                 f"{self.name} is being worked on by process {present.process} on {present.host}.",
                 "Watch it in the studio, or stop it there first.",
             )
+        self._wait_for_a_beat()
         token = uuid.uuid4().hex
         mine = self.path / f".owner.{token}"
-        files.write_json(mine, asdict(self._self(token)))
+        files.write_json(mine, asdict(here(token)))
         door = self.path / ".claiming"
         try:
             self._enter(mine, door)
@@ -126,6 +159,21 @@ class JobFolder:
             mine.unlink(missing_ok=True)
         self._token = token
 
+    def _wait_for_a_beat(self) -> None:
+        """Where an owner on another host seems gone, wait for its next heartbeat: clocks of two hosts may differ.
+
+        Raises StudioError where it comes.
+        """
+        gone = self._recorded_owner()
+        until = time.monotonic() + BEAT_SECONDS
+        while gone is not None and not gone.near and time.monotonic() < until:
+            time.sleep(0.2)
+            now = self._recorded_owner()
+            if now is not None and now.alive():
+                raise StudioError(
+                    f"{self.name} is being worked on by process {now.process} on {now.host}.", "Watch it."
+                )
+
     def _enter(self, mine: Path, door: Path) -> None:
         """Be alone in looking and claiming. Making a link is atomic, also on NFS where locks are not to be trusted."""
         for _ in range(100):
@@ -139,14 +187,10 @@ class JobFolder:
                 time.sleep(0.02)
         raise StudioError(f"{self.name} is being claimed by another process.", f"If none runs, delete {door}.")
 
-    def _self(self, token: str) -> Owner:
-        process = os.getpid()
-        return Owner(process, socket.gethostname(), _process_began(process) or 0.0, time.time(), token)
-
     def beat(self) -> None:
         """Write a new heartbeat. Called by the owner every few seconds."""
         if self._token is not None:
-            files.write_json(self.owner_path, asdict(self._self(self._token)))
+            files.write_json(self.owner_path, asdict(here(self._token)))
 
     def release(self) -> None:
         """Stop being the owner."""

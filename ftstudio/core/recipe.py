@@ -120,7 +120,9 @@ class Data(Part):
         0.1, description="held-out rows: a fraction of the training rows, a file, or null for none"
     )
     test: float | str | None = Field(
-        None, description="rows for the very end, neither trained nor looked at before: a fraction, a file, or null"
+        None,
+        description="rows for the very end, neither trained nor looked at before: a fraction, a file, or null; "
+        "`compare RUN --on test` scores them",
     )
     split_by: SplitBy | None = Field(None, description="what the split respects: strata, groups, near duplicates")
     split: str | None = Field(None, description="the split of a hub dataset (default: train)")
@@ -171,6 +173,9 @@ class Data(Part):
         return value
 
 
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"]
+
+
 class Training(Part):
     """How long, how fast, how much at once."""
 
@@ -182,12 +187,25 @@ class Training(Part):
     scheduler: Literal["linear", "cosine", "constant"] = Field("cosine", description="shape of the learning rate")
     warmup: float = Field(0.03, ge=0, description="share of the steps (below 1) or number of steps of warm-up")
     batch_size: int = Field(8, ge=1, description="rows a forward pass (micro-batch)")
+    batch_tokens: int | None = Field(
+        None, ge=8, description="instead of batch_size: as many rows of like length as these tokens hold"
+    )
     gradient_accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="arithmetic of the forward pass")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field("adamw", description="the optimiser")
-    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, about 30 % slower")
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
+        "adamw", description="the optimiser; 8-bit states take a quarter of the memory, paged ones leave a full GPU"
+    )
+    gradient_checkpointing: bool | None = Field(
+        None, description="recompute activations: less memory, about 30 % slower (default: where memory asks for it)"
+    )
+    attention: Attention = Field(
+        "auto", description="auto (the fastest that is the same), sdpa, eager, flash_attention_2 or flash_attention_3"
+    )
+    compile: bool = Field(
+        False, description="compile the layers with torch.compile: minutes at the start, then faster steps on a GPU"
+    )
     save_steps: int = Field(200, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay, beside the best")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")
@@ -268,7 +286,9 @@ class Evaluation(Part):
     similarity: str = Field("auto", description="auto, minilm, static, or a sentence-transformers folder or hub id")
     format: Format | None = Field(None, description="the contract an answer must keep")
     categories: Limits = Field(default_factory=Limits, description="from where on an answer counts as an error")
-    forgetting: bool = Field(True, description="measure bits per byte on general text, base against tuned")
+    forgetting: bool = Field(
+        True, description="measure what was lost off the task: bits a byte of general text, questions, neutral prompts"
+    )
 
     @field_validator("arms")
     @classmethod

@@ -107,7 +107,9 @@ class Story:
     started: float | None = None
     last_time: float | None = None
     best: tuple[int, float] | None = None
+    best_speed: float | None = None  # the most tokens a second, over some steps: single ones differ in their rows
     version: int = 0
+    _speed: float | None = None
 
     STEP_CURVES = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu")
 
@@ -140,6 +142,10 @@ class Story:
 
     def _step(self, event: dict[str, Any]) -> None:
         self.last_step = event
+        speed = event.get("tokens_per_second")
+        if isinstance(speed, (int, float)):
+            self._speed = speed if self._speed is None else 0.9 * self._speed + 0.1 * speed
+            self.best_speed = max(self._speed, self.best_speed or 0.0)
         for name in self.STEP_CURVES:
             self._point(name, event.get("step"), event.get(name))
         sources = event.get("sources")
@@ -229,11 +235,6 @@ class Story:
         """The last held-out loss, nats a token."""
         points = self.curves.get("eval_loss")
         return points[-1][1] if points else None
-
-    @property
-    def best_speed(self) -> float | None:
-        """The most tokens a second that a step was told with."""
-        return max((value for _, value in self.curves.get("tokens_per_second", [])), default=None)
 
     @property
     def eta(self) -> float | None:

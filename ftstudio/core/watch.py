@@ -11,6 +11,10 @@ Deed = Literal["alert", "pause", "rollback", "stop"]
 there at a lower learning rate; `stop` ends the run."""
 
 
+OF_THE_RUN = ("spike", "zero_loss", "eval_rising", "resume_fault")
+"""Faults of one run that say nothing of the next one in a queue."""
+
+
 class Watch(BaseModel):
     """What to do about each trouble. All of them are told on screen and in the run's events."""
 

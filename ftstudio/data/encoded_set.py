@@ -83,6 +83,11 @@ class EncodedSet:
 
         return np.diff(np.frombuffer(self.starts, dtype=np.int64))
 
+    @property
+    def batch_lengths(self) -> np.ndarray[Any, Any]:
+        """Tokens that each row kept has in a batch: what batches are made up by."""
+        return self.lengths
+
     @cached_property
     def stats(self) -> Stats:
         """The account of all rows."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.reading import Reading
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.pictures import class_folders, is_picture, picture_folders, with_pictures
@@ -32,7 +33,11 @@ def read_folder(folder: Path, source: str, split: str, reading: Reading, watch: 
     if chosen := of_split(known, split):
         return _together(folder, chosen, source, split, reading, watch)
     if below := _folder_of(folder, split):
-        return read_folder(below, source, split, reading, watch)
+        return _inside(below, source, split, reading, watch)
+    if sizes := _sizes_of(folder, split):  # the biggest, and it is said that there are others
+        found = _inside(sizes[-1], source, split, reading, watch)
+        others = {"others": ", ".join(path.name for path in sizes[:-1])} if len(sizes) > 1 else {}
+        return replace(found, details={**found.details, "folder": sizes[-1].name, **others})
     rest = not_of_others(known, split)
     if split == "train" and len(rest) > 1:
         return _together(folder, rest, source, split, reading, watch)
@@ -46,6 +51,10 @@ def read_folder(folder: Path, source: str, split: str, reading: Reading, watch: 
         raise _many(folder, known, split)
     below_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     hint = "Name a file (JSONL, JSON, CSV, TSV, Parquet)."
+    if picture_folders(folder) == [folder]:
+        message = f"{folder} holds pictures, and nothing that tells about them."
+        raise StudioError(message, "Name the table with their file names (images=FOLDER says where they are), or put "
+                          "one beside them; or a folder for each class.")  # fmt: skip
     if below_names:
         hint = f"It has the folders {', '.join(below_names[:6])}: name one."
     raise StudioError(f"{folder} is a folder without a data file.", hint)
@@ -66,6 +75,28 @@ def _folder_of(folder: Path, split: str) -> Path | None:
         if below.is_dir() and not below.is_symlink():
             return below
     return None
+
+
+def _inside(below: Path, source: str, split: str, reading: Reading, watch: Watch) -> Dataset:
+    """The rows of BELOW, which is called like SPLIT: its files need not be called so too."""
+    try:
+        return read_folder(below, source, split, reading, watch)
+    except Stopped:
+        raise
+    except StudioError:
+        if split == "train" or below.name == "data":
+            raise
+        return read_folder(below, source, "train", reading, watch)
+
+
+def _sizes_of(folder: Path, split: str) -> list[Path]:
+    """The folders in FOLDER that hold SPLIT in several sizes (train_5, train_10: few-shot sets), the biggest last."""
+    for word in SPLITS.get(split, (split,)):
+        found = [entry for entry in folder.iterdir() if re.fullmatch(rf"{re.escape(word)}[-_]?\d+\w*", entry.name)]
+        found = [entry for entry in found if entry.is_dir() and not entry.is_symlink()]
+        if found:
+            return sorted(found, key=lambda path: (sum(file.stat().st_size for file in data_files(path)), path.name))
+    return []
 
 
 def _together(folder: Path, files: Sequence[Path], source: str, split: str, reading: Reading, watch: Watch) -> Dataset:

@@ -36,7 +36,7 @@ class Likeness:
         found = number_of(value)
         if not self.low <= found <= self.high:
             raise BadRow(f"the score {found:g} lies outside {self.low:g} to {self.high:g}")
-        return found / self.high if self.low <= 0 else (found - self.low) / (self.high - self.low)
+        return found / self.high if self.low <= 0 < self.high else (found - self.low) / (self.high - self.low)
 
 
 def survey(

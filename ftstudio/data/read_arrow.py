@@ -192,32 +192,30 @@ def _copied(
     names = _unique(schema.names)
     plain = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in schema]
     named = pa.schema(list(zip(names, plain, strict=True)))
-    try:
-        handle, temporary = tempfile.mkstemp(prefix="ftstudio-", suffix=".arrow")
-    except OSError as error:
-        raise explain(error, tempfile.gettempdir()) from error
-    with contextlib.suppress(OSError):
-        os.unlink(temporary)
-    sink, reading = os.fdopen(handle, "w+b"), os.dup(handle)
+    sink, reading = _temporary()
     first: list[Any] = []
     counts: list[int] = []
-    with sink, pa.ipc.new_file(pa.PythonFile(sink, "w"), named) as writer:
-        done = 0
-        for batch in batches:
-            for place in range(0, batch.num_rows, _BATCH):
-                cells = [_decoded(column) for column in batch.slice(place, _BATCH).columns]
-                piece = pa.RecordBatch.from_arrays(cells, schema=named)
-                writer.write_batch(piece)
-                counts.append(piece.num_rows)
-                if not first:
-                    first.append(piece)
-                    head = BatchStore([0, piece.num_rows], lambda number: first[0], path)
-                    start = Dataset(HeadStore(head, len(head)), columns_of(named), form, "utf-8", source, path)
-                    watch.found(partial(_same, start))
-            done += batch.num_rows
-            watch.at(done, total or done)
-    _some(done, len(names), path)
-    reader = pa.ipc.open_file(os.fdopen(reading, "rb"))
+    try:
+        with sink, pa.ipc.new_file(sink, named) as writer:
+            done = 0
+            for batch in batches:
+                for place in range(0, batch.num_rows, _BATCH):
+                    cells = [_decoded(column) for column in batch.slice(place, _BATCH).columns]
+                    piece = pa.RecordBatch.from_arrays(cells, schema=named)
+                    writer.write_batch(piece)
+                    counts.append(piece.num_rows)
+                    if not first:
+                        first.append(piece)
+                        head = BatchStore([0, piece.num_rows], lambda number: first[0], path)
+                        start = Dataset(HeadStore(head, len(head)), columns_of(named), form, "utf-8", source, path)
+                        watch.found(partial(_same, start))
+                done += batch.num_rows
+                watch.at(done, total or done)
+        _some(done, len(names), path)
+    except BaseException:
+        os.close(reading)
+        raise
+    reader = pa.ipc.open_file(_again(reading))
     lock = threading.Lock()
 
     def read(number: int) -> Any:
@@ -225,6 +223,33 @@ def _copied(
             return reader.get_batch(number)
 
     return Dataset(BatchStore(_starts(counts), read, path), columns_of(named), form, "utf-8", source, path)
+
+
+def _temporary() -> tuple[Any, int]:
+    """(an unnamed file to write, its descriptor to read it by). Arrow writes it itself: no Python for each batch, which
+    would keep pages waiting that are looked at meanwhile."""
+    import pyarrow as pa
+
+    try:
+        handle, path = tempfile.mkstemp(prefix="ftstudio-", suffix=".arrow")
+        sink = pa.OSFile(path, "wb")
+    except OSError as error:
+        raise explain(error, tempfile.gettempdir()) from error
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    return sink, handle
+
+
+def _again(handle: int) -> Any:
+    """The file of the descriptor HANDLE, read by Arrow itself where the system lets it open it once more."""
+    import pyarrow as pa
+
+    try:
+        found = pa.OSFile(f"/proc/self/fd/{handle}", "rb")
+    except OSError:
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    return found
 
 
 def _same(dataset: Dataset) -> Dataset:

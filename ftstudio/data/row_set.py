@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import Stopped
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet, Stats
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.shape import Shape
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _CHUNK = 512
 
@@ -47,6 +50,20 @@ class RowSet(EncodedSet):
             raise IndexError(index)
         index %= len(self.rows)
         return {"input_ids": self.ids[self.starts[index] : self.starts[index + 1]].tolist(), **self.more[index]}
+
+    @cached_property
+    def _both(self) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        found: np.ndarray[Any, Any] = self.lengths + np.array(
+            [len(more["labels"]) for more in self.more], dtype=np.int64
+        )
+        return found
+
+    @property
+    def batch_lengths(self) -> np.ndarray[Any, Any]:
+        """Ids, and the targets that stand beside them."""
+        return self._both if self.beside else self.lengths
 
     @cached_property
     def stats(self) -> Stats:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.files import read_json
+from ftstudio.data.new_tokens import extend
 
 Encoding = tuple[list[int], list[tuple[int, int]]]
 Worded = tuple[list[int], list[int]]
@@ -382,27 +383,8 @@ def load_tokenizer(
     except Exception as error:  # the Rust library raises bare Exception
         raise StudioError(f"{whole} can't be read ({str(error)[:150]}).", "Copy the model again.") from error
     _complete(backend.inner, config)
-    _extend(backend.inner, new, name)
+    extend(backend.inner, new, name)
     return Tokenizer(backend, config, name=name, eos_ids=_eos_ids(folder))
-
-
-def _extend(inner: Any, new: Sequence[str], name: str) -> None:
-    """Give INNER the tokens NEW: plain text that is never cut, and stays in answers."""
-    from tokenizers import AddedToken
-
-    known = next((text for text in new if inner.token_to_id(text) is not None), None)
-    if known is not None:
-        raise StudioError(
-            f"architecture.new_tokens: {known!r} is a token of {name} already.",
-            "Leave it out: it can be used as it is.",
-        )
-    inner.add_tokens([AddedToken(text, special=False, normalized=False) for text in new])
-
-
-def save_extended(model: str | os.PathLike[str], new: Sequence[str], path: Path) -> None:
-    """Write MODEL's tokenizer with the tokens NEW as the tokenizer.json PATH."""
-    tokenizer = load_tokenizer(model, new=new)
-    tokenizer.backend.inner.save(str(path))  # type: ignore[attr-defined]
 
 
 def _complete(inner: Any, config: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
@@ -10,9 +11,10 @@ from ftstudio.core.text import one_line
 from ftstudio.data.checks import Check, names_of, run_checks
 from ftstudio.data.checks.run import of_file
 from ftstudio.data.checks.tokens import errors_of_tokens
-from ftstudio.data.dataset import Cancel, Progress
+from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine.compatibility import Problem
+from ftstudio.engine.left_out import numbered
 from ftstudio.engine.materials import Materials
 
 KEY = "data.accepted"
@@ -35,9 +37,14 @@ def errors_of_rows(
     return found
 
 
-def errors_of_encoded(encoded: EncodedSet) -> list[Check]:
-    """Errors that tokenising the training rows brings up: rows that can't be used, or would train nothing."""
-    return errors_of_tokens(encoded)
+def errors_of_encoded(encoded: EncodedSet, train: Dataset) -> list[Check]:
+    """Errors that tokenising the training rows (TRAIN) brings up: rows that can't be used, or would train nothing. Each
+    names rows by their numbers in their file, from 1 on."""
+    found = []
+    for check in errors_of_tokens(encoded):
+        numbers = [train.origin_of(row) + 1 for row in check.rows]
+        found.append(replace(check, text=f"{check.text.rstrip('.')} ({numbered(numbers)})."))
+    return found
 
 
 def open_errors(recipe: Recipe, found: Sequence[Check]) -> list[Check]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import http.client
 import json
 import os
 import shlex
 import subprocess
 import threading
+import time
 import urllib.request
 from collections import deque
 from collections.abc import Mapping
@@ -20,6 +23,8 @@ UNWRITTEN: deque[str] = deque(maxlen=20)
 """Alerts that no event could be written of, for the command line to say."""
 
 TIMEOUT = 30.0  # seconds a program may take, and an address to answer
+LAST = 5.0  # seconds that the process waits at its end for what is being told: often that the run has failed
+_telling: deque[threading.Thread] = deque(maxlen=20)
 
 
 def tell(watch: Watch, run: str, event: Mapping[str, Any]) -> threading.Thread | None:
@@ -33,7 +38,16 @@ def tell(watch: Watch, run: str, event: Mapping[str, Any]) -> threading.Thread |
     told = {"run": run, **{key: event.get(key) for key in ("level", "watch", "step", "text", "action")}}
     thread = threading.Thread(target=_tell, args=(watch, told), name="ftstudio-alert", daemon=True)
     thread.start()
+    if not _telling:
+        atexit.register(_let_out)
+    _telling.append(thread)
     return thread
+
+
+def _let_out() -> None:
+    end = time.monotonic() + LAST
+    for thread in _telling:
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 def _tell(watch: Watch, told: Mapping[str, Any]) -> None:
@@ -63,5 +77,5 @@ def _post(address: str, told: Mapping[str, Any]) -> str:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # http or https: checked in the recipe
             return f"training.watch.webhook answered {answer.status}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return f"training.watch.webhook: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def base_folder(workspace: Workspace, recipe: Recipe) -> JobFolder:
         str((resolved.get("train") or {}).get("sha256")),
         str((resolved.get("eval") or {}).get("sha256")),
         str(recipe.training.seed),
+        *([json.dumps(recipe.options, sort_keys=True)] if recipe.options else []),
     ]
     mark = hashlib.blake2b("\n".join(key).encode(), digest_size=4).hexdigest()
     names = (Path(recipe.model).name, Path(recipe.data.first).parent.name, Path(recipe.data.first).stem)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.hardware import Hardware
     from ftstudio.methods import Method
 
-_SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 _OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}
-
-
-def sharded() -> bool:
-    """Whether `accelerate launch` asked for FSDP or DeepSpeed."""
-    return any(os.environ.get(name, "false").lower() in ("true", "1") for name in _SHARDED)
 
 
 def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *, evaluate: bool) -> TrainingArguments:
@@ -42,8 +35,7 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
         "max_grad_norm": training.max_grad_norm,
         "optim": _OPTIMISERS[training.optimizer],
         "seed": training.seed,
-        # autocast lies around the wrapped model (loss.Objective); sharded training must know of it itself
-        "bf16": machine.precision == "bf16" and sharded(),
+        "bf16": False,  # autocast lies around the wrapped model (loss.Objective)
         "fp16": machine.precision == "fp16",
         "use_cpu": machine.device == "cpu",
         "eval_on_start": evaluate,
@@ -60,6 +52,8 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
         "dataloader_pin_memory": machine.device == "cuda",
         "ddp_find_unused_parameters": False,
     }
+    if training.batch_tokens is not None:  # accelerate evens out batches of one size only; ours come out even
+        values["accelerator_config"] = {"even_batches": False}
     known = inspect.signature(TrainingArguments.__init__).parameters
     if training.warmup < 1:
         # transformers 5 takes a share as warm-up steps below 1; earlier versions have warmup_ratio
@@ -68,7 +62,7 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
         values["warmup_steps"] = int(training.warmup)
     for name in ("activation_checkpointing", "gradient_checkpointing"):
         if name in known:
-            values[name] = training.gradient_checkpointing
+            values[name] = bool(training.gradient_checkpointing)
             values[f"{name}_kwargs"] = {"use_reentrant": False} if training.gradient_checkpointing else None
             break
     return TrainingArguments(**values)

@@ -18,11 +18,13 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 SHORT = 256  # tokens of a row up to which whole matrices in bf16 are faster on the CPU than torch's flash kernel
-SEGMENTS, VARLEN, FLASH = "ftstudio_segments", "ftstudio_varlen", "flash_attention_2"
+SEGMENTS, VARLEN = "ftstudio_segments", "ftstudio_varlen"
+FLASH, FLASH3 = "flash_attention_2", "flash_attention_3"
 NAMES = {
     SEGMENTS: "SDPA row by row",
     VARLEN: "torch's variable-length attention",
-    FLASH: "FlashAttention",
+    FLASH: "FlashAttention 2",
+    FLASH3: "FlashAttention 3",
 }
 _bare: ContextVar[bool] = ContextVar("rows lie one after another", default=False)
 
@@ -31,16 +33,23 @@ class Unsupported(ValueError):
     """The model's attention needs something that these functions don't compute."""
 
 
-def kernels(device: str, dtype: torch.dtype) -> list[str]:
-    """What can compute this attention on DEVICE in DTYPE, the fastest first. The last of them works everywhere."""
+def kernels(device: str, dtype: torch.dtype, wanted: str = "auto") -> list[str]:
+    """What can compute this attention on DEVICE in DTYPE, the fastest first; the last of them works everywhere.
+
+    WANTED is the recipe's `training.attention`: anything but auto leaves one.
+    """
+    if wanted != "auto":
+        return {"sdpa": [SEGMENTS], "eager": []}.get(wanted, [wanted])
     found = [SEGMENTS]
     if device == "cuda" and dtype in (torch.bfloat16, torch.float16):
-        from transformers.utils import is_flash_attn_2_available
+        from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
         if _varlen() is not None:
             found.insert(0, VARLEN)
         if is_flash_attn_2_available():
             found.insert(0, FLASH)
+        if is_flash_attn_3_available():
+            found.insert(0, FLASH3)
     return found
 
 
@@ -60,19 +69,19 @@ def implementation(model: Any) -> str:
 
 def use(model: Any, name: str) -> None:
     """Let MODEL (peft's wrapper or not) attend by the function called NAME. Raises ValueError, ImportError."""
-    _register()
+    if name in (SEGMENTS, VARLEN) and name not in AttentionInterface().valid_keys():
+        register()
     inner = _inner(model)
     before = inner.config._attn_implementation
     if before != name:
         inner.set_attn_implementation(name)
-        if before not in NAMES:
-            inner.ftstudio_attended = before
+        if not hasattr(inner, "ftstudio_attended"):
+            inner.ftstudio_attended = before  # as it was loaded
 
 
 def release(model: Any) -> None:
-    """Let MODEL attend as it did before it was given a function of NAMES."""
-    if implementation(model) in NAMES:
-        use(model, getattr(_inner(model), "ftstudio_attended", "sdpa"))
+    """Let MODEL attend as it did when it was loaded."""
+    use(model, getattr(_inner(model), "ftstudio_attended", implementation(model)))
 
 
 def _inner(model: Any) -> Any:
@@ -224,7 +233,10 @@ def _mask(*values: Any, **named: Any) -> Any:
     return None if _bare.get() else ALL_MASK_ATTENTION_FUNCTIONS["sdpa"](*values, **named)
 
 
-def _register() -> None:
-    for name, function in ((SEGMENTS, by_segments), (VARLEN, by_varlen)):
+def register(*, compiled: bool = False) -> None:
+    """Make the functions known to transformers; COMPILED: by layers that are compiled, which leave the loop over rows
+    as it is."""
+    rows = torch.compiler.disable(by_segments) if compiled else by_segments
+    for name, function in ((SEGMENTS, rows), (VARLEN, by_varlen)):
         AttentionInterface.register(name, function)
         AttentionMaskInterface.register(name, _mask)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ftstudio.engine.trainer import Rows
+    from ftstudio.engine.held_out import Rows
 
 Measured = dict[str, Any]
 

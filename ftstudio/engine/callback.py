@@ -78,6 +78,7 @@ class RunDirector:
         self.trainer: StudioTrainer | None = None
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
+        self.ended_by = ""  # the fault that stopped the run, where no person did
         self._owed = False  # a checkpoint that the disk didn't take, when it had so much room
         self._free, self._look_again = 0, 0.0
 
@@ -91,8 +92,13 @@ class RunDirector:
                 text = f"The learning rate is {rate:.4g} where the checkpoint was written with {known['rate']:.4g}."
                 self._found([Fault("resume_fault", text)])
         if known.get("order") is not None and known["order"] != trainer.order_digest():
-            text = "The rows come in another order than before: the data or training.batch_size have changed."
+            text = "The rows come in another order than before: the data or the size of the batches have changed."
             self._found([Fault("resume_fault", text, "Start a new run, or put them back.")])
+        before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
+        if known and before != now:
+            text = f"So far {before} process{'es' if before > 1 else ''} trained this run, now {now}: "
+            text += f"a step learns from {now / before:.3g} times as many rows, and others."
+            self._found([Fault("resume_fault", text, f"Launch {before} again for the run that was begun.")])
         self.steering.begun(trainer)
 
     def goes_on(self, facts: dict[str, Any]) -> None:
@@ -183,8 +189,8 @@ class RunDirector:
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
-        """Seconds to the end, with the evaluations and checkpoints that are to come."""
-        times = {"saving": last // self.save - step // self.save + (last % self.save > 0)}
+        """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
+        times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
         return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
@@ -211,7 +217,7 @@ class RunDirector:
             elif deed == "stop" and fault.kind == "not_finite":
                 raise StudioError(fault.text, SOUND)
             elif deed == "stop":
-                self._wish = "stop"
+                self._wish, self.ended_by = "stop", fault.kind
 
     def _deed(self, fault: Fault) -> str:
         deed: str = getattr(self.watch, fault.kind)
@@ -291,8 +297,16 @@ class RunDirector:
             if ("full" not in error.message and "quota" not in error.message) or not self.unsaved(error):
                 raise
 
-    def shrunk(self, rows: int, parts: int) -> None:
+    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
         """See trainer.Director."""
+        if recomputes:
+            what = "a single row" if parts > 1 or rows == 1 else f"{rows} rows at once"
+            text = (
+                f"There was not enough memory for {what}: "
+                "activations are computed again on the way back from now on (checkpointing), about 30 % slower."
+            )
+            self.folder.emit("alert", level="warning", text=text)
+            return
         part = max(1, -(-rows // parts))
         text = (
             f"There was not enough memory for {rows} rows at once: micro-batches of {part} from now on, {parts} times "
@@ -325,7 +339,7 @@ class RunDirector:
         if self.drift is not None:
             self.tell("measuring forgetting", self.drift.told)
             self.drift(trainer, step)
-        self.tell("training", self.doing)
+        self._trains_again()
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -335,7 +349,12 @@ class RunDirector:
         """See trainer.Director."""
         step = trainer.state.global_step
         self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
-        self.tell("training", self.doing)
+        self._trains_again()
+
+    def _trains_again(self) -> None:
+        """Tell that it trains again, unless a pause comes, or goes on."""
+        if not self.paused:
+            self.tell("training", self.doing)
 
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""
@@ -347,7 +366,7 @@ class RunDirector:
         if wish == "stop" and not last:
             self.stopped, self.paused = True, False
             self._reason = "stopped"
-            trainer.checkpoint()
+            self._checkpoint(trainer)
             trainer.control.should_training_stop = True
             return
         if self.control.stopping and not self.stopped and not last:  # it was asked for during an evaluation
@@ -355,7 +374,7 @@ class RunDirector:
             for request in self.control.poll():
                 self._take(request, due)
             if "stop" in due:
-                trainer.checkpoint()
+                self._checkpoint(trainer)
                 trainer.control.should_training_stop = True
         if self.paused and (not last or self._owed):
             self._rest(trainer)
@@ -372,13 +391,13 @@ class RunDirector:
                 for request in self.control.poll(now=True):
                     self._take(request, due)
                 if "evaluate" in due:
-                    trainer.evaluate()
+                    self._evaluate(trainer)
                 if self._owed and self.paused and self._more_room():
                     self.paused = False
                 if "checkpoint" in due or (self._owed and not self.paused):
                     self._owed = False
                     if self._room():
-                        trainer.checkpoint()
+                        self._checkpoint(trainer)
                 if "stop" in due:
                     trainer.control.should_training_stop = True
                 elif due:
@@ -387,6 +406,12 @@ class RunDirector:
         if trainer.state.global_step >= trainer.state.max_steps:
             trainer.control.should_training_stop = True
         self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
+
+    def _checkpoint(self, trainer: StudioTrainer) -> None:
+        trainer.checkpoint()
+
+    def _evaluate(self, trainer: StudioTrainer) -> None:
+        trainer.evaluate()
 
     def _said_paused(self, where: str) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from dataclasses import asdict, dataclass
@@ -25,6 +26,11 @@ _NO_WRITERS = (
 _WRITERS = ("ForCausalLM", "ForConditionalGeneration")
 MASKED = ("ForMaskedLM", "ForPreTraining", "LMHeadModel")
 _PICTURED = ("vision_config", "vision_tower", "visual", "perceiver_config")
+# package that brings an attention, and how it is had
+FLASH = {
+    "flash_attention_2": ("flash_attn", "Install it with `pip install flash-attn --no-build-isolation`"),
+    "flash_attention_3": ("flash_attn_interface", "Build it from flash-attention's folder hopper"),
+}
 BLOCK = 64  # weights that share one scale in bitsandbytes' 4-bit types
 
 _SHIFTED = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "data2vec-text")
@@ -131,7 +137,7 @@ def method_problems(recipe: Recipe, config: dict[str, Any]) -> list[Problem]:
     facts = methods.Facts.of(
         recipe.task,
         config,
-        checkpointing=training.gradient_checkpointing,
+        checkpointing=bool(training.gradient_checkpointing),
         device="cuda" if on_gpu else "cpu",
         context=model_limit(config),
         max_length=recipe.data.max_length,
@@ -175,7 +181,24 @@ def machine_problems(recipe: Recipe) -> list[Problem]:
         )
     except StudioError as error:
         found.append(Problem("error", error.message, "method", error.hint))
-    return found + _similarity_problems(recipe)
+    return found + _attention_problems(recipe, on_gpu) + _similarity_problems(recipe)
+
+
+def _attention_problems(recipe: Recipe, on_gpu: bool) -> list[Problem]:
+    """What rules out the attention that RECIPE names."""
+    wanted = recipe.training.attention
+    if wanted not in FLASH:
+        return []
+    package, fetch = FLASH[wanted]
+    hint = "Set training.attention to auto: the fastest that is the same is then taken."
+    text = ""
+    if not on_gpu:
+        text = "FlashAttention runs on a GPU only, and this trains on the CPU."
+    elif recipe.training.precision == "fp32":
+        text = "FlashAttention computes in bf16 or fp16, not in fp32."
+    elif importlib.util.find_spec(package) is None:
+        text, hint = f"{wanted} isn't installed here.", f"{fetch}, or set training.attention to auto."
+    return [Problem("error", text, "training.attention", hint)] if text else []
 
 
 def _similarity_problems(recipe: Recipe) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from ftstudio.core.text import size
 # Above this share of what is free it may not do: kernels take workspaces, and allocators keep what was freed, glibc's
 # on the CPU up to two thirds as much as is in use (628 MiB resident where 370 were held, measured).
 TIGHT = {"cuda": 0.9, "cpu": 0.6}
+LEAST = 256  # tokens of a batch below which it isn't halved where the recipe names no max_length
 
 
 def devices(device: str) -> list[dict[str, Any]]:
@@ -36,6 +38,19 @@ def devices(device: str) -> list[dict[str, Any]]:
     if limit is not None and limit[0] < total:
         total, free = limit[0], min(free, limit[0] - limit[1])
     return [{"name": "main memory", "total": total, "free": free}]
+
+
+def gpus() -> int:
+    """How many GPUs a launch can use here: those of the driver, or what CUDA_VISIBLE_DEVICES leaves of them."""
+    from ftstudio.engine.telemetry import Telemetry
+
+    telemetry = Telemetry()
+    count = len(telemetry.read()["gpus"])
+    telemetry.close()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return count
+    return min(count, len([word for word in named.split(",") if word.strip() not in ("", "-1")]))
 
 
 def _container_limit() -> tuple[int, int] | None:
@@ -74,14 +89,31 @@ def shrink(recipe: Recipe) -> Recipe | None:
     An odd micro-batch becomes the greatest divisor of it that is at most half, so that the rows of a step stay.
     """
     training = recipe.training
+    if training.batch_tokens is not None:
+        return _fewer_tokens(recipe, training.batch_tokens)
     batch = training.batch_size
     half = next((part for part in range(batch // 2, 0, -1) if batch % part == 0), 0)
     if half:
         accumulation = training.gradient_accumulation * (batch // half)
         return recipe.with_changes({"training.batch_size": half, "training.gradient_accumulation": accumulation})
-    if not training.gradient_checkpointing:
-        return recipe.with_changes({"training.gradient_checkpointing": True})
-    return None
+    return _recomputed(recipe)
+
+
+def _fewer_tokens(recipe: Recipe, tokens: int) -> Recipe | None:
+    """The same where a batch is as many rows as TOKENS hold: half of them, as long as the longest row has room."""
+    training = recipe.training
+    if tokens // 2 >= max(8, recipe.data.max_length or LEAST):
+        accumulation = training.gradient_accumulation * 2
+        return recipe.with_changes(
+            {"training.batch_tokens": tokens // 2, "training.gradient_accumulation": accumulation}
+        )
+    return _recomputed(recipe)
+
+
+def _recomputed(recipe: Recipe) -> Recipe | None:
+    if recipe.training.gradient_checkpointing:
+        return None
+    return recipe.with_changes({"training.gradient_checkpointing": True})
 
 
 def smaller(recipe: Recipe) -> str:
@@ -89,9 +121,27 @@ def smaller(recipe: Recipe) -> str:
     less = shrink(recipe)
     if less is None:
         return ""
+    if less.training.batch_tokens != recipe.training.batch_tokens:
+        return (
+            f"training.batch_tokens {less.training.batch_tokens} and gradient_accumulation "
+            f"{less.training.gradient_accumulation}: as many tokens a step, less memory"
+        )
     if less.training.batch_size != recipe.training.batch_size:
         return (
             f"training.batch_size {less.training.batch_size} and gradient_accumulation "
             f"{less.training.gradient_accumulation}: as many rows a step, less memory"
         )
     return "training.gradient_checkpointing: much less memory, about 30 % slower"
+
+
+def moments_of(memory: Mapping[str, Any]) -> list[str]:
+    """What is held at each moment of a run, estimated beside measured where it was: one line."""
+    measured = (memory.get("measured") or {}).get("moments") or {}
+    found = []
+    for name, count in (memory.get("moments") or {}).items():
+        real = f" / {size(measured[name])}" if name in measured else ""
+        found.append(f"{name} {size(count)}{real}")
+    if not found:
+        return []
+    cache = f"; answers keep {size(memory['cache_bytes'])} of earlier tokens" if memory.get("cache_bytes") else ""
+    return [f"{', '.join(found)}{' (estimated / measured)' if measured else ''}{cache}"]

@@ -26,6 +26,7 @@ from ftstudio.engine.shots import FewShot
 from ftstudio.evaluation import similarity
 
 _BASE = Path()  # where the base's rows are kept among those that were opened
+_TAKEN = ("events", "control", "votes", "judge", "benchmarks")  # a comparison keeps other lines under these names
 
 
 @dataclass
@@ -160,6 +161,6 @@ def _few(materials: Materials, spec: ArmSpec, should_stop: Callable[[], bool] | 
 
 def _unused(name: str, found: Gathered) -> str:
     number, free = 2, name
-    while free in found.specs:
+    while free in found.specs or free in _TAKEN:
         free, number = f"{name}-{number}", number + 1
     return free

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ftstudio.core.errors import StudioError
+from ftstudio.core.launch import place
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +51,11 @@ def cores() -> int:
 
 
 def threads() -> int:
-    """Threads for torch: one core is left to the screen. OMP_NUM_THREADS, where smaller, stands."""
-    wanted = max(1, cores() - 1)
+    """Threads for torch: one core is left to the screen, the others are shared by the processes that train here.
+
+    OMP_NUM_THREADS, where smaller, stands.
+    """
+    wanted = max(1, (cores() - 1) // place().local_count)
     try:
         return max(1, min(wanted, int(os.environ["OMP_NUM_THREADS"])))
     except (KeyError, ValueError):

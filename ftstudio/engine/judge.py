@@ -34,7 +34,7 @@ from ftstudio.engine.outputs import weights_mark
 from ftstudio.evaluation.judge import asking
 from ftstudio.evaluation.judge.tally import Said, tally
 from ftstudio.evaluation.predictions import Prediction
-from ftstudio.evaluation.votes.ballot import mark
+from ftstudio.evaluation.votes.ballot import mark, voted_on
 from ftstudio.evaluation.votes.book import NAME as VOTES
 from ftstudio.evaluation.votes.book import Book
 
@@ -206,7 +206,7 @@ def votes_of(path: Path, pair: Pair, outputs: Mapping[int, tuple[str, str]]) -> 
     book = Book(path, *pair)
     found: dict[int, int] = {}
     for vote in book.votes.values():
-        if vote.row in outputs and vote.answers == mark(*outputs[vote.row]):
+        if vote.row in outputs and voted_on(vote.answers, *outputs[vote.row]):
             found[vote.row] = found.get(vote.row, 0) + (
                 0 if vote.winner is None else 1 if vote.winner == pair[1] else -1
             )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.core.errors import StudioError
+from ftstudio.core.launch import sharded
 from ftstudio.core.text import number
-from ftstudio.engine import attention, dropout
+from ftstudio.engine import attention, compiling, dropout
+from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
+from ftstudio.engine.fused_probe import PIECES, tried
 from ftstudio.engine.loss import Head, Objective, head_of, soft_prompt
 from ftstudio.engine.objective import TaskCollator, TaskObjective
 from ftstudio.engine.parity import Parity, choose_rows, out_of_memory, probe
@@ -44,14 +48,23 @@ class Levers:
 
 
 def choose(
-    model: Any, rows: Any, lengths: Sequence[int], machine: Hardware, recipe: Recipe, pad_id: int, task: Task
+    model: Any,
+    rows: Any,
+    lengths: Sequence[int],
+    machine: Hardware,
+    recipe: Recipe,
+    pad_id: int,
+    task: Task,
+    why_checkpointing: str = "",
 ) -> Levers:
     """The levers for training MODEL (as the method made it) on TASK's ROWS of LENGTHS tokens. The model is changed for
-    it: see `release`."""
+    it: see `release`. WHY_CHECKPOINTING: why activations are computed again or not (see `room`). Raises StudioError for
+    an attention that the recipe names and the model hasn't."""
     half = machine.dtype if machine.precision != "fp32" else None
-    _checkpoint(model, recipe)
+    checkpoint(model, recipe)
+    wanted = recipe.training.attention
     if task.kind != "causal-lm":
-        return _of_task(model, task, machine, recipe, pad_id, rows)
+        return _of_task(model, rows, lengths, task, machine, recipe, pad_id, why_checkpointing)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     two = choose_rows(rows, lengths, getattr(inner.config.get_text_config(), "sliding_window", None))
     objective = Objective(head_that_works(model, two[0], machine.device, half, pad_id), machine.device, half)
@@ -59,8 +72,10 @@ def choose(
     parity = Parity(why="its architecture brings attention of its own")
     if soft_prompt(model):
         parity = Parity(why="soft prompts stand before each row by itself")
+    elif wanted == "eager":
+        parity = Parity(why="eager attention, as the recipe says, takes whole matrices")
     elif getattr(inner, "_supports_attention_backend", False):
-        parity = _without_padding(model, two, objective, pad_id)
+        parity = _without_padding(model, two, objective, pad_id, wanted)
     collator: Collate
     if parity.same:
         collator = PaddingFree()
@@ -72,15 +87,49 @@ def choose(
     else:
         collator = Collator(pad_id, MULTIPLE if machine.device == "cuda" else 1)
         told["batches"] = f"padded, rows of like length together: {parity.why}"
+        _attend(model, wanted)
         told["attention"] = attention.implementation(model)
+    told["attention"] += ", as the recipe says" if wanted != "auto" else ""
     told["head"] = HEADS[objective.head].format(_trained_share(rows))
-    told["loss"] = "in pieces: no copy of the logits in 32 bits"
-    _adapters(model, machine, told)
-    _always_told(recipe, told)
+    objective, told["loss"] = _fused(model, objective, collator, two)
+    lean_adapters(model, machine, told)
+    if recipe.training.compile:
+        told["compile"] = compiling.compile_layers(model, two, objective, collator)
+    _always_told(recipe, machine, lengths, told, why_checkpointing)
     return Levers(collator, objective, told)
 
 
-def _of_task(model: Any, task: Task, machine: Hardware, recipe: Recipe, pad_id: int, rows: Any) -> Levers:
+def _fused(model: Any, objective: Objective, collator: Collate, rows: Sequence[Row]) -> tuple[Objective, str]:
+    """OBJECTIVE fused with the head where that is the same on ROWS, and what was decided."""
+    if sharded():
+        return objective, f"{PIECES}; not fused with the head: its weight lies in parts on several GPUs"
+    name, why = tried(model, objective, collator, rows)
+    return (replace(objective, fused=name) if name else objective), why
+
+
+def _attend(model: Any, wanted: str) -> None:
+    """Let MODEL attend to padded rows as the recipe says. Raises StudioError where it can't."""
+    if wanted == "auto":
+        return
+    try:
+        attention.use(model, wanted)
+    except (ValueError, ImportError) as error:
+        raise StudioError(
+            f"training.attention: {type(error).__name__} with {wanted}: {' '.join(str(error).split())[:160]}",
+            "Set training.attention to auto.",
+        ) from error
+
+
+def _of_task(
+    model: Any,
+    rows: Any,
+    lengths: Sequence[int],
+    task: Task,
+    machine: Hardware,
+    recipe: Recipe,
+    pad_id: int,
+    why_checkpointing: str,
+) -> Levers:
     """The levers of a task with batches and a loss of its own: rows of like length together, padded; mixed where the
     loss holds them against each other."""
     half = machine.dtype if machine.precision != "fp32" else None
@@ -98,20 +147,46 @@ def _of_task(model: Any, task: Task, machine: Hardware, recipe: Recipe, pad_id: 
         told["batches"] += ", and rows that share a text stay apart"
     if task.chunk:
         told["chunk"] = f"{number(task.chunk)} rows are looked at at once, with the gradients of the whole batch"
-    _adapters(model, machine, told)
-    _always_told(recipe, told)
+    _attend(model, recipe.training.attention)
+    told["attention"] = attention.implementation(model)
+    told["attention"] += ", as the recipe says" if recipe.training.attention != "auto" else ""
+    lean_adapters(model, machine, told)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if getattr(inner, "ftstudio_head", None):
         told["head"] = "new: drawn by the seed, it learns whole"
     collator = TaskCollator(task, pad_id, MULTIPLE if machine.device == "cuda" else 1)
-    return Levers(collator, TaskObjective(task, machine.device, half), told, texts)
+    objective = TaskObjective(task, machine.device, half)
+    if recipe.training.compile:
+        order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+        two = [rows[row] for row in order[len(order) // 2 :][:2]]
+        told["compile"] = compiling.compile_layers(model, two, objective, collator)
+    _always_told(recipe, machine, lengths, told, why_checkpointing)
+    return Levers(collator, objective, told, texts)
 
 
-def _always_told(recipe: Recipe, told: dict[str, str]) -> None:
-    fused = " fused" if recipe.training.optimizer == "adamw" else ""
-    told["optimizer"] = recipe.training.optimizer + fused
-    if recipe.training.gradient_checkpointing:
-        told["memory"] = "checkpointing: activations are computed again on the way back"
+def _always_told(recipe: Recipe, machine: Hardware, lengths: Sequence[int], told: dict[str, str], why: str) -> None:
+    training = recipe.training
+    paged = "moved to main memory where the GPU is full" if machine.device == "cuda" else "paging does nothing here"
+    told["optimizer"] = {
+        "adamw": "adamw, fused: one pass over all weights",
+        "adamw_8bit": "adamw with states in 8 bits (bitsandbytes), as the recipe says",
+        "paged_adamw_8bit": f"adamw with states in 8 bits (bitsandbytes), {paged}",
+    }[training.optimizer]
+    if training.batch_tokens is not None:
+        order = TokenBudget(lengths, training.batch_tokens, training.seed)
+        batches = len(order)
+        fill = sum(lengths) / max(1, batches * training.batch_tokens)
+        told["batch size"] = (
+            f"by tokens: {number(batches)} batches an epoch of up to {number(training.batch_tokens)}, "
+            f"{fill:.0%} full, {len(lengths) / max(1, batches):.1f} rows each on the mean"
+        )
+    reason = f": {why}" if why else ""
+    if training.gradient_checkpointing:
+        told["memory"] = f"checkpointing{reason or ': activations are computed again on the way back'}"
+    else:
+        told["memory"] = f"no checkpointing{reason}"
+    if not training.compile:
+        told["compile"] = "off: training.compile isn't set"
 
 
 def head_that_works(model: Any, row: Row, device: str, half: Any, pad_id: int) -> Head:
@@ -147,6 +222,7 @@ def head_that_works(model: Any, row: Row, device: str, half: Any, pad_id: int) -
 
 def release(model: Any) -> None:
     """Put back what `choose` changed in MODEL, so that it can be called by anyone."""
+    compiling.release(model)
     attention.release(model)
     for layer in _layers(model):
         layer.cast_input_dtype_enabled = True
@@ -163,21 +239,33 @@ def _trained_share(rows: Sequence[Row]) -> float:
     return sum(labels) / max(1, len(labels))
 
 
-def _checkpoint(model: Any, recipe: Recipe) -> None:
+def checkpoint(model: Any, recipe: Recipe) -> None:
     """Recompute activations already in the probe: it must fit where the training does."""
     if recipe.training.gradient_checkpointing:
+        recompute(model)
+
+
+def recompute(model: Any) -> None:
+    """Let MODEL compute activations again on the way back. Raises StudioError where its architecture can't."""
+    try:
         if hasattr(model, "activation_checkpointing_enable"):  # renamed in transformers 5
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         else:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        raise StudioError(
+            "training.gradient_checkpointing: this architecture can't compute its activations again.",
+            "Set it to false.",
+        ) from error
 
 
-def _without_padding(model: Any, two: Sequence[Row], objective: Objective, pad_id: int) -> Parity:
-    """Let MODEL attend by the fastest function that passes the probe; by none, with what spoke against the last."""
+def _without_padding(model: Any, two: Sequence[Row], objective: Objective, pad_id: int, wanted: str) -> Parity:
+    """Let MODEL attend by the fastest function (the one that is WANTED) that passes the probe; by none, with what spoke
+    against the last."""
     import torch
 
     parity = Parity()
-    for name in attention.kernels(objective.device, objective.autocast or torch.float32):
+    for name in attention.kernels(objective.device, objective.autocast or torch.float32, wanted):
         try:
             attention.use(model, name)
             parity = probe(model, two, objective, pad_id)
@@ -193,7 +281,7 @@ def _without_padding(model: Any, two: Sequence[Row], objective: Objective, pad_i
     return parity
 
 
-def _adapters(model: Any, machine: Hardware, told: dict[str, str]) -> None:
+def lean_adapters(model: Any, machine: Hardware, told: dict[str, str]) -> None:
     """What peft's layers do in vain: a copy of every input to 32 bits that autocast takes back, a slow dropout."""
     done = []
     if machine.precision != "fp32":

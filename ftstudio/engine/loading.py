@@ -70,7 +70,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         arguments["quantization_config"] = BitsAndBytesConfig(
             **bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=skip
         )
-        arguments["device_map"] = {"": 0 if spec.device == "cuda" else "cpu"}
+        arguments["device_map"] = {"": torch.cuda.current_device() if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow
+from ftstudio.engine.budget import order_of
 from ftstudio.engine.collate import Row
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.memory import Loads, heaviest, longest_new
@@ -22,7 +23,7 @@ USUAL = 3  # batches of usual size that are measured beside the heaviest
 class Batches:
     """`heaviest` training batch of the first epoch, `usual` ones; `held_out` rows, `prompts` answered while training.
 
-    `tokens` of every batch of an epoch, in order.
+    `tokens` of every batch of an epoch, in order. `prompts` are those of tasks that write.
     """
 
     heaviest: list[Row]
@@ -32,9 +33,16 @@ class Batches:
     prompts: list[list[int]] = field(default_factory=list)
     new: int = 0
 
-    def loads(self, batch: int) -> Loads:
-        """What memory is estimated from; held-out rows come in batches of BATCH, the longest first."""
-        held = sorted(self.held_out, key=lambda row: -len(row["input_ids"]))[:batch]
+    def held(self, batch: int, budget: int | None) -> list[Row]:
+        """The first batch of held-out rows, the longest: of BATCH rows, or of BUDGET tokens."""
+        rows = sorted(self.held_out, key=lambda row: -len(row["input_ids"]))
+        if budget is not None and rows:
+            batch = max(1, budget // len(rows[0]["input_ids"]))
+        return rows[:batch]
+
+    def loads(self, batch: int, budget: int | None = None) -> Loads:
+        """What memory is estimated from."""
+        held = self.held(batch, budget)
         return Loads(
             tuple(len(row["input_ids"]) for row in self.heaviest),
             _trained(self.heaviest),
@@ -52,12 +60,14 @@ def _trained(rows: Sequence[Row]) -> int:
 def batches(recipe: Recipe, materials: Materials, encoded: EncodedSet, config: Any) -> Batches:
     """The batches of RECIPE on its ENCODED training rows; CONFIG, the model's, tells what logits and layers take."""
     text = config.get_text_config()
-    lengths = [int(length) for length in encoded.lengths]
-    labels = [encoded.table["trained"][row] for row in encoded.rows]
+    lengths = [int(length) for length in encoded.batch_lengths]
+    task = materials.task
+    # other tasks ask something of every token, or of none of them
+    labels = [encoded.table["trained"][row] for row in encoded.rows] if task.kind == "causal-lm" else lengths
     width = 16 * text.hidden_size * (1 if recipe.training.gradient_checkpointing else text.num_hidden_layers)
-    most, everything = heaviest(
-        lengths, labels, recipe.training.batch_size, recipe.training.seed, 2 * text.vocab_size, width
-    )
+    training = recipe.training
+    everything = order_of(lengths, training.batch_size, training.batch_tokens, training.seed).batches(0)
+    most = heaviest(lengths, labels, everything, 2 * text.vocab_size, width)
     tokens = [sum(lengths[row] for row in rows) for rows in everything]
     middle = sorted(range(len(tokens)), key=tokens.__getitem__)
     some = [middle[len(middle) * (place + 1) // (USUAL + 1)] for place in range(USUAL)] if middle else []
@@ -67,7 +77,7 @@ def batches(recipe: Recipe, materials: Materials, encoded: EncodedSet, config: A
     if materials.held_out is not None:
         examples = materials.examples(recipe.evaluation.rows)
         held_out = [row for _, row in encoded_rows(materials, examples, recipe.data.max_length)]
-        for place in spread(len(examples), recipe.evaluation.samples):
+        for place in spread(len(examples), recipe.evaluation.samples) if task.generates else ():
             try:
                 prompts.append(materials.prompt(examples[place][1]).ids)
             except BadRow:

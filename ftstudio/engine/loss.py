@@ -12,7 +12,7 @@ import torch
 from transformers import modeling_utils
 
 from ftstudio.data.encode import IGNORED
-from ftstudio.engine import attention
+from ftstudio.engine import attention, fused
 
 PIECE = 1 << 19  # logits looked at together: they stay in a core's cache
 
@@ -48,12 +48,14 @@ class Objective:
 
     `head`: see `head_of`. `autocast`: the half precision of the forward pass on `device`, None for none. It lies around
     the wrapped model here, not inside it: accelerate's wrapper would copy all logits to 32 bits. Always call the
-    wrapped model: data parallelism lives in the wrapper.
+    wrapped model: data parallelism lives in the wrapper. `fused`: the name of what computes head and loss in one (see
+    `fused.candidates`), empty for none.
     """
 
     head: Head
     device: str = "cpu"
     autocast: torch.dtype | None = None
+    fused: str = ""
 
     def __call__(self, model: Any, batch: Mapping[str, Any], each: list[torch.Tensor] | None = None) -> torch.Tensor:
         """The negative log-likelihood of BATCH, summed over its trained tokens; a scalar in 32 bits.
@@ -61,11 +63,27 @@ class Objective:
         EACH gets the loss of every token of `targets`, [k] in 32 bits, 0 where it is -100.
         """
         targets = batch["targets"]
+        if self.fused:
+            return self._fused(model, batch, each)
         into = None if each is None else torch.empty(targets.shape, dtype=torch.float32, device=targets.device)
         loss: torch.Tensor = SummedCrossEntropy.apply(self.logits(model, batch), targets, into)
         if each is not None and into is not None:
             each.append(into)
         return loss
+
+    def _fused(self, model: Any, batch: Mapping[str, Any], each: list[torch.Tensor] | None) -> torch.Tensor:
+        """The same without logits: MODEL's pass ends before its head, which is handed to the fused function."""
+        head = fused.head_under(model)
+        if isinstance(head, str):
+            raise ValueError(head)
+        with fused.without_head(head):
+            hidden = self.logits(model, batch)
+        if self.autocast is not None:
+            hidden = hidden.to(self.autocast)
+        losses = fused.candidates(self.device)[self.fused](hidden, head, batch["targets"])
+        if each is not None:
+            each.append(losses.detach().float())
+        return losses.float().sum()
 
     def logits(self, model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         """What MODEL says at the places that are asked, [k, vocabulary], in the order of `targets`."""

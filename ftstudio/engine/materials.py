@@ -23,6 +23,7 @@ from ftstudio.data.read import find_file, open_dataset
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.engine.left_out import UNANSWERED, left_out
 from ftstudio.engine.parting import part, usual_eval
 from ftstudio.engine.reshaping import tokenizer_of
 from ftstudio.tasks.base import Prompt, Task
@@ -72,6 +73,7 @@ class Materials:
         if count is not None:
             random.Random(self.recipe.training.seed).shuffle(order)
         found: list[tuple[int, Example]] = []
+        bad: list[tuple[int, str]] = []
         for index in order:
             if count is not None and len(found) >= count:
                 break
@@ -79,12 +81,13 @@ class Materials:
                 example = self.held_out_shape.example(self.held_out[index])
                 if self.task.usable(example):
                     found.append((self.held_out.origin_of(index), example))
-            except BadRow:
-                continue
+                else:
+                    bad.append((self.held_out.origin_of(index), self.why_not(example)))
+            except BadRow as error:
+                bad.append((self.held_out.origin_of(index), str(error)))
         if not found:
-            raise StudioError(
-                f"None of the {len(self.held_out)} held-out rows can be used.", "Look at them: ftstudio data."
-            )
+            text = f"None of the {len(self.held_out)} held-out rows can be used: {left_out(bad)}."
+            raise StudioError(text, "Look at them: ftstudio data.")
         return sorted(found, key=lambda pair: pair[0])
 
     def on(self, part: str) -> Materials:
@@ -100,6 +103,14 @@ class Materials:
             self.shape if self.test.path == self.whole.path else _shape_like(self.test, self.shape, self.recipe, "test")
         )
         return _grounded(replace(self, held_out=self.test, held_out_shape=shape, part=part))
+
+    def why_not(self, example: Example) -> str:
+        """Why EXAMPLE, which the task says isn't usable, can't be answered and judged."""
+        try:
+            self.prompt(example)
+        except BadRow as error:
+            return str(error)
+        return UNANSWERED
 
     def compared(self) -> list[Example]:
         """The held-out rows that are answered and compared, as the recipe says; none where none are held out."""

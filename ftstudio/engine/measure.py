@@ -7,6 +7,7 @@ run out of memory without harm.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -14,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftstudio import tasks
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import one_line
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 1800.0  # seconds: a big model on a slow disk takes its time to load
 RESULT = "ftstudio-measured "
+BYTES = "ftstudio-bytes"
 # glibc keeps freed blocks for later, up to two thirds as much as is in use: here they go back at once, so that what is
 # resident is what is held
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "200000", "MALLOC_TRIM_THRESHOLD_": "100000"}
@@ -41,10 +44,10 @@ def measure(recipe: Recipe, batches: Batches, cancel: Callable[[], bool] | None 
         "recipe": recipe.plain(defaults=True),
         "heaviest": [_plain(row) for row in batches.heaviest],
         "usual": [[_plain(row) for row in rows] for rows in batches.usual],
-        "held_out": [_plain(row) for row in batches.held_out],
-        "prompts": batches.prompts,
         "new": batches.new,
     }
+    if tasks.get(recipe.task).kind == "causal-lm":  # other tasks open what they are judged on themselves
+        request |= {"held_out": [_plain(row) for row in batches.held_out], "prompts": batches.prompts}
     with tempfile.TemporaryDirectory(prefix="ftstudio-measure-") as folder:
         path = Path(folder) / "request.json"
         path.write_text(json.dumps(request))
@@ -94,8 +97,25 @@ def _read(out: str, err: str, status: int) -> dict[str, Any]:
     raise StudioError(f"The measured step failed: {said}.", "Train without measuring, or see `ftstudio doctor`.")
 
 
-def _plain(row: Any) -> dict[str, list[int]]:
-    return {"input_ids": list(row["input_ids"]), "labels": list(row["labels"])}
+def _plain(value: Any) -> Any:
+    """VALUE, a row or a part of one, as JSON takes it: pictures' bytes as text."""
+    if isinstance(value, bytes):
+        return {BYTES: base64.b64encode(value).decode("ascii")}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    return [item if isinstance(item, int) else _plain(item) for item in value]
+
+
+def _again(value: Any) -> Any:
+    """What `_plain` made VALUE of."""
+    if isinstance(value, dict):
+        if set(value) == {BYTES}:
+            return base64.b64decode(value[BYTES])
+        return {key: _again(item) for key, item in value.items()}
+    nested = isinstance(value, list) and bool(value) and isinstance(value[0], (dict, list))
+    return [_again(item) for item in value] if nested else value
 
 
 # -- the child ---------------------------------------------------------------------------------------------------
@@ -112,10 +132,11 @@ def main(path: str) -> None:
 
 
 def _measured(request: dict[str, Any]) -> dict[str, Any]:
-    from ftstudio import methods, tasks
+    from ftstudio import methods
     from ftstudio.engine import hardware, levers, quiet
     from ftstudio.engine.recipes import check_recipe
     from ftstudio.engine.reshaping import tokenizer_of
+    from ftstudio.tasks.base import Prompt
 
     quiet.libraries()
     hardware.apply_threads(hardware.threads())
@@ -130,29 +151,55 @@ def _measured(request: dict[str, Any]) -> dict[str, Any]:
     encode = tokenizer_of(recipe).encode
     model = method.apply(store.to_train(recipe), method.settings(recipe.method.settings), encode)
     loaded = time.perf_counter() - began
+    request = _again(request)
     rows = [*request["heaviest"], *(row for batch in request["usual"] for row in batch)]
     lengths = [len(row["input_ids"]) for row in rows]
-    chosen = levers.choose(model, rows, lengths, machine, recipe, 0, tasks.of(recipe))
-    probe = _Probe(model, recipe, method, machine, chosen, request)
+    task = tasks.of(recipe)
+    asked: list[Any] = [Prompt(ids, "", None) for ids in request.get("prompts", ())]
+    if task.kind != "causal-lm":
+        task, request["held_out"], asked = _judged(recipe)
+    chosen = levers.choose(model, rows, lengths, machine, recipe, 0, task)
+    probe = _Probe(model, recipe, method, machine, chosen, request, task, asked)
     found = probe.run()
     context = before if machine.device == "cpu" else None
     return {**found, "load_seconds": loaded, "libraries_bytes": context, "engine": chosen.told}
 
 
+def _judged(recipe: Recipe) -> tuple[Any, list[Any], list[Any]]:
+    """(RECIPE's task as it knows its data, held-out rows, prompts that are answered while training)."""
+    from ftstudio.data.example import BadRow
+    from ftstudio.engine.materials import open_materials
+    from ftstudio.engine.rows import encoded_rows
+    from ftstudio.engine.samples import spread
+
+    materials = open_materials(recipe)
+    if materials.held_out is None:
+        return materials.task, [], []
+    examples = materials.examples(recipe.evaluation.rows)
+    asked = []
+    for place in spread(len(examples), recipe.evaluation.samples):
+        with contextlib.suppress(BadRow):
+            asked.append(materials.prompt(examples[place][1]))
+    return materials.task, [row for _, row in encoded_rows(materials, examples, recipe.data.max_length)], asked
+
+
 class _Probe:
     """Steps, an evaluation batch and an answer, each with its time and the most memory it took."""
 
-    def __init__(self, model: Any, recipe: Recipe, method: Any, machine: Any, chosen: Any, request: Any) -> None:
+    def __init__(
+        self, model: Any, recipe: Recipe, method: Any, machine: Any, chosen: Any, request: Any, task: Any, asked: Any
+    ) -> None:
         from ftstudio.engine.arguments import arguments
         from ftstudio.engine.meter import Meter
         from ftstudio.engine.trainer import StudioTrainer
 
         self.machine, self.request, self.levers = machine, request, chosen
+        self.task, self.asked = task, asked
         self.folder = tempfile.mkdtemp(prefix="ftstudio-steps-")
         values = arguments(recipe, method, machine, Path(self.folder), evaluate=False)
         rows = request["heaviest"]
         lengths = [len(row["input_ids"]) for row in rows]
-        self.batch = recipe.training.batch_size
+        self.batch, self.budget = recipe.training.batch_size, recipe.training.batch_tokens
         self.trainer = StudioTrainer(model, values, rows, [], lengths, chosen, _Nobody(), Meter(), keep=1)
         self.accumulation = recipe.training.gradient_accumulation
 
@@ -192,12 +239,14 @@ class _Probe:
         """Seconds of an optimiser step whose micro-batches all are ROWS."""
         import torch
 
+        from ftstudio.engine.collate import trained
+
         trainer = self.trainer
         self._wait()
         began = time.perf_counter()
         for _ in range(accumulation or self.accumulation):
             batch = trainer._prepare_inputs(self.levers.collator(rows))
-            count = torch.as_tensor(max(1, sum(label >= 0 for row in rows for label in row["labels"][1:])))
+            count = torch.as_tensor(max(1, int(trained(batch))))
             trainer._taken, trainer._step = 1, [batch]
             trainer.training_step(model, batch, count * (accumulation or self.accumulation))
         trainer.accelerator.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
@@ -207,28 +256,34 @@ class _Probe:
         return time.perf_counter() - began
 
     def _evaluate(self, model: Any) -> float:
-        from ftstudio.engine.trainer import held_out_loss
+        from ftstudio.engine.held_out import held_out_loss
 
         rows = self.request["held_out"]
         if not rows:
             return 0.0
-        some = sorted(rows, key=lambda row: -len(row["input_ids"]))[: 4 * self.batch]
+        some = sorted(rows, key=lambda row: -len(row["input_ids"]))
+        if self.budget is None:
+            some = some[: 4 * self.batch]
+        else:
+            some = some[: max(4, 4 * self.budget // len(some[0]["input_ids"]))]
         self._wait()
         began = time.perf_counter()
-        held_out_loss(model, some, self.levers, self.batch)
+        held_out_loss(model, some, self.levers, self.batch, budget=self.budget)
         self._wait()
         share = sum(len(row["input_ids"]) for row in rows) / sum(len(row["input_ids"]) for row in some)
         return (time.perf_counter() - began) * share
 
     def _answer(self) -> float:
-        from ftstudio.engine import attention, generation
+        from ftstudio.engine import attention, generation, predicting
 
-        if not self.request["prompts"]:
+        if not self.asked:
             return 0.0
         began = time.perf_counter()
         decoding = generation.Decoding(self.request["new"])
-        with attention.plain(self.trainer.model), self.levers.objective.precision():
-            for _ in generation.generate(self.trainer.model, self.request["prompts"], decoding, ()):
+        model = self.trainer.model
+        with attention.plain(model), self.levers.objective.precision():
+            task = self.task.fitted(model) if self.task.kind != "causal-lm" else self.task
+            for _ in predicting.answers(task, model, self.asked, decoding, ()):
                 pass
         self._wait()
         return time.perf_counter() - began

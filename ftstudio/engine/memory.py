@@ -14,7 +14,6 @@ import numpy as np
 
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine.hardware import Hardware
-from ftstudio.engine.order import LengthGrouped
 from ftstudio.engine.samples import LONGEST
 
 if TYPE_CHECKING:
@@ -40,15 +39,15 @@ class Loads:
     new: int = 0
 
 
-def heaviest(lengths: Sequence[int], trained: Sequence[int], batch: int, seed: int, vocabulary: int, width: int) -> Any:
-    """(places of the rows of the first epoch's heaviest batch, all batches): most bytes by tokens and by logits.
+def heaviest(
+    lengths: Sequence[int], trained: Sequence[int], batches: list[list[int]], vocabulary: int, width: int
+) -> list[int]:
+    """Places of the rows of the heaviest of an epoch's BATCHES: most bytes by tokens and by logits.
 
     LENGTHS and TRAINED are tokens and labels of each row; WIDTH is about how many numbers a layer holds of a token.
     """
-    order = LengthGrouped(lengths, batch, seed).order(0)
-    batches = [order[at : at + batch] for at in range(0, len(order), batch)]
     sizes, labels = np.asarray(lengths), np.asarray(trained)
-    return max(batches, key=lambda rows: int(sizes[rows].sum()) * width + int(labels[rows].sum()) * vocabulary), batches
+    return max(batches, key=lambda rows: int(sizes[rows].sum()) * width + int(labels[rows].sum()) * vocabulary)
 
 
 def estimate(

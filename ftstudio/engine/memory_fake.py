@@ -130,6 +130,8 @@ class Method:
     narrow: bool
     key: str
     """Name and settings: what tells one method from another."""
+    kind: str = "causal-lm"
+    """What kind of model it changes."""
 
 
 def follow(
@@ -139,10 +141,10 @@ def follow(
 
     The last few are remembered: most changes to a recipe change nothing here.
     """
-    checkpointing = recipe.training.gradient_checkpointing
+    checkpointing = bool(recipe.training.gradient_checkpointing)
     key = (
         config.to_json_string(use_diff=False), layers, method.key, method.narrow, machine.device, machine.precision,
-        checkpointing, load, tuple(still),
+        checkpointing, recipe.training.attention == "eager", load, tuple(still),
     )  # fmt: skip
     if key not in _followed:
         if len(_followed) >= REMEMBERED:
@@ -157,37 +159,37 @@ def _follow(
     half = None if machine.precision == "fp32" else machine.dtype
     config = with_layers(config, layers)
     with BUILDING, torch.device("meta"):
-        model: Any = built(config)
+        model: Any = built(config, "eager" if recipe.training.attention == "eager" else "sdpa")
     if method.narrow and half is not None:
         model.to(half)
     names = method.quantised(model)
     for name, module in list(model.named_modules()):
         if f"{name}.weight" in names and hasattr(module, "weight"):
-            _replace(model, name, _four_bit(module))
+            replaced(model, name, four_bit(module))
     for parameter in model.parameters() if names else ():
         parameter.requires_grad_(False)
     model = method.put(model)
     model.train()
-    levers._checkpoint(model, recipe)
-    levers._adapters(model, machine, {})
+    levers.checkpoint(model, recipe)
+    levers.lean_adapters(model, machine, {})
     for name, module in list(model.named_modules()):
         if type(module) is SparseDropout:
-            _replace(model, name, FakeDropout(module.p))
+            replaced(model, name, FakeDropout(module.p))
     with FakeTensorMode(allow_non_fake_inputs=True):
-        _fake(model)
-        asks = _Asks(model, machine, half)
+        fake(model)
+        asks = _Asks(model, machine, half, recipe.training.attention == "eager")
         tracker, logits = _step(model, asks, load, layers)
         learning = sum(item.numel() for item in model.parameters() if item.requires_grad)
         passes = [_still(model, asks, item) for item in still]
         return Followed(tracker.peaks, tracker.others, passes, logits, learning)
 
 
-def built(config: Any) -> Any:
-    """The model of CONFIG, attending by SDPA where it can."""
+def built(config: Any, attends: str = "sdpa") -> Any:
+    """The model of CONFIG, attending as ATTENDS says where it can."""
     from transformers import AutoModelForCausalLM
 
     try:
-        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        return AutoModelForCausalLM.from_config(config, attn_implementation=attends)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error) and "sdpa" not in str(error):
             raise
@@ -211,10 +213,10 @@ def with_layers(config: Any, layers: int) -> Any:
 class _Asks:
     """Calls a model on a load, as `loss.Objective` does with real rows."""
 
-    def __init__(self, model: Any, machine: Hardware, half: torch.dtype | None) -> None:
+    def __init__(self, model: Any, machine: Hardware, half: torch.dtype | None, whole: bool = False) -> None:
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.half, self.narrow = half, head_of(model) != "all"
-        self.free = bool(getattr(inner, "_supports_attention_backend", False)) and not soft_prompt(model)
+        self.free = bool(getattr(inner, "_supports_attention_backend", False)) and not soft_prompt(model) and not whole
         if self.free and machine.device == "cpu":
             attention.use(model, attention.SEGMENTS)
         elif self.free:
@@ -306,14 +308,15 @@ def _layers(model: Any, count: int) -> list[nn.Module]:
     raise AttributeError("its layers can't be told")
 
 
-def _four_bit(module: Any) -> FourBit:
+def four_bit(module: Any) -> FourBit:
+    """What stands in for the linear MODULE in 4 bits."""
     rows, columns = module.weight.shape
     if isinstance(module, nn.Linear):
         rows, columns = columns, rows  # nn.Linear holds [out, in], GPT-2's Conv1D [in, out]
     return FourBit(rows, columns, bias=module.bias is not None, device="meta", dtype=module.weight.dtype)
 
 
-def _fake(model: nn.Module) -> None:
+def fake(model: nn.Module) -> None:
     """Weights and buffers of MODEL, made on torch's meta device, as fake ones of the CPU. Shared ones stay shared."""
     made: dict[int, Any] = {}
     for module in model.modules():
@@ -328,6 +331,7 @@ def _fake(model: nn.Module) -> None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+def replaced(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put MODULE where MODEL's module NAME was."""
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, module)

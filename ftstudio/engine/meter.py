@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 WARM = 2  # steps that don't count
 ENOUGH = 8  # steps from which constant and slope can be told apart
+FADES = (
+    0.98  # what an earlier step counts against the next: a machine that others use, too, is faster or slower at times
+)
+LATELY = 4  # evaluations, checkpoints … that tell what the next will take
 
 
 class Meter:
@@ -27,7 +31,7 @@ class Meter:
         self.tokens = tokens
         self._window = self._stepped = (seconds, tokens)
         self._steps = 0
-        # of the steps so far: how many, tokens, seconds, tokens squared, tokens times seconds
+        # of the steps so far, fading: how many, tokens, seconds, tokens squared, tokens times seconds
         self._sums = [0.0] * 5
 
     @property
@@ -69,12 +73,12 @@ class Meter:
         if self._steps == WARM + 1:
             self._sums = [0.0] * 5  # the first steps choose kernels and make the optimiser's states
         for place, value in enumerate((1.0, count, span, count * count, count * span)):
-            self._sums[place] += value
+            self._sums[place] = FADES * self._sums[place] + value
 
     def eta(self, steps: int, tokens: float, ahead: Mapping[str, int]) -> float | None:
         """Seconds to the end: STEPS more of TOKENS each on average, and AHEAD how often which other work comes.
 
-        A step takes a constant and so much a token, both by least squares over the steps so far: batches of like
+        A step takes a constant and so much a token, both by least squares over the steps lately: batches of like
         length differ in size, and the longest comes first.
         """
         number, x, y, xx, xy = self._sums
@@ -83,11 +87,11 @@ class Meter:
         spread = number * xx - x * x
         slope = (number * xy - x * y) / spread if spread > 1e-3 * x * x else 0.0
         constant = (y - slope * x) / number
-        if number < ENOUGH or slope <= 0 or constant < 0:
+        if self._steps - WARM < ENOUGH or slope <= 0 or constant < 0:
             slope, constant = (y / x, 0.0) if x else (0.0, y / number)
         left = steps * (constant + slope * tokens)
         for kind, times in ahead.items():
             took = self._took.get(kind) or [0.0]
-            some = took[1:] or took  # the first evaluation answers for the base too
+            some = (took[1:] or took)[-LATELY:]  # the first evaluation answers for the base too
             left += times * sum(some) / len(some)
         return left

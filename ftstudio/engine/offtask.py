@@ -178,6 +178,10 @@ class Labelled:
             return row
         before, hidden = self.tokenizer.encode_batch([context, f" {option}"])
         mask = self.tokenizer.backend.id_of(self.tokenizer.special_tokens["mask_token"])
+        if self.max_length is not None:  # the end of the context, where there isn't room for all
+            room = max(1, self.max_length - len(self.tokenizer.prefix) - len(self.tokenizer.suffix))
+            hidden = hidden[:room]
+            before = before[max(0, len(before) + len(hidden) - room) :]
         ids = [*self.tokenizer.prefix, *before, *([mask] * len(hidden)), *self.tokenizer.suffix]
         labels = [IGNORED] * (len(self.tokenizer.prefix) + len(before)) + list(hidden)
         return {"input_ids": ids, "labels": labels + [IGNORED] * (len(ids) - len(labels))}

@@ -63,6 +63,11 @@ class LengthGrouped:
             whole[0], whole[longest] = whole[longest], whole[0]
         return [int(row) for batch in whole + rest for row in batch]
 
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The batches of EPOCH as row numbers."""
+        order = self.order(epoch)
+        return [order[at : at + self.batch] for at in range(0, len(order), self.batch)]
+
 
 class Mixed(LengthGrouped):
     """A sampler for losses that hold the rows of a batch against each other: length says something of what a text is,
@@ -100,14 +105,3 @@ class Mixed(LengthGrouped):
             waiting.extendleft(reversed(passed[missing:]))
             whole.append(chosen)
         return self._in_order(whole, [list(waiting)], epoch)
-
-
-def sampler(
-    lengths: Sequence[int],
-    batch: int,
-    seed: int,
-    follow: Callable[[int, int], None] | None = None,
-    texts: Sequence[Sequence[int]] | None = None,
-) -> LengthGrouped:
-    """The order of rows of LENGTHS tokens; with TEXTS (see `Mixed`) for a loss that holds rows against each other."""
-    return LengthGrouped(lengths, batch, seed, follow) if texts is None else Mixed(lengths, batch, seed, follow, texts)

@@ -108,6 +108,7 @@ def settings_of(
         "template": recipe.data.template or materials.template.name,
         **({"head": asdict(spec.head)} if spec.head.kind != "causal-lm" else {}),
         "max_length": recipe.data.max_length,
+        **({"options": recipe.options} if recipe.options else {}),
         **({"task": marks} if (marks := materials.task.marks()) else {}),
     }
 

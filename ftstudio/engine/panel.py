@@ -10,8 +10,8 @@
 - `panel`: by weights `{change, bits_per_byte, kl, canaries, forms, held_out, off_task, guessing, level, words}`.
   `kl`: mean KL(base ‖ tuned), nats a token, on neutral prompts. `canaries`, `forms` and `held_out` (the task's rows,
   where they can be checked) are flips: `{n, base, tuned, broken, fixed, broken_at, fixed_at, p, verdict}`. `off_task`:
-  error categories of answers to prompts off the task, `[{name, title, base, tuned, n, p, verdict}]`. A model that
-  writes no answers has no `forms` (None) and no `off_task`.
+  error categories of answers to prompts off the task, `[{name, title, base, tuned, n, p, p_holm, verdict}]`. A model
+  that writes no answers has no `forms` (None) and no `off_task`.
 
 A model whose answers are labels or vectors of its task alone can forget nothing else to say: of it there is
 `reason`, that in a sentence, and of its panel `held_out` alone.
@@ -223,7 +223,8 @@ def held_out(report: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def off_task(base: Sequence[str], tuned: Sequence[str], special: Sequence[str]) -> list[dict[str, Any]]:
-    """Error categories of the answers off the task that BASE and TUNED models gave, those that either has."""
+    """Error categories of the answers off the task that BASE and TUNED models gave, those that either has; called worse
+    or better after Holm's correction for their number."""
     prompts = [*(form.text for form in canaries.forms()), *PROMPTS]
     both = []
     for answers in (base, tuned):
@@ -231,16 +232,21 @@ def off_task(base: Sequence[str], tuned: Sequence[str], special: Sequence[str]) 
         context = build(prompts, [None] * len(prompts), special_tokens=special, infer_contract=False)
         both.append(categorise(rows, context, references=False))
     known = categories()
-    found = []
+    found: list[dict[str, Any]] = []
+    judged: list[dict[str, Any]] = []
     for name in OFF_TASK:
         before, after = (set(one.rows.get(name, ())) for one in both)
         if not before and not after:
             continue
         p = statistics.mcnemar(len(before - after), len(after - before))
-        clear = p < statistics.ALPHA
         found.append(
             {"name": name, "title": known[name].title if name in known else name, "base": len(before),
-             "tuned": len(after), "n": len(prompts), "p": p,
-             "verdict": statistics.UNCLEAR if not clear else "worse" if len(after) > len(before) else "better"}
+             "tuned": len(after), "n": len(prompts), "p": p, "p_holm": None, "verdict": statistics.UNCLEAR}
         )  # fmt: skip
+        if len(before ^ after) >= 6:  # fewer never reach p = 0.05 (Tarone 1990)
+            judged.append(found[-1])
+    for entry, p in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
+        entry["p_holm"] = p
+        if p < statistics.ALPHA:
+            entry["verdict"] = "worse" if entry["tuned"] > entry["base"] else "better"
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.nn import functional
 from ftstudio.engine import attention
 from ftstudio.engine.collate import Collator, PaddingFree, Row
 from ftstudio.engine.loss import Objective
+from ftstudio.engine.objective import TaskObjective
 
 ENOUGH = 512  # tokens of the longer row, where no sliding window asks for more
 
@@ -75,13 +76,36 @@ def probe(model: Any, rows: Sequence[Row], objective: Objective, pad_id: int) ->
         model.train(training)
         model.zero_grad(set_to_none=True)
     second = sum(label >= 0 for label in rows[1]["labels"][1:])
-    apart = float(_norm([a - b for a, b in zip(ours, slope, strict=True)]) / _norm(slope).clamp(min=1e-12))
     return judged(
         float((found - wanted).abs().mean()),
-        apart,
+        _apart(slope, ours),
         float((again - found)[-second:].abs().max()),
         EXACT if objective.autocast is None and found.dtype == torch.float32 else HALF,
     )
+
+
+Passed = tuple[torch.Tensor, list[torch.Tensor]]
+"""A pass there and back: the loss of every target (or of all of them, on the mean), and the gradients."""
+
+
+def passed(model: Any, batch: Mapping[str, Any], objective: Objective | TaskObjective) -> Passed:
+    """What OBJECTIVE says of BATCH and learns from it, scaled as in training; gradients are left empty."""
+    count, each = max(1, len(batch["targets"])), list[torch.Tensor]()
+    loss = objective(model, batch, each) if isinstance(objective, Objective) else objective(model, batch)
+    (loss / count).backward()
+    return each[0].detach() if each else loss.detach() / count, learning_gradients(model)
+
+
+def against(wanted: Passed, found: Passed, objective: Objective | TaskObjective) -> Parity:
+    """How far FOUND lies from WANTED, two ways of computing OBJECTIVE."""
+    exact = objective.autocast is None and all(item.dtype == torch.float32 for item in wanted[1])
+    loss = float((wanted[0] - found[0]).abs().mean())
+    return judged(loss, _apart(wanted[1], found[1]), 0.0, EXACT if exact else HALF)
+
+
+def _apart(wanted: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> float:
+    """How far the gradients FOUND lie from those WANTED, relative, all of them together."""
+    return float(_norm([a - b for a, b in zip(found, wanted, strict=True)]) / _norm(wanted).clamp(min=1e-12))
 
 
 def judged(loss: float, gradients: float, leak: float, allowed: tuple[float, float, float]) -> Parity:
@@ -100,10 +124,15 @@ def _passed(model: Any, batch: dict[str, Any], objective: Objective) -> tuple[to
     """The loss of every trained token of BATCH, and the gradients of their sum."""
     losses = _losses(model, batch, objective)
     losses.sum().backward()
+    return losses.detach(), learning_gradients(model)
+
+
+def learning_gradients(model: Any) -> list[torch.Tensor]:
+    """The gradients of all of MODEL's weights that learn, zeros where there is none; they are left empty."""
     learning = [item for item in model.parameters() if item.requires_grad]
     gradients = [torch.zeros_like(item) if item.grad is None else item.grad for item in learning]
     model.zero_grad(set_to_none=True)
-    return losses.detach(), gradients
+    return gradients
 
 
 def _losses(model: Any, batch: dict[str, Any], objective: Objective) -> torch.Tensor:

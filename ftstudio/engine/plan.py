@@ -6,6 +6,7 @@ Parameters are counted on a model without weights (torch's meta device), so an 8
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
+from ftstudio.core.workspace import Workspace
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.engine import accepting, reshaping
+from ftstudio.engine import accepting, reshaping, suits, worth
+from ftstudio.engine.budget import batches_in
 from ftstudio.engine.compatibility import (
     BLOCK,
     Problem,
@@ -23,7 +26,9 @@ from ftstudio.engine.compatibility import (
     machine_problems,
     model_config,
 )
+from ftstudio.engine.fit import gpus
 from ftstudio.engine.materials import Materials
+from ftstudio.engine.plan_rows import LOOKED_AT, held_out, rare_labels
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.skeleton import skeleton, weight_problems
 
@@ -38,9 +43,11 @@ def plan(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     measure: bool | None = False,
+    workspace: Workspace | None = None,
 ) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
-    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated}.
+    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated, gpus,
+    model:[{about,text,sign}], worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in WORKSPACE count.
 
     MEASURE: a few real steps in a process of its own; None: where that is cheap. Never raises for what is wrong with
     the recipe: that is a problem in the list.
@@ -57,22 +64,20 @@ def plan(
     encoded = None
     if resolved is not None and materials is not None:
         rows, tokens, encoded = _tokens(resolved, materials, config or {}, problems, progress, cancel)
-        steps = steps_of(resolved, rows["train"])
-        _held_out(materials, problems)
+        steps = steps_of(resolved, [int(size) for size in encoded.batch_lengths])
+        problems += held_out(materials)
+        problems += rare_labels(materials.task)
     final = resolved or recipe
     parameters: dict[str, Any] = {"total": None, "trainable": None}
     parts: dict[str, int] = {}
     if config is not None and not any(p.severity == "error" and p.key == "model" for p in problems):
         problems += weight_problems(recipe)
-        parameters, parts = _weights(final, problems)
+        parameters, parts = weights_of(final, problems)
         problems += _changes(final, parameters["total"])
         _machine_memory(final, parts, problems)
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": parts}
     seconds = None
-    if parts and materials is not None and materials.task.kind != "causal-lm":
-        text = f"Memory for activations and the time a run takes aren't estimated for {materials.task.name}."
-        problems.append(Problem("note", text))
-    elif parts and encoded is not None and materials is not None and len(encoded):
+    if parts and encoded is not None and materials is not None and len(encoded):
         from ftstudio.engine.plan_memory import look
 
         memory, seconds = look(
@@ -87,7 +92,27 @@ def plan(
         "rows": rows,
         "steps": steps,
         "seconds_estimated": seconds,
+        "gpus": 0 if final.training.device == "cpu" else gpus(),
+        "model": [sentence.to_dict() for sentence in _suits(final, encoded) if config is not None],
+        "worth": [sentence.to_dict() for sentence in _worth(final, workspace, encoded, parameters["total"])],
     }
+
+
+def _suits(recipe: Recipe, encoded: EncodedSet | None) -> list[suits.Sentence]:
+    """How RECIPE's model goes with task and rows; what the plan says elsewhere isn't said again."""
+    lengths = [int(length) for length in encoded.lengths[:LOOKED_AT]] if encoded is not None else None
+    try:
+        found = suits.told(recipe.model, recipe.task, lengths, recipe.training.precision)
+        return found + suits.looked_into(skeleton(recipe), recipe.task)
+    except Exception:  # the problems tell of it
+        return []
+
+
+def _worth(
+    recipe: Recipe, workspace: Workspace | None, encoded: EncodedSet | None, parameters: int | None
+) -> list[suits.Sentence]:
+    answer = encoded.stats.trained / len(encoded) if encoded is not None and len(encoded) else None
+    return worth.told(recipe, workspace, answer, parameters)
 
 
 def _config(recipe: Recipe, problems: list[Problem]) -> dict[str, Any] | None:
@@ -124,12 +149,12 @@ def _data_key(recipe: Recipe, error: StudioError) -> str:
     return named[0] if named else "data.train"
 
 
-def steps_of(recipe: Recipe, rows: int) -> int:
-    """Optimiser steps of a training on ROWS rows, as transformers' Trainer counts them."""
+def steps_of(recipe: Recipe, lengths: Sequence[int]) -> int:
+    """Optimiser steps of a training on rows of LENGTHS tokens, as transformers' Trainer counts them."""
     training = recipe.training
     if training.steps is not None:
         return training.steps
-    batches = math.ceil(rows / training.batch_size)
+    batches = batches_in(lengths, training.batch_size, training.batch_tokens)
     a_pass = max(1, math.ceil(batches / training.gradient_accumulation))
     return math.ceil((training.epochs or 0) * a_pass)
 
@@ -154,7 +179,7 @@ def _tokens(
             Problem("error", f"no row can be trained: {reason}.", "data.max_length", "Raise it, or look at the rows.")
         )
     found = accepting.errors_of_rows(materials, progress=progress, cancel=cancel)
-    found += accepting.errors_of_encoded(encoded) if len(encoded) else []
+    found += accepting.errors_of_encoded(encoded, materials.train) if len(encoded) else []
     try:
         problems += accepting.problems(recipe, found)
     except StudioError as error:
@@ -202,17 +227,7 @@ def _tokens(
     return rows, tokens, encoded
 
 
-def _held_out(materials: Materials, problems: list[Problem]) -> None:
-    """Whether there is enough to judge by."""
-    if materials.held_out is None:
-        text = "no rows are held out: there is no evaluation, and nothing to compare on."
-        problems.append(Problem("warning", text, "data.eval", "Set data.eval to a fraction such as 0.1, or to a file."))
-    elif len(materials.held_out) < 20:
-        text = f"only {len(materials.held_out)} rows are held out: under 20, no verdict is given."
-        problems.append(Problem("warning", text, "data.eval", "Hold out more rows."))
-
-
-def _weights(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], dict[str, int]]:
+def weights_of(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any], dict[str, int]]:
     """({total, trainable}, bytes of weights, adapter, gradients and optimiser), counted on a model without weights."""
     from ftstudio.engine import hardware
 
@@ -271,7 +286,7 @@ def weigh(model: Any, method: methods.Method, settings: Any, precision: str, opt
     import torch
 
     quantisation = method.quantisation(settings)
-    quantised = _quantised_layers(model) if quantisation is not None else {}
+    quantised = quantised_layers(model) if quantisation is not None else {}
     base = {name: parameter.numel() for name, parameter in model.named_parameters()}
     total = sum(base.values())
     with torch.device(next(model.parameters()).device):  # an adapter needs no weights where the model has none
@@ -303,7 +318,7 @@ def stored_bytes(count: int, quantisation: methods.Quantisation) -> int:
     return count if quantisation.kind == "int8" else nf4_bytes(count, quantisation.double)
 
 
-def _quantised_layers(model: Any) -> dict[str, int]:
+def quantised_layers(model: Any) -> dict[str, int]:
     """Names of the weights that are stored in 4 bits, with their layer's inputs.
 
     As transformers' `replace_with_bnb_linear` chooses: plain linear layers and GPT-2's Conv1D, but not the head.

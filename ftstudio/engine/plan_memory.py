@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from ftstudio import methods
 from ftstudio.core.errors import Stopped, StudioError
@@ -12,10 +13,13 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line, size
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.engine import fit, hardware, reshaping
+from ftstudio.engine import fit, hardware, reshaping, room
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.loads import Batches, batches
 from ftstudio.engine.materials import Materials
+
+if TYPE_CHECKING:
+    from ftstudio.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +41,39 @@ def look(
     """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, smaller}`, seconds of the run).
 
     COUNTED are the bytes of weights, adapter, gradients and optimizer, TOTAL the model's weights. MEASURED: see `plan`.
-    What can't be told is None, and why is a problem in the list.
+    What can't be told is None, and why is a problem in the list. `checkpointing` tells whether activations are computed
+    again, and why; where the recipe leaves it open, the figures are those of what was decided.
     """
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": dict(counted)}
     try:
         machine = hardware.resolve(recipe)
         config = _config(recipe)
         some = batches(recipe, materials, encoded, config)
-        memory |= _estimated(recipe, config, machine, counted, some)
+    except Stopped:
+        raise
+    except Exception as error:  # an architecture that transformers can't configure
+        return _untold(memory, error, problems), None
+    told: dict[bool, dict[str, Any]] = {}
+
+    def ask(asked: Recipe) -> int:
+        on = bool(asked.training.gradient_checkpointing)
+        told[on] = _estimated(asked, config, machine, counted, some, materials.task)
+        return int(told[on]["estimated_bytes"])
+
+    try:
+        on, why = room.decide(recipe, sys.maxsize, machine.device, ask)
+        recipe = recipe.with_changes({"training.gradient_checkpointing": on})
+        if on not in told:
+            ask(recipe)
+        memory |= {**told[on], "checkpointing": {"on": on, "why": why}}
     except Stopped:
         raise
     except Exception as error:  # an architecture that can't be built without its weights, or with fewer layers
-        log.info("memory can't be estimated", exc_info=True)
-        text = f"Memory for activations can't be estimated: {one_line(error, 120)}."
-        problems.append(Problem("note", text))
-        return memory, None
+        _untold(memory, error, problems)
+    else:
+        if on and why != room.SAID:
+            text = f"activations are computed again, {why}."
+            problems.append(Problem("note", text, "training.gradient_checkpointing"))
     seconds = None
     fine = not any(problem.severity == "error" for problem in problems)
     if fine and (measured or (measured is None and total <= CHEAP[machine.device])):
@@ -67,6 +89,8 @@ def look(
             memory |= {"measured_bytes": found["bytes"], "measured": found}
             seconds = seconds_of(recipe, some, found, steps)
     needed = memory["measured_bytes"] or memory["estimated_bytes"]
+    if needed is None:
+        return memory, seconds
     memory["fits"] = fit.verdicts(needed, fit.devices(machine.device), machine.device)
     memory["smaller"] = fit.smaller(recipe)
     best = memory["fits"][0]["fits"]  # the first device is the one that is trained on
@@ -74,6 +98,21 @@ def look(
         hint = memory["smaller"] or "Use method qlora, a smaller model, or lower data.max_length."
         problems.append(Problem("warning", memory["fits"][0]["text"] + ".", "training.batch_size", f"Try {hint}."))
     return memory, seconds
+
+
+def _untold(memory: dict[str, Any], error: Exception, problems: list[Problem]) -> dict[str, Any]:
+    """MEMORY as it is, and a note that the rest can't be estimated because of ERROR."""
+    log.info("memory can't be estimated", exc_info=error)
+    text = f"Memory for activations can't be estimated: {one_line(error, 120)}. A measured step tells it."
+    problems.append(Problem("note", text))
+    return memory
+
+
+def estimated(recipe: Recipe, materials: Materials, encoded: EncodedSet, counted: dict[str, int]) -> dict[str, Any]:
+    """What `memory.estimate` says of RECIPE on its rows; COUNTED as in `look`."""
+    machine, config = hardware.resolve(recipe), _config(recipe)
+    some = batches(recipe, materials, encoded, config)
+    return _estimated(recipe, config, machine, counted, some, materials.task)
 
 
 def _config(recipe: Recipe) -> Any:
@@ -88,22 +127,31 @@ def _config(recipe: Recipe) -> Any:
 
 
 def _estimated(
-    recipe: Recipe, config: Any, machine: hardware.Hardware, counted: dict[str, int], some: Batches
+    recipe: Recipe, config: Any, machine: hardware.Hardware, counted: dict[str, int], some: Batches, task: Task
 ) -> dict[str, Any]:
+    from ftstudio.engine import memory_tasks
     from ftstudio.engine.memory import estimate
     from ftstudio.engine.memory_fake import Method
-    from ftstudio.engine.plan import _quantised_layers
+    from ftstudio.engine.plan import quantised_layers
 
     method = methods.get(recipe.method.name)
     settings = method.settings(recipe.method.settings)
     packed = method.quantisation(settings) is not None
     changes = Method(
         put=lambda model: method.apply(model, settings),
-        quantised=lambda model: _quantised_layers(model) if packed else (),
+        quantised=lambda model: quantised_layers(model) if packed else (),
         narrow=method.adapter,
         key=f"{method.name} {settings.model_dump_json()}",
+        kind=task.kind,
     )
-    return estimate(config, recipe, changes, machine, counted, some.loads(recipe.training.batch_size))
+    training = recipe.training
+    if task.kind != "causal-lm":
+        held = some.held(training.batch_size, training.batch_tokens)
+        asked = [{"input_ids": ids, "labels": [0] * some.new} for ids in some.prompts]
+        loads = memory_tasks.TaskLoads(some.heaviest, held, asked, some.new)
+        return memory_tasks.estimate(config, recipe, task, changes, machine, counted, loads)
+    load = some.loads(training.batch_size, training.batch_tokens)
+    return estimate(config, recipe, changes, machine, counted, load)
 
 
 def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int) -> float:
@@ -140,12 +188,10 @@ def text_of(memory: dict[str, Any]) -> list[str]:
         told = f"{size(memory['estimated_bytes'])} estimated"
         if memory.get("measured_bytes"):
             told += f", {size(memory['measured_bytes'])} measured"
-        moments = memory.get("moments") or {}
-        most = max(moments, key=moments.__getitem__, default="training")
-        if most != "training":
-            told += f", most of it while {most}"
-        if memory.get("cache_bytes"):
-            told += f"; answers keep {size(memory['cache_bytes'])} of it"
-        lines.append(told)
+        lines += [told, *fit.moments_of(memory)]
+    elif memory.get("measured_bytes"):
+        lines.append(f"{size(memory['measured_bytes'])} measured")
+    if (memory.get("checkpointing") or {}).get("on"):
+        lines.append(f"checkpointing {memory['checkpointing']['why']}")
     lines += [found["text"] for found in memory.get("fits") or ()]
     return lines

@@ -16,7 +16,7 @@ from typing import Any
 
 from ftstudio import __version__, methods, tasks
 from ftstudio.core import files, recipe_file
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Columns, Data, Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
@@ -124,6 +124,12 @@ def resolve(
     max_length = recipe.data.max_length or max(8, min(task.usual_length, room, _own_length(recipe) or room))
     first = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_length": max_length})})
     materials = open_materials(first, progress=progress, cancel=cancel)
+    if recipe.training.batch_tokens is not None and not materials.task.divisible:
+        raise UsageError(
+            "training.batch_tokens: this loss holds the rows of a batch against each other, so their number is part of "
+            "what is learnt.",
+            "Give training.batch_size.",
+        )
     training = recipe.training.model_copy(
         update={
             "epochs": recipe.training.epochs

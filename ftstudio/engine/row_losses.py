@@ -17,6 +17,11 @@ class Numbered:
     def __init__(self, rows: Any) -> None:
         self.rows = rows
 
+    @property
+    def at(self) -> Any:
+        """Who is to be told seed and epoch, where rows are others in each (see `order`); else None."""
+        return getattr(self.rows, "at", None)
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -14,7 +14,9 @@ from ftstudio.data.example import BadRow, Example
 from ftstudio.data.mix import SOURCE
 from ftstudio.engine.collate import Row
 from ftstudio.engine.context import JobContext
+from ftstudio.engine.left_out import left_out
 from ftstudio.engine.materials import Materials, open_materials
+from ftstudio.engine.plan_rows import unusable
 from ftstudio.engine.samples import Fixed, Samples, spread
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ class TrainingRows:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each training row."""
-        return [int(length) for length in self.train.lengths]
+        """Tokens of each training row, those of a decoder among them."""
+        return [int(length) for length in self.train.batch_lengths]
 
     @property
     def held_out_total(self) -> int:
@@ -157,15 +159,13 @@ def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[t
             )
         )
     if train.excluded:
-        row, reason = train.excluded[0]
-        where = materials.train.origin_of(row) + 1
+        text = left_out([(materials.train.origin_of(row), reason) for row, reason in train.excluded])
         found.append(
-            (
-                "warning",
-                f"{number(len(train.excluded))} of {number(stats['rows'])} rows can't be used and are left out "
-                f"(row {number(where)}: {one_line(reason)}).",
-            )
+            ("warning", f"{number(len(train.excluded))} of {number(stats['rows'])} rows can't be used: {text}.")
         )
+    bad = unusable(materials)
+    if bad:
+        found.append(("warning", f"{number(len(bad))} held-out rows can't be used: {left_out(bad)}."))
     if stats["not_ended"] and stats["not_ended"] > stats["truncated"]:
         found.append(("warning", f"In {number(stats['not_ended'])} rows no end token is trained."))
     return found

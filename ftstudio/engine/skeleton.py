@@ -38,11 +38,27 @@ def skeleton(recipe: Recipe) -> Any:
             bare = bool(made) and not any(name.endswith(MASKED) for name in made)
             model.ftstudio_missing = [n for n, _ in model.named_parameters() if bare and not n.startswith(body)]
             model.ftstudio_head = heads.new_modules(model)
+        if head.kind in heads.NEW:
+            model.ftstudio_missing = _unfilled(model, folder)
         return model
     except (ValueError, KeyError, OSError, AssertionError) as error:
         from ftstudio.engine.loading import explain
 
         raise explain(error, recipe.model, head.kind) from error
+
+
+def _unfilled(model: Any, folder: Path) -> list[str]:
+    """Weights of MODEL's pooler that are in no file of FOLDER: they begin at random, so they learn whatever the method,
+    as the head does. Of a model that isn't fetched yet none are known."""
+    pooled = [name for name, _ in model.named_parameters() if ".pooler." in f".{name}"]
+    if not pooled:
+        return []
+    try:
+        there = weights.shapes(folder, folder.name).keys()
+    except StudioError:
+        return []
+    body = f"{model.base_model_prefix}."
+    return [name for name in pooled if name not in there and name.removeprefix(body) not in there]
 
 
 def weight_problems(recipe: Recipe) -> list[Problem]:

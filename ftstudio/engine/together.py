@@ -1,72 +1,187 @@
-"""Batches whose rows are held against each other, looked at a part at a time: the gradients are those of the whole.
+"""Between two steps of a run that several processes train: the first one decides and tells, the others do the same.
 
-Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (arXiv 2101.06983), as in
-sentence-transformers' Cached… losses: the outputs of all parts without gradients, the loss of the whole and its
-gradients with regard to those outputs, then each part once more, with the same dropout, handed its gradients.
+After each step the first says what comes: whether to evaluate, save or stop, the learning rate and length that were
+asked for, and whether more follows. Where more follows (a pause, a roll-back, a checkpoint that was asked for), its
+orders come one by one, until it says `go`.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import os
+import time
+from typing import TYPE_CHECKING, Any
 
-import torch
+from ftstudio.core.errors import StudioError
+from ftstudio.engine.callback import RolledBack, RunDirector
+from ftstudio.engine.ranks import Ranks
+from ftstudio.engine.steering import set_rate, set_steps
 
-from ftstudio.engine.collate import split
-from ftstudio.engine.objective import TaskObjective
+if TYPE_CHECKING:
+    from pathlib import Path
 
+    from ftstudio.engine.trainer import StudioTrainer
 
-class Draws:
-    """Where chance stood when it was made: on the CPU and on DEVICE. As a context, chance goes on from there."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.devices = [device] if device.type == "cuda" else []
-        self.cpu = torch.random.get_rng_state()
-        self.cuda = [torch.cuda.get_rng_state(one) for one in self.devices]
-
-    @contextlib.contextmanager
-    def again(self) -> Iterator[None]:
-        """Draw what was drawn; afterwards chance goes on as if nothing had been."""
-        with torch.random.fork_rng(self.devices):
-            torch.random.set_rng_state(self.cpu)
-            for device, state in zip(self.devices, self.cuda, strict=True):
-                torch.cuda.set_rng_state(state, device)
-            yield
+STOP = "stop"  # the flag by which an evaluation is cut short everywhere
+HANGS = 10.0  # seconds after another process is gone that this one may need to notice by itself
 
 
-def wanted(objective: Any, rows: int) -> int:
-    """In how many parts a batch of ROWS is looked at, by the options of OBJECTIVE's task."""
-    chunk = objective.task.chunk if isinstance(objective, TaskObjective) else None
-    return -(-rows // chunk) if chunk else 1
+class Leader(RunDirector):
+    """The first process's director: all a `RunDirector` does, and tells the others."""
+
+    def __init__(self, *args: Any, ranks: Ranks, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.ranks = ranks
+        self._more = False
+        self._missed: float | None = None
+
+    def begun(self, trainer: StudioTrainer) -> None:
+        """See RunDirector."""
+        super().begun(trainer)
+        self.ranks.tell(self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {"rate": self.steering.rate, "total": self.steering.total}
+
+    def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
+        if self.recorder is None:
+            trainer.losses.sums()  # the others hand theirs over all the same
+        return super()._record(trainer, step)
+
+    def stepped(self, trainer: StudioTrainer, logs: dict[str, float]) -> None:
+        """See RunDirector."""
+        super().stepped(trainer, logs)
+        due = trainer.control
+        self._more = bool(
+            due.should_evaluate or due.should_save or self.paused or self._wish or self._owed or self.control.stopping
+        )
+        self.ranks.tell(
+            {
+                **self._settings(),
+                "evaluate": due.should_evaluate,
+                "save": due.should_save,
+                "stop": due.should_training_stop,
+                "more": self._more,
+            }
+        )
+
+    def should_stop(self) -> bool:
+        """See RunDirector."""
+        stop = super().should_stop()
+        if stop:
+            self.ranks.raise_flag(STOP)
+        return stop
+
+    def between(self, trainer: StudioTrainer) -> None:
+        """See RunDirector."""
+        if not self._more:
+            return
+        self._more = False  # it is asked again at the end of an epoch
+        try:
+            super().between(trainer)
+        except RolledBack:
+            self.ranks.tell({"do": "rollback"})
+            raise
+        self.ranks.tell({"do": "go", **self._settings(), "stop": trainer.control.should_training_stop})
+
+    def _checkpoint(self, trainer: StudioTrainer) -> None:
+        self.ranks.tell({"do": "checkpoint"})
+        super()._checkpoint(trainer)
+
+    def _evaluate(self, trainer: StudioTrainer) -> None:
+        self.ranks.tell({"do": "evaluate"})
+        super()._evaluate(trainer)
+
+    def looked(self, reading: dict[str, Any] | None) -> None:
+        """See RunDirector. Another process that is gone ends this one, where it waits for it without end (on GPUs)."""
+        super().looked(reading)
+        lost = self.ranks.lost()
+        now = time.monotonic()
+        if not lost:
+            self._missed = None
+        elif self._missed is None:
+            self._missed = now
+        elif now - self._missed > HANGS:
+            told = self.ranks.gone(lost[0])
+            step = self.trainer.state.global_step if self.trainer is not None else None
+            self.folder.emit("failed", text=told.message, hint=told.hint, step=step)
+            os._exit(told.code)
 
 
-def look(
-    objective: TaskObjective, model: Any, batch: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
-) -> tuple[torch.Tensor, list[list[torch.Tensor]], list[Draws]]:
-    """Of BATCH, which is PARTS: its summed loss; the gradients of that with regard to the outputs of each part, and
-    where chance stood before each."""
-    found, draws = [], []
-    with torch.no_grad():
-        for part in parts:
-            draws.append(Draws(batch["targets"].device))
-            found.append(objective.outputs(model, part))
-    whole = [torch.cat(columns).detach().requires_grad_() for columns in zip(*found, strict=True)]
-    loss = objective.task.loss(whole, batch)
-    pulls = torch.autograd.grad(loss, whole)
-    sizes = [len(part["lengths"]) for part in parts]
-    return loss.detach(), [list(one) for one in zip(*(pull.split(sizes) for pull in pulls), strict=True)], draws
+class Follower:
+    """The others' director: it does what the first process says, and tells nobody anything."""
 
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.first_loss: float | None = None
+        self.evaluated_at: tuple[int, float] | None = None
+        self.trainer: StudioTrainer | None = None
+        self._more = False
+        self._rate: float | None = None
+        self._total: int | None = None
 
-def pulled(objective: TaskObjective, model: Any, part: Mapping[str, Any]) -> torch.Tensor:
-    """What has, on the way back, the gradients of the whole batch for PART: it carries them as `pulls`."""
-    outputs = objective.outputs(model, part)
-    return torch.stack([(own * pull).sum() for own, pull in zip(outputs, part["pulls"], strict=True)]).sum()
+    def begun(self, trainer: StudioTrainer) -> None:
+        """See trainer.Director."""
+        self.trainer = trainer
+        self._set(trainer, self.ranks.tell())
 
+    def _set(self, trainer: StudioTrainer, order: dict[str, Any]) -> None:
+        """Rate and length as the first process has them."""
+        if order["total"] is not None and order["total"] != self._total:
+            self._total = order["total"]
+            set_steps(trainer, order["total"])
+        if order["rate"] is not None and order["rate"] != self._rate:
+            self._rate = order["rate"]
+            set_rate(trainer, order["rate"])
 
-def outputs(objective: TaskObjective, model: Any, batch: Mapping[str, Any], parts: int) -> Any:
-    """What MODEL says on BATCH, which is looked at in PARTS."""
-    if parts == 1:
-        return objective.outputs(model, batch)
-    found = (objective.outputs(model, part) for part in split(batch, parts))
-    return [torch.cat(columns) for columns in zip(*found, strict=True)]
+    def planned(self, step: int, last: int) -> set[str]:
+        """What is due comes with `stepped`."""
+        return set()
+
+    def stepped(self, trainer: StudioTrainer, logs: dict[str, float]) -> None:
+        """See trainer.Director."""
+        trainer.meter.step()
+        trainer.losses.sums()
+        order = self.ranks.tell()
+        self._set(trainer, order)
+        self._more = order["more"]
+        control = trainer.control
+        control.should_evaluate, control.should_save = order["evaluate"], order["save"]
+        control.should_training_stop = order["stop"]
+
+    def between(self, trainer: StudioTrainer) -> None:
+        """See trainer.Director. Does what is ordered until it is to go on."""
+        while self._more:
+            order = self.ranks.tell()
+            if order["do"] == "checkpoint":
+                trainer.checkpoint()
+            elif order["do"] == "evaluate":
+                trainer.evaluate()
+            elif order["do"] == "rollback":
+                raise RolledBack
+            else:
+                self._set(trainer, order)
+                trainer.control.should_training_stop = order["stop"]
+                self._more = False
+
+    def should_stop(self) -> bool:
+        """See trainer.Director."""
+        return self.ranks.flag(STOP)
+
+    def evaluating(self, trainer: StudioTrainer) -> None:
+        """See trainer.Director."""
+
+    def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
+        """See trainer.Director."""
+
+    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
+        """See trainer.Director."""
+
+    def saving(self, trainer: StudioTrainer) -> None:
+        """See trainer.Director."""
+
+    def saved(self, trainer: StudioTrainer, path: Path) -> None:
+        """See trainer.Director."""
+
+    def unsaved(self, error: StudioError) -> bool:
+        """See trainer.Director."""
+        return False

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import math
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,30 +15,22 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
-from ftstudio.engine import attention, loading, resume, sentence, together
+from ftstudio.core.errors import StudioError, chain
+from ftstudio.engine import attention, gradient_cache, loading, resume, sentence
+from ftstudio.engine.budget import Order, TokenBudget, order_of
 from ftstudio.engine.by_source import by_source
-from ftstudio.engine.collate import Row, split, trained
-from ftstudio.engine.levers import Levers
+from ftstudio.engine.collate import split, trained
+from ftstudio.engine.held_out import Rows, held_out_loss
+from ftstudio.engine.levers import Levers, recompute
 from ftstudio.engine.loss import Objective
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
-from ftstudio.engine.order import LengthGrouped, sampler
 from ftstudio.engine.parity import out_of_memory
-from ftstudio.engine.predicting import moved
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
-
-
-class Rows(Protocol):
-    """Rows by number, as the collator takes them."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Row: ...
 
 
 class Director(Protocol):
@@ -67,8 +58,9 @@ class Director(Protocol):
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """An evaluation was made; None where a stop was asked for in the middle of it."""
 
-    def shrunk(self, rows: int, parts: int) -> None:
-        """Memory didn't do for a micro-batch of ROWS: it is taken in PARTS from now on."""
+    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
+        """Memory didn't do for a micro-batch of ROWS: it is taken in PARTS from now on, or (RECOMPUTES) activations are
+        computed again."""
 
     def should_stop(self) -> bool:
         """Whether someone waits for the run to stop: evaluation is then cut short."""
@@ -114,9 +106,9 @@ class StudioTrainer(Trainer):
     """Trains on rows of token ids and labels, laid out and judged as LEVERS say.
 
     `meter` holds time and tokens, `last_loss` the loss of the last step in nats a token. A micro-batch that memory
-    won't hold is taken in `parts` from then on; gradients add up to the same. SOURCES tells of each held-out row which
-    source of a mix it is from. Evaluation sums over all trained tokens
-    of the held-out rows; transformers' own mean of batch means depends on the batch size.
+    won't hold is taken in `parts` from then on; gradients add up to the same. BUDGET: batches hold so many tokens
+    instead of a number of rows. SOURCES tells of each held-out row which source of a mix it is from. Evaluation sums
+    over all trained tokens of the held-out rows; transformers' own mean of batch means depends on the batch size.
     """
 
     def __init__(
@@ -132,6 +124,7 @@ class StudioTrainer(Trainer):
         *,
         keep: int,
         parts: int = 1,
+        budget: int | None = None,
         sources: Sequence[str] = (),
         rates: Mapping[str, float] | None = None,
     ) -> None:
@@ -147,24 +140,43 @@ class StudioTrainer(Trainer):
         self.director, self.meter, self.keep = director, meter, keep
         self.held_out, self.sources = held_out, sources
         self.lengths = lengths
-        self.levers, self.parts = levers, parts
+        self.levers, self.parts, self.budget = levers, parts, budget
         self.rates = rates or {}
         self.model_accepts_loss_kwargs = True  # our loss is already divided by all tokens of the accumulated step
         self.loss_is_scaled_for_ga = True
         self.last_loss = float("nan")
+        self.recomputes = self.may_recompute = False  # activations on the way back: does it, could it
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
         self.losses = RowLosses()
-        self._order = ""
+        self._order, self._mean = "", 0.0
         self.peak: float | None = None  # FLOP/s of the GPU, where known
         self.flops: float | None = None  # a token takes, where known
 
     # -- data --------------------------------------------------------------------------------------------------
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return self._sampler(getattr(self.train_dataset, "at", None))  # type: ignore[return-value]
+    def order(self, follow: Callable[[int, int], None] | None = None) -> Order:
+        """The order of the rows; FOLLOW is told seed and epoch."""
+        args = self.args
+        ways, texts = max(1, args.world_size), self.levers.texts
+        return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, ways, follow, texts)
 
-    def _sampler(self, follow: Any = None) -> LengthGrouped:
-        return sampler(self.lengths, self.args.train_batch_size, self.args.seed, follow, self.levers.texts)
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return self.order(getattr(self.train_dataset, "at", None))  # type: ignore[return-value]
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """transformers' own; where batches are cut by tokens, one that takes them as they are."""
+        order = self._get_train_sampler()
+        if not isinstance(order, TokenBudget):
+            return super().get_train_dataloader()
+        found: DataLoader[Any] = self.accelerator.prepare(
+            DataLoader(
+                self.train_dataset,  # type: ignore[arg-type]
+                batch_sampler=order,  # type: ignore[arg-type]
+                collate_fn=self.data_collator,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+        )
+        return found
 
     def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' own, but for the epochs: the run ends after its steps, which may become more."""
@@ -174,14 +186,17 @@ class StudioTrainer(Trainer):
     def order_digest(self) -> str:
         """Stands for the order of the rows: a resumed run has to have the same."""
         if not self._order:
-            order = self._sampler().order(0)
-            self._order = hashlib.blake2b(repr(order).encode(), digest_size=12).hexdigest()
+            order = self.order()
+            rows = order.batches(0) if isinstance(order, TokenBudget) else order.order(0)
+            self._order = hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest()
         return self._order
 
     def tokens_a_step(self) -> float:
         """Tokens an optimiser step of this process has on average."""
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return rows * sum(self.lengths) / max(1, len(self.lengths))
+        if not self._mean:
+            batches = len(self.order()) if self.budget is not None else len(self.lengths) / self.args.train_batch_size
+            self._mean = self.args.gradient_accumulation_steps * sum(self.lengths) / max(1, batches)
+        return self._mean
 
     def utilisation(self, speed: float | None) -> float | None:
         """Model FLOPs utilisation at SPEED tokens a second: see `flops`. None where the card's peak isn't known."""
@@ -244,13 +259,17 @@ class StudioTrainer(Trainer):
             model.zero_grad(set_to_none=True)
             self.losses.clear()
             loading.free()
-            self.parts *= 2
-            self.director.shrunk(len(inputs["lengths"]), self.parts)
+            if self.parts < len(inputs["lengths"]):
+                self.parts *= 2
+            else:
+                recompute(self.model)
+                self.recomputes = True
+            self.director.shrunk(len(inputs["lengths"]), self.parts, self.recomputes)
             again = [*(self._prepare_inputs(batch) for batch in self._step[: self._taken - 1]), inputs]
 
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
         losses, done = [], 0
-        parts = split(batch, max(self.parts, together.wanted(self.levers.objective, len(batch["lengths"]))))
+        parts = split(batch, max(self.parts, gradient_cache.wanted(self.levers.objective, len(batch["lengths"]))))
         if len(parts) > 1 and self.levers.texts is not None:
             return self._together(model, batch, parts, count)
         for part in parts:
@@ -263,15 +282,18 @@ class StudioTrainer(Trainer):
     def _together(self, model: nn.Module, batch: dict[str, Any], parts: list[dict[str, Any]], count: Any) -> Any:
         objective = self.levers.objective
         assert isinstance(objective, TaskObjective)
-        loss, pulls, draws = together.look(objective, model, batch, parts)
+        loss, pulls, draws = gradient_cache.look(objective, model, batch, parts)
         for part, pull, draw in zip(parts, pulls, draws, strict=True):
             with draw.again():
                 super().training_step(model, {**part, "pulls": pull}, count)
         return loss / (count if count is not None else trained(batch).clamp(min=1))
 
     def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
-        """Whether smaller parts may help. Not where other ranks wait for this one's gradients."""
-        return out_of_memory(error) and self.args.world_size == 1 and self.parts < len(inputs["lengths"])
+        """Whether smaller parts may help, or computing activations again. Not where other ranks wait for this one's
+        gradients."""
+        if not out_of_memory(error) or self.args.world_size > 1:
+            return False
+        return self.parts < len(inputs["lengths"]) or (self.may_recompute and not self.recomputes)
 
     def compute_loss(
         self,
@@ -287,7 +309,7 @@ class StudioTrainer(Trainer):
             loss = objective(model, inputs, each)
             self.losses.add(inputs, each)
         elif "pulls" in inputs and isinstance(objective, TaskObjective):
-            loss = together.pulled(objective, model, inputs)
+            loss = gradient_cache.pulled(objective, model, inputs)
         else:
             loss = objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
@@ -316,11 +338,15 @@ class StudioTrainer(Trainer):
         with self.meter.away("evaluating"):
             self.director.evaluating(self)
             batch = self.args.per_device_eval_batch_size
+            budget = self.budget
             if self.levers.texts is None:
                 batch = max(1, batch // self.parts)
+                budget = None if budget is None else budget // self.parts
 
             def measure(rows: Rows) -> dict[str, float] | None:
-                return held_out_loss(self.model_wrapped, rows, self.levers, batch, self.director.should_stop)
+                return held_out_loss(
+                    self.model_wrapped, rows, self.levers, batch, self.director.should_stop, budget=budget
+                )
 
             metrics = by_source(self.held_out, self.sources, measure)
             with attention.plain(self.model), self.levers.objective.precision():  # samples are generated with padding
@@ -356,6 +382,7 @@ class StudioTrainer(Trainer):
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),
+                    ranks=max(1, self.args.world_size),
                 )
                 resume.settle(saving, target)
             except Exception as error:
@@ -363,7 +390,9 @@ class StudioTrainer(Trainer):
                 told = disk_trouble(error, target)
                 if told is not None and self.director.unsaved(told):
                     return
-                raise told or error from error
+                if told is None:
+                    raise
+                raise told from error
             resume.prune(folder, self.keep)
             self.director.saved(self, target)
 
@@ -406,71 +435,11 @@ def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
 
     torch and safetensors hide the operating system's error in theirs, so the text is read too.
     """
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in chain(error):
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return files.explain(seen, path)
-        seen = seen.__cause__ or seen.__context__
     text = str(error)
     full = "No space left" in text or "PytorchStreamWriter failed" in text or "unexpected pos" in text
     if full or "os error 28" in text:
         return files.explain(OSError(errno.ENOSPC, "No space left on device"), path)
     return None
-
-
-@torch.no_grad()
-def held_out_loss(
-    model: Any, rows: Rows, levers: Levers, batch: int, should_stop: Callable[[], bool] = lambda: False
-) -> dict[str, float] | None:
-    """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size.
-
-    Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
-    instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
-    won't hold is halved; one whose rows are held against each other is looked at in parts.
-    """
-    whole = levers.texts is not None  # the loss depends on who shares the batch: rows as they come
-    order = sorted(range(len(rows)), key=lambda row: 0 if whole else -len(rows[row]["input_ids"]))
-    parts = together.wanted(levers.objective, batch)
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    total, tokens, start = 0.0, 0, 0
-    objective, predicted = levers.objective, []
-    try:
-        if isinstance(objective, TaskObjective):
-            objective = objective.fitted(model, getattr(levers.collator, "pad_id", 0))
-        while start < len(order):
-            if should_stop():
-                return None
-            inputs = levers.collator([rows[row] for row in order[start : start + batch]])
-            inputs = moved(inputs, device)
-            found = []
-            try:
-                if isinstance(objective, TaskObjective):
-                    outputs = together.outputs(objective, model, inputs, parts)
-                    loss = float(objective.task.loss(outputs, inputs).double())
-                    found = objective.task.predictions(outputs, inputs)
-                else:
-                    loss = float(objective(model, inputs).double())
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or (parts if whole else 1) >= len(inputs["lengths"]):
-                    raise
-                loss = None
-            if loss is None:
-                loading.free()
-                batch, parts = (batch, 2 * parts) if whole else (len(inputs["lengths"]) // 2, 1)
-                continue
-            total += loss
-            predicted += found
-            tokens += int(trained(inputs))
-            start += batch
-    finally:
-        model.train(training)
-    mean = total / tokens if tokens else float("nan")
-    told = {"loss": mean, "rows": len(rows), "tokens": tokens}
-    if isinstance(objective, TaskObjective) and not objective.task.generates:
-        return told | objective.task.scores(predicted, [rows[row] for row in order[: len(predicted)]])
-    told["perplexity"] = math.exp(min(mean, 700))
-    if len(rows) and "bytes" in rows[0]:  # running text: comparable across tokenizers
-        told["bits_per_byte"] = total / math.log(2) / max(1, sum(rows[row]["bytes"] for row in order))
-    return told

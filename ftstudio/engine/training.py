@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.data.tokenizer import save_extended
-from ftstudio.engine import accepting, flops, hardware, loading, quiet, resume
+from ftstudio.data.new_tokens import save_extended
+from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room
+from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
@@ -26,8 +28,10 @@ from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
 from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
+from ftstudio.engine.ranks import ALONE, Ranks
 from ftstudio.engine.rows import TrainingRows, open_rows
 from ftstudio.engine.steering import BACK
+from ftstudio.engine.together import Follower, Leader
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -51,18 +55,42 @@ TOKENIZER = (
 
 
 def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
-    """Train what JOB's folder says. Ends with a `done` or `stopped` event; raises for the worker to tell `failed`."""
-    Training(RunFolder(job.folder), context, control, pulse).run(resuming=job.resume)
+    """Train what JOB's folder says. Ends with a `done` or `stopped` event; raises for the worker to tell `failed`.
+
+    Under a launcher of several processes this is the first of them; the others follow (see `follow`).
+    """
+    folder, together = RunFolder(job.folder), ranks.joined()
+    if together.alone:
+        Training(folder, context, control, pulse).run(resuming=job.resume)
+        return
+    since = folder.control_path.stat().st_size if folder.control_path.is_file() else 0
+    together.tell({"folder": str(folder.path.absolute()), "resume": job.resume})
+    try:
+        there = together.all_of(True)
+        if not all(there):
+            host = together.peers[there.index(False)].host
+            hint = "Put the workspace on a file system that all machines share."
+            raise StudioError(f"{host} doesn't see {folder.path.absolute()}.", hint)
+        Training(folder, context, control, pulse, together).run(resuming=job.resume)
+        together.leave()
+    except Exception as error:
+        told = together.explain(error, folder, since)
+        if told is None:
+            raise
+        raise told from error
 
 
 class Training:
     """The parts of one training, and the order they come in."""
 
-    def __init__(self, run: RunFolder, context: JobContext, control: Control, pulse: Pulse) -> None:
-        self.folder, self.context, self.control, self.pulse = run, context, control, pulse
+    def __init__(
+        self, run: RunFolder, context: JobContext, control: Control, pulse: Pulse, together: Ranks = ALONE
+    ) -> None:
+        self.folder, self.context, self.control, self.pulse, self.ranks = run, context, control, pulse, together
         self.recipe: Recipe = recipe_of(run)
         self.method = methods.get(self.recipe.method.name)
         self.settings = self.method.settings(self.recipe.method.settings)
+        self._why = ""  # activations are computed again or not
 
     def run(self, *, resuming: bool) -> None:
         """Everything."""
@@ -70,13 +98,15 @@ class Training:
         from ftstudio.engine.trainer import sound
 
         began = time.perf_counter()
-        checkpoint = resume.newest(self.folder.checkpoints) if resuming else None
+        checkpoint = self._newest() if resuming else None
         machine = hardware.resolve(self.recipe)
+        self.ranks.sit(machine.device)
         self.context.phase("preparing data", "reading and tokenising the rows")
         rows = open_rows(self.recipe, self.context)
         if not resuming:
-            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train))
+            accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train, rows.materials.train))
         self.context.check()
+        self._settle(rows, machine)
         steps = rows.materials.task.phases()
         if "pairs" in steps:
             self.context.phase("pairs", steps["pairs"])
@@ -86,12 +116,14 @@ class Training:
             while True:
                 trainer, director = self._trainer(model, rows, machine, checkpoint)
                 self._start(trainer, rows, machine, checkpoint, resuming)
-                director.tell("training", director.doing)
-                self.pulse.watch = director.looked
+                if isinstance(director, RunDirector):
+                    director.tell("training", director.doing)
+                    self.pulse.watch = director.looked
+                self.ranks.tell()  # loading may take longer than data parallelism waits
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
                 except RolledBack:
-                    checkpoint, resuming = self._back(trainer, director), True
+                    checkpoint, resuming = self._back(trainer), True
                     levers.release(model)
                     del trainer, director
                     loading.free()
@@ -99,6 +131,9 @@ class Training:
                 finally:
                     self.pulse.watch = None
                 break
+            peak = max(self.ranks.all_of(peak_memory(machine.device)), default=0)
+            if not isinstance(director, RunDirector):
+                return  # the first process does the rest
             if not sound(trainer.model):
                 raise StudioError("The weights are no finite numbers any more: there is no model to save.", SOUND)
             if "head" in steps:
@@ -111,7 +146,7 @@ class Training:
             task = rows.materials.task.fitted(plain, rows.pad)
             director.tell("saving", "the tuned model")
             self._save(trainer.model, task)
-            facts = self._facts(trainer, director, began)
+            facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak}
         finally:
             levers.release(model)
             if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
@@ -125,9 +160,15 @@ class Training:
         else:
             self.folder.emit("done", **facts)
 
-    def _back(self, trainer: StudioTrainer, director: RunDirector) -> Path:
+    def _newest(self) -> Path | None:
+        """The newest whole checkpoint, as the first process sees it."""
+        found = resume.newest(self.folder.checkpoints) if self.ranks.first else None
+        name = self.ranks.tell(found.name if found is not None else None)
+        return self.folder.checkpoints / name if name else None
+
+    def _back(self, trainer: StudioTrainer) -> Path:
         """The checkpoint to go back to; from there on the learning rate is lower."""
-        checkpoint = resume.newest(self.folder.checkpoints)
+        checkpoint = self._newest()
         if checkpoint is None:
             raise StudioError("There is no checkpoint to go back to.", SOUND)
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
@@ -135,6 +176,24 @@ class Training:
         return checkpoint
 
     # -- setting up ----------------------------------------------------------------------------------------------
+    def _settle(self, rows: TrainingRows, machine: Hardware) -> None:
+        """Whether activations are computed again, where the recipe leaves it open. The first process decides."""
+        on, self._why = self.ranks.tell(self._recompute(rows, machine) if self.ranks.first else None)
+        self.recipe = self.recipe.with_changes({"training.gradient_checkpointing": on})
+
+    def _recompute(self, rows: TrainingRows, machine: Hardware) -> tuple[bool, str]:
+        """(whether, why): as the run began, where it has."""
+        from ftstudio.core.launch import sharded
+
+        wanted = self.recipe.training.gradient_checkpointing
+        starts = [event for event in self.folder.events() if event.get("kind") == "start"]
+        before = starts[-1].get("gradient_checkpointing") if starts else None
+        if wanted is None and isinstance(before, bool):
+            return before, "as the run began"
+        if wanted is None and sharded():
+            return False, "not decided for weights that lie in parts on several GPUs"
+        return room.settle(self.recipe, rows, machine.device)
+
     def _model(self, rows: TrainingRows) -> Any:
         """The model with what learns set to learn. Raises StudioError where the tokenizer doesn't fit it."""
         from transformers import set_seed
@@ -151,16 +210,62 @@ class Training:
 
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
-    ) -> tuple[StudioTrainer, RunDirector]:
+    ) -> tuple[StudioTrainer, RunDirector | Follower]:
         from ftstudio.engine import levers
         from ftstudio.engine.arguments import arguments
-        from ftstudio.engine.trainer import StudioTrainer
 
         recipe = self.recipe
         known = resume.facts(checkpoint) if checkpoint else {}
+        director = self._director(rows, checkpoint, known) if self.ranks.first else Follower(self.ranks)
+        values = arguments(
+            recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
+        )
+        total = director.steering.total if isinstance(director, RunDirector) else None
+        values.max_steps = self.ranks.tell(total) or values.max_steps
+        trainer = self._kind()(
+            model,
+            values,
+            rows.train,
+            rows.held_out,
+            rows.lengths,
+            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task, self._why),
+            director,
+            Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
+            keep=recipe.training.keep_checkpoints,
+            parts=known.get("parts", 1),
+            budget=recipe.training.batch_tokens,
+            sources=rows.sources,
+            rates=self.method.rates(model, self.settings),
+        )
+        trainer.recomputes = bool(recipe.training.gradient_checkpointing)
+        trainer.may_recompute = room.can(recipe)
+        stats = rows.tokens
+        labels = stats["trained"] / max(1, stats["total"])
+        trainer.flops = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)
+        if machine.device == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+            trainer.peak = flops.peak(torch.cuda.get_device_name(), machine.precision)
+        return trainer, director
+
+    def _kind(self) -> Callable[..., StudioTrainer]:
+        """What makes the trainer."""
+        if self.ranks.alone:
+            from ftstudio.engine.trainer import StudioTrainer
+
+            return StudioTrainer
+        from ftstudio.engine.ranked import RankedTrainer
+
+        return partial(RankedTrainer, ranks=self.ranks)
+
+    def _director(self, rows: TrainingRows, checkpoint: Path | None, known: dict[str, Any]) -> RunDirector:
+        """Who decides between steps; KNOWN is what the CHECKPOINT that is gone on from says."""
+        recipe = self.recipe
         kept = recorder(self.folder.path, rows.materials, rows.train)
         kept.begin(resumed=checkpoint is not None)
-        director = RunDirector(
+        kind = RunDirector if self.ranks.alone else partial(Leader, ranks=self.ranks)
+        director = kind(
             self.folder,
             self.control,
             every=recipe.evaluation.every if rows.held_out else None,
@@ -175,33 +280,7 @@ class Training:
         director.goes_on(known)
         director.first_loss = known.get("first_loss")
         director.doing = rows.materials.task.phases().get("training", "")
-        values = arguments(
-            recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
-        )
-        values.max_steps = director.steering.total or values.max_steps
-        trainer = StudioTrainer(
-            model,
-            values,
-            rows.train,
-            rows.held_out,
-            rows.lengths,
-            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task),
-            director,
-            Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
-            keep=recipe.training.keep_checkpoints,
-            parts=known.get("parts", 1),
-            sources=rows.sources,
-            rates=self.method.rates(model, self.settings),
-        )
-        stats = rows.tokens
-        labels = stats["trained"] / max(1, stats["total"])
-        trainer.flops = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)
-        if machine.device == "cuda":
-            import torch
-
-            torch.cuda.reset_peak_memory_stats()
-            trainer.peak = flops.peak(torch.cuda.get_device_name(), machine.precision)
-        return trainer, director
+        return director
 
     def _drift(self, rows: TrainingRows) -> Drift | None:
         """What measures forgetting at every evaluation; None where the installation lacks its text."""
@@ -219,8 +298,8 @@ class Training:
         self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None, resuming: bool
     ) -> None:
         recipe = self.recipe
-        batches = math.ceil(len(rows.train) / recipe.training.batch_size)
-        per_epoch = math.ceil(batches / recipe.training.gradient_accumulation)
+        batches = batches_in(rows.lengths, recipe.training.batch_size, recipe.training.batch_tokens)
+        per_epoch = math.ceil(math.ceil(batches / self.ranks.count) / recipe.training.gradient_accumulation)
         total = recipe.training.steps or math.ceil((recipe.training.epochs or 3) * per_epoch)
         total = trainer.args.max_steps if trainer.args.max_steps > 0 else total
         self.folder.emit(
@@ -233,7 +312,10 @@ class Training:
             precision=machine.precision,
             precision_why=machine.why,
             threads=machine.threads,
+            processes=self.ranks.count,
+            hosts=sorted({peer.host for peer in self.ranks.peers}),
             engine=trainer.levers.told,
+            gradient_checkpointing=bool(recipe.training.gradient_checkpointing),
             total_steps=total,
             epochs=total / per_epoch,
             steps_per_epoch=per_epoch,
@@ -291,7 +373,10 @@ class Training:
             shutil.rmtree(old, ignore_errors=True)
         except Exception as error:
             shutil.rmtree(beside, ignore_errors=True)
-            raise disk_trouble(error, self.folder.model) or error from error
+            told = disk_trouble(error, self.folder.model)
+            if told is None:
+                raise
+            raise told from error
 
     def _facts(self, trainer: StudioTrainer, director: RunDirector, began: float) -> dict[str, Any]:
         meter = trainer.meter
@@ -302,11 +387,11 @@ class Training:
             "eval": director.evaluation,
             "tokens": meter.tokens,
             "tokens_per_second": meter.tokens / meter.seconds if meter.seconds > 0 else None,
-            "peak_memory_bytes": peak_memory(trainer.args.device.type),
             "training_seconds": meter.seconds,
             "seconds": time.perf_counter() - began,
             "parameters": loading.parameters(trainer.model),
             "path": str(self.folder.model),
+            **({"by": director.ended_by} if director.stopped and director.ended_by else {}),
         }
 
     def _reload(self, asked: Callable[[Any], Any], expected: Any) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from ftstudio.core import files
-from ftstudio.core.errors import StudioError
+from ftstudio.core import ending, files
+from ftstudio.core.errors import StudioError, chain
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.text import one_line
 
@@ -32,7 +32,7 @@ def explain(error: BaseException) -> StudioError:
     ):
         where = "GPU memory" if "cuda" in low or kind == "OutOfMemoryError" else "memory"
         return StudioError(f"There is not enough {where}.", SMALLER)
-    if "device-side assert" in low or "cuda error" in low or "cublas" in low or "cudnn" in low:
+    if _of_gpu(low):
         return StudioError(
             f"The GPU reported an error that this process can't recover from ({one_line(text, 120)}).",
             "Close the studio and open it again: the run can be resumed from its last checkpoint.",
@@ -50,12 +50,20 @@ def explain(error: BaseException) -> StudioError:
     return StudioError(f"{kind}: {text or 'no message'}.", LOG)
 
 
+def _of_gpu(text: str) -> bool:
+    return any(sign in text for sign in ("device-side assert", "cuda error", "cublas", "cudnn"))
+
+
+def beyond_repair(error: BaseException) -> None:
+    """After ERROR, where the GPU failed, this process ends without its libraries' goodbye: see `core.ending`."""
+    if _of_gpu(str(error).lower()):
+        ending.abrupt = True
+
+
 def drop_frames(error: BaseException) -> None:
     """Let go of what the frames of ERROR hold (models, batches), so that their memory can be freed."""
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
+    for one in chain(error):
+        traceback.clear_frames(one.__traceback__)
 
 
 def last_step(folder: JobFolder) -> int | None:

@@ -222,6 +222,7 @@ class Worker:
                 folder.emit("stopped", text=told.message, step=step)
             else:
                 folder.emit("failed", text=told.message, hint=told.hint, step=step)
+        trouble.beyond_repair(error)
         if not isinstance(error, Stopped):
             trouble.drop_frames(error)
             self._forget()  # memory may be short, or a model half changed

@@ -106,7 +106,8 @@ def _verdict(entry: Mapping[str, Any]) -> dict[str, Any]:
     points, low, high = (100 * step[key] for key in ("difference", "low", "high"))
     told = (
         f"{100 * entry[EARLIER]:.1f} % → {100 * entry[NOW]:.1f} % ({points:+.1f} points, 95 % interval {low:+.1f} to "
-        f"{high:+.1f}; {len(step['fixed'])} rows fixed, {len(step['broke'])} broken)"
+        f"{high:+.1f}; {len(step['fixed'])} {'row' if len(step['fixed']) == 1 else 'rows'} fixed, "
+        f"{len(step['broke'])} broken)"
     )
     base = entry["since_base"]
     against = ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from ftstudio.core.text import one_line
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.rows import Row
@@ -91,6 +92,20 @@ def every() -> dict[str, Detector]:
 def categories() -> dict[str, Category]:
     """All categories by name, in the order in which they are shown."""
     return {name: detector.category for name, detector in detectors().items()}
+
+
+def all_categories() -> dict[str, Category]:
+    """The categories of every task by name: of written text, of labels, tags, vectors."""
+    return {name: detector.category for name, detector in every().items()}
+
+
+def named(names: Collection[str]) -> list[Category]:
+    """The categories called NAMES, in the order in which they are shown; one of a person's own by its name alone."""
+    known = all_categories()
+    own = sorted(name for name in names if name not in known)
+    return [known[name] for name in known if name in names] + [
+        Category(name, "", "◆", "bright_magenta", one_line(name, 24), "") for name in own
+    ]
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class CorrelationMetric:
                 from scipy.stats import rankdata
 
                 x, y = rankdata(x), rankdata(y)
-            x, y = x - x.mean(), y - y.mean()
+            x, y = _standard(x), _standard(y)
             found.append(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1))
         return found
 
@@ -169,6 +169,13 @@ class CorrelationMetric:
     def signature(self) -> str:
         """What the number depends on."""
         return "ranks among all rows, means of ties" if self.name == "spearman" else "product-moment"
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    """VALUES around 0 with a deviation of 1 (correlations do not depend on the scale): tiny numbers count, too."""
+    found: np.ndarray = values - values.mean() if len(values) else values
+    spread = float(found.std()) if len(values) else 0.0
+    return found / spread if spread > 1e-12 * float(abs(values).max(initial=0.0)) else found * 0.0
 
 
 def _labels(text: str) -> list[str]:

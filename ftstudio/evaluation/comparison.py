@@ -50,7 +50,8 @@ def aligned(arms: Sequence[Arm]) -> list[dict[int, Prediction]]:
         raise UsageError("One arm can't be compared.", "Give two runs or two files of predictions.")
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
-        raise UsageError(f"Two arms are named {one_line(names[0], 40)}.", "Give every arm its own name.")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"Two arms are named {one_line(twice, 40)}.", "Give every arm its own name.")
     tables = []
     for arm in arms:
         table = {prediction.row: prediction for prediction in arm.predictions}
@@ -147,6 +148,11 @@ def compare(
     better = dict(BETTER) | {extra.name: extra.better for extra in measured}
     scores = [_means(every) for every in single]
     corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], asked, present)
+    skipped += [
+        {"metric": name, "reason": "only a model that runs here tells it, and not all arms are one"}
+        for name in wanted
+        if name in likelihood.METRICS and name not in corpus
+    ]
     categorised = [categorise(column, context, references=False, embedder=embedder) for column in columns]
     result: dict[str, Any] = {
         "rows": len(order),
@@ -222,7 +228,7 @@ def _extras(
 
 def _gains(name: str, better: Mapping[str, bool | None]) -> bool:
     """Whether rows can be sorted by their gain in the metric NAME."""
-    return name not in m.CORPUS_METRICS and better.get(name, True) is True
+    return (name in m.BY_ROW or name not in m.CORPUS_METRICS) and better.get(name, True) is True
 
 
 def _repeats(arm: Arm, order: Sequence[int]) -> list[list[Prediction]]:

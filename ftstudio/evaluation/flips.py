@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from ftstudio.evaluation.categories import categories
+from ftstudio.evaluation.categories import every
 
 # metrics of a row that say right (1) or wrong (0)
 DECIDING = ("exact_match", "correct", "numeric_match", "accuracy")
@@ -25,7 +25,7 @@ def decider(rows: Iterable[Mapping[str, Mapping[str, Any]]]) -> str:
 @cache
 def _hints() -> frozenset[str]:
     """The error categories that only point at rows to look at."""
-    return frozenset(name for name, known in categories().items() if known.hint)
+    return frozenset(name for name, known in every().items() if known.category.hint)
 
 
 def right(scores: Mapping[str, Any], by: str) -> bool | None:

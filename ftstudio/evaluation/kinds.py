@@ -22,11 +22,11 @@ def categories_of(predictions: Sequence[Prediction]) -> tuple[str, ...]:
         return ()
     if all(isinstance(row.extra.get("probabilities"), Mapping) for row in rows):
         return classification.CATEGORIES
+    if all(isinstance(row.extra.get("cosine"), (int, float)) for row in rows):
+        # a scored pair may tell a rank, too, but its answer is the cosine
+        return ranking.SCORED if all(number_in(row.output) is not None for row in rows) else ranking.SEARCHED
     if all(isinstance(row.extra.get("rank"), int) for row in rows):
         return ranking.SEARCHED
-    if all(isinstance(row.extra.get("cosine"), (int, float)) or number_in(row.output) is not None for row in rows):
-        told = any("cosine" in row.extra or "others" in row.extra for row in rows)
-        return ranking.SCORED if told else ()
     return tagging.CATEGORIES if _tagged(rows) else ()
 
 

@@ -122,14 +122,14 @@ class _Codes(dict[str, str]):
         self._lock = threading.Lock()  # screens and the worker score at once
 
     def __missing__(self, word: str) -> str:
-        root = stem(word) if len(word) > 3 else word
+        root = stem(word) if len(word) > 3 and not word.isdigit() else word  # a number has no suffix
         with self._lock:
             place = len(self._stems) + 1
             new = chr(place if place < 0xD800 else place + 0x800)  # without surrogates
             code = self[word] = self._stems.setdefault(root, new)
         return code
 
-    __hash__ = object.__hash__  # itself alone: texts of one are none of another
+    __hash__ = object.__hash__  # type: ignore[assignment]  # itself alone: texts of one are none of another
 
 
 _known = _Codes()

@@ -62,7 +62,9 @@ def chrf_counts(systems: Sequence[Sequence[str]], references: Sequence[str]) -> 
     found = [np.zeros((len(references), 3 * CHAR_ORDER)) for _ in systems]
     for row, reference in enumerate(references):
         texts = ["".join(text.split()) for text in (reference, *(outputs[row] for outputs in systems))]
-        right, *others = [np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32) for text in texts]
+        right, *others = [
+            np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64) for text in texts
+        ]
         bits = 60 // CHAR_ORDER
         if not all(map(str.isascii, texts)):
             known, codes = np.unique(np.concatenate([right, *others]), return_inverse=True)
@@ -84,7 +86,6 @@ def _grams(codes: np.ndarray, most: int, bits: int) -> list[np.ndarray]:
     BITS are enough for a code, else (BITS 0) bytes."""
     import numpy as np
 
-    codes = codes.astype(np.int64)
     if not bits:
         whole = [np.lib.stride_tricks.sliding_window_view(codes, n) if len(codes) >= n else codes[:0].reshape(0, n)
                  for n in range(1, most + 1)]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import statistics
 from ftstudio.evaluation.categories import Categorised
-from ftstudio.evaluation.power import more_rows, rounded
+from ftstudio.evaluation.power import missing, more_rows
 from ftstudio.evaluation.scoring import Scores
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) ->
     if not judged:
         return {"a": a, "b": b, "verdict": "not judged", "metric": None, "needed": None,
                 "words": f"{b} and {a} can't be judged: the rows have no reference"}  # fmt: skip
-    chosen = min(good + bad, key=lambda entry: entry["p_holm"]) if good or bad else judged[0]
+    chosen = min(good + bad, key=lambda entry: entry["p_holm"]) if good or bad else None
+    chosen = chosen or next((entry for entry in judged if entry["n"] >= statistics.FEWEST), judged[0])
     n, metric = chosen["n"], chosen["metric"]
     title = m.TITLES.get(metric, metric)
     figures = f"{title} {chosen['difference']:+.3g} [{chosen['low']:+.3g}, {chosen['high']:+.3g}], {n} rows"
@@ -119,9 +120,9 @@ def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) ->
         words = f"{b} is {word} than {a} ({figures})"
     else:
         word = statistics.UNCLEAR
-        known = [entry["needed"] for entry in judged if entry["needed"] is not None]
-        more = max(1, min(known)) if known else None
-        way = f"need about {rounded(more):,} more rows" if more else "as good as no difference"
+        known = [missing(entry) for entry in judged if entry["n"] >= statistics.FEWEST]
+        more = min((count for count in known if count is not None), default=None)
+        way = f"need about {more:,} more rows" if more else "as good as no difference"
         words = f"can't tell {b} and {a} apart: {way} ({figures})"
     return {"a": a, "b": b, "verdict": word, "metric": metric, "needed": more, "words": words}
 

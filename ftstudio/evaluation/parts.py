@@ -10,7 +10,7 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import statistics
-from ftstudio.evaluation.categories import categories
+from ftstudio.evaluation.categories import every
 from ftstudio.evaluation.words import length
 
 MOST = 20  # different values of a column that parts the rows
@@ -57,19 +57,19 @@ def parts_of(facts: Mapping[int, Facts]) -> list[Part]:
     found += _bands("prompt length", {row: length(text) for row, text in texts.items()})
     references = {row: length(fact.reference) for row, fact in facts.items() if fact.reference is not None}
     found += _bands("reference length", references)
-    known = categories()
+    known = every()
     by_category: dict[str, list[int]] = {}
     for row, fact in facts.items():
         for name in fact.categories:
             by_category.setdefault(name, []).append(row)
     for name in sorted(by_category, key=lambda name: (-len(by_category[name]), name)):
-        title = known[name].title if name in known else name
+        title = known[name].category.title if name in known else name
         found.append(Part(CATEGORY, title, tuple(by_category[name])))
     names = dict.fromkeys(name for fact in facts.values() for name in fact.columns if name != _SOURCE)
     for name in names:
         values = {row: fact.columns.get(name) for row, fact in facts.items()}
         if all(isinstance(value, str | int | bool | None) for value in values.values()):
-            found += _grouped(one_line(name, 40), values)
+            found += _unlike(_grouped(one_line(name, 40), values), found)
     return found
 
 
@@ -83,6 +83,16 @@ def _grouped(by: str, values: Mapping[int, Any]) -> list[Part]:
         Part(by, value, tuple(row for row, text in texts.items() if text == value))
         for value, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
+
+
+def _unlike(parts: list[Part], known: Sequence[Part]) -> list[Part]:
+    """PARTS by a column; none where those of KNOWN by label or source are the same, renamed where the name is taken."""
+    ways = {part.by for part in known}
+    if parts and {part.rows for part in parts} in [
+        {part.rows for part in known if part.by == way} for way in ("label", "source")
+    ]:
+        return []
+    return [Part(f"column {part.by}", part.value, part.rows) if part.by in ways else part for part in parts]
 
 
 def _bands(by: str, lengths: Mapping[int, int]) -> list[Part]:

@@ -116,9 +116,9 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
         lines += _categories([entry for entry in result["categories"] if entry["arms"] == [a, b]], short)
         lines += _slices([one for one in result.get("slices", ()) if (one["a"], one["b"]) == (a, b)], short)
     judge = result.get("judge")
-    for index, text in enumerate(judge_lines(judge)):
-        name = f"judge {one_line(judge['model'], 24)}" if not index and judge else ""
-        lines += ["", *([] if index else field(name, "", 2)), *field("", text, 2)] if not index else field("", text, 2)
+    lines += ["", f"judge {one_line(judge['model'], 60)}"] if judge else []
+    for text in judge_lines(judge):
+        lines += field("", text, 2)
     found = benchmark_lines(result.get("benchmarks"))
     lines += ["", *found] if found else []
     lines += _notes(result)
@@ -284,8 +284,9 @@ def _shots(arms: Sequence[Mapping[str, Any]]) -> list[str]:
         if shots["cut"] or shots["none"]:
             few = [*shots["cut"], *shots["none"]]
             named = ", ".join(map(str, few[:8])) + (" …" if len(few) > 8 else "")
-            text += f"; {len(few)} rows had room for fewer or none (row {named})"
-        lines += ["", *field(one_line(arm["name"], 20), text, 21)] if not lines else field(arm["name"][:20], text, 21)
+            text += f"; {len(few)} {'row' if len(few) == 1 else 'rows'} had room for fewer or none (row {named})"
+        told = field(one_line(arm["name"], 20), text, 21)
+        lines += told if lines else ["", *told]
     return lines
 
 
@@ -294,9 +295,10 @@ def _slices(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) -> lis
     if not entries:
         return []
     metric = entries[0]["metric"]
+    room = 26 - sum(max(0, len(name) - 5) for name in short)  # so that the line fits into WIDTH
     rows = [
         (
-            one_line(f"{entry['by']}: {entry['value']}", 26),
+            one_line(f"{entry['by']}: {entry['value']}", room),
             f"{entry['n']:,}",
             f"{entry['mean_a']:.3f}",
             f"{entry['mean_b']:.3f}",
@@ -345,13 +347,15 @@ def _examples(result: Mapping[str, Any], names: Sequence[str], count: int) -> li
     """The rows that gained and lost most, every arm's output under the other."""
     if result["gain"] is None or count < 1:
         return []
-    metric = m.TITLES[result["gain"]]
+    name = result["gain"]
+    metric = m.TITLES.get(name) or one_line(result.get("titles", {}).get(name, name), 30)
     lines: list[str] = []
     for kind, verb in (("gains", "gains"), ("losses", "loses")):
         entries = result["examples"][kind][:count]
         lines += ["", "", f"Biggest {kind}, by {metric}" if entries else f"No row {verb} in {metric}"]
         for entry in entries:
-            scores = " → ".join(f"{entry['scores'][name]:.3f}" for name in names)
+            known = (entry["scores"][name] for name in names)
+            scores = " → ".join("–" if score is None else f"{score:.3f}" for score in known)
             lines += ["", f"row {entry['row']}   {scores}", *_texts(entry["prompt"], entry["reference"])]
             for name in names:
                 lines += field(f"  {one_line(name, 10)}", entry["outputs"][name] or "(nothing)", 13, 3)

@@ -13,6 +13,7 @@ from ftstudio.evaluation.similarity import Embedder
 if TYPE_CHECKING:
     import numpy as np
 
+EQUAL = 1e-6  # that numbers differ at all, where their ranks don't
 LEAST = 3  # answers of either kind that a person must have judged before anything is learnt from them
 
 
@@ -28,6 +29,7 @@ class Order:
 ORDERS = (
     Order("data", "as in the data", "Row after row."),
     Order("category", "by category", "Rows of the commonest error first, those of one category together."),
+    Order("worst", "worst first", "Farthest from the reference first: in words, in rank, in probability."),
     Order("similar", "like this one", "Rows that mean most like the one in view first."),
     Order("unsure", "least sure", "Rows on which your decisions so far say least: those teach most."),
     Order("random", "random", "Drawn by chance: what you see is what there is, so counts can be believed."),
@@ -68,6 +70,9 @@ def queue(
     elif order == "category":
         ranks = _by_category(rows, categories or {})
         key = lambda row: (ranks[row], row)  # noqa: E731
+    elif order == "worst":
+        bad = _worst(rows, predictions)
+        key = lambda row: (-bad[row], row)  # noqa: E731
     elif order in ("similar", "unsure"):
         scores: Mapping[int, float] | str
         if embedder is None:
@@ -95,6 +100,52 @@ def _by_category(rows: Sequence[int], categories: Mapping[int, Collection[str]])
             counts[name] = counts.get(name, 0) + 1
     place = {name: number for number, name in enumerate(sorted(counts, key=lambda name: (-counts[name], name)))}
     return {row: min((place[name] for name in categories.get(row, ())), default=len(place)) for row in rows}
+
+
+def _worst(rows: Sequence[int], predictions: Mapping[int, Prediction]) -> dict[int, float]:
+    """How far each of ROWS is from its reference, from 0 to 1, -1 where nothing tells: of pairs with a score how far
+    their cosine is off in rank, of a search how low the partner stands, of labels how unlikely the right one was held,
+    of written text 1 - ROUGE-L."""
+    from ftstudio.evaluation.metrics import rouge
+
+    found = dict.fromkeys(rows, -1.0)
+    pairs = _numbers(rows, predictions)
+    for row in rows:
+        one = predictions[row]
+        reference, rank, shares = one.reference, one.extra.get("rank"), one.extra.get("probabilities")
+        if row in pairs:
+            continue
+        if isinstance(rank, int) and rank > 0:
+            found[row] = 1.0 - 1.0 / rank
+        elif reference is None:
+            continue
+        elif isinstance(shares, Mapping) and isinstance(share := shares.get(reference.strip(), 0.0), (int, float)):
+            found[row] = 1.0 - float(share)
+        else:
+            found[row] = 1.0 - rouge(one.output, reference).rougeL
+    if pairs:
+        from scipy.stats import rankdata
+
+        given_ranks, wanted_ranks = (rankdata([pair[side] for pair in pairs.values()]) for side in (0, 1))
+        for row, a, b in zip(pairs, given_ranks.tolist(), wanted_ranks.tolist(), strict=True):
+            found[row] = abs(a - b) / len(pairs) + EQUAL * (pairs[row][0] != pairs[row][1])
+    return found
+
+
+def _numbers(rows: Sequence[int], predictions: Mapping[int, Prediction]) -> dict[int, tuple[float, float]]:
+    """(answer, reference) of ROWS where both are numbers; none where some are not: then they are text."""
+    from ftstudio.evaluation.classification import number_in
+
+    found: dict[int, tuple[float, float]] = {}
+    for row in rows:
+        reference = predictions[row].reference
+        if reference is None:
+            continue
+        given, wanted = number_in(predictions[row].output), number_in(reference)
+        if given is None or wanted is None:
+            return {}
+        found[row] = (given, wanted)
+    return found
 
 
 def _vectors(rows: Sequence[int], predictions: Mapping[int, Prediction], embedder: Embedder) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 from ftstudio.core.files import LineWriter, read_lines
 
 ACTIONS = ("add", "remove", "reset")
+UNDO = "undo"  # the note of a line that takes one back
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,14 @@ class Agreement:
     neither: int = 0
 
     @property
+    def total(self) -> int:
+        """Rows or decisions in all."""
+        return self.both + self.person_only + self.detector_only + self.neither
+
+    @property
     def share(self) -> float | None:
         """Share of the decisions that agree with the detector; None without any."""
-        total = self.both + self.person_only + self.detector_only + self.neither
-        return (self.both + self.neither) / total if total else None
+        return (self.both + self.neither) / self.total if self.total else None
 
 
 class Tags:
@@ -104,10 +109,22 @@ class Tags:
         if not self._undo:
             return None
         row, category, before = self._undo.pop()
-        tag = Tag(time.time(), row, category, before, note="undo")
+        tag = Tag(time.time(), row, category, before, note=UNDO)
         self._writer.append(tag.to_line())
         self._take(tag)
         return tag
+
+    def note(self, row: int, category: str) -> str:
+        """The note that the last decision on ROW and CATEGORY that had one bears; empty where it was taken back."""
+        notes: list[str] = []
+        for tag in self.history:
+            if (tag.row, tag.category) != (row, category):
+                continue
+            if tag.note == UNDO:
+                notes = notes[:-1]
+            else:
+                notes.append(tag.note if tag.action != "reset" else "")
+        return notes[-1] if notes else ""
 
     def apply(self, row: int, auto: Iterable[str]) -> set[str]:
         """The categories of ROW: those the detectors found, AUTO, as the person has corrected them."""

@@ -47,24 +47,21 @@ class Change:
 CHANGES = (
     Change(
         "new_tokens", "new tokens",
-        "Adds words to the vocabulary that the tokenizer would cut into pieces; each gets a row in the embeddings "
-        "(and in the head), which learns and is saved with the run.",
-        "A row of the model's width each; with lora every pass copies the embeddings once.",
-        "For marks of your own format, or names and terms that make up much of the data. Give it many rows that hold "
-        "them: a new token knows nothing but what its pieces knew.",
+        "Words that would be cut into pieces become tokens, each with a row that learns in embeddings and head.",
+        "Every pass with lora copies the embeddings once.",
+        "For marks of your own format or terms that fill your data; they learn from rows that hold them.",
     ),
     Change(
         "drop_layers", "layers left out",
         "Takes whole layers out of the model before it learns.",
-        "The model gets smaller and faster by as much, and loses skill that training has to bring back.",
-        "For a smaller model from a big one, with thousands of rows to heal it. Layers after the middle are missed "
-        "least, the first and the last most (Gromov et al. 2024).",
+        "It gets smaller and faster, and loses skill that training has to bring back.",
+        "With thousands of rows; those after the middle are missed least (Gromov et al. 2024).",
     ),
     Change(
         "new_head", "new head",
-        "The head that the model brings for labels is thrown away and drawn anew.",
+        "The head that a classifier or tagger brings for its labels is thrown away and drawn anew.",
         "What it had learnt of labels is lost; the body keeps all.",
-        "Where a classifier was made for other labels that are as many as yours by chance.",
+        "Where it was made for other labels that are as many as yours by chance.",
     ),
 )  # fmt: skip
 

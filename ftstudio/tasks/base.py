@@ -79,7 +79,8 @@ class Prompt:
         """What an answer is remembered by: the ids, or all that the row holds but its labels."""
         if self.row is None:
             return self.ids
-        return json.dumps({key: value for key, value in self.row.items() if key != "labels"}, default=str)
+        known = {key: value for key, value in self.row.items() if key != "labels" and not callable(value)}
+        return json.dumps(known, default=str)
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class Task(ABC):
     help: ClassVar[str]
     answers: ClassVar[str]
     """What its answer to a row is, in a few words."""
+    example: ClassVar[tuple[tuple[str, str], ...]]
+    """A row as it may look, (role, value) each; and what the model answers, under `→`."""
     roles: ClassVar[tuple[Role, ...]]
     shapes: ClassVar[tuple[str, ...]]
     """Shapes of rows (data.shape) that it can learn from."""

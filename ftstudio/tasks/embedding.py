@@ -67,6 +67,11 @@ class Embedding(VectorTask):
         "doesn't, or from pairs with a score. The saved folder is a sentence-transformers model."
     )
     answers = "a vector a text; how near two texts are"
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("sentence1", "Can I reset it?"),
+        ("sentence2", "Hold the key for 5 s."),
+        ("→", "vectors, cosine 0.83"),
+    )
     roles = (
         Role("sentence1", "a text: the question, or the first of a pair", required=True),
         Role("sentence2", "the text that belongs to it, or is compared with it", required=True),

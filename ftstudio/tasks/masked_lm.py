@@ -45,7 +45,6 @@ class MaskedLm(Task):
     """Hidden tokens, filled in by an encoder."""
 
     name = "masked-lm"
-    answers = "the hidden words, filled in"
     title = "Masked language modelling (fill in hidden words)"
     help = (
         "Some tokens of your texts are hidden, others in every epoch, and an encoder learns to fill them in. Use it to "
@@ -53,6 +52,10 @@ class MaskedLm(Task):
         "tagger (model: run:NAME)."
     )
     answers = "the words that were hidden, in order"
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("text", "He was given 5 mg of warfarin."),
+        ("→", "He was [given] 5 mg of [warfarin]."),
+    )
     roles = (Role("text", "the documents; long ones become several windows", required=True),)
     shapes = ("text",)
     default_metrics = ("masked_accuracy",)

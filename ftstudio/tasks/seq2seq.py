@@ -54,6 +54,11 @@ class Seq2Seq(Task):
         "alone (Llama, Qwen) learns the same with the task sft."
     )
     answers = "a text: a translation, a summary, an answer"
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("source", "The lift is broken."),
+        ("target", "Der Aufzug ist kaputt."),
+        ("→", "Der Aufzug ist kaputt."),
+    )
     roles = (
         Role("source", "the text to translate, sum up or answer"),
         Role("target", "what is to be written"),
@@ -208,8 +213,7 @@ class Seq2Seq(Task):
         given = {key: value for key, value in inputs.items() if key not in ("labels", "token_type_ids")}
         inner = getattr(model, "module", model)
         inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
-        shifted = inner.prepare_decoder_input_ids_from_labels(labels=inputs["labels"])
-        return model(**given, decoder_input_ids=shifted)
+        return model(**given, decoder_input_ids=_shifted(inner, inputs["labels"]))
 
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         """Cross-entropy of the targets' tokens, summed."""
@@ -219,3 +223,14 @@ class Seq2Seq(Task):
         return functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
         )
+
+
+def _shifted(model: Any, labels: torch.Tensor) -> torch.Tensor:
+    """What the decoder of MODEL reads where it is to write LABELS: its first token, then each label but the last."""
+    if hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        found: torch.Tensor = model.prepare_decoder_input_ids_from_labels(labels=labels)
+        return found
+    config = model.config  # M2M100 and NLLB, Blenderbot: as their own loss does it
+    found = labels.roll(1, 1)
+    found[:, 0] = config.decoder_start_token_id
+    return found.masked_fill(found == IGNORED, config.pad_token_id)

@@ -25,6 +25,11 @@ class Sft(Task):
         "Use it to teach a format, a style, or how to answer your kind of question."
     )
     answers = "a text, written token by token"
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("prompt", "Which lift is broken?"),
+        ("completion", "Lift B since May."),
+        ("→", "Lift B since May."),
+    )
     roles: ClassVar[tuple[Role, ...]] = (
         Role("prompt", "what the model is given"),
         Role("completion", "what it learns to write"),

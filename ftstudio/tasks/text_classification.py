@@ -50,6 +50,11 @@ class TextClassification(Task):
         "decoders (Llama, Qwen) work too."
     )
     answers = "the label, with how sure the model is of each; several labels; or a number"
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("text", "The lift is stuck again."),
+        ("label", "complaint"),
+        ("→", "complaint (0.94), request (0.05)"),
+    )
     roles = (
         Role("text", "the text to be labelled"),
         Role("label", "its label, a list of labels, or a number"),
@@ -124,7 +129,7 @@ class TextClassification(Task):
     def _reference(self, example: Example) -> str:
         value = example.fields.get("raw_label")
         if self.problem == REGRESSION:
-            return f"{reading.number_of(value):g}"
+            return f"{reading.number_of(value):.12g}"
         return classification.joined(reading.several(value) if self.problem == MULTI else [reading.label_of(value)])
 
     def _items(
@@ -204,14 +209,14 @@ class TextClassification(Task):
         if self.options.class_weights:
             weights = torch.tensor(classification.balanced(self.facts["counts"]), device=logits.device)
         if self.problem == MULTI:
-            return functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum")
+            return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="sum")
         return functional.cross_entropy(logits, targets, weights, reduction="sum")
 
     def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
         """The likeliest label with the probabilities of all; every label over a half; or the number."""
         logits = outputs.logits.float()
         if self.problem == REGRESSION:
-            return [Predicted(f"{value:.4g}") for value in logits.squeeze(-1).tolist()]
+            return [Predicted(f"{value:.7g}") for value in logits.squeeze(-1).tolist()]
         shares = logits.sigmoid() if self.problem == MULTI else logits.softmax(-1)
         found = []
         for row in shares.tolist():
@@ -229,7 +234,7 @@ class TextClassification(Task):
 
     def _name(self, value: Any) -> str:
         if self.problem == REGRESSION:
-            return f"{value:g}"
+            return f"{value:.12g}"
         if self.problem == MULTI:
             return classification.joined([name for name, one in zip(self.labels, value, strict=True) if one])
         return self.labels[value]

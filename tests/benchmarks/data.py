@@ -101,6 +101,7 @@ def ours(path: Path) -> None:
     from ftstudio.data.search import find
 
     name = path.suffix[1:]
+    sys.setswitchinterval(0.001)  # as the studio does (ui/run.py)
     started = time.perf_counter()
     opening = Opening(path)
     first = opening.first(60)

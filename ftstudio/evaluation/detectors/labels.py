@@ -19,9 +19,6 @@ from ftstudio.evaluation.classification import number_in, parted
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import Row
 
-SURE = 0.9  # probability from which a wrong answer was given confidently
-NEAR = 0.1  # the most by which a near miss preferred its answer to the reference
-RARE = 0.1  # a label is rare below this share of an even one
 FEWEST = 20  # rows below which confident learning says nothing
 _SHOWN = 30
 
@@ -56,7 +53,7 @@ def _confident_wrong(row: Row, context: Context) -> Verdict:
     if wrong is None or shares is None:
         return UNJUDGED
     share = shares.get(row.text.strip(), 0.0)
-    if not wrong or share < SURE:
+    if not wrong or share < context.limits.confident:
         return None
     return Finding("confident_wrong", f"{share:.0%} sure of {_name(row.text)}; it is {_name(row.prediction.reference)}")
 
@@ -67,7 +64,7 @@ def _near_miss(row: Row, context: Context) -> Verdict:
         return UNJUDGED
     reference = (row.prediction.reference or "").strip()
     margin = shares.get(row.text.strip(), 0.0) - shares.get(reference, 0.0)
-    if not wrong or not {reference, row.text.strip()} <= shares.keys() or margin >= NEAR:
+    if not wrong or not {reference, row.text.strip()} <= shares.keys() or margin >= context.limits.near_miss:
         return None
     return Finding("near_miss", f"{_name(reference)} was only {margin:.2f} behind {_name(row.text)}")
 
@@ -78,10 +75,10 @@ def _rare_class(rows: Sequence[Row], context: Context, embedder: Any) -> Mapping
         counts.update(parted(row.prediction.reference or ""))
     if len(counts) < 2:
         return "the references hold fewer than two labels"
-    least = RARE * sum(counts.values()) / len(counts)
+    least = context.limits.rare_label * sum(counts.values()) / len(counts)
     rare = {name for name, count in counts.items() if count < least}
     if not rare:
-        return f"no label is rarer than {RARE:.0%} of an even share"
+        return f"no label is rarer than {context.limits.rare_label:.0%} of an even share"
     found: dict[int, Finding | None] = {}
     for row in rows:
         names = [name for name in parted(row.prediction.reference or "") if name in rare]
@@ -134,7 +131,7 @@ def _far_off(rows: Sequence[Row], context: Context, embedder: Any) -> Mapping[in
     wanted = [reference for _, reference in pairs.values() if reference is not None]
     if len(wanted) < FEWEST:
         return f"it needs {FEWEST} rows whose reference is a number"
-    spread = stdev(wanted)
+    spread = context.limits.far_off * stdev(wanted)
     found: dict[int, Finding | None] = {}
     for number, (given, reference) in pairs.items():
         if reference is None:

@@ -20,10 +20,6 @@ from ftstudio.evaluation.rows import Row
 FEWEST = 20  # rows below which ranks say nothing
 QUARTER, HALF = 0.25, 0.5  # the most alike quarter of the rows in the less alike half of the cosines, and the reverse
 CLEARLY = 0.2  # of the scores' range: from here on one pair is clearly more alike than another
-INVERTED = 0.25  # share of such comparisons that a row may get wrong
-BIASED = 0.3  # correlation of the error with how unlike in length the texts are
-NARROW = 0.5  # mean cosine of unrelated texts
-CROWD = 5  # questions that a wrong answer is given to
 
 _Verdicts = Mapping[int, Finding | None] | str
 
@@ -112,7 +108,7 @@ def _rank_inversion(rows: Sequence[Row], context: Context, embedder: Any) -> _Ve
             continue
         share = int(wrong.sum()) / count
         why = f"in the wrong order with {share:.0%} of the {count} pairs that are clearly more or less alike"
-        found[one.row] = Finding("rank_inversion", why) if share > INVERTED else None
+        found[one.row] = Finding("rank_inversion", why) if share > context.limits.out_of_order else None
     return found
 
 
@@ -137,7 +133,7 @@ def _length_bias(rows: Sequence[Row], context: Context, embedder: Any) -> _Verdi
     if unlike.min() == unlike.max() or error.min() == error.max():
         return {row: None for row, _, _ in errors}
     link = float(spearmanr(unlike, error).statistic)
-    if abs(link) < BIASED:
+    if abs(link) < context.limits.length_bias:
         return {row: None for row, _, _ in errors}
     edge = float(np.quantile(unlike, 1 - QUARTER))
     middle = float(np.median(error))
@@ -154,7 +150,7 @@ def _anisotropy(row: Row, context: Context) -> Verdict:
     others = row.prediction.extra.get("others")
     if not isinstance(others, (int, float)):
         return UNJUDGED
-    if others < NARROW:
+    if others < context.limits.all_alike:
         return None
     return Finding("anisotropy", f"mean cosine {others:.2f} with texts of other rows")
 
@@ -187,7 +183,7 @@ def _hub(rows: Sequence[Row], context: Context, embedder: Any) -> _Verdicts:
         count = wrong.get(row.text, 0)
         is_wrong = row.text.strip() != (row.prediction.reference or "").strip()
         why = f"“{one_line(row.text, 40)}” is the wrong answer to {count} texts"
-        found[row.row] = Finding("hub", why) if is_wrong and count >= CROWD else None
+        found[row.row] = Finding("hub", why) if is_wrong and count >= context.limits.hub else None
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ftstudio.core.text import clean, one_line
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import report as words
-from ftstudio.evaluation.categories import categories
+from ftstudio.evaluation.categories import all_categories
 
 Row = tuple[str, ...]
 Report = Mapping[str, Any]
@@ -75,7 +75,7 @@ def arms(report: Report) -> list[Row]:
         if shots:
             few = f"{shots['count']}, {shots['choice']}"
             short = len(shots["cut"]) + len(shots["none"])
-            few += f" ({short} rows had room for fewer)" if short else ""
+            few += f" ({short} {'row' if short == 1 else 'rows'} had room for fewer)" if short else ""
         length = "–" if not tokens else f"{tokens['mean']:,.0f} on average, {tokens['longest']:,} at most"
         found.append((one_line(arm["name"], 60), what, few, length))
     return found
@@ -111,7 +111,7 @@ METRICS = ("metric", "a", "b", "b − a", "95 % interval", "p", "p (Holm)", "row
 
 def errors(report: Report, pair: tuple[str, str]) -> list[Row]:
     """Error category, a, b, points, interval, p after Holm, verdict; those that neither has are left out."""
-    known = categories()
+    known = all_categories()
     found: list[Row] = []
     for entry in sorted(report["categories"], key=lambda entry: entry["difference"] or 0.0):
         if tuple(entry["arms"]) != pair or not entry["n"] or not (entry["count_a"] or entry["count_b"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ftstudio.core.text import one_line
 from ftstudio.evaluation.publish import facts
 from ftstudio.evaluation.publish.facts import Report, Row
 from ftstudio.evaluation.report import rows_of
@@ -24,10 +25,10 @@ def text(report: Report) -> str:
     lines += ["", "## Arms", "", *_table(("arm", "what", "examples", "prompt tokens"), facts.arms(report))]
     for pair in facts.pairs(report):
         wins, ties, losses = facts.outcome(report, pair)
-        lines += ["", f"## {_plain(pair[0])} → {_plain(pair[1])}", ""]
+        lines += ["", f"## {_plain(' → '.join(one_line(name, 60) for name in pair))}", ""]
         lines += _table(facts.under(facts.METRICS, pair), facts.metrics(report, pair))
         if wins + ties + losses:
-            by = facts.title(report["gain"])
+            by = _plain(facts.title(report["gain"]))
             lines += ["", f"By {by}: {wins:,} rows won, {ties:,} equal, {losses:,} lost."]
         found = facts.errors(report, pair)
         lines += ["", *_table(facts.under(facts.ERRORS, pair), found)] if found else []

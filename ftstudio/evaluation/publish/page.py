@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
+from ftstudio.core.text import one_line
 from ftstudio.evaluation.publish import facts, svg
 from ftstudio.evaluation.publish.facts import Report, Row
 from ftstudio.evaluation.report import rows_of
 
 # no script runs and nothing is loaded, whatever a model may have written
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'none'"
+_NUMBERS = re.compile(r"[-+<≈−\d.,%… ]*[\d–][-+\d.,%… ]*")  # a column of such cells stands on the right
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --dim: #5d6872; --rule: #d5dbe1; --good: #1a7f45; --bad: #b3332b;
   --unclear: #8a949e; --paper: #fff; }
@@ -22,6 +25,7 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; border-bot
 table { border-collapse: collapse; font-size: .9rem; margin: .8rem 0; display: block; overflow-x: auto; }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--rule); vertical-align: top;
   font-variant-numeric: tabular-nums; } th { color: var(--dim); font-weight: 600; }
+.n { text-align: right; white-space: nowrap; }
 ul.verdicts { list-style: none; padding: 0; font-size: 1.05rem; } pre { white-space: pre-wrap; overflow-wrap: anywhere;
   margin: .2rem 0 .6rem; padding-left: .8rem; border-left: 3px solid var(--rule); }
 svg { width: 100%; max-width: 40rem; height: auto; display: block; margin: .6rem 0; font: 12px system-ui, sans-serif; }
@@ -76,7 +80,7 @@ def _pair(report: Report, pair: tuple[str, str]) -> list[str]:
         (facts.title(entry["metric"]), entry["difference"], entry["low"], entry["high"], entry["verdict"])
         for entry in entries
     ]
-    body = [f"<h2>{escape(pair[0])} → {escape(pair[1])}</h2>"]
+    body = [f"<h2>{escape(' → '.join(one_line(name, 60) for name in pair))}</h2>"]
     body += [svg.intervals(plotted)] if plotted else []
     body.append(_table(facts.under(facts.METRICS, pair), facts.metrics(report, pair)))
     if report.get("gain"):
@@ -89,6 +93,11 @@ def _pair(report: Report, pair: tuple[str, str]) -> list[str]:
 
 
 def _table(header: Row, rows: Sequence[Row]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    lines = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    numbers = [bool(rows) and all(_NUMBERS.fullmatch(row[at]) for row in rows) for at in range(len(header))]
+    marks = [" class='n'" if number else "" for number in numbers]
+    head = "".join(f"<th{mark}>{escape(name)}</th>" for name, mark in zip(header, marks, strict=True))
+    lines = [
+        "<tr>" + "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(row, marks, strict=True)) + "</tr>"
+        for row in rows
+    ]
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"

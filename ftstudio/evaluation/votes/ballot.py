@@ -41,6 +41,11 @@ class Ballot:
         return {"kind": "ballot", "a": self.a, "b": self.b, "seed": self.seed}
 
 
+def voted_on(marked: str, a: str, b: str) -> bool:
+    """Whether MARKED is the mark of the answers A and B, whichever of the arms was held against the other then."""
+    return marked in (mark(a, b), mark(b, a))
+
+
 def mark(a: str, b: str) -> str:
     """What tells the two answers that were voted on from later ones on the same row."""
     digest = hashlib.blake2b(digest_size=6)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio.core.files import LineWriter, read_lines
-from ftstudio.evaluation.votes.ballot import CHOICES, Ballot, mark
+from ftstudio.evaluation.votes.ballot import CHOICES, Ballot, mark, voted_on
 
 NAME = "votes.jsonl"
 Outputs = Mapping[int, tuple[str, str]]  # the answers of a and b by row
@@ -100,7 +100,7 @@ class Book:
     def voted(self, row: int, outputs: Outputs) -> bool:
         """Whether this person voted on ROW with the answers it has now."""
         vote = self.votes.get((self.who, row))
-        return vote is not None and row in outputs and vote.answers == mark(*outputs[row])
+        return vote is not None and row in outputs and voted_on(vote.answers, *outputs[row])
 
     def vote(self, row: int, choice: str, outputs: Outputs) -> Vote:
         """Write down this person's CHOICE on ROW of OUTPUTS. Raises StudioError where it can't be written."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftstudio.evaluation.pairing import BETTER
 from ftstudio.evaluation.statistics import wilson
-from ftstudio.evaluation.votes.ballot import mark
+from ftstudio.evaluation.votes.ballot import voted_on
 from ftstudio.evaluation.votes.book import Book, Outputs, Vote
 from ftstudio.evaluation.votes.evalue import ENOUGH, e_value, more_votes
 
@@ -77,8 +77,9 @@ class Tally:
 
 def tally(book: Book, outputs: Outputs, scores: Scores | None = None) -> Tally:
     """The votes in BOOK on OUTPUTS (the answers of `book.a` and `book.b` by row), held against the SCORES by row."""
-    marks = {row: mark(a, b) for row, (a, b) in outputs.items()}
-    fitting = [vote for vote in book.votes.values() if vote.answers == marks.get(vote.row)]
+    fitting = [
+        vote for vote in book.votes.values() if vote.row in outputs and voted_on(vote.answers, *outputs[vote.row])
+    ]
     by_row: dict[int, list[Vote]] = {}
     for vote in fitting:
         by_row.setdefault(vote.row, []).append(vote)

@@ -59,6 +59,9 @@ def _alike(a: Recipe, b: Recipe) -> bool:
     return keys == (b.model, b.data.train, b.data.eval, b.data.split_by, b.training.seed)
 
 
+Picked = Callable[[tuple[int, ...]], None]
+
+
 class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
     """A list to tick; gives back the arms in its order, the first being held against, or None for escape."""
 
@@ -66,14 +69,18 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
         Binding("escape,q", "dismiss(None)", "back"),
         Binding("space", "tick", "tick"),
         Binding("plus", "add", "another"),
+        Binding("e", "examples", "examples"),
     ]
     DEFAULT_CSS = """
     ArmsDialog Table { height: auto; background: $surface; }
     ArmsDialog #arms-fault { height: auto; color: $error; }
     """
 
-    def __init__(self, entries: Sequence[tuple[str, str]], present: Sequence[str]) -> None:
+    def __init__(
+        self, entries: Sequence[tuple[str, str]], present: Sequence[str], pick: Callable[[Picked], None] | None = None
+    ) -> None:
         super().__init__()
+        self.pick = pick  # lets the person choose training rows, and hands them on
         self.entries = list(entries)
         known = {text for text, _ in self.entries}
         self.entries += [(text, "named by you") for text in present if text not in known]
@@ -82,12 +89,13 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Content("Which arms are compared?  two to four"), classes="dialog-title")
-            table = Table((Column("", 3), Column("arm", 14), Column("", 0)), self._cells)
+            table = Table((Column("", 3), Column("arm", 24), Column("", 0)), self._cells)
             table.styles.height = min(12, len(self.entries) + 1)
             yield table
             yield Static("", id="arms-fault")
             hint = (
-                "space ticks · + names another · enter starts · esc goes back\nThe others are held against the first."
+                "space ticks · e examples by hand · + another · enter starts · esc back\n"
+                "The others are held against the first."
             )
             yield Static(Content(hint), classes="dialog-hint")
 
@@ -113,6 +121,24 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
         self._say("")
         self._show()
 
+    def action_examples(self) -> None:
+        """The base with training rows that the person chooses."""
+
+        def picked(rows: tuple[int, ...]) -> None:
+            named = "one row of yours" if len(rows) == 1 else f"{len(rows)} rows of yours"
+            self._take("base" + "".join(f"+row{row}" for row in rows), f"{named} before every question")
+
+        if self.pick is not None:
+            self.pick(picked)
+
+    def _take(self, text: str, what: str) -> None:
+        """Tick the arm TEXT, put on the list where it isn't there."""
+        if text not in {known for known, _ in self.entries}:
+            self.entries.append((text, what))
+        self.ticked.add(text)
+        self._say("")
+        self._show(next(place for place, (known, _) in enumerate(self.entries) if known == text))
+
     def action_add(self) -> None:
         """Name another arm."""
 
@@ -124,11 +150,7 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
             except UsageError as error:
                 self._say(str(error))
                 return
-            if spec.text not in {known for known, _ in self.entries}:
-                self.entries.append((spec.text, "named by you"))
-            self.ticked.add(spec.text)
-            self._say("")
-            self._show(len(self.entries) - 1)
+            self._take(spec.text, "named by you")
 
         self.app.push_screen(Prompt("Which arm?", "", HINT), typed)
 

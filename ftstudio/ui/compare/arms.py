@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -219,6 +219,11 @@ class Arms:
     def read_columns(self) -> Mapping[int, Mapping[str, Any]]:
         """The rows of the data behind the answers, by row number. Opens the data: not for the screen's thread."""
         return self._maker.columns(self.rows)
+
+    def training_rows(self) -> tuple[int, Callable[[int], tuple[int, str, str] | None]] | None:
+        """(how many training rows there are, what gives the number, prompt and answer of one by its place, or None for
+        one without); None where the data can't be read. Opens the data: not for the screen's thread."""
+        return self._maker.training_rows()
 
     def _metrics(self) -> list[str]:
         if self.recipe is None:

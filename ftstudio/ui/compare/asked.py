@@ -50,7 +50,7 @@ def told(entry: Mapping[str, Any]) -> str:
         few = [*(shots.get("cut") or ()), *(shots.get("none") or ())]
         if few:
             names = ", ".join(map(str, few[:SHOWN])) + (" …" if len(few) > SHOWN else "")
-            parts.append(f"{len(few):,} rows had room for fewer or none (row {names})")
+            parts.append(f"{len(few):,} {'row' if len(few) == 1 else 'rows'} had room for fewer or none (row {names})")
     if isinstance(tokens, Mapping):
         parts.append(f"prompts of {tokens.get('mean', 0):,.0f} tokens on average, {tokens.get('longest', 0):,} at most")
     usage = entry.get("usage")

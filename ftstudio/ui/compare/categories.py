@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation.categories import categories
+from ftstudio.evaluation.categories import all_categories
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.summary import chance, verdict
 from ftstudio.ui.text.lines import fit
@@ -72,7 +72,7 @@ class Changes(Vertical):
 
     def _explain(self) -> None:
         entry = self._entries[self.table.cursor] if self._entries else None
-        known = categories().get(entry["name"]) if entry else None
+        known = all_categories().get(entry["name"]) if entry else None
         text = known.help if known else ""
         if entry and not entry["n"]:
             text = f"Can't be judged here: {entry['reason']}."
@@ -90,7 +90,7 @@ class Changes(Vertical):
 
 
 def _cells(entry: Mapping[str, Any]) -> Cells:
-    known = categories().get(entry["name"])
+    known = all_categories().get(entry["name"])
     title = f"{known.mark} {known.title}" if known else one_line(entry["title"], 18)
     if not entry["n"]:
         return ((title, "dim"), (f"can't judge: {one_line(entry['reason'], 80)}", "dim"))

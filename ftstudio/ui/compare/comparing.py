@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from ftstudio.core.arm import BASE, TUNED
 from ftstudio.core.jobs import Compare
 from ftstudio.core.run import RunFolder
-from ftstudio.ui.compare.arm_choice import ArmsDialog, candidates
+from ftstudio.ui.compare.arm_choice import ArmsDialog, Picked, candidates
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.choose import choose_run
+from ftstudio.ui.compare.shots import ShotsDialog, Shown
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.text.asking import ask_rows
 from ftstudio.ui.text.following import pending
@@ -182,7 +184,25 @@ class Comparing(StudioScreen):
                 self.chosen[arms.run.path] = found
                 self.action_compare()
 
-        self.app.push_screen(ArmsDialog(entries, present), chosen)
+        self.app.push_screen(ArmsDialog(entries, present, self._pick_examples), chosen)
+
+    def _pick_examples(self, then: Picked) -> None:
+        """Let the person choose training rows of the run in view, and hand their numbers to THEN."""
+        arms = self.arms
+        if arms is None:
+            return
+
+        def opened(found: tuple[int, Callable[[int], Shown]] | None) -> None:
+            if found is None:
+                self.studio.tell("The training rows can't be read: 1 shows the data.", "warning")
+            else:
+                self.app.push_screen(ShotsDialog(*found), lambda rows: then(rows) if rows else None)
+
+        def work() -> None:
+            found = arms.training_rows()
+            self.app.call_from_thread(opened, found)
+
+        self.run_worker(work, thread=True, group="examples", exit_on_error=False)
 
     def action_limit(self) -> None:
         """Ask how many rows are answered."""

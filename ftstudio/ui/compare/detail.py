@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation.categories import Category, categories
+from ftstudio.evaluation.categories import Category, named
 from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.ui.compare.arms import Arms
@@ -105,7 +105,7 @@ def _errors(a: Mapping[str, Any], b: Mapping[str, Any], width: int) -> Line:
         parts = []
         for word, names, ink in groups:
             if names:
-                text = joint.join(way(known) for known in categories().values() if known.name in names)
+                text = joint.join(way(known) for known in named(names))
                 parts += [("   " if parts else "", ""), (word, ink), (text, "")]
         if sum(cell_len(text) for text, _ in parts) <= width:
             break

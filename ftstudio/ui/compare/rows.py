@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation.categories import categories
+from ftstudio.evaluation.categories import all_categories, named
 from ftstudio.evaluation.metrics import TITLES
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.views import NEAR, VIEWS, Judged, judge
@@ -73,7 +73,7 @@ class Choice:
     @property
     def text(self) -> str:
         """In words."""
-        known = categories().get(self.category)
+        known = all_categories().get(self.category)
         parts = [
             f"{known.title if known else self.category}: {KINDS[self.kind]}" if self.category else "",
             VIEWS[self.view].title if self.view != "all" else "",
@@ -189,6 +189,4 @@ def pair(a: Any, b: Any, form: str) -> str:
 
 def signs(scores: Mapping[str, Any]) -> str:
     """The marks of a row's categories."""
-    known = categories()
-    found = "".join(known[name].mark for name in known if name in scores.get("categories", ()))
-    return found or "✓"
+    return "".join(known.mark for known in named(scores.get("categories", ()))) or "✓"

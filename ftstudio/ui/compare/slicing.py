@@ -93,6 +93,9 @@ class Slices(Vertical):
         yield Table(COLUMNS, self._cells, empty="working it out …", id="slices-table")
         yield Said(id="slices-help")
 
+    def on_mount(self) -> None:
+        self.table.show(0)  # says that it is being worked out
+
     @property
     def table(self) -> Table:
         """The table."""
@@ -128,11 +131,13 @@ class Slices(Vertical):
             entry = self.entries[self.table.cursor]
             text = words(entry) if entry["n"] else "no row of it has this metric"
             if entry["by"] == CATEGORY:
-                text = "rows chosen for errors get no verdict: they look better afterwards in any case"
+                text = "no verdict: rows chosen for errors look better afterwards in any case"
+                text = text if not self._narrow else "no verdict on rows chosen for errors"
             first = fitting([(fit(f"{self._called(self.table.cursor)}: {text}", width).rstrip(), "")], width)
         else:
             first = ()
-        signs = f"by {title} · m another metric · verdicts by Holm's p over the parts of the same kind"
+        signs = f"by {title} · m another metric · verdicts by Holm's p"
+        signs += "" if self._narrow else " over the parts of the same kind"
         self.query_one("#slices-help", Said).say(first, ((fit(signs, width), "dim"),))
 
     def on_table_moved(self, event: Table.Moved) -> None:

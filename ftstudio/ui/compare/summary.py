@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import power
-from ftstudio.evaluation.categories import categories
+from ftstudio.evaluation.categories import all_categories
 from ftstudio.evaluation.metrics import OF_HUNDRED, TITLES
 from ftstudio.evaluation.statistics import FEWEST
 from ftstudio.ui.compare.arms import BASE, Arms
@@ -139,7 +139,7 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
 def change_lines(arms: Arms, most: int) -> list[Line]:
     """The error categories that changed most, before and after, at most MOST."""
     entries = arms.categories()
-    known = categories()
+    known = all_categories()
     found = sorted((entry for entry in entries if entry["n"]), key=lambda entry: -abs(entry["difference"]))
     labels = f"{one_line(arms.label(arms.a), 14)} → {one_line(arms.label(arms.b), 14)}"
     lines: list[Line] = [((f"{'errors':<15} {labels}", "title"),)]

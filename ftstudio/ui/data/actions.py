@@ -72,16 +72,16 @@ EDIT_ROW = (
     Action("e", "edit_row", "edit", "edit the whole row, as JSON"),
     Action("E", "edit_row_outside", "", "edit the whole row in your own editor (EDITOR)", name="edit row in EDITOR"),
 )
-ROW = (NEXT, PREVIOUS, TOKENS, EDIT_ROW[0], COLUMNS, COPY, EDIT_ROW[1], UNDO, PICTURE, BARE, BACK)
+ROW = (NEXT, PREVIOUS, TOKENS, EDIT_ROW[0], COPY, BACK, COLUMNS, UNDO, EDIT_ROW[1], PICTURE, BARE)
 TOKEN_VIEW = (
     NEXT,
     PREVIOUS,
     CUT,
     Action("s", "token_order", "order", "go through the rows by the share that is trained, or by what the cut loses"),
     Action("w", "way", "boundaries", "tell tokens apart by dots, by their ids, or read the text as it is"),
+    BACK,
     COLUMNS,
     BARE,
-    BACK,
 )
 STATISTICS = (
     Action("right", "column(1)", "next column", "the next column's commonest values"),

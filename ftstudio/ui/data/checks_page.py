@@ -79,9 +79,11 @@ class ProblemsPage(Page):
             lines.append(())
         for problem in self.problems:
             what = "kept, filled up" if problem.kept else "left out"
-            lines.append(
-                ((f"line {problem.line:,}", "title"), (f"  {one_line(problem.reason, 200)}", ""), (f"  {what}", "dim"))
-            )
+            reason = f"{one_line(problem.reason, 200)}, {what}"
+            indent = len(f"line {problem.line:,}") + 2
+            for start, stop in wrap(reason, max(8, width - indent)):
+                head = f"line {problem.line:,}  " if not start else " " * indent
+                lines.append(((head, "title"), (reason[start:stop], "")))
             text = mark(self.safe(problem.text), limit=2_000).text
             lines += [(("  " + text[start:stop], "dim"),) for start, stop in wrap(text, max(8, width - 2))[:4]]
         if self.more:

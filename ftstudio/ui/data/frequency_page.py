@@ -15,7 +15,7 @@ class FrequencyTable(Table):
     """A line a value, the most frequent first; enter shows its rows."""
 
     def __init__(self, id: str | None = None) -> None:
-        columns = (Column("rows", 11, "right"), Column("share", 8, "right"), Column("", BAR, least=70), Column("value"))
+        columns = (Column("rows", 11, "right"), Column("share", 8, "right"), Column("", BAR, least=99), Column("value"))
         super().__init__(columns, self._cells, empty="No rows, no values.", id=id)
         self.found: Frequencies | None = None
         self.bare = False

@@ -68,7 +68,11 @@ class LengthsPage(Page):
             return (("✓ nothing is cut", "good"), (f"; {trained}", ""))
         rows = 100 * stats.truncated / max(1, stats.rows)
         return (
-            (f"! {stats.truncated:,} rows ({rows:.1f} %) are cut", "warn"),
+            (
+                f"! {stats.truncated:,} {'row' if stats.truncated == 1 else 'rows'} ({rows:.1f} %) "
+                f"{'is' if stats.truncated == 1 else 'are'} cut",
+                "warn",
+            ),
             (f": {stats.lost:,} tokens lost, {stats.lost_completion:,} of them trained", ""),
         )
 

@@ -55,17 +55,21 @@ class Lens:
         return f"tokenizer of {shown(self.model)} · template {self.template.name} · {cut}"
 
 
-def lens_key(recipe: Recipe | None) -> tuple[str, str, str | None, int | None]:
-    """What of RECIPE a lens depends on: task, model, template, max_length."""
+LensKey = tuple[str, str, str | tuple[str, ...] | None, int | None, tuple[str, ...]]
+
+
+def lens_key(recipe: Recipe | None) -> LensKey:
+    """What of RECIPE a lens depends on: task, model, template, max_length, tokens it adds."""
     if recipe is None:
-        return ("sft", "demo", None, None)
-    return (recipe.task, recipe.model, recipe.data.template, recipe.data.max_length)
+        return ("sft", "demo", None, None, ())
+    data = recipe.data
+    return (recipe.task, recipe.model, data.template, data.max_length, recipe.architecture.new_tokens)
 
 
-def make_lens(key: tuple[str, str, str | None, int | None], shape: Shape) -> Lens:
+def make_lens(key: LensKey, shape: Shape) -> Lens:
     """The lens for KEY (see `lens_key`) and rows of SHAPE. Raises StudioError: no such model, template or task."""
-    task, model, template, max_length = key
-    tokenizer = load_tokenizer(model)
+    task, model, template, max_length, new = key
+    tokenizer = load_tokenizer(model, new=new)
     limit = max_length
     if limit is None:
         limit = min(tasks.get(task).usual_length, _most(model) or MAX_LENGTH)

@@ -22,7 +22,7 @@ from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.engine.materials import columns as recipe_columns
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.common.paths import shown
-from ftstudio.ui.data.lens import Lens
+from ftstudio.ui.data.lens import Lens, LensKey
 from ftstudio.ui.data.mended import Mended, State
 from ftstudio.ui.data.sheet import Sheet
 from ftstudio.ui.text.lines import Line
@@ -53,7 +53,7 @@ class Opened:
     shape: Shape | None = None
     unmapped: str = ""
     lens: Lens | None = None
-    lens_key: tuple[str, str, str | None, int | None] | None = None
+    lens_key: LensKey | None = None
     max_length: int | None = None  # the cut looked at now
     stats: list[ColumnStats] | None = None
     encoded: dict[int | None, EncodedSet] = field(default_factory=dict)  # by max_length
@@ -214,7 +214,8 @@ class Opened:
         """Where the rows lie that could not be read."""
         if self.aside is None:
             return ""
-        return f"All {self.base.unread:,} are kept as they are in {one_line(shown(self.aside), 300)}"
+        what = "It is kept as it is" if self.base.unread == 1 else f"All {self.base.unread:,} are kept as they are"
+        return f"{what} in {one_line(shown(self.aside), 300)}"
 
     @property
     def note(self) -> str:
@@ -262,7 +263,7 @@ def _detail(key: str, value: object) -> str:
         return one_line(value, 24)
     if key in ("documents", "files") and isinstance(value, int):
         return f"{value:,} {key}"
-    if key in ("split", "member", "key", "table") and isinstance(value, str):
+    if key in ("split", "member", "key", "table", "folder") and isinstance(value, str):
         return f"{key} {one_line(value, 20)}"
     return ""
 

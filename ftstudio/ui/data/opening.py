@@ -12,7 +12,10 @@ from textual.widgets import Static
 from ftstudio.core.text import clean
 from ftstudio.ui.common.pathfield import PathField
 
-WHAT = "JSONL, JSON, CSV, TSV, Parquet, Arrow or text (also .gz), a folder with one, or a hub id such as owner/name."
+WHAT = (
+    "JSONL, JSON, CSV, TSV, Parquet, Arrow, SQLite, CoNLL or text (packed too), a folder, a pattern such as "
+    "data/*.jsonl, or a hub id such as owner/name."
+)
 
 
 class OpenPanel(Vertical):

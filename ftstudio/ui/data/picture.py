@@ -81,7 +81,7 @@ def _drawn(picture: str | bytes, width: int, grey: bool) -> str | tuple[Line, ..
         image, what = reduced(picture, (2 * WIDEST, 4 * HIGHEST))
     except StudioError as error:
         return str(error)
-    return (*half_blocks(image, width, HIGHEST, grey=grey), ((what, "dim"),))
+    return (*half_blocks(image, width, HIGHEST, grey=grey), ((f"{what} · V enlarges it", "dim"),))
 
 
 def half_blocks(image: Image, width: int, height: int, *, grey: bool) -> list[Line]:

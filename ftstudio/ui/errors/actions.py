@@ -15,7 +15,8 @@ EXPORT = Action("x", "export", "export", "write files: the table and all rows, h
 NEXT = Action("n", "next(1)", "next", "the next row of this category")
 PREVIOUS = Action("p", "next(-1)", "previous", "the row before")
 TAG = Action("capitals", "nothing", "tag", "a capital letter puts the row into that category or takes it out")
-AGREE = Action("space", "agree", "agree", "note that you looked and agree; go to the next row")
+AGREE = Action("space", "agree", "agree", "note that you looked and agree; go to the next row (enter does, too)")
+NOTE = Action("j", "note", "note", "jot down a note on this row: why you decided so, what to do about it")
 UNDO = Action("u", "undo", "undo", "take back your last tag")
 AUTOMATIC = Action("r", "automatic", "automatic", "forget your tags on this row: the checks decide again")
 DIFFERENCE = Action("d", "difference", "diff", "mark what differs from the reference, word by word")
@@ -44,7 +45,7 @@ BACK = Action("escape", "back", "back", "back to the list")
 
 IN_DETAIL = (
     NEXT, PREVIOUS, TAG, DIFFERENCE, AGREE, UNDO, TRAINING, CORRECT, ADD_ROW, SUGGEST, ORDER, GROUPS, AUTOMATIC, COPY,
-    FOLD, EXPORT, OWN, OUTCOME, RELABEL, BACK,
+    FOLD, EXPORT, OWN, OUTCOME, NOTE, RELABEL, BACK,
 )  # fmt: skip
 IN_TRAINING = (
     DROP, EDIT, UNDO_REPAIR, VERSION, FAULT, BACK, PENDING, HEAVIER, SUGGEST, CATEGORY, FOLD, LIGHTER, DROP_ALL,

@@ -12,11 +12,13 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.recipe import Recipe
+from ftstudio.data.versions.edit import me
 from ftstudio.evaluation.categories import Category, categories
 from ftstudio.evaluation.corrected import corrected
 from ftstudio.evaluation.corrections import FILE as CORRECTIONS
 from ftstudio.evaluation.corrections import Corrections
 from ftstudio.evaluation.predictions import Prediction, from_line
+from ftstudio.evaluation.tags import Agreement
 from ftstudio.ui.errors import pace
 from ftstudio.ui.errors.order import Ordering
 from ftstudio.ui.text.context import ContextMaker
@@ -146,7 +148,7 @@ class Answers:
     # -- what a person says ----------------------------------------------------------------------------------------
     def toggle(self, row: int, category: str) -> bool:
         """Turn CATEGORY on or off for ROW; whether it is on now. Raises StudioError where it can't be kept."""
-        on = self.tags.toggle(row, category, self.detected(row), who="person")
+        on = self.tags.toggle(row, category, self.detected(row), who=me())
         self._steps.append(1)
         self._correct()
         return on
@@ -154,15 +156,33 @@ class Answers:
     def agree(self, row: int) -> bool:
         """Note that a person has looked at ROW and agrees with its categories. Always True."""
         if row not in self.tags.decided:
-            self.tags.add(row, REVIEWED, who="person")
+            self.tags.add(row, REVIEWED, who=me())
             self._steps.append(1)
         return True
+
+    def note(self, row: int, text: str) -> None:
+        """Keep TEXT as the person's note on ROW, which counts as looked at; an empty one takes the note back. Raises
+        StudioError where it can't be kept."""
+        self.tags.add(row, REVIEWED, who=me(), note=text)
+        self._steps.append(1)
+
+    def noted(self, row: int) -> str:
+        """The person's note on ROW; empty without one."""
+        return self.tags.note(row, REVIEWED)
+
+    def agreement(self, category: str) -> Agreement | None:
+        """How the person and the check of CATEGORY agree on the rows that the person has looked at; None before any."""
+        rows = self.tags.decided & self.predictions.keys()
+        if not rows or self.categorised is None:
+            return None
+        pairs = [(category in self.names(row), category in self.detected(row)) for row in rows]
+        return Agreement(*(pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))))
 
     def automatic(self, row: int) -> bool:
         """Leave ROW to the detectors again; False where nothing was decided on it."""
         decided = self.tags.of(row)
         for category in decided:
-            self.tags.reset(row, category, who="person")
+            self.tags.reset(row, category, who=me())
         if decided:
             self._steps.append(len(decided))
             self._correct()

@@ -8,6 +8,7 @@ from typing import Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.run import RunFolder
+from ftstudio.data.versions.edit import me
 from ftstudio.engine.behind import Training
 from ftstudio.engine.repairing import Repairs
 from ftstudio.evaluation.own import OwnCategory
@@ -33,7 +34,7 @@ class Correcting(Relabelling):
             return
         known = answers.corrections.texts.get(prediction.row)
         text = known if known is not None else prediction.reference or prediction.output
-        self._ask_correction(f"Your answer to row {prediction.row}", text, "person")
+        self._ask_correction(f"Your answer to row {prediction.row}", text, me())
 
     def _ask_correction(self, title: str, text: str, who: str) -> None:
         answers, prediction = self.answers, self.reading.prediction

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from ftstudio.core.text import one_line
+from ftstudio.core.text import clean, one_line
 from ftstudio.evaluation.categories import Finding
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.tagged_text import RIGHT, pieces
@@ -16,7 +16,7 @@ from ftstudio.ui.errors.marks import PEN, Known, ink, palette
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.marked import assemble, mark
 from ftstudio.ui.text.panes import Pane, Panes
-from ftstudio.ui.text.said import Said, fitting
+from ftstudio.ui.text.said import Said, fitting, wrapped
 from ftstudio.ui.text.worddiff import inline
 
 TITLE = 16  # cells of a category's title
@@ -44,6 +44,8 @@ class Detail(Vertical):
         place: str,
         progress: str,
         *,
+        note: str = "",
+        meant: Mapping[str, Sequence[str]] | None = None,
         correction: str | None = None,
         difference: bool = False,
         stay: bool = False,
@@ -52,11 +54,12 @@ class Detail(Vertical):
 
         SCORES are its metrics against the reference, KNOWN the categories there are. PLACE says where one is among the
         rows, PROGRESS how far one is with reviewing them. DIFFERENCE marks what differs from the reference instead of
-        what the detectors saw. CORRECTION is the answer that the person has given. STAY keeps the scroll.
+        what the detectors saw. NOTE is the person's, MEANT what unknown words may have been meant to be. CORRECTION is
+        the answer that the person has given. STAY keeps the scroll.
         """
         width = max(40, self.app.size.width - 3)
         self.query_one("#detail-head", Said).say(fitting(_head(prediction, scores, place, progress), width))
-        self.query_one("#detail-why", Said).say(*_why(findings, names, decisions, known, width))
+        self.query_one("#detail-why", Said).say(*_why(findings, names, decisions, known, width, meant or {}, note))
         self.query_one("#detail-keys", Said).say(*palette(names, decisions, known, width))
         panes = _panes(prediction, findings, known, difference)
         if correction is not None:
@@ -79,7 +82,13 @@ def _head(prediction: Prediction, scores: Mapping[str, float], place: str, progr
 
 
 def _why(
-    findings: Sequence[Finding], names: set[str], decisions: Mapping[str, str], known: Known, width: int
+    findings: Sequence[Finding],
+    names: set[str],
+    decisions: Mapping[str, str],
+    known: Known,
+    width: int,
+    meant: Mapping[str, Sequence[str]],
+    note: str,
 ) -> list[Line]:
     """A line of WIDTH cells for each category: what the detector saw, or what the person said."""
     lines: list[Line] = []
@@ -99,10 +108,15 @@ def _why(
             parts.append((f"{PEN} you say no  ", "key"))
         if finding is not None:
             left = width - sum(cell_len(text) for text, _ in parts)
-            parts.append((one_line(finding.why, max(1, left)), ""))
+            why = finding.why
+            if name == "misspelling" and meant:
+                why += "; meant: " + ", ".join(f"{word} → {' or '.join(found[:2])}" for word, found in meant.items())
+            parts.append((one_line(why, max(1, left)), ""))
         lines.append(tuple(parts))
     if not lines:
         lines.append((("✓ no check found anything", "good"), ("  which doesn't make it right", "dim")))
+    if note:
+        lines += wrapped(f"{PEN} {clean(note, 600)}", width, "key", 2)
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ftstudio.core import files
 from ftstudio.core.workspace import slug
@@ -16,8 +17,12 @@ def export(answers: Answers) -> tuple[Path, Path]:
     """Write `categories.jsonl` and `rows.jsonl` into the answers' folder and return their paths.
 
     A row's line is its prediction with `categories` (the person's word above the detectors'), `detected` (the
-    detectors' findings with why and where) and `decisions` (the person's). Raises StudioError.
+    detectors' findings with why and where), `decisions` (the person's), `history` (each decision: who, when, what, why)
+    and the `note`. Raises StudioError.
     """
+    history: dict[int, list[dict[str, Any]]] = {}
+    for tag in answers.tags.history:
+        history.setdefault(tag.row, []).append(tag.to_line())
     table, rows = answers.folder.path / "categories.jsonl", answers.folder.path / "rows.jsonl"
     files.write_lines(table, answers.table())
     files.write_lines(
@@ -31,6 +36,8 @@ def export(answers: Answers) -> tuple[Path, Path]:
                     for finding in answers.findings(row)
                 ],
                 "decisions": answers.decisions(row),
+                "history": history.get(row, []),
+                **({"note": note} if (note := answers.noted(row)) else {}),
                 **({"corrected": answers.corrections.texts[row]} if row in answers.corrections.texts else {}),
             }
             for row, prediction in answers.predictions.items()

@@ -156,7 +156,11 @@ class Lists(Vertical):
         if answers is not None and self.table.has_focus:
             text = f"Order: {answers.order.title}, those you have not looked at first. o changes it."
         else:
-            text = marks.explained(self._entries[place], answers.known if answers else {})
+            entry = self._entries[place]
+            text = marks.explained(entry, answers.known if answers else {})
+            agreed = answers.agreement(entry["name"]) if answers and entry["name"] in answers.known else None
+            if agreed is not None and not entry["reason"]:
+                text = f"{marks.agreed(agreed)} {text}"
         self.query_one("#errors-help", Said).say(*wrapped(text, self.app.size.width - 4))
 
     def on_table_moved(self, event: Table.Moved) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import Category
+from ftstudio.evaluation.tags import Agreement
 from ftstudio.ui.errors.answers import ALL, CLEAN, GROUP
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.table import Cells, Column
@@ -96,6 +97,16 @@ def explained(entry: dict[str, Any] | None, known: Known) -> str:
     category = known.get(entry["name"])
     text = category.help if category else ""
     return f"Can't be judged here: {entry['reason']}." if entry["reason"] else text
+
+
+def agreed(agreement: Agreement) -> str:
+    """How a person and the check agree, in words."""
+    same, total = agreement.both + agreement.neither, agreement.total
+    if same == total:
+        return f"You and the check agree on all {total:,} rows you looked at."
+    ways = [(agreement.person_only, "missed"), (agreement.detector_only, "wrongly named")]
+    told = " and ".join(f"{what} {count:,}" for count, what in ways if count)
+    return f"You and the check agree on {same:,} of {total:,} rows you looked at ({percent(same / total)}): it {told}."
 
 
 def palette(on: Collection[str], decided: Mapping[str, str], known: Known, width: int) -> list[Line]:

@@ -18,11 +18,12 @@ TITLES = {order.name: order.title for order in ORDERS}
 BRIEF = {
     "data": "row after row",
     "category": "the commonest error first, its rows together",
+    "worst": "farthest from the reference first",
     "similar": "what means most like the row in view first",
     "unsure": "where your tags so far say least: teaches most",
     "random": "drawn by chance: counts can be believed",
 }
-KEYS = {"d": "data", "c": "category", "l": "similar", "u": "unsure", "r": "random"}
+KEYS = {"d": "data", "c": "category", "w": "worst", "l": "similar", "u": "unsure", "r": "random"}
 
 
 class Ordering:

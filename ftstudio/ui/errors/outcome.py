@@ -71,7 +71,7 @@ class Outcome(ModalScreen[Chosen | None]):
             yield Table(COLUMNS, self._cells, empty="no category occurs")
             yield Said(id="outcome-trail", grow=True)
             yield Static(
-                Content("▸ meant to be fixed · enter rows fixed · b rows that broke · esc"), classes="dialog-hint"
+                Content("● meant to be fixed · enter rows fixed · b rows that broke · esc"), classes="dialog-hint"
             )
 
     def on_mount(self) -> None:
@@ -85,7 +85,8 @@ class Outcome(ModalScreen[Chosen | None]):
         lines: list[Line] = []
         for verdict in self.report["verdicts"]:
             ink = {True: "good", False: "bad"}.get(verdict["did"], "warn")
-            lines += wrapped(one_line(verdict["words"], 400), width, ink, 3)
+            told = verdict["words"].partition(" Against the base")[0]  # the table has a column for it
+            lines += wrapped(one_line(told, 400), width, ink, 3)
         if self.report["left_out"]:
             lines.append(((f"{self.report['left_out']} rows are left out: they are training rows now.", "dim"),))
         self.query_one("#outcome-verdict", Said).say(*(lines or [(("No repair named a category.", "dim"),)]))
@@ -99,7 +100,7 @@ class Outcome(ModalScreen[Chosen | None]):
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
         entry = self.entries[index]
         step = entry["since_earlier"]
-        mark, ink = ("▸ ", "key") if entry["meant"] else ("  ", "")
+        mark, ink = ("● ", "key") if entry["meant"] else ("  ", "")
         title = (one_line(f"{mark}{entry['title']}", 24), ink)
         if entry["reason"]:
             return (title, (f"not judged: {entry['reason']}", "dim"))
@@ -112,7 +113,7 @@ class Outcome(ModalScreen[Chosen | None]):
             (_share(entry[EARLIER]), ""),
             (_share(entry[NOW]), "strong"),
             (f"{sign}{100 * step['difference']:+.0f}", ink),
-            (f"{_points(step['low'])}…{_points(step['high'])}", ink or "dim"),
+            (_interval(step["low"], step["high"]), ink or "dim"),
             (str(len(step["fixed"])), "good" if step["fixed"] else "dim"),
             (str(len(step["broke"])), "bad" if step["broke"] else "dim"),
             ("–" if p is None else f"{p:.3f}", "dim"),
@@ -135,8 +136,9 @@ class Outcome(ModalScreen[Chosen | None]):
             self.notify("There are none.", timeout=3)
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}" if abs(value) < 0.0995 else f"{100 * value:+.0f}"
+def _interval(low: float, high: float) -> str:
+    digits = 1 if max(abs(low), abs(high)) < 0.0995 else 0
+    return f"{100 * low:+.{digits}f}…{100 * high:+.{digits}f}"
 
 
 def _share(value: float | None) -> str:

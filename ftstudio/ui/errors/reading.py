@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from ftstudio.core.text import clean
@@ -11,6 +12,8 @@ from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.errors.detail import Detail
 from ftstudio.ui.errors.lists import Lists
 
+SHOWN = 5  # unknown words of a row that are looked up
+
 
 class Reading:
     """Joins the list of rows, the row in full, and the answers with the person's tags."""
@@ -18,6 +21,8 @@ class Reading:
     def __init__(self, lists: Lists, detail: Detail) -> None:
         self.lists = lists
         self.detail = detail
+        self.meant: dict[str, list[str]] = {}  # unknown words looked up so far: what they may have been meant to be
+        self.look_up: Callable[[list[str], str, tuple[str, ...]], None] = lambda words, language, known: None
         self.doing = ""  # what the screen works out meanwhile, such as a suggestion
         self.difference = False  # what differs from the reference is marked, instead of what the checks saw
 
@@ -54,11 +59,24 @@ class Reading:
             answers.known,
             place + lists.title + order,
             f"{self.doing}   s stops" if self.doing else answers.progress(lists.rows),
+            note=answers.noted(row),
+            meant=self._meant_by(prediction, answers),
             correction=answers.corrections.texts.get(row),
             difference=self.difference,
             stay=stay,
         )
         return True
+
+    def _meant_by(self, prediction: Prediction, answers: Answers) -> dict[str, list[str]]:
+        """What the unknown words of PREDICTION may have been meant to be; those not looked up yet come later."""
+        spans = [one.spans for one in answers.findings(prediction.row) if one.category == "misspelling"]
+        words = dict.fromkeys(prediction.output[start:end].lower() for span in spans for start, end in span[:SHOWN])
+        missing = [word for word in words if word not in self.meant]
+        if missing and answers.context is not None:
+            self.meant |= {word: [] for word in missing}  # asked for once
+            known = tuple(dict.fromkeys(re.findall(r"[^\W\d_]+", prediction.prompt.lower())))[:2_000]
+            self.look_up(missing, answers.context.dictionary_language, known)
+        return {word: self.meant[word] for word in words if self.meant[word]}
 
     def step(self, by: int) -> None:
         """Go BY rows on within the filter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftstudio.data.versions.edit import me
 from ftstudio.engine.behind import Training
 from ftstudio.engine.repairing import Repairs, held_out_inside
 from ftstudio.evaluation.doubtful import NAME
@@ -63,7 +64,7 @@ class Relabelling(Answering):
             return repairs
 
         def done(repairs: Repairs) -> None:
-            if not self.attempt(lambda: answers.corrections.set(row, label, who="person")):
+            if not self.attempt(lambda: answers.corrections.set(row, label, who=me())):
                 return
             where = "t and then l lists it, v saves" if held_out_inside(training.recipe) else "1 opens it, w saves"
             name = repairs.pending.folder.name

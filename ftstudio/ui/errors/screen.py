@@ -16,6 +16,7 @@ from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.errors.confusion_page import ConfusionPage
 from ftstudio.ui.errors.correcting import Correcting
 from ftstudio.ui.errors.detail import Detail
+from ftstudio.ui.errors.editing import EditText
 from ftstudio.ui.errors.groups_page import GroupsPage
 from ftstudio.ui.errors.lists import Lists
 from ftstudio.ui.errors.reading import Reading
@@ -47,11 +48,13 @@ Checks can be wrong: in a row, capital letters put it into a category or take it
 everything is kept in tags.jsonl beside the answers. Rows you have not looked at come first, in the order that o \
 chooses. Base is the model before fine-tuning, tuned the run's result.
 
-t leads from a row to the training rows: the nearest ones, and those whose answers have the same fault, which the \
-model may have learnt there. Drop or edit them, save a version of the data, and train on it. m groups answers by \
-meaning, to find a fault that no check knows. e types in the answer a row should have had, w lets a model suggest one, \
-a makes it a training row, c writes a category of your own. After a run on a repaired version f tells, category by \
-category, whether the repair did what it was meant to.
+t leads from a row, or a whole category, to the training rows: the nearest ones, and those whose answers have the \
+same fault, which the model may have learnt there. Drop or edit them, save a version of the data, and train on it. \
+m groups answers by meaning, to find a fault that no check knows. \
+e types in the answer a row should have had, w lets a model suggest one, \
+a makes it a training row, j jots down a note, c writes a category of your own. Of labels in doubt h takes the \
+likelier one. After a run on a repaired version f tells, category by category, whether the repair did what it was \
+meant to.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -81,6 +84,7 @@ category, whether the repair did what it was meant to.
 
     def on_mount(self) -> None:
         self.reading = Reading(self.lists, self.query_one(Detail))
+        self.reading.look_up = self._look_up
         self.reading.detail.display = False
         self.lists.display = False
         self.page: TrainingPage | GroupsPage | ConfusionPage | None = None  # shown instead of lists and row
@@ -246,7 +250,7 @@ category, whether the repair did what it was meant to.
         if page is None:
             return
         page.display = False
-        for group in ("training", "faults", "groups"):
+        for group in ("training", "near", "faults", "groups"):
             self.background.stop(group)
         if self._behind_page:
             self.reading.detail.display = True
@@ -281,6 +285,22 @@ category, whether the repair did what it was meant to.
         if self.is_mounted and self.page is not None:
             return (*self._of_page(), actions.STOP)
         return tuple(one for one in self.ACTIONS if one not in actions.IN_A_PAGE)
+
+    def _look_up(self, words: list[str], language: str, known: tuple[str, ...]) -> None:
+        """What WORDS may have been meant to be, off the screen's thread: 20 ms each."""
+
+        def work() -> None:
+            from ftstudio.evaluation import spelling
+
+            found = {word: spelling.suggestions(word, language, known) for word in words}
+            self.app.call_from_thread(done, found)
+
+        def done(found: dict[str, list[str]]) -> None:
+            self.reading.meant |= found
+            if self.is_current and self.reading.open and self.page is None:
+                self.reading.show(stay=True)
+
+        self.run_worker(work, thread=True, group="spelling", exit_on_error=False)
 
     def leave_row(self) -> None:
         self._close()
@@ -334,7 +354,9 @@ category, whether the repair did what it was meant to.
     def action_open(self) -> None:
         """What enter does where a list has no focus."""
         focused = self.focused
-        if isinstance(focused, Table):
+        if self.reading.open and self.page is None:
+            self.action_agree()
+        elif isinstance(focused, Table):
             focused.action_choose()
         elif self.answers is not None and self.answers.predictions:
             self.lists.categories.focus()
@@ -363,6 +385,20 @@ category, whether the repair did what it was meant to.
         """Looked at, nothing to change."""
         if self.attempt(lambda: self.reading.decide(lambda answers, row: answers.agree(row))):
             self.reading.step(1)
+
+    def action_note(self) -> None:
+        """A note on the row, kept among the tags."""
+        answers, prediction = self.answers, self.reading.prediction
+        if answers is None or prediction is None or not self.reading.open:
+            return
+
+        def written(text: str | None) -> None:
+            if text is not None and self.attempt(lambda: answers.note(prediction.row, text.strip())):
+                self.lists.show_categories()
+                self.reading.show(stay=True)
+
+        title = f"Your note on row {prediction.row}"
+        self.studio.push_screen(EditText(title, answers.noted(prediction.row), f"Output: {prediction.output}"), written)
 
     def action_automatic(self) -> None:
         """The detectors decide again."""

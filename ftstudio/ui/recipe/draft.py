@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ftstudio.core import files
+from ftstudio.core.architecture import Architecture
 from ftstudio.core.errors import UsageError
 from ftstudio.core.recipe import Data, Evaluation, Recipe, Training, put
 from ftstudio.engine.recipes import check_recipe
@@ -21,7 +22,7 @@ _SOURCE = "\x00draft"  # names the draft in the checker's messages, so that they
 _FAULT = re.compile(rf"{_SOURCE}: (?P<key>[\w.]+)(?P<colon>:| )\s*(?P<text>.*)", re.DOTALL)
 _ORDER = {
     "": tuple(Recipe.model_fields), "data": tuple(Data.model_fields), "training": tuple(Training.model_fields),
-    "evaluation": tuple(Evaluation.model_fields),
+    "evaluation": tuple(Evaluation.model_fields), "architecture": tuple(Architecture.model_fields),
 }  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from ftstudio import methods, tasks
+from ftstudio.methods import architecture
 from ftstudio.ui.common.fields import Spec
 
+CHANGES = {change.key: change for change in architecture.CHANGES}
 YES_NO = ((None, "default"), (True, "yes"), (False, "no"))
 
 EVAL = Spec(
@@ -73,6 +75,14 @@ BATCH = (
         "Rows that go through the model at once. More is faster and takes more memory.",
         "int",
         default="8",
+    ),
+    Spec(
+        "training.batch_tokens",
+        "or tokens",
+        "Instead of rows: as many rows of like length as so many tokens hold, such as 8192. Batches then take as much "
+        "memory and time each, whatever the rows' lengths.",
+        "int",
+        default="by the batch size",
     ),
     Spec(
         "training.gradient_accumulation",
@@ -141,7 +151,27 @@ MORE = (
     Spec(
         "training.gradient_checkpointing",
         "checkpointing",
-        "Recompute instead of remember: much less memory, about 30 % slower.",
+        "Recompute instead of remember: much less memory, about 30 % slower. By itself: where memory asks for it.",
+        "choice",
+        ((None, "by itself"), (True, "yes"), (False, "no")),
+    ),
+    Spec(
+        "training.attention",
+        "attention",
+        "How attention is computed while training. auto: the fastest kind that says the same on two of your rows.",
+        "choice",
+        (
+            (None, "default: auto"),
+            ("sdpa", "sdpa"),
+            ("eager", "eager"),
+            ("flash_attention_2", "flash 2"),
+            ("flash_attention_3", "flash 3"),
+        ),
+    ),
+    Spec(
+        "training.compile",
+        "compile",
+        "Let torch.compile make the layers faster: takes minutes at the start, worth it for hours on a GPU.",
         "choice",
         YES_NO,
     ),
@@ -214,6 +244,38 @@ MORE = (
         "Measure on general text whether the model unlearns what it knew.",
         "choice",
         YES_NO,
+    ),
+)
+
+ARCHITECTURE = (
+    Spec(
+        "architecture.new_tokens",
+        "new tokens",
+        CHANGES["new_tokens"].help,
+        "list",
+        default="none",
+    ),
+    Spec(
+        "architecture.new_tokens_begin",
+        "they begin as",
+        "pieces: the mean of what the tokenizer cut them into so far; mean: that of all rows.",
+        "choice",
+        ((None, "default: pieces"), ("mean", "mean")),
+    ),
+    Spec(
+        "architecture.drop_layers",
+        "without layers",
+        f"Numbers from 0 such as 4-7 or 3, 5; last 2; every 2. {CHANGES['drop_layers'].help}",
+        default="none",
+    ),
+    Spec(
+        "architecture.drop_encoder_layers",
+        "of the encoder",
+        "The same for the encoder of an encoder-decoder (T5, BART, Marian).",
+        default="none",
+    ),
+    Spec(
+        "architecture.new_head", "new head", CHANGES["new_head"].help, "choice", ((None, "default: no"), (True, "yes"))
     ),
 )
 

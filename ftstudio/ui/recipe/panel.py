@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
 from ftstudio.ui.common.fields import FieldRow
 from ftstudio.ui.recipe.draft import Draft
@@ -150,3 +151,8 @@ def hung(label: str, text: str, width: int, most: int, ink: str = "") -> list[Li
         more = "…" if place == most - 1 and len(spans) > most else ""
         lines.append(((label if not place else " " * len(label), "dim"), (text[start:stop] + more, ink)))
     return lines
+
+
+def explain(error: BaseException) -> str:
+    """ERROR for a person."""
+    return str(error) if isinstance(error, StudioError) else f"{type(error).__name__}: {error}"

@@ -21,7 +21,7 @@ from ftstudio.ui.common.background import Ended, Ticked
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.recipe import actions
 from ftstudio.ui.recipe.actions import ACCEPT, COLUMNS, FIELD, FRESH, MEASURE, OPEN, SAVE, SMALLER, START, YAML
-from ftstudio.ui.recipe.model_facts import explain
+from ftstudio.ui.recipe.panel import explain
 from ftstudio.ui.recipe.presets import PresetsDialog, as_preset, description
 from ftstudio.ui.recipe.step_data import DataPanel
 from ftstudio.ui.recipe.step_review import ReviewPanel, StartLine

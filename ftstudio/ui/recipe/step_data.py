@@ -21,8 +21,7 @@ from ftstudio.ui.common.pathfield import PathField
 from ftstudio.ui.data.mapping import ColumnsDialog
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.forms import EVAL, TEMPLATE
-from ftstudio.ui.recipe.model_facts import explain
-from ftstudio.ui.recipe.panel import About, Drafted, Next, Panel, hung
+from ftstudio.ui.recipe.panel import About, Drafted, Next, Panel, explain, hung
 from ftstudio.ui.recipe.survey import Survey, key_of, survey
 from ftstudio.ui.text.lines import Line, Lines, fit
 from ftstudio.ui.text.said import Said

@@ -18,8 +18,7 @@ from ftstudio.ui.common.fields import FieldRow, Picker
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.forms import method_specs
 from ftstudio.ui.recipe.method_table import HEADING, MethodTable, short, tree_lines
-from ftstudio.ui.recipe.model_facts import explain
-from ftstudio.ui.recipe.panel import About, Panel
+from ftstudio.ui.recipe.panel import About, Panel, explain
 from ftstudio.ui.recipe.step_settings import Fold
 
 DEFAULT = "lora"
@@ -82,8 +81,10 @@ class MethodPanel(Panel):
     def _count(self, after: float = 0.0) -> None:
         """Count for the model and settings at hand, off the thread; nothing where they are no recipe yet."""
         recipe = self.draft.recipe
-        key = None if recipe is None else (recipe.model, recipe.task, recipe.method, recipe.training)
-        if recipe is None or key == self._counted:
+        if recipe is None:
+            return
+        key = (recipe.model, recipe.task, recipe.method, recipe.training, recipe.architecture)
+        if key == self._counted:
             return
         self._counted = key
         if self.picker.found is None:
@@ -119,7 +120,7 @@ class MethodPanel(Panel):
         if choice is None or not choice.tree:
             tree.update(Content("Known once the model is."))
             return
-        first = f"{short(choice.total)} weights, {short(choice.trainable)} learn   ● all of it  ◐ some  · none"
+        first = f"{short(choice.total)} weights, {short(choice.trainable)} learn   ● all  ◐ some  · none"
         lines = tree_lines(choice.tree, max(40, self.size.width - 3))
         tree.update(Content("\n".join([first, *(clean(line, 200) for line in lines)])))
 
@@ -127,7 +128,7 @@ class MethodPanel(Panel):
         event.stop()
         self._draw_tree()
         if event.open:
-            self.call_after_refresh(self.fold.scroll_visible, top=True)
+            self.set_timer(0.05, lambda: self.fold.scroll_visible(top=True, animate=False))
 
     def on_ticked(self, event: Ticked) -> None:
         event.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +12,23 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widget import Widget
 
+from ftstudio.core import launch
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import duration, one_line, size
+from ftstudio.core.workspace import Workspace, slug
 from ftstudio.data.checks import CHECKS
+from ftstudio.engine import fit
+from ftstudio.engine.prepare import run_stem
 from ftstudio.ui.common.background import Background, Ended, Ticked
+from ftstudio.ui.recipe.actions import SAVE, START
 from ftstudio.ui.recipe.draft import Draft
-from ftstudio.ui.recipe.model_facts import explain
-from ftstudio.ui.recipe.panel import About, Drafted, Panel, hung
+from ftstudio.ui.recipe.panel import About, Drafted, Panel, explain, hung
 from ftstudio.ui.text.lines import Line, Lines, Part
 from ftstudio.ui.text.marked import wrap
 from ftstudio.ui.text.said import Said
 
 ACCEPTED = "data.accepted"
+TOLD = {"good": ("✓ ", "good"), "warn": ("! ", "warn"), "bad": ("✗ ", "bad"), "note": ("· ", "dim")}
 SIGNS = {"error": ("✗ ", "bad"), "warning": ("! ", "warn"), "note": ("· ", "dim")}
 
 
@@ -68,8 +74,9 @@ class ReviewPanel(Panel):
     WHAT = ""
     DEFAULT_CSS = "ReviewPanel Said { margin-top: 1; }"
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, workspace: Workspace | None = None) -> None:
         super().__init__(draft)
+        self.workspace = workspace
         self.background = Background(self)
         self.start_line = StartLine()
         self.planned: Recipe | None = None
@@ -109,11 +116,12 @@ class ReviewPanel(Panel):
 
     def _plan(self, recipe: Recipe, text: str, measure: bool) -> None:
         self.planned, self.plan, self.trouble = recipe, None, ""
+        workspace = self.workspace
 
         def run(work: Any) -> dict[str, Any]:
             from ftstudio.engine.plan import plan
 
-            return plan(recipe, progress=work.progress, cancel=work.cancel, measure=measure)
+            return plan(recipe, progress=work.progress, cancel=work.cancel, measure=measure, workspace=workspace)
 
         self.background.start("plan", text, run, self._found, self._failed)
         self._tell()
@@ -132,15 +140,13 @@ class ReviewPanel(Panel):
 
     def smaller(self) -> str:
         """Make the micro-batch smaller; gives back in words what it is now, empty where nothing is left."""
-        from ftstudio.engine import fit
-
         recipe = self.draft.recipe
         if recipe is None:
             return ""
         said, less = fit.smaller(recipe), fit.shrink(recipe)
         if less is None:
             return ""
-        for key in ("batch_size", "gradient_accumulation", "gradient_checkpointing"):
+        for key in ("batch_size", "batch_tokens", "gradient_accumulation", "gradient_checkpointing"):
             value = getattr(less.training, key)
             if value != getattr(recipe.training, key):
                 self.draft.set(f"training.{key}", value)
@@ -179,7 +185,21 @@ class ReviewPanel(Panel):
             return [(("▶ ", "good"), (work.text, "strong"))]
         if self.trouble:
             return _hung(("✗ ", "bad"), self.trouble, width)
-        return _plan_lines(self.plan or {}, width)
+        return self._command(width) + _plan_lines(self.plan or {}, width)
+
+    def _command(self, width: int) -> list[Line]:
+        """The command that trains this without a screen, on all GPUs that the plan saw."""
+        recipe, gpus = self.draft.recipe, int((self.plan or {}).get("gpus") or 0)
+        if recipe is None or self.workspace is None or self.plan is None:
+            return []
+        path = self.workspace.presets_path / f"{slug(run_stem(recipe))}.yaml"
+        rows = gpus * recipe.training.batch_size * recipe.training.gradient_accumulation
+        note = "" if path.is_file() else f"after {SAVE.key.split(',')[0]} saved it there"
+        if gpus > 1:
+            note = "; ".join(filter(None, (f"all {gpus} GPUs, {rows} rows a step; {START.key[0]} trains on one", note)))
+        near = os.path.relpath(path)
+        text = launch.line(str(path) if near.startswith("..") else near, gpus)
+        return hung(f"{'command':<12}", f"{text}  {note}".rstrip(), width, 3)
 
     @property
     def acceptable(self) -> list[str]:
@@ -255,17 +275,24 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
         named = ", ".join(f"{name.replace('_', ' ')} {size(count)}" for name, count in parts.items() if count)
         needed, real = memory.get("estimated_bytes"), memory.get("measured_bytes")
         if real:
-            say("memory", f"{size(real)} measured", f"{size(needed)} estimated: {named}")
+            say("memory", f"{size(real)} measured", f"{size(needed)} estimated: {named}" if needed else named)
         elif needed:
             say("memory", f"{size(needed)} estimated", named)
         else:
             say("memory", size(sum(parts.values())), f"without activations: {named}")
+        lines += [line for text in fit.moments_of(memory) for line in hung(f"{'':<12}", text, width, 3)]
     for found in memory.get("fits") or ():
         sign = {"yes": ("✓ ", "good"), "tight": ("! ", "warn")}.get(found["fits"], ("✗ ", "bad"))
         more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes smaller batches."
         lines += _hung(sign, f"{found['text']}.{more}", width)
     if plan.get("seconds_estimated"):
         say("time", f"about {duration(plan['seconds_estimated'])}", "from measured steps")
+    told = [said for said in plan.get("model") or () if said["sign"] in ("warn", "bad")]
+    told += plan.get("worth") or ()
+    if told:
+        lines.append(())
+    for said in told:
+        lines += _hung(TOLD[said["sign"]], str(said["text"]), width)
     problems = plan.get("problems") or []
     if lines and problems:
         lines.append(())

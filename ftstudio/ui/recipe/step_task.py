@@ -10,10 +10,19 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from ftstudio import tasks
+from ftstudio.core.text import clean, one_line
+from ftstudio.engine.task_fit import Fits, fits, source_of
+from ftstudio.tasks.base import Task
+from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.common.fields import FieldRow, Picker
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.forms import task_specs
 from ftstudio.ui.recipe.panel import About, Panel
+from ftstudio.ui.text.marked import wrap
+
+Parts = list[str | tuple[str, str]]
+LABEL = 9  # cells of the words at the left of the explanation
+LOW = 30  # lines of a screen below which not all can be seen at once
 
 
 def _brief(title: str) -> str:
@@ -22,7 +31,8 @@ def _brief(title: str) -> str:
 
 
 class TaskPanel(Panel):
-    """A line a task; below it what the one chosen is for, which columns it can use, what it answers; its options."""
+    """A line a task; below it what the one chosen is for, a row as it may look, which of the person's columns fit, what
+    it answers; its options."""
 
     NAME, TITLE, KEYS = "task", "What is to be learnt?", ("task", "options")
     WHAT = "The task decides what a row looks like, what the model is taught, and how it is judged."
@@ -35,6 +45,9 @@ class TaskPanel(Panel):
         super().__init__(draft)
         options = [(name, _brief(tasks.get(name).title)) for name in tasks.names()]
         self.picker = Picker(options, self.name_now, id="task-picker")
+        self.background = Background(self)
+        self.fits: Fits | None = None  # how the rows named suit the tasks
+        self._looked_at: str | None = None
         self._filled = ""
 
     @property
@@ -50,27 +63,86 @@ class TaskPanel(Panel):
 
     def entered(self) -> None:
         self.picker.focus(scroll_visible=False)
+        self._look()
 
     def show(self) -> None:
         self.picker.put(self.name_now)
         self._explain()
         super().show()
 
+    # -- the person's rows -------------------------------------------------------------------------------------------
+    def _look(self) -> None:
+        """See which tasks the rows named suit, off the thread; nothing where none are named yet."""
+        source = source_of(self.draft.values)
+        if source is None or source == self._looked_at:
+            return
+        self._looked_at, self.fits = source, None
+        self.background.start(
+            "fits", "looking at the rows",
+            lambda work: fits(source, progress=work.progress, cancel=work.cancel), self._fitted, lambda _: None,
+        )  # fmt: skip
+
+    def _fitted(self, found: Fits) -> None:
+        self.fits = found
+        self._explain()
+
+    def _yours(self, task: Task) -> Parts:
+        """How the person's rows suit TASK, in words."""
+        if self.fits is None:
+            return []
+        name = one_line(self.fits.name, 30)
+        if self.fits.problem:
+            return self._named("Yours", f"✗ {name}: {clean(self.fits.problem, 160)}")
+        fit = self.fits.by_task[task.name]
+        if fit.problem:
+            better = ", ".join(self.fits.best[:3])
+            more = f"; it suits {better}" if better else ""
+            return self._named("Yours", f"✗ {name}: {clean(fit.problem, 160)}{more}")
+        mapped = ", ".join(f"{role} ← {one_line(column, 24)}" for role, column in fit.columns.items())
+        row = " · ".join(f"{role}: {one_line(text, 40)}" for role, text in fit.row)
+        return [*self._named("Yours", f"✓ {name}: {mapped}"), *self._named("", row)]
+
+    def _named(self, label: str, text: str) -> Parts:
+        """TEXT behind LABEL, its further lines below its first."""
+        spans = wrap(text, max(20, self.size.width - LABEL - 2))
+        rest = "".join(f"\n{'':<{LABEL}}{text[start:stop].strip()}" for start, stop in spans[1:])
+        first = text[spans[0][0] : spans[0][1]] if spans else ""
+        return [(f"{label:<{LABEL}}", "bold"), f"{first}{rest}\n"]
+
+    # -- the task chosen ---------------------------------------------------------------------------------------------
     def _explain(self) -> None:
         task = tasks.get(self.picker.value)
-        parts: list[str | tuple[str, str]] = [f"{task.help}\n\n", ("Reads    ", "bold")]
+        row = " · ".join(f"{role}: {text}" for role, text in task.example if role != "→")
+        answer = next(text for role, text in task.example if role == "→")
+        example: Parts = [*self._named("Example", row), *self._named("", f"→ {answer}"), *self._yours(task)]
+        self.query_one(".step-help").display = not self.low
+        # on a low screen what a row looks like comes first; what the task is for stands below, in the line of help
+        parts: Parts = [*example, ("Reads    ", "bold")] if self.low else [f"{task.help}\n\n", ("Reads    ", "bold")]
         if self.size.width < 78:
             parts.append(", ".join(role.name for role in task.roles))
         else:
             for place, role in enumerate(task.roles):
                 parts += [("         " if place else "", ""), (f"{role.name:<12}", "bold"), f"{role.help}\n"]
             parts[-1] = str(parts[-1]).rstrip()
-        parts += [("\nAnswers  ", "bold"), task.answers]
+        parts += ["\n"] if self.low else ["\n", *example]
+        parts += [("Answers  ", "bold"), task.answers]
         parts += [("\nJudged   ", "bold"), "by ", ", ".join(task.default_metrics)]
         self.query_one("#task-help", Static).update(Content.assemble(*parts))
+        if self.picker.has_focus:
+            self._tell()
         if self._filled != task.name:
             self._filled = task.name
             self.run_worker(self._refill(task.name), group="fields", exclusive=True)
+
+    @property
+    def low(self) -> bool:
+        """Whether the screen has few lines."""
+        return self.app.size.height < LOW
+
+    def _tell(self) -> None:
+        """The line of help of the list."""
+        keys = "↑ ↓ chooses the task, enter goes on to the data; tab leads to its settings."
+        self.post_message(About(tasks.get(self.picker.value).help if self.low else keys))
 
     async def _refill(self, name: str) -> None:
         """The options of task NAME, once those of the one before are gone."""
@@ -89,7 +161,7 @@ class TaskPanel(Panel):
         if self.picker.has_focus:
             # the question stays above the list: the screen's own focus may scroll before all is laid out
             self.call_after_refresh(self.scroll_home, animate=False, force=True)
-            self.post_message(About("↑ ↓ chooses the task, enter goes on to the data; tab leads to its settings."))
+            self._tell()
         else:
             super().on_descendant_focus()
 
@@ -102,3 +174,13 @@ class TaskPanel(Panel):
         self.put("task", event.value)
         self.put("options", kept or None)
         self._explain()
+
+    def on_ticked(self, event: Ticked) -> None:
+        event.stop()
+
+    def on_ended(self, event: Ended) -> None:
+        event.stop()
+        self.background.ended(event)
+
+    def on_unmount(self) -> None:
+        self.background.stop_all()

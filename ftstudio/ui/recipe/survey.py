@@ -17,11 +17,13 @@ from ftstudio.engine.materials import open_materials
 from ftstudio.engine.recipes import check_recipe
 
 DEMO = "demo"
+TEXTS, LONGEST = 200, 100_000  # rows whose length is looked at, and characters of each
 
 
 @dataclass(frozen=True)
 class Survey:
-    """`problem` is what is wrong, beside the field `key`. `example` are the pieces of the first usable training row."""
+    """`problem` is what is wrong, beside the field `key`. `example` are the pieces of the first usable training row,
+    `texts` some rows as they are read: how long they are in a model's tokens, its step tells."""
 
     dataset: Dataset | None = None
     shape: Shape | None = None
@@ -30,6 +32,7 @@ class Survey:
     held_out: int = 0
     note: str = ""
     example: tuple[Segment, ...] = ()
+    texts: tuple[str, ...] = ()
     key: str = ""
     problem: str = ""
 
@@ -80,11 +83,10 @@ def survey(values: Mapping[str, Any], *, progress: Progress | None = None, cance
         if dataset is not None and ("data.columns" in text or "columns among" in text):
             key = "data.columns"
         return Survey(dataset, key=key, problem=text)
-    example: tuple[Segment, ...] = ()
-    for index in range(min(50, len(materials.train))):
+    rows: list[tuple[Segment, ...]] = []
+    for index in range(min(TEXTS, len(materials.train))):
         try:
-            example = tuple(materials.template.segments(materials.shape.example(materials.train[index])))
-            break
+            rows.append(tuple(materials.template.segments(materials.shape.example(materials.train[index]))))
         except BadRow:
             continue
     return Survey(
@@ -94,5 +96,6 @@ def survey(values: Mapping[str, Any], *, progress: Progress | None = None, cance
         len(materials.train),
         len(materials.held_out) if materials.held_out is not None else 0,
         "; ".join(part for part in (materials.split_note, *materials.notes) if part),
-        example,
+        rows[0] if rows else (),
+        tuple("".join(piece.text for piece in row)[:LONGEST] for row in rows),
     )

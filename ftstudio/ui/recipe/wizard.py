@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.workspace import Workspace
+from ftstudio.engine.hub_cache import cached_models
 from ftstudio.engine.recipes import load_recipe
 from ftstudio.ui.common.background import Background
 from ftstudio.ui.common.paths import shown
@@ -34,7 +35,7 @@ MODELS = [("demo", "the bundled model: tiny, trains in minutes on a CPU")]
 
 
 def models(workspace: Workspace) -> list[tuple[str, str]]:
-    """Models to offer: those of the latest runs, and the bundled one."""
+    """Models to offer: those of the latest runs, the bundled one, and those in the hub's cache."""
     found: dict[str, str] = {}
     for run in workspace.runs()[:12]:
         try:
@@ -42,7 +43,9 @@ def models(workspace: Workspace) -> list[tuple[str, str]]:
         except StudioError:
             continue
         found.setdefault(model if model == "demo" else shown(model), f"used in {run.name}")
-    return list({**found, **dict(MODELS)}.items())[:8]
+    own = {**found, **dict(MODELS)}
+    cached = [(model.name, f"in the hub's cache: {model.told}") for model in cached_models() if model.name not in own]
+    return [*list(own.items())[:8], *cached]
 
 
 class Wizard(StudioScreen):
@@ -75,7 +78,7 @@ class Wizard(StudioScreen):
         data_offers = recent.offers(self.session.workspace)
         self.panels = [
             TaskPanel(self.draft), DataPanel(self.draft, data_offers), ModelPanel(self.draft, MODELS),
-            MethodPanel(self.draft), SettingsPanel(self.draft), ReviewPanel(self.draft),
+            MethodPanel(self.draft), SettingsPanel(self.draft), ReviewPanel(self.draft, self.session.workspace),
         ]  # fmt: skip
         with Horizontal(id="wizard"):
             yield StepList([panel.NAME for panel in self.panels])
@@ -211,10 +214,20 @@ class Wizard(StudioScreen):
             self.query_one("#middle").mount(self.panels[at], before="#about")
 
     def _enter(self) -> None:
+        self._share()
         self.panel.show()
         self.panel.scroll_home(animate=False)
         if self.is_current:
             self.panel.entered()
+
+    def _share(self) -> None:
+        """What one step has found out helps others: how long the rows are, and how many."""
+        found = next((panel.found for panel in self.panels if isinstance(panel, DataPanel)), None)
+        for panel in self.panels:
+            if isinstance(panel, ModelPanel):
+                panel.texts = found.texts if found is not None else ()
+            elif isinstance(panel, MethodPanel):
+                panel.rows = found.train or None if found is not None else None
 
     def on_ready(self, event: Ready) -> None:
         """A step's fields are there. The next step's are made while the person looks at this one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,29 @@ class ContextMaker:
         return {
             number: held_out[index] for index in range(len(held_out)) if (number := held_out.origin_of(index)) in wanted
         }
+
+    def training_rows(self) -> tuple[int, Callable[[int], tuple[int, str, str] | None]] | None:
+        """(how many training rows, what reads one: its number, prompt and answer, None where it has none of these);
+        None where the data can't be read."""
+        from ftstudio.data.example import BadRow
+
+        with self._lock:
+            if not self._opened:
+                self._open()
+        materials = self._materials
+        if materials is None:
+            return None
+
+        def read(place: int) -> tuple[int, str, str] | None:
+            try:
+                example = materials.shape.example(materials.train[place])
+            except BadRow:
+                return None
+            if example.is_text or not example.reference:
+                return None
+            return materials.train.origin_of(place), example.prompt, example.reference
+
+        return len(materials.train), read
 
     def _open(self) -> None:
         self._opened = True

@@ -144,7 +144,10 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     yield named("lr", _short(last.get("lr")))
     yield named("gradient", *_measured(last, "grad_norm", _short, ""))
     speed = last.get("tokens_per_second") if live else (story.done or last).get("tokens_per_second")
-    yield named("tokens/s", "–" if speed is None else f"{speed:,.0f}")
+    yield named("tokens/s", *_against_best(speed, story.best_speed, width - NAME))
+    share = last.get("mfu")
+    if isinstance(share, (int, float)):
+        yield named("MFU", f"{share:.1%} of the card")
     yield named("elapsed", duration(elapsed(story)))
     if live:
         yield named("to go", "paused" if state == "paused" else duration(story.eta), "strong")
@@ -158,6 +161,18 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     memory = story.telemetry.get("process_ram")
     if memory:
         yield named("process", f"{_gib(memory)} GiB RAM")
+
+
+def _against_best(speed: Any, best: float | None, width: int) -> tuple[str, str]:
+    """SPEED beside the BEST that was seen, where WIDTH cells hold both, and the ink: a run at half of it is marked."""
+    if not isinstance(speed, (int, float)):
+        return "–", ""
+    told = f"{speed:,.0f}"
+    if not best or best <= speed:
+        return told, ""
+    slow = speed < 0.5 * best
+    both = f"{told} {'▼ ' if slow else ''}best {best:,.0f}"
+    return (both if len(both) <= width else told), "warn" if slow else ""
 
 
 def elapsed(story: Story) -> float | None:

@@ -1,0 +1,301 @@
+"""One run trained by several processes, as torchrun and accelerate start them: the real command in each, on gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nursery import Nursery
+from paced import PROGRAM, last_step, until
+
+from ftstudio.core import launch
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
+
+# 17 rows, two a batch: the last batch is short, and the last round of an epoch has one batch for two processes
+RECIPE = """\
+task: {task}
+model: demo
+method: {{name: {method}, r: 4, dropout: 0.0}}
+data: {{train: {place}/rows.jsonl, eval: {place}/held.jsonl, max_length: 64}}
+training: {{steps: {steps}, batch_size: 2, gradient_accumulation: {accumulation}, save_steps: 4, learning_rate: 1.0e-3,
+  device: cpu}}
+evaluation: {{every: 5, samples: 1, rows: 5, max_new_tokens: 4, metrics: [rouge], similarity: static,
+  forgetting: false}}
+"""
+
+
+def told(run: RunFolder, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events() if event["kind"] == kind]
+
+
+def steps_of(run: RunFolder) -> dict[int, tuple[float, float, int]]:
+    return {event["step"]: (event["loss"], event["grad_norm"], event["tokens"]) for event in told(run, "step")}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Rows, recipes of one and of two processes with as many rows a step, and a workspace."""
+
+    path: Path
+    nursery: Nursery
+
+    @classmethod
+    def make(cls, path: Path, nursery: Nursery, steps: int = 6, method: str = "lora") -> Place:
+        for name, numbers in (("rows", range(17)), ("held", range(40, 45))):
+            rows = [
+                {"prompt": f"Ticket {n}: the lamp is {'very ' * (n % 4)}broken", "completion": f"lamp | {n % 3}"}
+                for n in numbers
+            ]
+            (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for processes in (1, 2):
+            text = RECIPE.format(place=path, steps=steps, accumulation=2 // processes, task="sft", method=method)
+            (path / f"for{processes}.yaml").write_text(text)
+        (path / "program.py").write_text(PROGRAM)
+        return cls(path, nursery)
+
+    def workspace(self, name: str) -> Workspace:
+        return Workspace(self.path / name)
+
+    def last(self, name: str) -> RunFolder:
+        return self.workspace(name).runs()[0]
+
+    def words(self, name: str, words: Sequence[str]) -> list[str]:
+        return [*words, "--workspace", str(self.path / name)]
+
+    def launched(self, count: int, name: str, *words: str, **env: str) -> list[int]:
+        """The processes of a launch of COUNT, as torchrun would start them."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        found = []
+        for rank in range(count):
+            place = {} if count == 1 else {
+                "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+            }  # fmt: skip
+            out = self.path / f"{name}.rank{rank}.txt"
+            found.append(
+                self.nursery.start(
+                    self.path / "program.py", self.words(name, words), cwd=self.path, env={**place, **env}, out=out
+                )
+            )
+        return found
+
+    def asked(self, name: str, *words: str) -> None:
+        command = [sys.executable, "-m", "ftstudio", *self.words(name, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=self.path)
+        assert done.returncode == 0, done.stderr
+
+    def ended(self, processes: Sequence[int]) -> list[int]:
+        return [self.nursery.wait(process) for process in processes]
+
+    def said(self, name: str, rank: int = 0) -> str:
+        return (self.path / f"{name}.rank{rank}.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param("full", marks=pytest.mark.slow), "lora", pytest.param("qlora", marks=pytest.mark.slow)]
+)
+def test_two_processes_learn_what_one_does_and_one_writes(nursery: Nursery, tmp_path: Path, method: str):
+    """Over more than an epoch, with a short last batch and a last round that doesn't go round."""
+    place = Place.make(tmp_path, nursery, method=method)
+    one = place.launched(1, "one", "train", "for1.yaml")
+    two = place.launched(2, "two", "train", "for2.yaml")
+    assert place.ended([*one, *two]) == [0, 0, 0], place.said("two")
+    single, both = place.last("one"), place.last("two")
+    assert len(place.workspace("two").runs()) == 1
+    expected, found = steps_of(single), steps_of(both)
+    assert found.keys() == expected.keys() == set(range(1, 7))
+    for step, values in expected.items():
+        assert found[step] == pytest.approx(values, rel=1e-4), step
+    for mine, other in zip(told(both, "eval"), told(single, "eval"), strict=True):
+        assert (mine["step"], mine["rows"], mine["tokens"]) == (other["step"], other["rows"], other["tokens"])
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    start = told(both, "start")[0]
+    assert (start["processes"], start["steps_per_epoch"], start["hosts"]) == (2, 5, [socket.gethostname()])
+    assert len(told(both, "start")) == len(told(both, "done")) == 1
+    assert both.state() == "done"
+    assert not both.owner_path.exists()
+    assert place.said("two", 1) == ""  # only one talks
+    kept = sorted(path.name for path in (both.checkpoints / "checkpoint-6").iterdir())
+    assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(kept)
+    # the losses of all rows, each once an epoch, were written by the first process
+    assert not list((both.path / "dynamics").glob("*rank*"))
+    mine, other = (
+        [path.stat().st_size for path in sorted((run.path / "dynamics").glob("epoch-*"))] for run in (both, single)
+    )
+    assert mine == other
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_all_processes_are_steered_and_a_resumed_run_goes_on(nursery: Nursery, tmp_path: Path):
+    place = Place.make(tmp_path, nursery, steps=200)
+    processes = place.launched(2, "run", "train", "for2.yaml", PACE="0.1")
+    until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 5, "at step 5", 120)
+    run = place.last("run")
+    place.asked("run", "pause", "last")
+    until(lambda: run.state() == "paused", "paused")
+    halted = last_step(run)
+    place.asked("run", "checkpoint", "last")
+    until(lambda: any(event["reason"] == "as asked" for event in told(run, "checkpoint")), "saved")
+    place.asked("run", "lr", "last", "0.0005")
+    place.asked("run", "evaluate", "last")
+    until(lambda: any(event["step"] == halted for event in told(run, "eval")), "evaluated")
+    assert last_step(run) == halted
+    place.asked("run", "resume", "last")
+    until(lambda: last_step(run) > halted + 2, "going on")
+    place.asked("run", "extend", "last", "--to", "30")
+    until(lambda: any(event["what"] == "steps" for event in told(run, "steer")), "shorter")
+    place.asked("run", "stop", "last")
+    assert place.ended(processes) == [130, 0]
+    assert run.state() == "stopped"
+    stopped = told(run, "stopped")[0]["step"]
+    assert place.ended(place.launched(2, "run", "train", "--resume", "last")) == [0, 0]
+    assert run.state() == "done"
+    assert told(run, "start")[-1]["resumed_from"] == stopped
+    assert max(steps_of(run)) == 30
+    rates = {event["step"]: event["lr"] for event in told(run, "step")}
+    assert rates[halted + 1] == pytest.approx(0.5 * rates[halted], rel=0.1)
+    assert not [alert for alert in told(run, "alert") if alert.get("watch") == "resume_fault"]
+    # one process alone goes on with it, too, and says that this isn't the same
+    (place.path / "for2.yaml").unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(nursery: Nursery, tmp_path: Path, rank: int):
+    place = Place.make(tmp_path, nursery, steps=14)
+    whole = place.launched(2, "whole", "train", "for2.yaml")
+    processes = place.launched(2, "run", "train", "for2.yaml", PACE="0.2")
+    until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 6, "at step 6", 120)
+    run = place.last("run")
+    os.kill(processes[rank], signal.SIGKILL)
+    statuses = place.ended(processes)
+    assert statuses[rank] == -signal.SIGKILL
+    assert statuses[1 - rank] == 1
+    if rank:
+        failed = told(run, "failed")[0]
+        assert f"Rank 1 of 2, process {processes[1]} on" in failed["text"]
+        assert "is gone" in failed["text"]
+        assert "--resume" in failed["hint"]
+        assert "is gone" in place.said("run")
+        assert run.state() == "failed"
+    else:
+        assert run.state() == "interrupted"
+    assert place.ended(place.launched(2, "run", "train", "--resume", "last")) == [0, 0], place.said("run")
+    assert place.ended(whole) == [0, 0]
+    assert told(run, "start")[-1]["resumed_from"] == 4
+    assert steps_of(run) == steps_of(place.last("whole"))  # bit by bit
+
+
+FAILING = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import ranked
+step = ranked.RankedTrainer.training_step
+def failing(self, *args, **named):
+    if self.state.global_step == 3 and self.ranks.rank == 1:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 3 GiB")
+    return step(self, *args, **named)
+ranked.RankedTrainer.training_step = failing
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_fails_in_another_process_is_told_by_the_first(nursery: Nursery, tmp_path: Path):
+    place = Place.make(tmp_path, nursery)
+    (place.path / "program.py").write_text(FAILING)
+    assert place.ended(place.launched(2, "run", "train", "for2.yaml")) == [1, 1]
+    run = place.last("run")
+    failed = told(run, "failed")
+    assert len(failed) == 1
+    assert "Rank 1 of 2" in failed[0]["text"]
+    assert "not enough GPU memory" in failed[0]["text"]
+    assert "batch_size" in failed[0]["hint"]
+    assert "CUDA out of memory" in (run.path / "log.rank1.txt").read_text()
+
+
+ACCELERATE = """\
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_GPU
+use_cpu: true
+num_processes: 2
+num_machines: 1
+machine_rank: 0
+mixed_precision: 'no'
+rdzv_backend: static
+same_network: true
+"""
+LAUNCHERS = {
+    "torchrun": ("torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+    "accelerate": ("accelerate.commands.launch", "--config_file", "accelerate.yaml"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_launchers_themselves(nursery: Nursery, tmp_path: Path, launcher: str):
+    """To the end; and ctrl+c at the launcher, which hands it on."""
+    place = Place.make(tmp_path, nursery, steps=4)
+    (place.path / "accelerate.yaml").write_text(ACCELERATE)
+    command = [
+        sys.executable,
+        "-m",
+        *LAUNCHERS[launcher],
+        "-m",
+        "ftstudio",
+        *place.words("run", ["train", "for2.yaml"]),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place.path, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert place.last("run").state() == "done"
+    assert told(place.last("run"), "start")[0]["processes"] == 2
+    with subprocess.Popen(
+        [*command, "training.steps=5000"], cwd=place.path, env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        until(lambda: len(place.workspace("run").runs()) == 2 and last_step(place.last("run")) >= 2, "training", 120)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) != 0
+    assert place.last("run").state() == "stopped"
+    assert place.last("run").checkpoints.is_dir()
+
+
+def test_what_several_processes_can_not_do_is_refused(tmp_path: Path):
+    place = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    for more in (["--watch"], ["--sweep", "training.learning_rate=1e-4,2e-4"]):
+        command = [sys.executable, "-m", "ftstudio", "train", "demo", *more, "--workspace", str(tmp_path / "w")]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **place}, check=False)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    command = [sys.executable, "-m", "ftstudio", "train", "demo", "--workspace", str(tmp_path / "w")]
+    spread = {**os.environ, **place, "ACCELERATE_USE_FSDP": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=spread, check=False)
+    assert done.returncode == 1
+    assert "each process holds the whole model" in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_place_of_a_process_is_what_its_launcher_says():
+    assert launch.place({}).alone
+    assert launch.place({"WORLD_SIZE": "1", "RANK": "0"}).first
+    found = launch.place({"WORLD_SIZE": "16", "RANK": "9", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8"})
+    assert (found.rank, found.count, found.local_rank, found.local_count) == (9, 16, 1, 8)
+    assert not found.first
+    assert launch.place({"WORLD_SIZE": "two"}).alone
