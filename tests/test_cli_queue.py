@@ -39,15 +39,18 @@ def test_swept_runs_say_what_was_chosen():
     recipe = Recipe.model_validate({"model": "demo", "data": {"train": "demo"}})
     assert named(recipe, []) is recipe
     assert named(recipe, ["training.learning_rate=1e-4", "method.r=8"]).name == "demo-lora-learning-rate-1e-4-r-8"
+    long, keys = recipe.model_copy(update={"name": "customer-letters-of-2024-lora"}), ["training.learning_rate=1e-4"]
+    assert named(long, [*keys, "method.r=16"]).name == "customer-letters-of-2024-learning-rate-1e-4-r-16"
+    assert named(long, [*keys, "method.r=8"]).name == "customer-letters-of-2024-learning-rate-1e-4-r-8"
 
 
-def made(place: Workspace, name: str, held_out: float | None, kind: str = "done") -> RunFolder:
+def made(place: Workspace, name: str, held_out: float | None, kind: str = "done", **more: Any) -> RunFolder:
     run = place.new_run(name)
     run.emit("start", total_steps=4)
     run.emit("step", step=4, loss=2.0, lr=1e-4)
     if held_out is not None:
         run.emit("eval", step=4, loss=held_out)
-    run.emit(kind, text="it broke")
+    run.emit(kind, text="it broke", **more)
     return run
 
 
@@ -104,6 +107,14 @@ def test_the_best_run_is_named_past_failures(tmp_path: Path):
     assert "ftstudio queue" in text
     assert outcome([Waiting("f", made(place, "f", None))])["by"] == "loss"
     assert outcome([])["best"] is None
+    early = made(place, "g", 0.9, "stopped", by="eval_rising")
+    value = outcome([*waiting[:2], Waiting("g", early)])
+    assert value["best"] == "g-1"
+    assert "stopped early" in outcome_text(value)
+    early.recipe_path.write_text("{model: demo, task: masked-lm, data: {train: rows.jsonl}}")
+    value = outcome([*waiting[:2], Waiting("g", early)])
+    assert value["best"] is None
+    assert "judged on different rows or tasks" in outcome_text(value)
 
 
 @pytest.fixture
@@ -147,10 +158,12 @@ def test_a_run_that_nobody_trains_cant_be_steered(live: RunFolder, capfd: pytest
     assert "isn't running" in capfd.readouterr().err
 
 
-def test_several_processes_are_refused_in_words(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+def test_several_processes_train_one_recipe_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(["train", "demo"]) == 1
-    assert "launched in 2 processes" in capfd.readouterr().err
+    assert main(["train", "demo", "--sweep", "training.learning_rate=1e-4,2e-4"]) == 2
+    assert "one recipe at a time" in capfd.readouterr().err
 
 
 def test_an_empty_queue_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]):

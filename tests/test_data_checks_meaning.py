@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from ftstudio.core.errors import Stopped, UsageError
 from ftstudio.data import language
-from ftstudio.data.checks import Check, left_out, names_of, run_checks
+from ftstudio.data.checks import Check, left_out, names_of, run, run_checks
 from ftstudio.data.checks.labels import label_errors, out_of_fold
 from ftstudio.data.dataset import Dataset, from_rows
 from ftstudio.data.personal import hits, masked
@@ -141,6 +142,25 @@ def test_rare_and_wrong_labels_are_found() -> None:
     assert set(found["label_noise"].rows) >= {10, 60, 100, 200}
     assert len(found["label_noise"].rows) <= 6
     assert found["label_noise"].details["likely"][60] == "yes"
+
+
+def test_labels_that_thinning_leaves_few_of_are_passed_over_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftstudio.data.checks import labels as looking
+    from ftstudio.evaluation.context import Context
+    from ftstudio.evaluation.doubtful import in_doubt
+
+    monkeypatch.setattr(looking, "MOST_CELLS", 180)  # every second row is judged
+    monkeypatch.setattr("ftstudio.evaluation.doubtful.MOST_CELLS", 180)
+    names = ["zebra" if row in (1, 3, 5, 7, 9) else "yes" if row % 3 else "no" for row in range(120)]
+    texts = [f"{'the bicycle' if name == 'yes' else 'a house'} number {row}" for row, name in enumerate(names)]
+    look = looking.Labels(120, ("label_noise",), "label", run.embed, None)
+    look.judged = [(row, text, name) for row, (text, name) in enumerate(zip(texts, names, strict=True))]
+    look.labels = names
+    assert "right in" in look._noise().text
+    index: Any = SimpleNamespace(rows=list(range(120)), prompts=run.embed(texts))
+    doubts = in_doubt(index, dict(enumerate(names)), Context())
+    assert doubts is not None
+    assert doubts.right > 0.5
 
 
 @pytest.mark.slow  # eight seconds, all of them for importing cleanlab

@@ -17,6 +17,7 @@ from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.comparison import Arm, aligned, compare
 from ftstudio.evaluation.context import of_predictions
 from ftstudio.evaluation.layout import field, fit, width, wrap
+from ftstudio.evaluation.pairing import overall
 from ftstudio.evaluation.parts import Facts, parts_of
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer
@@ -176,6 +177,10 @@ def test_the_one_verdict_is_by_a_metric_that_has_rows_enough() -> None:
     result = compare([Arm("base", rows), Arm("tuned", tuned)], metrics=["numeric_match", "rouge"], resamples=200)
     assert {entry["metric"]: entry["n"] for entry in result["differences"]}["numeric_match"] == 5
     assert not result["overall"][0]["verdict"].startswith("too few")
+    told = {"metric": "rougeL", "better": True, "verdict": "no clear difference", "p": 0.004, "p_holm": 0.06}
+    few = {**told, "n": 5, "difference": 1.0, "low": 1.0, "high": 1.0, "needed": 0}
+    held_back = {**told, "n": 200, "difference": 0.2, "low": 0.09, "high": 0.31, "needed": 0}
+    assert overall(("a", "b"), [few, held_back])["needed"] == 20  # not 1: the correction, not the rows, holds it back
 
 
 def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:

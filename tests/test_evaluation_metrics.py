@@ -185,6 +185,7 @@ def test_names_of_a_recipe_stand_for_metrics() -> None:
     [
         ("so 5\n#### 1,200", "marker", "1200"),
         ("#### -3.50", "marker", "-3.5"),
+        ("x = −3", "number", "-3"),
         ("we get 7 apples, 8 in all.", "marker", "8"),
         ("$1,000.00", "number", "1000"),
         ("007", "number", "7"),
@@ -200,6 +201,8 @@ def test_answers_in_texts(text: str, kind: str, wanted: str | None) -> None:
 def test_right_and_wrong() -> None:
     assert right("The capital  is PARIS.", "the capital is Paris")
     assert not right("Paris", "London")
+    assert not right("I can't tell.", "no solution", "number")  # neither holds a number
+    assert right("No solution.", "no solution", "number")
 
 
 def test_length_counts_words_of_every_script() -> None:

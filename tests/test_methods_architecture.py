@@ -140,3 +140,34 @@ def test_what_cannot_go_together_is_refused_with_the_reason(values: Any, task: s
     assert [refusal.key for refusal in found] == [key]
     assert found[0].text.endswith(".")
     assert found[0].hint
+
+
+def test_what_is_trained_is_changed_and_the_base_arm_is_not(tmp_path: Path) -> None:
+    from tiny_models import make_model, make_rows
+
+    from ftstudio.engine.models import ModelStore
+    from ftstudio.engine.plan import plan
+    from ftstudio.engine.recipes import check_recipe
+    from ftstudio.engine.reshaping import tokenizer_of, untouched
+
+    folder, rows = make_model(tmp_path / "model"), make_rows(tmp_path / "rows.jsonl", 30)
+    recipe = check_recipe({
+        "model": str(folder), "data": {"train": str(rows)}, "training": {"device": "cpu"},
+        "architecture": {"new_tokens": ["<call>"], "drop_layers": "last 1"},
+    })  # fmt: skip
+    store = ModelStore()
+    base = store.base(recipe).model
+    layers, size = base.config.num_hidden_layers, base.config.vocab_size
+    changed = store.to_train(recipe)
+    assert (changed.config.num_hidden_layers, len(changed.model.layers)) == (layers - 1, layers - 1)
+    assert len(changed.get_input_embeddings().weight) >= tokenizer_of(recipe).vocab_size
+    again = store.base(recipe).model
+    assert (again.config.num_hidden_layers, again.config.vocab_size) == (layers, size)
+    assert tokenizer_of(untouched(recipe)).vocab_size == tokenizer_of(recipe).vocab_size - 1
+    told = plan(recipe)
+    assert told["compatible"], told["problems"]
+    texts = [problem["text"] for problem in told["problems"] if problem["key"] == "architecture"]
+    assert "1 new tokens (<call>)" in texts[1]
+    assert texts[0].startswith("Layers left out: last 1 (")
+    wrong = plan(check_recipe({**recipe.plain(), "architecture": {"drop_layers": "40"}}))
+    assert "there is no layer 40" in next(p["text"] for p in wrong["problems"] if p["severity"] == "error")

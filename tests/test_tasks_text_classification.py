@@ -20,6 +20,7 @@ from ftstudio.core.jobs import Answer, Compare, Train
 from ftstudio.core.workspace import Workspace
 from ftstudio.data import labels
 from ftstudio.data.dataset import from_rows
+from ftstudio.data.example import BadRow
 from ftstudio.data.framing import frame
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.tokenizer import load_tokenizer
@@ -44,6 +45,8 @@ def survey(values: list[Any], problem: str = "auto") -> labels.Labels:
         ([10, 9, 1, 9], labels.SINGLE, ("1", "9", "10")),
         ([True, False], labels.SINGLE, ("false", "true")),
         ([["x"], ["y", "x"], []], labels.MULTI, ("x", "y")),
+        (['["x"]', '["y", "x"]', "[]"], labels.MULTI, ("x", "y")),  # lists in a CSV file
+        (["[x", "[y", "[x"], labels.SINGLE, ("[x", "[y")),
         ([0.5, 3.25, 4.1, 2.75, 1.9, 3.3], labels.REGRESSION, ()),
         (list(range(300)), labels.REGRESSION, ()),
     ],
@@ -240,3 +243,10 @@ def test_pairs_of_sentences_are_recognised_for_it() -> None:
     draw = random.Random(0)
     rows = [{"sentence1": f"a {n}", "sentence2": f"b {n}", "label": draw.choice(["yes", "no"])} for n in range(20)]
     assert recognise(from_rows(rows), task="text-classification").name == "sentence-pair"
+
+
+def test_a_score_with_a_comma_is_never_taken_for_a_thousandth():
+    assert [labels.number_of(text) for text in ("0,5", "0,125", "1234,5", " 1.234 ")] == [0.5, 0.125, 1234.5, 1.234]
+    for text in ("1,234", "-12,500"):
+        with pytest.raises(BadRow, match=r"may mean -?12\d+ or -?12?\.\d+"):
+            labels.number_of(text)

@@ -21,6 +21,7 @@ from ftstudio.ui.data.token_page import TokenPage
 pytestmark = pytest.mark.usefixtures("quick_keys")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_nothing_open_asks_for_a_dataset_and_a_fault_stands_beside_the_field(tmp_path: Path, size: Any) -> None:
     async with studio(tmp_path).run_test(size=size) as pilot:

@@ -79,7 +79,7 @@ async def test_idle_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:
         await until(pilot, "80 rows")
         await settled(pilot)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.3)
         drawn: list[Any] = []
         original = screen(pilot)._compositor.render_update
 
@@ -88,7 +88,7 @@ async def test_idle_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             return original(*values, **named)
 
         monkeypatch.setattr(screen(pilot)._compositor, "render_update", counted)
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.8)
         assert drawn == []
 
 
@@ -150,6 +150,7 @@ async def test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing(tmp_pat
         await until(pilot, "✗ There is no file")
 
 
+@pytest.mark.slow
 async def test_what_is_typed_on_the_way_to_the_screen_is_not_lost(tmp_path: Path) -> None:
     app = studio(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -40,6 +40,7 @@ def opened(pilot: Pilot[Any]) -> Any:
 
 
 # -- without widgets -------------------------------------------------------------------------------------------------
+@settings(max_examples=40, deadline=None)
 @given(NESTED)
 def test_a_value_is_the_same_after_it_was_shown_for_editing(value: Any) -> None:
     text, is_json = editable(value)
@@ -127,7 +128,7 @@ async def test_a_cell_is_edited_marked_and_undone(tmp_path: Path, size: Any) -> 
         await until(pilot, "✗ That is no JSON")
         await pilot.press("}", "ctrl+s")
         await until(pilot, "3 repairs not saved")
-        assert opened(pilot).used[2] == {"prompt": "", "completion": "", "mood": None}
+        assert opened(pilot).used[2] == {"prompt": "", "completion": "", "mood": ""}
         assert len(opened(pilot).used) == 81
     assert path.read_bytes() == before
 
@@ -147,7 +148,7 @@ def test_a_difference_in_what_is_masked_is_said() -> None:
     shown = "".join(text for line in differing(before, after, 200, 3, bare=True) for text, _ in line)
     assert "mail.org" not in hidden
     assert "z shows it" in hidden
-    assert "amy@mail.org" in shown
+    assert "{+amy+}@mail.org" in shown
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -201,6 +202,7 @@ async def test_repairs_outlive_the_studio_and_rows_in_view_are_dropped(tmp_path:
         assert pilot.app.session.recipe is None  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_hostile_cells_are_edited_without_harm(tmp_path: Path, size: Any) -> None:
     path = tmp_path / "hostile.jsonl"
@@ -263,6 +265,7 @@ async def test_a_checks_repair_is_shown_done_and_saved_as_a_version_that_tells_i
         await until(pilot, "30 rows")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_find_and_replace_is_shown_before_it_is_done(tmp_path: Path, size: Any) -> None:
     path = made.dataset(tmp_path)

@@ -261,8 +261,16 @@ async def test_near_rows_and_those_with_the_fault_are_shown_repaired_undone_save
     async with studio(tmp_path, recipe).run_test(size=size) as pilot:
         await made.until(pilot, "Repetitive")
         await filtered(pilot, "misspelling")
-        await pilot.press("t")
+        await pilot.press("t")  # of the whole category
+        text = " ".join((await made.until(pilot, "Those near to most of them stand first")).split())
         await made.until(pilot, "2 repairs pending")
+        page, failing = pilot.app.screen.training_page, pilot.app.screen.lists.rows  # type: ignore[attr-defined]
+        assert f"Training rows near the {len(failing)} rows of Misspelling" in text
+        times = [
+            sum(row in {one.row for one in page.training.nearest(asked)} for asked in page.group) for row in page.rows
+        ]
+        assert times == sorted(times, reverse=True)
+        assert times[0] > times[-1]
         await pilot.press("v")
         await made.until(pilot, "Save 2 repairs as a new version")
         await pilot.press("enter")
@@ -336,7 +344,7 @@ async def test_m_groups_answers_and_enter_shows_one_groups_rows(tmp_path: Path, 
     async with app.run_test(size=size) as pilot:
         await made.until(pilot, "Too short")
         await pilot.press("m")
-        text = await made.until(pilot, "The words stand in more answers of a group")
+        text = await made.until(pilot, "The words stand in more answers of a group", 90)
         assert re.search(r"▸ +30 +75 % .*(refrigerator|milk|warm|sour)", text)
         assert re.search(r" 10 +25 % .*(invoice|payment|bank)", text)
         await pilot.press("down", "enter")

@@ -109,6 +109,7 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         text = await until(pilot, "updates of the weights", 60)
         assert "36 to train on" in text
         assert "Start training" in text
+        assert "command     ftstudio train" in text  # as this machine's tests have no GPU
         assert recipe(pilot) == {
             "task": "sft", "model": "demo", "method": {"name": "qlora"}, "data": {"train": str(path)},
             "training": {"epochs": 2, "learning_rate": 1e-3},

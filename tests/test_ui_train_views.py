@@ -134,6 +134,9 @@ def test_charts_are_those_there_is_something_for(workspace: Workspace) -> None:
     sources = charts.series_of("sources", story, 0.9, charts.Memory())
     assert [(one.shown, list(one.points)) for one in sources] == [("a", [(3, 1.0)]), ("b", [(3, 2.0)])]
     assert len({one.marker for one in sources}) == 2  # told apart without colours
+    run.emit("step", step=4, loss=1.0, sources={"a": 1.2, "general": 3.0})
+    sources = charts.series_of("sources", read(run), 0.0, charts.Memory())
+    assert [one.shown for one in sources if one.shown] == ["a", "b", "general"]  # a replay has no held-out rows
 
 
 # -- other runs ------------------------------------------------------------------------------------------------------

@@ -72,7 +72,8 @@ class Headless:
             if self._launched:
                 return  # a launcher hands on what this process got already, and insists by SIGKILL after a while
             raise KeyboardInterrupt
-        self.out.say("Stopping: saving what was done (again to insist) …")
+        insist = "" if self._launched else " (again to insist)"
+        self.out.say(f"Stopping: saving what was done{insist} …")
         self._folder.request("stop")
 
     def _hangup(self, *_: object) -> None:
@@ -162,6 +163,9 @@ class Teller:
             f"{number(tokens.get('lost'))} lost to max_length · "
             f"{number(weights.get('trainable'))} of {number(weights.get('total'))} parameters learn"
         )
+        if (event.get("processes") or 1) > 1:
+            hosts = ", ".join(str(host) for host in event.get("hosts") or ())
+            self.out.say(f"  {event['processes']} processes learn each step together, on {one_line(hosts, 120)}")
         levers = event.get("engine")
         if isinstance(levers, dict):  # the reasons, after the colon, are in the log
             short = " · ".join(f"{name} {str(what).split(':')[0]}" for name, what in levers.items())
@@ -171,9 +175,10 @@ class Teller:
 
     def _phase(self, event: dict[str, Any]) -> None:
         phase, text = str(event.get("phase") or ""), str(event.get("text") or "")
-        if self._paused and phase not in ("paused", "stopping"):
+        if self._paused and phase == "training":
             self.out.say("  going on")
-        self._paused = phase == "paused"
+        if phase in ("paused", "training", "stopping"):  # in a pause one may save and evaluate
+            self._paused = phase == "paused"
         if phase in PROGRESS or (phase == "saving" and text.startswith("checkpoint")):
             return  # other lines tell that
         line = one_line(f"{phase}: {text}" if text else phase, 300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ def named(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
     if not chosen:
         return recipe
     parts = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in (word.partition("=") for word in chosen)]
-    return recipe.model_copy(update={"name": slug("-".join([run_stem(recipe), *parts]))[:80]})
+    what = slug("-".join(parts))  # names are cut at their end, where what tells these runs apart stands
+    return recipe.model_copy(update={"name": slug(f"{run_stem(recipe)[: max(47 - len(what), 0)]}-{what}")})
 
 
 def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: list[str], out: Out) -> int:
@@ -85,7 +87,7 @@ def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: 
                 one.run = prepare_run(named(load(name, [*overrides, *chosen]), chosen), place)
             except StudioError as error:  # the others can still be trained
                 one.error = error
-                out.say(f"  {clean(one.name)}: {error.message}")
+                out.say(f"  {clean(one.name)}: {clean(error.message)}")
             waiting.append(one)
     return work_through(waiting, out)
 
@@ -128,15 +130,18 @@ def work_through(waiting: Sequence[Waiting], out: Out) -> int:
     out.result(value, outcome_text(value))
     if stopped:
         return 130
-    return 1 if any(row["state"] != "done" for row in value["runs"]) else 0
+    return 0 if all(row["state"] == "done" or row["early"] for row in value["runs"]) else 1
 
 
 def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
-    """`{runs: [{name, run, state, loss, eval_loss, seconds, error}], best}`; `best` is the finished run with the lowest
-    held-out loss, where none was held out the lowest last loss."""
+    """`{runs: [{name, run, state, early, loss, eval_loss, seconds, error}], best, by, why}`; `best` is the finished run
+    with the lowest held-out loss, where none was held out the lowest last loss. `early` are those that early stopping
+    ended: they have a model, too. Losses on other rows, or of another task, say nothing of each other: there is no best
+    run then, and `why` tells it."""
     rows: list[dict[str, Any]] = []
     for one in waiting:
         row: dict[str, Any] = {"name": one.name, "run": None, "state": "failed", "loss": None, "eval_loss": None}
+        row["early"] = False
         if one.run is not None:
             story = Story()
             story.feed(one.run.events())
@@ -144,21 +149,38 @@ def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
                 "run": one.run.name, "state": one.run.state(story.last_state), "loss": story.loss,
                 "eval_loss": story.eval_loss, "seconds": story.seconds,
             }  # fmt: skip
+            row["early"] = row["state"] == "stopped" and (story.last_state or {}).get("by") == "eval_rising"
         row["error"] = one.error.message if one.error is not None else None
         rows.append(row)
-    done = [row for row in rows if row["state"] == "done"]
-    by = "eval_loss" if all(row["eval_loss"] is not None for row in done) else "loss"
-    judged = [row for row in done if row[by] is not None]
-    best = min(judged, key=lambda row: row[by])["run"] if judged else None
-    return {"runs": rows, "best": best, "by": by if best else None}
+    done = [(one, row) for one, row in zip(waiting, rows, strict=True) if row["state"] == "done" or row["early"]]
+    by = "eval_loss" if all(row["eval_loss"] is not None for _, row in done) else "loss"
+    judged = [(one, row) for one, row in done if row[by] is not None]
+    alike = len({_judged_on(one.run) for one, _ in judged if one.run is not None}) == 1
+    best = min((row for _, row in judged), key=lambda row: row[by])["run"] if judged and alike else None
+    why = "no best run: they are judged on different rows or tasks" if judged and not alike else ""
+    return {"runs": rows, "best": best, "by": by if best else None, "why": why}
+
+
+def _judged_on(run: RunFolder) -> str:
+    """What the losses of RUN are losses of: its task, template and held-out rows."""
+    from ftstudio.engine.recipes import load_recipe
+
+    try:
+        recipe = load_recipe(run.recipe_path)
+    except StudioError:  # harmed since
+        return ""
+    resolved = recipe.resolved or {}
+    data = resolved.get("data") or {}
+    rows = data if data.get("eval") is None else {"eval": data["eval"]}
+    return json.dumps([recipe.task, resolved.get("template"), rows], sort_keys=True, default=str)
 
 
 def outcome_text(value: dict[str, Any]) -> str:
     """The same for people."""
     rows = [
         [
-            clean(row["run"] or row["name"]), row["state"], number(row["loss"]), number(row["eval_loss"]),
-            duration(row.get("seconds")), clean(row["error"] or "", 60),
+            clean(row["run"] or row["name"]), "stopped early" if row["early"] else row["state"], number(row["loss"]),
+            number(row["eval_loss"]), duration(row.get("seconds")), clean(row["error"] or "", 60),
         ]
         for row in value["runs"]
     ]  # fmt: skip
@@ -166,6 +188,8 @@ def outcome_text(value: dict[str, Any]) -> str:
     if value["best"]:
         what = "held-out loss" if value["by"] == "eval_loss" else "training loss"
         lines.append(f"  best by {what}: {value['best']}\n  next: ftstudio compare {value['best']}")
+    if value["why"]:
+        lines.append(f"  {value['why']}")
     if any(row["state"] == "queued" for row in value["runs"]):
         lines.append("  those that wait: ftstudio queue")
     return "\n".join(lines)

@@ -84,7 +84,7 @@ class EncodedSet:
         return np.diff(np.frombuffer(self.starts, dtype=np.int64))
 
     @property
-    def sizes(self) -> np.ndarray[Any, Any]:
+    def batch_lengths(self) -> np.ndarray[Any, Any]:
         """Tokens that each row kept has in a batch: what batches are made up by."""
         return self.lengths
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +53,10 @@ def several(value: Any) -> list[str]:
 
 
 def number_of(value: Any) -> float:
-    """A cell as a number. Raises BadRow where it is none."""
+    """A cell as a number; 0,5 has a decimal comma. Raises BadRow where it is none, or may be either of two."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*", value):
+        told = value.strip()
+        raise BadRow(f"the score {told!r} may mean {told.replace(',', '')} or {told.replace(',', '.')}: write it so")
     try:
         found = float(text_of(value).strip().replace(",", ".") if isinstance(value, str) else value)
     except (TypeError, ValueError):
@@ -114,6 +118,8 @@ def _values(dataset: Dataset, column: str, cancel: Cancel | None) -> list[Any]:
 def _problem(values: Sequence[Any], role: str) -> str:
     if any(isinstance(value, (list, tuple)) for value in values[:1000]):
         return MULTI
+    if all(isinstance(value, str) and _lists(value) for value in values[:1000]):
+        return MULTI
     numbers = set()
     for value in values:
         try:
@@ -124,6 +130,14 @@ def _problem(values: Sequence[Any], role: str) -> str:
     if role == "score" or len(numbers) > FEW_NUMBERS * (1 if broken else 10) or (broken and len(numbers) > 5):
         return REGRESSION
     return SINGLE
+
+
+def _lists(text: str) -> bool:
+    """Whether TEXT is a list written as JSON, as a CSV file must have it."""
+    try:
+        return text.strip().startswith("[") and several(text) is not None
+    except BadRow:
+        return False
 
 
 def _numbers(values: Sequence[Any], where: str) -> Labels:

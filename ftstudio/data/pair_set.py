@@ -32,15 +32,15 @@ class PairSet(EncodedSet):
     alike: Any = None
     lost: int = 0
     cut: int = 0
-    sizes: list[int] = field(default_factory=list)
+    text_sizes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for number, text in zip(self.numbers, self.texts, strict=True):
             self.ids.extend(text["input_ids"])
             self.starts.append(len(self.ids))
             self.rows.append(number)
-            self.sizes.append(len(text["input_ids"]))
-        size = dict(zip(self.numbers, self.sizes, strict=True))
+            self.text_sizes.append(len(text["input_ids"]))
+        size = dict(zip(self.numbers, self.text_sizes, strict=True))
         for row in range(
             max(self.numbers, default=-1) + 1
         ):  # the account of each row: those that weren't drawn have none
@@ -71,7 +71,7 @@ class PairSet(EncodedSet):
         """Tokens of each pair."""
         import numpy as np
 
-        sizes = np.asarray(self.sizes, dtype=np.int64)
+        sizes = np.asarray(self.text_sizes, dtype=np.int64)
         found: Array = sizes[self.first] + sizes[self.second]
         return found
 

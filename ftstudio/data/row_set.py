@@ -61,7 +61,7 @@ class RowSet(EncodedSet):
         return found
 
     @property
-    def sizes(self) -> np.ndarray[Any, Any]:
+    def batch_lengths(self) -> np.ndarray[Any, Any]:
         """Ids, and the targets that stand beside them."""
         return self._both if self.beside else self.lengths
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio.core.errors import Stopped, StudioError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 LOOK = 256  # rows read between two looks at whether anybody still wants them
 MOST = 30  # near rows that are listed
+MOST_ASKED = 200  # failing rows whose neighbours are looked for, where a whole category is asked about
 LEARNT = 0.01  # share of the training answers from which a fault may have been learnt from them
 
 
@@ -69,6 +72,31 @@ class Training:
     def nearest(self, prediction: Prediction) -> list[Neighbour]:
         """The training rows nearest to PREDICTION's prompt and reference, nearest first."""
         return self.index.nearest(prediction.prompt, prediction.reference or None, MOST)
+
+    def nearest_to_all(self, predictions: Sequence[Prediction], work: Work) -> list[Neighbour]:
+        """The training rows near to most of PREDICTIONS (of `MOST_ASKED`, evenly drawn), with their mean cosines to
+        those. Not for the screen's thread. Raises Stopped where WORK was stopped."""
+        near: dict[int, list[Neighbour]] = {}
+        asked = predictions[:: max(1, -(-len(predictions) // MOST_ASKED))]
+        for done, prediction in enumerate(asked):
+            _go_on(work)
+            work.progress(done, len(asked))
+            for found in self.nearest(prediction):
+                near.setdefault(found.row, []).append(found)
+        means = [
+            Neighbour(
+                row,
+                fmean(one.cosine for one in found),
+                fmean(one.prompt or 0.0 for one in found),
+                fmean(one.answer or 0.0 for one in found),
+            )
+            for row, found in near.items()
+        ]
+        return sorted(means, key=lambda one: (-len(near[one.row]), -one.cosine, one.row))[:MOST]
+
+    def missing(self, predictions: Sequence[Prediction]) -> list[int]:
+        """The rows of PREDICTIONS whose prompts no training prompt is near."""
+        return [predictions[place].row for place in self.index.alone([one.prompt for one in predictions])]
 
     def alone(self, prediction: Prediction) -> bool:
         """Whether no training prompt is near PREDICTION's."""

@@ -339,7 +339,7 @@ class RunDirector:
         if self.drift is not None:
             self.tell("measuring forgetting", self.drift.told)
             self.drift(trainer, step)
-        self.tell("training", self.doing)
+        self._trains_again()
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -349,7 +349,12 @@ class RunDirector:
         """See trainer.Director."""
         step = trainer.state.global_step
         self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
-        self.tell("training", self.doing)
+        self._trains_again()
+
+    def _trains_again(self) -> None:
+        """Tell that it trains again, unless a pause comes, or goes on."""
+        if not self.paused:
+            self.tell("training", self.doing)
 
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""

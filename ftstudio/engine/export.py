@@ -137,7 +137,7 @@ def _says(model: Any) -> Any:
 
     from ftstudio.engine import sentence
 
-    size = model.get_input_embeddings().num_embeddings
+    size = len(model.get_input_embeddings().weight)
     ids = (torch.arange(PROBE) * max(1, size // PROBE) % size)[None]
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if getattr(model.config, "is_encoder_decoder", False):

@@ -60,7 +60,7 @@ def _trained(rows: Sequence[Row]) -> int:
 def batches(recipe: Recipe, materials: Materials, encoded: EncodedSet, config: Any) -> Batches:
     """The batches of RECIPE on its ENCODED training rows; CONFIG, the model's, tells what logits and layers take."""
     text = config.get_text_config()
-    lengths = [int(length) for length in encoded.sizes]
+    lengths = [int(length) for length in encoded.batch_lengths]
     task = materials.task
     # other tasks ask something of every token, or of none of them
     labels = [encoded.table["trained"][row] for row in encoded.rows] if task.kind == "causal-lm" else lengths

@@ -59,12 +59,13 @@ def estimate(
     """As `memory.estimate`. Raises what torch raises where an operation depends on numbers that aren't there."""
     half = None if machine.precision == "fp32" else machine.dtype
     real = [task.collate(list(rows), 0) for rows in (loads.rows, loads.held_out, loads.prompts) if rows]
+    asked = [int((batch["targets"] != IGNORED).sum()) for batch in real]
     model = _model(recipe, method, machine, half)
     objective = TaskObjective(task, "cpu", half)
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake(model)
-        peak, others = _step(model, objective, real[0])
-        still = [_still(model, objective, batch) for batch in real[1:]]
+        peak, others = _step(model, objective, real[0], asked[0])
+        still = [_still(model, objective, batch, count) for batch, count in zip(real[1:], asked[1:], strict=True)]
     if recipe.training.gradient_accumulation > 1:
         peak, gradients = others + counted["gradients"], counted["gradients"]
     else:
@@ -129,20 +130,19 @@ def _faked(value: Any) -> Any:
     return value
 
 
-def _loss(model: Any, objective: TaskObjective, batch: Mapping[str, Any], real: Mapping[str, Any]) -> torch.Tensor:
-    """The loss of a faked BATCH. Where it picks places by their numbers, as many places are taken from the front: it
-    holds as much."""
+def _loss(model: Any, objective: TaskObjective, batch: Mapping[str, Any], asked: int) -> torch.Tensor:
+    """The loss of a faked BATCH. Where it picks places by their numbers, as many as are ASKED are taken from the front:
+    it holds as much."""
     outputs = objective.outputs(model, batch)
     try:
         return objective.task.loss(outputs, batch)
     except (DynamicOutputShapeException, DataDependentOutputException):
-        asked = int((real["targets"] != IGNORED).sum())
         logits = objective.task.numbers(outputs)
         some = logits.flatten(0, -2)[:asked].float()
         return functional.cross_entropy(some, torch.zeros(asked, dtype=torch.long), reduction="sum")
 
 
-def _step(model: Any, objective: TaskObjective, real: Mapping[str, Any]) -> tuple[int, int]:
+def _step(model: Any, objective: TaskObjective, real: Mapping[str, Any], asked: int) -> tuple[int, int]:
     """(most bytes held at once in a step on a batch like REAL, the same without the gradients)."""
     batch = _faked(dict(real))
     tracker = Tracker()
@@ -152,13 +152,13 @@ def _step(model: Any, objective: TaskObjective, real: Mapping[str, Any]) -> tupl
             parameter.register_post_accumulate_grad_hook(lambda item: tracker.keep(item.grad))
     with tracker:
         tracker.enter("step")
-        _loss(model, objective, batch, real).backward()
+        _loss(model, objective, batch, asked).backward()
     for parameter in model.parameters():
         parameter.grad = None
     return max(tracker.peaks.values()), max(tracker.others.values())
 
 
-def _still(model: Any, objective: TaskObjective, real: Mapping[str, Any]) -> int:
+def _still(model: Any, objective: TaskObjective, real: Mapping[str, Any], asked: int) -> int:
     """Most bytes held in a pass without gradients on a batch like REAL."""
     batch = _faked(dict(real))
     tracker = Tracker()
@@ -166,6 +166,6 @@ def _still(model: Any, objective: TaskObjective, real: Mapping[str, Any]) -> int
     model.eval()
     with torch.no_grad(), tracker, contextlib.suppress(DynamicOutputShapeException, DataDependentOutputException):
         tracker.enter("pass")
-        _loss(model, objective, batch, real)
+        _loss(model, objective, batch, asked)
     model.train()
     return tracker.peaks["pass"]

@@ -64,7 +64,7 @@ def plan(
     encoded = None
     if resolved is not None and materials is not None:
         rows, tokens, encoded = _tokens(resolved, materials, config or {}, problems, progress, cancel)
-        steps = steps_of(resolved, [int(size) for size in encoded.sizes])
+        steps = steps_of(resolved, [int(size) for size in encoded.batch_lengths])
         problems += held_out(materials)
         problems += rare_labels(materials.task)
     final = resolved or recipe

@@ -12,7 +12,8 @@ from ftstudio.engine.materials import Materials
 from ftstudio.tasks.base import Task
 
 FEW = 5  # rows of a label below which a classifier hardly learns it
-LOOKED_AT = 10_000  # rows that are looked at, at most
+LOOKED_AT = 10_000  # training rows whose lengths are looked at, at most
+ASKED = 1_000  # held-out rows that are looked at, at most
 
 
 def unusable(materials: Materials) -> list[tuple[int, str]]:
@@ -21,11 +22,13 @@ def unusable(materials: Materials) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     if held_out is None:
         return found
-    for row in range(min(len(held_out), LOOKED_AT)):
+    for row in range(min(len(held_out), ASKED)):
         try:
             example = materials.held_out_shape.example(held_out[row])
             if not materials.task.usable(example):
                 found.append((held_out.origin_of(row), materials.why_not(example)))
+            else:
+                materials.prompt(example)  # a picture that is there may be broken
         except BadRow as error:
             found.append((held_out.origin_of(row), str(error)))
     return found

@@ -44,7 +44,7 @@ class TrainingRows:
     @property
     def lengths(self) -> list[int]:
         """Tokens of each training row, those of a decoder among them."""
-        return [int(length) for length in self.train.sizes]
+        return [int(length) for length in self.train.batch_lengths]
 
     @property
     def held_out_total(self) -> int:

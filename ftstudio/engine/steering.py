@@ -49,7 +49,7 @@ class Steering:
 
     def ask(self, trainer: StudioTrainer, step: int, what: str, value: Any, why: str = "as asked") -> str:
         """Change WHAT to VALUE at STEP, from the next step on, and tell it; gives back what can't be done, in words."""
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:  # NaN, too
             return f"{what} must be a number."
         if what == "learning_rate" and not 0 < value <= 1:
             return f"A learning rate lies above 0 and at most at 1, not at {value:g}."

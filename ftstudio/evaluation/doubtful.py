@@ -53,7 +53,10 @@ def in_doubt(
     known = set(names)
     places = [place for place, row in enumerate(index.rows) if labels.get(row) in known]
     places = places[:: spread(len(places), min(MOST, MOST_CELLS // len(names)))]
-    if min(Counter(labels[index.rows[place]] for place in places).values()) < FEWEST:
+    left_in = Counter(labels[index.rows[place]] for place in places)  # fewer, where rows are passed over
+    names = [name for name in names if left_in[name] >= FEWEST]
+    places = [place for place in places if left_in[labels[index.rows[place]]] >= FEWEST]
+    if len(names) < 2:
         return None
     number = {name: at for at, name in enumerate(names)}
     given = [number[labels[index.rows[place]]] for place in places]

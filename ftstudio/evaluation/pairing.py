@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import statistics
 from ftstudio.evaluation.categories import Categorised
-from ftstudio.evaluation.power import more_rows, rounded
+from ftstudio.evaluation.power import missing, more_rows
 from ftstudio.evaluation.scoring import Scores
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ def overall(
         words = f"{b} is {word} than {a} ({figures})"
     else:
         word = statistics.UNCLEAR
-        known = [entry["needed"] for entry in judged if entry["needed"] is not None]
-        more = max(1, min(known)) if known else None
-        way = f"need about {rounded(more):,} more rows" if more else "as good as no difference"
+        known = [missing(entry) for entry in judged if entry["n"] >= statistics.FEWEST]
+        more = min((count for count in known if count is not None), default=None)
+        way = f"need about {more:,} more rows" if more else "as good as no difference"
         words = f"can't tell {b} and {a} apart: {way} ({figures})"
     return {"a": a, "b": b, "verdict": word, "metric": metric, "needed": more, "words": words}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.core.text import one_line
 from ftstudio.data.static_model import STATIC, StaticModel, folder_of
 from ftstudio.evaluation.predictions import well_formed
 
@@ -140,7 +141,8 @@ def _load_transformer(source: str, device: str | None) -> Any:
         return SentenceTransformer(source, device=device, local_files_only=True)
     except Exception as error:
         if Path(source).is_dir():
-            raise StudioError(f"The embedding model in {source} can't be read: {error}", "Choose another.") from error
+            why = one_line(str(error), 200)
+            raise StudioError(f"The embedding model in {source} can't be read: {why}", "Choose another.") from error
     try:  # a hub id that isn't in the cache yet
         return SentenceTransformer(source, device=device)
     except Exception as error:

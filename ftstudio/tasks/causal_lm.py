@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from ftstudio.data.dataset import Cancel, Dataset, Progress
@@ -36,7 +38,7 @@ class CausalLm(Sft):
         "never see one another. Use it to teach a domain or a language before it is taught a task."
     )
     answers = "how the text goes on"
-    example = (
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
         ("text", "It was the best of times, it was the …"),
         ("→", "the next token, again and again"),
     )

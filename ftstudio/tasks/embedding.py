@@ -67,7 +67,7 @@ class Embedding(VectorTask):
         "doesn't, or from pairs with a score. The saved folder is a sentence-transformers model."
     )
     answers = "a vector a text; how near two texts are"
-    example = (
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
         ("sentence1", "Can I reset it?"),
         ("sentence2", "Hold the key for 5 s."),
         ("→", "vectors, cosine 0.83"),

@@ -57,7 +57,11 @@ class FewShotClassification(VectorTask):
 
     name = "few-shot-classification"
     answers = "the label, with how sure the model is of each"
-    example = (("text", "The lift is stuck again."), ("label", "complaint"), ("→", "complaint (0.88)"))
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("text", "The lift is stuck again."),
+        ("label", "complaint"),
+        ("→", "complaint (0.88)"),
+    )
     title = "Few-shot classification (SetFit: a few examples a label)"
     help = (
         "For when only a handful of texts a label is at hand: pairs of them teach an encoder which texts belong "

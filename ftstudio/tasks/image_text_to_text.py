@@ -43,7 +43,12 @@ class ImageTextToText(Sft):
         "the first question. LoRA goes on the language side unless method.part says vision or both."
     )
     answers = "a text about the pictures"
-    example = (("image", "shoe.jpg"), ("prompt", "What is it?"), ("completion", "A red shoe."), ("→", "A red shoe."))
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("image", "shoe.jpg"),
+        ("prompt", "What is it?"),
+        ("completion", "A red shoe."),
+        ("→", "A red shoe."),
+    )
     roles: ClassVar[tuple[Role, ...]] = (
         Role("image", "the picture, or a list of pictures: paths or bytes", required=True),
         Role("prompt", "what is asked about it"),

@@ -52,7 +52,7 @@ class MaskedLm(Task):
         "tagger (model: run:NAME)."
     )
     answers = "the words that were hidden, in order"
-    example = (
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
         ("text", "He was given 5 mg of warfarin."),
         ("→", "He was [given] 5 mg of [warfarin]."),
     )

@@ -54,7 +54,11 @@ class Seq2Seq(Task):
         "alone (Llama, Qwen) learns the same with the task sft."
     )
     answers = "a text: a translation, a summary, an answer"
-    example = (("source", "The lift is broken."), ("target", "Der Aufzug ist kaputt."), ("→", "Der Aufzug ist kaputt."))
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("source", "The lift is broken."),
+        ("target", "Der Aufzug ist kaputt."),
+        ("→", "Der Aufzug ist kaputt."),
+    )
     roles = (
         Role("source", "the text to translate, sum up or answer"),
         Role("target", "what is to be written"),

@@ -25,7 +25,7 @@ class Sft(Task):
         "Use it to teach a format, a style, or how to answer your kind of question."
     )
     answers = "a text, written token by token"
-    example = (
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
         ("prompt", "Which lift is broken?"),
         ("completion", "Lift B since May."),
         ("→", "Lift B since May."),

@@ -50,7 +50,7 @@ class TextClassification(Task):
         "decoders (Llama, Qwen) work too."
     )
     answers = "the label, with how sure the model is of each; several labels; or a number"
-    example = (
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
         ("text", "The lift is stuck again."),
         ("label", "complaint"),
         ("→", "complaint (0.94), request (0.05)"),

@@ -44,7 +44,11 @@ class TokenClassification(Task):
         "MiniLM, ModernBERT) are usually enough, and fast."
     )
     answers = "a tag for every word"
-    example = (("tokens", "Ada lives in London"), ("tags", "B-PER O O B-LOC"), ("→", "B-PER O O B-LOC"))
+    example: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("tokens", "Ada lives in London"),
+        ("tags", "B-PER O O B-LOC"),
+        ("→", "B-PER O O B-LOC"),
+    )
     roles = (
         Role("tokens", "the list of words", required=True),
         Role("tags", "a list with the tag of each word: BIO, IOB1, BIOES, or any names", required=True),

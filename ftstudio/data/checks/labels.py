@@ -75,7 +75,10 @@ class Labels:
         kept = [item for item in self.judged if counts[item[2]] >= FEWEST]
         most = MOST_CELLS // max(1, len(names))
         kept = kept[:: spread(len(kept), most)]
-        if not 2 <= len(names) <= MOST_JUDGED or min(Counter(item[2] for item in kept).values()) < FEWEST:
+        left_in = Counter(item[2] for item in kept)  # fewer of a label than there were, where rows were passed over
+        names = [name for name in names if left_in[name] >= FEWEST]
+        kept = [item for item in kept if left_in[item[2]] >= FEWEST]
+        if not 2 <= len(names) <= MOST_JUDGED:
             return found("label_noise", "warning", [], "")
         vectors = embedded([text for _, text, _ in kept], self.embed, self.cancel)
         places = {label: place for place, label in enumerate(names)}

@@ -55,7 +55,7 @@ class Lens:
         return f"tokenizer of {shown(self.model)} · template {self.template.name} · {cut}"
 
 
-LensKey = tuple[str, str, str | None, int | None, tuple[str, ...]]
+LensKey = tuple[str, str, str | tuple[str, ...] | None, int | None, tuple[str, ...]]
 
 
 def lens_key(recipe: Recipe | None) -> LensKey:

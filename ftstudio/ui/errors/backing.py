@@ -12,6 +12,8 @@ from ftstudio.core.run import RunFolder
 from ftstudio.data.versions.store import Version
 from ftstudio.engine.behind import Training, find_faults, open_training
 from ftstudio.engine.repairing import Repairs, on_version
+from ftstudio.evaluation.neighbours import Neighbour
+from ftstudio.evaluation.predictions import Prediction
 from ftstudio.ui.common.background import Work
 from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.errors.editing import EditText
@@ -52,7 +54,10 @@ class Backing(Reviewing):
         prediction = self.reading.prediction
         own = answers.names(prediction.row) if prediction is not None else set()
         page, wanted = self.training_page, self.lists.filter
-        page.begin(prediction, own, answers.known, wanted if wanted in answers.known else "")
+        category = wanted if wanted in answers.known else ""
+        whole = bool(category) and self.lists.categories.has_focus and not self.reading.open
+        group = [answers.predictions[row] for row in self.lists.rows] if whole else []
+        page.begin(None if group else prediction, {category} if group else own, answers.known, category, group)
         self.open_page(page)
         page.table.focus()
         page.training = page.repairs = None
@@ -92,8 +97,24 @@ class Backing(Reviewing):
         page = self.training_page
         page.repairs = repairs if isinstance(repairs, Repairs) else None
         page.take(training)
+        if page.group:
+            self._find_near(training, page.group)
         if training.faults is None:
             self._find_faults(answers, training)
+
+    def _find_near(self, training: Training, group: list[Prediction]) -> None:
+        """What is near a whole category, and how much of it has nothing near."""
+        page = self.training_page
+
+        def work(work: Work) -> tuple[list[Neighbour], int]:
+            return training.nearest_to_all(group, work), len(training.missing(group))
+
+        def done(found: tuple[list[Neighbour], int]) -> None:
+            if page.training is training and page.group is group:
+                page.take_near(*found)
+
+        self.background.start("near", f"looking near {len(group):,} rows", work, done, self._failed_page)
+        self.show_state()
 
     def _find_faults(self, answers: Answers, training: Training) -> None:
         context = answers.context

@@ -48,11 +48,13 @@ Checks can be wrong: in a row, capital letters put it into a category or take it
 everything is kept in tags.jsonl beside the answers. Rows you have not looked at come first, in the order that o \
 chooses. Base is the model before fine-tuning, tuned the run's result.
 
-t leads from a row to the training rows: the nearest ones, and those whose answers have the same fault, which the \
-model may have learnt there. Drop or edit them, save a version of the data, and train on it. m groups answers by \
-meaning, to find a fault that no check knows. e types in the answer a row should have had, w lets a model suggest one, \
-a makes it a training row, c writes a category of your own. After a run on a repaired version f tells, category by \
-category, whether the repair did what it was meant to.
+t leads from a row, or a whole category, to the training rows: the nearest ones, and those whose answers have the \
+same fault, which the model may have learnt there. Drop or edit them, save a version of the data, and train on it. \
+m groups answers by meaning, to find a fault that no check knows. \
+e types in the answer a row should have had, w lets a model suggest one, \
+a makes it a training row, j jots down a note, c writes a category of your own. Of labels in doubt h takes the \
+likelier one. After a run on a repaired version f tells, category by category, whether the repair did what it was \
+meant to.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -248,7 +250,7 @@ category, whether the repair did what it was meant to.
         if page is None:
             return
         page.display = False
-        for group in ("training", "faults", "groups"):
+        for group in ("training", "near", "faults", "groups"):
             self.background.stop(group)
         if self._behind_page:
             self.reading.detail.display = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -52,6 +52,8 @@ class TrainingPage(Vertical):
         self._near: dict[int, Neighbour] = {}
         self._alone = False
         self.own: set[str] = set()  # the categories of the failing row
+        self.group: list[Prediction] = []  # the rows of a whole category, where that is asked about
+        self._missing: int | None = None  # how many of them no training prompt is near
 
     def compose(self) -> ComposeResult:
         yield Said(id="training-head", grow=True)
@@ -69,10 +71,19 @@ class TrainingPage(Vertical):
         return self.rows[self.table.cursor] if self.rows else None
 
     # -- what is shown -----------------------------------------------------------------------------------------------
-    def begin(self, prediction: Prediction | None, own: set[str], known: Mapping[str, Category], wanted: str) -> None:
-        """Show what is near PREDICTION, which is in the categories OWN of those KNOWN; begin with WANTED, if any."""
-        self.prediction, self.trouble = prediction, ""
-        self.near = prediction is not None
+    def begin(
+        self,
+        prediction: Prediction | None,
+        own: set[str],
+        known: Mapping[str, Category],
+        wanted: str,
+        group: Sequence[Prediction] = (),
+    ) -> None:
+        """Show what is near PREDICTION, which is in the categories OWN of those KNOWN, or near all of GROUP; begin with
+        WANTED, if any."""
+        self.prediction, self.group, self.trouble = prediction, list(group), ""
+        self._missing = None
+        self.near = prediction is not None or bool(group)
         self.categories = sorted(known.values(), key=lambda one: (one.name != wanted, one.name not in own))
         self.own = own
         self.category = wanted
@@ -87,7 +98,7 @@ class TrainingPage(Vertical):
 
     def turn(self) -> None:
         """From the near rows to those with the fault, or back."""
-        self.near = not self.near and self.prediction is not None
+        self.near = not self.near and (self.prediction is not None or bool(self.group))
         if not self.near and not self.category:
             self.category = self._next()
         self._find()
@@ -109,7 +120,9 @@ class TrainingPage(Vertical):
         training, prediction = self.training, self.prediction
         self._choose()
         if training is not None:
-            if self.near and prediction is not None:
+            if self.near and self.group:
+                self.rows = list(self._near)
+            elif self.near and prediction is not None:
                 self._near = {found.row: found for found in training.nearest(prediction)}
                 self._alone = training.alone(prediction)
                 self.rows = list(self._near)
@@ -117,6 +130,11 @@ class TrainingPage(Vertical):
                 self.rows = training.with_fault(self.category)
         self.table.show(len(self.rows), 0)
         self.show()
+
+    def take_near(self, found: Sequence[Neighbour], missing: int) -> None:
+        """What is near the group: FOUND; of the group MISSING rows have nothing near."""
+        self._near, self._missing = {one.row: one for one in found}, missing
+        self._find()
 
     def faults_found(self) -> None:
         """The detectors are through with the training answers."""
@@ -172,7 +190,9 @@ class TrainingPage(Vertical):
             lines.append(((one_line(self.doing, width - 12), "warn"), ("   s stops", "dim")))
         if training is None:
             return lines
-        if self.near and self._near:
+        if self.near and self.group and self._missing is not None:
+            lines += wrapped(self._told_group(self._missing), width, "warn" if self._missing else "", 2)
+        elif self.near and self._near:
             lines += wrapped(self._told_near(training), width, "warn" if self._alone else "", 2)
         category = next((one for one in self.categories if one.name == self.category), None)
         if category is not None and training.faults is not None:
@@ -184,12 +204,24 @@ class TrainingPage(Vertical):
         count = f"  {len(self.training.texts):,} training rows" if self.training is not None else ""
         repairs = self.repairs.count if self.repairs is not None else 0
         what = "Training rows with the same fault"
-        if self.near and self.prediction is not None:
+        if self.near and self.group:
+            what = f"Training rows near the {len(self.group):,} rows of {self._title_of(self.category)}"
+        elif self.near and self.prediction is not None:
             what = f"Training rows near row {self.prediction.row}"
         parts = [(what, "title")]
         if repairs:
             parts.append((f"  {repairs:,} {'repair' if repairs == 1 else 'repairs'} pending {PEN} v saves", "key"))
         return fitting([*parts, (count, "dim")], width)
+
+    def _title_of(self, category: str) -> str:
+        return next((one.title for one in self.categories if one.name == category), category)
+
+    def _told_group(self, missing: int) -> str:
+        """What is missing in the training rows."""
+        told = "Those near to most of them stand first. "
+        if not missing:
+            return told + "Each has a training prompt near it: what is missing is not the topic."
+        return told + f"{missing:,} of them have no training prompt near: rows like those may be missing."
 
     def _told_near(self, training: Training) -> str:
         best = max((found.prompt or 0.0 for found in self._near.values()), default=0.0)

@@ -185,7 +185,7 @@ class ReviewPanel(Panel):
             return [(("▶ ", "good"), (work.text, "strong"))]
         if self.trouble:
             return _hung(("✗ ", "bad"), self.trouble, width)
-        return _plan_lines(self.plan or {}, width) + self._command(width)
+        return self._command(width) + _plan_lines(self.plan or {}, width)
 
     def _command(self, width: int) -> list[Line]:
         """The command that trains this without a screen, on all GPUs that the plan saw."""
@@ -199,7 +199,7 @@ class ReviewPanel(Panel):
             note = "; ".join(filter(None, (f"all {gpus} GPUs, {rows} rows a step; {START.key[0]} trains on one", note)))
         near = os.path.relpath(path)
         text = launch.line(str(path) if near.startswith("..") else near, gpus)
-        return [(), *hung(f"{'command':<12}", f"{text}  {note}".rstrip(), width, 3)]
+        return hung(f"{'command':<12}", f"{text}  {note}".rstrip(), width, 3)
 
     @property
     def acceptable(self) -> list[str]:

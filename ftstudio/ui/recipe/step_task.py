@@ -18,6 +18,7 @@ from ftstudio.ui.common.fields import FieldRow, Picker
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.forms import task_specs
 from ftstudio.ui.recipe.panel import About, Panel
+from ftstudio.ui.text.marked import wrap
 
 Parts = list[str | tuple[str, str]]
 LABEL = 9  # cells of the words at the left of the explanation
@@ -90,34 +91,41 @@ class TaskPanel(Panel):
         if self.fits is None:
             return []
         name = one_line(self.fits.name, 30)
-        head: Parts = [("\nYours    ", "bold")]
         if self.fits.problem:
-            return [*head, f"{name}: {clean(self.fits.problem, 160)}"]
+            return self._named("Yours", f"✗ {name}: {clean(self.fits.problem, 160)}")
         fit = self.fits.by_task[task.name]
         if fit.problem:
             better = ", ".join(self.fits.best[:3])
-            return [*head, f"✗ {name}: {clean(fit.problem, 160)}", f"; it suits {better}" if better else ""]
+            more = f"; it suits {better}" if better else ""
+            return self._named("Yours", f"✗ {name}: {clean(fit.problem, 160)}{more}")
         mapped = ", ".join(f"{role} ← {one_line(column, 24)}" for role, column in fit.columns.items())
-        row = " · ".join(f"{role} {one_line(text, 40)}" for role, text in fit.row)
-        return [*head, f"✓ {name}: {mapped}", f"\n{'':<{LABEL}}{row}"]
+        row = " · ".join(f"{role}: {one_line(text, 40)}" for role, text in fit.row)
+        return [*self._named("Yours", f"✓ {name}: {mapped}"), *self._named("", row)]
+
+    def _named(self, label: str, text: str) -> Parts:
+        """TEXT behind LABEL, its further lines below its first."""
+        spans = wrap(text, max(20, self.size.width - LABEL - 2))
+        rest = "".join(f"\n{'':<{LABEL}}{text[start:stop].strip()}" for start, stop in spans[1:])
+        first = text[spans[0][0] : spans[0][1]] if spans else ""
+        return [(f"{label:<{LABEL}}", "bold"), f"{first}{rest}\n"]
 
     # -- the task chosen ---------------------------------------------------------------------------------------------
     def _explain(self) -> None:
         task = tasks.get(self.picker.value)
-        row = " · ".join(f"{role} {text}" for role, text in task.example if role != "→")
+        row = " · ".join(f"{role}: {text}" for role, text in task.example if role != "→")
         answer = next(text for role, text in task.example if role == "→")
-        example: Parts = [("Example  ", "bold"), f"{row}  → {answer}", *self._yours(task)]
+        example: Parts = [*self._named("Example", row), *self._named("", f"→ {answer}"), *self._yours(task)]
         self.query_one(".step-help").display = not self.low
         # on a low screen what a row looks like comes first; what the task is for stands below, in the line of help
-        parts: Parts = [*example, ("\nReads    ", "bold")] if self.low else [f"{task.help}\n\n", ("Reads    ", "bold")]
+        parts: Parts = [*example, ("Reads    ", "bold")] if self.low else [f"{task.help}\n\n", ("Reads    ", "bold")]
         if self.size.width < 78:
             parts.append(", ".join(role.name for role in task.roles))
         else:
             for place, role in enumerate(task.roles):
                 parts += [("         " if place else "", ""), (f"{role.name:<12}", "bold"), f"{role.help}\n"]
             parts[-1] = str(parts[-1]).rstrip()
-        parts += [] if self.low else ["\n", *example]
-        parts += [("\nAnswers  ", "bold"), task.answers]
+        parts += ["\n"] if self.low else ["\n", *example]
+        parts += [("Answers  ", "bold"), task.answers]
         parts += [("\nJudged   ", "bold"), "by ", ", ".join(task.default_metrics)]
         self.query_one("#task-help", Static).update(Content.assemble(*parts))
         if self.picker.has_focus:

@@ -92,8 +92,9 @@ def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> lis
         for place, name in enumerate(_sources(story)):
             mark, ink = MARKS[place % len(MARKS)]
             learnt, held = curves.get(SOURCE + name, []), curves.get(HELD_OUT + name, [])
-            found += [Series("", learnt, BRAILLE, ink, beta=smoothing)] if learnt else []
-            found.append(Series(one_line(name, 16), held, mark, ink, line=not learnt))
+            shown = one_line(name, 16)  # a replay has no held-out rows: then its own curve carries the name
+            found += [Series("" if held else shown, learnt, BRAILLE, ink, beta=smoothing)] if learnt else []
+            found += [Series(shown, held, mark, ink, line=not learnt)] if held else []
         return found
     if chart.endswith(BY_SOURCE):
         start, found = chart.removesuffix(BY_SOURCE) + OF_SOURCE, []
