@@ -520,3 +520,38 @@ def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, for
     before = SentenceTransformer(str(folder), device="cpu").encode(texts)
     assert np.abs(ours - model.eval().encode(texts)).max() < 1e-4
     assert np.abs(ours - before).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_batch_that_memory_will_not_hold_is_learnt_as_a_whole(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from ftstudio.engine.objective import TaskObjective
+
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    folder = make_sentence_encoder(tmp_path / "model", dense=16, **still)
+    plain, asked = TaskObjective.outputs, []
+
+    def limited(self: TaskObjective, model: Any, batch: Any) -> Any:
+        asked.append(len(batch["lengths"]))
+        if asked[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return plain(self, model, batch)
+
+    found = []
+    for name, outputs in (("whole", plain), ("parts", limited)):
+        monkeypatch.setattr(TaskObjective, "outputs", outputs)
+        made = recipe(folder, place / "pairs.jsonl", "full").with_changes({"training.steps": 3})
+        run = prepare_run(made, Workspace(tmp_path / name))
+        Worker().execute(Train(run.path))
+        assert run.state() == "done", run.events()[-1]
+        found.append(SentenceTransformer(str(run.model), device="cpu").encode(sentences(6, 7)))
+        evals = [event for event in run.events() if event["kind"] == "eval"]
+    assert max(asked) == 8
+    assert asked.count(8) < asked.count(2)
+    assert np.abs(found[0] - found[1]).max() < 1e-4
+    assert evals[-1]["loss"] > 0
