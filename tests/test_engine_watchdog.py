@@ -106,6 +106,7 @@ class Stepping:
         self.control = SimpleNamespace(should_evaluate=True, should_save=True, should_training_stop=False)
         self.meter = Meter()
         self.accelerator = SimpleNamespace(scaler=None)
+        self.args = SimpleNamespace(world_size=1)
         self.written: list[int] = []
         self._rate, self._order = rate, order
 
@@ -145,6 +146,7 @@ def alerts(director: RunDirector) -> list[tuple[str, str, str]]:
         ({}, ""),  # a checkpoint of an older studio doesn't say
         ({"rate": 5e-4, "order": "a"}, "The learning rate is 0.001 where the checkpoint was written with 0.0005."),
         ({"rate": 1e-3, "order": "b"}, "The rows come in another order than before"),
+        ({"rate": 1e-3, "order": "a", "ranks": 2}, "So far 2 processes trained this run, now 1: "),
     ],
 )
 def test_a_resumed_run_that_goes_on_otherwise(tmp_path: Path, deed: str, known: dict[str, Any], told: str):

@@ -27,7 +27,7 @@ from ftstudio.core.workspace import Workspace
 RECIPE = """\
 task: {task}
 model: demo
-method: {{name: {method}, r: 4, dropout: 0.0}}
+method: {method}
 data: {{train: {place}/rows.jsonl, eval: {place}/held.jsonl, max_length: 64}}
 training: {{steps: {steps}, batch_size: 2, gradient_accumulation: {accumulation}, save_steps: 4, learning_rate: 1.0e-3,
   device: cpu}}
@@ -59,8 +59,9 @@ class Place:
                 for n in numbers
             ]
             (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        settings = "full" if method == "full" else f"{{name: {method}, r: 4, dropout: 0.0}}"
         for processes in (1, 2):
-            text = RECIPE.format(place=path, steps=steps, accumulation=2 // processes, task="sft", method=method)
+            text = RECIPE.format(place=path, steps=steps, accumulation=2 // processes, task="sft", method=settings)
             (path / f"for{processes}.yaml").write_text(text)
         (path / "program.py").write_text(PROGRAM)
         return cls(path, nursery)
@@ -99,7 +100,12 @@ class Place:
         assert done.returncode == 0, done.stderr
 
     def ended(self, processes: Sequence[int]) -> list[int]:
-        return [self.nursery.wait(process) for process in processes]
+        try:
+            return [self.nursery.wait(process) for process in processes]
+        finally:  # where one failed before they met, the others wait for it
+            for process in processes:
+                if self.nursery.status(process) is None:
+                    os.kill(process, signal.SIGKILL)
 
     def said(self, name: str, rank: int = 0) -> str:
         return (self.path / f"{name}.rank{rank}.txt").read_text()
