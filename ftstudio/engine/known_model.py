@@ -21,6 +21,9 @@ from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.structure import Row
 from ftstudio.engine.suits import Sentence
 
+OF_MODEL: tuple[str, ...] = ("task", "options", "model", "method", "architecture")
+"""Keys of a recipe that say what model is built."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -45,15 +48,11 @@ def first(model: str, task: str, texts: Sequence[str] = ()) -> tuple[Sentence, .
 
 def sketch(values: Mapping[str, Any]) -> Recipe | None:
     """The recipe that VALUES (a draft's) make as far as its model goes; None where not even that is one."""
-    kept = {key: values[key] for key in ("task", "options", "model", "method", "architecture") if key in values}
-    for names in (
-        ("task", "options", "model", "method", "architecture"),
-        ("task", "model", "architecture"),
-        ("model",),
-    ):
-        some = {name: kept[name] for name in names if name in kept}
+    for names in (OF_MODEL, ("task", "model", "architecture"), ("model",)):
+        some: dict[str, Any] = {name: values[name] for name in names if name in values}
+        some["data"] = {"train": "demo"}
         try:
-            return check_recipe({**some, "data": {"train": "demo"}})
+            return check_recipe(some)
         except UsageError:
             continue
     return None
