@@ -72,7 +72,7 @@ class Nursery:
             self._ended[process] = status
         return self._ended[process]
 
-    def wait(self, process: int, seconds: float = 120.0) -> int:
+    def wait(self, process: int, seconds: float = 170.0) -> int:
         """The same, once it has ended. Raises AssertionError after so many SECONDS."""
         end = time.monotonic() + seconds
         while (status := self.status(process)) is None:

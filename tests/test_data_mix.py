@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,15 @@ def test_the_held_out_loss_of_each_source_adds_up_to_that_of_all() -> None:
 
     scored = by_source(rows, ["a", "b", "a", "b"], tagged)
     assert (scored or {})["source_scores"] == {"f1": {"a": 1.0, "b": 2.0}}
+
+    def read(part: Any) -> dict[str, float]:
+        told = measure(part) or {}
+        nats = told["loss"] * told["tokens"]
+        return told | {"bits_per_byte": nats / math.log(2) / (3 * told["tokens"])}  # three bytes a token
+
+    texts = by_source(rows, ["a", "b", "a", "b"], read)
+    assert (texts or {})["bits_per_byte"] == pytest.approx(30 / math.log(2) / 30)
+    assert set((texts or {})["source_scores"]["bits_per_byte"]) == {"a", "b"}
     assert by_source(rows, ["a", "b", "a", "b"], lambda part: None) is None
 
 

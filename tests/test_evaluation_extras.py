@@ -80,6 +80,8 @@ def test_a_metric_of_ones_own_is_compared_like_any_other(tmp_path: Path) -> None
     assert (entry["difference"], entry["verdict"], entry["n"], entry["better"]) == (-1.0, "better", 30, False)
     assert result["titles"] == {"own:mine": "Shouting"}
     assert result["signatures"]["own:mine"].startswith("own metric|mine.py|sha256:")
+    assert "\nShouting " in report.compare_text(result)
+    assert "(Shouting -1" in result["overall"][0]["words"]
     assert result["gain"] is None  # nothing that is better when higher
     assert result["overall"][0]["verdict"] == "better"
 

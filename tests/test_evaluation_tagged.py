@@ -8,7 +8,7 @@ from typing import Any
 
 import made_answers as made
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftstudio.cli.inspect import stored_errors
@@ -43,7 +43,7 @@ def test_every_error_stands_where_it_is() -> None:
 TAGS = st.lists(st.sampled_from(["O", "B-x", "I-x", "B-y", "I-y"]), min_size=1, max_size=9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TAGS, TAGS, st.integers(0, 9))
 def test_no_word_is_lost_and_signs_are_those_of_the_detectors(given: list[str], wanted: list[str], unread: int) -> None:
     from ftstudio.evaluation.categories import categorise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from nursery import Nursery
 from paced import PROGRAM, last_step, until
+from terminal import Terminal
 
 from ftstudio.core import launch
 from ftstudio.core.run import RunFolder
@@ -275,6 +277,28 @@ def test_the_launchers_themselves(nursery: Nursery, tmp_path: Path, launcher: st
         assert process.wait(60) != 0
     assert place.last("run").state() == "stopped"
     assert place.last("run").checkpoints.is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_hang_up_of_the_launch_line_ends_nothing(nursery: Nursery, tmp_path: Path):
+    place = Place.make(tmp_path, nursery, steps=5000)
+    setting, _, *words = shlex.split(launch.line("for2.yaml", 2, str(place.path / "run")))
+    name, _, value = setting.partition("=")
+    environment = {name: value, "OMP_NUM_THREADS": "1"}
+    with Terminal([sys.executable, "-m", "torch.distributed.run", *words], cwd=place.path, env=environment) as terminal:
+        until(
+            lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 3, "training", 200,
+            terminal=terminal,
+        )  # fmt: skip
+        run = place.last("run")
+        terminal.hang_up()
+        assert terminal.ended(30)  # the launcher; its processes go on
+        seen = last_step(run)
+        until(lambda: last_step(run) > seen + 20, "going on", 120)
+        assert run.state() == "running"
+        place.asked("run", "stop", "last")
+        until(lambda: run.state() == "stopped" and run.owner() is None, "stopped", 120)
 
 
 def test_what_several_processes_can_not_do_is_refused(tmp_path: Path):

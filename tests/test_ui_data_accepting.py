@@ -76,6 +76,7 @@ async def test_what_is_accepted_before_there_is_a_recipe_goes_into_it(tmp_path: 
         assert app.session.recipe.data.accepted == ("unreadable",)
 
 
+@pytest.mark.slow
 async def test_the_wizard_accepts_what_is_wrong_in_the_rows_and_can_start_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ async def test_rows_are_there_while_the_rest_is_read(tmp_path: Path, gate: threa
         await until(pilot, f"row {COUNT - 1}")
 
 
+@pytest.mark.slow
 async def test_escape_stops_reading_and_says_that_rows_are_missing(tmp_path: Path, gate: threading.Event) -> None:
     path = big(tmp_path)
     async with studio(tmp_path, path).run_test(size=(80, 24)) as pilot:

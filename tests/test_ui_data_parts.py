@@ -25,6 +25,7 @@ from ftstudio.ui.data.sheet import Layer, Search, Sheet, scan
 from ftstudio.ui.data.token_page import TokenPage
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(20, 200))
 def test_columns_share_the_room_and_scroll_where_it_is_too_little(natural: list[int], room: int) -> None:
     found = widths(natural, room)
@@ -43,7 +44,7 @@ NESTED = st.recursive(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(NESTED)
 def test_any_value_is_one_safe_line_in_a_cell(value: Any) -> None:
     text = cell(value)
@@ -52,6 +53,7 @@ def test_any_value_is_one_safe_line_in_a_cell(value: Any) -> None:
     assert len(text) <= 400
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=50), st.integers(1, 8))
 def test_bars_show_every_count_that_is_not_zero_and_the_highest_fills(counts: list[int], height: int) -> None:
     lines = bars(counts, height)
@@ -63,6 +65,7 @@ def test_bars_show_every_count_that_is_not_zero_and_the_highest_fills(counts: li
             assert column == ["█"] * height
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.booleans(), max_size=40), st.integers(0, 39))
 def test_hits_are_found_round_the_end_and_walked_both_ways(matching: list[bool], start: int) -> None:
     dataset = from_rows([{"text": str(flag)} for flag in matching] or [{"text": "False"}])

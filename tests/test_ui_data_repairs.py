@@ -40,6 +40,7 @@ def opened(pilot: Pilot[Any]) -> Any:
 
 
 # -- without widgets -------------------------------------------------------------------------------------------------
+@settings(max_examples=40, deadline=None)
 @given(NESTED)
 def test_a_value_is_the_same_after_it_was_shown_for_editing(value: Any) -> None:
     text, is_json = editable(value)

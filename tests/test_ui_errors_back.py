@@ -344,7 +344,7 @@ async def test_m_groups_answers_and_enter_shows_one_groups_rows(tmp_path: Path, 
     async with app.run_test(size=size) as pilot:
         await made.until(pilot, "Too short")
         await pilot.press("m")
-        text = await made.until(pilot, "The words stand in more answers of a group")
+        text = await made.until(pilot, "The words stand in more answers of a group", 90)
         assert re.search(r"▸ +30 +75 % .*(refrigerator|milk|warm|sour)", text)
         assert re.search(r" 10 +25 % .*(invoice|payment|bank)", text)
         await pilot.press("down", "enter")

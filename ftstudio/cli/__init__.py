@@ -40,11 +40,15 @@ def _run(arguments: object, out: object) -> int:
 
     from ftstudio.cli.output import Out
     from ftstudio.core.errors import StudioError
+    from ftstudio.core.launch import place
 
     assert isinstance(out, Out)
     if getattr(arguments, "workspace", None):  # datasets named by version are looked for there, wherever that happens
         os.environ["FTSTUDIO_WORKSPACE"] = os.path.abspath(os.path.expanduser(getattr(arguments, "workspace")))  # noqa: B009
-    module, function = str(getattr(arguments, "command")).split(":")  # noqa: B009
+    command = str(getattr(arguments, "command"))  # noqa: B009
+    if command != "train:train" and not place().first:
+        return 0  # of several processes that were launched together one does it
+    module, function = command.split(":")
     try:
         result: int = getattr(importlib.import_module(f"ftstudio.cli.{module}"), function)(arguments, out)
         return result

@@ -72,7 +72,8 @@ class Headless:
             if self._launched:
                 return  # a launcher hands on what this process got already, and insists by SIGKILL after a while
             raise KeyboardInterrupt
-        self.out.say("Stopping: saving what was done (again to insist) …")
+        insist = "" if self._launched else " (again to insist)"
+        self.out.say(f"Stopping: saving what was done{insist} …")
         self._folder.request("stop")
 
     def _hangup(self, *_: object) -> None:
@@ -162,6 +163,9 @@ class Teller:
             f"{number(tokens.get('lost'))} lost to max_length · "
             f"{number(weights.get('trainable'))} of {number(weights.get('total'))} parameters learn"
         )
+        if (event.get("processes") or 1) > 1:
+            hosts = ", ".join(str(host) for host in event.get("hosts") or ())
+            self.out.say(f"  {event['processes']} processes learn each step together, on {one_line(hosts, 120)}")
         levers = event.get("engine")
         if isinstance(levers, dict):  # the reasons, after the colon, are in the log
             short = " · ".join(f"{name} {str(what).split(':')[0]}" for name, what in levers.items())

@@ -24,7 +24,7 @@ def by_source(rows: Rows, sources: Sequence[str], measure: Callable[[Rows], Meas
         return measure(rows)
     losses: dict[str, float] = {}
     scores: dict[str, dict[str, float]] = {}
-    total, tokens = 0.0, 0
+    total, tokens, written = 0.0, 0, 0.0
     for name in names:
         found = measure([rows[place] for place, source in enumerate(sources) if source == name])
         if found is None:
@@ -36,11 +36,15 @@ def by_source(rows: Rows, sources: Sequence[str], measure: Callable[[Rows], Meas
         if found["tokens"]:
             total += found["loss"] * found["tokens"]
             tokens += int(found["tokens"])
+            if found.get("bits_per_byte"):  # bytes of its texts, told by the two
+                written += found["loss"] * found["tokens"] / math.log(2) / found["bits_per_byte"]
     mean = total / tokens if tokens else float("nan")
     told: Measured = {"loss": mean, "rows": len(rows), "tokens": tokens, "sources": losses}
     if scores:
         told["source_scores"] = scores
     if found is not None and "perplexity" in found:
+        if written:
+            told["bits_per_byte"] = total / math.log(2) / written
         return told | {"perplexity": math.exp(min(mean, 700))}
     whole = measure(rows)  # a task's scores (F1 …) are no means of those of its sources
     return None if whole is None else whole | told

@@ -188,7 +188,7 @@ def compare(
             better,
         )
         result["differences"] += differences
-        result["overall"].append(overall((names[i], names[j]), differences))
+        result["overall"].append(overall((names[i], names[j]), differences, result["titles"]))
         result["categories"] += entries
     if any(name.startswith("entity_") for name in wanted):
         right = [references[index] or "" for index in present]

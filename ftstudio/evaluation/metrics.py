@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from operator import add
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ftstudio import __version__
+from ftstudio.core.text import one_line
 from ftstudio.evaluation import classification, likelihood, ngrams, ranking, tagging, words
 from ftstudio.evaluation.porter import stem
 
@@ -71,6 +72,12 @@ TITLES = {
     "tag_accuracy": "Tag accuracy",
     "masked_accuracy": "Found",
 }
+
+
+def title(name: str, own: Any = None, width: int = 40) -> str:
+    """How people call the metric NAME; OWN are the titles of the person's own metrics, as a report has them."""
+    told = own.get(name, name) if isinstance(own, Mapping) else name
+    return TITLES.get(name) or one_line(told, width)
 
 
 def expand(names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -90,11 +90,13 @@ def _correct(differences: list[dict[str, Any]]) -> None:
         entry["needed"] = 0 if told else more_rows(*numbers)
 
 
-def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def overall(
+    names: tuple[str, str], differences: Sequence[Mapping[str, Any]], titles: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The one verdict on the pair of arms NAMES: `{a, b, verdict, metric, needed, words}`.
 
     `better` and `worse` where a metric says so after Holm's correction and none the opposite, `mixed` where both are
-    said. `metric` is the one that decided, else the first.
+    said. `metric` is the one that decided, else the first. TITLES are those of the person's own metrics.
     """
     a, b = names
     good = [entry for entry in differences if entry["verdict"] == "better"]
@@ -106,7 +108,7 @@ def overall(names: tuple[str, str], differences: Sequence[Mapping[str, Any]]) ->
     chosen = min(good + bad, key=lambda entry: entry["p_holm"]) if good or bad else None
     chosen = chosen or next((entry for entry in judged if entry["n"] >= statistics.FEWEST), judged[0])
     n, metric = chosen["n"], chosen["metric"]
-    title = m.TITLES.get(metric, metric)
+    title = m.title(metric, titles)
     figures = f"{title} {chosen['difference']:+.3g} [{chosen['low']:+.3g}, {chosen['high']:+.3g}], {n} rows"
     more = None
     if n < statistics.FEWEST:

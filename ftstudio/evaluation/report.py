@@ -112,7 +112,10 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
             lines += ["", "", f"{one_line(a, 36)} → {one_line(b, 36)}"]
         chosen = [entry for entry in result["differences"] if (entry["a"], entry["b"]) == (a, b)]
         header = ("metric", *short, "difference", "95 % interval", "p", "")
-        lines += ["", *table(header, [_metric_row(entry, values) for entry in chosen], left=(0, 6))]
+        lines += [
+            "",
+            *table(header, [_metric_row(entry, values, result.get("titles")) for entry in chosen], left=(0, 6)),
+        ]
         lines += _categories([entry for entry in result["categories"] if entry["arms"] == [a, b]], short)
         lines += _slices([one for one in result.get("slices", ()) if (one["a"], one["b"]) == (a, b)], short)
     judge = result.get("judge")
@@ -130,12 +133,14 @@ def rows_of(result: Mapping[str, Any]) -> str:
     return {"eval": "held-out rows", "test": "test rows"}.get(str(result.get("part")), "rows")
 
 
-def _metric_row(entry: Mapping[str, Any], values: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+def _metric_row(
+    entry: Mapping[str, Any], values: Mapping[str, Mapping[str, float]], titles: Any = None
+) -> tuple[str, ...]:
     name = entry["metric"]
     digits = 1 if name in (*m.OF_HUNDRED, "length") else 3
     a, b = (values[entry[side]].get(name) for side in ("a", "b"))
     return (
-        m.TITLES.get(name, one_line(name, 14)),
+        m.title(name, titles, 14),
         "–" if a is None else f"{a:.{digits}f}",
         "–" if b is None else f"{b:.{digits}f}",
         f"{entry['difference']:+.{digits}f}",
@@ -348,7 +353,7 @@ def _examples(result: Mapping[str, Any], names: Sequence[str], count: int) -> li
     if result["gain"] is None or count < 1:
         return []
     name = result["gain"]
-    metric = m.TITLES.get(name) or one_line(result.get("titles", {}).get(name, name), 30)
+    metric = m.title(name, result.get("titles"), 30)
     lines: list[str] = []
     for kind, verb in (("gains", "gains"), ("losses", "loses")):
         entries = result["examples"][kind][:count]

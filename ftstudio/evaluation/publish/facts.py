@@ -16,9 +16,9 @@ Report = Mapping[str, Any]
 EXAMPLES = 5
 
 
-def title(metric: str) -> str:
-    """A metric's name for people."""
-    return m.TITLES.get(metric, one_line(metric, 40))
+def title(metric: str, report: Report) -> str:
+    """A metric's name for people; REPORT has those of the person's own."""
+    return m.title(metric, report.get("titles"))
 
 
 def figure(metric: str, value: float | None, *, signed: bool = False) -> str:
@@ -92,7 +92,7 @@ def metrics(report: Report, pair: tuple[str, str]) -> list[Row]:
         more = entry.get("needed")
         found.append(
             (
-                title(name),
+                title(name, report),
                 *(figure(name, values[arm].get(name)) for arm in pair),
                 figure(name, entry["difference"], signed=True),
                 f"{figure(name, entry['low'], signed=True)} … {figure(name, entry['high'], signed=True)}",
@@ -227,12 +227,12 @@ def signature(report: Report) -> list[Row]:
     found.append(("rows", f"{report['rows']:,} {words.rows_of(report)}"))
     signed = report.get("signature") or {}
     found += [(one_line(name, 60), one_line(value, 200)) for name, value in signed.items()]
-    found += [(title(name), one_line(text, 200)) for name, text in report["signatures"].items()]
+    found += [(title(name, report), one_line(text, 200)) for name, text in report["signatures"].items()]
     versions = report.get("versions") or {}
     if versions:
         found.append(("versions", ", ".join(f"{one_line(k, 40)} {one_line(v, 40)}" for k, v in versions.items())))
     for skipped in report["skipped"]:
-        found.append(("left out", one_line(f"{title(skipped['metric'])}: {skipped['reason']}", 200)))
+        found.append(("left out", one_line(f"{title(skipped['metric'], report)}: {skipped['reason']}", 200)))
     return found
 
 

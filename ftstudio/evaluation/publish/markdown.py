@@ -28,7 +28,7 @@ def text(report: Report) -> str:
         lines += ["", f"## {_plain(' → '.join(one_line(name, 60) for name in pair))}", ""]
         lines += _table(facts.under(facts.METRICS, pair), facts.metrics(report, pair))
         if wins + ties + losses:
-            by = _plain(facts.title(report["gain"]))
+            by = _plain(facts.title(report["gain"], report))
             lines += ["", f"By {by}: {wins:,} rows won, {ties:,} equal, {losses:,} lost."]
         found = facts.errors(report, pair)
         lines += ["", *_table(facts.under(facts.ERRORS, pair), found)] if found else []

@@ -77,14 +77,14 @@ def _verdicts(report: Report) -> str:
 def _pair(report: Report, pair: tuple[str, str]) -> list[str]:
     entries = [entry for entry in report["differences"] if (entry["a"], entry["b"]) == pair]
     plotted = [
-        (facts.title(entry["metric"]), entry["difference"], entry["low"], entry["high"], entry["verdict"])
+        (facts.title(entry["metric"], report), entry["difference"], entry["low"], entry["high"], entry["verdict"])
         for entry in entries
     ]
     body = [f"<h2>{escape(' → '.join(one_line(name, 60) for name in pair))}</h2>"]
     body += [svg.intervals(plotted)] if plotted else []
     body.append(_table(facts.under(facts.METRICS, pair), facts.metrics(report, pair)))
     if report.get("gain"):
-        by = escape(facts.title(report["gain"]))
+        by = escape(facts.title(report["gain"], report))
         body += [f"<p class='dim'>Rows by {by}</p>", svg.outcome(*facts.outcome(report, pair))]
         body.append(svg.distribution(facts.gains(report, pair)))
     for header, rows in ((facts.ERRORS, facts.errors(report, pair)), (facts.SLICES, facts.slices(report, pair))):

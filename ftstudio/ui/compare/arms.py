@@ -14,6 +14,7 @@ from ftstudio.core.files import LineReader
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
+from ftstudio.evaluation.metrics import title
 from ftstudio.evaluation.predictions import Prediction, from_line
 from ftstudio.ui.compare.oriented import oriented
 from ftstudio.ui.text.context import ContextMaker
@@ -254,6 +255,10 @@ class Arms:
         if own == self.run.name and rest[:1] in ("", "@", "+"):
             name = f"tuned{rest}"
         return one_line(name, width)
+
+    def title(self, metric: str, width: int = 24) -> str:
+        """METRIC as people call it, in at most WIDTH cells where it is one of their own."""
+        return title(metric, (self.report or {}).get("titles"), width)
 
     def differences(self) -> list[dict[str, Any]]:
         """The report's differences, b minus a."""

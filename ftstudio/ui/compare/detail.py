@@ -61,7 +61,7 @@ class CompareDetail(Vertical):
         a, b = scores.get(arms.a, {}), scores.get(arms.b, {})
         self.query_one("#compare-row", Said).say(
             fitting(_head(row, place, a, b, rows.metric), width - 3),
-            fitting(_metrics(a, b), width - 3),
+            fitting(_metrics(arms, a, b), width - 3),
             _errors(a, b, width - 3),
         )
         names = [name for name in arms_shown(arms, width) if row in arms.answered[name].known]
@@ -76,14 +76,14 @@ def _head(row: int, place: str, a: Mapping[str, Any], b: Mapping[str, Any], metr
     return parts
 
 
-def _metrics(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Part]:
+def _metrics(arms: Arms, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Part]:
     """Every metric of the row, before → after; the words, which the panes tell too, last."""
     known = {name: (title, form) for name, title, form in METRICS}
     others = [name for name in b if name not in known and isinstance(b[name], int | float)]
     order = [*(name for name in known if name != "length"), *others, "length"]
     parts: list[Part] = []
     for metric in order:
-        title, form = known.get(metric, (TITLES.get(metric, one_line(metric, 16)), "{:.2f}"))
+        title, form = known.get(metric, (arms.title(metric, 16), "{:.2f}"))
         if text := pair(a.get(metric), b.get(metric), form).replace(" → ", "→"):
             parts.append((f"{'  ' if parts else ''}{title} {text}", ""))
     return parts

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.pairing import BETTER
 from ftstudio.evaluation.power import words
 from ftstudio.ui.compare.arms import Arms
@@ -55,9 +54,9 @@ class Figures(ArmsPage):
         for metric in row_metrics(arms):
             if BETTER.get(metric, True) is not None:
                 counts = win_tie_loss(gains(arms, metric))
-                lines.append(shares(TITLES.get(metric, one_line(metric, 11)), counts, min(width, 110)))
+                lines.append(shares(arms.title(metric, 11), counts, min(width, 110)))
         if self.metric:
-            title = TITLES.get(self.metric, one_line(self.metric, 24))
+            title = arms.title(self.metric)
             found = differences(arms, self.metric)
             lines += [(), (("difference by row", "title"), (f" · {title} · m another metric", "dim"))]
             lines += histogram(found, width, 6 if self.size.height < 30 else 9, BETTER.get(self.metric, True))
@@ -107,7 +106,7 @@ def metric_table(arms: Arms, width: int) -> list[Line]:
         sign, ink = verdict(word)
         p = entry.get("p_holm", entry["p"])
         cells: list[Part] = [
-            (TITLES.get(name, one_line(name, 11)), ""),
+            (arms.title(name, 11), ""),
             (figure(name, base.get(name)), ""),
             (figure(name, tuned.get(name)), "strong"),
             (figure(name, entry["difference"], True), ink),
@@ -140,7 +139,7 @@ def arm_table(arms: Arms, width: int) -> list[Line]:
         if name != arms.a
     }
     for metric in arms.metrics(arms.a):
-        cells: list[Part] = [(TITLES.get(metric, one_line(metric, 11)), "")]
+        cells: list[Part] = [(arms.title(metric, 11), "")]
         for name in names:
             sign, ink = verdict(words_of.get(name, {}).get(metric, "")) if name != arms.a else ("", "")
             mark = sign[:1] if sign[:1] in ("▲", "▼") else " "
@@ -163,5 +162,5 @@ def _signatures(arms: Arms, width: int) -> list[Line]:
         return []
     lines: list[Line] = [(), (("how it was measured", "title"),)]
     for name, text in found.items():
-        lines += wrapped(f"{TITLES.get(name, one_line(name, 16))}: {one_line(text, 300)}", width, "dim", 3)
+        lines += wrapped(f"{arms.title(name, 16)}: {one_line(text, 300)}", width, "dim", 3)
     return lines

@@ -67,10 +67,7 @@ def headline(arms: Arms, width: int) -> Line:
     else:
         begin = (f"= No clear difference between {name} and {other.removesuffix(' model')}", "strong")
     shown = [entry for entry in main if entry["verdict"] != "no clear difference"][:2] or main[:1]
-    figures = [
-        f"{TITLES.get(entry['metric'], entry['metric'])} {figure(entry['metric'], entry['difference'], True)}"
-        for entry in shown
-    ]
+    figures = [f"{arms.title(entry['metric'])} {figure(entry['metric'], entry['difference'], True)}" for entry in shown]
     if not {"better", "worse"} & words:
         figures.append(missing(main[0]))
     parts = [begin]
@@ -124,7 +121,7 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
     for entry in arms.differences():
         name = entry["metric"]
         cells: list[Part] = [
-            (TITLES.get(name, one_line(name, 11)), ""),
+            (arms.title(name, 11), ""),
             (figure(name, base.get(name)), ""),
             (figure(name, tuned.get(name)), "strong"),
             (figure(name, entry["difference"], True), verdict(entry["verdict"])[1]),

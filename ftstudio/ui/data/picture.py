@@ -87,9 +87,23 @@ def _drawn(picture: str | bytes, width: int, grey: bool) -> str | tuple[Line, ..
 def half_blocks(image: Image, width: int, height: int, *, grey: bool) -> list[Line]:
     """IMAGE in at most HEIGHT lines of WIDTH cells, two pixels a cell; GREY: as shades that need no colour."""
     columns, rows = fitted(image.size, width, height)
-    pixels = image.resize((columns, rows)).convert("L" if grey else "RGB").load()
+    if grey:
+        return _shades(image.resize((columns, rows // 2)).convert("L"))
+    pixels = image.resize((columns, rows)).convert("RGB").load()
     assert pixels is not None
-    return [_line([(pixels[x, y], pixels[x, y + 1]) for x in range(columns)], grey) for y in range(0, rows, 2)]
+    return [_line([(pixels[x, y], pixels[x, y + 1]) for x in range(columns)]) for y in range(0, rows, 2)]
+
+
+def _shades(image: Image) -> list[Line]:
+    """IMAGE, a pixel a cell, in SHADES; what lies between two of them is dithered, so that pale things are seen too."""
+    from PIL import Image
+
+    levels = Image.new("P", (1, 1))
+    levels.putpalette([round(255 * place / (len(SHADES) - 1)) for place in range(len(SHADES)) for _ in range(3)])
+    found = image.convert("RGB").quantize(palette=levels, dither=Image.Dither.FLOYDSTEINBERG).tobytes()
+    width = image.width
+    return [(("".join(SHADES[min(one, len(SHADES) - 1)] for one in found[at : at + width]), ""),)
+            for at in range(0, len(found), width)]  # fmt: skip
 
 
 def fitted(size: tuple[int, int], width: int, height: int = HIGHEST) -> tuple[int, int]:
@@ -100,10 +114,8 @@ def fitted(size: tuple[int, int], width: int, height: int = HIGHEST) -> tuple[in
     return columns, rows + rows % 2
 
 
-def _line(pairs: list[tuple[Any, Any]], grey: bool) -> Line:
+def _line(pairs: list[tuple[Any, Any]]) -> Line:
     """A line of cells, runs of equal ones as one part."""
-    if grey:
-        return (("".join(SHADES[(a + b) // 2 * len(SHADES) // 256] for a, b in pairs), ""),)
     parts: list[Part] = []
     for above, below in pairs:
         ink = f"@{_name(above)} on {_name(below)}"
