@@ -130,7 +130,7 @@ def filler(parts: list[Any], tokenizer: Any, options: argparse.Namespace) -> Bui
         found = tokenizer([row["text"] for row in rows], add_special_tokens=False)["input_ids"]
         size = options.length - 2
         windows = [ids[at : at + size] for ids in found for at in range(0, len(ids), size)]
-        return [{"input_ids": tokenizer.build_inputs_with_special_tokens(ids)} for ids in windows]
+        return [{"input_ids": [tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]} for ids in windows]
 
     def score(model: Any, rows: list[Any], collator: Any) -> dict[str, float]:
         torch.manual_seed(1)

@@ -91,7 +91,8 @@ def by_hand(model: Path, train: Rows, test: Rows, arguments: argparse.Namespace,
         parts = [{"type": "image"}, {"type": "text", "text": asked["content"].removeprefix("<image>")}]
         turns = [{"role": "user", "content": parts}]
         pictures = [looked.load(name) for name in row["images"]]
-        before = processor.apply_chat_template(turns, add_generation_prompt=True)
+        template = processor.tokenizer.chat_template
+        before = processor.apply_chat_template(turns, chat_template=template, add_generation_prompt=True)
         found = dict(processor(text=[before], images=pictures, return_tensors="pt"))
         if answer:
             ids = processor.tokenizer(f"{said['content']}</s>", add_special_tokens=False, return_tensors="pt")[
