@@ -43,7 +43,9 @@ class Repairs:
         self.pending = pending
         self._keys = pending.working.keys  # a row keeps its key through every version
         apart = held_out is not None and not held_out_inside(training.recipe)
-        self._whole = training.materials.held_out if apart else training.materials.whole
+        whole = training.materials.held_out if apart else training.materials.whole
+        assert whole is not None  # `of_held_out` refuses where no rows are held out
+        self._whole = whole
         self._shape = training.materials.held_out_shape if apart else training.materials.shape
         self._answers = held_out  # of held-out rows, where the repairs are theirs
 
