@@ -159,6 +159,8 @@ class Arms:
 
         alone = said(self.models.base(self.recipe).model)
         for name in self._first:
+            if self.tuned[name].recipe.architecture.changes:
+                continue  # another model than the base by its very shape
             with self._loaded(name).as_tuned() as model:
                 tuned = said(model)
             base_gap = None
