@@ -27,6 +27,10 @@ SHARED = ROOT.parent / "shared"
 # Longer forms of what one case in the same file proves already: they run with `-m slow`, so that the quick run stays
 # within its eight minutes on two cores.
 LONG = (
+    "test_real_files.py::test_a_real_file_goes_through_the_loop[gsm8k]",
+    "test_real_files.py::test_a_real_file_is_recognised_and_what_is_cut_is_counted[llamafactory-demo]",
+    "test_real_files.py::test_a_real_file_is_recognised_and_what_is_cut_is_counted[mlx-wikisql-lora]",
+    "test_real_files.py::test_a_real_file_is_recognised_and_what_is_cut_is_counted[openai-cookbook-chat]",
     "test_engine_training_killed.py::test_resuming_after_sigkill_is_exact[full]",
     "test_engine_training_killed.py::test_resuming_after_sigkill_is_exact[qlora]",
     "test_real_files.py::test_a_real_file_goes_through_the_loop[llamafactory-demo]",
@@ -72,7 +76,7 @@ WIDE = "size1]"  # the screen tests at their second size; the shell's stay
 # Of these files the tests named here run by default, the others with `-m slow`.
 TELLING = {
     "test_engine_steered.py": ("test_back_to_the_last_good_checkpoint",),
-    "test_engine_training_memory.py": ("test_steps_learn_the_same_in_parts[full-backward-None]",),
+    "test_engine_training_memory.py": (),
     "test_ui_recipe.py": (
         "test_six_steps_lead_from_nothing_to_a_run[size0]",
         "test_a_wrong_value_is_told_beside_its_field[training.epochs--3-must be above 0]",
@@ -103,14 +107,6 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture
-def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pilot presses the next key as soon as the screen has taken in the last."""
-    from screens import quicken
-
-    quicken(monkeypatch)
-
-
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     """Starts processes that have torch loaded already; all workers of a test run share it."""
@@ -118,6 +114,15 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     started = Nursery(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
     yield started
     started.close()
+
+
+@pytest.fixture(autouse=True)
+def _quick_screens(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pilot presses the next key as soon as the screen has taken in the last."""
+    if request.node.path.name.startswith("test_ui_"):
+        from screens import quicken
+
+        quicken(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

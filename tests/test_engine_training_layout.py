@@ -144,7 +144,7 @@ def test_what_speaks_against_it_is_told(name: str, reason: str):
     assert reason in levers.told["batches"]
 
 
-def test_a_model_that_mixes_rows_is_found_out(monkeypatch: pytest.MonkeyPatch):
+def test_a_model_that_mixes_rows_is_found_out(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
     """Attention that looks across the border of rows, and one that is only a little wrong."""
     import torch
 
@@ -163,8 +163,11 @@ def test_a_model_that_mixes_rows_is_found_out(monkeypatch: pytest.MonkeyPatch):
         return right(module, query * factor, key, value, mask, **named)
 
     told = []
+    request.addfinalizer(attention.register)
+    request.addfinalizer(monkeypatch.undo)  # runs first
     for wrong in (across, rough):
         monkeypatch.setattr(attention, "by_segments", wrong)
+        attention.register()
         for precision in ("fp32", "bf16"):
             model = made("Llama").to(torch.float32 if precision == "fp32" else torch.bfloat16)
             machine = Hardware("cpu", precision, 1, "")
@@ -405,7 +408,7 @@ def test_sparse_dropout_is_dropout():
 
 def test_levers_are_told_with_reasons():
     told = chosen(made("Llama")).told
-    assert set(told) == {"precision", "batches", "attention", "head", "loss", "optimizer"}
+    assert set(told) == {"precision", "batches", "attention", "head", "loss", "optimizer", "compile", "memory"}
     assert told["precision"] == "fp32: asked for"
     assert told["batches"].startswith("no padding: ")
     labels = [label >= 0 for row in ROWS for label in row["labels"]]

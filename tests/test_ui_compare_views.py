@@ -195,7 +195,7 @@ async def test_two_of_four_arms_are_held_against_each_other(run: RunFolder, rows
         assert all(name in titles for name in ("base ", "tuned ", "base+3shot ", "tuned@5 "))
         for width, wanted in ((120, {"base+3shot "}), (80, set())):  # three, and two
             await pilot.resize_terminal(width, 40)
-            await pilot.pause()
+            await pilot.pause(0.3)
             text = made.screen_text(pilot)
             assert {name for name in ("base+3shot ", "tuned@5 ") if name in text} == wanted
         await pilot.press("escape", "a")

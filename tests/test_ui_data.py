@@ -18,8 +18,6 @@ from ftstudio.ui.data.lens import make_lens
 from ftstudio.ui.data.model import open_source
 from ftstudio.ui.data.token_page import TokenPage
 
-pytestmark = pytest.mark.usefixtures("quick_keys")
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)

@@ -19,8 +19,6 @@ from ftstudio.ui.data.checks_page import ChecksTable
 
 ROWS = [{"prompt": f"the question of day {n}", "completion": f"an answer, number {n}"} for n in range(12)]
 
-pytestmark = pytest.mark.usefixtures("quick_keys")
-
 
 def leaky(folder: Path) -> dict[str, object]:
     """A recipe of rows of which two are held out too, and one can't be read."""

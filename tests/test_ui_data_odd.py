@@ -13,8 +13,6 @@ from screens import press, until
 
 from ftstudio.core import files
 
-pytestmark = pytest.mark.usefixtures("quick_keys")
-
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_hostile_rows_are_shown_and_harm_nothing(tmp_path: Path, size: Any) -> None:

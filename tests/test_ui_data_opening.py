@@ -18,8 +18,6 @@ from ftstudio.ui.data.model import open_source
 
 COUNT = 3_000
 
-pytestmark = pytest.mark.usefixtures("quick_keys")
-
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:

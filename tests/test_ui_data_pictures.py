@@ -21,8 +21,6 @@ from ftstudio.data.shape import suggest
 from ftstudio.ui.data.picture import HALF, HIGHEST, fitted, lines_of, pictures_of
 from ftstudio.ui.data.stats_page import mixed
 
-pytestmark = pytest.mark.usefixtures("quick_keys")
-
 
 def png(size: tuple[int, int] = (40, 30)) -> bytes:
     """A picture, red above and blue below."""

@@ -32,8 +32,6 @@ NESTED = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
 )
 
-pytestmark = pytest.mark.usefixtures("quick_keys")
-
 
 def opened(pilot: Pilot[Any]) -> Any:
     return screen(pilot).opened

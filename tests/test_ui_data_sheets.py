@@ -19,8 +19,6 @@ from ftstudio.data.search import find, where
 from ftstudio.data.selected import Selected, packed, unpacked
 from ftstudio.data.steps import Replay, read_steps
 
-pytestmark = pytest.mark.usefixtures("quick_keys")
-
 
 def table(folder: Path, count: int = 60) -> Path:
     path = folder / "shop.jsonl"

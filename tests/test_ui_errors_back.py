@@ -127,7 +127,11 @@ async def test_failing_rows_become_held_out_rows_and_pairs(tmp_path: Path, size:
         await pilot.press("x")
         await made.until(pilot, f"repetitive: {len(rows)} of 40")
         await pilot.press("h")
-        await made.until(pilot, "repetitive-held-out")
+        written = tmp_path / "studio" / "exports" / "base-model-demo-repetitive-held-out.jsonl"  # too long for one line
+        for _ in range(300):
+            if written.is_file():
+                break
+            await pilot.pause(0.05)
         await pilot.press("x", "p")
         await made.until(pilot, "rejected")
         predictions = app.screen.answers.predictions  # type: ignore[attr-defined]

@@ -24,7 +24,6 @@ from ftstudio.ui.recipe.screen import RecipeScreen
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
 
-pytestmark = pytest.mark.usefixtures("quick_keys")
 SIZES = [(80, 24), (120, 40)]
 QUESTIONS = ["What is to be learnt?", "From which rows?", "Which model learns?", "Which weights learn?",
              "How is it trained?", "Does it fit together?"]  # fmt: skip

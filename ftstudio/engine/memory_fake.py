@@ -153,13 +153,8 @@ def follow(
     return _followed[key]
 
 
-def _follow(
-    config: Any, layers: int, recipe: Recipe, method: Method, machine: Hardware, load: Load, still: Sequence[Load]
-) -> Followed:
-    half = None if machine.precision == "fp32" else machine.dtype
-    config = with_layers(config, layers)
-    with BUILDING, torch.device("meta"):
-        model: Any = built(config, "eager" if recipe.training.attention == "eager" else "sdpa")
+def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half: Any) -> Any:
+    """MODEL as it trains: its weights in HALF or four bits, with what METHOD puts on it, and the engine's levers."""
     if method.narrow and half is not None:
         model.to(half)
     names = method.quantised(model)
@@ -175,6 +170,17 @@ def _follow(
     for name, module in list(model.named_modules()):
         if type(module) is SparseDropout:
             replaced(model, name, FakeDropout(module.p))
+    return model
+
+
+def _follow(
+    config: Any, layers: int, recipe: Recipe, method: Method, machine: Hardware, load: Load, still: Sequence[Load]
+) -> Followed:
+    half = None if machine.precision == "fp32" else machine.dtype
+    config = with_layers(config, layers)
+    with BUILDING, torch.device("meta"):
+        model: Any = built(config, "eager" if recipe.training.attention == "eager" else "sdpa")
+    model = dressed(model, recipe, machine, method, half)
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake(model)
         asks = _Asks(model, machine, half, recipe.training.attention == "eager")

@@ -19,10 +19,8 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.nn import functional
 
-from ftstudio.engine import levers
-from ftstudio.engine.dropout import SparseDropout
 from ftstudio.engine.memory import CONTEXT, cache_bytes
-from ftstudio.engine.memory_fake import FakeDropout, fake, four_bit, replaced
+from ftstudio.engine.memory_fake import dressed, fake
 from ftstudio.engine.memory_track import Tracker
 from ftstudio.engine.objective import TaskObjective
 
@@ -101,22 +99,7 @@ def _model(recipe: Recipe, method: Method, machine: Hardware, half: torch.dtype 
         from ftstudio.engine import sentence
 
         sentence.attach(model, locate(recipe.model, weights=False).folder)
-    if method.narrow and half is not None:
-        model.to(half)
-    names = method.quantised(model)
-    for name, module in list(model.named_modules()):
-        if f"{name}.weight" in names and hasattr(module, "weight"):
-            replaced(model, name, four_bit(module))
-    for parameter in model.parameters() if names else ():
-        parameter.requires_grad_(False)
-    model = method.put(model)
-    model.train()
-    levers.checkpoint(model, recipe)
-    levers.lean_adapters(model, machine, {})
-    for name, module in list(model.named_modules()):
-        if type(module) is SparseDropout:
-            replaced(model, name, FakeDropout(module.p))
-    return model
+    return dressed(model, recipe, machine, method, half)
 
 
 def _faked(value: Any) -> Any:
