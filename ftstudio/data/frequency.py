@@ -11,6 +11,7 @@ from ftstudio.data.dataset import Cancel, Dataset, Progress, Row
 from ftstudio.data.search import Predicate, text_of_cell
 
 MOST = 300_000  # different values that are counted
+MOST_TEXT = 64_000_000  # characters of them in all: the table has to fit into memory
 LONGEST = 1_000  # characters by which values are told apart
 
 
@@ -18,7 +19,7 @@ LONGEST = 1_000  # characters by which values are told apart
 class Frequencies:
     """Values of COLUMN and how many of ROWS rows have each, the most frequent first.
 
-    `uncounted`: rows whose values came after the 300,000th different one.
+    `uncounted`: rows whose values came after the 300,000th different one, or after 64 million characters of them.
     """
 
     column: str
@@ -43,7 +44,7 @@ def frequencies(
     """The values of COLUMN in ROWS (default: all). Raises Stopped when CANCEL says so."""
     rows = range(len(dataset)) if rows is None else rows
     counts: Counter[str] = Counter()
-    uncounted = 0
+    uncounted = held = 0
     for place, number in enumerate(rows):
         if place % 256 == 0:
             if cancel is not None and cancel():
@@ -51,8 +52,11 @@ def frequencies(
             if progress is not None:
                 progress(place, len(rows))
         value = value_of(dataset[number], column)
-        if value in counts or len(counts) < MOST:
+        if value in counts:
             counts[value] += 1
+        elif len(counts) < MOST and held < MOST_TEXT:
+            counts[value] = 1
+            held += len(value)
         else:
             uncounted += 1
     ordered = sorted(counts.items(), key=lambda item: -item[1])  # equals in the order in which they came
