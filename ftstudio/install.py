@@ -68,7 +68,10 @@ def torch_present(interpreter: Path) -> bool:
 def pip(interpreter: Path, *arguments: str) -> None:
     """Install, or end with pip's own words."""
     command = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    if subprocess.run(command, cwd=ROOT, env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}).returncode:
+    # An old pip builds what comes as source with the tools that lie around, which may be too new for it; as a setting
+    # and not an option, so that a pip that knows no other way ignores it.
+    environment = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore", "PIP_USE_PEP517": "1"}
+    if subprocess.run(command, cwd=ROOT, env=environment).returncode:
         fail("The installation failed; pip's message is above. Is the package index reachable, and the disk not full?")
 
 
