@@ -125,3 +125,16 @@ def test_nothing_to_repair_makes_no_version(rows: Path, capfd: pytest.CaptureFix
     assert told(capfd, rows, "--repair", "last_turn")["version"] is None
     assert "no version was made" in said(capfd, rows, "--repair", "last_turn")
     assert not (tmp_path / "studio").exists()
+
+
+def test_a_difference_shows_no_personal_data():
+    from ftstudio.cli.versions import _around
+
+    before, after = _around("Write to anna.berg@mail.example today", "Write to anna.berg@mail.example now")
+    assert before.startswith("Write to a•")
+    assert after.endswith("now")
+    before, after = _around("to anna.berg@mail.example", "to ada.lund@mail.example ")
+    assert "@" not in before + after
+    hidden = _around("key AKIA0123456789ABCDEF", "key AKIAFEDCBA9876543210")
+    assert "0123" not in hidden[0]
+    assert hidden[1].endswith("(differs in what is masked)")

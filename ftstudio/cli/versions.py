@@ -14,6 +14,7 @@ from ftstudio.cli.train import workspace
 from ftstudio.core import reading
 from ftstudio.core.errors import UsageError
 from ftstudio.core.text import clean, number, one_line, size
+from ftstudio.data.personal import masked
 
 if TYPE_CHECKING:
     from ftstudio.data.dataset import Dataset
@@ -199,7 +200,8 @@ def _diff_text(one: str, two: str, first: Dataset, second: Dataset, found: Diffe
     for sign, indices, rows in (("-", found.dropped, first), ("+", found.added, second)):
         for index in indices[:SHOWN]:
             text = "  ".join(
-                f"{one_line(key, 20)}: {one_line(cell, 60)}" for key, cell in list(rows[index].items())[:3]
+                f"{one_line(key, 20)}: {one_line(masked(one_line(cell, 4000)), 60)}"
+                for key, cell in list(rows[index].items())[:3]
             )
             lines.append(f"{sign} row {index:,}  {text}")
     hidden = sum(max(0, len(some) - SHOWN) for some in (found.changed, found.dropped, found.added))
@@ -207,8 +209,12 @@ def _diff_text(one: str, two: str, first: Dataset, second: Dataset, found: Diffe
 
 
 def _around(before: Any, after: Any) -> tuple[str, str]:
-    """Two values from a little before the place where they begin to differ; line ends and last blanks are visible."""
-    texts = [value if isinstance(value, str) else one_line(value, 4000) for value in (before, after)]
+    """Two values from a little before the place where they begin to differ; line ends and last blanks are visible,
+    personal data and secrets are masked."""
+    whole = [value if isinstance(value, str) else one_line(value, 4000) for value in (before, after)]
+    texts = [masked(text) for text in whole]
+    if texts[0] == texts[1] and whole[0] != whole[1]:
+        texts[1] += " (differs in what is masked)"
     shortest = min(map(len, texts))
     differ = next((place for place in range(shortest) if texts[0][place] != texts[1][place]), shortest)
     start = max(0, differ - 40)
