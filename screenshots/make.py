@@ -24,7 +24,12 @@ PICTURES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "errors": ("errors", (("", "Misspelling"), ("down*", "dictionary"))),
     "recipe": (
         "recipe",
-        (("", "as it grows"), ("enter", "rows to train on"), ("enter", "weights, stored"), ("enter", "Which weights learn")),
+        (
+            ("", "as it grows"),
+            ("enter", "rows to train on"),
+            ("enter", "weights, stored"),
+            ("enter", "Which weights learn"),
+        ),
     ),
     "train": ("train", (("", "enter compares"),)),
     "compare": ("compare", (("", "ROUGE-L"),)),

@@ -118,8 +118,9 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 @pytest.fixture(autouse=True)
 def _quick_screens(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pilot presses the next key as soon as the screen has taken in the last."""
-    if request.node.path.name.startswith("test_ui_"):
+    """A pilot presses the next key as soon as the screen has taken in the last, in files that wait for what they look
+    for."""
+    if request.node.path.name.startswith(("test_ui_data", "test_ui_recipe")):
         from screens import quicken
 
         quicken(monkeypatch)
