@@ -21,7 +21,7 @@ from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import LengthGrouped
 from ftstudio.engine.ranks import Ranks
-from ftstudio.engine.row_losses import RowLosses
+from ftstudio.engine.row_losses import RowLosses, Wrapped
 from ftstudio.engine.trainer import StudioTrainer, sound
 from ftstudio.tasks.base import Predicted
 
@@ -192,19 +192,8 @@ class Evened(Sampler[int]):
         yield from range(len(self.inner), len(self))
 
 
-class Filled:
+class Filled(Wrapped):
     """ROWS; at places beyond them the first one, marked as `void`."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    @property
-    def at(self) -> Any:
-        """See RowSet."""
-        return getattr(self.rows, "at", None)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return dict(self.rows[index]) if index < len(self.rows) else {**self.rows[0], "void": True}

@@ -39,12 +39,12 @@ class Ranks:
     @property
     def first(self) -> bool:
         """Whether this process writes the run."""
-        return self.rank == 0
+        return self.place.first
 
     @property
     def alone(self) -> bool:
         """Whether there is no other."""
-        return self.count == 1
+        return self.place.alone
 
     # -- coming together -----------------------------------------------------------------------------------------
     def join(self) -> Ranks:

@@ -11,8 +11,8 @@ from ftstudio.data.encode import IGNORED
 from ftstudio.engine.collate import Collate
 
 
-class Numbered:
-    """ROWS, each with its number as `row`."""
+class Wrapped:
+    """ROWS, each looked at in another way by what is made of this."""
 
     def __init__(self, rows: Any) -> None:
         self.rows = rows
@@ -24,6 +24,10 @@ class Numbered:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+class Numbered(Wrapped):
+    """ROWS, each with its number as `row`."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self.rows[index], "row": index}
