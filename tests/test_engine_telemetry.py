@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from types import SimpleNamespace
 
 import psutil
@@ -20,8 +19,10 @@ class Driver:
     def __init__(self, bytes_names: bool = False) -> None:
         self.bytes_names = bytes_names
         self.shut = False
+        self.opened = 0
 
-    def nvmlInit(self) -> None: ...
+    def nvmlInit(self) -> None:
+        self.opened += 1
 
     def nvmlShutdown(self) -> None:
         self.shut = True
@@ -111,11 +112,9 @@ def test_close_lets_go_of_the_driver() -> None:
     assert telemetry.read()["gpus"] == []
 
 
-def test_a_read_is_cheap() -> None:
-    telemetry = Telemetry(Driver())
-    spans = []
+def test_the_driver_is_opened_once_however_often_one_reads() -> None:
+    driver = Driver()
+    telemetry = Telemetry(driver)
     for _ in range(50):
-        began = time.perf_counter()
         telemetry.read()
-        spans.append(time.perf_counter() - began)
-    assert sorted(spans)[25] < 0.002  # the median: a busy machine may delay a few
+    assert driver.opened == 1

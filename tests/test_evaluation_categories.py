@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import evaluation_samples as samples
 import pytest
+from guard import ends
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftstudio.core.errors import UsageError
 from ftstudio.data import language
-from ftstudio.evaluation.categories import Categorised, Categoriser, Finding, categories, categorise, detectors
+from ftstudio.evaluation.categories import Categorised, Categoriser, Finding, categories, categorise
 from ftstudio.evaluation.context import Context, build, of_predictions
 from ftstudio.evaluation.contract import Contract, infer
 from ftstudio.evaluation.predictions import Prediction, write_predictions
@@ -232,10 +232,9 @@ def test_bad_contracts_are_refused_in_a_sentence() -> None:
 
 
 def test_an_exploding_pattern_does_not_hold_the_thread() -> None:
-    started = time.perf_counter()
     context = build([], [], contract=Contract("regex", r"(a+)+b"))
-    found = categorise([Prediction(0, "p", None, "a" * 5000)], context)
-    assert time.perf_counter() - started < 3
+    with ends():
+        found = categorise([Prediction(0, "p", None, "a" * 5000)], context)
     assert found.rows["format"] == [0] or found.judged["format"] == 0
 
 
@@ -362,13 +361,12 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("output", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_outputs_are_judged_in_under_a_second(output: str) -> None:
+def test_hostile_outputs_are_judged_all_the_same(output: str) -> None:
     context = replace(of_predictions(samples.synthetic(40)), special_tokens=("<|im_end|>",), grounded=True)
     row = Prediction(0, output[:300_000], "A reference of some words.", output)
     categorise([Prediction(0, "p", "r", "warm up, with a word to look up: recieve")], context)
-    started = time.process_time()
-    found = categorise([row], context, references=False)
-    assert time.process_time() - started < 1.0
+    with ends():
+        found = categorise([row], context, references=False)
     for finding in found.findings.get(0, ()):
         assert len(finding.why) < 400
         assert "\x1b" not in finding.why
@@ -383,13 +381,3 @@ def test_no_text_ever_raises(output: str, prompt: str, reference: str | None) ->
     for finding in found.findings.get(0, ()):
         assert isinstance(finding, Finding)
         assert all(0 <= start <= end <= len(output) for start, end in finding.spans)
-
-
-def test_all_detectors_are_quick() -> None:
-    rows, _ = samples.planted(samples.synthetic(1000))
-    context = of_predictions(rows)
-    nine = {name: detectors()[name] for name in TEN if name != "format"}
-    categorise(rows[:10], context, detectors=nine)
-    started = time.process_time()
-    categorise(rows, context, detectors=nine, references=False)
-    assert time.process_time() - started < 1.5  # 0.1 s on an idle core; tests/benchmarks measures it

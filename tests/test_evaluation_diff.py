@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import time
 from itertools import pairwise
 
 import pytest
+from guard import ends
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,16 +45,15 @@ def test_changed_words_are_marked_whole() -> None:
 
 
 @pytest.mark.parametrize("kind", ["few changes", "nothing common", "one is short"])
-def test_long_texts_are_quick(kind: str) -> None:
+def test_long_texts_come_to_an_end(kind: str) -> None:
     chance = random.Random(0)
     words = [chance.choice(("alpha", "beta", "gamma", "delta", "epsilon", "zeta")) for _ in range(100_000)]
     before = " ".join(words)
     for _ in range(2000):
         words[chance.randrange(len(words))] = "changed"
     after = {"few changes": " ".join(words), "nothing common": "y " * 100_000, "one is short": before[:3000]}[kind]
-    started = time.process_time()
-    parts = diff(before, after)
-    assert time.process_time() - started < 4
+    with ends():
+        parts = diff(before, after)
     assert "".join(text for operation, text in parts if operation != "+") == before
     assert "".join(text for operation, text in parts if operation != "-") == after
     if kind == "few changes":

