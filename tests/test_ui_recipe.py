@@ -88,8 +88,8 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         await pilot.press(*str(path))
         assert recipe(pilot)["data"]["train"] == str(path)
         await pilot.press("enter")
-        text = await until(pilot, "to train on, 4 held out", 30)
-        assert "guessed: columns 'prompt' → 'completion'" in text
+        await until(pilot, "to train on, 4 held out", 30)
+        text = await until(pilot, "guessed: columns 'prompt' → 'completion'")
         assert "reads   Where does the" in text
         assert "writes  The" in text
         await step(pilot, 2)
