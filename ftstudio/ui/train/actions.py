@@ -17,7 +17,9 @@ COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, o
 LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
 CHART = Action("g", "chart", "chart", "next chart: loss, forgetting, learning rate, gradient norm, tokens/s, memory, …")
 ALL = Action("G", "all", "all charts", "many small charts at once, or one large")
-OPEN = Action("v", "samples", "samples", "samples in full, and how each answer changed; again: back to the chart")
+OPEN = Action(
+    "v", "samples", "samples", "samples in full, and how each answer changed: ↑ ↓ scroll; again: back to the chart"
+)
 SAMPLE = Action("m", "sample(1)", "next sample", "next sample")
 EARLIER = Action("M", "sample(-1)", "", "previous sample")
 SMOOTH = Action("w", "smoothing", "smooth", "how much the curve is smoothed: 0.9, 0.98, not at all, 0.6")

@@ -44,17 +44,21 @@ the line falls, the model memorises instead of learning, and the lowest ○ ("be
 
 A step is one change of the weights. An epoch is one pass over all training rows. lr is the learning rate, how large a
 change may be; it usually warms up and then fades. The gradient norm says how strongly the rows pull at the weights:
-sudden peaks mean trouble. tokens/s counts tokens that are not padding. "trains" is how many of the model's weights
+sudden peaks mean trouble. tokens/s counts tokens that are not padding; MFU is how much of what the card could compute
+at best the training uses (model FLOPs utilisation; a third is good). "trains" is how many of the model's weights
 learn: all with full, a few percent with LoRA and QLoRA, which add small matrices beside frozen weights.
 
 The sample below is a held-out prompt answered at every evaluation: by the base model, by the model as it is now, and
 the reference. Pausing keeps the model in memory. Closing the terminal stops nothing: training goes on, and opening
 the studio again shows it live. All keys work on runs that another process trains, too.
 
-forget is what the model has lost off its task: how many more bits a byte general text costs it than the base, and how
-far its next words moved from the base's on neutral prompts (KL, nats a token), at every evaluation. ← → put a cursor on
-the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training rows: those the model
-never becomes sure of are where wrong labels sit.
+forget is what the model has lost off its task, measured at every evaluation: how many more bits a byte (bpb) general
+text costs it than the base, and how far its next words moved from the base's on neutral prompts (KL divergence, nats a
+token; 0 is not at all). ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in help.
+The base is the model as it was, also where the recipe leaves layers out or adds tokens.
+
+← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training
+rows: those the model never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)

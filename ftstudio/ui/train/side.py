@@ -147,7 +147,7 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     yield named("tokens/s", *_against_best(speed, story.best_speed, width - NAME))
     share = last.get("mfu")
     if isinstance(share, (int, float)):
-        yield named("MFU", f"{share:.1%} of the card")
+        yield named("MFU", f"{share:.1%} of peak")
     yield named("elapsed", duration(elapsed(story)))
     if live:
         yield named("to go", "paused" if state == "paused" else duration(story.eta), "strong")
