@@ -213,7 +213,10 @@ class Story:
     def _steer(self, event: dict[str, Any]) -> None:
         self.steers.append(event)
         if event.get("what") == "steps" and isinstance(event.get("value"), (int, float)):
-            self.start = {**self.start, "total_steps": int(event["value"])}
+            total, per_epoch = int(event["value"]), self.start.get("steps_per_epoch")
+            self.start = {**self.start, "total_steps": total}
+            if isinstance(per_epoch, int) and per_epoch:
+                self.start["epochs"] = total / per_epoch
 
     def _alert(self, event: dict[str, Any]) -> None:
         self.alerts.append(event)

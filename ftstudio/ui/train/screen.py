@@ -18,7 +18,7 @@ from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
-from ftstudio.ui.train import actions, course, side, steer
+from ftstudio.ui.train import actions, course, side, steer, together
 from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import WORDS, Asked
 from ftstudio.ui.train.logview import LogView
@@ -30,6 +30,7 @@ from ftstudio.ui.train.viewing import Viewing
 
 SIDE_SECONDS = 0.9  # between two looks at the numbers beside the chart
 OWNER_SECONDS = 5.0  # between two looks at who trains
+SWEEP_SECONDS = 2.0  # between two looks at the other runs of a sweep
 
 
 class TrainScreen(Viewing):
@@ -102,6 +103,7 @@ rows: those the model never becomes sure of are where wrong labels sit.
         self._seen: RunFeed | None = None
         self._asked: Asked | None = None
         self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
+        self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which run, what is told, and when to look again
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
         self._checkpoint: tuple[object, int | None] = (None, None)
 
@@ -196,7 +198,16 @@ rows: those the model never becomes sure of are where wrong labels sit.
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
             keys=self.app.size.width < 100,
         )
+        if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
+            text = f"{text} · {of_all}"
         panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
+
+    def _of_sweep(self, feed: RunFeed) -> str:
+        """How the sweep goes that the run is of; empty where it is of none."""
+        now = time.monotonic()
+        if self._sweep[0] is not feed or now >= self._sweep[2]:
+            self._sweep = (feed, together.told(self.session, feed.run.name), now + SWEEP_SECONDS)
+        return self._sweep[1]
 
     def _pending(self, feed: RunFeed) -> str:
         """What was asked and not answered yet."""
@@ -227,8 +238,11 @@ rows: those the model never becomes sure of are where wrong labels sit.
         feed = self.session.feed
         if feed is None:
             return ()
+        state = feed.state if self.replay is None else self.replay.state
+        if state in steer.RESUMABLE and steer.waits(self.session, feed.run) is not None:
+            state = actions.WAITS
         return actions.working(
-            feed.state if self.replay is None else self.replay.state,
+            state,
             log=self.has_class("-log"),
             samples=self.has_class("-samples"),
             rows=self.has_class("-rows"),
