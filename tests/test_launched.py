@@ -259,6 +259,36 @@ from ftstudio.cli import main""",
 )
 
 
+BROKEN = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import ranked
+loss, broken = ranked.RankedTrainer.compute_loss, []
+def once(self, *args, **named):
+    found = loss(self, *args, **named)
+    if self.state.global_step == 5 and not broken:
+        broken.append(True)
+        return found * float("nan")
+    return found
+ranked.RankedTrainer.compute_loss = once
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_all_processes_go_back_to_the_last_good_checkpoint(nursery: Nursery, tmp_path: Path, shard: str):
+    place = Place.make(tmp_path, nursery, steps=8)
+    (place.path / "program.py").write_text(BROKEN)
+    words = ["for2.yaml", f"training.shard={shard}", "training.watch.not_finite=rollback"]
+    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
+    run = place.last("run")
+    assert run.state() == "done"
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 4]
+    assert max(steps_of(run)) == 8
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_fails_in_another_process_is_told_by_the_first(nursery: Nursery, tmp_path: Path):
@@ -285,9 +315,11 @@ mixed_precision: 'no'
 rdzv_backend: static
 same_network: true
 """
+FSDP = ACCELERATE.replace("MULTI_GPU", "FSDP") + "fsdp_config: {fsdp_version: 2}\n"
 LAUNCHERS = {
     "torchrun": ("torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
     "accelerate": ("accelerate.commands.launch", "--config_file", "accelerate.yaml"),
+    "accelerate's FSDP": ("accelerate.commands.launch", "--config_file", "fsdp.yaml"),
 }
 
 
@@ -298,6 +330,7 @@ def test_the_launchers_themselves(nursery: Nursery, tmp_path: Path, launcher: st
     """To the end; and ctrl+c at the launcher, which hands it on."""
     place = Place.make(tmp_path, nursery, steps=4)
     (place.path / "accelerate.yaml").write_text(ACCELERATE)
+    (place.path / "fsdp.yaml").write_text(FSDP)
     command = [
         sys.executable,
         "-m",
@@ -310,7 +343,9 @@ def test_the_launchers_themselves(nursery: Nursery, tmp_path: Path, launcher: st
     done = subprocess.run(command, capture_output=True, text=True, cwd=place.path, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert place.last("run").state() == "done"
-    assert told(place.last("run"), "start")[0]["processes"] == 2
+    start = told(place.last("run"), "start")[0]
+    assert start["processes"] == 2
+    assert ("sharding" in start["engine"]) == ("FSDP" in launcher)
     with subprocess.Popen(
         [*command, "training.steps=5000"], cwd=place.path, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
