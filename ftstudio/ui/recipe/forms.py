@@ -354,6 +354,8 @@ def _spec(key: str, info: Any, section: str = "method") -> Spec:
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
