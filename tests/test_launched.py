@@ -20,8 +20,12 @@ from paced import PROGRAM, last_step, until
 from terminal import Terminal
 
 from ftstudio.core import launch
+from ftstudio.core.errors import UsageError
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
+from ftstudio.engine.recipes import load_recipe
+
+PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 # 17 rows, two a batch: the last batch is short, and the last round of an epoch has one batch for two processes
 RECIPE = """\
@@ -392,6 +396,15 @@ def test_what_several_processes_can_not_do_is_refused(tmp_path: Path):
     assert done.returncode == 1
     assert "DeepSpeed" in done.stderr
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("optimizer=adamw_8bit", "8-bit"), ("compile=true", "not both"), ("precision=fp16", "bf16 or fp32")],
+)
+def test_what_weights_in_parts_can_not_have_is_refused(change: str, words: str):
+    with pytest.raises(UsageError, match=words):
+        load_recipe(PRESETS / "demo.yaml", ["training.shard=true", f"training.{change}"])
 
 
 def test_the_place_of_a_process_is_what_its_launcher_says():
