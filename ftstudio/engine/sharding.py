@@ -59,6 +59,8 @@ def is_spread(model: nn.Module) -> bool:
 
 def slots(model: nn.Module) -> list[Slot]:
     """All weights of MODEL that lie in parts; a tied one at each of its places."""
+    for unit in _units(model):
+        unit.reshard()  # the outermost ones stay whole after a pass
     return [
         Slot(module, name, weight)
         for module in model.modules()
@@ -67,14 +69,17 @@ def slots(model: nn.Module) -> list[Slot]:
     ]
 
 
+def _units(model: nn.Module) -> list[FSDPModule]:
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
+
+
 @contextmanager
 def whole(model: nn.Module, written: bool = False) -> Iterator[None]:
     """Within, all of MODEL's weights are whole and plain on every process, and no pass of one waits for the others.
 
     WRITTEN: what was written into them is kept (the same on all processes). To be entered and left by all of them.
     """
-    units = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    places = slots(model)
+    places, units = slots(model), _units(model)
     for unit in units:
         unit.unshard()
     # with its hooks FSDP would part the weights again, and note passes that the other processes don't make
