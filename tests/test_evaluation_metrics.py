@@ -52,14 +52,13 @@ def same_as(oracle: rouge_scorer.RougeScorer, output: str, reference: str) -> No
         assert tuple(ours[name]) == tuple(theirs[name]), (name, output, reference)
 
 
-def test_rouge_equals_rouge_score_on_real_pairs(shared: Path, oracle: rouge_scorer.RougeScorer) -> None:
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 6])  # 2,035 pairs in all
+def test_rouge_equals_rouge_score_on_real_pairs(shared: Path, oracle: rouge_scorer.RougeScorer, every: int) -> None:
     rows = [json.loads(line) for line in (shared / "data/scitldr/test.jsonl").read_text().split("\n") if line]
-    for row in rows:
+    for row in rows[::every]:
         same_as(oracle, row["source"][-1], row["target"][0])
         same_as(oracle, row["target"][-1], row["target"][0])
-    sums = [json.loads(line) for line in (shared / "data/gsm8k/test.jsonl").read_text().splitlines()][
-        :800
-    ]  # 2,035 pairs in all
+    sums = [json.loads(line) for line in (shared / "data/gsm8k/test.jsonl").read_text().splitlines()][:800:every]
     for first, second in pairwise(sums):
         same_as(oracle, first["answer"], second["answer"])
 
@@ -75,7 +74,7 @@ def test_rouge_equals_rouge_score_on_any_text(oracle: rouge_scorer.RougeScorer, 
 
 def test_the_stemmer_equals_nltks_on_the_dictionary() -> None:
     theirs = pytest.importorskip("nltk.stem.porter").PorterStemmer()
-    words = sorted(word.replace("'", "") for word in dictionary())[::3]
+    words = sorted(word.replace("'", "") for word in dictionary())[::9]
     endings = [
         "ational",
         "alli",
