@@ -17,6 +17,7 @@ from ftstudio.core.files import read_lines
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
+from ftstudio.engine.sweep import words_of
 
 
 def test_all_combinations_of_listed_values():
@@ -27,6 +28,13 @@ def test_all_combinations_of_listed_values():
         ["training.learning_rate=2e-4", "method.targets=attention"],
     ]
     assert grid(["data.template='a, b',plain"]) == [["data.template='a, b'"], ["data.template=plain"]]
+
+
+def test_a_sweep_typed_in_one_line():
+    assert words_of("training.learning_rate=1e-4, 2e-4  method.targets=[q_proj, v_proj],attention") == [
+        "training.learning_rate=1e-4,2e-4", "method.targets=[q_proj, v_proj],attention",
+    ]  # fmt: skip
+    assert words_of("  ") == []
 
 
 @pytest.mark.parametrize("word", ["training.learning_rate", "training.learning_rate=1e-4", "=1,2", "a="])
