@@ -123,7 +123,8 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         await until(pilot, "Start training")
         await pilot.press("S")
         await until(pilot, "A run for each of which values?")
-        await press(pilot, "text:training.learning_rate=1e-4,2e-4 space text:method.r=4,8 enter")
+        await pilot.press(*(sign if sign != "_" else "underscore" for sign in "training.learning_rate=1e-4,2e-4"))
+        await press(pilot, "space text:method.r=4,8 enter")
         await until(pilot, "▸4 Train◂", 60)
         swept = app.session.together
         assert [one.folder for one in app.session.worker.jobs[1:]] == [one.path for one in swept]  # type: ignore[attr-defined]
