@@ -14,7 +14,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine.answering import Question
 from ftstudio.evaluation.comparison import Arm, compare
-from ftstudio.evaluation.metrics import rouge
+from ftstudio.evaluation.overlap import rouge
 from ftstudio.evaluation.predictions import read_predictions
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.detail import _errors
