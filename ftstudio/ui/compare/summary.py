@@ -158,9 +158,8 @@ def warnings(arms: Arms) -> list[str]:
     found = []
     if any(set(pair) == {arms.a, arms.b} for pair in report.get("identical", ())):
         found.append("Both give the same answer to every row: the tuning had no effect, or it wasn't loaded.")
-    leak = report.get("leak")
-    if isinstance(leak, Mapping) and leak.get("rows"):
-        found.append(f"Leak: {leak.get('words')}; i shows the rest by itself.")
+    if arms.leak:
+        found.append(f"Leak: {arms.leak.get('words')}; i shows the rest by itself.")
     found += [
         f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)
     ]
