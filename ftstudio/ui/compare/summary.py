@@ -83,7 +83,8 @@ def main_differences(arms: Arms) -> list[dict[str, Any]]:
     """The differences that the verdict is read from."""
     differences = {entry["metric"]: entry for entry in arms.differences()}
     main = [differences[metric] for metric in MAIN if metric in differences]
-    return main or [differences[metric] for metric in OTHERS if metric in differences] or list(differences.values())[:1]
+    main = main or [differences[metric] for metric in OTHERS if metric in differences]
+    return main or [entry for entry in differences.values() if entry.get("better", True) is not None][:1]
 
 
 def missing(entry: Mapping[str, Any]) -> str:
