@@ -23,7 +23,7 @@ from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.votes.book import NAME, Book
 
 pytest.importorskip("torch")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 Rows = dict[str, list[Prediction]]
 
 

@@ -250,6 +250,11 @@ class Arms:
         return leak if isinstance(leak, Mapping) and leak.get("rows") else {}
 
     @property
+    def looked_for_leaks(self) -> bool:
+        """Whether the worker has looked for them: it does when all answers are there."""
+        return self._worker_report is not None
+
+    @property
     def settled(self) -> bool:
         """Whether the report knows all answers."""
         return not self.stale

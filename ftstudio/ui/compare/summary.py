@@ -180,7 +180,8 @@ def notes(arms: Arms, width: int) -> list[Part]:
     if isinstance(similarity, Mapping):
         parts.append((f"similarity by {one_line(similarity.get('name'), 40)}", "dim"))
     elif not arms.final and arms.recipe is not None and "similarity" in arms.recipe.evaluation.metrics:
-        parts.append(("similarity comes with the final report", "dim"))
+        also = "" if arms.looked_for_leaks else ", as does the search for leaks"
+        parts.append((f"similarity comes with the final report{also}", "dim"))
     forgetting = report.get("forgetting")
     if isinstance(forgetting, Mapping) and isinstance(forgetting.get("change"), (int, float)):
         change = float(forgetting["change"])
