@@ -20,8 +20,12 @@ from paced import PROGRAM, last_step, until
 from terminal import Terminal
 
 from ftstudio.core import launch
+from ftstudio.core.errors import UsageError
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
+from ftstudio.engine.recipes import load_recipe
+
+PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 # 17 rows, two a batch: the last batch is short, and the last round of an epoch has one batch for two processes
 RECIPE = """\
@@ -145,6 +149,42 @@ def test_two_processes_learn_what_one_does_and_one_writes(nursery: Nursery, tmp_
     assert mine == other
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "method", [pytest.param("full", marks=pytest.mark.slow), pytest.param("lora", marks=pytest.mark.slow), "qlora"]
+)
+def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: Path, method: str):
+    """FSDP: losses, evaluations, what is saved, and going on from a checkpoint that one process wrote."""
+    place = Place.make(tmp_path, nursery, method=method)
+    one = place.launched(1, "one", "train", "for1.yaml")
+    two = place.launched(2, "two", "train", "for2.yaml", "training.shard=true")
+    assert place.ended([*one, *two]) == [0, 0, 0], place.said("two")
+    single, parts = place.last("one"), place.last("two")
+    expected, found = steps_of(single), steps_of(parts)
+    assert found.keys() == expected.keys() == set(range(1, 7))
+    for step, values in expected.items():
+        assert found[step] == pytest.approx(values, rel=1e-4), step
+    for mine, other in zip(told(parts, "eval"), told(single, "eval"), strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    start, alone = told(parts, "start")[0], told(single, "start")[0]
+    assert "in parts" in start["engine"]["sharding"]
+    assert start["parameters"] == alone["parameters"]
+    for folder in ("model", "checkpoints/checkpoint-4"):
+        assert_close(parts.path / folder, single.path / folder)
+
+
+def assert_close(mine: Path, other: Path) -> None:
+    from safetensors.torch import load_file
+
+    names = sorted(path.name for path in mine.glob("*.safetensors"))
+    assert names == sorted(path.name for path in other.glob("*.safetensors"))
+    for name in names:
+        found, expected = load_file(mine / name), load_file(other / name)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert (found[key] - value).abs().max() < 2e-4, key  # AdamW takes tiny differences of gradients far
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_all_processes_are_steered_and_a_resumed_run_goes_on(nursery: Nursery, tmp_path: Path):
@@ -182,11 +222,12 @@ def test_all_processes_are_steered_and_a_resumed_run_goes_on(nursery: Nursery, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(nursery: Nursery, tmp_path: Path, rank: int):
+@pytest.mark.parametrize(("rank", "shard"), [(0, "false"), (1, "false"), (0, "true"), (1, "true")])
+def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(nursery: Nursery, tmp_path: Path, rank: int, shard: str):
     place = Place.make(tmp_path, nursery, steps=14)
-    whole = place.launched(2, "whole", "train", "for2.yaml")
-    processes = place.launched(2, "run", "train", "for2.yaml", PACE="0.2")
+    shards = f"training.shard={shard}"
+    whole = place.launched(2, "whole", "train", "for2.yaml", shards)
+    processes = place.launched(2, "run", "train", "for2.yaml", shards, PACE="0.2")
     until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 6, "at step 6", 120)
     run = place.last("run")
     os.kill(processes[rank], signal.SIGKILL)
@@ -222,6 +263,36 @@ from ftstudio.cli import main""",
 )
 
 
+BROKEN = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import ranked
+loss, broken = ranked.RankedTrainer.compute_loss, []
+def once(self, *args, **named):
+    found = loss(self, *args, **named)
+    if self.state.global_step == 5 and not broken:
+        broken.append(True)
+        return found * float("nan")
+    return found
+ranked.RankedTrainer.compute_loss = once
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_all_processes_go_back_to_the_last_good_checkpoint(nursery: Nursery, tmp_path: Path, shard: str):
+    place = Place.make(tmp_path, nursery, steps=8)
+    (place.path / "program.py").write_text(BROKEN)
+    words = ["for2.yaml", f"training.shard={shard}", "training.watch.not_finite=rollback"]
+    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
+    run = place.last("run")
+    assert run.state() == "done"
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 4]
+    assert max(steps_of(run)) == 8
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_fails_in_another_process_is_told_by_the_first(nursery: Nursery, tmp_path: Path):
@@ -248,9 +319,11 @@ mixed_precision: 'no'
 rdzv_backend: static
 same_network: true
 """
+FSDP = ACCELERATE.replace("MULTI_GPU", "FSDP") + "fsdp_config: {fsdp_version: 2}\n"
 LAUNCHERS = {
     "torchrun": ("torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
     "accelerate": ("accelerate.commands.launch", "--config_file", "accelerate.yaml"),
+    "accelerate's FSDP": ("accelerate.commands.launch", "--config_file", "fsdp.yaml"),
 }
 
 
@@ -261,6 +334,7 @@ def test_the_launchers_themselves(nursery: Nursery, tmp_path: Path, launcher: st
     """To the end; and ctrl+c at the launcher, which hands it on."""
     place = Place.make(tmp_path, nursery, steps=4)
     (place.path / "accelerate.yaml").write_text(ACCELERATE)
+    (place.path / "fsdp.yaml").write_text(FSDP)
     command = [
         sys.executable,
         "-m",
@@ -273,7 +347,9 @@ def test_the_launchers_themselves(nursery: Nursery, tmp_path: Path, launcher: st
     done = subprocess.run(command, capture_output=True, text=True, cwd=place.path, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert place.last("run").state() == "done"
-    assert told(place.last("run"), "start")[0]["processes"] == 2
+    start = told(place.last("run"), "start")[0]
+    assert start["processes"] == 2
+    assert ("sharding" in start["engine"]) == ("FSDP" in launcher)
     with subprocess.Popen(
         [*command, "training.steps=5000"], cwd=place.path, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -315,11 +391,20 @@ def test_what_several_processes_can_not_do_is_refused(tmp_path: Path):
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
     command = [sys.executable, "-m", "ftstudio", "train", "demo", "--workspace", str(tmp_path / "w")]
-    spread = {**os.environ, **place, "ACCELERATE_USE_FSDP": "true"}
+    spread = {**os.environ, **place, "ACCELERATE_USE_DEEPSPEED": "true"}
     done = subprocess.run(command, capture_output=True, text=True, env=spread, check=False)
     assert done.returncode == 1
-    assert "each process holds the whole model" in done.stderr
+    assert "DeepSpeed" in done.stderr
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("optimizer=adamw_8bit", "8-bit"), ("compile=true", "not both"), ("precision=fp16", "bf16 or fp32")],
+)
+def test_what_weights_in_parts_can_not_have_is_refused(change: str, words: str):
+    with pytest.raises(UsageError, match=words):
+        load_recipe(PRESETS / "demo.yaml", ["training.shard=true", f"training.{change}"])
 
 
 def test_the_place_of_a_process_is_what_its_launcher_says():

@@ -102,7 +102,7 @@ def runs(place: Path) -> Runs:
 
 # -- rows ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("file", "form", "loss"), [
-    ("pairs", "pairs", "mnrl"), ("triplets", "triplets", "mnrl"), ("scored", "scores", "cosent"),
+    ("pairs", "pairs", "mnrl"), ("triplets", "triplets", "mnrl"), ("scored", "scores", "cosine"),
 ])  # fmt: skip
 def test_the_loss_follows_from_what_the_rows_hold(place: Path, file: str, form: str, loss: str) -> None:
     dataset = open_dataset(str(place / f"{file}.jsonl"))
@@ -110,7 +110,7 @@ def test_the_loss_follows_from_what_the_rows_hold(place: Path, file: str, form: 
     task = tasks.get("embedding")
     task = task.bound({}, task.survey(dataset, shape))
     assert (task.form, task.loss_name) == (form, loss)  # type: ignore[attr-defined]
-    assert not task.divisible
+    assert task.divisible == (loss == "cosine")
     wrong = tasks.get("embedding").bound({"loss": "triplet" if form != "triplets" else "cosine"})
     with pytest.raises(UsageError, match="learns from"):
         wrong.survey(dataset, shape)
@@ -483,8 +483,12 @@ def test_a_checkpoint_keeps_what_the_dense_layer_learnt(place: Path, runs: Runs)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("form", "chunk"), [("scored", None), ("pairs", 3)])
-def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, form: str, chunk: int | None) -> None:
+@pytest.mark.parametrize(
+    ("form", "name", "chunk"), [("scored", "cosine", None), ("scored", "cosent", None), ("pairs", "mnrl", 3)]
+)
+def test_steps_are_those_of_the_library_by_hand(
+    place: Path, tmp_path: Path, form: str, name: str, chunk: int | None
+) -> None:
     """All rows in one batch and no dropout: then order and chance play no part, and the weights must be the same; also
     where the batch is looked at in parts."""
     import numpy as np
@@ -495,7 +499,7 @@ def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, for
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     folder = make_sentence_encoder(tmp_path / "model", dense=16, **still)
     rows = [json.loads(line) for line in (place / f"{form}.jsonl").read_text().splitlines()][:8]
-    made = recipe(folder, write(tmp_path / "rows.jsonl", rows), "full", chunk=chunk).with_changes({
+    made = recipe(folder, write(tmp_path / "rows.jsonl", rows), "full", chunk=chunk, loss=name).with_changes({
         "data.eval": None, "training.steps": 3, "training.learning_rate": 1e-3, "training.warmup": 0,
         "training.scheduler": "constant", "training.precision": "fp32",
     })  # fmt: skip
@@ -503,7 +507,12 @@ def test_steps_are_those_of_the_library_by_hand(place: Path, tmp_path: Path, for
     Worker().execute(Train(run.path))
     assert run.state() == "done", run.events()[-1]
     model = SentenceTransformer(str(folder), device="cpu").train()
-    loss: Any = losses.CoSENTLoss(model) if form == "scored" else losses.MultipleNegativesRankingLoss(model)
+    kinds: dict[str, Any] = {
+        "cosine": losses.CosineSimilarityLoss,
+        "cosent": losses.CoSENTLoss,
+        "mnrl": losses.MultipleNegativesRankingLoss,
+    }
+    loss = kinds[name](model)
     names = ("sentence1", "sentence2") if form == "scored" else ("anchor", "positive")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
     labels = torch.tensor([row.get("score", 0) / 5 for row in rows])

@@ -44,11 +44,10 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     """Train a recipe, or go on with a run."""
     place = workspace(arguments)
     spread = launch.sharded()
-    if spread:
+    if spread == "DeepSpeed":
         raise StudioError(
-            f"accelerate was told to use {spread}, but here each process holds the whole model (data parallelism).",
-            "Launch by torchrun, or set distributed_type to MULTI_GPU; a model too big for one GPU trains with method "
-            "qlora.",
+            "accelerate was told to use DeepSpeed, which isn't supported: weights in parts are FSDP's here.",
+            "Set training.shard to true and launch by torchrun, or set accelerate's distributed_type to FSDP.",
         )
     if not launch.place().alone:
         _under_launcher(arguments)
@@ -82,7 +81,7 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
 
             changes = [word for word in arguments.overrides if word not in more]
             return train_all(arguments, [arguments.recipe, *more], changes, out)
-        recipe = load(arguments.recipe, arguments.overrides)
+        recipe = load(arguments.recipe, [*arguments.overrides, *(["training.shard=true"] if spread else [])])
         if arguments.watch:
             from ftstudio.ui.run import require_terminal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 ELASTIC = "TORCHELASTIC_RUN_ID"
@@ -47,10 +47,14 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
 _SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 
 
-def sharded(environment: Mapping[str, str] | None = None) -> str:
-    """What `accelerate launch` asked for that spreads one model over the processes: FSDP or DeepSpeed; else empty."""
+def sharded(environment: MutableMapping[str, str] | None = None) -> str:
+    """What `accelerate launch` asked for that spreads one model over the processes: FSDP or DeepSpeed; else empty.
+
+    It is taken out of the ENVIRONMENT: the parts are made here, for accelerate the model is to be whole.
+    """
     found = os.environ if environment is None else environment
-    return next((name for key, name in _SHARDED.items() if found.get(key, "").lower() in ("true", "1")), "")
+    asked = [name for key, name in _SHARDED.items() if found.pop(key, "").lower() in ("true", "1")]
+    return asked[0] if asked else ""
 
 
 def line(recipe: str, gpus: int, workspace: str = "") -> str:

@@ -206,6 +206,10 @@ class Training(Part):
     compile: bool = Field(
         False, description="compile the layers with torch.compile: minutes at the start, then faster steps on a GPU"
     )
+    shard: bool = Field(
+        False,
+        description="with several processes: weights, gradients and optimiser states lie in parts on the GPUs (FSDP)",
+    )
     save_steps: int = Field(200, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay, beside the best")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")
@@ -216,6 +220,16 @@ class Training(Part):
     def _one_length(self) -> Training:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("give epochs or steps, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _shardable(self) -> Training:
+        if self.shard and self.optimizer != "adamw":
+            raise ValueError("shard needs the optimizer adamw: bitsandbytes' 8-bit states can't lie in parts")
+        if self.shard and self.compile:
+            raise ValueError("give shard or compile, not both: compiled layers don't fetch the parts of their weights")
+        if self.shard and self.precision == "fp16":
+            raise ValueError("shard needs bf16 or fp32: the loss scaling of fp16 doesn't know weights in parts")
         return self
 
 

@@ -232,6 +232,7 @@ def _batch(
             **{name: value.to(device) for name, value in more.items()},
             generation_config=config,
             stopping_criteria=[watch],
+            synced_gpus=False,  # one process asks, of weights that are whole
         )
     answers = []
     for place, (index, found) in enumerate(zip(chosen, output[:, watch.width :].tolist(), strict=True)):

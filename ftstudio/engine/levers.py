@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
-from ftstudio.core.launch import sharded
+from ftstudio.core.launch import place
 from ftstudio.core.text import number
 from ftstudio.engine import attention, compiling, dropout
 from ftstudio.engine.budget import TokenBudget
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.hardware import Hardware
     from ftstudio.tasks.base import Task
 
+SHARDED = "weights, gradients and optimiser states in parts on the processes (FSDP), whole to be evaluated and saved"
 ORDER: tuple[Head, ...] = ("mask", "places", "all")
 HEADS: dict[Head, str] = {
     "mask": "only at labels: {:.0%} of the tokens",
@@ -91,7 +92,7 @@ def choose(
         told["attention"] = attention.implementation(model)
     told["attention"] += ", as the recipe says" if wanted != "auto" else ""
     told["head"] = HEADS[objective.head].format(_trained_share(rows))
-    objective, told["loss"] = _fused(model, objective, collator, two)
+    objective, told["loss"] = _fused(model, objective, collator, two, recipe)
     lean_adapters(model, machine, told)
     if recipe.training.compile:
         told["compile"] = compiling.compile_layers(model, two, objective, collator)
@@ -99,9 +100,11 @@ def choose(
     return Levers(collator, objective, told)
 
 
-def _fused(model: Any, objective: Objective, collator: Collate, rows: Sequence[Row]) -> tuple[Objective, str]:
+def _fused(
+    model: Any, objective: Objective, collator: Collate, rows: Sequence[Row], recipe: Recipe
+) -> tuple[Objective, str]:
     """OBJECTIVE fused with the head where that is the same on ROWS, and what was decided."""
-    if sharded():
+    if recipe.training.shard and not place().alone:
         return objective, f"{PIECES}; not fused with the head: its weight lies in parts on several GPUs"
     name, why = tried(model, objective, collator, rows)
     return (replace(objective, fused=name) if name else objective), why
@@ -185,6 +188,8 @@ def _always_told(recipe: Recipe, machine: Hardware, lengths: Sequence[int], told
         told["memory"] = f"checkpointing{reason or ': activations are computed again on the way back'}"
     else:
         told["memory"] = f"no checkpointing{reason}"
+    if training.shard:
+        told["sharding"] = SHARDED if not place().alone else "none: training.shard needs several processes"
     if not training.compile:
         told["compile"] = "off: training.compile isn't set"
 

@@ -206,12 +206,19 @@ def explain(
 
 def parameters(model: nn.Module) -> dict[str, int]:
     """`{total, trainable}` weights of MODEL; a 4-bit weight counts as one though two share a byte."""
+    states = {
+        id(module.weight): module.quant_state
+        for module in model.modules()
+        if getattr(module, "quant_state", None) is not None and hasattr(module, "weight")
+    }
     total = trainable = 0
     for parameter in model.parameters():
         count = parameter.numel()
-        if type(parameter).__name__ == "Params4bit":
-            shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
-            count = shape.numel() if shape is not None else count * 2 * parameter.element_size()
+        state = getattr(parameter, "quant_state", None) or states.get(id(parameter))
+        if state is not None:
+            count = state.shape.numel()
+        elif type(parameter).__name__ == "Params4bit":
+            count *= 2 * parameter.element_size()
         total += count
         trainable += count if parameter.requires_grad else 0
     return {"total": total, "trainable": trainable}

@@ -88,6 +88,9 @@ def look(
         else:
             memory |= {"measured_bytes": found["bytes"], "measured": found}
             seconds = seconds_of(recipe, some, found, steps)
+    if recipe.training.shard:
+        text = "these figures are of one process; of several each holds its share of gradients and optimiser states."
+        problems.append(Problem("note", text, "training.shard"))
     needed = memory["measured_bytes"] or memory["estimated_bytes"]
     if needed is None:
         return memory, seconds

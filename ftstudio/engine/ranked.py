@@ -35,11 +35,14 @@ class RankedTrainer(StudioTrainer):
     Held-out rows are shared out; checkpoints are written by the first process alone.
     """
 
+    shards = False  # whether weights lie in parts, whose gradients are averaged on the way back
+
     def __init__(self, *args: Any, ranks: Ranks, **named: Any) -> None:
         super().__init__(*args, **named)
         self.ranks = ranks
-        self._by_hand = isinstance(self.levers.objective, TaskObjective)  # such a loss may ask its model more than once
-        if self._by_hand:
+        # a loss of a task's own may ask its model more than once
+        self._by_hand = isinstance(self.levers.objective, TaskObjective) and not self.shards
+        if self._by_hand or self.shards:
             prepare = self.accelerator.prepare_model
             self.accelerator.prepare_model = partial(prepare, evaluation_mode=True)  # type: ignore[method-assign]
             gradients.begin(self.model)

@@ -91,6 +91,7 @@ class Training:
         self.method = methods.get(self.recipe.method.name)
         self.settings = self.method.settings(self.recipe.method.settings)
         self._why = ""  # activations are computed again or not
+        self._shards = self.recipe.training.shard and not together.alone
 
     def run(self, *, resuming: bool) -> None:
         """Everything."""
@@ -127,11 +128,16 @@ class Training:
                     levers.release(model)
                     del trainer, director
                     loading.free()
+                    model = self._model_again(model, rows)
                     continue
                 finally:
                     self.pulse.watch = None
                 break
             peak = max(self.ranks.all_of(peak_memory(machine.device)), default=0)
+            if self._shards:
+                from ftstudio.engine import sharding
+
+                sharding.gather(trainer.model)
             if not isinstance(director, RunDirector):
                 return  # the first process does the rest
             if not sound(trainer.model):
@@ -183,14 +189,12 @@ class Training:
 
     def _recompute(self, rows: TrainingRows, machine: Hardware) -> tuple[bool, str]:
         """(whether, why): as the run began, where it has."""
-        from ftstudio.core.launch import sharded
-
         wanted = self.recipe.training.gradient_checkpointing
         starts = [event for event in self.folder.events() if event.get("kind") == "start"]
         before = starts[-1].get("gradient_checkpointing") if starts else None
         if wanted is None and isinstance(before, bool):
             return before, "as the run began"
-        if wanted is None and sharded():
+        if wanted is None and self._shards:
             return False, "not decided for weights that lie in parts on several GPUs"
         return room.settle(self.recipe, rows, machine.device)
 
@@ -208,6 +212,14 @@ class Training:
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
         return self.method.apply(base, self.settings, rows.materials.tokenizer.encode)
 
+    def _model_again(self, model: Any, rows: TrainingRows) -> Any:
+        """MODEL for another trainer: anew, where its weights lie in parts."""
+        if not self._shards:
+            return model
+        del model
+        self.context.models.unload()
+        return self._model(rows)
+
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
     ) -> tuple[StudioTrainer, RunDirector | Follower]:
@@ -222,6 +234,9 @@ class Training:
         )
         total = director.steering.total if isinstance(director, RunDirector) else None
         values.max_steps = self.ranks.tell(total) or values.max_steps
+        stats = rows.tokens
+        labels = stats["trained"] / max(1, stats["total"])
+        needed = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)  # of weights that are whole
         trainer = self._kind()(
             model,
             values,
@@ -239,9 +254,7 @@ class Training:
         )
         trainer.recomputes = bool(recipe.training.gradient_checkpointing)
         trainer.may_recompute = room.can(recipe)
-        stats = rows.tokens
-        labels = stats["trained"] / max(1, stats["total"])
-        trainer.flops = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)
+        trainer.flops = needed
         if machine.device == "cuda":
             import torch
 
@@ -255,6 +268,10 @@ class Training:
             from ftstudio.engine.trainer import StudioTrainer
 
             return StudioTrainer
+        if self._shards:
+            from ftstudio.engine.sharded import ShardedTrainer
+
+            return partial(ShardedTrainer, ranks=self.ranks)
         from ftstudio.engine.ranked import RankedTrainer
 
         return partial(RankedTrainer, ranks=self.ranks)

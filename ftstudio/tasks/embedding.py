@@ -39,7 +39,7 @@ class EmbeddingOptions(VectorOptions):
     """Options of embeddings."""
 
     loss: Literal["auto", "mnrl", "cosent", "cosine", "contrastive", "triplet"] = Field(
-        "auto", description="auto: mnrl for pairs and triplets, cosent for scores and labels"
+        "auto", description="auto: mnrl for pairs and triplets, cosine for scores, cosent for labels"
     )
     matryoshka: tuple[int, ...] = Field(
         (), description="learn so that vectors cut to these lengths are good too, such as [384, 128, 64]"

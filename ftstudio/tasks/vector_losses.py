@@ -24,7 +24,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "contrastive": ("labels",), "triplet": ("triplets",),
 }  # fmt: skip
 """Which rows each can learn from."""
-DEFAULT = {"pairs": "mnrl", "triplets": "mnrl", "scores": "cosent", "labels": "cosent"}
+DEFAULT = {"pairs": "mnrl", "triplets": "mnrl", "scores": "cosine", "labels": "cosent"}
 TOGETHER = ("mnrl", "cosent")
 """Losses that hold the rows of a batch against each other: half a batch is another loss."""
 

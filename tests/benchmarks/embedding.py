@@ -1,8 +1,8 @@
 """STS-B Spearman of MiniLM: as it is, tuned by the studio, and tuned by hand with sentence-transformers' own trainer.
 
-    python tests/benchmarks/embedding.py [--shared ../shared] [--rows N [--spread]] [--epochs 1] [--seed 0 1 2]
+    python tests/benchmarks/embedding.py [--loss cosine] [--rows N [--spread]] [--epochs 1] [--batch 16] [--seed 0 1 2]
 
-Same rows, loss (CoSENT), learning rate, schedule, batch size and seeds; order within an epoch and dropout masks differ.
+Same rows, loss, learning rate, schedule, batch size and seeds; order within an epoch and dropout masks differ.
 The file is sorted by where its sentences come from, so the first N rows are image captions alone: --spread takes every
 k-th one instead.
 """
@@ -53,7 +53,8 @@ def by_studio(base: Path, data: Path, folder: Path, arguments: argparse.Namespac
     (folder / "train.jsonl").write_text("\n".join(lines), "utf-8")
     recipe = check_recipe({
         "task": "embedding", "model": str(base), "method": {"name": "full"},
-        "data": {"train": str(folder / "train.jsonl"), "eval": None}, "options": {"scale": [0, 5]},
+        "options": {"scale": [0, 5], "loss": arguments.loss},
+        "data": {"train": str(folder / "train.jsonl"), "eval": None},
         "training": {**SETTINGS, "epochs": arguments.epochs, "seed": seed, "precision": "fp32", "save_steps": 100_000},
         "evaluation": {"every": 100_000, "samples": 0, "rows": 100},
     })  # fmt: skip
@@ -70,7 +71,7 @@ def by_hand(base: Path, data: Path, folder: Path, arguments: argparse.Namespace,
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
-    from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+    from sentence_transformers.sentence_transformer import losses
 
     model = SentenceTransformer(str(base), device="cpu")
     rows = read(data / "stsb-en-train.csv", arguments.rows, arguments.spread)
@@ -82,8 +83,9 @@ def by_hand(base: Path, data: Path, folder: Path, arguments: argparse.Namespace,
         lr_scheduler_type=SETTINGS["scheduler"], seed=seed, use_cpu=True, report_to="none", save_strategy="no",
         disable_tqdm=True, logging_strategy="no",
     )  # fmt: skip
+    loss = {"cosent": losses.CoSENTLoss, "cosine": losses.CosineSimilarityLoss}[arguments.loss]
     SentenceTransformerTrainer(
-        model=model, args=settings, train_dataset=Dataset.from_dict(columns), loss=CoSENTLoss(model)
+        model=model, args=settings, train_dataset=Dataset.from_dict(columns), loss=loss(model)
     ).train()
     return model.eval()
 
@@ -91,6 +93,7 @@ def by_hand(base: Path, data: Path, folder: Path, arguments: argparse.Namespace,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--loss", choices=("cosent", "cosine"), default="cosine")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--spread", action="store_true")
     parser.add_argument("--batch", type=int, default=SETTINGS["batch_size"])

@@ -176,6 +176,13 @@ MORE = (
         YES_NO,
     ),
     Spec(
+        "training.shard",
+        "weights in parts",
+        "With several GPUs: each holds a part of weights, gradients and optimiser (FSDP): less memory, slower steps.",
+        "choice",
+        YES_NO,
+    ),
+    Spec(
         "training.weight_decay",
         "weight decay",
         "Pulls weights towards zero a little with every update.",
@@ -347,6 +354,8 @@ def _spec(key: str, info: Any, section: str = "method") -> Spec:
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
