@@ -302,6 +302,7 @@ class Training:
     def _drift(self, rows: TrainingRows) -> Drift | None:
         """What measures forgetting at every evaluation; None where the installation lacks its text."""
         from ftstudio import demo
+        from ftstudio.engine import offtask
         from ftstudio.engine.forgetting import documents
 
         try:
@@ -309,7 +310,9 @@ class Training:
         except OSError:
             return None  # the comparison tells of it
         path = self.folder.path / "forgetting.json"
-        return Drift(self.folder, path, rows.materials.tokenizer, texts, self.control.should_stop)
+        tokenizer = rows.materials.tokenizer
+        asks = offtask.of(rows.materials, tokenizer)
+        return Drift(self.folder, path, tokenizer, texts, self.control.should_stop, asks)
 
     def _start(
         self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None, resuming: bool

@@ -52,9 +52,10 @@ the reference. Pausing keeps the model in memory. Closing the terminal stops not
 the studio again shows it live. All keys work on runs that another process trains, too.
 
 forget is what the model has lost off its task: how many more bits a byte general text costs it than the base, and how
-far its next words moved from the base's on neutral prompts (KL, nats a token), at every evaluation. ← → put a cursor on
-the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training rows: those the model
-never becomes sure of are where wrong labels sit.
+far its next words moved from the base's on neutral prompts (KL, nats a token), at every evaluation; of an
+encoder-decoder the second halves of the texts, which it writes after the first, of a masked model the hidden words.
+← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training
+rows: those the model never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
