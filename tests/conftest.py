@@ -83,6 +83,11 @@ LONG = (
     "test_engine_export.py::test_gguf_goes_through_the_converter_of_llama_cpp",
     "test_engine_compare.py::test_each_arm_answers_like_a_load_of_its_own[qlora]",
     "test_launched.py::test_two_processes_learn_what_one_does_and_one_writes[lora]",
+    "test_ui_compare_views.py::test_parts_of_the_rows_and_totals_have_figures_and_words",
+    "test_ui_compare_votes.py::test_what_one_types_is_answered_through_files_and_kept_as_a_row",
+    "test_ui_errors.py::test_what_leads_on_and_which_columns_fit",
+    "test_ui_errors_back.py::test_m_groups_answers_and_enter_shows_one_groups_rows[size0]",
+    "test_ui_runs.py::test_enter_shows_the_run_and_c_compares_it",
     "test_ui_data_odd.py::test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing",
 )
 # Whole files of such proofs.

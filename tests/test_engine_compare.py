@@ -608,7 +608,7 @@ def test_sampled_answers_repeat_with_their_seed_and_are_averaged(studio: Workspa
         for part in ("", ".repeat-2", ".repeat-3")
     ]
     assert outputs[0] != outputs[1] != outputs[2] != outputs[0]
-    from ftstudio.evaluation.metrics import rouge
+    from ftstudio.evaluation.overlap import rouge
 
     materials = open_materials(load_recipe(run.recipe_path))
     means = [0.0] * 3

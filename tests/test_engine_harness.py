@@ -33,6 +33,25 @@ def test_arms_are_compared_over_the_questions_of_both() -> None:
     assert harness.compared("base", "tuned", worse)[0]["verdict"] == "worse"
 
 
+@pytest.mark.parametrize(
+    ("metric", "told", "verdict"),
+    [
+        ("ter", None, "worse"),
+        ("wer,none", None, "worse"),
+        ("cer", None, "worse"),
+        ("criterion", None, "greater"),  # holds "ter"
+        ("criterion", True, "better"),
+        ("character_f1", False, "worse"),
+        ("exact_match,strict-match", None, "better"),
+    ],
+)
+def test_which_way_is_better_is_the_tasks_word_or_known_by_name(metric: str, told: bool | None, verdict: str) -> None:
+    values = {"base": {"t": {metric: dict.fromkeys(range(30), 1.0)}},
+              "tuned": {"t": {metric: {q: 2.0 + q / 10 for q in range(30)}}}}  # fmt: skip
+    ways = {} if told is None else {"t": {metric: told}}
+    assert harness.compared("base", "tuned", values, ways)[0]["verdict"] == verdict
+
+
 def test_what_lm_eval_logs_becomes_values() -> None:
     samples = [
         {"doc_id": 3, "filter": "none", "metrics": ["acc", "odd"], "acc": True, "odd": [1, 2]},
@@ -41,6 +60,8 @@ def test_what_lm_eval_logs_becomes_values() -> None:
     assert harness_child.values({"samples": {"t": samples}}) == {
         "t": {"acc": {"3": 1.0}, "exact_match,strict-match": {"3": 0.0}}
     }
+    assert harness_child.directions({"higher_is_better": {"t": {"acc": True, "odd": None}}}) == {"t": {"acc": True}}
+    assert harness_child.directions({}) == {}
 
 
 def asked(tmp_path: Path, **changes: Any) -> tuple[dict[str, Any], JobFolder]:
@@ -122,6 +143,7 @@ def test_lm_eval_on_local_tasks_agrees_with_our_own_likelihoods(tmp_path: Path) 
     place = tmp_path / "tasks"
     place.mkdir()
     (place / "plain.yaml").write_text(TASK)
+    # a random model takes the shortest answer, one that is tuned to `number` the right one
     rows = [{"question": f"What is {n}?", "choices": [f"number {n}", "a dog", "blue"]} for n in range(24)]
     (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = make_model(tmp_path / "model")

@@ -60,6 +60,9 @@ def test_a_server_judges_both_orders_and_is_not_asked_twice(tmp_path: Path, mode
         settings = {"url": server.url, "model": "judge", "server": {"price_in": 1.0, "price_out": 2.0}}
         found = judging(tmp_path, model, **settings).run(None)
         asked = len(server.requests)
+        path, changes = tmp_path / "compare" / FILE, ({"row": [0]}, {"a": {}}, {"first": None}, {"answers": ["x"]})
+        line = files.read_lines(path)[0] | {"choice": "tie"}
+        files.LineWriter(path).append(*(line | change for change in (*changes, {"row": True})))
         again = judging(tmp_path, model, **settings).run(None)
         assert len(server.requests) == asked == 14 + 2
         other = judging(tmp_path, model, **settings | {"rubric": "Be kind."}).run(None)

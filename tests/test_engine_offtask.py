@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tiny_encoders import make_seq2seq, save_unigram
 from tiny_models import WORDS, make_encoder
 
+from ftstudio.core.folder import JobFolder
 from ftstudio.data.tokenizer import load_tokenizer
-from ftstudio.engine import offtask
+from ftstudio.engine import drift, offtask
 from ftstudio.evaluation import forgotten
 from ftstudio.tasks.masked_lm import MaskedLm, MaskedLmOptions
 from ftstudio.tasks.seq2seq import Seq2Seq, Seq2SeqOptions
@@ -90,3 +92,48 @@ def test_what_a_masked_model_forgot_is_told_without_answers() -> None:
     assert forgotten.labels_words("run", flips) == (
         "run broke 9 of the 20 held-out rows that the base had right, and repaired 0"
     )
+
+
+@pytest.mark.parametrize(("kind", "adapted"), [("seq2seq", True), ("seq2seq", False), ("masked", False)])
+def test_both_are_measured_while_they_train_as_the_panel_measures_them(
+    tmp_path: Path, kind: str, adapted: bool
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+    if kind == "seq2seq":
+        folder, task = save_unigram(make_seq2seq(tmp_path / "m", "T5")), Seq2Seq(Seq2SeqOptions())
+        model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    else:
+        folder, task = make_encoder(tmp_path / "m"), MaskedLm(MaskedLmOptions())
+        model = AutoModelForMaskedLM.from_pretrained(folder)
+    if adapted:
+        model = get_peft_model(model, LoraConfig(r=2, target_modules=["q"]))
+    tokenizer = load_tokenizer(folder)
+    asker = offtask.Labelled(task, tokenizer, 64 if kind == "masked" else None)
+    job = JobFolder(tmp_path / "run")
+
+    def gauge() -> drift.Drift:  # anew: as where a run is gone on with
+        return drift.Drift(job, job.path / "forgetting.json", tokenizer, TEXTS, never, asker)
+
+    model.train()
+    gauge()(SimpleNamespace(model=model), 0)  # type: ignore[arg-type]
+    before = asker.bits(model, TEXTS[:1], never)
+    base = list(asker.said(model, never))
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and (not adapted or "lora" in name):
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+    gauge()(SimpleNamespace(model=model), 5)  # type: ignore[arg-type]
+    assert model.training
+    first, told = [event for event in job.events() if event["kind"] == "forgetting"]
+    assert (first["step"], first["change"], told["about"]) == (0, 0.0, asker.about)
+    assert first["kl"] == pytest.approx(0.0, abs=1e-3)
+    after = asker.bits(model, TEXTS[:1], never)
+    assert (told["bytes"], told["tokens"]) == (after.bytes, after.tokens)
+    assert told["change"] == pytest.approx(after.per_byte - before.per_byte, rel=1e-4)
+    assert abs(told["change"]) > 1e-4
+    pairs = list(zip(base, asker.said(model, never), strict=True))
+    kl = sum(float((old.exp() * (old - new)).sum()) for old, new in pairs) / sum(len(old) for old, _ in pairs)
+    assert told["kl"] == pytest.approx(kl, rel=0.02, abs=1e-4)
+    assert kl > 1e-4

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ftstudio.core.errors import StudioError, UsageError
-from ftstudio.evaluation import flips, metrics, report, statistics
+from ftstudio.evaluation import flips, metrics, overlap, report, statistics
 from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.comparison import Arm, aligned, compare
 from ftstudio.evaluation.context import of_predictions
@@ -89,7 +89,7 @@ def test_what_got_better_is_told(arms: tuple[Arm, Arm], embedder: Embedder) -> N
 
 def test_numbers_are_those_of_the_parts(arms: tuple[Arm, Arm], embedder: Embedder) -> None:
     result = compare(arms, embedder=embedder, seed=3)
-    a, b = ([metrics.rouge(p.output, p.reference or "").rougeL for p in arm.predictions] for arm in arms)
+    a, b = ([overlap.rouge(p.output, p.reference or "").rougeL for p in arm.predictions] for arm in arms)
     wanted = statistics.paired(a, b, seed=3)
     entry = next(entry for entry in result["differences"] if entry["metric"] == "rougeL")
     assert (entry["difference"], entry["low"], entry["high"], entry["p"]) == pytest.approx(wanted)
@@ -242,7 +242,7 @@ def test_rows_are_scored_as_they_come(arms: tuple[Arm, Arm], embedder: Embedder)
     one_by_one = [scorer.score([row])[0] for row in arms[0].predictions]
     at_once = RowScorer(embedder=embedder).score(arms[0].predictions)
     assert [dict(row) for row in one_by_one] == [pytest.approx(row) for row in at_once]
-    rouge = metrics.rouge(arms[0].predictions[5].output, arms[0].predictions[5].reference or "")
+    rouge = overlap.rouge(arms[0].predictions[5].output, arms[0].predictions[5].reference or "")
     assert one_by_one[5]["rougeL"] == rouge.rougeL
     assert RowScorer().score([Prediction(0, "p", None, "two words")]) == [{"length": 2.0}]
     result = compare(arms, embedder=embedder, scorer=scorer)

@@ -107,9 +107,10 @@ def test_leaked_rows_are_found_and_told_beside_the_score() -> None:
     rows = [Prediction(row, prompt, reference, reference) for row, prompt, reference in held_out]
     worse = [replace(row, output="nothing") for row in rows]
     result = compare([Arm("base", worse), Arm("tuned", rows)], metrics=["rouge"], leak=told, resamples=500)
-    part = next(entry for entry in result["slices"] if entry["by"] == "leak")
-    assert part["n"] == 38
+    part, trained = result["slices"][:2]  # first of all
+    assert (part["by"], part["value"], part["n"], part["verdict"]) == ("leak", "not in training", 38, "better")
     assert 3 not in part["rows"]
+    assert (trained["value"], trained["rows"], trained["verdict"]) == ("in training", [3, 8], "not judged")
     assert leaks.find(held_out[20:], training) == []
 
 

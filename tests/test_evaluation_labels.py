@@ -9,8 +9,10 @@ import pytest
 from textual.app import App, ComposeResult
 
 from ftstudio.core.limits import Limits
+from ftstudio.data.labels import label_of, several
+from ftstudio.engine.compare import headline
 from ftstudio.evaluation.categories import categorise
-from ftstudio.evaluation.classification import CATEGORIES
+from ftstudio.evaluation.classification import CATEGORIES, LabelMetric, joined, parted
 from ftstudio.evaluation.confusion import confusion
 from ftstudio.evaluation.context import of_predictions
 from ftstudio.evaluation.predictions import Prediction
@@ -150,3 +152,38 @@ async def test_one_walks_to_a_pair_and_opens_its_rows(size: tuple[int, int]) -> 
         await pilot.press(*["up"] * 60, *["left"] * 60)
         assert page.matrix.cursor == (0, 0)
         assert isinstance(app.focused, Matrix)
+
+
+def test_a_label_that_holds_the_sign_between_labels_stays_one_label() -> None:
+    names = [label_of("yes | no"), label_of("maybe")]
+    assert names == ["yes ¦ no", "maybe"]
+    text = joined(names)
+    assert parted(text) == ["maybe", "yes ¦ no"]
+    assert several('["a | b", "c"]') == ["a ¦ b", "c"]
+    [counts] = LabelMetric("f1").statistics([[names[0]]], [names[0]])
+    assert counts.shape == (1, 3)  # one label: given rightly, given, wanted
+
+
+def test_the_line_about_a_comparison_names_the_first_metric_where_no_usual_one_is_there() -> None:
+    def entry(metric: str, better: bool | None = True) -> dict[str, Any]:
+        return {
+            "a": "base",
+            "b": "tuned",
+            "metric": metric,
+            "difference": 0.5,
+            "low": 0.25,
+            "high": 0.75,
+            "better": better,
+        }
+
+    report: dict[str, Any] = {
+        "arms": [{"name": "base"}, {"name": "tuned"}], "run": "tuned", "reference": "base", "forgetting": None,
+        "titles": {"own:polite": "Politeness"}, "differences": [entry("length", None), entry("f1"), entry("mcc")],
+    }  # fmt: skip
+    assert headline(report) == "F1 (macro) +0.500 [+0.250, +0.750]"
+    report["differences"] = [entry("own:polite"), entry("f1")]
+    assert headline(report) == "Politeness +0.500 [+0.250, +0.750]"
+    report["differences"] = [entry("f1"), entry("rougeL"), entry("similarity")]
+    assert headline(report) == "ROUGE-L +0.500 [+0.250, +0.750] · Similarity +0.500 [+0.250, +0.750]"
+    report["differences"] = []
+    assert headline(report) == ""

@@ -15,7 +15,7 @@ from guard import ends
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftstudio.evaluation import metrics
+from ftstudio.evaluation import metrics, overlap
 from ftstudio.evaluation.answer import answer, right
 from ftstudio.evaluation.porter import stem
 from ftstudio.evaluation.spelling import dictionary
@@ -47,7 +47,7 @@ def oracle() -> rouge_scorer.RougeScorer:
 
 
 def same_as(oracle: rouge_scorer.RougeScorer, output: str, reference: str) -> None:
-    ours, theirs = metrics.rouge_scores(output, reference), oracle.score(reference, output)
+    ours, theirs = overlap.rouge_scores(output, reference), oracle.score(reference, output)
     for name in NAMES:
         assert tuple(ours[name]) == tuple(theirs[name]), (name, output, reference)
 
@@ -55,12 +55,12 @@ def same_as(oracle: rouge_scorer.RougeScorer, output: str, reference: str) -> No
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 6])  # 2,035 pairs in all
 def test_rouge_equals_rouge_score_on_real_pairs(shared: Path, oracle: rouge_scorer.RougeScorer, every: int) -> None:
     rows = [json.loads(line) for line in (shared / "data/scitldr/test.jsonl").read_text().split("\n") if line]
-    for row in rows[::every]:
-        same_as(oracle, row["source"][-1], row["target"][0])
-        same_as(oracle, row["target"][-1], row["target"][0])
+    pairs = [(row[side][-1], row["target"][0]) for row in rows[::every] for side in ("source", "target")]
     sums = [json.loads(line) for line in (shared / "data/gsm8k/test.jsonl").read_text().splitlines()][:800:every]
-    for first, second in pairwise(sums):
-        same_as(oracle, first["answer"], second["answer"])
+    pairs += [(first["answer"], second["answer"]) for first, second in pairwise(sums)]
+    theirs = [oracle.score(reference, output) for output, reference in pairs]
+    for pair, ours, scores in zip(pairs, overlap.rouges(pairs), theirs, strict=True):  # all at once
+        assert tuple(getattr(ours, name) for name in NAMES) == tuple(scores[name].fmeasure for name in NAMES), pair
 
 
 @settings(max_examples=300, deadline=None)
@@ -70,6 +70,18 @@ def test_rouge_equals_rouge_score_on_real_pairs(shared: Path, oracle: rouge_scor
 )
 def test_rouge_equals_rouge_score_on_any_text(oracle: rouge_scorer.RougeScorer, a: list[str], b: list[str]) -> None:
     same_as(oracle, " ".join(a), " ".join(b))
+
+
+def test_rouge_of_many_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks, and the memory of words, end in the midst; empty texts and the same text twice stand among the others."""
+    chance = random.Random(0)
+    texts = ["", "...", *(" ".join(chance.choices(WORDS, k=chance.randrange(9))) for _ in range(60))]
+    pairs = [(chance.choice(texts), chance.choice(texts)) for _ in range(300)]
+    alone = [overlap.rouge(*pair) for pair in pairs]
+    monkeypatch.setattr(overlap, "_AT_ONCE", 100)
+    monkeypatch.setattr(overlap, "_MOST_WORDS", 5)
+    assert overlap.rouges(pairs) == alone
+    assert overlap.rouges([]) == []
 
 
 def test_the_stemmer_equals_nltks_on_the_dictionary() -> None:
@@ -213,13 +225,13 @@ def test_length_counts_words_of_every_script() -> None:
 
 def test_scoring_a_megabyte_comes_to_an_end() -> None:
     with ends():
-        metrics.rouge("word " * 200_000, "another text " * 100_000)
+        overlap.rouge("word " * 200_000, "another text " * 100_000)
         metrics.corpus_score("chrf", ["ab " * 400_000], ["ba " * 400_000])
 
 
 def test_importing_and_scoring_needs_neither_nltk_nor_torch() -> None:
     program = (
-        "import sys; from ftstudio.evaluation import metrics; metrics.rouge('a cat', 'a dog');"
+        "import sys; from ftstudio.evaluation import metrics, overlap; overlap.rouge('a cat', 'a dog');"
         "metrics.corpus_score('bleu', ['a'], ['a']); print({'nltk', 'torch', 'rouge_score'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

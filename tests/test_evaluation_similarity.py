@@ -179,3 +179,19 @@ def test_unequal_numbers_of_texts_are_no_pairs() -> None:
     embedder = similarity.Embedder("x", "x", 1, lambda texts: np.zeros((len(texts), 1), dtype=np.float32))
     with pytest.raises(ValueError, match="no pairs"):
         similarities(embedder, ["a"], [])
+
+
+def test_words_cut_once_give_the_vectors_of_whole_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftstudio.data import static_model
+
+    model = static_model.StaticModel(STATIC)
+    texts = [*TEXTS, "a\x1cb c\x0bd", "don't  stop-me\tnow\n", "[UNK] a[UNK]b", f"{'x' * 300} y"]
+    monkeypatch.setattr(static_model, "_TEXTS_AT_ONCE", 2)
+    by_word = model.encode(texts)
+    asked: list[list[str]] = []
+    whole = model._sums
+    monkeypatch.setattr(model, "_sums", lambda given: asked.append(list(given)) or whole(given))
+    model.encode(["one two", "two three"])
+    assert asked == [["one", "two", "three"], []]
+    model._by_word = False
+    np.testing.assert_allclose(by_word, model.encode(texts), atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,24 @@ def test_missing_and_broken_pictures_are_told_by_row(place: Path, tmp_path: Path
     told = next(one for one in plan(recipe)["problems"] if one["severity"] == "error")
     assert "gone.png" in told["text"]
     assert told["key"] == "data.accepted"
+
+
+def test_another_picture_under_the_same_name_is_asked_about_again(tmp_path: Path) -> None:
+    from ftstudio.tasks.base import Prompt
+
+    picture = tmp_path / "a.png"
+
+    def identity(content: bytes) -> Any:
+        picture.write_bytes(content)
+        os.utime(picture, ns=(1, len(content)))
+        return Prompt([1], "", "", {"pictures": [str(picture)]}, looked.state([str(picture), b"own"])).identity
+
+    assert identity(b"one") == identity(b"two")  # size and time alike: as good as the same
+    assert identity(b"one") != identity(b"longer")
+    assert Prompt([1], "", "", {"a": 1}).identity == '{"a": 1}'  # what is remembered of other tasks stays known
+    picture.unlink()
+    with pytest.raises(BadRow, match="missing"):
+        looked.state([str(picture)])
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine.answering import Question
 from ftstudio.evaluation.categories import categorise
-from ftstudio.evaluation.metrics import rouge
+from ftstudio.evaluation.overlap import rouge
 from ftstudio.evaluation.predictions import read_predictions
 from ftstudio.ui.compare.arms import usable
 from ftstudio.ui.shell.app import StudioApp

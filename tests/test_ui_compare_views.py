@@ -14,7 +14,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine.answering import Question
 from ftstudio.evaluation.comparison import Arm, compare
-from ftstudio.evaluation.metrics import rouge
+from ftstudio.evaluation.overlap import rouge
 from ftstudio.evaluation.predictions import read_predictions
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.detail import _errors
@@ -119,9 +119,11 @@ async def test_parts_of_the_rows_and_totals_have_figures_and_words(run: RunFolde
     report = files.read_json(run.compare.path / "report.json")
     entry = next(one for one in report["differences"] if one["metric"] == "rougeL")
     entry |= {"difference": 0.02, "low": -0.03, "high": 0.07, "p": 0.4, "verdict": "no clear difference"}
+    report["leak"] = {"rows": [7, 10], "words": "2 of 40 held-out rows stand in the training rows"}
     files.write_json(run.compare.path / "report.json", report)
     async with studio(run).run_test(size=(80, 24), notifications=True) as pilot:
-        await made.until(pilot, "best gains first · 40")
+        text = await made.until(pilot, "best gains first · 40")
+        assert "! Leak: 2 of 40 held-out rows stand in the training rows; i shows" in text
         overview = screen_of(pilot).overview
         gains = {row: step or 0.0 for row, step in overview.rows.gains.items()}
         # an expression of one's own
@@ -137,6 +139,9 @@ async def test_parts_of_the_rows_and_totals_have_figures_and_words(run: RunFolde
         entries = screen_of(pilot).query_one(Slices).entries
         assert entries[0]["by"] == "own filter"
         assert set(entries[0]["rows"]) == shown
+        assert [(entry["by"], entry["value"], entry["n"]) for entry in entries[1:3]] == [
+            ("leak", "not in training", 38), ("leak", "in training", 2),
+        ]  # fmt: skip
         assert "error category" in {entry["by"] for entry in entries}
         for entry in entries:
             steps = [gains[row] for row in entry["rows"]]

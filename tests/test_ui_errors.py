@@ -23,7 +23,7 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.data.versions.edit import me
 from ftstudio.engine.answer import base_folder
 from ftstudio.evaluation.categories import categorise
-from ftstudio.evaluation.metrics import rouge
+from ftstudio.evaluation.overlap import rouge
 from ftstudio.evaluation.predictions import read_predictions
 from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.shell.app import StudioApp

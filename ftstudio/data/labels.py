@@ -16,6 +16,7 @@ from ftstudio.data.example import BadRow, text_of
 from ftstudio.data.shape import Shape
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+SEPARATOR = " | "  # between the labels of an answer that has several
 MOST = 2000  # labels; more of them are rather free texts
 FEW_NUMBERS = 20  # different numbers up to which they may be class numbers
 
@@ -33,11 +34,12 @@ class Labels:
 
 
 def label_of(value: Any) -> str:
-    """A cell as the name of a label. Raises BadRow for an empty one."""
+    """A cell as the name of a label; a ` | ` in it becomes ` ¦ `, for that is what stands between several labels.
+    Raises BadRow for an empty one."""
     text = text_of(value).strip() if not isinstance(value, bool) else str(value).lower()
     if not text:
         raise BadRow("the label is empty")
-    return text
+    return text.replace(SEPARATOR, " ¦ ")
 
 
 def several(value: Any) -> list[str]:

@@ -40,6 +40,16 @@ def _source(value: Any, folders: Sequence[Path]) -> str | bytes:
     raise BadRow(f"the picture is missing: {one_line(value, 80)}")
 
 
+def state(found: Sequence[str | bytes]) -> str:
+    """Size and time of the picture files among FOUND: another picture under the same name is another one.
+    Raises BadRow."""
+    try:
+        states = [Path(source).stat() for source in found if isinstance(source, str)]
+    except OSError as error:
+        raise BadRow(f"the picture is missing: {one_line(error.filename, 80)}") from None
+    return " ".join(f"{one.st_size}@{one.st_mtime_ns}" for one in states)
+
+
 def load(source: str | bytes) -> Any:
     """The picture as Pillow's RGB image, turned as its EXIF data say. Raises BadRow where it is broken."""
     from PIL import Image, ImageOps

@@ -337,16 +337,18 @@ def _forgetting(context: JobContext, found: Gathered, arms: Arms, report: Mappin
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    """The report in one line: each main metric's difference with its interval, the reference against the run."""
-    from ftstudio.evaluation.metrics import TITLES
+    """The report in one line: each main metric's difference with its interval (where none is there, the first metric's
+    that has a good end), the reference against the run."""
+    from ftstudio.evaluation.metrics import title
 
+    pair = (report["reference"], _main(report))
+    own = [entry for entry in report["differences"] if (entry["a"], entry["b"]) == pair]
+    main = [entry for entry in own if entry["metric"] in ("rougeL", "similarity", "exact_match")]
+    main = main or [entry for entry in own if entry["better"] is not None][:1]
     parts = [
-        f"{TITLES.get(entry['metric'], entry['metric'])} {entry['difference']:+.3f} "
+        f"{title(entry['metric'], report.get('titles'))} {entry['difference']:+.3f} "
         f"[{entry['low']:+.3f}, {entry['high']:+.3f}]"
-        for entry in report["differences"]
-        if entry["a"] == report["reference"]
-        and entry["b"] == _main(report)
-        and entry["metric"] in ("rougeL", "similarity", "exact_match")
+        for entry in main
     ]
     forgotten = report.get("forgetting")
     if forgotten and forgotten["change"] is not None:

@@ -3,7 +3,9 @@
 Two figures: the change in bits a byte on a part of the general text that ftstudio ships (see `forgetting`), and the
 mean Kullback-Leibler divergence KL(base ‖ tuned) of the next token over neutral prompts, nats a token. With an adapter
 the base is the same model with the adapter switched off. Otherwise its figures are kept beside the run: those from
-before the first step, or where the recipe changes the model itself (`architecture`) those of the base as it is.
+before the first step, or where the recipe changes the model itself (`architecture`) those of the base as it is. An
+encoder-decoder and an encoder that fills in words are asked as the comparison's panel asks them (see `offtask`): both
+figures are of what they write, or fill in, there.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from ftstudio.methods.from_weights import off_is_base
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.data.tokenizer import Tokenizer
+    from ftstudio.engine.materials import Materials
+    from ftstudio.engine.offtask import OffTask
     from ftstudio.engine.trainer import StudioTrainer
 
 SIZES = (64 << 10, 16 << 10, 4 << 10, 1 << 10)  # bytes of text: the most of these that the base reads in SECONDS
@@ -32,7 +36,8 @@ KEPT = 64 << 20  # bytes that the base's word on the neutral prompts may take on
 
 
 class Drift:
-    """Measures FOLDER's model at an evaluation and tells a `forgetting` event; PATH keeps the base's figures.
+    """Measures FOLDER's model at an evaluation and tells a `forgetting` event; PATH keeps the base's figures. ASKS is
+    what asks a model that isn't causal.
 
     An evaluation costs two passes over the neutral prompts and one over as much text as the base read in SECONDS.
     APART: the base is another model than the one that trains, and was measured beforehand.
@@ -45,11 +50,12 @@ class Drift:
         tokenizer: Tokenizer,
         texts: Sequence[str],
         should_stop: Callable[[], bool],
+        asks: OffTask | None = None,
         *,
         apart: bool = False,
     ) -> None:
         self.folder, self.path, self.tokenizer, self.texts = folder, path, tokenizer, texts
-        self.should_stop, self.apart = should_stop, apart
+        self.should_stop, self.asks, self.apart = should_stop, asks, apart
         kept = files.read_json(path)
         self._base: dict[str, Any] = {}
         if isinstance(kept, dict) and {"size", "base_bits_per_byte"} <= kept.keys():
@@ -58,9 +64,13 @@ class Drift:
         self.told = ""  # what the last time cost
 
     def __call__(self, trainer: StudioTrainer, step: int) -> None:
-        """Measure the model as it is after STEP. Silent where it can't be: no causal model, no base to measure by."""
+        """Measure the model as it is after STEP. Silent where there is nothing to ask: its answers are labels alone."""
         model = trainer.model
-        if self._off or not causal(model):
+        if causal(model):
+            self.asks = None
+        elif self.asks is None:
+            return
+        if self._off:
             return
         began = time.perf_counter()
         shared = self._shared(model)
@@ -84,6 +94,7 @@ class Drift:
             kl=kl,
             bytes=bits.bytes,
             tokens=bits.tokens,
+            about=self.asks.about if self.asks is not None else "general text",
             seconds=round(time.perf_counter() - began, 3),
         )
         self.told = f"about {time.perf_counter() - began:.1f} s each time"
@@ -109,6 +120,8 @@ class Drift:
             if part and used > size:
                 break
             part.append(text)
+        if self.asks is not None:
+            return self.asks.bits(model, part, self.should_stop)
         return forgetting.bits_per_byte(model, self.tokenizer, part, should_stop=self.should_stop)
 
     def measure_base(self, model: Any, *, keep: bool) -> None:
@@ -151,13 +164,18 @@ class Drift:
         return total / count if count else None
 
     def _said(self, model: Any, *, as_base: bool = False) -> Iterator[Any]:
+        if self.asks is not None:
+            with base_of(model) if as_base else nullcontext():  # all at once: the adapter is on again between two rows
+                found = [logs.half() for logs in self.asks.said(model, self.should_stop)]
+            return (logs.float() for logs in found)
         return said(model, self.tokenizer, self.should_stop, as_base=as_base)
 
 
-def gauge(folder: JobFolder, recipe: Recipe, tokenizer: Tokenizer, should_stop: Callable[[], bool]) -> Drift | None:
+def gauge(folder: JobFolder, recipe: Recipe, materials: Materials, should_stop: Callable[[], bool]) -> Drift | None:
     """What measures forgetting at every evaluation of RECIPE's run in FOLDER; None where that isn't wanted, or where
     the installation lacks its text."""
     from ftstudio import demo
+    from ftstudio.engine import offtask
 
     if not recipe.evaluation.forgetting:
         return None
@@ -166,7 +184,9 @@ def gauge(folder: JobFolder, recipe: Recipe, tokenizer: Tokenizer, should_stop: 
     except OSError:
         return None  # the comparison tells of it
     path = folder.path / "forgetting.json"
-    return Drift(folder, path, tokenizer, texts, should_stop, apart=recipe.architecture.changes)
+    tokenizer = materials.tokenizer
+    asks = offtask.of(materials, tokenizer)
+    return Drift(folder, path, tokenizer, texts, should_stop, asks, apart=recipe.architecture.changes)
 
 
 def said(model: Any, tokenizer: Tokenizer, should_stop: Callable[[], bool], *, as_base: bool = False) -> Iterator[Any]:

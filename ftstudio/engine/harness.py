@@ -31,6 +31,14 @@ from ftstudio.evaluation.power import more_rows
 
 FILE = "benchmarks.jsonl"
 Values = dict[str, dict[str, dict[int, float]]]  # task to metric to question to value
+Directions = Mapping[str, Mapping[str, bool]]  # task to metric to whether higher is better
+# where a task doesn't say so itself: lm_eval's own metrics, and error rates that tasks bring
+HIGHER = {
+    **dict.fromkeys(("acc", "acc_norm", "acc_mutual_info", "acc_bytes", "acc_all", "accuracy", "exact_match", "f1",
+                     "mcc", "bleu", "chrf", "likelihood", "rouge1", "rouge2", "rougeL"), True),
+    **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter", "wer",
+                     "cer", "mer"), False),
+}  # fmt: skip
 
 
 def run(job: Compare, context: JobContext, found: Gathered, arms: Arms, reference: str) -> dict[str, Any]:
@@ -45,19 +53,23 @@ def run(job: Compare, context: JobContext, found: Gathered, arms: Arms, referenc
         scored, failure = {}, str(error)
     if failure:
         context.folder.emit("alert", level="warning", text=f"Benchmarks: {failure}")
+    ways = _directions(context.folder.path / FILE)
     first = reference if reference in scored else next(iter(scored), reference)
-    differences = [entry for name in scored if name != first for entry in compared(first, name, scored)]
+    differences = [entry for name in scored if name != first for entry in compared(first, name, scored, ways)]
     for entry, p in zip(differences, statistics.holm([entry["p"] for entry in differences]), strict=True):
         entry["p_holm"] = p
         if entry["n"] >= statistics.FEWEST and p >= statistics.ALPHA:
             entry["verdict"] = statistics.UNCLEAR
-        clear = entry["verdict"] in ("better", "worse")
+        clear = entry["verdict"] in ("better", "worse", "greater", "smaller")
         entry["needed"] = 0 if clear else more_rows(entry["difference"], entry["low"], entry["high"], entry["n"])
     return told | {"complete": not failure, "reason": failure, "differences": differences}
 
 
-def compared(a: str, b: str, scored: Mapping[str, Values]) -> list[dict[str, Any]]:
-    """Arm B against A on every task and metric that both have, over the questions of both."""
+def compared(
+    a: str, b: str, scored: Mapping[str, Values], directions: Directions | None = None
+) -> list[dict[str, Any]]:
+    """Arm B against A on every task and metric that both have, over the questions of both. DIRECTIONS are the tasks'
+    own word on whether higher is better; where neither they nor `HIGHER` know a metric, no end is the good one."""
     found = []
     for task, metrics in scored[a].items():
         for metric, before in metrics.items():
@@ -71,7 +83,8 @@ def compared(a: str, b: str, scored: Mapping[str, Values]) -> list[dict[str, Any
                 p = statistics.mcnemar(
                     sum(u > v for u, v in zip(x, y, strict=True)), sum(v > u for u, v in zip(x, y, strict=True))
                 )
-            higher = not any(word in metric for word in ("perplexity", "bits_per_byte", "brier", "ter"))
+            name = metric.partition(",")[0]  # without the filter of the answer
+            higher = (directions or {}).get(task, {}).get(name, HIGHER.get(name))
             found.append(
                 {"task": task, "metric": metric, "a": a, "b": b, "value_a": sum(x) / len(x), "value_b": sum(y) / len(y),
                  "difference": difference, "low": low, "high": high, "p": p, "p_holm": None, "n": len(both),
@@ -148,6 +161,16 @@ def _known(path: Path, keys: Mapping[str, str]) -> dict[str, dict[str, Values]]:
         for name, key in keys.items():
             if line.get("key") == key and isinstance(line.get("values"), dict):
                 found.setdefault(name, {})[str(line["task"])] = dict(_values(line["values"]))
+    return found
+
+
+def _directions(path: Path) -> dict[str, dict[str, bool]]:
+    """What the tasks said of their metrics when they were measured."""
+    found: dict[str, dict[str, bool]] = {}
+    for line in files.read_lines(path):
+        if isinstance(line.get("higher"), dict):
+            for task, metrics in line["higher"].items():
+                found.setdefault(task, {}).update(metrics)
     return found
 
 

@@ -82,7 +82,8 @@ def _work(asked: Mapping[str, Any]) -> None:
                         torch_random_seed=0,
                         fewshot_random_seed=0,
                     )
-                    writer.append({"key": asked["keys"][name], "arm": name, "task": task, "values": values(result)})
+                    line = {"key": asked["keys"][name], "arm": name, "task": task, "values": values(result)}
+                    writer.append(line | {"higher": directions(result)})
 
 
 def values(result: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
@@ -96,6 +97,14 @@ def values(result: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
                 if isinstance(value, bool | int | float):
                     found.setdefault(task, {}).setdefault(f"{metric}{label}", {})[str(sample["doc_id"])] = float(value)
     return found
+
+
+def directions(result: Mapping[str, Any]) -> dict[str, dict[str, bool]]:
+    """Of lm_eval's RESULT: task to metric to whether higher is better, where the task says so."""
+    return {
+        task: {metric: higher for metric, higher in metrics.items() if isinstance(higher, bool)}
+        for task, metrics in (result.get("higher_is_better") or {}).items()
+    }
 
 
 if __name__ == "__main__":

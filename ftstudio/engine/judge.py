@@ -134,8 +134,10 @@ class Judging:
         found: dict[tuple[Pair, int, str, str], asking.Choice | None] = {}
         for line in files.read_lines(self.path):
             place = ((line.get("a"), line.get("b")), line.get("row"), line.get("first"), line.get("answers"))
+            whole = type(line.get("row")) is int and all(isinstance(text, str) for text in (*place[0], *place[2:]))
             if (
                 line.get("key") == self.key
+                and whole  # a line that somebody changed may hold what can't be looked up
                 and place in wanted
                 and line.get("choice") in ("first", "second", "tie", None)
             ):

@@ -293,7 +293,7 @@ class Training:
             rest=lambda resting: setattr(self.pulse, "resting", resting),
             samples=samples(self.folder, recipe, rows.materials, rows.examples, self.control.should_stop),
             recorder=kept,
-            drift=gauge(self.folder, recipe, rows.materials.tokenizer, self.control.should_stop),
+            drift=gauge(self.folder, recipe, rows.materials, self.control.should_stop),
             watch=recipe.training.watch,
         )
         director.goes_on(known)

@@ -29,7 +29,7 @@ def measure(recipe: Recipe, rows: TrainingRows, context: JobContext) -> None:
         return
     plain, folder = untouched(recipe), context.folder
     mine = samples(folder, recipe, rows.materials, rows.examples, context.should_stop)
-    gauge = drift.gauge(folder, recipe, rows.materials.tokenizer, context.should_stop)
+    gauge = drift.gauge(folder, recipe, rows.materials, context.should_stop)
     asks = mine is not None and not mine.known
     reads = gauge is not None and not gauge.known
     if not asks and not reads:
@@ -40,8 +40,8 @@ def measure(recipe: Recipe, rows: TrainingRows, context: JobContext) -> None:
     if mine is not None and asks:
         context.phase("generating samples", "of the base as it is")
         mine.ask_base(model, materials.tokenizer, fixed(materials, rows.examples, recipe))
-    own = drift.gauge(folder, recipe, materials.tokenizer, context.should_stop)
-    if own is not None and reads and drift.causal(model):
+    own = drift.gauge(folder, recipe, materials, context.should_stop)
+    if own is not None and reads and own.asks is not None:
         context.phase("measuring forgetting", "the base as it is")
         own.measure_base(model, keep=True)
     if context.should_stop():

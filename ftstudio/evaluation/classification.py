@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.data.labels import SEPARATOR
+
 if TYPE_CHECKING:
     import numpy as np
 
 CATEGORIES = ("wrong_label", "confident_wrong", "near_miss", "rare_class", "label_error", "unparsable")
-SEPARATOR = " | "  # between the labels of an answer that has several
 
 
 def joined(names: Sequence[str]) -> str:

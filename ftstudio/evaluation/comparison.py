@@ -16,7 +16,7 @@ from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
 from ftstudio.evaluation.extras import Extra, is_extra
 from ftstudio.evaluation.pairing import BETTER, overall, pair
-from ftstudio.evaluation.parts import Facts, Part, parts_of, totals
+from ftstudio.evaluation.parts import Facts, parts_of, totals
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer, Scores
 from ftstudio.evaluation.similarity import Embedder
@@ -118,8 +118,8 @@ def compare(
     - `overall[i]` `{a, b, verdict, metric, needed, words}`: the one verdict on a pair (better, worse, mixed, no clear
       difference, too few rows …) and the sentence that says so;
     - `slices[i]` `{by, value, rows, a, b, metric, mean_a, mean_b, difference, low, high, p, p_holm, n, verdict}`: the
-      reference against every other arm on a part of the rows (see `parts`), also `leak`: those that don't stand in the
-      training rows; in the main metric;
+      reference against every other arm on a part of the rows (see `parts`), first of all by `leak`: whether they
+      stand in the training rows; in the main metric;
     - `arms[i].spread`: where rows were answered more than once, the deviation of the means between repeats.
     """
     tables = aligned(arms)
@@ -342,10 +342,7 @@ def _slices(
         one.row: Facts(one.prompt, one.reference, rows.get(one.row, {}), frozenset(categorised.names(one.row)))
         for one in predictions
     }
-    parts = parts_of(facts)
-    leaked = set(leak.get("rows") or ())
-    if leaked:
-        parts.append(Part("leak", "not in training", tuple(row for row in facts if row not in leaked)))
+    parts = parts_of(facts, set(leak.get("rows") or ()))
     values = [
         {one.row: row[metric] for one, row in zip(predictions, arm, strict=True) if metric in row} for arm in scores
     ]

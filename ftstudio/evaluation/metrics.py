@@ -1,28 +1,21 @@
 """Metrics of one output against its reference, and of all outputs together. Each has a signature.
 
-ROUGE is defined as in rouge-score with its stemmer (C.-Y. Lin, "ROUGE: A Package for Automatic Evaluation of
-Summaries", 2004) and gives its very numbers, about fifteen times as fast. BLEU and chrF are sacrebleu's.
+ROUGE is rouge-score's (see `overlap`), BLEU and chrF are sacrebleu's.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from operator import add
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio import __version__
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import classification, likelihood, ngrams, ranking, tagging, words
-from ftstudio.evaluation.porter import stem
+from ftstudio.evaluation.overlap import LONGEST
 
 if TYPE_CHECKING:
     import numpy as np
-
-LONGEST = 100_000  # characters of a text that are scored
 
 ROW_METRICS = (
     "rouge1", "rouge2", "rougeL", "similarity", "exact_match", "accuracy", "absolute_error", "length",
@@ -93,120 +86,6 @@ def expand(names: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             unknown.append(name)
     return list(found), unknown
-
-
-class Score(NamedTuple):
-    """Precision, recall and their harmonic mean, from 0 to 1."""
-
-    precision: float
-    recall: float
-    fmeasure: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rouge:
-    """ROUGE of one output: F-measures from 0 to 1."""
-
-    rouge1: float
-    rouge2: float
-    rougeL: float
-
-
-# all bytes but a-z and 0-9 are blanks; those of A-Z their small letters
-_WORDS = bytes(
-    code if 97 <= code <= 122 or 48 <= code <= 57 else code + 32 if 65 <= code <= 90 else 32 for code in range(256)
-)
-
-
-_MOST_WORDS = 900_000  # that are remembered at once: with those of two texts fewer than there are characters
-
-
-class _Codes(dict[str, str]):
-    """A character for the stem of every word, so that texts are strings, which C compares. Equal stems share one."""
-
-    def __init__(self) -> None:
-        self._stems: dict[str, str] = {}
-        self._lock = threading.Lock()  # screens and the worker score at once
-
-    def __missing__(self, word: str) -> str:
-        root = stem(word) if len(word) > 3 and not word.isdigit() else word  # a number has no suffix
-        with self._lock:
-            place = len(self._stems) + 1
-            new = chr(place if place < 0xD800 else place + 0x800)  # without surrogates
-            code = self[word] = self._stems.setdefault(root, new)
-        return code
-
-    __hash__ = object.__hash__  # type: ignore[assignment]  # itself alone: texts of one are none of another
-
-
-_known = _Codes()
-
-
-def _codes() -> _Codes:
-    global _known
-    if len(_known) > _MOST_WORDS:
-        _known = _Codes()
-    return _known
-
-
-class _Text(NamedTuple):
-    """A text as ROUGE compares it: its stems as characters, the same sorted, its different pairs of stems, and of those
-    that stand there more than once, how often more."""
-
-    line: str
-    bag: str
-    pairs: frozenset[str]
-    again: Mapping[str, int]
-
-
-@lru_cache(maxsize=4096)
-def _text(text: str, codes: _Codes) -> _Text:
-    """TEXT as rouge-score cuts it: runs of a-z and 0-9 in small letters, those over three characters stemmed."""
-    words = text.lower().encode("ascii", "replace").translate(_WORDS).decode("ascii").split()
-    line = "".join(map(codes.__getitem__, words))
-    pairs = list(map(add, line, line[1:]))
-    different = frozenset(pairs)
-    again: dict[str, int] = {}
-    if len(different) < len(pairs):
-        again = {pair: count - 1 for pair, count in Counter(pairs).items() if count > 1}
-    return _Text(line, "".join(sorted(line)), different, again)
-
-
-def _score(common: int, given: int, wanted: int) -> Score:
-    precision, recall = common / max(given, 1), common / max(wanted, 1)
-    total = precision + recall
-    return Score(precision, recall, 2 * precision * recall / total if total > 0 else 0.0)
-
-
-def _overlap(given: _Text, wanted: _Text) -> int:
-    """How many pairs both have, each as often as it stands in both."""
-    both = len(given.pairs & wanted.pairs)
-    if given.again and wanted.again:
-        both += sum(min(given.again[pair], wanted.again[pair]) for pair in given.again.keys() & wanted.again.keys())
-    return both
-
-
-def rouge_scores(output: str, reference: str) -> dict[str, Score]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L of OUTPUT against REFERENCE as `rouge1`, `rouge2`, `rougeL`."""
-    from rapidfuzz.distance import LCSseq
-
-    codes = _codes()
-    given, wanted = _text(output[:LONGEST], codes), _text(reference[:LONGEST], codes)
-    a, b = len(given.line), len(wanted.line)
-    if not a or not b:
-        nothing = Score(0.0, 0.0, 0.0)
-        return {"rouge1": nothing, "rouge2": nothing, "rougeL": nothing}
-    return {
-        "rouge1": _score(LCSseq.similarity(given.bag, wanted.bag), a, b),  # of sorted texts: what both have
-        "rouge2": _score(_overlap(given, wanted), a - 1, b - 1),
-        "rougeL": _score(LCSseq.similarity(given.line, wanted.line), a, b),
-    }
-
-
-def rouge(output: str, reference: str) -> Rouge:
-    """The ROUGE F-measures of OUTPUT against REFERENCE."""
-    scores = rouge_scores(output, reference)
-    return Rouge(scores["rouge1"].fmeasure, scores["rouge2"].fmeasure, scores["rougeL"].fmeasure)
 
 
 def length(text: str) -> int:

@@ -100,11 +100,15 @@ def _grams(codes: np.ndarray, most: int, bits: int) -> list[np.ndarray]:
     return found
 
 
-def _shared(a: np.ndarray, b: np.ndarray) -> int:
-    """How many of the sorted A and B are the same, each as often as it stands in both."""
+def shared_at(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Which of the sorted A stand in the sorted B, too, each as often as it stands in both: a mask of A."""
     import numpy as np
 
     if not len(a) or not len(b):
-        return 0
+        return np.zeros(len(a), dtype=bool)
     place = np.arange(len(a)) - a.searchsorted(a) + b.searchsorted(a)  # where b would have the same occurrence
-    return int(((b.take(place, mode="clip") == a) & (place < len(b))).sum())
+    return np.asarray((b.take(place, mode="clip") == a) & (place < len(b)))
+
+
+def _shared(a: np.ndarray, b: np.ndarray) -> int:
+    return int(shared_at(a, b).sum())

@@ -212,7 +212,8 @@ def _category(pair: tuple[str, str], name: str, a: Categorised, b: Categorised, 
     in_a, in_b = set(a.rows[name]), set(b.rows[name])
     work.add(f"category {name}", rows, [[(row in in_b) - (row in in_a)] for row in rows])
     count_a, count_b = (sum(row in found for row in rows) for found in (in_a, in_b))
-    fixed, broke = [row for row in rows if row in in_a - in_b], [row for row in rows if row in in_b - in_a]
+    only_a, only_b = in_a - in_b, in_b - in_a
+    fixed, broke = [row for row in rows if row in only_a], [row for row in rows if row in only_b]
     return {
         "name": name,
         "title": title,

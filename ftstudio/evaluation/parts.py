@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ FEWEST = 2  # rows that a value has on average
 _LABEL = 5  # words of a label at most
 _SOURCE = "_source"  # the column of a mix that names where a row is from
 CATEGORY = "error category"
+LEAK, TRAINED = "leak", "in training"  # rows that stand in the training rows: no verdict on those
 SLICED_ROWS = 4_000_000  # resampled values a slice costs at most: 10,000 samples of 400 rows
 
 
@@ -40,12 +41,17 @@ class Part:
     rows: tuple[int, ...]
 
 
-def parts_of(facts: Mapping[int, Facts]) -> list[Part]:
+def parts_of(facts: Mapping[int, Facts], leaked: Collection[int] = ()) -> list[Part]:
     """All parts of the rows in FACTS, way by way. What gives all rows the same value, or nearly each its own, isn't
-    one; a row may be in several parts by its error categories."""
+    one; a row may be in several parts by its error categories. Where LEAKED rows stand in the training rows, those that
+    don't come first of all: they alone tell what was learnt."""
     if not facts:
         return []
-    found = _grouped("source", {row: fact.columns.get(_SOURCE) for row, fact in facts.items()})
+    found = []
+    if any(row in leaked for row in facts):
+        found.append(Part(LEAK, "not in training", tuple(row for row in facts if row not in leaked)))
+        found.append(Part(LEAK, TRAINED, tuple(row for row in facts if row in leaked)))
+    found += _grouped("source", {row: fact.columns.get(_SOURCE) for row, fact in facts.items()})
     label = {
         row: fact.reference
         for row, fact in facts.items()
@@ -118,7 +124,7 @@ def totals(
 
     Better and worse are said only where Holm's p is below 0.05, too: among many parts some look good by chance. Parts
     by error category get no verdict: rows chosen for an arm's errors look better in the other one though nothing had
-    changed (regression to the mean).
+    changed (regression to the mean); nor do rows that stand in the training rows.
     """
     found: list[dict[str, Any]] = []
     for part in parts:
@@ -140,7 +146,10 @@ def totals(
             for entry in group:
                 entry["verdict"] = "not judged"
             continue
-        judged = [entry for entry in group if entry["n"] >= statistics.FEWEST]
+        for entry in group:
+            if (entry["by"], entry["value"]) == (LEAK, TRAINED):
+                entry["verdict"] = "not judged"
+        judged = [entry for entry in group if entry["n"] >= statistics.FEWEST and entry["verdict"] != "not judged"]
         for entry, corrected in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
             entry["p_holm"] = corrected
             if corrected >= 0.05:

@@ -106,10 +106,11 @@ def _worst(rows: Sequence[int], predictions: Mapping[int, Prediction]) -> dict[i
     """How far each of ROWS is from its reference, from 0 to 1, -1 where nothing tells: of pairs with a score how far
     their cosine is off in rank, of a search how low the partner stands, of labels how unlikely the right one was held,
     of written text 1 - ROUGE-L."""
-    from ftstudio.evaluation.metrics import rouge
+    from ftstudio.evaluation.overlap import rouges
 
     found = dict.fromkeys(rows, -1.0)
     pairs = _numbers(rows, predictions)
+    written: dict[int, tuple[str, str]] = {}
     for row in rows:
         one = predictions[row]
         reference, rank, shares = one.reference, one.extra.get("rank"), one.extra.get("probabilities")
@@ -122,7 +123,8 @@ def _worst(rows: Sequence[int], predictions: Mapping[int, Prediction]) -> dict[i
         elif isinstance(shares, Mapping) and isinstance(share := shares.get(reference.strip(), 0.0), (int, float)):
             found[row] = 1.0 - float(share)
         else:
-            found[row] = 1.0 - rouge(one.output, reference).rougeL
+            written[row] = (one.output, reference)
+    found |= {row: 1.0 - one.rougeL for row, one in zip(written, rouges(list(written.values())), strict=True)}
     if pairs:
         from scipy.stats import rankdata
 

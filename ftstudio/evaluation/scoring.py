@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from ftstudio.evaluation import metrics, ranking, textual
 from ftstudio.evaluation.answer import right
 from ftstudio.evaluation.classification import number_in
+from ftstudio.evaluation.overlap import rouges
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.similarity import Embedder, similarities
 
@@ -46,8 +47,15 @@ class RowScorer:
         return {name: score(rank) for name, score in ranking.METRICS.items() if name in self.names}
 
     def _scores(self, pairs: Sequence[tuple[str, str | None]]) -> list[Scores]:
-        found = [self._single(output, reference) for output, reference in pairs]
+        found: list[Scores] = [{} for _ in pairs]
         with_reference = [index for index, (_, reference) in enumerate(pairs) if reference is not None]
+        wanted = [name for name in self.names if name.startswith("rouge")]
+        if wanted:
+            all_rouges = rouges([(pairs[index][0], pairs[index][1] or "") for index in with_reference])
+            for index, one in zip(with_reference, all_rouges, strict=True):
+                found[index] = {name: getattr(one, name) for name in wanted}
+        for scores, pair in zip(found, pairs, strict=True):
+            scores |= self._single(*pair)
         if self.embedder is not None and "similarity" in self.names and with_reference:
             outputs = [pairs[index][0] for index in with_reference]
             references = [pairs[index][1] or "" for index in with_reference]
@@ -59,10 +67,6 @@ class RowScorer:
     def _single(self, output: str, reference: str | None) -> Scores:
         scores: Scores = {}
         if reference is not None:
-            if any(name.startswith("rouge") for name in self.names):
-                rouge = metrics.rouge(output, reference)
-                values = {"rouge1": rouge.rouge1, "rouge2": rouge.rouge2, "rougeL": rouge.rougeL}
-                scores |= {name: value for name, value in values.items() if name in self.names}
             if "exact_match" in self.names:
                 scores["exact_match"] = float(right(output, reference, self.answer))
             if "numeric_match" in self.names:

@@ -66,21 +66,22 @@ class Role:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is fed for a row: `ids` (int token ids), their `text`, the `reference` answer, and the `row` that a
-    task which doesn't write text collates."""
+    """What a model is fed for a row: `ids` (int token ids), their `text`, the `reference` answer, the `row` that a task
+    which doesn't write text collates, and `state`, that of the files which the row only names."""
 
     ids: list[int]
     text: str
     reference: str | None
     row: Row | None = None
+    state: str = ""
 
     @property
     def identity(self) -> Sequence[int] | str:
-        """What an answer is remembered by: the ids, or all that the row holds but its labels."""
+        """What an answer is remembered by: the ids, or what the row holds but its labels, and the state of files."""
         if self.row is None:
             return self.ids
         known = {key: value for key, value in self.row.items() if key != "labels" and not callable(value)}
-        return json.dumps(known, default=str)
+        return json.dumps(known, default=str) + self.state
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class ImageTextToText(Sft):
         segments, pictures = self._written(example, template, reader, self._folders, ask=True)
         ids = prompt_ids(segments, template, tokenizer)
         row = {"input_ids": ids, "labels": [IGNORED] * len(ids), "pictures": pictures}
-        return Prompt(ids, example.prompt, example.reference, row)
+        return Prompt(ids, example.prompt, example.reference, row, looked.state(pictures))
 
     def view(
         self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None

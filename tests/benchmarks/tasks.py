@@ -72,6 +72,7 @@ def by_studio(folder: Path, options: argparse.Namespace, seed: int) -> dict[str,
             "eval": str(folder / "eval.jsonl"),
             "max_length": options.length,
             "columns": {role: role for role in SHAPES[options.task]},
+            "accepted": ["exact_leak"],  # of files as they are published; both ways learn from the same rows
         },
         "training": {
             **length, "batch_size": options.batch, "learning_rate": options.rate, "scheduler": "linear",

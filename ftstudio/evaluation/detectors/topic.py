@@ -19,7 +19,7 @@ def _off_topic(rows: Sequence[Row], context: Context, embedder: Any) -> Mapping[
         return f"fewer than {FEWEST} rows have a reference and an output"
     import numpy as np
 
-    from ftstudio.evaluation.metrics import rouge
+    from ftstudio.evaluation.overlap import rouge
     from ftstudio.evaluation.similarity import similarities
 
     outputs = [row.text for row in judged]

@@ -244,6 +244,17 @@ class Arms:
             self.report, self.final = report, False
 
     @property
+    def leak(self) -> Mapping[str, Any]:
+        """Held-out rows that stand in the training rows, as the worker found them: true of any pair of arms."""
+        leak = (self._worker_report or {}).get("leak")
+        return leak if isinstance(leak, Mapping) and leak.get("rows") else {}
+
+    @property
+    def looked_for_leaks(self) -> bool:
+        """Whether the worker has looked for them: it does when all answers are there."""
+        return self._worker_report is not None
+
+    @property
     def settled(self) -> bool:
         """Whether the report knows all answers."""
         return not self.stale

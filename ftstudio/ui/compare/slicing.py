@@ -12,7 +12,7 @@ from textual.message import Message
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import TITLES
-from ftstudio.evaluation.parts import CATEGORY, Facts, Part, parts_of, totals
+from ftstudio.evaluation.parts import CATEGORY, LEAK, TRAINED, Facts, Part, parts_of, totals
 from ftstudio.evaluation.power import words
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.filtering import Found
@@ -43,13 +43,14 @@ class Wanted:
     key: tuple[Any, ...]
     facts: Mapping[int, Facts]
     own: tuple[Found, ...]
+    leaked: frozenset[int]
     before: Mapping[int, float]
     after: Mapping[int, float]
     seed: int
 
     def work(self) -> list[dict[str, Any]]:
         """The totals of all slices. May take a while."""
-        parts = parts_of(self.facts)
+        parts = parts_of(self.facts, self.leaked)
         parts = [Part("own filter", found.text, tuple(sorted(found.rows))) for found in self.own] + parts
         return totals(parts, self.before, self.after, seed=self.seed)
 
@@ -67,8 +68,9 @@ def wanted(arms: Arms, metric: str, own: Sequence[Found]) -> Wanted:
         facts[row] = Facts(prediction.prompt, prediction.reference, columns, names)
         if isinstance(a.get(metric), int | float) and isinstance(b.get(metric), int | float):
             before[row], after[row] = float(a[metric]), float(b[metric])
+    leaked = frozenset(arms.leak.get("rows", ()))
     key = (id(arms.report), arms.a, arms.b, metric, len(arms.columns), tuple(own))
-    return Wanted(key, facts, tuple(own), before, after, arms.recipe.training.seed if arms.recipe else 0)
+    return Wanted(key, facts, tuple(own), leaked, before, after, arms.recipe.training.seed if arms.recipe else 0)
 
 
 class Slices(Vertical):
@@ -133,6 +135,8 @@ class Slices(Vertical):
             if entry["by"] == CATEGORY:
                 text = "no verdict: rows chosen for errors look better afterwards in any case"
                 text = text if not self._narrow else "no verdict on rows chosen for errors"
+            elif (entry["by"], entry["value"]) == (LEAK, TRAINED):
+                text = "a good score on trained rows proves nothing"
             first = fitting([(fit(f"{self._called(self.table.cursor)}: {text}", width).rstrip(), "")], width)
         else:
             first = ()

@@ -83,7 +83,8 @@ def main_differences(arms: Arms) -> list[dict[str, Any]]:
     """The differences that the verdict is read from."""
     differences = {entry["metric"]: entry for entry in arms.differences()}
     main = [differences[metric] for metric in MAIN if metric in differences]
-    return main or [differences[metric] for metric in OTHERS if metric in differences] or list(differences.values())[:1]
+    main = main or [differences[metric] for metric in OTHERS if metric in differences]
+    return main or [entry for entry in differences.values() if entry.get("better", True) is not None][:1]
 
 
 def missing(entry: Mapping[str, Any]) -> str:
@@ -158,9 +159,8 @@ def warnings(arms: Arms) -> list[str]:
     found = []
     if any(set(pair) == {arms.a, arms.b} for pair in report.get("identical", ())):
         found.append("Both give the same answer to every row: the tuning had no effect, or it wasn't loaded.")
-    leak = report.get("leak")
-    if isinstance(leak, Mapping) and leak.get("rows"):
-        found.append(f"Leak: {leak.get('words')}; i shows the rest by itself.")
+    if arms.leak:
+        found.append(f"Leak: {arms.leak.get('words')}; i shows the rest by itself.")
     found += [
         f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)
     ]
@@ -180,7 +180,8 @@ def notes(arms: Arms, width: int) -> list[Part]:
     if isinstance(similarity, Mapping):
         parts.append((f"similarity by {one_line(similarity.get('name'), 40)}", "dim"))
     elif not arms.final and arms.recipe is not None and "similarity" in arms.recipe.evaluation.metrics:
-        parts.append(("similarity comes with the final report", "dim"))
+        also = "" if arms.looked_for_leaks else ", as does the search for leaks"
+        parts.append((f"similarity comes with the final report{also}", "dim"))
     forgetting = report.get("forgetting")
     if isinstance(forgetting, Mapping) and isinstance(forgetting.get("change"), (int, float)):
         change = float(forgetting["change"])

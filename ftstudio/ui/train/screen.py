@@ -55,8 +55,9 @@ the studio again shows it live. All keys work on runs that another process train
 
 forget is what the model has lost off its task, measured at every evaluation: how many more bits a byte (bpb) general
 text costs it than the base, and how far its next words moved from the base's on neutral prompts (KL divergence, nats a
-token; 0 is not at all). ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in help.
-The base is the model as it was, also where the recipe leaves layers out or adds tokens.
+token; 0 is not at all); of an encoder-decoder the second halves of the texts, which it writes after the first, of a
+masked model the hidden words. ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in
+help. The base is the model as it was, also where the recipe leaves layers out or adds tokens.
 
 ← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training
 rows: those the model never becomes sure of are where wrong labels sit.
