@@ -79,6 +79,7 @@ class Terminal:
         self.process, self.descriptor = pty.fork()
         if self.process == 0:
             try:
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as a shell starts it, also where the tests run by nohup
                 if cwd is not None:
                     os.chdir(cwd)
                 # the size first: a program reads it when it starts

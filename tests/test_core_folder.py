@@ -1,5 +1,6 @@
 """A job's folder: one owner, a state read from events, requests from anyone."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 
 CLAIM = (
-    "import sys; from pathlib import Path; from ftstudio.core.folder import JobFolder\n"
+    "import os, sys; from pathlib import Path; from ftstudio.core.folder import JobFolder\n"
     "f = JobFolder(Path(sys.argv[1]))\n"
 )
 
@@ -24,13 +25,56 @@ def claimant(path: Path, then: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", CLAIM + then, str(path)], stdout=subprocess.PIPE, text=True)
 
 
-def test_exactly_one_of_several_claimants_becomes_the_owner(tmp_path: Path) -> None:
+LINKS = {
+    "links": "",
+    "no-links": "def none(*_):\n raise OSError(95, 'Operation not supported')\nos.link = none\n",  # FUSE, FAT
+}
+
+
+@pytest.mark.parametrize("links", LINKS)
+def test_exactly_one_of_several_claimants_becomes_the_owner(tmp_path: Path, links: str) -> None:
     then = (
-        f"import time\ntime.sleep(max(0, float({time.time() + 1}) - time.time()))\n"
+        f"{LINKS[links]}import time\ntime.sleep(max(0, float({time.time() + 1}) - time.time()))\n"
         "try:\n f.claim(); print('mine', flush=True); time.sleep(2)\nexcept Exception as e:\n print(type(e).__name__)"
     )
     said = [p.communicate()[0].strip() for p in [claimant(tmp_path, then) for _ in range(6)]]
     assert sorted(said) == ["StudioError"] * 5 + ["mine"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK])
+def test_a_file_system_without_hard_links_has_owners_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def no_rights(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    monkeypatch.setattr(os, "chmod", no_rights)  # as on FAT
+    folder, other = JobFolder(tmp_path), JobFolder(tmp_path)
+    folder.claim()
+    with pytest.raises(StudioError, match=f"process {os.getpid()}"):
+        other.claim()
+    folder.release()
+    other.claim()
+    other.beat()
+    assert other.owner() is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["owner.json"]  # the door is open again
+
+
+def test_a_claim_that_was_killed_at_the_door_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = tmp_path / ".claiming"
+    door.touch()
+    sleeps: list[float] = []
+    monkeypatch.setattr(folder_module.time, "sleep", sleeps.append)
+    with pytest.raises(StudioError, match="being claimed"):  # empty, and perhaps just being filled
+        JobFolder(tmp_path).claim()
+    assert len(sleeps) == 100
+    os.utime(door, (time.time() - 60, time.time() - 60))
+    JobFolder(tmp_path).claim()
+    assert not door.exists()
 
 
 def test_the_owner_is_gone_when_its_process_is_killed_and_another_may_follow(tmp_path: Path) -> None:

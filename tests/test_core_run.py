@@ -22,6 +22,21 @@ def test_a_resumed_run_replaces_what_the_lost_steps_wrote() -> None:
     assert (story.step, story.total_steps, story.loss) == (6, 10, 1.0)
 
 
+def test_before_its_first_step_a_resumed_run_stands_where_it_goes_on_from() -> None:
+    story = Story()
+    story.feed([{"kind": "start", "time": 0, "total_steps": 10, "steps_per_epoch": 2, "resumed_from": None}])
+    for n in range(1, 7):
+        story.feed([{"kind": "step", "time": n, "step": n, "loss": 5.0 - n, "lr": 0.1, "eta": 60 - n, "epoch": n / 2}])
+        story.feed([{"kind": kind, "step": n, "loss": 6.0 - n, "change": n} for kind in ("eval", "forgetting")])
+    story.feed([{"kind": "start", "time": 9, "total_steps": 10, "steps_per_epoch": 2, "resumed_from": 4}])
+    assert (story.step, story.loss, story.eta, story.last_step["epoch"]) == (4, 1.0, None, 2.0)
+    assert (story.evaluation["step"], story.forgetting["change"], story.eval_loss) == (4, 4, 2.0)
+    story.feed([{"kind": "telemetry", "time": 10, "process_ram": 1 << 30}])
+    assert story.curves["memory"] == [(4, float(1 << 30))]  # no later than the step that comes
+    story.feed([{"kind": "start", "time": 11, "total_steps": 10, "steps_per_epoch": 2, "resumed_from": 0}])
+    assert (story.step, story.loss, story.last_step, story.evaluation, story.forgetting) == (0, None, {}, {}, {})
+
+
 def test_best_and_last_evaluation() -> None:
     story = Story()
     story.feed({"kind": "eval", "time": n, "step": n, "loss": loss} for n, loss in ((10, 2.0), (20, 1.5), (30, 1.7)))

@@ -74,7 +74,7 @@ def test_versions_out_of_range_are_a_warning(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("call", "code", "words"),
-    [("link", errno.EPERM, "no links"), ("fsync", errno.ENOSPC, "disk is full"), ("replace", errno.EROFS, "read-only")],
+    [("fsync", errno.ENOSPC, "disk is full"), ("replace", errno.EROFS, "read-only")],
 )
 def test_a_workspace_that_cant_be_written_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int, words: str
@@ -89,6 +89,19 @@ def test_a_workspace_that_cant_be_written_is_an_error(
     assert check["status"] == "error"
     assert words in check["text"]
     assert check["hint"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workspace_without_hard_links_will_do_and_one_that_claims_twice_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", fail)
+    assert module.writing(tmp_path)["status"] == "ok"
+    monkeypatch.setattr(os, "link", lambda *_: None)
+    assert module.writing(tmp_path)["status"] == "error"
     assert list(tmp_path.iterdir()) == []
 
 

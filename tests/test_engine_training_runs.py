@@ -18,6 +18,7 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.engine import callback, drift, report
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.samples import Samples
 from ftstudio.engine.worker import Worker
 
 METHODS = ("full", "lora", "qlora")
@@ -135,6 +136,48 @@ def test_forgetting_is_measured_at_every_evaluation(finished: dict[str, RunFolde
     assert again.per_byte == pytest.approx(told[2]["bits_per_byte"], rel=1e-4)
     assert kl == pytest.approx(told[2]["kl"], rel=1e-3, abs=1e-6)
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("lora", {"architecture": {"new_tokens": ["<call>", "please"], "drop_layers": "last 1"}}),
+        pytest.param("full", {"architecture": {"drop_layers": "last 1"}}, marks=pytest.mark.slow),
+        pytest.param("lora", {"method": {"init": "pissa"}}, marks=pytest.mark.slow),
+    ],
+    ids=["adapter", "full", "pissa"],
+)
+def test_the_base_of_a_changed_model_is_the_base_as_it_is(
+    finished: dict[str, RunFolder], base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    method: str, more: dict[str, Any],
+):  # fmt: skip
+    """Not the model before its first step, which misses layers, holds new tokens or is what PiSSA leaves of it."""
+    monkeypatch.setattr(drift, "SIZES", (1 << 10,))
+    values = recipe_values(base / "model", base / "rows.jsonl", method, steps=2, save_steps=1)
+    asked: list[tuple[int, int]] = []  # the layers and tokens of the model that gives the base's answers
+    answer = Samples.ask_base
+
+    def ask(self: Samples, model: Any, *more: Any) -> None:
+        asked.append((len(model.model.layers), model.config.vocab_size))
+        answer(self, model, *more)
+
+    monkeypatch.setattr(Samples, "ask_base", ask)
+    values["method"] |= more.get("method", {})
+    values |= {"architecture": more.get("architecture", {})}
+    values["evaluation"] |= {"forgetting": True, "every": 2}
+    run = prepare_run(check_recipe(values), Workspace(tmp_path))
+    worker.execute(Train(run.path))
+    assert run.state() == "done", run.events()[-1]
+    known = finished["lora"]  # the same base and rows, nothing changed
+    told, exact = events(run, "forgetting"), events(known, "forgetting")[0]["base_bits_per_byte"]
+    assert [event["step"] for event in told] == [0, 2]
+    assert all(event["base_bits_per_byte"] == pytest.approx(exact, rel=1e-4) for event in told)
+    changed = "architecture" in more
+    assert (abs(told[0]["change"]) > 1e-4) == changed  # what the change alone costs is told
+    assert (told[0]["kl"] > 1e-4) == changed
+    mine, plain = ([one for one in events(each, "sample") if one["step"] == 0] for each in (run, known))
+    assert [(one["row"], one["base"]) for one in mine] == [(one["row"], one["base"]) for one in plain]
+    assert asked == ([(2, 260)] if changed else [])
 
 
 def loaded_tokenizer(run: RunFolder) -> Any:

@@ -18,6 +18,7 @@ import pytest
 from nursery import Nursery
 from paced import PROGRAM, last_step, until
 from terminal import Terminal
+from tiny_encoders import make_encoder
 
 from ftstudio.core import launch
 from ftstudio.core.errors import UsageError
@@ -247,6 +248,50 @@ def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(nursery: Nursery, 
     assert place.ended(whole) == [0, 0]
     assert told(run, "start")[-1]["resumed_from"] == 4
     assert steps_of(run) == steps_of(place.last("whole"))  # bit by bit
+
+
+FEW_SHOT = """\
+task: few-shot-classification
+options: {{shots: 6, max_pairs: 60}}
+model: {place}/encoder
+method: full
+data: {{train: {place}/labels.jsonl, eval: 0.4, max_length: 32}}
+training: {{steps: 12, batch_size: 2, gradient_accumulation: {accumulation}, save_steps: 3, learning_rate: 1.0e-3,
+  device: cpu}}
+evaluation: {{every: 6, samples: 1, rows: 10}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_few_shot_pairs_are_learnt_together_and_go_on_exactly(nursery: Nursery, tmp_path: Path):
+    place = Place.make(tmp_path, nursery)
+    make_encoder(tmp_path / "encoder", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    labels = {"red": "Anna likes red cats", "blue": "Bert saw blue dogs", "green": "green birds run"}
+    rows = [{"text": f"{labels[name]} {n} {n % 7}", "label": name} for n in range(16) for name in labels]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for processes in (1, 2):
+        text = FEW_SHOT.format(place=tmp_path, accumulation=2 // processes)
+        (tmp_path / f"for{processes}.yaml").write_text(text)
+    one, two = (place.launched(count, f"on{count}", "train", f"for{count}.yaml") for count in (1, 2))
+    assert place.ended([*one, *two]) == [0, 0, 0], place.said("on2")
+    expected, found = steps_of(place.last("on1")), steps_of(place.last("on2"))
+    assert found.keys() == expected.keys() == set(range(1, 13))
+    assert len({values[0] for values in expected.values()}) > 6
+    for step, values in expected.items():
+        assert found[step] == pytest.approx(values, rel=1e-4), step
+    for mine, other in zip(told(place.last("on2"), "eval"), told(place.last("on1"), "eval"), strict=True):
+        assert mine["accuracy"] == other["accuracy"]  # of a head that the first process fits for all
+    processes = place.launched(2, "run", "train", "for2.yaml", PACE="0.2")
+    until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 5, "at step 5", 120)
+    os.kill(processes[0], signal.SIGKILL)
+    assert place.ended(processes)[0] == -signal.SIGKILL
+    assert place.ended(place.launched(2, "run", "train", "--resume", "last")) == [0, 0], place.said("run")
+    run = place.last("run")
+    assert told(run, "start")[-1]["resumed_from"] in (3, 6)
+    assert steps_of(run) == found  # bit by bit
+    heads = [(each.model / "head.safetensors").read_bytes() for each in (run, place.last("on2"))]
+    assert heads[0] == heads[1]
 
 
 FAILING = PROGRAM.replace(

@@ -119,6 +119,19 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         assert app.session.worker.jobs == [Train(run.path)]  # type: ignore[attr-defined]
         made_of = load_recipe(run.recipe_path)
         assert (made_of.method.name, made_of.training.epochs, made_of.data.train) == ("qlora", 2, str(path))
+        await pilot.press("3")
+        await until(pilot, "Start training")
+        await press(pilot, "S text:training.learning_rate=1e-4,2e-4 space text:method.r=4,8 enter")
+        await until(pilot, "▸4 Train◂", 60)
+        swept = app.session.together
+        assert [one.folder for one in app.session.worker.jobs[1:]] == [one.path for one in swept]  # type: ignore[attr-defined]
+        found = [load_recipe(one.recipe_path) for one in swept]
+        assert [(one.training.learning_rate, one.method.settings["r"]) for one in found] == [
+            (1e-4, 4), (1e-4, 8), (2e-4, 4), (2e-4, 8),
+        ]  # fmt: skip
+        assert "learning-rate-2e-4-r-8" in swept[-1].name
+        await press(pilot, "3 S text:training.learning_rate=1e-4,lots enter")
+        await until(pilot, "training.learning_rate")
 
 
 @pytest.mark.parametrize("size", SIZES)

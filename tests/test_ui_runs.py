@@ -14,10 +14,12 @@ from textual.pilot import Pilot
 
 from ftstudio.core.jobs import Train
 from ftstudio.core.workspace import Workspace
+from ftstudio.ui.runs.catalogue import Follower
 from ftstudio.ui.runs.cells import age, steps
 from ftstudio.ui.runs.screen import RunsScreen
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
+from ftstudio.ui.text.lines import fit
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -253,6 +255,23 @@ async def test_hostile_names_and_broken_folders_are_shown_and_harm_nothing(tmp_p
             await press(pilot, keys)
             await pilot.pause(0.05)
             assert made.harmless(shown(pilot.app))
+
+
+@pytest.mark.parametrize("end", ["stopped", "failed", "done"])
+def test_a_run_that_ended_before_it_started_is_what_it_says(tmp_path: Path, end: str) -> None:
+    run = Workspace(tmp_path).new_run("early")
+    run.emit("phase", phase="loading libraries", text="")
+    run.emit("phase", phase="preparing data", text="")
+    run.emit(end, text="Early.")
+    assert Follower(run).summary().state == end == run.state()
+
+
+def test_long_names_keep_what_tells_them_apart() -> None:
+    names = [f"demo-lora-learning-rate-{rate}-1" for rate in ("1e-4", "2e-4")]
+    first, second = (fit(name, 19, "ends") for name in names)
+    assert first != second
+    assert all(len(text) == 19 and "…" in text for text in (first, second))
+    assert [fit("abc", width, "ends") for width in (0, 1, 3, 5)] == ["", "…", "abc", "abc  "]
 
 
 def test_long_figures_fit_their_columns() -> None:

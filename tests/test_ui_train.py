@@ -102,10 +102,19 @@ async def test_a_live_run_tells_all_its_figures_and_follows_them(workspace: Work
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_gpu_is_told_with_use_memory_temperature_and_power(workspace: Workspace, size: tuple[int, int]) -> None:
-    async with studio(workspace, training(workspace, cards=1)).run_test(size=size) as pilot:
+    run = training(workspace, cards=1)
+    for step in range(61, 71):
+        run.emit("step", step=step, loss=1.2, lr=1e-4, grad_norm=0.7, tokens_per_second=1900.0, mfu=step / 200)
+    async with studio(workspace, run).run_test(size=size) as pilot:
         text = await made.until(pilot, "512 W")
         for part in (" 87%", "mem 41/139 GiB", "61°C", "512 W", "CPU  45%", "RAM 12/64G", "GPU 87%"):
             assert part in text
+        assert re.search(r"MFU +35\.0% of peak", text)
+        await pilot.press(*"gggg")
+        text = await made.until(pilot, "MFU, share of the card's peak")
+        plot = pilot.app.screen.query_one("#plot", LinePlot)
+        assert re.search(r"0\.3[0-9]*┤", plot.text())
+        assert sum(0x2800 < ord(sign) <= 0x28FF for sign in plot.text()) > 1  # the curve itself
 
 
 @pytest.mark.parametrize(
@@ -240,16 +249,23 @@ async def test_every_chart_axis_and_smoothing_has_its_key(workspace: Workspace) 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_samples_turn_open_in_full_and_show_how_they_changed(workspace: Workspace, size: tuple[int, int]) -> None:
-    async with studio(workspace, runs.finished(workspace)).run_test(size=size) as pilot:
+    run = runs.finished(workspace)
+    for _ in range(30):
+        runs.evaluation(run, 200)
+    async with studio(workspace, run).run_test(size=size) as pilot:
         text = await made.until(pilot, "sample 1 of 2 · after step 200 · held-out row 0")
         for name in ("prompt", "base", "now", "reference"):
             assert f"│{name}" in text
         await pilot.press("m")
         assert "Prompt 1: my lamp is broken" in await now(pilot)
-        await pilot.press("M", "v", "end", *["down"] * 20)
+        await pilot.press("M", "v")
+        assert "step 150" not in await now(pilot)  # the rest lies below
+        await pilot.press("end")
         text = await now(pilot)
         for step in (0, 50, 100, 150):
             assert re.search(rf"step {step} +lamp \| broken \| step {step}", text)
+        await pilot.press("home", *["down"] * 20, "pageup", "pageup")
+        assert "│prompt" in await now(pilot)
         await pilot.press("escape")
         assert "╭─ loss ──" in await now(pilot)
 

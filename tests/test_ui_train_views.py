@@ -227,6 +227,21 @@ async def test_a_run_is_replayed_on_screen(workspace: Workspace) -> None:
         await until(pilot, "enter compares")
 
 
+# -- sweeps ----------------------------------------------------------------------------------------------------------
+async def test_a_sweep_names_its_best_run_once_all_have_ended(workspace: Workspace) -> None:
+    first, second = (runs.finished(workspace, name) for name in ("slow", "fast"))
+    second.emit("eval", step=200, loss=0.5)
+    third = runs.begin(workspace, "wild", owned=True)
+    app = studio(workspace, first)
+    app.session.together = (first, second, third)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "the sweep's 3 runs have ended")
+        third.emit("failed", text="The loss is no number.", hint="")
+        third.release()
+        text = await until(pilot, "of the sweep's 3 by held-out loss, 1 failed: fast-1")
+        assert "enter compares · best" in text
+
+
 # -- alerts ----------------------------------------------------------------------------------------------------------
 async def test_a_new_alert_rings_once_and_all_can_be_read(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch

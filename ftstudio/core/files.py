@@ -42,7 +42,8 @@ def write(path: Path, content: str | bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        with contextlib.suppress(PermissionError):  # FAT has no rights to give
+            os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -25,6 +25,7 @@ REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate"
 # A heartbeat of another host older than this counts as gone. Its clock may differ from ours; on our own host
 # the process itself is asked, so there a jumping clock can't end anything.
 STALE_SECONDS = 90.0
+EMPTY_SECONDS = 10.0  # a claim that names nobody for so long was given up
 BEAT_SECONDS = 12.0  # a heartbeat comes every 5 s: so long is waited for one before a run is taken from another host
 
 
@@ -97,6 +98,36 @@ def here(token: str = "") -> Owner:
     return Owner(process, socket.gethostname(), _process_began(process) or 0.0, time.time(), token)
 
 
+def exclusive(mine: Path, door: Path) -> None:
+    """Make DOOR with what MINE holds, or raise FileExistsError: exactly one of several succeeds.
+
+    Making a link is atomic, also on NFS where locks are not to be trusted. Where the file system knows no hard links
+    (FAT, many FUSE mounts), the door is made where there is none and filled then.
+    """
+    try:
+        os.link(mine, door)
+        return
+    except FileExistsError:
+        raise
+    except OSError:  # EPERM, ENOTSUP, ENOSYS, EMLINK, …: a fault of another kind comes again here
+        handle = os.open(door, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(mine.read_bytes())
+    except OSError:
+        door.unlink(missing_ok=True)
+        raise
+
+
+def _forsaken(door: Path, mine: Path) -> bool:
+    """Whether DOOR, which names nobody, is much older than MINE of just now: who made it was killed before filling
+    it. The file system's own clock tells."""
+    try:
+        return mine.stat().st_mtime - door.stat().st_mtime > EMPTY_SECONDS
+    except OSError:
+        return False
+
+
 class JobFolder:
     """One job's folder. Cheap to make; reading never writes."""
 
@@ -146,7 +177,7 @@ class JobFolder:
         files.write_json(mine, asdict(here(token)))
         door = self.path / ".claiming"
         try:
-            self._enter(mine, door)
+            self._enter(mine, door, token)
             try:
                 if self.owner() is not None:
                     raise StudioError(f"{self.name} was just taken by another process.", "Watch it there.")
@@ -174,15 +205,18 @@ class JobFolder:
                     f"{self.name} is being worked on by process {now.process} on {now.host}.", "Watch it."
                 )
 
-    def _enter(self, mine: Path, door: Path) -> None:
-        """Be alone in looking and claiming. Making a link is atomic, also on NFS where locks are not to be trusted."""
+    def _enter(self, mine: Path, door: Path, token: str) -> None:
+        """Be alone in looking and claiming."""
         for _ in range(100):
             try:
-                os.link(mine, door)
+                exclusive(mine, door)
                 return
             except FileExistsError:
                 inside = self._read_owner(door)
-                if inside is not None and not inside.alive():  # killed within the few microseconds at the door
+                if inside is not None and inside.token == token:  # over NFS: made, but the answer was lost
+                    return
+                gone = not inside.alive() if inside is not None else _forsaken(door, mine)
+                if gone:  # killed within the few microseconds at the door
                     door.unlink(missing_ok=True)
                 time.sleep(0.02)
         raise StudioError(f"{self.name} is being claimed by another process.", f"If none runs, delete {door}.")

@@ -84,7 +84,8 @@ class Story:
     """What the events of a run tell so far; fed with events as they come, the same for live and old runs.
 
     Loss is in nats a token. `points` are (step, value) lists for each curve, with what a resumed run wrote again
-    replacing what the lost steps had written. The curve `memory` is in bytes: all GPUs, without one this process;
+    replacing what the lost steps had written: from its `start` on, all is as after the step it goes on from. The curve
+    `memory` is in bytes: all GPUs, without one this process;
     `gpu_use` is the cards' mean in percent; `forgetting` is in bits a byte more than the base, `kl` in nats a token,
     `source NAME` the training loss of one source of a mix, `held-out source NAME` its held-out loss.
     """
@@ -110,6 +111,8 @@ class Story:
     best_speed: float | None = None  # the most tokens a second, over some steps: single ones differ in their rows
     version: int = 0
     _speed: float | None = None
+    _evaluations: list[dict[str, Any]] = field(default_factory=list)
+    _measured: list[dict[str, Any]] = field(default_factory=list)  # of forgetting
 
     STEP_CURVES = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu")
 
@@ -136,6 +139,21 @@ class Story:
             self.curves[name] = [point for point in points if point[0] <= kept]
         self.samples = [sample for sample in self.samples if sample.get("step", 0) <= kept]
         self.best = min(self.curves.get("eval_loss", []), key=lambda point: point[1], default=None)
+        self._evaluations = [one for one in self._evaluations if (one.get("step") or 0) <= kept]
+        self._measured = [one for one in self._measured if (one.get("step") or 0) <= kept]
+        self.evaluation = self._evaluations[-1] if self._evaluations else {}
+        self.forgetting = self._measured[-1] if self._measured else {}
+        if self.step > kept:
+            self.last_step = self._as_after(kept)
+
+    def _as_after(self, step: int) -> dict[str, Any]:
+        """What the event of STEP told, as far as the curves hold it; how long the rest takes isn't among that."""
+        if step <= 0:
+            return {}
+        per_epoch = self.start.get("steps_per_epoch")
+        epoch = {"epoch": round(step / per_epoch, 4)} if isinstance(per_epoch, int) and per_epoch else {}
+        last = {name: self.curves[name][-1][1] for name in self.STEP_CURVES if self.curves.get(name)}
+        return {"step": step, **epoch, **last}
 
     def _phase(self, event: dict[str, Any]) -> None:
         self.phase = event.get("phase", "")
@@ -154,6 +172,7 @@ class Story:
 
     def _eval(self, event: dict[str, Any]) -> None:
         self.evaluation = event
+        self._evaluations.append(event)
         for name, value in event.items():
             if name not in ("kind", "time", "step") and isinstance(value, (int, float)):
                 self._point(f"eval_{name}" if not name.startswith("eval_") else name, event.get("step"), value)
@@ -170,6 +189,7 @@ class Story:
 
     def _forgetting(self, event: dict[str, Any]) -> None:
         self.forgetting = event
+        self._measured.append(event)
         self._point("forgetting", event.get("step"), event.get("change"))
         self._point("kl", event.get("step"), event.get("kl"))
 
@@ -193,7 +213,10 @@ class Story:
     def _steer(self, event: dict[str, Any]) -> None:
         self.steers.append(event)
         if event.get("what") == "steps" and isinstance(event.get("value"), (int, float)):
-            self.start = {**self.start, "total_steps": int(event["value"])}
+            total, per_epoch = int(event["value"]), self.start.get("steps_per_epoch")
+            self.start = {**self.start, "total_steps": total}
+            if isinstance(per_epoch, int) and per_epoch:
+                self.start["epochs"] = total / per_epoch
 
     def _alert(self, event: dict[str, Any]) -> None:
         self.alerts.append(event)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.core.folder import exclusive
 from ftstudio.core.text import one_line, size
 from ftstudio.core.workspace import Workspace
 
@@ -247,7 +248,7 @@ def file_system(path: Path, mounts: str = "/proc/mounts") -> str | None:
 
 
 def writing(path: Path) -> Check:
-    """Write, append, replace and link in the workspace, as runs do."""
+    """Write, append, replace and claim in the workspace, as runs do."""
     folder = _existing(path)
     stem = folder / f".ftstudio-{uuid.uuid4().hex}"
     one, two, three = (stem.with_name(f"{stem.name}.{number}") for number in (1, 2, 3))
@@ -261,11 +262,10 @@ def writing(path: Path) -> Check:
         os.replace(one, two)
         if two.read_bytes() != b"one\ntwo\n" or one.exists():
             return _check("workspace", "error", f"{folder} loses what is written", "Choose another --workspace.")
-        try:
-            os.link(two, three)
-        except OSError as error:
-            text = f"{folder} knows no links ({error.strerror})"
-            return _check("workspace", "error", text, "Runs take their folder by a link: choose another --workspace.")
+        exclusive(two, three)  # as a run takes its folder
+        with contextlib.suppress(FileExistsError):
+            exclusive(two, three)
+            return _check("workspace", "error", f"{folder} gives one name to two files", "Choose another --workspace.")
     except OSError as error:
         from ftstudio.core.files import explain
 
@@ -275,7 +275,7 @@ def writing(path: Path) -> Check:
         for file_path in (one, two, three):
             with contextlib.suppress(OSError):
                 file_path.unlink(missing_ok=True)
-    return _check("workspace", "ok", f"files are written, replaced and linked in {folder}")
+    return _check("workspace", "ok", f"files are written, replaced and claimed in {folder}")
 
 
 def terminal() -> Check:

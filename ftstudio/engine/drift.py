@@ -2,9 +2,10 @@
 
 Two figures: the change in bits a byte on a part of the general text that ftstudio ships (see `forgetting`), and the
 mean Kullback-Leibler divergence KL(base ‖ tuned) of the next token over neutral prompts, nats a token. With an adapter
-the base is the same model with the adapter switched off; otherwise its figures are those from before the first step,
-kept beside the run. An encoder-decoder and an encoder that fills in words are asked as the comparison's panel asks them
-(see `offtask`): both figures are of what they write, or fill in, there.
+the base is the same model with the adapter switched off. Otherwise its figures are kept beside the run: those from
+before the first step, or where the recipe changes the model itself (`architecture`) those of the base as it is. An
+encoder-decoder and an encoder that fills in words are asked as the comparison's panel asks them (see `offtask`): both
+figures are of what they write, or fill in, there.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from ftstudio.core.errors import Stopped
 from ftstudio.core.folder import JobFolder
 from ftstudio.engine import forgetting
 from ftstudio.engine.neutral import PROMPTS
+from ftstudio.methods.from_weights import off_is_base
 
 if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
     from ftstudio.data.tokenizer import Tokenizer
+    from ftstudio.engine.materials import Materials
     from ftstudio.engine.offtask import OffTask
     from ftstudio.engine.trainer import StudioTrainer
 
@@ -36,6 +40,7 @@ class Drift:
     what asks a model that isn't causal.
 
     An evaluation costs two passes over the neutral prompts and one over as much text as the base read in SECONDS.
+    APART: the base is another model than the one that trains, and was measured beforehand.
     """
 
     def __init__(
@@ -46,9 +51,11 @@ class Drift:
         texts: Sequence[str],
         should_stop: Callable[[], bool],
         asks: OffTask | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         self.folder, self.path, self.tokenizer, self.texts = folder, path, tokenizer, texts
-        self.should_stop, self.asks = should_stop, asks
+        self.should_stop, self.asks, self.apart = should_stop, asks, apart
         kept = files.read_json(path)
         self._base: dict[str, Any] = {}
         if isinstance(kept, dict) and {"size", "base_bits_per_byte"} <= kept.keys():
@@ -66,13 +73,13 @@ class Drift:
         if self._off:
             return
         began = time.perf_counter()
-        adapted = hasattr(model, "disable_adapter")
+        shared = self._shared(model)
         try:
             if not self._base:
-                if not adapted and step:
+                if self.apart or (not shared and step):
                     return self._give_up("the base's figures from before the first step are missing")
-                with base_of(model):
-                    self._measure_base(model, keep=not adapted)
+                with base_of(model) if shared else nullcontext():
+                    self.measure_base(model, keep=not shared)
             bits = self._bits(model, self._base["size"])
             kl = self.divergence(model)
         except Stopped:
@@ -92,6 +99,15 @@ class Drift:
         )
         self.told = f"about {time.perf_counter() - began:.1f} s each time"
 
+    @property
+    def known(self) -> bool:
+        """Whether the base's figures are there."""
+        return bool(self._base)
+
+    def _shared(self, model: Any) -> bool:
+        """Whether MODEL with its adapter off is the base."""
+        return not self.apart and off_is_base(model)
+
     def _give_up(self, why: str) -> None:
         self._off = True
         self.folder.emit("alert", level="info", text=f"Forgetting is measured after training only: {why}.")
@@ -108,8 +124,8 @@ class Drift:
             return self.asks.bits(model, part, self.should_stop)
         return forgetting.bits_per_byte(model, self.tokenizer, part, should_stop=self.should_stop)
 
-    def _measure_base(self, model: Any, *, keep: bool) -> None:
-        """The base's bits a byte on as much text as SECONDS allow; KEEP what it says on the neutral prompts, too."""
+    def measure_base(self, model: Any, *, keep: bool) -> None:
+        """Bits a byte of MODEL, the base, on as much text as SECONDS allow; KEEP its word on the prompts, too."""
         self._bits(model, SIZES[-1])  # the first pass of a model is slower than those after it
         began = time.perf_counter()
         bits = self._bits(model, SIZES[-1])
@@ -129,8 +145,8 @@ class Drift:
     def divergence(self, model: Any) -> float | None:
         """KL(base ‖ tuned), mean nats a token over the neutral prompts; None where the base's word wasn't kept."""
         kept: dict[str, Any] = {}
-        adapted = hasattr(model, "disable_adapter")
-        if not adapted:
+        shared = self._shared(model)
+        if not shared:
             from safetensors.torch import load_file
 
             path = self.path.with_suffix(".safetensors")
@@ -138,8 +154,11 @@ class Drift:
                 return None
             kept = load_file(str(path))
         total, count = 0.0, 0
-        before = self._said(model, as_base=True) if adapted else (kept[str(at)].float() for at in range(len(kept)))
+        before = self._said(model, as_base=True) if shared else (kept[str(at)].float() for at in range(len(kept)))
         for old, new in zip(before, self._said(model), strict=True):
+            if len(old) != len(new):
+                continue  # a prompt that new tokens cut otherwise
+            new = new[:, : old.shape[1]]  # for the base, tokens that it doesn't have have no probability
             total += float((old.exp() * (old - new)).double().sum())
             count += len(old)
         return total / count if count else None
@@ -150,6 +169,24 @@ class Drift:
                 found = [logs.half() for logs in self.asks.said(model, self.should_stop)]
             return (logs.float() for logs in found)
         return said(model, self.tokenizer, self.should_stop, as_base=as_base)
+
+
+def gauge(folder: JobFolder, recipe: Recipe, materials: Materials, should_stop: Callable[[], bool]) -> Drift | None:
+    """What measures forgetting at every evaluation of RECIPE's run in FOLDER; None where that isn't wanted, or where
+    the installation lacks its text."""
+    from ftstudio import demo
+    from ftstudio.engine import offtask
+
+    if not recipe.evaluation.forgetting:
+        return None
+    try:
+        texts = forgetting.documents(demo.GENERAL)
+    except OSError:
+        return None  # the comparison tells of it
+    path = folder.path / "forgetting.json"
+    tokenizer = materials.tokenizer
+    asks = offtask.of(materials, tokenizer)
+    return Drift(folder, path, tokenizer, texts, should_stop, asks, apart=recipe.architecture.changes)
 
 
 def said(model: Any, tokenizer: Tokenizer, should_stop: Callable[[], bool], *, as_base: bool = False) -> Iterator[Any]:

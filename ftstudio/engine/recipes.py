@@ -46,6 +46,13 @@ def check_recipe(values: Mapping[str, Any], source: str = "the recipe", folder: 
     return locate(recipe_file.check(dict(values), source, methods.models(), tasks.models()), folder)
 
 
+def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """RECIPE with `k=v` OVERRIDES (dotted keys), as on the command line. Raises UsageError naming the key."""
+    text = recipe_file.to_yaml(recipe)
+    typed = [_from_here(override, Path.cwd()) for override in overrides]
+    return locate(recipe_file.parse(text, "the recipe", typed, methods.models(), tasks.models()))
+
+
 def locate(recipe: Recipe, folder: Path | None = None) -> Recipe:
     """RECIPE with absolute paths for all files and folders it names that exist, seen from FOLDER, then from here."""
     places = [place for place in (folder, Path.cwd()) if place is not None]

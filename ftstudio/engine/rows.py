@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from ftstudio.engine.samples import Fixed, Samples, spread
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
-    from ftstudio.engine.trainer import StudioTrainer
 
 PROBE = 32  # tokens the saved model is compared on
 
@@ -79,23 +79,34 @@ class TrainingRows:
         first = self.train[0]
         return {"input_ids": first["input_ids"][:PROBE]} if self.materials.task.kind == "causal-lm" else first
 
-    def samples(
-        self, folder: JobFolder, recipe: Recipe, should_stop: Callable[[], bool]
-    ) -> Callable[[StudioTrainer, int], None] | None:
-        """What answers the fixed held-out prompts at every evaluation; None where none are wanted or held out."""
-        fixed: list[Fixed] = []
-        for place in spread(len(self.examples), recipe.evaluation.samples):
-            row, example = self.examples[place]
-            try:
-                fixed.append(Fixed(row, self.materials.prompt(example)))
-            except BadRow:
-                continue
-        if not fixed:
-            return None
-        limit = recipe.evaluation.max_new_tokens or 256
-        tokenizer, ends = self.materials.tokenizer, self.materials.end_tokens
-        path, task = folder.path / "samples.json", self.materials.task
-        return Samples(folder, path, fixed, tokenizer, ends, limit, should_stop, task)
+
+def fixed(materials: Materials, examples: Sequence[tuple[int, Example]], recipe: Recipe) -> list[Fixed]:
+    """The prompts, of EXAMPLES (row number, example), that are answered at every evaluation of RECIPE's run."""
+    found: list[Fixed] = []
+    for place in spread(len(examples), recipe.evaluation.samples):
+        row, example = examples[place]
+        with contextlib.suppress(BadRow):
+            found.append(Fixed(row, materials.prompt(example)))
+    return found
+
+
+def samples(
+    folder: JobFolder,
+    recipe: Recipe,
+    materials: Materials,
+    examples: Sequence[tuple[int, Example]],
+    should_stop: Callable[[], bool],
+) -> Samples | None:
+    """What answers the fixed held-out prompts at every evaluation; None where none are wanted or held out."""
+    chosen = fixed(materials, examples, recipe)
+    if not chosen:
+        return None
+    limit = recipe.evaluation.max_new_tokens or 256
+    path, apart = folder.path / "samples.json", recipe.architecture.changes
+    return Samples(
+        folder, path, chosen, materials.tokenizer, materials.end_tokens, limit, should_stop, materials.task,
+        apart=apart,
+    )  # fmt: skip
 
 
 def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:

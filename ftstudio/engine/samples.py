@@ -38,7 +38,10 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 class Samples:
-    """Answers FIXED prompts greedily; the base model's answers are computed once and kept in `samples.json`."""
+    """Answers FIXED prompts greedily; the base model's answers are computed once and kept in `samples.json`.
+
+    APART: the base is another model than the one that trains, and was asked beforehand.
+    """
 
     def __init__(
         self,
@@ -50,8 +53,11 @@ class Samples:
         limit: int,
         should_stop: Callable[[], bool],
         task: Task,
+        *,
+        apart: bool = False,
     ) -> None:
         self.folder, self.path, self.fixed, self.tokenizer = folder, path, fixed, tokenizer
+        self.apart = apart
         self.task = task
         self.ends, self.should_stop = ends, should_stop
         self.decoding = Decoding(min(limit, LONGEST))
@@ -64,15 +70,11 @@ class Samples:
         """Answer all prompts with the model as it is at STEP and tell them as `sample` events."""
         model = trainer.model
         answers: list[str | None] | None = None
-        if step == 0 or None in self.base:
+        if not self.apart and (step == 0 or None in self.base):
             adapted = off_is_base(model)
             if adapted or step == 0:  # before its first step a fully trained model still is the base
                 with adapters.off(model) if adapted else contextlib.nullcontext():
-                    self.base = self._answers(model)
-                files.write_json(
-                    self.path,
-                    [{"row": item.row, "base": text} for item, text in zip(self.fixed, self.base, strict=True)],
-                )
+                    self._keep(self._answers(model))
                 answers = list(self.base) if step == 0 else None
         if answers is None:
             answers = self._answers(model)
@@ -89,14 +91,33 @@ class Samples:
                     output=output,
                 )
 
-    def _answers(self, model: Any) -> list[str | None]:
-        found: list[str | None] = [None] * len(self.fixed)
-        tokenizer = self.tokenizer
+    @property
+    def known(self) -> bool:
+        """Whether the base has answered all of them."""
+        return None not in self.base
+
+    def ask_base(self, model: Any, tokenizer: Tokenizer, fixed: Sequence[Fixed]) -> None:
+        """Let MODEL, the base as it is, answer: the same prompts, FIXED, in its own TOKENIZER's ids."""
+        known = {item.row: item for item in fixed}
+        if all(item.row in known for item in self.fixed):
+            self._keep(self._answers(model, tokenizer, [known[item.row] for item in self.fixed]))
+
+    def _keep(self, answers: list[str | None]) -> None:
+        self.base = answers
+        files.write_json(
+            self.path, [{"row": item.row, "base": text} for item, text in zip(self.fixed, answers, strict=True)]
+        )
+
+    def _answers(
+        self, model: Any, tokenizer: Tokenizer | None = None, fixed: Sequence[Fixed] | None = None
+    ) -> list[str | None]:
+        fixed, tokenizer = fixed or self.fixed, tokenizer or self.tokenizer
+        found: list[str | None] = [None] * len(fixed)
         filler = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
         for batch in predicting.answers(
             self.task.fitted(model, filler),
             model,
-            [item.prompt for item in self.fixed],
+            [item.prompt for item in fixed],
             self.decoding,
             self.ends,
             pad_token=filler,

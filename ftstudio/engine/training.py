@@ -16,12 +16,12 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.data.new_tokens import save_extended
-from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room
+from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room, unchanged
 from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
-from ftstudio.engine.drift import Drift
+from ftstudio.engine.drift import gauge
 from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
@@ -29,7 +29,7 @@ from ftstudio.engine.models import recipe_of
 from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.ranks import ALONE, Ranks
-from ftstudio.engine.rows import TrainingRows, open_rows
+from ftstudio.engine.rows import TrainingRows, open_rows, samples
 from ftstudio.engine.steering import BACK
 from ftstudio.engine.together import Follower, Leader
 
@@ -111,6 +111,8 @@ class Training:
         steps = rows.materials.task.phases()
         if "pairs" in steps:
             self.context.phase("pairs", steps["pairs"])
+        if self.ranks.first:
+            unchanged.measure(self.recipe, rows, self.context)
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
@@ -289,30 +291,15 @@ class Training:
             save=recipe.training.save_steps,
             first=resume.step_of(checkpoint) if checkpoint else 0,
             rest=lambda resting: setattr(self.pulse, "resting", resting),
-            samples=rows.samples(self.folder, self.recipe, self.control.should_stop),
+            samples=samples(self.folder, recipe, rows.materials, rows.examples, self.control.should_stop),
             recorder=kept,
-            drift=self._drift(rows) if recipe.evaluation.forgetting else None,
+            drift=gauge(self.folder, recipe, rows.materials, self.control.should_stop),
             watch=recipe.training.watch,
         )
         director.goes_on(known)
         director.first_loss = known.get("first_loss")
         director.doing = rows.materials.task.phases().get("training", "")
         return director
-
-    def _drift(self, rows: TrainingRows) -> Drift | None:
-        """What measures forgetting at every evaluation; None where the installation lacks its text."""
-        from ftstudio import demo
-        from ftstudio.engine import offtask
-        from ftstudio.engine.forgetting import documents
-
-        try:
-            texts = documents(demo.GENERAL)
-        except OSError:
-            return None  # the comparison tells of it
-        path = self.folder.path / "forgetting.json"
-        tokenizer = rows.materials.tokenizer
-        asks = offtask.of(rows.materials, tokenizer)
-        return Drift(self.folder, path, tokenizer, texts, self.control.should_stop, asks)
 
     def _start(
         self, trainer: StudioTrainer, rows: TrainingRows, machine: Hardware, checkpoint: Path | None, resuming: bool

@@ -1,6 +1,6 @@
 """BANKING77, ten examples a label: MiniLM with a head, tuned by the studio, by hand, and by setfit where asked for.
 
-    python tests/benchmarks/few_shot.py [--shared ../shared] [--pairs 10000] [--test N] [--seed 0 1 2] [--setfit]
+    python tests/benchmarks/few_shot.py [--pairs 10000] [--test N] [--seed 0 1 2] [--ways studio setfit]
 
 By hand: sentence-transformers' trainer with CosineSimilarityLoss on as many pairs drawn by setfit's rules, then
 scikit-learn's logistic regression. The same learning rate, schedule, batch size and number of pairs throughout.
@@ -114,8 +114,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10_000)
     parser.add_argument("--test", type=int)
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
-    parser.add_argument("--setfit", action="store_true")
+    parser.add_argument("--rate", type=float, default=SETTINGS["learning_rate"])
+    parser.add_argument("--ways", nargs="+", choices=("studio", "by hand", "setfit"), default=["studio", "by hand"])
     arguments = parser.parse_args()
+    SETTINGS["learning_rate"] = arguments.rate
     from sentence_transformers import SentenceTransformer
 
     from ftstudio.evaluation.similarity import minilm_folder
@@ -131,7 +133,8 @@ def main() -> None:
     print(
         f"untuned, head only    {with_head(SentenceTransformer(str(base), device='cpu'), train, test):.4f}", flush=True
     )
-    ways = {"studio": by_studio, "by hand": by_hand, **({"setfit": by_setfit} if arguments.setfit else {})}
+    known = {"studio": by_studio, "by hand": by_hand, "setfit": by_setfit}
+    ways = {name: known[name] for name in arguments.ways}
     for seed in arguments.seed:
         for name, tune in ways.items():
             with tempfile.TemporaryDirectory() as folder:

@@ -12,11 +12,12 @@ ACCEPT = Action("a", "accept", "accept", "accept the errors in the rows by name;
 COLUMNS = Action("c", "columns", "columns", "which column is the prompt, which the completion")
 MEASURE = Action("m", "measure", "measure", "take a few real steps: what memory and time the run takes here")
 SMALLER = Action("f", "smaller", "fit", "make it fit: smaller batches, more of them a step; each step learns the same")
+SWEEP = Action("S", "sweep", "sweep", "several runs, one after another: one for each of the values you list")
 YAML = Action("v,ctrl+y", "yaml", "yaml", "show the recipe as YAML, or hide it")
 OPEN = Action("o,ctrl+o", "open_preset", "presets", "open a preset")
 SAVE = Action("w,ctrl+s", "save_preset", "save", "save the recipe as a preset of your own")
 FRESH = Action("ctrl+n", "fresh", "new", "begin a new recipe; asks first")
-ALL = (NEXT, BACK, FIELD, START, ACCEPT, MEASURE, SMALLER, COLUMNS, OPEN, SAVE, YAML, FRESH)
+ALL = (NEXT, BACK, FIELD, START, ACCEPT, MEASURE, SMALLER, SWEEP, COLUMNS, OPEN, SAVE, YAML, FRESH)
 
 HELP = """
 A recipe says what is trained, on which rows, how and how it is judged. The wizard asks for it in six steps; nearly \
@@ -29,4 +30,7 @@ field letters are text: ctrl+s saves, ctrl+o opens a preset, ctrl+y shows the YA
 LoRA trains a small adapter beside the model and leaves the model as it is; QLoRA does the same over a model squeezed \
 into 4 bits, for big models on small GPUs; full training changes every weight. An epoch is one pass over your rows. \
 Held-out rows are kept away from training, to see whether the model really got better.
+
+On the last step S starts a sweep: list values, such as training.learning_rate=1e-4,2e-4, and each gets a run; with \
+several keys each combination does. They train one after another, past those that fail; Train names the best.
 """

@@ -9,18 +9,19 @@ from typing import Any, ClassVar
 from textual.widgets import Input
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import clean, one_line
 from ftstudio.core.workspace import slug
 from ftstudio.engine.prepare import prepare_run, run_stem
-from ftstudio.engine.recipes import load_recipe
+from ftstudio.engine.recipes import load_recipe, with_overrides
+from ftstudio.engine.sweep import Waiting, grid, named, words_of
 from ftstudio.ui.common.background import Ended, Ticked
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.recipe import actions
-from ftstudio.ui.recipe.actions import ACCEPT, COLUMNS, FIELD, FRESH, MEASURE, OPEN, SAVE, SMALLER, START, YAML
+from ftstudio.ui.recipe.actions import ACCEPT, COLUMNS, FIELD, FRESH, MEASURE, OPEN, SAVE, SMALLER, START, SWEEP, YAML
 from ftstudio.ui.recipe.panel import explain
 from ftstudio.ui.recipe.presets import PresetsDialog, as_preset, description
 from ftstudio.ui.recipe.step_data import DataPanel
@@ -29,6 +30,7 @@ from ftstudio.ui.recipe.wizard import Wizard
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 
+MOST_RUNS = 50  # of a sweep
 PLACEHOLDER = "path/to/your"  # how shipped presets begin what must be named
 
 
@@ -52,7 +54,7 @@ class RecipeScreen(Wizard):
             return (Action("v,ctrl+y", "yaml", "hide the yaml", "back to the fields"), OPEN, SAVE, FRESH)
         typing = isinstance(self.focused, Input)
         next_ = Action("enter", "next", "next step", "the next step; n does the same where nothing is typed")
-        first: tuple[Action, ...] = (START, MEASURE, SMALLER) if review else (next_, FIELD)
+        first: tuple[Action, ...] = (START, MEASURE, SMALLER, SWEEP) if review else (next_, FIELD)
         if isinstance(self.panel, ReviewPanel) and self.panel.acceptable:
             first = (ACCEPT,)
         back = (Action("escape", "back", "back", "the step before; nothing is lost"),) if self.at else ()
@@ -182,6 +184,56 @@ class RecipeScreen(Wizard):
             lambda work: prepare_run(recipe, workspace, progress=work.progress, cancel=work.cancel),
             self._started, self._not_started,
         )  # fmt: skip
+
+    def action_sweep(self) -> None:
+        """Ask for values, and start a run for each of them, or for each combination."""
+        recipe = self.draft.recipe
+        if not isinstance(self.panel, ReviewPanel) or recipe is None or self.background.is_running("start"):
+            return
+
+        def typed(text: str | None) -> None:
+            if text and text.strip():
+                self.attempt(lambda: self._sweep(recipe, grid(words_of(text))))
+
+        hint = "such as training.learning_rate=1e-4,2e-4; several keys: every combination"
+        self.studio.push_screen(Prompt("A run for each of which values?", "", hint), typed)
+
+    def _sweep(self, recipe: Recipe, chosen: list[list[str]]) -> None:
+        """Prepare a run of RECIPE for each of the CHOSEN overrides. Raises UsageError where the recipe refuses one."""
+        recipes = [named(with_overrides(recipe, words), words) for words in chosen]
+        if len(recipes) > MOST_RUNS:
+            raise UsageError(f"That makes {len(recipes)} runs.", f"List values for {MOST_RUNS} at most.")
+        workspace = self.session.workspace
+
+        def work(work: Any) -> list[Waiting]:
+            found = []
+            for place, (words, one) in enumerate(zip(chosen, recipes, strict=True), 1):
+                work.progress(place - 1, len(recipes))
+                waiting = Waiting(" ".join(words))
+                try:
+                    waiting.run = prepare_run(one, workspace, cancel=work.cancel)
+                except StudioError as error:  # the others can still be trained
+                    waiting.error = error
+                found.append(waiting)
+            return found
+
+        self._say_start(f"preparing {len(recipes)} runs")
+        self.background.start("start", f"preparing {len(recipes)} runs", work, self._swept, self._not_started)
+
+    def _swept(self, found: list[Waiting]) -> None:
+        self._say_start("")
+        failed = [one for one in found if one.error is not None]
+        runs = tuple(one.run for one in found if one.run is not None)
+        for run in runs:
+            self.session.submit(Train(run.path))
+        if failed and failed[0].error is not None:
+            error = failed[0].error
+            self.studio.show_error(StudioError(f"{failed[0].name}: {error.message}", error.hint))
+        if runs:
+            self.session.together = runs
+            self.session.view_run(runs[0])
+            self.studio.tell(f"{len(runs)} runs train one after another; 6 shows them.")
+            self.studio.action_go("train")
 
     def action_measure(self) -> None:
         """A few real steps, on the review step."""

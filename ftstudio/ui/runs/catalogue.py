@@ -96,7 +96,7 @@ class Follower:
 def _beginning(file: BinaryIO, size: int) -> tuple[list[dict[str, Any]], int]:
     """The first event and the first `start`, and where they end."""
     events: list[dict[str, Any]] = []
-    at = 0
+    at = end = 0
     for line in file.read(min(size, HEAD)).splitlines(keepends=True):
         at += len(line)
         event = _event(line)
@@ -105,9 +105,10 @@ def _beginning(file: BinaryIO, size: int) -> tuple[list[dict[str, Any]], int]:
         kind = event.get("kind")
         if not events or kind == "start":
             events.append(event)
+            end = at
         if kind == "start":
             break
-    return events, at
+    return events, end  # a run that ended before it started tells so further on
 
 
 def _ending(file: BinaryIO, low: int, size: int) -> tuple[list[dict[str, Any]], int]:

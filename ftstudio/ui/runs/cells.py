@@ -13,7 +13,7 @@ INKS = {"running": "good", "done": "good", "failed": "bad", "interrupted": "warn
 
 COLUMNS = (
     Column("state", 13),
-    Column("run"),
+    Column("run", 0, "ends"),
     Column("task", 8),
     Column("method", 7),
     Column("model", 22, least=130),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import importlib
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,6 +28,7 @@ from ftstudio.ui.shell.strip import MODES
 from ftstudio.ui.text.following import described
 
 PULL_SECONDS = 0.35  # how often the screen in view looks at the files
+NOTICE_SECONDS = 6.0  # how long a notice stands there
 
 EVERYWHERE = (
     *(
@@ -85,6 +87,7 @@ class StudioApp(App[str]):
         self.session = session
         self.signals = signals
         self.start_mode = start
+        self._told = ("", 0.0)  # the last notice, and when
 
     def on_mount(self) -> None:
         self._listen()
@@ -121,8 +124,12 @@ class StudioApp(App[str]):
         self.notify(clean(str(error), 600), severity="error", markup=False, timeout=12)
 
     def tell(self, text: str, severity: str = "information") -> None:
-        """A short notice."""
-        self.notify(clean(text, 400), severity=severity, markup=False, timeout=6)  # type: ignore[arg-type]
+        """A short notice; one that stands there already isn't said again."""
+        now = time.monotonic()
+        if text == self._told[0] and now < self._told[1] + NOTICE_SECONDS:
+            return
+        self._told = (text, now)
+        self.notify(clean(text, 400), severity=severity, markup=False, timeout=NOTICE_SECONDS)  # type: ignore[arg-type]
 
     # -- actions ---------------------------------------------------------------------------------------------------
     def action_go(self, mode: str) -> None:

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from ftstudio.core.text import duration, number, one_line
 from ftstudio.ui.shell.session import Session
+from ftstudio.ui.text.lines import fit
 
 MODES = (
     ("data", "Data"),
@@ -115,7 +116,7 @@ class TopStrip(Widget, can_focus=False):
             text = f"▸{index} {title}◂" if here else f" {index} {title} "
             segments.append(Segment(text, styles["here" if here else "text"]))
             used += len(text)
-        name = one_line(place, max(0, width - used - 2))
+        name = fit(one_line(place, 200), max(0, width - used - 2), "ends").rstrip()
         if width - used - len(name) - 1 >= 1:
             segments += [Segment(" " * (width - used - len(name) - 1)), Segment(name, styles["dim"])]
         return segments

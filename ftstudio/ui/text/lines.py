@@ -17,10 +17,14 @@ INKS = ("dim", "good", "bad", "warn", "strong", "title", "key", "mark", "ins", "
 
 
 def fit(text: str, width: int, align: str = "left") -> str:
-    """TEXT in exactly WIDTH cells: padded, or cut with an ellipsis."""
+    """TEXT in exactly WIDTH cells: padded, or cut with an ellipsis; ALIGN `ends`: in the middle, for names that differ
+    at their end."""
     if width <= 0:
         return ""
     length = len(text) if text.isascii() else cell_len(text)
+    if length > width and align == "ends" and text.isascii():
+        text = f"{text[: width // 3]}…{text[length - (width - 1 - width // 3) :]}"
+        length = width
     if length > width:
         text = set_cell_size(text, width - 1) + "…"
         length = width if text.isascii() else cell_len(text)

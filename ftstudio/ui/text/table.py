@@ -16,7 +16,8 @@ Cells = Sequence[str | Part]
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, cells wide (0: what is left), `left` or `right`, and from which width on it is shown."""
+    """A column: its title, cells wide (0: what is left), `left`, `right` or `ends` (see `fit`), and from which width on
+    it is shown."""
 
     title: str
     width: int = 0

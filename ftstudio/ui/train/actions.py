@@ -8,6 +8,7 @@ from ftstudio.ui.train.steer import LIVE
 PAUSE = Action("p", "pause", "pause", "pause after this step, with the model kept loaded; again: go on")
 GO_ON = Action(PAUSE.key, PAUSE.run, "go on", PAUSE.help)
 STOP = Action("s", "stop", "stop", "save a checkpoint and stop; asks first")
+TAKE_BACK = Action(STOP.key, STOP.run, "take back", "take the run out of the queue; asks first")
 SAVE = Action("c", "checkpoint", "checkpoint", "save a checkpoint now")
 EVALUATE = Action("e", "evaluate", "evaluate", "measure the held-out loss and answer the samples now")
 RATE = Action("R", "rate", "rate", "another learning rate from the next step on")
@@ -17,7 +18,9 @@ COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, o
 LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
 CHART = Action("g", "chart", "chart", "next chart: loss, forgetting, learning rate, gradient norm, tokens/s, memory, …")
 ALL = Action("G", "all", "all charts", "many small charts at once, or one large")
-OPEN = Action("v", "samples", "samples", "samples in full, and how each answer changed; again: back to the chart")
+OPEN = Action(
+    "v", "samples", "samples", "samples in full, and how each answer changed: ↑ ↓ scroll; again: back to the chart"
+)
 SAMPLE = Action("m", "sample(1)", "next sample", "next sample")
 EARLIER = Action("M", "sample(-1)", "", "previous sample")
 SMOOTH = Action("w", "smoothing", "smooth", "how much the curve is smoothed: 0.9, 0.98, not at all, 0.6")
@@ -54,6 +57,7 @@ NEXT = Action("n", "again(0)", "next", "next place of the text searched for")
 PREVIOUS = Action("N", "again(1)", "previous", "previous place of the text searched for")
 FOLLOW = Action("f", "follow", "follow", "to the end of the log, and follow what comes")
 
+WAITS = "waits"  # the state of a run that waits for its turn in this studio
 MOVING = (CURSOR, CURSOR_LEFT, CURSOR_FAR, CURSOR_FAR_LEFT, ZOOM, ZOOM_OUT, PAN, PAN_LEFT, WHOLE)
 REPLAYING = (REST, SLOWER, FASTER)
 OF_CHARTS = frozenset(one.run.partition("(")[0] for one in (*MOVING, *REPLAYING, CHART, ALL, SMOOTH, AXIS))
@@ -70,11 +74,13 @@ def working(
 ) -> tuple[Action, ...]:
     """The actions that work on a run in STATE while the chart, LOG, SAMPLES in full or the map of ROWS are in view.
 
-    STATE is `replay` while it is shown once more. APART: a cursor stands there, or a part is shown; ALERTS: there are
-    some.
+    STATE is `replay` while it is shown once more, WAITS while its turn hasn't come. APART: a cursor stands there,
+    or a part is shown; ALERTS: there are some.
     """
     if state in LIVE:
         steering: tuple[Action, ...] = (GO_ON if state == "paused" else PAUSE, STOP, SAVE, EVALUATE)
+    elif state == WAITS:
+        steering = (TAKE_BACK,)
     elif state == "done":
         steering = (COMPARE,)
     else:

@@ -52,6 +52,8 @@ class AlertList(Lines):
             for at, row in enumerate(wrap(one_line(alert.get("text"), 600), width)):
                 head = f"{told:<9} {sign:<10}" if not at else " " * 20
                 self._rows.append(((head, ink), (row, "")))
+        if not self._rows:
+            self._rows = [(("Nothing was warned of.", "dim"),)]
         self.total = len(self._rows)
 
     def line(self, index: int) -> Line:

@@ -18,7 +18,7 @@ from ftstudio.ui.train.overlays import MOST, Overlays
 
 COLUMNS = (
     Column("", 10),
-    Column("run", 0),
+    Column("run", 0, "ends"),
     Column("state", 11),
     Column("method", 8, least=90),
     Column("steps", 7, "right"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KINDS = {"hard": ("×", "bad"), "ambiguous": ("○", "warn"), "easy": ("·", "good")}
 MEANS = {
     "hard": "wrong labels sit among these",
-    "ambiguous": "training can still decide these, and they teach most",
+    "ambiguous": "still undecided, and they teach most",
     "easy": "learnt early",
 }
 ORDERS = ("hard", "ambiguous")
@@ -97,6 +97,7 @@ class RowMapPage(Vertical):
         self.dynamics: Dynamics | None = None
         self.order = ORDERS[0]
         self.places: list[int] = []
+        self._looked = False
 
     def compose(self) -> ComposeResult:
         yield Said(id="rowmap-head", grow=True)
@@ -110,9 +111,9 @@ class RowMapPage(Vertical):
         """The list."""
         return self.query_one(Table)
 
-    def take(self, dynamics: Dynamics | None) -> None:
-        """Show DYNAMICS; the cursor stays where it is."""
-        self.dynamics = dynamics
+    def take(self, dynamics: Dynamics | None, *, looked: bool = True) -> None:
+        """Show DYNAMICS; the cursor stays where it is. LOOKED: whether the run's files were read."""
+        self.dynamics, self._looked = dynamics, looked
         self._arrange()
 
     def turn(self) -> None:
@@ -131,13 +132,20 @@ class RowMapPage(Vertical):
 
     def _head(self, width: int) -> list[Line]:
         known = self.dynamics
+        if known is None and not self._looked:
+            return wrapped("Reading what each row lost …", width)
         if known is None:
             return wrapped("No losses of single rows were kept by this run so far.", width)
         counts = Counter(known.kinds)
-        parts: list[Part] = [("Training rows by confidence", "title"), (f"  {known.epochs} epochs ", "dim")]
+        passes = "1 epoch" if known.epochs == 1 else f"{known.epochs} epochs"
+        parts: list[Part] = [("Training rows by confidence", "title"), (f"  {passes} ", "dim")]
         for kind, (mark, ink) in KINDS.items():
             parts.append((f" {mark} {counts[kind]:,} {kind} ", ink))
-        return [tuple(parts), ((f"Listed: {self.order} rows first; {MEANS[self.order]}.", "dim"),)]
+        if self.order == "ambiguous" and known.epochs < 2:
+            listed = "Listed in their order: how much a row changes is known from the second epoch on."
+        else:
+            listed = f"Listed: {self.order} rows first; {MEANS[self.order]}."
+        return [tuple(parts), *wrapped(listed, width, "dim")]
 
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
         known = self.dynamics

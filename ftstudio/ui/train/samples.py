@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.cells import cell_len, chop_cells
+from textual.binding import Binding
 from textual.content import Content
 
 from ftstudio.core.run import Story
@@ -23,6 +24,14 @@ LONGEST = 20_000  # characters of one text that are looked at
 class SamplePanel(Lines, can_focus=True):
     """One sample: prompt, reference, the base model's answer and the present one. Opened, also how it changed."""
 
+    BINDINGS = [
+        Binding("up,k", "roll(-1)", show=False),
+        Binding("down,j", "roll(1)", show=False),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("pagedown,space", "page(1)", show=False),
+        Binding("home", "edge(0)", show=False),
+        Binding("end", "edge(1)", show=False),
+    ]
     DEFAULT_CSS = """
     SamplePanel { height: 6; border: round $primary 50%; border-title-color: $foreground; }
     SamplePanel:focus { border: round $accent; }
@@ -52,6 +61,18 @@ class SamplePanel(Lines, can_focus=True):
         if count:
             self.index = (self.index + by) % count
             self.top = 0
+
+    def action_roll(self, by: int) -> None:
+        """A line up or down."""
+        self.scroll_lines(by)
+
+    def action_page(self, by: int) -> None:
+        """A screenful up or down."""
+        self.scroll_lines(by * max(1, self.room - 1))
+
+    def action_edge(self, last: int) -> None:
+        """The top or the end."""
+        self.scroll_lines(self.total if last else -self.total)
 
     def next_difference(self) -> None:
         """Answers plain, against the base's, against the one before."""
@@ -98,7 +119,7 @@ class SamplePanel(Lines, can_focus=True):
         found.append(("now", sample.get("output"), "strong"))
         if sample.get("reference") is not None:
             found.append(("reference", sample["reference"], ""))
-        texts = [(name, clean(text, LONGEST), ink) for name, text, ink in found]
+        texts = [(name, clean(text, LONGEST).rstrip("\n"), ink) for name, text, ink in found]
         return [(name, text, ink) if text.strip() else (name, "(empty)", "dim") for name, text, ink in texts]
 
     def _brief(self, sample: dict[str, Any]) -> list[Line]:

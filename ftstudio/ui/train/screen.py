@@ -18,7 +18,7 @@ from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
-from ftstudio.ui.train import actions, course, side, steer
+from ftstudio.ui.train import actions, course, side, steer, together
 from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import WORDS, Asked
 from ftstudio.ui.train.logview import LogView
@@ -30,6 +30,7 @@ from ftstudio.ui.train.viewing import Viewing
 
 SIDE_SECONDS = 0.9  # between two looks at the numbers beside the chart
 OWNER_SECONDS = 5.0  # between two looks at who trains
+SWEEP_SECONDS = 2.0  # between two looks at the other runs of a sweep
 
 
 class TrainScreen(Viewing):
@@ -44,16 +45,20 @@ the line falls, the model memorises instead of learning, and the lowest ○ ("be
 
 A step is one change of the weights. An epoch is one pass over all training rows. lr is the learning rate, how large a
 change may be; it usually warms up and then fades. The gradient norm says how strongly the rows pull at the weights:
-sudden peaks mean trouble. tokens/s counts tokens that are not padding. "trains" is how many of the model's weights
+sudden peaks mean trouble. tokens/s counts tokens that are not padding; MFU is how much of what the card could compute
+at best the training uses (model FLOPs utilisation; a third is good). "trains" is how many of the model's weights
 learn: all with full, a few percent with LoRA and QLoRA, which add small matrices beside frozen weights.
 
 The sample below is a held-out prompt answered at every evaluation: by the base model, by the model as it is now, and
 the reference. Pausing keeps the model in memory. Closing the terminal stops nothing: training goes on, and opening
 the studio again shows it live. All keys work on runs that another process trains, too.
 
-forget is what the model has lost off its task: how many more bits a byte general text costs it than the base, and how
-far its next words moved from the base's on neutral prompts (KL, nats a token), at every evaluation; of an
-encoder-decoder the second halves of the texts, which it writes after the first, of a masked model the hidden words.
+forget is what the model has lost off its task, measured at every evaluation: how many more bits a byte (bpb) general
+text costs it than the base, and how far its next words moved from the base's on neutral prompts (KL divergence, nats a
+token; 0 is not at all); of an encoder-decoder the second halves of the texts, which it writes after the first, of a
+masked model the hidden words. ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in
+help. The base is the model as it was, also where the recipe leaves layers out or adds tokens.
+
 ← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training
 rows: those the model never becomes sure of are where wrong labels sit.
 """
@@ -99,6 +104,7 @@ rows: those the model never becomes sure of are where wrong labels sit.
         self._seen: RunFeed | None = None
         self._asked: Asked | None = None
         self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
+        self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which run, what is told, and when to look again
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
         self._checkpoint: tuple[object, int | None] = (None, None)
 
@@ -193,7 +199,16 @@ rows: those the model never becomes sure of are where wrong labels sit.
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
             keys=self.app.size.width < 100,
         )
+        if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
+            text = f"{text} · {of_all}"
         panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
+
+    def _of_sweep(self, feed: RunFeed) -> str:
+        """How the sweep goes that the run is of; empty where it is of none."""
+        now = time.monotonic()
+        if self._sweep[0] is not feed or now >= self._sweep[2]:
+            self._sweep = (feed, together.told(self.session, feed.run.name), now + SWEEP_SECONDS)
+        return self._sweep[1]
 
     def _pending(self, feed: RunFeed) -> str:
         """What was asked and not answered yet."""
@@ -224,8 +239,11 @@ rows: those the model never becomes sure of are where wrong labels sit.
         feed = self.session.feed
         if feed is None:
             return ()
+        state = feed.state if self.replay is None else self.replay.state
+        if state in steer.RESUMABLE and steer.waits(self.session, feed.run) is not None:
+            state = actions.WAITS
         return actions.working(
-            feed.state if self.replay is None else self.replay.state,
+            state,
             log=self.has_class("-log"),
             samples=self.has_class("-samples"),
             rows=self.has_class("-rows"),

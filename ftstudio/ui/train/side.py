@@ -132,7 +132,9 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     yield named("best", f"{number(best[1])} @ {best[0]}" if best else "–", "good" if best else "")
     if baseline is not None and baseline.best and best:
         step = best[1] - baseline.best[1]
-        told = f"{number(baseline.best[1])} ({step:+.3f}{' ▼' if step < 0 else ' ▲' if step > 0 else ''})"
+        by = f"{step:+.3f}{' ▼' if step < 0 else ' ▲' if step > 0 else ''}"
+        both = f"{number(baseline.best[1])} ({by})"
+        told = both if len(both) <= width - NAME else by
         yield named("baseline", told, "good" if step < 0 else "warn" if step > 0 else "")
     forgotten = story.forgetting.get("change")
     if isinstance(forgotten, (int, float)):
@@ -147,7 +149,7 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     yield named("tokens/s", *_against_best(speed, story.best_speed, width - NAME))
     share = last.get("mfu")
     if isinstance(share, (int, float)):
-        yield named("MFU", f"{share:.1%} of the card")
+        yield named("MFU", f"{share:.1%} of peak")
     yield named("elapsed", duration(elapsed(story)))
     if live:
         yield named("to go", "paused" if state == "paused" else duration(story.eta), "strong")

@@ -81,14 +81,21 @@ def elsewhere(run: RunFolder) -> str:
 
 def ask_stop(studio: StudioApp, run: RunFolder, stop: Callable[[], None]) -> None:
     """Ask whether RUN is to be stopped, then STOP it."""
-    if run.owner() is None and waits(studio.session, run) is None:
+    waiting = run.owner() is None and waits(studio.session, run) is not None
+    if run.owner() is None and not waiting:
         studio.tell(f"Nobody is training {run.name} now.")
         return
 
     def chosen(answer: str | None) -> None:
         if answer == "s":
             stop()
+            if waiting:
+                studio.tell(f"{run.name} will not begin when its turn comes.")
 
+    if waiting:
+        more = "It has not begun. Once its turn is over r puts it back."
+        studio.push_screen(Ask(f"Take {run.name} out of the queue?", more, {"s": "take it out"}), chosen)
+        return
     studio.push_screen(
         Ask(f"Stop {run.name}?", "It saves a checkpoint first; r goes on from there later.", {"s": "save and stop"}),
         chosen,

@@ -54,7 +54,7 @@ class Viewing(StudioScreen):
         self.replay, self._memory = None, charts.Memory()
         self.window.reset()
         self._rows_next = 0.0
-        self.row_map.take(None)
+        self.row_map.take(None, looked=False)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
     def show_charts(self, feed: RunFeed | Replay, message: str) -> None:

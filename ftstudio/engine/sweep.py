@@ -1,0 +1,123 @@
+"""Trainings that belong together: a sweep over listed values, how each came out, and which is the best. No torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.workspace import slug
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
+
+
+@dataclass
+class Waiting:
+    """A training of the queue: its run, or why there is none."""
+
+    name: str
+    run: RunFolder | None = None
+    error: StudioError | None = None
+
+
+def grid(sweep: Sequence[str]) -> list[list[str]]:
+    """The overrides of each training of a SWEEP such as `training.learning_rate=1e-4,2e-4`: all combinations of all
+    listed values. Commas inside brackets or quotes part nothing. Raises UsageError."""
+    lists = []
+    for word in sweep:
+        key, equals, values = word.partition("=")
+        parts = [part for part in _parted(values) if part]
+        if not equals or not key.strip() or len(parts) < 2:
+            raise UsageError(
+                f"{word!r} lists no values.", "Write training.learning_rate=1e-4,2e-4 (two values or more)."
+            )
+        lists.append([f"{key.strip()}={part}" for part in parts])
+    return [list(chosen) for chosen in itertools.product(*lists)]
+
+
+def _parted(values: str, at: str = ",") -> Iterator[str]:
+    """VALUES parted AT a sign, but not inside brackets or quotes."""
+    depth, quote, start = 0, "", 0
+    for place, sign in enumerate(values):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in "[{":
+            depth += 1
+        elif sign in "]}":
+            depth -= 1
+        elif sign == at and not depth:
+            yield values[start:place].strip()
+            start = place + 1
+    yield values[start:].strip()
+
+
+def named(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
+    """RECIPE called by its stem and what was CHOSEN for it, such as `gsm8k-lora-learning-rate-1e-4`."""
+    from ftstudio.engine.prepare import run_stem
+
+    if not chosen:
+        return recipe
+    parts = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in (word.partition("=") for word in chosen)]
+    what = slug("-".join(parts))  # names are cut at their end, where what tells these runs apart stands
+    return recipe.model_copy(update={"name": slug(f"{run_stem(recipe)[: max(47 - len(what), 0)]}-{what}")})
+
+
+def words_of(text: str) -> list[str]:
+    """The keys and values of a sweep as typed in one line: `training.learning_rate=1e-4,2e-4 method.r=8,16`; spaces
+    inside brackets or quotes, and after a comma, part nothing."""
+    found = [""]
+    for part in _parted(text, " "):
+        if found[-1].endswith(",") or part.startswith(",") or not found[-1]:
+            found[-1] += part
+        else:
+            found.append(part)
+    return [word for word in found if word]
+
+
+def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
+    """`{runs: [{name, run, state, early, loss, eval_loss, seconds, error}], best, by, why}`; `best` is the finished run
+    with the lowest held-out loss, where none was held out the lowest last loss. `early` are those that early stopping
+    ended: they have a model, too. Losses on other rows, or of another task, say nothing of each other: there is no best
+    run then, and `why` tells it."""
+    rows: list[dict[str, Any]] = []
+    for one in waiting:
+        row: dict[str, Any] = {"name": one.name, "run": None, "state": "failed", "loss": None, "eval_loss": None}
+        row["early"] = False
+        if one.run is not None:
+            story = Story()
+            story.feed(one.run.events())
+            row |= {
+                "run": one.run.name, "state": one.run.state(story.last_state), "loss": story.loss,
+                "eval_loss": story.eval_loss, "seconds": story.seconds,
+            }  # fmt: skip
+            row["early"] = row["state"] == "stopped" and (story.last_state or {}).get("by") == "eval_rising"
+        row["error"] = one.error.message if one.error is not None else None
+        rows.append(row)
+    done = [(one, row) for one, row in zip(waiting, rows, strict=True) if row["state"] == "done" or row["early"]]
+    by = "eval_loss" if all(row["eval_loss"] is not None for _, row in done) else "loss"
+    judged = [(one, row) for one, row in done if row[by] is not None]
+    alike = len({_judged_on(one.run) for one, _ in judged if one.run is not None}) == 1
+    best = min((row for _, row in judged), key=lambda row: row[by])["run"] if judged and alike else None
+    why = "no best run: they are judged on different rows or tasks" if judged and not alike else ""
+    return {"runs": rows, "best": best, "by": by if best else None, "why": why}
+
+
+def _judged_on(run: RunFolder) -> str:
+    """What the losses of RUN are losses of: its task, template and held-out rows."""
+    from ftstudio.engine.recipes import load_recipe
+
+    try:
+        recipe = load_recipe(run.recipe_path)
+    except StudioError:  # harmed since
+        return ""
+    resolved = recipe.resolved or {}
+    data = resolved.get("data") or {}
+    rows = data if data.get("eval") is None else {"eval": data["eval"]}
+    return json.dumps([recipe.task, resolved.get("template"), rows], sort_keys=True, default=str)
