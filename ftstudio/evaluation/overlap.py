@@ -7,9 +7,11 @@ with its very numbers, many times as fast: all rows at once, in numpy.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
 from ftstudio.evaluation.ngrams import shared_at
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 LONGEST = 100_000  # characters of a text that are scored
 _AT_ONCE = 2_000_000  # characters of texts whose words are counted at once
 _BITS = 21  # of a character
+_FEW = 4  # pairs below which numpy costs more than it saves
 
 # all bytes but a-z and 0-9 are blanks; those of A-Z their small letters
 _WORDS = bytes(
@@ -101,8 +104,29 @@ def _blocks(pairs: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, st
         yield pairs[start:]
 
 
-def _measured(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-    """Precision, recall and F-measure of ROUGE-1, -2 and -L of PAIRS of output and reference: (pairs, 3, 3)."""
+def _alone(output: str, reference: str) -> list[Score]:
+    """ROUGE-1, -2 and -L of one pair."""
+    from rapidfuzz.distance import LCSseq
+
+    codes = _codes()
+    given, wanted = _line(output, codes), _line(reference, codes)
+    have, want = (Counter(map(add, line, line[1:])) for line in (given, wanted))
+    common = (
+        LCSseq.similarity("".join(sorted(given)), "".join(sorted(wanted))),  # of sorted texts: what both have
+        sum(min(times, want[pair]) for pair, times in have.items() if pair in want),
+        LCSseq.similarity(given, wanted),
+    )
+    return [_score(count, len(given) - less, len(wanted) - less) for count, less in zip(common, (0, 1, 0), strict=True)]
+
+
+def _score(common: int, given: int, wanted: int) -> Score:
+    precision, recall = common / max(given, 1), common / max(wanted, 1)
+    total = precision + recall
+    return Score(precision, recall, 2 * precision * recall / total if total > 0 else 0.0)
+
+
+def _measured(pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+    """The F-measures of ROUGE-1, -2 and -L of PAIRS of output and reference, counted together."""
     import numpy as np
     from rapidfuzz.distance import LCSseq
 
@@ -119,21 +143,22 @@ def _measured(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
     sizes = (np.array([len(line) for line in side])[:, None] - fewer for side in (given, wanted))
     precision, recall = (common / np.maximum(size, 1) for size in sizes)
     total = precision + recall
-    fmeasure = 2 * precision * recall / np.where(total > 0, total, 1.0)
-    return np.stack([precision, recall, fmeasure], axis=2)
+    found: list[list[float]] = (2 * precision * recall / np.where(total > 0, total, 1.0)).tolist()
+    return found
 
 
 def rouge_scores(output: str, reference: str) -> dict[str, Score]:
     """ROUGE-1, ROUGE-2 and ROUGE-L of OUTPUT against REFERENCE as `rouge1`, `rouge2`, `rougeL`."""
-    [row] = _measured([(output, reference)]).tolist()
-    return {name: Score(*scores) for name, scores in zip(("rouge1", "rouge2", "rougeL"), row, strict=True)}
+    return dict(zip(("rouge1", "rouge2", "rougeL"), _alone(output, reference), strict=True))
 
 
 def rouges(pairs: Sequence[tuple[str, str]]) -> list[Rouge]:
-    """The ROUGE F-measures of PAIRS of output and reference, in their order."""
-    return [Rouge(*row) for block in _blocks(pairs) for row in _measured(block)[:, :, 2].tolist()]
+    """The ROUGE F-measures of PAIRS of output and reference, in their order: of many, several times as fast as each."""
+    if len(pairs) < _FEW:
+        return [rouge(*pair) for pair in pairs]
+    return [Rouge(*row) for block in _blocks(pairs) for row in _measured(block)]
 
 
 def rouge(output: str, reference: str) -> Rouge:
     """The ROUGE F-measures of OUTPUT against REFERENCE."""
-    return rouges([(output, reference)])[0]
+    return Rouge(*(score.fmeasure for score in _alone(output, reference)))
