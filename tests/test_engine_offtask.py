@@ -96,7 +96,7 @@ def test_what_a_masked_model_forgot_is_told_without_answers() -> None:
 
 @pytest.mark.parametrize(("kind", "adapted"), [("seq2seq", True), ("seq2seq", False), ("masked", False)])
 def test_both_are_measured_while_they_train_as_the_panel_measures_them(
-    tmp_path: Path, kind: str, adapted: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, adapted: bool
 ) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
@@ -111,6 +111,7 @@ def test_both_are_measured_while_they_train_as_the_panel_measures_them(
         model = get_peft_model(model, LoraConfig(r=2, target_modules=["q"]))
     tokenizer = load_tokenizer(folder)
     asker = offtask.Labelled(task, tokenizer, 64 if kind == "masked" else None)
+    monkeypatch.setattr(drift, "SECONDS", 0.0)  # the least text, however fast the machine
     job = JobFolder(tmp_path / "run")
 
     def gauge() -> drift.Drift:  # anew: as where a run is gone on with
