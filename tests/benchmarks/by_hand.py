@@ -189,7 +189,8 @@ def translator(parts: list[Any], tokenizer: Any, options: argparse.Namespace) ->
         written = []
         for start in range(0, len(rows), 32):
             batch = collator(rows[start : start + 32])
-            batch.pop("labels")
+            for name in ("labels", "decoder_input_ids"):  # the collator lays out the references there, too
+                batch.pop(name, None)
             with torch.no_grad():
                 found = model.generate(**batch, do_sample=False, num_beams=1, max_new_tokens=options.length)
             written += tokenizer.batch_decode(found, skip_special_tokens=True)
