@@ -43,7 +43,7 @@ def load(name: str, overrides: list[str]) -> Recipe:
 def train(arguments: argparse.Namespace, out: Out) -> int:
     """Train a recipe, or go on with a run."""
     place = workspace(arguments)
-    spread = launch.sharded()
+    spread = launch.take_sharding()
     if spread == "DeepSpeed":
         raise StudioError(
             "accelerate was told to use DeepSpeed, which isn't supported: weights in parts are FSDP's here.",
@@ -65,8 +65,14 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
             raise StudioError(
                 f"{run.name} is being trained by process {owner.process} on {owner.host}.", "Watch it with `ftstudio`."
             )
+        from ftstudio.engine.recipes import load_recipe
         from ftstudio.engine.weights import whole
 
+        if spread and not load_recipe(run.recipe_path).training.shard:
+            raise StudioError(
+                f"accelerate was told to use FSDP, but {run.name} keeps its own recipe, of whole weights.",
+                "Launch it by torchrun, or set accelerate's distributed_type to MULTI_GPU.",
+            )
         if run.state() == "done" and whole(run.model):
             hint = f"`ftstudio compare {run.name}` shows what it learnt."
             raise StudioError(f"{run.name} is done: there is nothing to go on with.", hint)

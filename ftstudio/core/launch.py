@@ -47,7 +47,7 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
 _SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 
 
-def sharded(environment: MutableMapping[str, str] | None = None) -> str:
+def take_sharding(environment: MutableMapping[str, str] | None = None) -> str:
     """What `accelerate launch` asked for that spreads one model over the processes: FSDP or DeepSpeed; else empty.
 
     It is taken out of the ENVIRONMENT: the parts are made here, for accelerate the model is to be whole.

@@ -181,6 +181,18 @@ class Lines(Widget, can_focus=True):
         if self.top != before:
             self.paint()
 
+    def action_roll(self, by: int) -> None:
+        """A line up or down."""
+        self.scroll_lines(by)
+
+    def action_page(self, by: int) -> None:
+        """A screenful up or down."""
+        self.scroll_lines(by * max(1, self.room - 1))
+
+    def action_edge(self, last: int) -> None:
+        """The top or the end."""
+        self.scroll_lines(self.total if last else -self.total)
+
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
         self.scroll_lines(3)

@@ -183,14 +183,3 @@ class Panes(Lines):
         return inked(laid.pane.body, start, stop)
 
     # -- moving ----------------------------------------------------------------------------------------------------
-    def action_roll(self, by: int) -> None:
-        """A line up or down."""
-        self.scroll_lines(by)
-
-    def action_page(self, by: int) -> None:
-        """A screenful up or down."""
-        self.scroll_lines(by * max(1, self.room - 1))
-
-    def action_edge(self, last: int) -> None:
-        """The top or the end."""
-        self.scroll_lines(self.total if last else -self.total)

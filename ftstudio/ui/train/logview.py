@@ -18,8 +18,8 @@ class LogView(Lines, can_focus=True):
 
     DEFAULT_CSS = "LogView { height: 1fr; }"
     BINDINGS = [
-        Binding("up,k", "move(-1)", show=False),
-        Binding("down,j", "move(1)", show=False),
+        Binding("up,k", "roll(-1)", show=False),
+        Binding("down,j", "roll(1)", show=False),
         Binding("pageup", "page(-1)", show=False),
         Binding("pagedown,space", "page(1)", show=False),
         Binding("home", "first", show=False),
@@ -122,14 +122,6 @@ class LogView(Lines, can_focus=True):
             if self._window[-1].end >= self._bytes:
                 self.following = True
         self._refit()
-
-    def action_move(self, by: int) -> None:
-        """One line up or down."""
-        self.scroll_lines(by)
-
-    def action_page(self, by: int) -> None:
-        """A screenful up or down."""
-        self.scroll_lines(by * max(1, self.room - 1))
 
     def action_first(self) -> None:
         """To the beginning of the log."""

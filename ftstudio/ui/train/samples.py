@@ -62,18 +62,6 @@ class SamplePanel(Lines, can_focus=True):
             self.index = (self.index + by) % count
             self.top = 0
 
-    def action_roll(self, by: int) -> None:
-        """A line up or down."""
-        self.scroll_lines(by)
-
-    def action_page(self, by: int) -> None:
-        """A screenful up or down."""
-        self.scroll_lines(by * max(1, self.room - 1))
-
-    def action_edge(self, last: int) -> None:
-        """The top or the end."""
-        self.scroll_lines(self.total if last else -self.total)
-
     def next_difference(self) -> None:
         """Answers plain, against the base's, against the one before."""
         self.against = AGAINST[(AGAINST.index(self.against) + 1) % len(AGAINST)]

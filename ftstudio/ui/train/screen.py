@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -207,7 +208,8 @@ rows: those the model never becomes sure of are where wrong labels sit.
         """How the sweep goes that the run is of; empty where it is of none."""
         now = time.monotonic()
         if self._sweep[0] is not feed or now >= self._sweep[2]:
-            self._sweep = (feed, together.told(self.session, feed.run.name), now + SWEEP_SECONDS)
+            told, stays = together.told(self.session, feed.run.name)  # in the end all of its runs' events are read
+            self._sweep = (feed, told, math.inf if stays else now + SWEEP_SECONDS)
         return self._sweep[1]
 
     def _pending(self, feed: RunFeed) -> str:

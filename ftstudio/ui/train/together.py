@@ -10,18 +10,19 @@ from ftstudio.ui.train import steer
 ENDED = ("done", "failed", "stopped", "interrupted")
 
 
-def told(session: Session, name: str) -> str:
-    """What to say of the sweep that the run NAME is of: how many have ended, in the end which is best; else empty."""
+def told(session: Session, name: str) -> tuple[str, bool]:
+    """(what to say of the sweep that the run NAME is of: how many have ended, in the end which is best; else empty,
+    whether that stays so)."""
     runs = session.together
     if name not in {run.name for run in runs}:
-        return ""
+        return "", False
     ended = sum(run.state() in ENDED and steer.waits(session, run) is None for run in runs)
     if ended < len(runs):
-        return f"{ended} of the sweep's {len(runs)} runs have ended"
+        return f"{ended} of the sweep's {len(runs)} runs have ended", False
     found = outcome([Waiting(run.name, run) for run in runs])
     failed = sum(row["state"] == "failed" for row in found["runs"])
     more = f", {failed} failed" if failed else ""
     if found["best"] is None:
-        return f"the sweep's {len(runs)} runs have ended{more}"
+        return f"the sweep's {len(runs)} runs have ended{more}", True
     by = "held-out loss" if found["by"] == "eval_loss" else "training loss"
-    return f"best of the sweep's {len(runs)} by {by}{more}: {one_line(found['best'], 60)}"
+    return f"best of the sweep's {len(runs)} by {by}{more}: {one_line(found['best'], 60)}", True
