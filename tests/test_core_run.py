@@ -37,6 +37,25 @@ def test_before_its_first_step_a_resumed_run_stands_where_it_goes_on_from() -> N
     assert (story.step, story.loss, story.last_step, story.evaluation, story.forgetting) == (0, None, {}, {}, {})
 
 
+@pytest.mark.parametrize("end", [{"kind": "stopped", "time": 30}, {"kind": "step", "time": 30, "step": 2, "loss": 1.0}])
+def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, object]) -> None:
+    """The first stopped or was killed; measuring goes on in a thread of its own."""
+    story = Story()
+    story.feed(
+        [
+            {"kind": "phase", "time": 0, "phase": "loading libraries"},
+            {"kind": "phase", "time": 4, "phase": "preparing data"},
+        ]
+    )
+    story.feed(
+        [{"kind": "start", "time": 5, "resumed_from": None}, {"kind": "phase", "time": 6, "phase": "training"}, end]
+    )
+    assert story.seconds == 30
+    story.feed([{"kind": "telemetry", "time": 5000}, {"kind": "phase", "time": 5001, "phase": "preparing data"}])
+    story.feed([{"kind": "start", "time": 5003, "resumed_from": 2}, {"kind": "step", "time": 5010, "step": 3}])
+    assert story.seconds == 30 + 9
+
+
 def test_best_and_last_evaluation() -> None:
     story = Story()
     story.feed({"kind": "eval", "time": n, "step": n, "loss": loss} for n, loss in ((10, 2.0), (20, 1.5), (30, 1.7)))

@@ -101,8 +101,9 @@ first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 run="job-$SLURM_JOB_ID"
 what=("$recipe" "name=$run")
 if [ -f "$workspace/runs/$run-1/recipe.yaml" ]; then what=(--resume "$run-1"); fi   # requeued
+port=$((20000 + SLURM_JOB_ID % 20000))           # of this job alone, where jobs share a node
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=240       # seconds for the last checkpoint, before torchrun kills
 srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node {gpus} \\
-    --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$first:29500" \\
+    --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$first:$port" \\
     -m ftstudio train "${{what[@]}}" --workspace "$workspace"
 """

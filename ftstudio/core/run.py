@@ -79,6 +79,9 @@ class RunFolder(JobFolder):
         }
 
 
+FIRST_PHASES = ("loading libraries", "preparing data")  # with which a process that trains begins
+
+
 @dataclass
 class Story:
     """What the events of a run tell so far; fed with events as they come, the same for live and old runs.
@@ -110,6 +113,8 @@ class Story:
     best: tuple[int, float] | None = None
     best_speed: float | None = None  # the most tokens a second, over some steps: single ones differ in their rows
     version: int = 0
+    _idle: float = 0.0  # seconds between its sessions
+    _active: float | None = None  # of its last event but telemetry, which a thread of its own writes
     _speed: float | None = None
     _evaluations: list[dict[str, Any]] = field(default_factory=list)
     _measured: list[dict[str, Any]] = field(default_factory=list)  # of forgetting
@@ -129,6 +134,8 @@ class Story:
             handler = getattr(self, f"_{kind}", None)
             if handler is not None:
                 handler(event)
+            if kind != "telemetry":
+                self._active = self.last_time
 
     def _start(self, event: dict[str, Any]) -> None:
         self.start = event
@@ -156,7 +163,11 @@ class Story:
         return {"step": step, **epoch, **last}
 
     def _phase(self, event: dict[str, Any]) -> None:
-        self.phase = event.get("phase", "")
+        phase = event.get("phase", "")
+        resumed = self.start and phase in FIRST_PHASES and self.phase not in FIRST_PHASES
+        if resumed and self._active is not None and self.last_time is not None:
+            self._idle += max(0.0, self.last_time - self._active)
+        self.phase = phase
 
     def _step(self, event: dict[str, Any]) -> None:
         self.last_step = event
@@ -267,8 +278,10 @@ class Story:
 
     @property
     def seconds(self) -> float | None:
-        """From the first event to the last."""
-        return None if self.started is None or self.last_time is None else max(0.0, self.last_time - self.started)
+        """From the first event to the last, without what lay between one session's end and the next one's start."""
+        if self.started is None or self.last_time is None:
+            return None
+        return max(0.0, self.last_time - self.started - self._idle)
 
 
 def smoothed(points: list[tuple[int, float]], beta: float = 0.9) -> list[tuple[int, float]]:

@@ -171,6 +171,33 @@ def writer(parts: list[Any], tokenizer: Any, options: argparse.Namespace) -> Bui
     return model, DataCollatorForSeq2Seq(tokenizer), [encode(part) for part in parts], score
 
 
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+    "\n\n### Instruction:\n{}\n\n### Response:\n"
+)
+
+
+def instructor(parts: list[Any], tokenizer: Any, options: argparse.Namespace) -> Built:
+    """A causal language model that learns answers and their end, as Stanford Alpaca's train.py does it."""
+    from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq
+
+    model = AutoModelForCausalLM.from_pretrained(options.model)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+
+    def encode(row: dict[str, Any]) -> dict[str, Any]:
+        prompt = ALPACA.format(row["prompt"])
+        ids = [*tokenizer(prompt + row["completion"])["input_ids"], tokenizer.eos_token_id][: options.length]
+        asked = len(tokenizer(prompt)["input_ids"])
+        return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [-100] * asked + ids[asked:]}
+
+    def score(model: Any, rows: list[Any], collator: Any) -> dict[str, float]:
+        return {"loss": mean_loss(model, rows, collator)}
+
+    sets = [[row for row in map(encode, part) if len(row["labels"]) == len(row["input_ids"])] for part in parts]
+    sets = [[row for row in part if row["labels"][-1] != -100] for part in sets]
+    return model, DataCollatorForSeq2Seq(tokenizer), sets, score
+
+
 def translator(parts: list[Any], tokenizer: Any, options: argparse.Namespace) -> Built:
     """An encoder-decoder with labels from `text_target`, scored by its loss and by BLEU of greedy translations."""
     import sacrebleu
@@ -202,5 +229,5 @@ def translator(parts: list[Any], tokenizer: Any, options: argparse.Namespace) ->
 
 BUILD = {
     "token-classification": tagger, "masked-lm": filler, "seq2seq": translator, "text-classification": classifier,
-    "regression": regressor, "causal-lm": writer,
+    "regression": regressor, "causal-lm": writer, "sft": instructor,
 }  # fmt: skip

@@ -26,6 +26,7 @@ SHAPES = {
     "token-classification": ("tokens", "tags"),
     "masked-lm": ("text",),
     "causal-lm": ("text",),
+    "sft": ("prompt", "completion"),
     "seq2seq": ("source", "target"),
     "text-classification": ("text", "label"),
     "regression": ("sentence1", "sentence2", "score"),
@@ -34,6 +35,7 @@ SCORES = {
     "token-classification": ("loss", "entity_f1", "tag_accuracy"),
     "masked-lm": ("loss", "masked_accuracy"),
     "causal-lm": ("loss",),
+    "sft": ("loss",),
     "seq2seq": ("loss", "bleu"),
     "text-classification": ("loss", "accuracy"),
     "regression": ("loss", "spearman"),
@@ -50,7 +52,7 @@ def rows_of(path: str, task: str, count: int, reading: dict[str, Any]) -> Iterat
     shape = recognise(dataset, task="text-classification" if task == "regression" else task)
     for index in range(len(dataset)):
         row = dataset[index]
-        found = {role: row[shape.columns[role]] for role in SHAPES[task]}
+        found = plain(row, shape.columns, task)
         if all(value not in (None, "", []) for value in found.values()) and (
             "text" not in found or found["text"].strip()
         ):
@@ -58,6 +60,20 @@ def rows_of(path: str, task: str, count: int, reading: dict[str, Any]) -> Iterat
             count -= 1
         if not count:
             return
+
+
+def plain(row: dict[str, Any], columns: dict[str, str], task: str) -> dict[str, Any]:
+    """ROW with a column a role. Texts in sentences are joined, of several references the first is taken, and a
+    question on a text is put before it."""
+    if task in ("seq2seq", "sft"):
+        before, after = SHAPES[task]
+        if "prompt" in columns:
+            given = " ".join(str(row[columns[role]]) for role in ("prompt", "input") if row.get(columns.get(role, "")))
+            return {before: given, after: row[columns["completion"]]}
+        source, target = (row[columns[role]] for role in ("source", "target"))
+        source = " ".join(source) if isinstance(source, list) else source
+        return {before: source, after: target[0] if isinstance(target, list) else target}
+    return {role: row[columns[role]] for role in SHAPES[task]}
 
 
 def by_studio(folder: Path, options: argparse.Namespace, seed: int) -> dict[str, float]:
@@ -80,6 +96,8 @@ def by_studio(folder: Path, options: argparse.Namespace, seed: int) -> dict[str,
         },
         "evaluation": {"every": 1_000_000, "rows": 100_000, "samples": 0, "forgetting": False},
     }  # fmt: skip
+    if options.task == "sft":
+        recipe["data"] |= {"template": "alpaca"}
     if options.task == "seq2seq":
         recipe["evaluation"] |= {"metrics": ["bleu"], "max_new_tokens": options.length}
     path = folder / f"recipe-{seed}.yaml"

@@ -83,8 +83,7 @@ def done_text(story: Story) -> str:
         parts.append(f"loss {number(story.first_loss)} → {number(loss.get('last'))}")
     if story.eval_loss is not None:
         parts.append(f"held-out {number(story.eval_loss)}")
-    seconds = done.get("seconds")
-    took = f" in {duration(seconds)}" if isinstance(seconds, (int, float)) else ""
+    took = f" in {duration(story.seconds)}" if story.seconds is not None else ""
     return f"done{took}: {', '.join(parts) or 'saved'} · enter compares"
 
 

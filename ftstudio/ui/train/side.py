@@ -150,7 +150,7 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     share = last.get("mfu")
     if isinstance(share, (int, float)):
         yield named("MFU", f"{share:.1%} of peak")
-    yield named("elapsed", duration(elapsed(story)))
+    yield named("elapsed", duration(story.seconds))
     if live:
         yield named("to go", "paused" if state == "paused" else duration(story.eta), "strong")
     epoch, epochs = last.get("epoch"), story.start.get("epochs")
@@ -175,14 +175,6 @@ def _against_best(speed: Any, best: float | None, width: int) -> tuple[str, str]
     slow = speed < 0.5 * best
     both = f"{told} {'▼ ' if slow else ''}best {best:,.0f}"
     return (both if len(both) <= width else told), "warn" if slow else ""
-
-
-def elapsed(story: Story) -> float | None:
-    """Wall seconds since the run was begun or last resumed."""
-    if story.done and isinstance(story.done.get("seconds"), (int, float)):
-        return float(story.done["seconds"])
-    began = story.start.get("time", story.started)
-    return None if began is None or story.last_time is None else max(0.0, story.last_time - began)
 
 
 def _measured(step: dict[str, Any], name: str, form: Callable[[Any], str], ink: str) -> tuple[str, str]:
