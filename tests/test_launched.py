@@ -441,6 +441,14 @@ def test_what_several_processes_can_not_do_is_refused(tmp_path: Path):
     assert done.returncode == 1
     assert "DeepSpeed" in done.stderr
     assert not (tmp_path / "w").exists()
+    run = Workspace(tmp_path / "kept").new_run("whole")  # its own recipe says nothing of weights in parts
+    run.recipe_path.write_text((PRESETS / "demo.yaml").read_text())
+    command = [sys.executable, "-m", "ftstudio", "train", "--resume", run.name, "--workspace", str(tmp_path / "kept")]
+    spread = {**os.environ, "ACCELERATE_USE_FSDP": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=spread, check=False)
+    assert done.returncode == 1
+    assert "whole weights" in done.stderr
+    assert run.events() == []
 
 
 @pytest.mark.parametrize(

@@ -65,4 +65,8 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
             values[name] = bool(training.gradient_checkpointing)
             values[f"{name}_kwargs"] = {"use_reentrant": False} if training.gradient_checkpointing else None
             break
-    return TrainingArguments(**values)
+    found = TrainingArguments(**values)
+    # One process trains on one GPU: over all that it sees transformers would spread each batch (torch's DataParallel),
+    # which cuts rows laid end to end apart. Several GPUs have a process each, which torchrun starts.
+    found._n_gpu = min(1, found.n_gpu)
+    return found

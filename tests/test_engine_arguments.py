@@ -1,0 +1,27 @@
+"""The recipe in transformers' words: what of transformers' own ways is kept off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ftstudio.engine.arguments import arguments
+from ftstudio.engine.hardware import Hardware
+from ftstudio.engine.recipes import load_recipe
+from ftstudio.methods import get
+
+PRESETS = Path(__file__).resolve().parents[1] / "presets"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_one_process_trains_on_one_gpu_however_many_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+):
+    """Over several, transformers wraps the model in torch's DataParallel, which splits a batch along its first axis."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    machine = Hardware(device, "fp32", 1, "")
+    found = arguments(load_recipe(PRESETS / "demo.yaml", []), get("lora"), machine, tmp_path, evaluate=False)
+    assert found.n_gpu <= 1
+    assert found.train_batch_size == found.per_device_train_batch_size == 8
