@@ -74,6 +74,15 @@ def test_smoothing_a_constant_gives_the_constant(value: float, count: int, beta:
     assert all(math.isclose(v, value, abs_tol=1e-6) for _, v in smoothed([(i, value) for i in range(count)], beta))
 
 
+@pytest.mark.parametrize("text", ["", "task: [", "- a", "task: {a: 1}\nmethod: {}\nmodel: 3", None])
+def test_a_run_that_waits_tells_nothing_where_its_recipe_is_none(tmp_path: Path, text: str | None) -> None:
+    run = Workspace(tmp_path).new_run("later")
+    if text is not None:
+        run.recipe_path.write_text(text)
+    assert run.planned() == {}
+    assert run.summary()["task"] is None
+
+
 def test_two_runs_of_one_name_never_share_a_folder(tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     runs = [place.new_run("Tickets qlora") for _ in range(3)]

@@ -54,6 +54,21 @@ class RunFolder(JobFolder):
         """The tuned model's answers on the held-out rows."""
         return JobFolder(self.path / "errors")
 
+    def planned(self) -> dict[str, str]:
+        """Task, method and model by its recipe: of a run that waits or hasn't got as far. Empty where none is read."""
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+
+        try:
+            recipe = YAML(typ="safe").load(self.recipe_path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError, YAMLError):
+            return {}
+        found = recipe if isinstance(recipe, dict) else {}
+        method = found.get("method")
+        method = method.get("name") if isinstance(method, dict) else method
+        told = {"task": found.get("task"), "method": method, "model": found.get("model")}
+        return {name: value for name, value in told.items() if isinstance(value, str)}
+
     def summary(self) -> dict[str, Any]:
         """What `ftstudio runs --json` tells of it."""
         story = Story()
@@ -62,7 +77,7 @@ class RunFolder(JobFolder):
 
     def summary_of(self, story: Story) -> dict[str, Any]:
         """The same, from a STORY already read."""
-        start = story.start
+        start = story.start or self.planned()
         return {
             "run": self.name,
             "path": str(self.path),

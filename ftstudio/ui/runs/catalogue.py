@@ -55,6 +55,7 @@ class Follower:
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.story = Story()
+        self._planned: dict[str, str] | None = None
         path = run.events_path
         try:
             size = os.stat(path).st_size
@@ -76,6 +77,8 @@ class Follower:
         """As it is now."""
         self.story.feed(self._reader.all())
         story, start = self.story, self.story.start
+        if not start:
+            start = self._planned = self.run.planned() if self._planned is None else self._planned
         return Summary(
             self.run,
             self.run.state(story.last_state) if story.last_state else self.run.state(),
