@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
-from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.dataset import Dataset
 from ftstudio.data.encode import IGNORED
-from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.data.example import BadRow, Example
-from ftstudio.data.row_set import Item, collect
+from ftstudio.data.example import Example
+from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import TokenView, token_view
 from ftstudio.tasks.base import Options, Role, Row
+from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.sft import Sft
 
 
@@ -27,7 +28,7 @@ class CausalLmOptions(Options):
     )
 
 
-class CausalLm(Sft):
+class CausalLm(ItemTask, Sft):
     """Next-token prediction on documents."""
 
     name = "causal-lm"
@@ -50,34 +51,19 @@ class CausalLm(Sft):
     options_model = CausalLmOptions
 
     # -- rows ------------------------------------------------------------------------------------------------------
-    def encode_dataset(
-        self,
-        dataset: Dataset,
-        shape: Shape,
-        template: Template,
-        tokenizer: Tokenizer,
-        max_length: int | None = None,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> EncodedSet:
-        """All documents as windows of MAX_LENGTH tokens. Every token is learnt once, but a document's first."""
-
-        def make(examples: list[Example]) -> list[list[Item] | str]:
-            texts = [_text(example) for example in examples]
-            return [self._windows(ids, tokenizer, max_length) for ids in tokenizer.encode_batch(texts)]
-
-        return collect(dataset, shape, make, progress=progress, cancel=cancel)
+    def items(
+        self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None
+    ) -> list[list[Item] | str]:
+        """Documents as windows of MAX_LENGTH tokens. Every token is learnt once, but a document's first."""
+        texts = [_text(example) for example in examples]
+        return [self._windows(ids, tokenizer, max_length) for ids in tokenizer.encode_batch(texts)]
 
     def rows_of(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> list[Row]:
         """The windows of one document; `bytes` of each is what its learnt tokens say, in UTF-8."""
-        items = self._windows(tokenizer.encode(_text(example)), tokenizer, max_length)
-        if isinstance(items, str):
-            raise BadRow(items)
         found: list[Row] = []
-        for item in items:
+        for item in self.items_of(example, tokenizer, max_length):
             learnt = [token for token in item.more["labels"][1:] if token >= 0]
             found.append({**item.row, "bytes": len(tokenizer.decode(learnt).encode())})
         return found

@@ -13,17 +13,17 @@ from pydantic import Field
 
 from ftstudio.core.errors import Stopped, UsageError
 from ftstudio.data import likeness
-from ftstudio.data.dataset import Cancel, Dataset, Progress
-from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.likeness import Likeness
-from ftstudio.data.row_set import Item, collect
+from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.evaluation import ranking
 from ftstudio.tasks import vector_losses
 from ftstudio.tasks.base import Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.padding import sizes
 from ftstudio.tasks.vectors import VectorOptions, VectorTask, embed_rows
 
@@ -56,7 +56,7 @@ class EmbeddingOptions(VectorOptions):
     alike: str | None = Field(None, description="the label that means alike, where pairs have labels; told by its name")
 
 
-class Embedding(VectorTask):
+class Embedding(ItemTask, VectorTask):
     """A vector a text, learnt from texts that belong together."""
 
     name = "embedding"
@@ -215,7 +215,7 @@ class Embedding(VectorTask):
             return 0.0
         return self._likeness.of(example.fields.get("raw_label"))
 
-    def _items(
+    def items(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None
     ) -> list[list[Item] | str]:
         ready: list[tuple[tuple[str, ...], float] | str] = []
@@ -234,32 +234,11 @@ class Embedding(VectorTask):
             found.append([Item(ids, {"parts": parts, "labels": one[1]}, 1, lost)])
         return found
 
-    def encode_dataset(
-        self,
-        dataset: Dataset,
-        shape: Shape,
-        template: Template,
-        tokenizer: Tokenizer,
-        max_length: int | None = None,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> EncodedSet:
-        """All rows, each text framed by itself."""
-        task = self if self.facts else self.bound(self.options.model_dump(), self.survey(dataset, shape, cancel=cancel))
-
-        def make(examples: list[Example]) -> list[list[Item] | str]:
-            return task._items(examples, tokenizer, max_length)
-
-        return collect(dataset, shape, make, progress=progress, cancel=cancel)
-
     def rows_of(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> list[Row]:
         """One row, with what the evaluation must know of it: its texts' place in the pool, and how long they are."""
-        [items] = self._items([example], tokenizer, max_length)
-        if isinstance(items, str):
-            raise BadRow(items)
+        items = self.items_of(example, tokenizer, max_length)
         texts = self.texts(example)
         known = {"texts": list(texts[1:]), "words": [len(text.split()) for text in texts]}
         return [{**item.row, **known, "reference": self._reference(example)} for item in items]

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.dataset import Dataset
 from ftstudio.data.encode import IGNORED
-from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.masking import MaskedSet, Masking, fixed, masking_of
-from ftstudio.data.row_set import Item, collect
+from ftstudio.data.row_set import Item, RowSet
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import Piece, TokenView
-from ftstudio.tasks.base import Kind, Options, Predicted, Prompt, Role, Row, Task
+from ftstudio.tasks.base import Kind, Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class MaskedLmOptions(Options):
         return self
 
 
-class MaskedLm(Task):
+class MaskedLm(ItemTask):
     """Hidden tokens, filled in by an encoder."""
 
     name = "masked-lm"
@@ -73,10 +73,12 @@ class MaskedLm(Task):
         chosen = self.options
         return masking_of(tokenizer, chosen.probability, chosen.mask, chosen.random, chosen.whole_words)
 
-    def _windows(
-        self, texts: Sequence[str], tokenizer: Tokenizer, max_length: int | None, masking: Masking
+    def items(
+        self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None
     ) -> list[list[Item] | str]:
-        """TEXTS as items with nothing hidden yet, each with its `words` where whole ones are hidden."""
+        """Documents as windows of MAX_LENGTH tokens with nothing hidden yet, each with its `words` where whole ones are
+        hidden."""
+        masking, texts = self.masking(tokenizer), [_text(example) for example in examples]
         if masking.whole_words:
             encoded = tokenizer.encode_with_words(texts)
         else:
@@ -97,38 +99,17 @@ class MaskedLm(Task):
             found.append(items or "the text is empty")
         return found
 
-    def encode_dataset(
-        self,
-        dataset: Dataset,
-        shape: Shape,
-        template: Template,
-        tokenizer: Tokenizer,
-        max_length: int | None = None,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> EncodedSet:
-        """All documents as windows of MAX_LENGTH tokens; what is hidden changes with each epoch."""
-        masking = self.masking(tokenizer)
-        return collect(
-            dataset,
-            shape,
-            lambda examples: self._windows([_text(example) for example in examples], tokenizer, max_length, masking),
-            progress=progress,
-            cancel=cancel,
-            into=MaskedSet(masking=masking),
-        )
+    def empty_set(self, tokenizer: Tokenizer) -> RowSet:
+        """What is hidden changes with each epoch."""
+        return MaskedSet(masking=self.masking(tokenizer))
 
     def rows_of(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> list[Row]:
         """The windows of one document, with what is hidden fixed by their tokens; `say` turns ids into texts."""
         masking = self.masking(tokenizer)
-        [items] = self._windows([_text(example)], tokenizer, max_length, masking)
-        if isinstance(items, str):
-            raise BadRow(items)
         found: list[Row] = []
-        for item in items:
+        for item in self.items_of(example, tokenizer, max_length):
             hidden, labels = masking.apply(item.ids, item.more.get("words"), fixed(item.ids))
             found.append({"input_ids": hidden, "labels": labels, "say": tokenizer.tokens})
         return found

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.dataset import Dataset
 from ftstudio.data.encode import IGNORED
-from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.framing import Frame, frame_of
-from ftstudio.data.row_set import Item, RowSet, collect
+from ftstudio.data.row_set import Item, RowSet
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import Piece, TokenView
-from ftstudio.tasks.base import Kind, Options, Prompt, Role, Row, Task
+from ftstudio.tasks.base import Kind, Options, Prompt, Role, Row
+from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Seq2SeqOptions(Options):
     min_new_tokens: int = Field(0, ge=0, description="tokens that an answer has at least")
 
 
-class Seq2Seq(Task):
+class Seq2Seq(ItemTask):
     """Source → target for encoder-decoders."""
 
     name = "seq2seq"
@@ -98,7 +98,7 @@ class Seq2Seq(Task):
             frame_of(tokenizer, self.options.target_language, "options.target_language"),
         )
 
-    def _items(
+    def items(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None
     ) -> list[list[Item] | str]:
         before, after = self._frames(tokenizer)
@@ -114,35 +114,9 @@ class Seq2Seq(Task):
             found.append([Item(ids, {"labels": labels}, len(labels), lost + lost_labels, lost_labels)])
         return found
 
-    def encode_dataset(
-        self,
-        dataset: Dataset,
-        shape: Shape,
-        template: Template,
-        tokenizer: Tokenizer,
-        max_length: int | None = None,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> EncodedSet:
-        """All rows: the source as the encoder reads it, and as `labels` the target as the decoder is to write it."""
-        return collect(
-            dataset,
-            shape,
-            lambda examples: self._items(examples, tokenizer, max_length),
-            progress=progress,
-            cancel=cancel,
-            into=RowSet(beside=True),
-        )
-
-    def rows_of(
-        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
-    ) -> list[Row]:
-        """One row."""
-        [items] = self._items([example], tokenizer, max_length)
-        if isinstance(items, str):
-            raise BadRow(items)
-        return [item.row for item in items]
+    def empty_set(self, tokenizer: Tokenizer) -> RowSet:
+        """With how long the targets are beside how long the sources are."""
+        return RowSet(beside=True)
 
     def prompt(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from ftstudio.data import labels as reading
-from ftstudio.data.dataset import Cancel, Dataset, Progress
-from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.framing import frame
 from ftstudio.data.labels import MULTI, REGRESSION, SINGLE
-from ftstudio.data.row_set import Item, collect
+from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.evaluation import classification
-from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row, Task
+from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.padding import padded_inputs, sizes
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ClassificationOptions(Options):
     )
 
 
-class TextClassification(Task):
+class TextClassification(ItemTask):
     """One label, several labels or a number for a text or a pair of texts."""
 
     name = "text-classification"
@@ -132,7 +132,7 @@ class TextClassification(Task):
             return f"{reading.number_of(value):.12g}"
         return classification.joined(reading.several(value) if self.problem == MULTI else [reading.label_of(value)])
 
-    def _items(
+    def items(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None
     ) -> list[list[Item] | str]:
         framed = frame(tokenizer, [_texts(example) for example in examples], max_length)
@@ -150,36 +150,6 @@ class TextClassification(Task):
                 continue
             found.append([Item(part.ids, more, 1, part.lost)])
         return found
-
-    def encode_dataset(
-        self,
-        dataset: Dataset,
-        shape: Shape,
-        template: Template,
-        tokenizer: Tokenizer,
-        max_length: int | None = None,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> EncodedSet:
-        """All rows framed by the tokenizer's special tokens, with their labels as the loss takes them."""
-        task = self if self.facts else self.bound(self.options.model_dump(), self.survey(dataset, shape, cancel=cancel))
-        return collect(
-            dataset,
-            shape,
-            lambda examples: task._items(examples, tokenizer, max_length),
-            progress=progress,
-            cancel=cancel,
-        )
-
-    def rows_of(
-        self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
-    ) -> list[Row]:
-        """One row."""
-        [items] = self._items([example], tokenizer, max_length)
-        if isinstance(items, str):
-            raise BadRow(items)
-        return [item.row for item in items]
 
     def prompt(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None

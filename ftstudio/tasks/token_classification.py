@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from ftstudio.data import tags as reading
-from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.encode import IGNORED
-from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example, text_of
-from ftstudio.data.row_set import Item, collect
+from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import Piece, TokenView
 from ftstudio.evaluation import tagging
-from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row, Task
+from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class TaggingOptions(Options):
     )
 
 
-class TokenClassification(Task):
+class TokenClassification(ItemTask):
     """A tag for every word."""
 
     name = "token-classification"
@@ -101,7 +101,7 @@ class TokenClassification(Task):
             raise BadRow("there are no words in this row")
         return found
 
-    def _items(
+    def items(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None, whole: bool = False
     ) -> list[list[Item] | str]:
         """EXAMPLES as items; WHOLE keeps words and tags beside, for whoever predicts and scores."""
@@ -150,33 +150,12 @@ class TokenClassification(Task):
             return IGNORED
         return known[f"I-{tag[2:]}" if tag.startswith("B-") and self.facts.get("types") else tag]
 
-    def encode_dataset(
-        self,
-        dataset: Dataset,
-        shape: Shape,
-        template: Template,
-        tokenizer: Tokenizer,
-        max_length: int | None = None,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> EncodedSet:
-        """All rows as sub-tokens of their words, with a label where one is learnt."""
-        task = self if self.facts else self.bound(self.options.model_dump(), self.survey(dataset, shape, cancel=cancel))
-        return collect(
-            dataset,
-            shape,
-            lambda examples: task._items(examples, tokenizer, max_length),
-            progress=progress,
-            cancel=cancel,
-        )
-
     def rows_of(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> list[Row]:
         """One row, with its `words`, `tags`, the `places` of the words' first sub-tokens (-1: none), and how many words
         were `cut`."""
-        [items] = self._items([example], tokenizer, max_length, whole=True)
+        [items] = self.items([example], tokenizer, max_length, whole=True)
         if isinstance(items, str):
             raise BadRow(items)
         return [item.row for item in items]
