@@ -173,7 +173,7 @@ def errors(arguments: argparse.Namespace, out: Out) -> int:
     if wanted and last["kind"] == "done":
         version, done = circle.repair(recipe, context, wanted, place, arguments.why)
         value |= {"repairs": done, "version": version.name if version is not None else None}
-        texts.append(circle.told(version, done, arguments.train))
+        texts.append(circle.told(version, done, recipe, arguments.train))
         if version is not None and arguments.train:
             now = circle.train_on(recipe, version, arguments.rows, place, out)
             value["run"] = now.name
