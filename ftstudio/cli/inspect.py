@@ -228,11 +228,12 @@ def _table(predictions: list[Prediction], context: Context, source: Path, tags: 
         embedder = None  # the table says which category that costs
     categorised = categorise(predictions, context, embedder=embedder)
     if tags is not None:
+        tags.see(predictions)
         categorised = corrected(categorised, tags)
-    reviewed = len(tags.decided) if tags is not None else 0
     return {
         "rows": len(predictions),
-        "reviewed": reviewed,
+        "reviewed": len(tags.decided) if tags is not None else 0,
+        "outdated": len(tags.outdated) if tags is not None else 0,
         "categories": category_table(categorised),
         "predictions": str(source),
     }
