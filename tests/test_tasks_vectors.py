@@ -434,6 +434,19 @@ def test_a_label_without_examples_is_named(tmp_path: Path, place: Path) -> None:
     assert all("'rare'" in text for text in told)
 
 
+def test_examples_with_other_texts_stand_for_other_answers(tmp_path: Path, place: Path) -> None:
+    """A repair of the data that changes what an example says changes the head, though its row has the same number."""
+    found = []
+    for end in ("cats", "dogs"):
+        rows = [{"text": f"{word} {end}", "label": "ab"[at % 2]} for at, word in enumerate(WORDS[:12])]
+        data = write(tmp_path / f"{end}.jsonl", rows)
+        made = recipe(place / "model", data, "full", "few-shot-classification", shots=2)
+        found.append(open_materials(made).task.marks())
+    one, other = found
+    assert one["examples"] == other["examples"]
+    assert one != other
+
+
 # -- errors ----------------------------------------------------------------------------------------------------------
 def test_errors_of_scored_pairs_are_found_where_they_were_planted() -> None:
     rows = [
