@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -436,15 +437,14 @@ def test_a_label_without_examples_is_named(tmp_path: Path, place: Path) -> None:
 
 def test_examples_with_other_texts_stand_for_other_answers(tmp_path: Path, place: Path) -> None:
     """A repair of the data that changes what an example says changes the head, though its row has the same number."""
-    found = []
-    for end in ("cats", "dogs"):
-        rows = [{"text": f"{word} {end}", "label": "ab"[at % 2]} for at, word in enumerate(WORDS[:12])]
-        data = write(tmp_path / f"{end}.jsonl", rows)
-        made = recipe(place / "model", data, "full", "few-shot-classification", shots=2)
-        found.append(open_materials(made).task.marks())
-    one, other = found
-    assert one["examples"] == other["examples"]
-    assert one != other
+    rows = [{"text": f"{word} cats", "label": "ab"[at % 2]} for at, word in enumerate(WORDS[:12])]
+    data = write(tmp_path / "rows.jsonl", rows)
+    task: Any = open_materials(recipe(place / "model", data, "full", "few-shot-classification", shots=2)).task
+    other = copy.copy(task)
+    assert other.marks() == task.marks()
+    other._examples = [{**task._examples[0], "input_ids": [5, 6, 7]}, *task._examples[1:]]
+    assert other.marks()["examples"] == task.marks()["examples"]
+    assert other.marks() != task.marks()
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------
