@@ -10,6 +10,7 @@ import pytest
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
@@ -17,6 +18,7 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.engine import trail
 from ftstudio.engine.behind import Quietly, open_training
 from ftstudio.engine.gathering import gather
+from ftstudio.engine.generation import Decoding
 from ftstudio.engine.recipes import load_recipe
 from ftstudio.engine.repairing import AIM, Repairs, on_version
 from ftstudio.evaluation import before_after
@@ -164,6 +166,37 @@ def test_a_repaired_version_keeps_its_held_out_rows_and_is_compared_with_what_it
     files.write(Path(recipe.data.source), Path(recipe.data.source).read_text() + "\n")
     with pytest.raises(StudioError, match=r"data\.parted_as: .* is no version made from .* as it is now"):
         made.asked(changed)
+
+
+def test_answers_asked_otherwise_are_not_held_against_each_other(
+    circle: tuple[Workspace, Recipe, RunFolder, Repairs],
+) -> None:
+    workspace, recipe, first, repairs = circle
+    repairs.drop(sorted(repairs.training.texts)[:2], "odd", ["truncated"])
+    second = second_run(workspace, recipe, repairs.save("odd"), lambda place, row: row.reference or "")
+
+    def asked(folder: JobFolder, name: str, tokens: int) -> None:
+        book = {name: {"decoding": Decoding(tokens).signature(), "template": "plain", "max_length": 256}}
+        files.write_json(folder.path / "settings.json", book)
+
+    asked(first.errors, "outputs", 8)
+    asked(second.errors, "outputs", 64)
+    with pytest.raises(StudioError, match=r"were asked otherwise \(decoding\).*ftstudio errors first") as refused:
+        trail.report(workspace, second)
+    assert second.name in str(refused.value)
+    # a comparison holds answers of the first run that were asked like the second's: those are taken
+    lines = files.read_lines(first.errors.path / "outputs.jsonl")
+    files.LineWriter(first.compare.path / f"{first.name}.jsonl").append(*lines)
+    asked(first.compare, first.name, 64)
+    base = made.base_answers(workspace, recipe)
+    asked(base, "outputs", 8)
+    found = trail.report(workspace, second)
+    assert found is not None
+    assert {entry["base"] for entry in found["categories"]} == {None}  # the base was asked otherwise
+    asked(base, "outputs", 64)
+    found = trail.report(workspace, second)
+    assert found is not None
+    assert {entry["base"] for entry in found["categories"]} != {None}
 
 
 def test_rows_are_found_again_where_a_version_numbers_them_anew() -> None:

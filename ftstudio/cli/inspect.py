@@ -180,7 +180,12 @@ def errors(arguments: argparse.Namespace, out: Out) -> int:
     if now is not None:
         from ftstudio.engine import trail
 
-        found = trail.report(place, now)
+        try:
+            found = trail.report(place, now)
+        except StudioError as error:  # what was answered is told all the same
+            found = None
+            value["before_after_reason"] = str(error)
+            texts.append(f"No before and after: {error}")
         if found is not None:
             value["before_after"] = found
             texts.append(before_after.text(found, found["earlier"], found["run"]))
