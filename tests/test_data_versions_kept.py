@@ -255,6 +255,20 @@ def test_a_changed_source_is_told_and_nothing_is_done_before_it_is_accepted(sour
     assert texts(opened(source))[3] == "mended"
 
 
+@pytest.mark.parametrize("looks", [True, False])
+def test_what_another_studio_edits_after_it_accepted_stays(source: Path, looks: bool) -> None:
+    opened(source).do(put(2, "mended"))
+    rows_file(source, [{"prompt": "new", "completion": "new"}, *ROWS])
+    one, other = opened(source), opened(source)
+    other.accept()
+    other.do(put(4, "theirs"))
+    if looks:
+        assert one.refresh()
+        assert one.rebased is None
+    assert one.accept() is None
+    assert texts(one)[3:5] == texts(opened(source))[3:5] == ["mended", "theirs"]
+
+
 def test_a_damaged_line_costs_its_own_edit_only(source: Path) -> None:
     pending = opened(source)
     for text in ("first", "second"):

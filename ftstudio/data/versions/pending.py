@@ -65,6 +65,7 @@ class Pending:
 
     def _take_up(self) -> None:
         """The edits of the history, done; where the source has changed since, only looked at."""
+        self.rebased = None
         known, active = self._history.base.get("sha256"), self._history.active
         self.working = Working(self._dataset, self._keys)
         try:
@@ -195,8 +196,9 @@ class Pending:
         if self.rebased is None:
             return None
         with self._lock, claimed(self.folder.pending):
+            self._refresh()
             found = self.rebased
-            if found is None:
+            if found is None:  # another studio has accepted them
                 return None
             edits = [edit.plain() for edit in found.edits]
             self.rebased = None
@@ -297,7 +299,7 @@ class Pending:
         saved = self._history.saved
         if saved is not None:
             self._follow(store.read(self.folder, int(saved["version"])))
-        elif told and self.rebased is None:
+        elif told:
             self._take_up()
         return bool(told)
 
@@ -310,10 +312,11 @@ class Pending:
             new._dataset,
             new._keys,
         )
-        self._journal, self._history, self.working = (
+        self._journal, self._history, self.working, self.rebased = (
             new._journal,
             new._history,
             new.working,
+            new.rebased,
         )
         self._history.session = self.session
 
