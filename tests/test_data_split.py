@@ -101,6 +101,32 @@ def test_strata_have_their_shares_in_every_part() -> None:
     assert "in the shares of 'label'" in parts.note
 
 
+@pytest.mark.parametrize("together", ["group", "prompt"])
+def test_a_rare_label_isn_t_held_out_whole(together: str) -> None:
+    """Units of 13 rows leave a gap that only the few rows of a rare label fit into."""
+    groups = [n // 13 for n in range(500)] + [900, 901, 902]
+    labels = ["common"] * 500 + ["rare", "rare", "once"]
+    prompts = [f"p{group if together == 'prompt' else n}" for n, group in enumerate(groups)]
+    rows = [
+        {"prompt": prompt, "completion": "x", "g": f"g{group}", "label": label}
+        for prompt, group, label in zip(prompts, groups, labels, strict=True)
+    ]
+    by = By(stratify="label", group="g" if together == "group" else None)
+    dataset = from_rows(rows)
+    for seed in range(8):
+        parts = split_parts(dataset, {"eval": 0.1, "test": 0.1}, seed, shape=recognise(dataset), by=by)
+        trained = Counter(labels[row] for row in parts.train)
+        assert trained["rare"] >= 1
+        assert trained["once"] == 1
+        assert len(parts.eval) > 30
+
+
+def test_strata_that_are_single_rows_are_still_held_out() -> None:
+    rows: list[Row] = [{"prompt": f"p{n}", "completion": "x", "label": f"l{n}"} for n in range(100)]
+    parts = split_parts(from_rows(rows), {"eval": 0.1}, by=By(stratify="label"))
+    assert len(parts.eval) == 10
+
+
 def test_a_users_rows_stay_on_one_side() -> None:
     rows = rows_of(300)
     parts = split_parts(from_rows(rows), {"eval": 0.2}, by=By(group="user"))

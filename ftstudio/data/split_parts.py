@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 from ftstudio.core.errors import StudioError, UsageError
@@ -168,11 +169,16 @@ def _units(
 def _chosen(
     ordered: list[list[int]], strata: list[str], sizes: Mapping[str, float], count: int
 ) -> dict[str, list[list[int]]]:
-    """The units of each part. Strata fill up first, each by its share; what is then missing comes from any."""
+    """The units of each part. Strata fill up first, each by its share; what is then missing comes from any that has
+    not more than its share yet. The last unit of a stratum is trained, unless the strata are hardly more than units."""
     by_stratum: dict[str, list[list[int]]] = {}
+    of: dict[int, str] = {}  # the stratum of a unit, by its first row
     for unit in ordered:
         most = min(Counter(strata[row] for row in unit).items(), key=lambda item: (-item[1], item[0]))[0]
         by_stratum.setdefault(most, []).append(unit)
+        of[unit[0]] = most
+    alone = sum(len(units) for units in by_stratum.values() if len(units) == 1)
+    spare = {name: len(units) - (2 * alone <= len(ordered)) for name, units in by_stratum.items()}
     taken: set[int] = set()
     chosen: dict[str, list[list[int]]] = {}
     left = len(ordered)
@@ -181,6 +187,8 @@ def _chosen(
         others = len(wished) - number  # the parts still to come, and training: each needs a unit
         wanted = max(1, min(count - 1, round(count * sizes[name])))
         shares = _shares(Counter(strata), wanted, count)
+        most_of = {name: ceil(wanted * rows / count) for name, rows in Counter(strata).items()}
+        have: Counter[str] = Counter()
         mine: list[list[int]] = []
         rooms = [(by_stratum.get(stratum, []), share) for stratum, share in shares.items()]
         for units, share in [*rooms, (ordered, -1)]:
@@ -188,26 +196,34 @@ def _chosen(
             for unit in units:
                 if room <= 0 or left <= others:
                     break
-                if unit[0] not in taken and len(unit) <= room:
+                name_of = of[unit[0]]
+                full = share < 0 and have[name_of] >= most_of[name_of]
+                if unit[0] not in taken and len(unit) <= room and spare[name_of] > 0 and not full:
                     mine.append(unit)
+                    have[name_of] += len(unit)
+                    spare[name_of] -= 1
                     taken.add(unit[0])
                     room -= len(unit)
                     left -= 1
         if not mine:  # every unit is larger than what was wanted
-            smallest = min((unit for unit in ordered if unit[0] not in taken), key=len)
+            there = [unit for unit in ordered if unit[0] not in taken]
+            smallest = min(there, key=lambda unit: (spare[of[unit[0]]] <= 0, len(unit)))
             mine = [smallest]
             taken.add(smallest[0])
+            spare[of[smallest[0]]] -= 1
             left -= 1
         chosen[name] = mine
     return chosen
 
 
 def _shares(strata: Mapping[str, int], wanted: int, count: int) -> dict[str, int]:
-    """WANTED rows dealt out to STRATA by their shares of COUNT, the largest remainders first."""
+    """WANTED rows dealt out to STRATA by their shares of COUNT, the largest remainders first; no stratum gives all."""
     exact = {name: wanted * rows / count for name, rows in strata.items()}
     found = {name: int(share) for name, share in exact.items()}
     rest = wanted - sum(found.values())
-    for name in sorted(exact, key=lambda name: (found[name] - exact[name], name))[:rest]:
+    more = [name for name in sorted(exact, key=lambda name: (found[name] - exact[name], name))
+            if found[name] < max(1, strata[name] - 1) and strata[name] > 1]  # fmt: skip
+    for name in more[:rest]:
         found[name] += 1
     return found
 
