@@ -24,6 +24,7 @@ from ftstudio.data.read import open_dataset
 from ftstudio.data.versions.actions import drop, set_cell, weigh
 from ftstudio.data.versions.pending import Pending
 from ftstudio.data.versions.shelf import Shelf
+from ftstudio.engine.accepting import errors_of_rows
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.materials import Materials, open_materials
 from ftstudio.engine.prepare import prepare_run
@@ -114,6 +115,28 @@ def test_each_source_has_an_instruction_of_its_own(sources: tuple[Path, Path, Pa
         assert first in materials.template.text(example)
     with pytest.raises(UsageError, match=r"data\.train\.0\.instruction: a model of the task causal-lm"):
         open_materials(check_recipe({"task": "causal-lm", "model": "demo", "data": {"train": train}}))
+
+
+def test_rows_of_a_test_or_held_out_file_are_mapped_and_asked_as_the_sources_are(
+    sources: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    asked, told, _ = map(str, sources)
+    held = write(tmp_path / "held.jsonl", [{"instruction": "do 3", "output": "done 3"}])
+    more = write(tmp_path / "more.jsonl", [{"question": f"q {n}?", "answer": f"a {n}"} for n in (5, 90)])
+    rest = write(tmp_path / "rest.jsonl", [{"question": "q 91?", "answer": "a 91"}])
+    both = str(tmp_path / "[mr]*[et].jsonl")
+    assert len(open_dataset(both).files) == 2, (more, rest)
+    train = [{"path": asked, "instruction": "Answer:"}, {"path": told, "instruction": "Do:"}]
+    materials = opened(train, eval=str(held), test=both)
+    assert [example.prompt for _, example in materials.examples()] == ["Do: do 3"]
+    assert any("data.eval are asked with the instruction of told" in note for note in materials.notes)
+    tested = [example.prompt for _, example in materials.on("test").examples()]
+    assert tested == ["Answer: q 5?", "Answer: q 90?", "Answer: q 91?"]
+    assert [check.count for check in errors_of_rows(materials)] == [1, 1]  # `do 3`; `q 5?`
+    clean = opened(train, eval=str(held), test=both, split_by={"leak_aware": True})
+    assert clean.report["leaks_eval"] >= 1
+    assert clean.report["leaks_test"] >= 1
+    assert not {"do 3", "q 5?"} & {str(row.get("question", row.get("instruction"))) for row in clean.train.iter()}
 
 
 def test_weights_caps_and_temperature_say_what_an_epoch_holds(sources: tuple[Path, Path, Path]) -> None:

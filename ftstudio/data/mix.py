@@ -50,6 +50,18 @@ class MixedShape(Shape):
         return instructed(example, text) if text else example
 
 
+@dataclass(frozen=True)
+class AskedShape(Shape):
+    """Maps rows that are no part of the mix as those of `source`, with its `instruction`."""
+
+    instruction: str = ""
+    source: str = ""
+
+    def example(self, row: Row) -> Example:
+        """ROW as an example with the instruction before its question. Raises BadRow."""
+        return instructed(super().example(row), self.instruction)
+
+
 def instructed(example: Example, text: str) -> Example:
     """EXAMPLE with the instruction TEXT before its first question; running text stays as it is."""
     place = next((place for place, turn in enumerate(example.messages) if turn.role == "user"), None)

@@ -29,7 +29,7 @@ def errors_of_rows(
     found = [check for part in parts for check in of_file(part) if check.severity == "error"]
     for part in (materials.held_out, materials.test):
         if part is not None and part.origin is None:
-            shape = materials.held_out_shape if part is materials.held_out else materials.shape
+            shape = materials.held_out_shape if part is materials.held_out else materials.test_shape
             found += run_checks(
                 materials.train, materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
                 progress=progress, cancel=cancel,

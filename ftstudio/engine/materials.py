@@ -20,10 +20,11 @@ from ftstudio.data.example import BadRow, Example
 from ftstudio.data.mix import Part
 from ftstudio.data.mix_open import Opened, epoch_of, open_sources
 from ftstudio.data.read import find_file, open_dataset
-from ftstudio.data.shape import Shape, recognise
+from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.engine.left_out import UNANSWERED, left_out
+from ftstudio.engine.mapped import asked_as, shape_like
 from ftstudio.engine.parting import SPLITS, part, usual_eval
 from ftstudio.engine.reshaping import tokenizer_of
 from ftstudio.tasks.base import Prompt, Task
@@ -97,10 +98,14 @@ class Materials:
                 "The recipe keeps no rows for a test (data.test: null).",
                 "Compare on the held-out rows, or train with data.test: 0.1, or a file.",
             )
-        shape = (
-            self.shape if self.test.path == self.whole.path else _shape_like(self.test, self.shape, self.recipe, "test")
-        )
-        return _grounded(replace(self, held_out=self.test, held_out_shape=shape, part=part))
+        return _grounded(replace(self, held_out=self.test, held_out_shape=self.test_shape, part=part))
+
+    @property
+    def test_shape(self) -> Shape:
+        """How the test rows are mapped: those of another file may have other columns. Raises UsageError."""
+        if self.test is None or not isinstance(self.recipe.data.test, str):
+            return self.shape
+        return shape_like(self.test, self.shape, self.recipe, "test", self.sources)
 
     def why_not(self, example: Example) -> str:
         """Why EXAMPLE, which the task says isn't usable, can't be answered and judged."""
@@ -142,7 +147,7 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     held_out_shape = shape
     if parts.held_out is not None and isinstance(data.eval, str):
         _same(recipe, "eval", parts.held_out)
-        held_out_shape = _shape_like(parts.held_out, shape, recipe)
+        held_out_shape = shape_like(parts.held_out, shape, recipe, "eval", opened.parts)
     if parts.test is not None and isinstance(data.test, str):
         _same(recipe, "test", parts.test)
     chosen = epoch_of(opened, data, parts.train, seed, cancel)
@@ -155,7 +160,8 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     kept = (
         f"{len(parts.test):,} test rows are kept apart, neither trained nor held out" if parts.test is not None else ""
     )
-    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, first, kept) if text)
+    asked = asked_as(held_out_shape, "eval", opened.parts) if isinstance(data.eval, str) else ""
+    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, first, kept, asked) if text)
     report = {**parts.report, **({"epoch": dict(chosen.counts)} if chosen.counts else {})}
     found = Materials(
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
@@ -241,20 +247,6 @@ def _before(recipe: Recipe, progress: Progress | None, cancel: Cancel | None) ->
     except StudioError as error:
         hint = "Put it back, or leave data.parted_as out: other rows are then held out than before."
         raise StudioError(f"data.parted_as: {error.message}", hint) from error
-
-
-def _shape_like(held_out: Dataset, shape: Shape, recipe: Recipe, key: str = "eval") -> Shape:
-    """How the rows of the file data.KEY are mapped: like the training rows where they can be, else as recognised."""
-    if all(name in held_out.names for name in shape.columns.values()):
-        return Shape(shape.name, shape.columns, shape.why)
-    try:
-        return recognise(held_out, task=recipe.task)
-    except UsageError as error:
-        raise UsageError(
-            f"{one_line(str(getattr(recipe.data, key)))} (data.{key}) has other columns than the training rows: "
-            f"{error.message}",
-            f"It needs the columns {', '.join(shape.columns.values())}.",
-        ) from error
 
 
 def _same(recipe: Recipe, part: str, dataset: Dataset) -> None:

@@ -19,6 +19,7 @@ from ftstudio.data.split import split_rows
 from ftstudio.data.versions import address, store
 from ftstudio.data.versions.identity import Key
 from ftstudio.data.versions.store import Version
+from ftstudio.engine.mapped import shape_like
 
 Named = Callable[[Recipe, str, str, Progress | None, Cancel | None], Dataset]  # (recipe, eval | test, what it names, …)
 Before = Callable[[Progress | None, Cancel | None], Opened]  # opens what data.parted_as names
@@ -96,9 +97,11 @@ def part(
 
         for key, other in others.items():
             some = whole.select(train)
+            shape = shape_like(other, opened.shape, recipe, key, opened.parts)
             kept, leaks = without_leaks(
-                some, other, shape=opened.shape, near=data.split_by.near, progress=progress, cancel=cancel
-            )
+                some, other, shape=opened.shape, held_out_shape=shape, near=data.split_by.near, progress=progress,
+                cancel=cancel,
+            )  # fmt: skip
             if leaks:
                 notes.append(f"{len(leaks)} rows that nearly equal a row of data.{key} are not trained")
                 report[f"leaks_{key}"] = len(leaks)
