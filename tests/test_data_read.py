@@ -384,7 +384,7 @@ def test_a_file_changed_meanwhile_says_so(tmp_path: Path) -> None:
         dataset[1]
 
 
-def test_rows_read_before_are_not_kept_when_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_becomes_another_in_place_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "_LOOK", 0)
     path = tmp_path / "a.csv"
     path.write_text("a,b\n1,2\n3,4\n")
@@ -394,12 +394,28 @@ def test_rows_read_before_are_not_kept_when_the_file_changes(tmp_path: Path, mon
         file.seek(4)
         file.write(b"5")
     os.utime(path, ns=(1, 1))
-    assert dataset[0] == {"a": "5", "b": "2"}
+    with pytest.raises(StudioError, match="changed"):
+        dataset[0]
+    path.write_text("a,b\n1,2\n3,4\n5,6\n")  # it has only grown
+    os.utime(path, ns=(2, 2))
+    assert list(dataset) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
     with open(path, "r+b") as file:
         file.truncate(8)
-    assert dataset[0] == {"a": "5", "b": "2"}
+    os.utime(path, ns=(3, 3))
     with pytest.raises(StudioError, match="changed"):
-        dataset[1]
+        dataset[0]
+
+
+def test_a_line_put_in_front_gives_no_garbled_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "_LOOK", 0)
+    path = tmp_path / "a.txt"
+    lines = "".join(f"line number {n} of the text\n" for n in range(5000))
+    path.write_text(lines)
+    dataset = open_dataset(path)
+    path.write_text("a prefix " + lines)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(StudioError, match="changed"):
+        dataset[4000]
 
 
 def test_cancel_and_progress(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from ftstudio.data.encoding import Text
 _PAGE = 64  # rows read at once: a screenful is one read, also while another thread indexes
 _PAGE_BYTES = 1 << 20  # unless they are bigger than this together
 _PAGES = 16
+_SAMPLES, _SAMPLE = 16, 4096  # how many pieces of the file, and of how many bytes, tell whether it is another
 _LOOK = 0.25  # seconds between two looks at whether the file has changed
 
 Parse = Callable[[bytes, int], Row]  # (bytes of the row, its number); raises ValueError
@@ -33,6 +35,7 @@ class SpanStore:
         self._pages: dict[int, tuple[int, bytes]] = {}
         self._lock = threading.Lock()
         self._looked, self._changed_at = time.monotonic(), os.fstat(text.handle).st_mtime_ns
+        self._mark, self._is_another = self._sample(), False
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -43,11 +46,13 @@ class SpanStore:
         self.ends.append(end)
 
     def raw(self, index: int) -> bytes:
-        """The bytes of row INDEX. Raises StudioError where the file is shorter than it was."""
+        """The bytes of row INDEX. Raises StudioError where the file isn't what it was when it was opened."""
         start, end = self.starts[index], self.ends[index]
         number = index // _PAGE
         if time.monotonic() - self._looked > _LOOK:
-            self._look(end)
+            self._look()
+        if self._is_another:
+            raise self._changed()
         with self._lock:
             page = self._pages.get(number)
         if page is None or end > page[0] + len(page[1]):
@@ -62,17 +67,26 @@ class SpanStore:
                 self._pages[number] = page
         return self._whole(page[1][start - page[0] : end - page[0]], end - start)
 
-    def _look(self, end: int) -> None:
-        """Forget what was read where the file has changed since. Not at every row: asking gives other threads the
-        interpreter, and while a file is indexed they keep it for milliseconds."""
+    def _look(self) -> None:
+        """See whether rows still stand where they did: they do where the file has only grown or was only touched. Not
+        at every row: asking gives other threads the interpreter, and while a file is indexed they keep it for
+        milliseconds."""
         self._looked = time.monotonic()
         facts = os.fstat(self.text.handle)
         if facts.st_mtime_ns != self._changed_at:
             with self._lock:
                 self._pages.clear()
                 self._changed_at = facts.st_mtime_ns
-        if facts.st_size < end:
-            raise self._changed()
+            self._is_another = facts.st_size < self.text.size or self._sample() != self._mark
+
+    def _sample(self) -> bytes:
+        """A hash of pieces from all over the file, its beginning and its end among them."""
+        start, last = self.text.start, max(self.text.start, self.text.size - _SAMPLE)
+        found = hashlib.blake2b(digest_size=16)
+        for number in range(_SAMPLES):
+            place = start + (last - start) * number // (_SAMPLES - 1)
+            found.update(os.pread(self.text.handle, min(_SAMPLE, self.text.size - place), place))
+        return found.digest()
 
     def row(self, index: int) -> Row:
         """Row INDEX. Raises StudioError where the file has changed."""
