@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from ftstudio.core.errors import Stopped, StudioError, UsageError
 from ftstudio.data.dataset import Row, from_rows
 from ftstudio.data.read import open_dataset
-from ftstudio.data.versions.export import cell_text, export
+from ftstudio.data.versions.export import _WRITERS, cell_text, export
 from ftstudio.data.versions.formulas import neutral, original
 from ftstudio.data.versions.identity import same
 
@@ -91,6 +93,30 @@ def test_parquet_takes_mixed_columns_as_json_and_says_so(tmp_path: Path) -> None
     found = list(open_dataset(done.path).iter())
     assert [json.loads(row["a"]) if row["a"] else None for row in found] == [1, "one", [1], None, None]
     assert json.loads(found[3]["c"]) == 2**70
+
+
+def test_parquet_takes_hollow_objects_and_days_with_times_as_json(tmp_path: Path) -> None:
+    day, moment = date(2024, 5, 1), datetime(2024, 5, 1, 12, 30)
+    rows: list[Row] = [
+        {"tools": [{"name": "look", "parameters": {}}], "when": day, "raw": "text", "days": day, "some": [b"x"]},
+        {"tools": [{"name": "see", "parameters": {}}], "when": moment, "raw": b"\xff", "days": day, "some": [b"y"]},
+    ]
+    done = export(from_rows(rows), tmp_path / "out.parquet")
+    assert "JSON text: raw, tools, when" in done.notes[0]
+    found = list(open_dataset(done.path).iter())
+    assert json.loads(found[1]["tools"]) == rows[1]["tools"]
+    assert "12:30" in found[1]["when"]
+    assert (found[1]["days"], found[1]["some"]) == (day, [b"y"])
+
+
+def test_what_arrow_can_t_write_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[str]:
+        raise pa.ArrowNotImplementedError("no such thing")
+
+    monkeypatch.setitem(_WRITERS, "parquet", broken)
+    with pytest.raises(StudioError, match="can't be written: no such thing"):
+        export(from_rows([{"a": 1}]), tmp_path / "out.parquet")
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_values_become_cells_that_can_be_read() -> None:

@@ -11,13 +11,15 @@ import io
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from ftstudio.core import files
 from ftstudio.core.errors import Stopped, StudioError, UsageError
+from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.versions import codec
 from ftstudio.data.versions.formulas import neutral
@@ -84,10 +86,20 @@ def export(
         size = path.stat().st_size
     except OSError as error:
         raise files.explain(error, path) from error
+    except _arrow_error() as error:
+        message = f"{path} can't be written: {one_line(error, 160)}"
+        raise StudioError(message, "Export the rows as .jsonl, which holds anything.") from error
     finally:
         with contextlib.suppress(OSError):
             new.unlink()
     return Exported(path, form, len(dataset), size, tuple(notes))
+
+
+def _arrow_error() -> type[Exception]:
+    """The class of what pyarrow raises; only asked for where something was raised."""
+    import pyarrow as pa
+
+    return pa.ArrowException  # type: ignore[no-any-return]
 
 
 def _there(path: Path) -> StudioError:
@@ -244,17 +256,61 @@ def _schema(dataset: Dataset, mixed: set[str], teller: _Teller) -> tuple[Any, se
             if name in as_text:
                 continue
             try:
-                found = pa.array([_utf8(row.get(name)) for row in rows]).type
+                cells = [_utf8(row.get(name)) for row in rows]
+                found = pa.array(cells).type
+                if _clash(kinds[name], found) or _clashing(found, cells):
+                    as_text.add(name)
+                    continue
                 fields = [pa.field(name, kinds[name]), pa.field(name, found)]
                 kinds[name] = pa.unify_schemas(
                     [pa.schema([field]) for field in fields], promote_options="permissive"
                 ).field(0).type  # fmt: skip
-                if pa.types.is_struct(kinds[name]) and not kinds[name].num_fields:
-                    as_text.add(name)  # Parquet has no objects without fields
+                if _is_hollow(kinds[name]):
+                    as_text.add(name)
             except (pa.ArrowException, OverflowError, TypeError, ValueError):
                 as_text.add(name)
     fields = [pa.field(name, pa.string() if name in as_text else kinds[name]) for name in dataset.names]
     return pa.schema(fields), as_text
+
+
+def _is_hollow(kind: Any) -> bool:
+    """Whether there are objects without fields in the Arrow type KIND, which Parquet hasn't."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return not kind.num_fields or any(_is_hollow(kind.field(place).type) for place in range(kind.num_fields))
+    return pa.types.is_list(kind) and _is_hollow(kind.value_type)
+
+
+def _leaf(kind: Any) -> Any:
+    import pyarrow as pa
+
+    while pa.types.is_list(kind):
+        kind = kind.value_type
+    return kind
+
+
+def _clash(first: Any, second: Any) -> bool:
+    """Whether values of the Arrow types FIRST and SECOND would become all the same in one column, unasked."""
+    kinds = {str(_leaf(kind)).partition("[")[0] for kind in (first, second)}
+    return kinds in ({"string", "binary"}, {"date32", "timestamp"})
+
+
+def _clashing(kind: Any, cells: Iterable[Any]) -> bool:
+    """Whether Arrow, which made CELLS the type KIND, has taken texts for bytes or times for days."""
+    import pyarrow as pa
+
+    leaf = _leaf(kind)
+    other = str if pa.types.is_binary(leaf) else datetime if pa.types.is_date(leaf) else None
+    return other is not None and any(isinstance(value, other) for value in _flat(cells))
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _flat(value)
+        else:
+            yield value
 
 
 _WRITERS = {"jsonl": _jsonl, "csv": _csv, "tsv": _tsv, "parquet": _parquet}
