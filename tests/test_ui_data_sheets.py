@@ -15,7 +15,7 @@ from ftstudio.cli import main
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.data.dataset import from_rows
 from ftstudio.data.frequency import frequencies
-from ftstudio.data.search import find, where
+from ftstudio.data.search import Where, find
 from ftstudio.data.selected import Selected, packed, unpacked
 from ftstudio.data.steps import Replay, read_steps
 
@@ -103,6 +103,13 @@ async def test_an_expression_filters_and_what_is_not_allowed_is_said(tmp_path: P
         await press(pilot, "enter")
         await settled(pilot)
         assert in_view(pilot) == [5, 6, 12, 13, 19]
+        assert "judged" not in told(pilot)
+        await press(pilot, "equals_sign")
+        await pilot.press(*"completion > 4")
+        await press(pilot, "enter")
+        await settled(pilot)
+        assert in_view(pilot) == []
+        assert "5 rows couldn't be judged" in told(pilot)
 
 
 async def test_all_that_is_done_is_done_again_without_a_screen(
@@ -184,6 +191,9 @@ def test_logs_that_fit_no_data_are_refused_in_a_sentence(tmp_path: Path) -> None
     ):  # fmt: skip
         with pytest.raises(UsageError, match=said):
             Replay(dataset).run([step])
+    said = [{"do": "filter", "text": "a\u2028b\u0085c"}]
+    (tmp_path / "good").write_text("".join(json.dumps(step, ensure_ascii=False) + "\n" for step in said), "utf-8")
+    assert read_steps(tmp_path / "good") == said
     (tmp_path / "bad").write_text("{")
     (tmp_path / "empty").write_text("")
     for name in ("bad", "empty", "none"):
@@ -212,5 +222,16 @@ def test_values_are_counted_in_the_rows_in_view() -> None:
 
 def test_expressions_find_rows_and_rows_without_a_value_are_passed_over() -> None:
     rows = from_rows([{"a": 1, "b": "x"}, {"a": None, "b": "y"}, {"b": "z"}, {"a": 7, "b": ""}])
-    assert list(find(rows, where("a > 0", rows.names))) == [0, 3]
-    assert list(find(rows, where("index >= 2", rows.names))) == [2, 3]
+    assert list(find(rows, Where("a > 0", rows.names))) == [0, 3]
+    assert list(find(rows, Where("index >= 2", rows.names))) == [2, 3]
+
+
+def test_rows_that_an_expression_can_t_judge_are_counted_and_told() -> None:
+    rows = from_rows([{"a": "1"}, {"a": "7"}, {"a": 3}])  # as CSV has them: numbers as text
+    test = Where("a > 1", rows.names)
+    assert (list(find(rows, test)), test.unjudged) == ([2], 2)
+    assert test.told.startswith("2 rows couldn't be judged: '>' not supported")
+    assert "number(column)" in test.told
+    table = Replay(rows)
+    table.run([{"do": "where", "text": "a > 1"}, {"do": "where", "text": "number(a) > 1"}])
+    assert ["unjudged" in step for step in table.told] == [True, False]

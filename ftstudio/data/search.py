@@ -57,21 +57,33 @@ def parse(query: str, names: list[str]) -> Predicate:
     return lambda index, row: all(test(index, row) for test in tests)
 
 
-def where(text: str, names: list[str]) -> Predicate:
-    """The expression TEXT (see `expression`) as a predicate; rows on which it has no value don't meet it.
+class Where:
+    """The expression TEXT (see `expression`) as a predicate over rows with columns NAMES; rows on which it has no value
+    don't meet it, and are counted.
 
     `index` is the row's number unless a column has that name. Raises UsageError where it is faulty.
     """
-    expression = Expression(text, [*names, "index"])
-    numbered = "index" in expression.columns and "index" not in names
 
-    def holds(index: int, row: Row) -> bool:
+    def __init__(self, text: str, names: list[str]) -> None:
+        self.expression = Expression(text, [*names, "index"])
+        self.unjudged, self.reason = 0, ""  # how many rows it had no value on; why not on the first of them
+        self._numbered = "index" in self.expression.columns and "index" not in names
+
+    def __call__(self, index: int, row: Row) -> bool:
         try:
-            return expression.holds({**row, "index": index} if numbered else row)
-        except CannotJudge:
+            return self.expression.holds({**row, "index": index} if self._numbered else row)
+        except CannotJudge as error:
+            self.unjudged += 1
+            self.reason = self.reason or str(error)
             return False
 
-    return holds
+    @property
+    def told(self) -> str:
+        """What a person must know of the rows that were passed over; empty where there were none."""
+        if not self.unjudged:
+            return ""
+        rows = f"{self.unjudged:,} row{'s' if self.unjudged > 1 else ''} couldn't be judged: {self.reason}."
+        return f"{rows} number(column) makes a number of a text." if "'str'" in self.reason else rows
 
 
 def split_terms(query: str) -> list[str] | None:

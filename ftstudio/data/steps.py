@@ -23,7 +23,7 @@ from ftstudio.core.workspace import slug
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.frequency import frequencies, has_value
 from ftstudio.data.profile import column_stats
-from ftstudio.data.search import Predicate, parse, sort_rows, where
+from ftstudio.data.search import Predicate, Where, parse, sort_rows
 from ftstudio.data.selected import Selected, unpacked
 from ftstudio.data.versions.edit import Drop, Edit, from_plain
 from ftstudio.data.versions.identity import Key
@@ -117,8 +117,10 @@ class Replay:
     def _filter(self, step: dict[str, Any]) -> None:
         self._lay(step["text"], parse(step["text"], self.dataset.names))
 
-    def _where(self, step: dict[str, Any]) -> None:
-        self._lay(step["text"], where(step["text"], self.dataset.names))
+    def _where(self, step: dict[str, Any]) -> dict[str, Any]:
+        test = Where(step["text"], self.dataset.names)
+        self._lay(step["text"], test)
+        return {"unjudged": test.told} if test.told else {}
 
     def _value(self, step: dict[str, Any]) -> None:
         self._lay(f"{step['column']} = {step['value']}", has_value(step["column"], step["value"]))
@@ -177,7 +179,7 @@ class Replay:
         display = Working(self.base, range(len(self.base)) if self.keys is None else self.keys, shown)
         self.dataset = display.dataset
         gone = [patch.key for edit in self.edits for patch in edit.patches if isinstance(patch, Drop)]
-        self.dropped = {display.index(key) for key in gone}
+        self.dropped = set(display.places(gone).values())
         self.selected.resize(len(self.dataset))
 
 
@@ -192,7 +194,7 @@ def _without_drops(edit: Edit) -> Edit:
 def read_steps(path: Path) -> list[dict[str, Any]]:
     """The steps in the log PATH. Raises StudioError where there are none."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")  # other line ends may stand in texts
         steps = [json.loads(line) for line in lines if line.strip()]
     except OSError as error:
         raise files.explain(error, path) from error

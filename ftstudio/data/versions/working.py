@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ftstudio.data.dataset import Column, Dataset, Kinds, Row, Store
-from ftstudio.data.versions.edit import Change, Conflict, Drop, Edit, Insert
+from ftstudio.data.versions.edit import Change, Conflict, Drop, Edit, Insert, Patch
 from ftstudio.data.versions.identity import Key, content_hash
 
 
@@ -27,30 +27,52 @@ class Working:
     ) -> None:
         self.base = base
         self.keys: Sequence[Key] = range(len(base)) if keys is None else keys
-        self.edits: tuple[Edit, ...] = ()
         self._rows: dict[Key, Row] = {}  # changed and added ones
         self._dropped: set[Key] = set()
         self._after: dict[Key | None, tuple[str, ...]] = {}
         self._places: dict[Key, int] | None = None if isinstance(self.keys, range) else _places(self.keys)
-        for edit in edits:
-            self._apply(edit)
+        self.edits = tuple(edits)
+        for edit in self.edits:
+            for patch in edit.patches:
+                self.put(edit, patch)
 
     def with_edit(self, edit: Edit) -> Working:
         """The same with EDIT done on top. Raises Conflict."""
         new = object.__new__(Working)
-        new.base, new.keys, new.edits, new._places = (
-            self.base,
-            self.keys,
-            self.edits,
-            self._places,
-        )
+        new.base, new.keys, new._places = self.base, self.keys, self._places
+        new.edits = (*self.edits, edit)
         new._rows, new._dropped, new._after = (
             dict(self._rows),
             set(self._dropped),
             dict(self._after),
         )
-        new._apply(edit)
+        for patch in edit.patches:
+            new.put(edit, patch)
         return new
+
+    def put(self, edit: Edit, patch: Patch) -> None:
+        """Do PATCH of EDIT on this one itself: only for who makes it, before anybody has seen a row of it. Raises
+        Conflict, and is then as it was."""
+        if isinstance(patch, Insert):
+            if patch.key in self._rows or self._place(patch.key) is not None:
+                raise Conflict(f"Row {shown(patch.key)} is there already.", "Undo that edit first.")
+            known = patch.after is None or patch.after in self._rows or self._place(patch.after) is not None
+            if not known:
+                raise _conflict(edit, patch.after, "isn't there")
+            self._rows[patch.key] = dict(patch.row)
+            there = self._after.get(patch.after, ())
+            self._after[patch.after] = (*there, patch.key) if patch.after is None else (patch.key, *there)
+            return
+        try:
+            row = self.row(patch.key)
+        except KeyError:
+            raise _conflict(edit, patch.key, "isn't there any more") from None
+        if content_hash(row) != patch.before:
+            raise _conflict(edit, patch.key, "isn't what it was")
+        if isinstance(patch, Drop):
+            self._dropped.add(patch.key)
+        else:
+            self._rows[patch.key] = changed(row, patch)
 
     # -- rows ----------------------------------------------------------------------------------------------------
     def __contains__(self, key: Key) -> bool:
@@ -82,10 +104,19 @@ class Working:
         place = self._place(key)
         if place is None:
             place = -1 - self._added.index(str(key)) if str(key) in self._added else None
+        if place is not None and isinstance(self._order, range):
+            return place
         found: Any = () if place is None else np.flatnonzero(np.asarray(self._order) == place)
         if not len(found):
             raise KeyError(key)
         return int(found[0])
+
+    def places(self, keys: Iterable[Key]) -> dict[Key, int]:
+        """Where those of the rows KEYS stand in `dataset` that are still there: one look at all for many of them."""
+        if isinstance(self._order, range):
+            return {key: place for key in keys if (place := self._place(key)) is not None}
+        wanted = set(keys)
+        return {key: index for index, key in enumerate(self.all_keys()) if key in wanted} if wanted else {}
 
     @property
     def changed(self) -> list[Key]:
@@ -117,33 +148,6 @@ class Working:
         if self._places is not None:
             return self._places.get(key)
         return key if isinstance(key, int) and 0 <= key < len(self.keys) else None
-
-    def _apply(self, edit: Edit) -> None:
-        for patch in edit.patches:
-            if isinstance(patch, Insert):
-                if patch.key in self._rows or self._place(patch.key) is not None:
-                    raise Conflict(
-                        f"Row {shown(patch.key)} is there already.",
-                        "Undo that edit first.",
-                    )
-                known = patch.after is None or patch.after in self._rows or self._place(patch.after) is not None
-                if not known:
-                    raise _conflict(edit, patch.after, "isn't there")
-                self._rows[patch.key] = dict(patch.row)
-                there = self._after.get(patch.after, ())
-                self._after[patch.after] = (*there, patch.key) if patch.after is None else (patch.key, *there)
-                continue
-            try:
-                row = self.row(patch.key)
-            except KeyError:
-                raise _conflict(edit, patch.key, "isn't there any more") from None
-            if content_hash(row) != patch.before:
-                raise _conflict(edit, patch.key, "isn't what it was")
-            if isinstance(patch, Drop):
-                self._dropped.add(patch.key)
-            else:
-                self._rows[patch.key] = changed(row, patch)
-        self.edits = (*self.edits, edit)
 
     @cached_property
     def _added(self) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ftstudio.core.text import one_line
 from ftstudio.data.frequency import has_value
 from ftstudio.data.personal import masked
-from ftstudio.data.search import Predicate, parse, sort_rows, where
+from ftstudio.data.search import Predicate, Where, parse, sort_rows
 from ftstudio.data.selected import packed
 from ftstudio.ui.common.background import Background, Work
 from ftstudio.ui.data.grid import Grid
@@ -28,8 +28,10 @@ class Finder:
         background: Background,
         failed: Callable[[BaseException], None],
         note: Callable[..., None] = lambda *_, **__: None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.grid, self.background, self.failed, self.note = grid, background, failed, note
+        self.warn = warn  # tells what a person must know of what was found
         self.search: Search | None = None
         self._sort: tuple[str, bool] | None = None
         self._seek = False
@@ -82,7 +84,7 @@ class Finder:
     def narrow(self, opened: Opened, text: str, *, expression: bool = False) -> None:
         """Show only the rows in view that match the query or the EXPRESSION. Raises StudioError for a faulty one."""
         names = opened.dataset.names
-        self._narrow(opened, one_line(text, 40), where(text, names) if expression else parse(text, names))
+        self._narrow(opened, one_line(text, 40), Where(text, names) if expression else parse(text, names))
         self.note("where" if expression else "filter", text=text)
 
     def having(self, opened: Opened, column: str, value: str) -> None:
@@ -107,6 +109,8 @@ class Finder:
         def done(_: object) -> None:
             layer.finding = False
             self.tick()
+            if isinstance(test, Where) and test.told:
+                self.warn(test.told)
 
         self.background.start("find", "filtering", run, done, self.failed)
 

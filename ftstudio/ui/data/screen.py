@@ -58,7 +58,9 @@ class DataScreen(Opens):
         self.background = Background(self)
         self._waiting = deque()
         self.grid = Grid(id="grid")
-        self.finder = Finder(self.grid, self.background, self.failed, self.note)
+        self.finder = Finder(
+            self.grid, self.background, self.failed, self.note, lambda text: self.studio.tell(text, "warning")
+        )
 
     def compose_body(self) -> ComposeResult:
         yield Said(id="data-head")
