@@ -6,6 +6,7 @@ import datetime
 import decimal
 import json
 import math
+from itertools import count
 from typing import Any
 
 import pytest
@@ -187,6 +188,22 @@ def test_repairs_of_conversations() -> None:
         repair(merged, "merge_turns", [0])
 
 
+def test_merged_turns_keep_their_tool_calls() -> None:
+    calls = [{"type": "function", "function": {"name": "look", "arguments": {"city": "Ulm"}}}]
+    turns = [
+        {"role": "user", "content": "a", "tool_calls": None},
+        {"role": "user", "content": "b", "tool_calls": None},
+        {"role": "assistant", "content": "wait"},
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "assistant", "content": "there"},
+    ]
+    dataset = from_rows([{"messages": turns}])
+    edit = repair(Working(dataset), "merge_turns", [0], shape=recognise(dataset)).edit
+    (row,) = rows_of(Working(dataset).with_edit(edit))
+    assert [turn["content"] for turn in row["messages"]] == ["a\nb", "wait", "", "there"]
+    assert row["messages"][2]["tool_calls"] == calls
+
+
 def test_of_conflicting_answers_the_most_frequent_stays_and_nested_ones_become_rows() -> None:
     rows = [{"prompt": "p", "completion": c} for c in ("x", "y", "y")] + [
         {"prompt": "q", "completion": c} for c in "ab"
@@ -223,6 +240,24 @@ def test_edits_follow_rows_that_moved_and_tell_those_that_are_gone() -> None:
     texts = [row["a"] for row in Working(changed, None, found.edits).dataset.iter()]
     assert texts == ["new at the top", "row 0", "new 1", "after 1, edited", "row 2", "row 2 rewritten", "row 4"]
     assert rebase(edits, from_rows(rows)).edits == tuple(edits)
+
+
+def test_thousands_of_edits_are_done_again_on_another_source_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = from_rows([{"a": f"row {n}"} for n in range(3000)])
+    edits = [drop(Working(dataset), [n]) for n in range(2500)]
+    copies = count(1)
+    monkeypatch.setattr(Working, "with_edit", lambda *_: pytest.fail(f"all was copied {next(copies)} times"))
+    found = rebase(edits, from_rows([{"a": "new"}, *dataset.iter()]))
+    assert (len(found.edits), found.moved, found.lost) == (2500, 2500, ())
+
+
+def test_rows_are_found_without_a_look_at_all_of_them_each() -> None:
+    working = Working(from_rows([{"a": n} for n in range(6)]))
+    assert working.index(4) == 4
+    assert working.places([5, 2, 9]) == {5: 5, 2: 2}
+    less = working.with_edit(drop(working, [1])).with_edit(add(working, [{"a": "new"}], after=3))
+    new = less.key(3)
+    assert less.places([0, 1, 5, new]) == {0: 0, 5: 5, new: 3} == {key: less.index(key) for key in (0, 5, new)}
 
 
 def test_edits_on_rows_that_stand_twice_in_the_new_source_are_not_guessed() -> None:

@@ -149,26 +149,21 @@ class Repairs:
         wanted = [number for number in rows if self.state(number) != "dropped"]
         if not wanted:
             self._column_free(rows[0])
-        return self._do(
-            lambda working: actions.drop(working, [self._at(working, number) for number in wanted], why), against
-        )
+        return self._do(lambda working: actions.drop(working, self._at(working, wanted), why), against)
 
     def edit(self, number: int, text: str, why: str, against: Sequence[str] = ()) -> Edit:
         """Row NUMBER answers TEXT from now on. Raises StudioError."""
         column = self._column(number)
         value = _typed(text, self._whole[number].get(column))
         return self._do(
-            lambda working: actions.set_cell(working, self._at(working, number), column, value, why), against
+            lambda working: actions.set_cell(working, *self._at(working, [number]), column, value, why), against
         )
 
     def weigh(self, numbers: Iterable[int], factor: float, why: str, against: Sequence[str] = ()) -> Edit:
         """The rows NUMBERS are trained FACTOR times as often as now. Raises StudioError."""
         wanted = [number for number in numbers if self.state(number) != "dropped"]
         return self._do(
-            lambda working: actions.weigh(
-                working, [self._at(working, number) for number in wanted], factor=factor, why=why
-            ),
-            against,
+            lambda working: actions.weigh(working, self._at(working, wanted), factor=factor, why=why), against
         )
 
     def add(self, prompt: str, answer: str, why: str, against: Sequence[str] = (), held_out: int | None = None) -> Edit:
@@ -217,11 +212,12 @@ class Repairs:
         if self.state(number) == "dropped":
             raise UsageError(f"Row {number} is dropped already.", "u takes the last repair back.")
 
-    def _at(self, working: Working, number: int) -> int:
-        try:
-            return working.index(self._keys[number])
-        except KeyError:
-            raise StudioError(f"Row {number} is there no more.", "Another studio has dropped it.") from None
+    def _at(self, working: Working, numbers: Sequence[int]) -> list[int]:
+        places = working.places([self._keys[number] for number in numbers])
+        for number in numbers:
+            if self._keys[number] not in places:
+                raise StudioError(f"Row {number} is there no more.", "Another studio has dropped it.")
+        return [places[self._keys[number]] for number in numbers]
 
 
 def held_out_inside(recipe: Recipe) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ftstudio.data.dataset import Cancel, Dataset
-from ftstudio.data.versions.edit import Change, Conflict, Drop, Edit, Insert, Patch
+from ftstudio.data.versions.edit import Conflict, Edit, Insert, Patch
 from ftstudio.data.versions.identity import Key, content_hash
 from ftstudio.data.versions.working import Working
 
@@ -69,13 +69,11 @@ def rebase(
         patches: list[Patch] = []
         for patch in edit.patches:
             there = _renamed(patch, names)
-            one = None if there is None else _done(working, edit, there)
-            if one is None or there is None:
+            if there is None or not _done(working, edit, there):
                 lost.append((edit, f"{edit.text}: row {_number(patch)} isn't there as it was"))
                 if isinstance(patch, Insert):
                     names[patch.key] = None
             else:
-                working = one
                 patches.append(there)
         if patches:
             kept.append(replace(edit, patches=tuple(patches)))
@@ -116,11 +114,12 @@ def _renamed(patch: Patch, names: Mapping[Key, Key | None]) -> Patch | None:
     return None if key is None else replace(patch, key=key)
 
 
-def _done(working: Working, edit: Edit, patch: Change | Drop | Insert) -> Working | None:
+def _done(working: Working, edit: Edit, patch: Patch) -> bool:
     try:
-        return working.with_edit(replace(edit, patches=(patch,)))
+        working.put(edit, patch)
     except Conflict:
-        return None
+        return False
+    return True
 
 
 def _number(patch: Patch) -> str:

@@ -43,6 +43,9 @@ FOR_CHECK = {
 }  # fmt: skip
 
 
+_CALLS = ("tool_calls", "function_call")  # a turn that makes some ends with them
+
+
 def repairs_of(check: str) -> tuple[str, ...]:
     """The names of what mends CHECK, the usual one first; empty where only a person can."""
     return FOR_CHECK.get(check, ())
@@ -161,7 +164,9 @@ def _merged(cell: list[Any]) -> list[Any]:
             (name for name in ("content", "value", "text") if isinstance(turn.get(name), str)),
             None,
         )
+        more = any(value is not None for name, value in turn.items() if name not in ("role", "from", key))
         joins = place and roles[place] == roles[place - 1] and roles[place] != "tool"
+        joins = joins and not more and not any(found[-1].get(name) for name in _CALLS)
         if joins and key is not None and isinstance(found[-1].get(key), str):
             found[-1] = {**found[-1], key: f"{found[-1][key]}\n{turn[key]}"}
         else:

@@ -327,7 +327,7 @@ class Repairing(Sheets):
 
 def _indices(working: Working, keys: list[Key]) -> list[int]:
     """Where those of the rows KEYS stand in WORKING that are still there."""
-    places = {key: place for place, key in enumerate(working.all_keys())}
+    places = working.places(keys)
     return [places[key] for key in keys if key in places]
 
 
