@@ -18,6 +18,7 @@ from ftstudio.data.several import ChainStore
 from ftstudio.data.shape import Shape
 from ftstudio.data.versions.edit import WEIGHT, weight_of
 
+SAME = "the same rows in every epoch, the others are never trained"
 SOURCE = "_source"  # the column with the name of the source a row is from
 
 
@@ -229,7 +230,8 @@ def epoch(
             by_name[part.name] = count
     draw.shuffle(chosen)
     said = [_said(part, by_name.get(part.name, 0), len(there[place]), len(chosen)) for place, part in enumerate(parts)]
-    return Epoch(chosen, by_name, f"an epoch holds {', '.join(said)}")
+    fewer = any(by_name.get(part.name, 0) < len(there[place]) for place, part in enumerate(parts))
+    return Epoch(chosen, by_name, f"an epoch holds {', '.join(said)}{f'; {SAME}' if fewer else ''}")
 
 
 def _said(part: Part, count: int, there: int, total: int) -> str:

@@ -12,7 +12,7 @@ from ftstudio.core.recipe import Columns, Data, Replay, Source
 from ftstudio.core.text import one_line
 from ftstudio.core.workspace import slug
 from ftstudio.data.dataset import Cancel, Dataset, Progress
-from ftstudio.data.mix import Epoch, Part, capped, concatenated, epoch, weighed
+from ftstudio.data.mix import SAME, Epoch, Part, capped, concatenated, epoch, weighed
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import Shape, recognise
 
@@ -81,7 +81,8 @@ def epoch_of(opened: Opened, data: Data, train: list[int], seed: int, cancel: Ca
             return Epoch(train, {}, "")
         if not rows:
             raise StudioError("All rows have the weight 0: there is nothing to train.", "Give some rows a weight.")
-        return Epoch(rows, {}, f"by their weights, {len(train):,} rows are trained {len(rows):,} times an epoch")
+        same = f"; {SAME}" if len(set(rows)) < len(train) else ""
+        return Epoch(rows, {}, f"by their weights, {len(train):,} rows are trained {len(rows):,} times an epoch{same}")
     sources = data.train if not isinstance(data.train, str) else ()
     mix = data.mix
     last = range(opened.split_from, len(opened.whole))
