@@ -43,7 +43,8 @@ def asked_as(shape: Shape, key: str, sources: Sequence[Part]) -> str:
 
 
 def _fits(rows: Dataset, shape: Shape) -> bool:
-    return all(name in rows.names for name in shape.columns.values())
+    """Whether ROWS have the columns of SHAPE; `translation.de` is a part of the column `translation`."""
+    return all(name in rows.names or name.rpartition(".")[0] in rows.names for name in shape.columns.values())
 
 
 def _asked(shape: Shape, part: Part) -> Shape:

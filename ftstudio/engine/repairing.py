@@ -99,7 +99,7 @@ class Repairs:
         working, key = self.pending.working, self._keys[number]
         if key not in working:
             return "dropped"
-        return "edited" if key in working.changed else ""
+        return "edited" if working.touched(key) else ""
 
     def now(self, number: int) -> str:
         """The answer of row NUMBER as it is now, for showing; empty where the row is dropped."""

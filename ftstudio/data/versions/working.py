@@ -123,6 +123,10 @@ class Working:
         """The keys of rows that were changed or added and are still there."""
         return [key for key in self._rows if key not in self._dropped]
 
+    def touched(self, key: Key) -> bool:
+        """Whether the row KEY is one of those `changed`."""
+        return key in self._rows and key not in self._dropped
+
     def all_keys(self) -> list[Key]:
         """The keys of all rows, in order."""
         return [self.keys[place] if place >= 0 else self._added[-1 - place] for place in map(int, self._order)]
