@@ -63,8 +63,8 @@ def instructed(example: Example, text: str) -> Example:
         if isinstance(fields.get(name), str):
             fields[name] = f"{text}{gap}{fields[name]}"
     if "messages" in fields:
-        fields["messages"] = [{"role": turn.role, "content": turn.content} for turn in turns]
-    return Example(tuple(turns), fields)
+        fields["messages"] = [{"role": turn.role, "content": turn.content, **turn.told} for turn in turns]
+    return replace(example, messages=tuple(turns), fields=fields)
 
 
 def concatenated(parts: Sequence[Part]) -> tuple[Dataset, MixedShape]:

@@ -64,6 +64,7 @@ class Tokenizer:
             key: text for key in _NAMES if (text := _token_text(config.get(key))) is not None
         }
         self.chat_template: str | None = _chat_template(config.get("chat_template"))
+        self.tool_template: str | None = _chat_template(config.get("chat_template"), "tool_use")
         self.max_length: int | None = _sane(config.get("model_max_length"))
         self._added = backend.added()
         self.special_ids = frozenset(
@@ -209,10 +210,11 @@ def _token_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _chat_template(value: Any) -> str | None:
+def _chat_template(value: Any, name: str = "default") -> str | None:
+    """The chat template NAME where VALUE holds several by name (any, for the default), else the only one."""
     if isinstance(value, list):
         named = {part.get("name"): part.get("template") for part in value if isinstance(part, dict)}
-        value = named.get("default") or next(iter(named.values()), None)
+        value = named.get(name) or (next(iter(named.values()), None) if name == "default" else None)
     return value if isinstance(value, str) and value.strip() else None
 
 
