@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import Stopped
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encode import IGNORED, Tokens, end_ids, ends_after, tokens_of
-from ftstudio.data.example import BadRow
+from ftstudio.data.example import BadRow, Example
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
@@ -48,6 +48,8 @@ class EncodedSet:
     Rows whose labels are all masked, and rows that the mapping or template can't use, are left out and listed in
     `excluded` as (row of the dataset, reason). `table` holds for every row of the dataset, in order:
     prompt, completion (trained) and total tokens before the cut, lost_prompt, lost_completion, ends, merged, trained.
+    `tools_unread` lists the rows whose tools the template doesn't write, `calls_as_json` those whose calls of tools it
+    has no form for.
     """
 
     ids: array[int] = field(default_factory=lambda: array("i"))
@@ -56,6 +58,8 @@ class EncodedSet:
     rows: array[int] = field(default_factory=lambda: array("q"))
     excluded: list[tuple[int, str]] = field(default_factory=list)
     all_masked: list[int] = field(default_factory=list)
+    tools_unread: list[int] = field(default_factory=list)
+    calls_as_json: list[int] = field(default_factory=list)
     table: dict[str, array[int]] = field(default_factory=lambda: {name: array("i") for name in _TABLE})
 
     def __len__(self) -> int:
@@ -131,6 +135,15 @@ class EncodedSet:
         self.starts.append(len(self.ids))
         self.rows.append(row)
 
+    def note_tools(self, row: int, example: Example, template: Template) -> None:
+        """Note what of EXAMPLE, row ROW, TEMPLATE doesn't write as its model's servers do."""
+        if example.is_text:
+            return
+        if example.tools and not template.reads_tools:
+            self.tools_unread.append(row)
+        if not template.reads_calls and any(turn.calls for turn in example.messages):
+            self.calls_as_json.append(row)
+
     def leave_out(self, row: int, reason: str) -> None:
         """Note that ROW can't be used."""
         for column in self.table.values():
@@ -162,7 +175,9 @@ def encode_dataset(
         usable, faulty = [], {}
         for row in range(start, stop):
             try:
-                usable.append((row, template.segments(shape.example(dataset[row]))))
+                example = shape.example(dataset[row])
+                usable.append((row, template.segments(example)))
+                found.note_tools(row, example, template)
             except BadRow as error:
                 faulty[row] = str(error)
         encoded = tokens_of([segments for _, segments in usable], template, tokenizer)

@@ -71,11 +71,11 @@ class _Search:
                 raise BadRow(_LOST)
             return found
         # the generation prompt holds more than what is written before an answer: a thought it opens, say
-        shared = _shared(whole, before)
+        alike = shared(whole, before)
         found = whole.find(content, len(earlier)) if content else -1
-        if 0 <= found <= shared:
+        if 0 <= found <= alike:
             return found
-        line = max(whole.rfind("\n", 0, shared), whole.rfind(">", 0, shared)) + 1
+        line = max(whole.rfind("\n", 0, alike), whole.rfind(">", 0, alike)) + 1
         return max(line, len(earlier))
 
     def _end_of_calls(self, upto: str, start: int, place: int) -> int:
@@ -98,6 +98,6 @@ class _Search:
             return ""
 
 
-def _shared(a: str, b: str) -> int:
+def shared(a: str, b: str) -> int:
     """How many characters A and B begin with alike."""
     return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

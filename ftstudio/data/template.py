@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import os
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 from ftstudio.core.errors import UsageError
 from ftstudio.data.chat import ChatTemplate, Segment, as_messages, mentions
 from ftstudio.data.example import BadRow, Example, Turn
+from ftstudio.data.said import shared
 from ftstudio.data.sandbox import compile_template, variables_of
 from ftstudio.data.shape import Shape
 from ftstudio.data.tokenizer import Tokenizer
@@ -160,7 +160,7 @@ def _split(segments: Sequence[Segment], place: int) -> tuple[list[Segment], list
 
 def _trained_from(segments: Sequence[Segment], prompt: str) -> list[Segment]:
     """SEGMENTS with nothing trained of what they begin with like PROMPT."""
-    before, after = _split(segments, len(os.path.commonprefix([_whole(segments), prompt])))
+    before, after = _split(segments, shared(_whole(segments), prompt))
     return _join([*(replace(segment, trained=False) for segment in before), *after])
 
 
@@ -278,8 +278,9 @@ def _unended(chat: ChatTemplate) -> str:
     if not chat.marked:
         return ""
     with contextlib.suppress(BadRow):
-        probe = [segment.text for segment in chat.segments((Turn("user", "a"), Turn("assistant", "b"))) if segment.trained]
-        if probe and not probe[-1].endswith(chat.end_texts):
+        probe = chat.segments((Turn("user", "a"), Turn("assistant", "b")))
+        said = [segment.text for segment in probe if segment.trained]
+        if said and not said[-1].endswith(chat.end_texts):
             return (
                 "The chat template's generation marks leave out the end of the assistant's turn: the model isn't "
                 "taught to stop."
@@ -310,6 +311,7 @@ def _several(made: Sequence[Template]) -> Template:
         note=f"{len(made)} templates are used: which one a row has follows from what it asks.",
         texter=lambda example: of(example).texter(example),
         variables=frozenset().union(*(one.variables for one in made)),
+        marked=all(one.marked for one in made),
         reads_tools=all(one.reads_tools for one in made),
         reads_calls=all(one.reads_calls for one in made),
     )

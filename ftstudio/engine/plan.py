@@ -15,6 +15,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
 from ftstudio.core.workspace import Workspace
+from ftstudio.data.checks.tokens import tools_unread
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine import accepting, reshaping, suits, worth
@@ -197,6 +198,10 @@ def _tokens(
     elif len(encoded) and stats.not_ended > stats.truncated:
         text = f"in {number(stats.not_ended)} rows no end token is trained: the model won't learn to stop there."
         problems.append(Problem("warning", text, "data.template"))
+    unread = tools_unread(encoded)
+    if unread.count:
+        hint = "Use a model whose chat template has tools, or a Jinja string that writes {{ tools }}."
+        problems.append(Problem("warning", unread.text, "data.template", hint))
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     vocabulary = (text_config or {}).get("vocab_size")
     if isinstance(vocabulary, int) and recipe.architecture.new_tokens:  # the embeddings grow

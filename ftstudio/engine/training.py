@@ -16,6 +16,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.data.new_tokens import save_extended
+from ftstudio.data.tokenizer import TOOL_TEMPLATE
 from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room, unchanged
 from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
@@ -51,6 +52,7 @@ TOKENIZER = (
     "vocab.txt",
     "tokenizer.model",
     "spiece.model",
+    TOOL_TEMPLATE,
 )
 
 
@@ -369,6 +371,7 @@ class Training:
                 sentence.limit(beside, self.recipe.data.max_length)
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
+                    (beside / name).parent.mkdir(exist_ok=True)
                     shutil.copyfile(where.folder / name, beside / name)
             if self.recipe.architecture.new_tokens:
                 save_extended(where.folder, self.recipe.architecture.new_tokens, beside / "tokenizer.json")

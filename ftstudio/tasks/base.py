@@ -157,6 +157,10 @@ class Task(ABC):
         """The kind of model it needs; SEED draws a new head."""
         return Head(self.kind)
 
+    def written(self, template: Template) -> Template:
+        """TEMPLATE as this task uses it."""
+        return template
+
     def usable(self, example: Example) -> bool:
         """Whether EXAMPLE can be answered and judged."""
         return example.is_text or example.answer_at < len(example.messages)

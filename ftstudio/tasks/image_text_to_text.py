@@ -95,7 +95,7 @@ class ImageTextToText(Sft):
     ) -> tuple[list[Segment], list[str | bytes]]:
         """The segments of EXAMPLE with each picture's tokens in place of its mark, and its pictures. Raises BadRow."""
         pictures = looked.sources(example, folders)
-        whole = template.segments(looked.placed(example, len(pictures)), for_generation=ask)
+        whole = self.written(template).segments(looked.placed(example, len(pictures)), for_generation=ask)
         mark = reader.mark
         if not any(mark in segment.text for segment in whole):  # a template that knows nothing of pictures
             whole = [Segment(segment.text.replace(PICTURE, mark), segment.trained) for segment in whole]
@@ -125,10 +125,13 @@ class ImageTextToText(Sft):
                 f"its {len(pictures)} {'picture' if len(pictures) == 1 else 'pictures'} and text take {found.total} "
                 f"tokens, and a picture can't be cut (data.max_length is {max_length})"
             )
-        if not found.trained:
+        # a picture that the assistant shows isn't written by the model: its tokens stand for what the processor sees
+        labels = [IGNORED if label in reader.ids else label for label in found.labels]
+        trained = sum(label != IGNORED for label in labels)
+        if not trained:
             raise BadRow("all labels are masked: there is nothing to learn")
-        more = {"labels": found.labels, "pictures": pictures}
-        return Item(found.input_ids, more, found.trained, found.lost, found.lost_completion)
+        more = {"labels": labels, "pictures": pictures}
+        return Item(found.input_ids, more, trained, found.lost, found.lost_completion)
 
     def encode_dataset(
         self,
@@ -169,14 +172,14 @@ class ImageTextToText(Sft):
         segments, pictures = self._written(example, template, reader, self._folders, ask=True)
         ids = prompt_ids(segments, template, tokenizer)
         row = {"input_ids": ids, "labels": [IGNORED] * len(ids), "pictures": pictures}
-        return Prompt(ids, example.prompt, example.reference, row, looked.state(pictures))
+        return Prompt(ids, example.prompt, self.wanted(example, template, tokenizer), row, looked.state(pictures))
 
     def view(
         self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
     ) -> TokenView:
         """The turns in tokens, with a mark for each picture: how many tokens it takes only the model's processor
         knows."""
-        found = token_view(dataset, row, shape, template, tokenizer, None)
+        found = token_view(dataset, row, shape, self.written(template), tokenizer, None)
         folders = self._folders or ((dataset.path.parent,) if dataset.path is not None else ())
         try:
             count = len(looked.sources(shape.example(dataset[row]), folders))
