@@ -202,6 +202,18 @@ def compare(
     return result
 
 
+def scored(predictions: Sequence[Prediction], metrics: Sequence[str] = DEFAULT) -> dict[str, Any]:
+    """The metrics of one arm by itself, as a comparison of it would hold them; those that need a model are left out."""
+    wanted, _ = m.expand([name for name in metrics if not is_extra(name) and name != "similarity"])
+    present = [index for index, row in enumerate(predictions) if row.reference is not None]
+    if not present:
+        return {}
+    context = build([row.prompt for row in predictions], [row.reference for row in predictions])
+    scores = [dict(row) for row in RowScorer(wanted, None, context.answer).score(predictions)]
+    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], [[predictions]], present)
+    return _metrics(scores, {key: found[0] for key, found in corpus.items()}, wanted)
+
+
 def _extras(
     extras: Sequence[Extra],
     asked: Sequence[Sequence[Sequence[Prediction]]],
