@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,19 +43,16 @@ class ChatTemplate:
     def render(self, messages: Messages, add_generation_prompt: bool = False, tools: Tools = ()) -> str:
         """The text of MESSAGES, which may call TOOLS. Raises BadRow where the template refuses them.
 
-        A system message that the template refuses is put before the first user message (Gemma, early Mistral).
+        Other forms are tried where it does: a system message before the first user message (Gemma, early Mistral), an
+        empty text instead of none beside calls of tools (Qwen3), their arguments as JSON text (DeepSeek).
         """
-        try:
-            return self._render(messages, add_generation_prompt, tools)
-        except Exception as first:
-            why = first
-            if messages and messages[0]["role"] == "system":
-                folded = _fold(messages)
-                try:
-                    return self._render(folded, add_generation_prompt, tools)
-                except Exception as second:
-                    why = second
-            raise BadRow(f"the chat template refuses this conversation: {str(why)[:150]}") from why
+        why = Exception()
+        for form in _forms(messages):
+            try:
+                return self._render(form, add_generation_prompt, tools)
+            except Exception as error:  # a template may raise anything
+                why = error
+        raise BadRow(f"the chat template refuses this conversation: {str(why)[:150]}") from why
 
     def _render(self, messages: Messages, add_generation_prompt: bool, tools: Tools) -> str:
         extra = {
@@ -139,6 +137,30 @@ def as_messages(turns: Sequence[Turn], *, calls: bool = True) -> Messages:
         if turn.calls and not calls:
             told = {key: value for key, value in told.items() if key not in ("content", "tool_calls")}
         found.append({"role": turn.role, "content": turn.content, **told})
+    return found
+
+
+def _forms(messages: Messages) -> Iterator[Messages]:
+    """MESSAGES, and the other forms in which a template that refuses them may take them."""
+    forms = [messages]
+    if any(message.get("tool_calls") for message in messages):
+        filled = [{**message, "content": message["content"] or ""} for message in messages]
+        forms += [filled, *([_texted(form) for form in (messages, filled)])]
+    yield from forms
+    if messages and messages[0]["role"] == "system":
+        yield from map(_fold, forms)
+
+
+def _texted(messages: Messages) -> Messages:
+    """MESSAGES with the arguments of calls as JSON text."""
+    found = []
+    for message in messages:
+        calls = [{**call, "function": dict(call["function"])} for call in message.get("tool_calls", ())]
+        for call in calls:
+            given = call["function"].get("arguments")
+            if not isinstance(given, str):
+                call["function"]["arguments"] = json.dumps(given, ensure_ascii=False)
+        found.append({**message, "tool_calls": calls} if calls else message)
     return found
 
 

@@ -33,7 +33,7 @@ class Sft(Task):
     title = "Supervised fine-tuning (prompt → completion)"
     help = (
         "The model reads a prompt and learns to write the completion. Only the completion and its end token are "
-        "trained; in a conversation, every assistant turn is, or the last. A dataset with nothing but text trains on all "
+        "trained; in a conversation, every assistant turn is, or the last. A dataset of nothing but text trains on all "
         "of it. Use it to teach a format, a style, or how to answer your kind of question."
     )
     answers = "a text, written token by token"
