@@ -75,14 +75,17 @@ def test_what_can_not_be_learnt_is_said(values: list[Any], problem: str, words: 
 def test_rows_without_a_known_label_are_counted_with_their_reason(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(make_encoder(tmp_path / "m"))
     rows = [{"text": "red cats run", "label": label} for label in ("a", "b", "", None, "c", "a")]
+    rows += [{"text": text, "label": "a"} for text in ("", " \n", None)]
     dataset = from_rows(rows)
     task = tasks.get("text-classification").bound({}, {"problem": labels.SINGLE, "labels": ["a", "b"]})
     found = task.encode_dataset(dataset, SHAPE, None, tokenizer)  # type: ignore[arg-type]
     assert [row["labels"] for row in (found[place] for place in range(len(found)))] == [0, 1, 0]
     assert [(row, why) for row, why in found.excluded] == [
         (2, "the label is empty"), (3, "the label is empty"), (4, "the label 'c' is in no training row"),
+        (6, "the text is empty"), (7, "the text is empty"), (8, "the text is empty"),
     ]  # fmt: skip
-    assert found.stats.rows == 6
+    assert found.stats.rows == 9
+    assert [task.usable(SHAPE.example(row)) for row in rows[4:8]] == [False, True, False, False]
 
 
 def test_framing_equals_transformers(tmp_path: Path) -> None:

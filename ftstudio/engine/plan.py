@@ -198,6 +198,7 @@ def _tokens(
     elif len(encoded) and stats.not_ended > stats.truncated:
         text = f"in {number(stats.not_ended)} rows no end token is trained: the model won't learn to stop there."
         problems.append(Problem("warning", text, "data.template"))
+    problems += [Problem("warning", doubt.text, doubt.key, doubt.hint) for doubt in materials.task.doubts(tokenizer)]
     unread = tools_unread(encoded)
     if unread.count:
         hint = "Use a model whose chat template has tools, or a Jinja string that writes {{ tools }}."

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line, size
+from ftstudio.data.framing import languages_of
 from ftstudio.data.tokenizer import Tokenizer, load_tokenizer, model_folder
 from ftstudio.engine import heads, weights
 from ftstudio.engine.compatibility import MASKED, model_config, model_limit
@@ -133,6 +134,10 @@ def _chat(tokenizer: Tokenizer | None, config: Mapping[str, Any], task: str) -> 
         else:
             text = "It has no chat template: it is a plain language model; turns are written as User: and Assistant:."
             found.append(Sentence("chat", text))
+    languages = languages_of(tokenizer) if task == "seq2seq" else []
+    if languages:
+        text = "It marks the language of each text: options.source_language and options.target_language name them, "
+        found.append(Sentence("languages", f"{text}such as {', '.join(languages[:4])}."))
     rows = config.get("vocab_size")
     if isinstance(rows, int) and tokenizer.vocab_size > rows:
         text = f"Its tokenizer has {tokenizer.vocab_size:,} tokens, its embeddings {rows:,}: some can't be read."

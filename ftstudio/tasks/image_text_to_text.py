@@ -106,8 +106,13 @@ class ImageTextToText(Sft):
         found = []
         for segment in whole:
             first, *rest = segment.text.split(mark)
-            found.append(Segment(first + "".join(next(tokens) + text for text in rest), segment.trained))
-        return found, pictures[:marks]
+            if not segment.trained:
+                found.append(Segment(first + "".join(next(tokens) + text for text in rest), False))
+                continue
+            found.append(Segment(first, True))
+            for text in rest:  # a picture in an answer is read, never written
+                found += [Segment(next(tokens), False), Segment(text, True)]
+        return [segment for segment in found if segment.text], pictures[:marks]
 
     def _reader(self, tokenizer: Tokenizer) -> PictureReader:
         return picture_reader.reader_of(model_folder(tokenizer.name)[0])
@@ -125,13 +130,10 @@ class ImageTextToText(Sft):
                 f"its {len(pictures)} {'picture' if len(pictures) == 1 else 'pictures'} and text take {found.total} "
                 f"tokens, and a picture can't be cut (data.max_length is {max_length})"
             )
-        # a picture that the assistant shows isn't written by the model: its tokens stand for what the processor sees
-        labels = [IGNORED if label in reader.ids else label for label in found.labels]
-        trained = sum(label != IGNORED for label in labels)
-        if not trained:
+        if not found.trained:
             raise BadRow("all labels are masked: there is nothing to learn")
-        more = {"labels": labels, "pictures": pictures}
-        return Item(found.input_ids, more, trained, found.lost, found.lost_completion)
+        more = {"labels": found.labels, "pictures": pictures}
+        return Item(found.input_ids, more, found.trained, found.lost, found.lost_completion)
 
     def encode_dataset(
         self,

@@ -105,7 +105,9 @@ class TextClassification(ItemTask):
 
     # -- rows ------------------------------------------------------------------------------------------------------
     def usable(self, example: Example) -> bool:
-        """Whether it has a label that the head knows."""
+        """Whether it has a text, and a label that the head knows."""
+        if _empty(example):
+            return False
         try:
             self._label(example)
         except BadRow:
@@ -145,7 +147,7 @@ class TextClassification(ItemTask):
                 continue
             if part.types is not None:
                 more["token_type_ids"] = part.types
-            if not part.ids:
+            if not part.ids or _empty(example):
                 found.append("the text is empty")
                 continue
             found.append([Item(part.ids, more, 1, part.lost)])
@@ -208,6 +210,10 @@ class TextClassification(ItemTask):
         if self.problem == MULTI:
             return classification.joined([name for name, one in zip(self.labels, value, strict=True) if one])
         return self.labels[value]
+
+
+def _empty(example: Example) -> bool:
+    return not any(text.strip() for text in _texts(example))
 
 
 def _texts(example: Example) -> tuple[str, ...]:
