@@ -157,6 +157,9 @@ def test_templates_without_tools_count_the_rows_that_have_some(name: str) -> Non
     assert (found.rows, found.severity) == ((0, 2, 3), "warning")
     assert "2 rows with tools" in found.text
     assert '{"city": "Rom"}' in template.text(shape.example(dataset[2]))
+    notes = [SFT.view(dataset, at, shape, template, tokenizer, None).note for at in range(3)]
+    assert ["tools" in note for note in notes] == [True, False, True]
+    assert ["JSON" in note for note in notes] == [False, False, True]
     own = SFT.encode_dataset(dataset, shape, chat("hermes")[1], tokenizer)
     assert (own.tools_unread, own.calls_as_json) == ([], [])
 

@@ -137,12 +137,9 @@ class EncodedSet:
 
     def note_tools(self, row: int, example: Example, template: Template) -> None:
         """Note what of EXAMPLE, row ROW, TEMPLATE doesn't write as its model's servers do."""
-        if example.is_text:
-            return
-        if example.tools and not template.reads_tools:
-            self.tools_unread.append(row)
-        if not template.reads_calls and any(turn.calls for turn in example.messages):
-            self.calls_as_json.append(row)
+        tools, calls = template.unread(example)
+        self.tools_unread += [row] * tools
+        self.calls_as_json += [row] * calls
 
     def leave_out(self, row: int, reason: str) -> None:
         """Note that ROW can't be used."""

@@ -110,6 +110,13 @@ class Template:
                 return whole[: trained[-1]]
         return _join(self.prompter(example))  # an empty answer leaves no trace to cut at
 
+    def unread(self, example: Example) -> tuple[bool, bool]:
+        """(Whether EXAMPLE has tools that aren't written, whether it calls tools and the template has no form for it)."""
+        if example.is_text:
+            return False, False
+        calls = any(turn.calls for turn in example.messages)
+        return bool(example.tools) and not self.reads_tools, calls and not self.reads_calls
+
     def answer(self, example: Example, ends: Sequence[str]) -> str:
         """What is to be written at the end of EXAMPLE, without the end token (one of ENDS) it is written with."""
         before = len(self.text(example, for_generation=True))

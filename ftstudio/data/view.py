@@ -11,6 +11,9 @@ from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 
+TOOLS_UNREAD = "The template doesn't write this row's tools."
+CALLS_AS_JSON = "It has no form for calls of tools: they are JSON."
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -74,7 +77,8 @@ def token_view(
 ) -> TokenView:
     """Row ROW of DATASET as its tokens. A row that can't be used gives a view with a `problem` instead of pieces."""
     try:
-        found = encode(shape.example(dataset[row]), template, tokenizer, max_length)
+        example = shape.example(dataset[row])
+        found = encode(example, template, tokenizer, max_length)
     except BadRow as error:
         return TokenView(row, template=template.name, note=template.note, problem=str(error))
     kept = [label != IGNORED for label in found.labels]
@@ -83,6 +87,8 @@ def token_view(
         for ids, flags, lost in ((found.input_ids, kept, False), (found.lost_ids, found.lost_trained, True))
         for text, token, trained in zip(tokenizer.tokens(ids), ids, flags, strict=True)
     ]
+    tools, calls = template.unread(example)
+    notes = (template.note, TOOLS_UNREAD * tools, CALLS_AS_JSON * calls)
     problem = "" if pieces else "there is nothing in this row"
     return TokenView(
         row,
@@ -93,6 +99,6 @@ def token_view(
         ends=found.ends,
         boundary=found.boundary,
         template=template.name,
-        note=template.note,
+        note=" ".join(note for note in notes if note),
         problem=problem,
     )
