@@ -94,6 +94,12 @@ TOOL_TEMPLATES = {
     "strict": _TOOLS.replace("THOUGHT", "{%- if '</think>' in message.content %}{%- endif %}").replace(
         "(call.function.arguments | tojson)", "call.function.arguments"
     ),
+    # thoughts after the last question are written
+    "reasons": _TOOLS.replace(
+        "THOUGHT",
+        "{%- if message.reasoning_content and loop.index0 > ns.last %}"
+        "{{- '<think>\n' + message.reasoning_content + '\n</think>\n\n' }}{%- endif %}",
+    ),
     "marked": _TOOLS.replace("THOUGHT", "{%- generation %}").replace(
         "{{- '<|im_end|>\n' }}{%- elif message.role == 'tool'",
         "{{- '<|im_end|>' }}{%- endgeneration %}{{- '\n' }}{%- elif message.role == 'tool'",

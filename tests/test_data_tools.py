@@ -45,6 +45,9 @@ TALK: list[dict[str, Any]] = [
 ]
 
 
+THOUGHT = {"role": "assistant", "reasoning": "Both are known.", "content": "Rain, and sun."}
+
+
 def as_text(talk: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """TALK as OpenAI's API gives it: arguments as JSON text, no content beside calls."""
     found: list[dict[str, Any]] = json.loads(json.dumps(talk))
@@ -121,6 +124,21 @@ def test_a_second_template_for_tools_is_used_where_there_are_some(tmp_path: Any)
     assert plain.startswith("<|im_start|>system\nYou are a helpful assistant.")
 
 
+def test_reasoning_is_written_where_the_template_has_a_place_for_it() -> None:
+    tokenizer, template = chat("reasons")
+    talk = [*TALK[:5], THOUGHT]
+    text = template.text(example(row(talk)))
+    assert text == theirs("reasons", talk)
+    assert text.endswith("<think>\nBoth are known.\n</think>\n\nRain, and sun.<|im_end|>\n")
+    asked = SFT.prompt(example(row(talk)), template, tokenizer)
+    assert asked.reference == "<think>\nBoth are known.\n</think>\n\nRain, and sun."
+    assert asked.text == theirs("reasons", talk[:-1], add_generation_prompt=True)
+    longer = [*talk, *TALK[6:]]  # thoughts before the last question are dropped
+    said = [segment.text for segment in template.segments(example(row(longer))) if segment.trained]
+    assert said[1] == "Rain, and sun.<|im_end|>"
+    assert template.text(example(row(longer))) == theirs("reasons", longer)
+
+
 def test_sharegpt_calls_are_calls() -> None:
     given = {
         "conversations": [
@@ -144,24 +162,25 @@ def test_sharegpt_calls_are_calls() -> None:
 def test_templates_without_tools_count_the_rows_that_have_some(name: str) -> None:
     tokenizer = byte_level(extra=SPECIAL, chat_template=CHATML)
     bare = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    dataset = from_rows([row(bare), row(bare, None), row(TALK), row(TALK, "[]")])
+    dataset = from_rows([row(bare), row(bare, None), row(TALK), row([*TALK[:5], THOUGHT], "[]")])
     shape = recognise(dataset)
     template = Template.resolve(name, tokenizer, shape)
     encoded = SFT.encode_dataset(dataset, shape, template, tokenizer)
-    assert (encoded.tools_unread, encoded.calls_as_json) == ([0, 2], [2, 3])
+    assert encoded.unread == {"tools": [0, 2], "calls": [2, 3], "thoughts": [3]}
     [found] = [
         check
         for check in run_checks(dataset, shape, template=template, tokenizer=tokenizer, encoded=encoded)
-        if check.name == "tools_unread"
+        if check.name == "unread_parts"
     ]
     assert (found.rows, found.severity) == ((0, 2, 3), "warning")
     assert "2 rows with tools" in found.text
+    assert "1 row with reasoning" in found.text
     assert '{"city": "Rom"}' in template.text(shape.example(dataset[2]))
     notes = [SFT.view(dataset, at, shape, template, tokenizer, None).note for at in range(3)]
-    assert ["tools" in note for note in notes] == [True, False, True]
+    assert ["row's tools" in note for note in notes] == [True, False, True]
     assert ["JSON" in note for note in notes] == [False, False, True]
     own = SFT.encode_dataset(dataset, shape, chat("hermes")[1], tokenizer)
-    assert (own.tools_unread, own.calls_as_json) == ([], [])
+    assert own.unread == {"thoughts": [3]}
 
 
 def test_a_jinja_string_sees_the_tools() -> None:

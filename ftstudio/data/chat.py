@@ -29,8 +29,8 @@ class Segment:
 class ChatTemplate:
     """A chat template with the special tokens it may write.
 
-    `marked`: it says itself, by generation marks, what is trained. `reads_tools`, `reads_calls`: whether it has a place
-    for tools, and a form for calls of them.
+    `marked`: it says itself, by generation marks, what is trained. `reads_tools`, `reads_calls`, `reads_thoughts`:
+    whether it has a place for tools, a form for calls of them, and one for what was thought before a turn.
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str], end_texts: Sequence[str]) -> None:
@@ -39,6 +39,7 @@ class ChatTemplate:
         self.marked = has_marks(source)
         self.reads_tools = mentions(source, "tools")
         self.reads_calls = mentions(source, "tool_calls")
+        self.reads_thoughts = mentions(source, "reasoning_content") or mentions(source, "thinking")
 
     def render(self, messages: Messages, add_generation_prompt: bool = False, tools: Tools = ()) -> str:
         """The text of MESSAGES, which may call TOOLS. Raises BadRow where the template refuses them.

@@ -22,7 +22,8 @@ class Turn:
     """One message. Role `text` is running text without roles, all of it trained.
 
     `content` is all of it as text, calls of tools as JSON. `told` is what a chat template reads beside the role where
-    that is more than a text: `tool_calls` with the `content` said beside them, `name` and `tool_call_id`.
+    that is more than a text: `tool_calls` with the `content` said beside them, `name` and `tool_call_id`, and
+    `reasoning_content` (also as `thinking`), what was thought before.
     """
 
     role: Role
@@ -33,6 +34,11 @@ class Turn:
     def calls(self) -> list[dict[str, Any]]:
         """The calls of tools in it, as `data.tool_calls` has them."""
         return list(self.told.get("tool_calls", ()))
+
+    @property
+    def thought(self) -> str:
+        """What was thought before it."""
+        return str(self.told.get("reasoning_content", ""))
 
     @property
     def said(self) -> str:
@@ -133,6 +139,9 @@ def transcript(value: Any) -> tuple[Turn, ...]:
     )
 
 
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+
+
 def _turn(part: Any, number: int) -> Turn:
     if not isinstance(part, Mapping):
         raise BadRow(f"turn {number} is no object with a role and a content")
@@ -144,7 +153,10 @@ def _turn(part: Any, number: int) -> Turn:
     if isinstance(content, list):  # OpenAI content parts
         pieces = [piece.get("text", "") if isinstance(piece, Mapping) else piece for piece in content]
         content = "".join(text_of(piece) for piece in pieces)
-    told = {key: text_of(part[key]) for key in ("name", "tool_call_id") if part.get(key)}
+    told: dict[str, Any] = {key: text_of(part[key]) for key in ("name", "tool_call_id") if part.get(key)}
+    thought = next((part[key] for key in _THOUGHTS if isinstance(part.get(key), str) and part[key].strip()), None)
+    if thought is not None:  # under the two names that templates read, as transformers does it
+        told |= dict.fromkeys(("thinking", "reasoning_content"), text_of(thought))
     given = part.get("tool_calls") or part.get("function_call")
     if not given and str(name).strip().lower() == "function_call":  # ShareGPT's: the turn is the call
         given, content = content, None

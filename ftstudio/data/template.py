@@ -7,7 +7,7 @@ import difflib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from ftstudio.core.errors import UsageError
 from ftstudio.data.chat import ChatTemplate, Segment, as_messages, mentions
@@ -28,6 +28,7 @@ _ALPACA_INPUT = _ALPACA.format(", paired with an input that provides further con
 _ALPACA_ALONE = _ALPACA.format("")
 _MARK = "\ue000\ue001\ue000"  # private use: where the completion stands in a Jinja template
 
+Unread = Literal["tools", "calls", "thoughts"]
 Writer = Callable[[Example], list[Segment]]
 
 
@@ -41,7 +42,8 @@ class Template:
 
     `variables` are the names a Jinja string uses. `adds_special`: the tokenizer adds its own special tokens (begin of
     text); chat templates write them themselves. `marked`: it says itself what is trained, and no end token is added.
-    `reads_tools`, `reads_calls`: it writes the tools of a row, and calls of them in a form of its own (else as JSON).
+    `reads_tools`, `reads_calls`, `reads_thoughts`: it writes the tools of a row, calls of them in a form of its own
+    (else as JSON), and what was thought before an answer.
     `only_last`: of a conversation's answers the last one alone is trained.
     """
 
@@ -55,6 +57,7 @@ class Template:
     marked: bool = False
     reads_tools: bool = False
     reads_calls: bool = False
+    reads_thoughts: bool = False
     only_last: bool = False
 
     @staticmethod
@@ -110,12 +113,16 @@ class Template:
                 return whole[: trained[-1]]
         return _join(self.prompter(example))  # an empty answer leaves no trace to cut at
 
-    def unread(self, example: Example) -> tuple[bool, bool]:
-        """(Whether EXAMPLE has tools that aren't written, whether it calls tools and the template has no form for it)."""
-        if example.is_text:
-            return False, False
-        calls = any(turn.calls for turn in example.messages)
-        return bool(example.tools) and not self.reads_tools, calls and not self.reads_calls
+    def unread(self, example: Example) -> list[Unread]:
+        """What of EXAMPLE isn't written, or not in a form of the model's own."""
+        found: list[Unread] = []
+        if example.tools and not self.reads_tools and not example.is_text:
+            found.append("tools")
+        if not self.reads_calls and any(turn.calls for turn in example.messages):
+            found.append("calls")
+        if not self.reads_thoughts and any(turn.thought for turn in example.messages):
+            found.append("thoughts")
+        return found
 
     def answer(self, example: Example, ends: Sequence[str]) -> str:
         """What is to be written at the end of EXAMPLE, without the end token (one of ENDS) it is written with."""
@@ -277,6 +284,7 @@ def _chat(tokenizer: Tokenizer | None) -> Template:
         marked=usual.marked,
         reads_tools=other.reads_tools,
         reads_calls=other.reads_calls,
+        reads_thoughts=other.reads_thoughts and usual.reads_thoughts,
     )
 
 
@@ -321,6 +329,7 @@ def _several(made: Sequence[Template]) -> Template:
         marked=all(one.marked for one in made),
         reads_tools=all(one.reads_tools for one in made),
         reads_calls=all(one.reads_calls for one in made),
+        reads_thoughts=all(one.reads_thoughts for one in made),
     )
 
 
@@ -361,4 +370,5 @@ def _jinja(source: str, shape: Shape | None) -> Template:
         variables=variables_of(source),
         reads_tools="tools" in variables_of(source),
         reads_calls=mentions(source, "tool_calls"),
+        reads_thoughts=mentions(source, "reasoning_content") or mentions(source, "thinking"),
     )

@@ -8,11 +8,14 @@ from ftstudio.data.dataset import Dataset
 from ftstudio.data.encode import IGNORED, encode
 from ftstudio.data.example import BadRow
 from ftstudio.data.shape import Shape
-from ftstudio.data.template import Template
+from ftstudio.data.template import Template, Unread
 from ftstudio.data.tokenizer import Tokenizer
 
-TOOLS_UNREAD = "The template doesn't write this row's tools."
-CALLS_AS_JSON = "It has no form for calls of tools: they are JSON."
+_UNREAD: dict[Unread, str] = {
+    "tools": "This row's tools aren't written.",
+    "calls": "Its calls of tools are written as JSON.",
+    "thoughts": "Its reasoning isn't written.",
+}
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,7 @@ def token_view(
         for ids, flags, lost in ((found.input_ids, kept, False), (found.lost_ids, found.lost_trained, True))
         for text, token, trained in zip(tokenizer.tokens(ids), ids, flags, strict=True)
     ]
-    tools, calls = template.unread(example)
-    notes = (template.note, TOOLS_UNREAD * tools, CALLS_AS_JSON * calls)
+    notes = (template.note, *(_UNREAD[part] for part in template.unread(example)))
     problem = "" if pieces else "there is nothing in this row"
     return TokenView(
         row,

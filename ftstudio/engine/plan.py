@@ -15,7 +15,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
 from ftstudio.core.workspace import Workspace
-from ftstudio.data.checks.tokens import tools_unread
+from ftstudio.data.checks.tokens import unread_parts
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine import accepting, reshaping, suits, worth
@@ -199,9 +199,9 @@ def _tokens(
         text = f"in {number(stats.not_ended)} rows no end token is trained: the model won't learn to stop there."
         problems.append(Problem("warning", text, "data.template"))
     problems += [Problem("warning", doubt.text, doubt.key, doubt.hint) for doubt in materials.task.doubts(tokenizer)]
-    unread = tools_unread(encoded)
+    unread = unread_parts(encoded)
     if unread.count:
-        hint = "Use a model whose chat template has tools, or a Jinja string that writes {{ tools }}."
+        hint = "Use a model whose chat template has them, or a Jinja string that writes {{ tools }} and {{ messages }}."
         problems.append(Problem("warning", unread.text, "data.template", hint))
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     vocabulary = (text_config or {}).get("vocab_size")

@@ -105,7 +105,8 @@ class Sft(Task):
     def prompt(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> Prompt:
-        """The prompt of the last assistant turn, which is the reference; calls of tools as the template writes them.
+        """The prompt of the last assistant turn, which is the reference; calls of tools and reasoning as the template
+        writes them.
 
         Running text has no prompt: its first half in tokens is one, and the second half the reference (a language
         model's continuation). MAX_LENGTH counts for running text only: a prompt is never cut, since that would ask
@@ -119,7 +120,7 @@ class Sft(Task):
 
     def wanted(self, example: Example, template: Template, tokenizer: Tokenizer) -> str | None:
         """The last assistant turn as a model that has learnt it writes it; None where there is none."""
-        if example.messages[example.answer_at :] and example.messages[example.answer_at].calls:
+        if any(turn.calls or turn.thought for turn in example.messages[example.answer_at :][:1]):
             return template.answer(example, tokenizer.end_texts)
         return example.reference
 

@@ -10,7 +10,7 @@ from ftstudio.data.dataset import Dataset
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Turn
 from ftstudio.data.shape import Shape
-from ftstudio.data.template import Template
+from ftstudio.data.template import Template, Unread
 
 LOOKED = 200  # rows taken through the template and back
 
@@ -79,7 +79,7 @@ def of_tokens(
     skip = known.get("unusable", set())
     twice = _double(encoded, start)
     checks = [
-        tools_unread(encoded),
+        unread_parts(encoded),
         _unusable(encoded, gone | skip),
         found(
             "cut_by_max_length",
@@ -112,17 +112,18 @@ def of_tokens(
     return checks
 
 
-def tools_unread(encoded: EncodedSet) -> Check:
-    """The rows whose tools, or calls of them, the template has no place for."""
-    parts = []
-    if encoded.tools_unread:
-        parts.append(
-            f"{said(encoded.tools_unread)} with tools that the template doesn't write: the model doesn't see them."
-        )
-    if encoded.calls_as_json:
-        parts.append(f"{said(encoded.calls_as_json)} calling tools, for which the template has no form: it is JSON.")
-    rows = sorted({*encoded.tools_unread, *encoded.calls_as_json})
-    return found("tools_unread", "warning", rows, " ".join(parts))
+_UNREAD: dict[Unread, str] = {
+    "tools": "with tools that the template doesn't write: the model doesn't see them",
+    "calls": "calling tools, for which the template has no form: it is JSON",
+    "thoughts": "with reasoning that the template doesn't write: it isn't learnt",
+}
+
+
+def unread_parts(encoded: EncodedSet) -> Check:
+    """The rows of which the template has no place for a part."""
+    texts = [f"{said(rows)} {_UNREAD[part]}." for part, rows in encoded.unread.items()]
+    rows = sorted({row for some in encoded.unread.values() for row in some})
+    return found("unread_parts", "warning", rows, " ".join(texts))
 
 
 def _unusable_text(unusable: Sequence[tuple[int, str]]) -> str:
