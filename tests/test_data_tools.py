@@ -201,6 +201,22 @@ def test_forms_of_tools_and_calls() -> None:
     assert calls_of("hello") == calls_of([{"function": {}}]) == calls_of(["x"]) == calls_of(None) == ()
 
 
+def test_what_parquet_fills_up_is_taken_out() -> None:
+    """Rows of a table have all keys of all others, most without a value; JSON text keeps a null that is meant."""
+    pa = pytest.importorskip("pyarrow")
+    clock = {
+        "type": "function",
+        "function": {"name": "clock", "parameters": {"properties": {"zone": {"type": "string"}}}},
+    }
+    time = {"type": "function", "function": {"name": "clock", "arguments": {"zone": "CET"}}}
+    talk = [TALK[1], {"role": "assistant", "content": "", "tool_calls": [call("Bern"), time]}]
+    stored = pa.Table.from_pylist([row(talk, (WEATHER, clock))]).to_pylist()[0]
+    assert stored["messages"][1]["tool_calls"][1]["function"]["arguments"] == {"city": None, "zone": "CET"}
+    assert chat("hermes")[1].text(example(stored)) == chat("hermes")[1].text(example(row(talk, (WEATHER, clock))))
+    said = calls_of([{"function": {"name": "f", "arguments": '{"a": null}'}}])
+    assert said[0]["function"]["arguments"] == {"a": None}
+
+
 def test_a_row_whose_tools_are_none_is_told() -> None:
     shape = recognise(from_rows([row(TALK)]))
     with pytest.raises(BadRow, match="'tools': the tools are no list of functions"):

@@ -2,6 +2,9 @@
 
 OpenAI's form, which transformers' templates expect: a tool is `{"type": "function", "function": {name, description,
 parameters}}`, a call `{"type": "function", "function": {name, arguments}}` with its arguments as an object.
+
+Parquet and Arrow fill every object up with the keys of all others, so keys without a value are taken out: a schema has
+none but `default` and `const`, and of arguments only JSON text tells a null that is meant.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ def tools_of(value: Any) -> tuple[dict[str, Any], ...]:
         if not isinstance(tool, Mapping):
             raise ValueError("the tools are no list of functions")
         bare = "function" not in tool and "type" not in tool and isinstance(tool.get("name"), str)
-        found.append({"type": "function", "function": plain(tool)} if bare else plain(tool))
+        found.append({"type": "function", "function": filled(tool)} if bare else filled(tool))
     return tuple(found)
 
 
@@ -38,14 +41,24 @@ def calls_of(value: Any) -> tuple[dict[str, Any], ...]:
         inner = call.get("function", call)
         if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
             return ()
-        function = plain(inner)
+        function = filled(inner)
         arguments = function.get("arguments")
         if isinstance(arguments, str):
             read = _json(arguments)
             function["arguments"] = read if isinstance(read, dict) else arguments
         beside = call if inner is not call else {"type": "function", "function": inner}
-        found.append({key: function if key == "function" else plain(part) for key, part in beside.items()})
+        found.append(
+            {key: function if key == "function" else filled(part) for key, part in beside.items() if part is not None}
+        )
     return tuple(found)
+
+
+def filled(value: Any) -> Any:
+    """VALUE as `plain` has it, without keys that have no value."""
+    if isinstance(value, Mapping):
+        kept = {str(key): part for key, part in value.items() if part is not None or key in ("default", "const")}
+        return {key: filled(part) for key, part in kept.items()}
+    return [filled(part) for part in value] if isinstance(value, (list, tuple)) else plain(value)
 
 
 def plain(value: Any) -> Any:
