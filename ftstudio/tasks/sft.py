@@ -61,7 +61,7 @@ class Sft(Task):
     kind: ClassVar[Kind] = "causal-lm"
     default_metrics: ClassVar[tuple[str, ...]] = ("rouge", "similarity")
     error_categories = ()  # all
-    options_model = SftOptions
+    options_model: ClassVar[type[Options]] = SftOptions
 
     def written(self, template: Template) -> Template:
         """TEMPLATE as this task uses it: with what its options train."""
