@@ -89,7 +89,7 @@ class FewShotClassification(VectorTask):
     # -- the examples ----------------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
         """`{labels, counts}`."""
-        found = reading.survey(dataset, shape, "label", SINGLE, cancel=cancel)
+        found = reading.survey(dataset, shape, SINGLE, cancel=cancel)
         return {"labels": list(found.names), "counts": list(found.counts)}
 
     @property

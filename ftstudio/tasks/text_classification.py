@@ -71,9 +71,8 @@ class TextClassification(ItemTask):
     # -- what the labels are ---------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
         """`{problem, labels, counts}`, and `range` for a regression."""
-        role = "label" if "label" in shape.columns else "score"
         wanted = _PROBLEMS.get(self.options.problem, "auto")
-        found = reading.survey(dataset, shape, role, wanted, cancel=cancel)
+        found = reading.survey(dataset, shape, wanted, cancel=cancel)
         facts: dict[str, Any] = {"problem": found.problem, "labels": list(found.names), "counts": list(found.counts)}
         if found.problem == REGRESSION:
             facts["range"] = [found.low, found.high]
