@@ -25,7 +25,9 @@ COPY = Action("y", "copy", "copy", "copy prompt, reference and output (clipboard
 TRAINING = Action("t", "training", "training", "the training rows near this one, and those with the same fault")
 GROUPS = Action("m", "groups", "groups", "group these answers by meaning; of labels, which is taken for which")
 CHOOSE = Action("enter", "open", "show its rows", "only the rows of this group, or pair of labels, in the list")
-SURE = Action("r", "reliability", "how sure", "how sure the answers are and how often right; again: the labels")
+SURE = Action(
+    "r", "reliability", "sure/labels", "how sure the answers are and how often right, or which label is taken for which"
+)
 FAULT = Action("f", "same_fault", "fault", "rows near the failing one, or all training rows with the same fault")
 CORRECT = Action("e", "correct", "your answer", "type in the answer the row should have had (ctrl+o: your editor)")
 ADD_ROW = Action("a", "add_row", "add row", "the prompt with your answer, else the reference, as a new training row")

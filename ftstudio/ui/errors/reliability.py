@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 from ftstudio.evaluation.calibration import BINS, Bin, Reliability
 from ftstudio.ui.errors.marks import percent
 from ftstudio.ui.text.lines import Line, Lines, Part, fit
 from ftstudio.ui.text.said import fitting, wrapped
 
-OFF = 0.1  # from here on a bin is called too sure, or too careful
+OFF = 0.05  # less isn't called too sure, or too careful, in a bin
 FEW = 10  # judgements below which a bin says little
 _HEAD = (("probability", 14), ("count", 9), ("sure", 7), ("right", 7))
 
@@ -45,11 +47,19 @@ class Bars(Lines):
             fit(text, width, "left" if not place else "right")
             for place, (text, (_, width)) in enumerate(zip(cells, _HEAD, strict=True))
         )
-        few = one.count < FEW
-        off = one.sure - one.right
-        ink = "dim" if few else "good" if abs(off) < OFF else "warn"
-        word = "few" if few else "" if abs(off) < OFF else "too sure" if off > 0 else "too careful"
+        few, word = one.count < FEW, _word(one.sure, one.right, one.count, OFF)
+        ink = "dim" if few else "warn" if word else "good"
+        word = "few" if few else word
         return ((told, "dim" if few else ""), ("  ", ""), *_bar(one, self._wide, ink), (f" {word}", ink))
+
+
+def _word(sure: float, right: float, count: int, least: float = 0.0) -> str:
+    """What COUNT judgements are that are so SURE and RIGHT; empty where they differ by less than LEAST, or than by
+    chance (twice the standard error of a share)."""
+    off, share = sure - right, min(max(right, 0.5 / count), 1 - 0.5 / count)
+    if abs(off) < max(least, 2 * sqrt(share * (1 - share) / count)):
+        return ""
+    return "too sure" if off > 0 else "too careful"
 
 
 def _bar(one: Bin, width: int, ink: str) -> list[Part]:
@@ -79,8 +89,7 @@ def told(found: Reliability | None, width: int) -> list[Line]:
     if found is None:
         text = "These answers don't tell how probable each label was, or have no reference."
         return [fitting([(text, "warn")], width)]
-    off = found.sure - found.right
-    word = "about right" if abs(off) < 0.01 else "too sure" if off > 0 else "too careful"
+    word = _word(found.sure, found.right, sum(one.count for one in found.bins)) or "no more apart than by chance"
     first: list[Part] = [(f"{percent(found.sure)} sure, {percent(found.right)} right on average: {word}", "strong")]
     return [
         fitting([*first, (f"  {found.rows:,} rows", "dim")], width),
