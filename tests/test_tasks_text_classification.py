@@ -208,12 +208,13 @@ def test_a_classifier_learns_is_saved_and_compared(encoder: Path, tmp_path: Path
     assert "done" in kinds, kinds.get("failed")
     assert kinds["done"]["reload_difference"] < 1e-4
     assert kinds["eval"]["accuracy"] > (0.9 if method["name"] == "full" else 0.55)  # a third by chance
-    assert {"f1", "mcc"} <= kinds["eval"].keys()
+    assert {"f1", "mcc", "brier", "ece"} <= kinds["eval"].keys()
     worker.execute(Compare(run.compare.path, (run.path,)))
     report = json.loads((run.compare.path / "report.json").read_text())
     tuned = report["arms"][1]["metrics"]
     assert tuned["accuracy"] == pytest.approx(kinds["eval"]["accuracy"])
-    assert tuned["f1"] == pytest.approx(kinds["eval"]["f1"])
+    for name in ("f1", "brier", "ece"):
+        assert tuned[name] == pytest.approx(kinds["eval"][name]), name
     wrong = next(entry for entry in report["categories"] if entry["name"] == "wrong_label")
     assert wrong["b"] == pytest.approx(1 - tuned["accuracy"])
     answers = read_predictions(run.compare.path / f"{run.name}.jsonl")
