@@ -8,6 +8,7 @@ from typing import Any
 
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import suits, task_fit, worth
+from ftstudio.engine.answer import base_folder
 from ftstudio.engine.hub_cache import cached_models
 from ftstudio.engine.left_out import left_out
 from ftstudio.engine.recipes import check_recipe
@@ -49,6 +50,32 @@ def test_known_scores_of_the_base_speak_for_or_against_training(tmp_path: Path) 
     assert "little left to gain" in done[-1].text
     other = check_recipe({**RECIPE, "data": {"train": "demo", "eval": "other.jsonl"}})
     assert "isn't known yet" in worth.told(other, compared(tmp_path / "d", [arm("base", 0.97)]))[0].text
+
+
+def test_answers_that_errors_kept_count_where_no_comparison_is_known(tmp_path: Path) -> None:
+    recipe, workspace = check_recipe({**RECIPE, "evaluation": {"metrics": ["exact"]}}), Workspace(tmp_path)
+    folder = base_folder(workspace, recipe).path
+    folder.mkdir(parents=True)
+    rows = [{"row": n, "prompt": f"p{n}", "reference": "yes", "output": "yes" if n < 3 else "no"} for n in range(12)]
+    (folder / "outputs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [said.text for said in worth.told(recipe, workspace)] == [
+        "Exact match 0.250: the base as it is, on 12 held-out rows (answers in Errors).",
+        "The base leaves room to learn; base+3shot would tell if examples do: fine-tuning is worth a try.",
+    ]
+    (folder / "outputs.jsonl").write_text("no JSON\n")
+    assert "isn't known yet" in worth.told(recipe, workspace)[0].text
+
+
+def test_scores_of_other_rows_are_not_this_ones(tmp_path: Path) -> None:
+    workspace = compared(tmp_path, [arm("base", 0.2)])
+    run = workspace.runs()[0]
+    for theirs, mine, known in (
+        ({}, {}, True),
+        ({"training": {"seed": 1}}, {"training": {"seed": 2}}, False),  # draws another share
+        ({"data": {**RECIPE["data"], "test": 0.1}}, {"data": {**RECIPE["data"], "test": 0.2}}, False),
+    ):  # fmt: skip
+        run.recipe_path.write_text(json.dumps({**RECIPE, **theirs}))
+        assert bool(worth.scores(check_recipe({**RECIPE, **mine}), workspace)) == known, theirs
 
 
 def test_more_kinds_of_work_ask_for_a_larger_model() -> None:

@@ -40,6 +40,10 @@ def test_every_token_is_learnt_exactly_once(text: str, size: int, stride: float,
         learnt += [token for token in row["labels"][1:] if token >= 0]
         assert all(label in (-100, token) for label, token in zip(row["labels"], row["input_ids"], strict=True))
     assert learnt == whole[1:] if not framed else learnt == whole[len(tokenizer.prefix) :]
+    said = sum(row["bytes"] for row in rows)  # however many windows cut through a character
+    first = 0 if framed else len(text[: tokenizer.encode_with_offsets(text)[1][0][1]].encode())
+    assert said == len(text.encode()) - first
+    assert min(row["bytes"] for row in rows) >= 0
 
 
 def test_rows_are_windows_and_counted_by_their_document() -> None:

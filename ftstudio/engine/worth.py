@@ -56,19 +56,47 @@ def scores(recipe: Recipe, workspace: Workspace) -> list[Score]:
         rows = int(report.get("rows") or 0)
         for arm in report.get("arms") or ():
             metrics = arm.get("metrics") if isinstance(arm, Mapping) else None
-            name = next((name for name in MAIN if isinstance((metrics or {}).get(name), int | float)), None)
+            name = _main(metrics)
             if name is None or not isinstance(metrics, Mapping):
                 continue
             kind = "run" if arm.get("kind") == "run" else "shots" if arm.get("shots") else "base"
             if arm.get("kind") in ("base", "run"):
-                score = Score(str(arm.get("name")), kind, name, float(metrics[name]), rows, run.name)
+                source = f"comparison of {run.name}"
+                score = Score(str(arm.get("name")), kind, name, float(metrics[name]), rows, source)
                 found.setdefault((kind, score.name if kind != "base" else ""), score)
+    if ("base", "") not in found and (answered := _answered(recipe, workspace)) is not None:
+        found["base", ""] = answered
     order = {"base": 0, "shots": 1, "run": 2}
     return sorted(found.values(), key=lambda score: order[score.kind])
 
 
+def _main(metrics: object) -> str | None:
+    """The name of the most telling of METRICS that has a value."""
+    known = metrics if isinstance(metrics, Mapping) else {}
+    return next((name for name in MAIN if isinstance(known.get(name), int | float)), None)
+
+
+def _answered(recipe: Recipe, workspace: Workspace) -> Score | None:
+    """What the base scored in the answers that the Errors screen has kept of the same rows."""
+    from ftstudio.engine.answer import base_folder
+    from ftstudio.engine.judging import metrics_of
+    from ftstudio.evaluation.comparison import scored
+    from ftstudio.evaluation.predictions import read_predictions
+
+    path = base_folder(workspace, recipe).path / "outputs.jsonl"
+    if not path.is_file():
+        return None
+    try:
+        rows = read_predictions(path)
+        metrics = scored(rows, [*metrics_of(recipe), *tasks.get(recipe.task).default_metrics])
+    except StudioError:
+        return None
+    name = _main(metrics)
+    return None if name is None else Score("base", "base", name, float(metrics[name]), len(rows), "answers in Errors")
+
+
 def _same(recipe: Recipe, other: Recipe) -> bool:
-    """Whether two recipes ask the same model the same rows."""
+    """Whether two recipes ask the same model the same rows in the same way."""
 
     def path(name: object) -> str:
         text = str(name)
@@ -79,7 +107,26 @@ def _same(recipe: Recipe, other: Recipe) -> bool:
         and path(recipe.model) == path(other.model)
         and [path(part) for part in _sources(recipe)] == [path(part) for part in _sources(other)]
         and path(recipe.data.eval) == path(other.data.eval)
+        and recipe.options == other.options
+        and _told_alike(_rows(recipe), _rows(other))
     )
+
+
+def _rows(recipe: Recipe) -> dict[str, object]:
+    """What decides which rows are held out, and how they are asked, as far as RECIPE tells."""
+    data, resolved = recipe.data, (recipe.resolved or {}).get("data") or {}
+    drawn = not isinstance(data.eval, str)
+    return {
+        "train": (resolved.get("train") or {}).get("sha256") if drawn else None,
+        "eval": (resolved.get("eval") or {}).get("sha256"),
+        "seed": recipe.training.seed if drawn else None,
+        **{name: getattr(data, name) for name in ("test", "split_by", "columns", "template")},
+    }
+
+
+def _told_alike(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether nothing that both tell differs."""
+    return all(value == other[name] for name, value in one.items() if value is not None and other[name] is not None)
 
 
 def _sources(recipe: Recipe) -> list[str]:
@@ -111,7 +158,7 @@ def _score_text(score: Score) -> str:
         score.kind, one_line(score.name, 30)
     )
     title = TITLES.get(score.metric, score.metric)
-    return f"{title} {number(score.value)}: {what}, on {score.rows:,} held-out rows (comparison of {score.source})."
+    return f"{title} {number(score.value)}: {what}, on {score.rows:,} held-out rows ({score.source})."
 
 
 def _verdict(base: Score, shots: Score | None) -> Sentence:

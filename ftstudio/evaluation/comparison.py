@@ -176,7 +176,7 @@ def compare(
         "leak": leak,
         "forgetting": forgetting,
         "similarity": {"name": embedder.name, "signature": embedder.signature} if embedder else None,
-        "signatures": _signatures(wanted, embedder, len(order), resamples, seed)
+        "signatures": _signatures(wanted, embedder, len(order), resamples, seed, context.answer)
         | {extra.name: extra.signature for extra in measured},
         "titles": {extra.name: extra.title for extra in measured},
         "identical": identical(tables, names),
@@ -205,6 +205,18 @@ def compare(
     result["per_row"] = _per_row(order, names, scores, categorised, gain)
     result["examples"] = _examples(result["per_row"], tables, names, gain)
     return result
+
+
+def scored(predictions: Sequence[Prediction], metrics: Sequence[str] = DEFAULT) -> dict[str, Any]:
+    """The metrics of one arm by itself, as a comparison of it would hold them; those that need a model are left out."""
+    wanted, _ = m.expand([name for name in metrics if not is_extra(name) and name != "similarity"])
+    present = [index for index, row in enumerate(predictions) if row.reference is not None]
+    if not present:
+        return {}
+    context = build([row.prompt for row in predictions], [row.reference for row in predictions])
+    scores = [dict(row) for row in RowScorer(wanted, None, context.answer).score(predictions)]
+    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], [[predictions]], present)
+    return _metrics(scores, {key: found[0] for key, found in corpus.items()}, wanted)
 
 
 def _extras(
@@ -299,9 +311,9 @@ def _corpus(
 
 
 def _signatures(
-    wanted: Sequence[str], embedder: Embedder | None, rows: int, resamples: int, seed: int
+    wanted: Sequence[str], embedder: Embedder | None, rows: int, resamples: int, seed: int, kind: str | None
 ) -> dict[str, str]:
-    found = {name: m.signature(name) for name in wanted if name != "similarity" and not is_extra(name)}
+    found = {name: m.signature(name, kind) for name in wanted if name != "similarity" and not is_extra(name)}
     if embedder is not None and "similarity" in wanted:
         found["similarity"] = f"cosine|{embedder.signature}"
     found["interval"] = (

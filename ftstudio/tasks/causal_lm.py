@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from pydantic import Field
@@ -61,11 +61,15 @@ class CausalLm(ItemTask, Sft):
     def rows_of(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> list[Row]:
-        """The windows of one document; `bytes` of each is what its learnt tokens say, in UTF-8."""
+        """The windows of one document; `bytes` of each is how much of the text its learnt tokens say, in UTF-8."""
+        items = self.items_of(example, tokenizer, max_length)
+        end = _ends(_text(example), tokenizer)
         found: list[Row] = []
-        for item in self.items_of(example, tokenizer, max_length):
-            learnt = [token for token in item.more["labels"][1:] if token >= 0]
-            found.append({**item.row, "bytes": len(tokenizer.decode(learnt).encode())})
+        at = len(tokenizer.prefix)
+        learnt = max(1, at)  # of the framed document, up to where it is read or learnt
+        for item in items:
+            begin, learnt = learnt, learnt + item.targets
+            found.append({**item.row, "bytes": end(learnt - at) - end(begin - at)})
         return found
 
     def _windows(self, ids: list[int], tokenizer: Tokenizer, max_length: int | None) -> list[Item] | str:
@@ -96,3 +100,19 @@ class CausalLm(ItemTask, Sft):
 
 def _text(example: Example) -> str:
     return "".join(turn.content for turn in example.messages)
+
+
+def _ends(text: str, tokenizer: Tokenizer) -> Callable[[int], int]:
+    """How many bytes of TEXT its first tokens hold. Windows decoded one by one would count a character that they cut
+    twice, and no blank that begins them."""
+    ids, spans = tokenizer.encode_with_offsets(text)
+
+    def end(count: int) -> int:
+        if count <= 0 or not ids:
+            return 0
+        if count >= len(ids):
+            return len(text.encode())
+        place = spans[count - 1][1]
+        return len(text[:place].encode() if place else tokenizer.decode(ids[:count]).rstrip("\ufffd").encode())
+
+    return end
