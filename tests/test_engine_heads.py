@@ -194,35 +194,50 @@ def test_a_body_that_does_not_fit_its_configuration_is_refused(tmp_path: Path) -
     assert it.value.hint
 
 
+WORDS = "Its head knows your 3 labels: it is kept, with its outputs in the order of yours."
+
+
+def recipe_for(folder: Path, labels: tuple[str, ...]) -> Any:
+    from ftstudio.engine.recipes import check_recipe
+
+    return check_recipe(
+        {
+            "task": "text-classification",
+            "model": str(saved(folder / "m", labels)),
+            "method": "freeze",
+            "data": {"train": str(make_labelled(folder / "rows.jsonl")), "eval": 0.3},
+            "training": {"steps": 1, "batch_size": 4, "device": "cpu"},
+            "evaluation": {"samples": 0},
+        }
+    )
+
+
+def test_a_head_for_other_labels_is_no_damage_and_is_told_of_in_the_plan(tmp_path: Path) -> None:
+    from ftstudio.engine.skeleton import weight_problems
+
+    other = recipe_for(tmp_path, ("a", "b"))
+    assert weight_problems(other) == []
+    [said] = [one.text for one in suits.told(other.model, other.task, head=head(("x", "y"))) if one.about == "labels"]
+    assert "labels a, b; yours are x, y. Its last layer is drawn anew" in said
+    path = Path(other.model) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 96}))
+    [problem] = weight_problems(other)
+    assert problem.text.startswith("bert.encoder")
+
+
+@pytest.mark.slow  # a whole run, four seconds
 def test_the_plan_and_the_run_say_what_becomes_of_the_head(tmp_path: Path) -> None:
     from ftstudio.core.jobs import Train
     from ftstudio.core.workspace import Workspace
     from ftstudio.engine.plan import plan
     from ftstudio.engine.prepare import prepare_run
-    from ftstudio.engine.recipes import check_recipe
     from ftstudio.engine.worker import Worker
 
-    rows = make_labelled(tmp_path / "rows.jsonl")
-    values = {
-        "task": "text-classification",
-        "model": str(saved(tmp_path / "m", ("red", "green", "blue"))),
-        "method": "freeze",
-        "data": {"train": str(rows), "eval": 0.3},
-        "training": {"steps": 1, "batch_size": 4, "device": "cpu"},
-        "evaluation": {"samples": 0},
-    }
-    recipe = check_recipe(values)
+    recipe = recipe_for(tmp_path, ("red", "green", "blue"))
     found = plan(recipe)
     assert found["compatible"], found["problems"]
-    words = "Its head knows your 3 labels: it is kept, with its outputs in the order of yours."
-    assert [one["text"] for one in found["model"] if one["about"] == "labels"] == [words]
+    assert [one["text"] for one in found["model"] if one["about"] == "labels"] == [WORDS]
     run = prepare_run(recipe, Workspace(tmp_path / "studio"))
     Worker().execute(Train(run.path))
-    kinds = [event["kind"] for event in run.events()]
-    assert "done" in kinds, run.events()
-    assert words in [event["text"] for event in run.events() if event["kind"] == "alert"]
-    other = check_recipe(values | {"model": str(saved(tmp_path / "other", ("a", "b")))})
-    found = plan(other)
-    assert found["compatible"], found["problems"]  # a head of another size is no harm
-    assert any("yours are blue, green, red" in one["text"] for one in found["model"])
-    assert any(said.about == "labels" for said in suits.told(other.model, "text-classification"))
+    assert run.state() == "done", run.events()
+    assert WORDS in [event["text"] for event in run.events() if event["kind"] == "alert"]

@@ -44,7 +44,7 @@ def by_formula(judged: list[tuple[float, bool]]) -> float:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows(3))
 def test_of_one_label_a_row_they_are_the_formulas_and_scikit_learns(told: list[Told]) -> None:
     from sklearn.metrics import brier_score_loss
@@ -61,7 +61,7 @@ def test_of_one_label_a_row_they_are_the_formulas_and_scikit_learns(told: list[T
     assert sum(part.count for part in shown.bins) == len(told)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows(2))
 def test_of_two_labels_the_brier_score_is_the_usual_one(told: list[Told]) -> None:
     from sklearn.metrics import brier_score_loss
@@ -77,7 +77,7 @@ several_labels = st.lists(
 ).filter(lambda rows: any(sum(shares) != 100 for shares, _ in rows))  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(several_labels)
 def test_of_several_labels_each_ones_probability_is_judged(drawn: list[tuple[list[int], set[str]]]) -> None:
     from sklearn.metrics import brier_score_loss
