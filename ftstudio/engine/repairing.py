@@ -156,7 +156,7 @@ class Repairs:
         column = self._column(number)
         value = _typed(text, self._whole[number].get(column))
         return self._do(
-            lambda working: actions.set_cell(working, *self._at(working, [number]), column, value, why), against
+            lambda working: actions.set_cell(working, self._at(working, [number])[0], column, value, why), against
         )
 
     def weigh(self, numbers: Iterable[int], factor: float, why: str, against: Sequence[str] = ()) -> Edit:
