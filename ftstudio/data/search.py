@@ -82,8 +82,10 @@ class Where:
         """What a person must know of the rows that were passed over; empty where there were none."""
         if not self.unjudged:
             return ""
-        rows = f"{self.unjudged:,} row{'s' if self.unjudged > 1 else ''} couldn't be judged: {self.reason}."
-        return f"{rows} number(column) makes a number of a text." if "'str'" in self.reason else rows
+        reason = self.reason
+        if "not supported between" in reason and "'str'" in reason:  # Python's words for "7" > 1
+            reason = "text can't be compared with a number; number(column) makes one of it"
+        return f"{self.unjudged:,} row{'s' if self.unjudged > 1 else ''} couldn't be judged: {reason}."
 
 
 def split_terms(query: str) -> list[str] | None:
