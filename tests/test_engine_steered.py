@@ -4,6 +4,7 @@ the last good checkpoint, a disk without room."""
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,20 @@ def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: 
         return found * torch.tensor(float("nan")) if asked.count(4) == 1 and asked[-1] == 4 else found
 
     monkeypatch.setattr(StudioTrainer, "compute_loss", broken)
+    optimizers: list[weakref.ref[Any]] = []
+    held: list[bool] = []
+    create = StudioTrainer.create_optimizer
+
+    def created(self: Any, *args: Any, **named: Any) -> Any:
+        held.extend(old() is not None for old in optimizers)
+        found = create(self, *args, **named)
+        optimizers.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(StudioTrainer, "create_optimizer", created)
     run = prepared(base, tmp_path, steps=7, save_steps=3, watch={"not_finite": "rollback"}, scheduler="constant")
     worker.execute(Train(run.path))
+    assert held == [False]  # the first one's states are out of memory before the second one's are made
     assert run.state() == "done", [event for event in run.events() if event["kind"] != "telemetry"]
     assert [start["resumed_from"] for start in events(run, "start")] == [None, 3]
     alert = next(alert for alert in events(run, "alert") if alert.get("watch") == "not_finite")

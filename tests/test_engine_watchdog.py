@@ -197,6 +197,35 @@ def test_what_the_recipe_says_is_done(tmp_path: Path, kind: str, feed: Any, deed
         assert trainer.written == ([trainer.state.global_step] if deed == "stop" else [])
 
 
+def test_a_bad_step_is_not_saved_and_not_gone_back_to(tmp_path: Path):
+    """A spike comes at a step that is due to be saved, the loss rises from an evaluated checkpoint on."""
+    folder = tmp_path / "checkpoints"
+    for number, loss in ((3, 1.0), (5, 2.0), (6, None)):
+        path = folder / f"checkpoint-{number}"
+        path.mkdir(parents=True)
+        (path / "weights").write_bytes(b"x")
+        resume.seal(path, step=number, eval_loss=loss)
+    director, trainer = directed(tmp_path, spike="rollback"), Stepping(6)
+    director.trainer = trainer  # type: ignore[assignment]
+    for loss in NOISE:
+        step(director, trainer, loss)
+    assert trainer.control.should_save
+    step(director, trainer, 9.0)
+    assert not trainer.control.should_save
+    with pytest.raises(RolledBack) as back:
+        director.between(trainer)  # type: ignore[arg-type]
+    assert back.value.fault == "spike"
+    for fault, at, wanted in (("spike", 7, 6), ("spike", 6, 5), ("eval_rising", 6, 3), ("eval_rising", 3, None)):
+        found = callback.good(folder, at, fault)
+        assert (None if found is None else resume.step_of(found)) == wanted
+    resume.set_aside(folder, 3)
+    director = directed(tmp_path, not_finite="rollback")
+    director.trainer = trainer  # type: ignore[assignment]
+    trainer.state.global_step = 2  # nothing to go back to from here
+    with pytest.raises(StudioError, match="not a finite number"):
+        step(director, trainer, float("nan"))
+
+
 def step(director: RunDirector, trainer: Stepping, loss: float) -> None:
     """One more step, with LOSS."""
     trainer.state.global_step += 1

@@ -35,7 +35,20 @@ DEEDS = {
 
 
 class RolledBack(Exception):
-    """The steps since the last checkpoint are to be taken again."""
+    """The steps since the last good checkpoint are to be taken again, because of FAULT (a key of `training.watch`)."""
+
+    def __init__(self, fault: str = "") -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
+def good(folder: Path, step: int, fault: str) -> Path | None:
+    """The checkpoint in FOLDER to go back to from STEP, at which FAULT was found; None where there is none.
+
+    One that was written at STEP holds what is wrong. Where the held-out loss rose, so do those since it was lowest.
+    """
+    best = resume.best(folder, below=step, hashes=True) if fault == "eval_rising" else None
+    return best or resume.newest(folder, below=step)
 
 
 class RunDirector:
@@ -78,6 +91,7 @@ class RunDirector:
         self.trainer: StudioTrainer | None = None
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
+        self._fault = ""  # what is rolled back for
         self.ended_by = ""  # the fault that stopped the run, where no person did
         self._owed = False  # a checkpoint that the disk didn't take, when it had so much room
         self._free, self._look_again = 0, 0.0
@@ -208,12 +222,12 @@ class RunDirector:
         for fault in faults:
             deed = self._deed(fault)
             self._tell_fault(fault, deed)
-            if fault.kind == "not_finite" and self.trainer is not None:
+            if self.trainer is not None and (fault.kind == "not_finite" or deed == "rollback"):
                 self.trainer.control.should_evaluate = self.trainer.control.should_save = False
             if deed == "pause":
                 self.paused = True
             elif deed == "rollback":
-                self._wish = "rollback"
+                self._wish, self._fault = "rollback", fault.kind
             elif deed == "stop" and fault.kind == "not_finite":
                 raise StudioError(fault.text, SOUND)
             elif deed == "stop":
@@ -223,7 +237,11 @@ class RunDirector:
         deed: str = getattr(self.watch, fault.kind)
         if deed == "rollback":
             before = sum(event.get("action") == "rollback" for event in self.folder.events())
-            if before >= self.watch.rollbacks or resume.newest(self.folder.path / "checkpoints") is None:
+            step = self.trainer.state.global_step if self.trainer is not None else None
+            if fault.kind == "resume_fault" and step is not None:
+                step += 1  # it is found before a step is taken: the checkpoint gone on from is good
+            back = resume.newest(self.folder.path / "checkpoints", below=step)
+            if before >= self.watch.rollbacks or back is None:
                 return "stop"
         return deed
 
@@ -257,6 +275,8 @@ class RunDirector:
         """Whether the disk takes another checkpoint, as big as the last one; where not, the recipe's deed is done."""
         needed = resume.size(self.folder.path / "checkpoints")
         free = shutil.disk_usage(self.folder.path).free
+        if free <= needed * 1.05 and resume.drop_aside(self.folder.path / "checkpoints"):
+            free = shutil.disk_usage(self.folder.path).free
         if free > needed * 1.05:
             return True
         text = f"The next checkpoint takes {size(needed)}, and the disk has {size(free)} left."
@@ -362,7 +382,7 @@ class RunDirector:
         wish, self._wish = self._wish, ""
         if wish == "rollback":
             self.flush()
-            raise RolledBack
+            raise RolledBack(self._fault)
         if wish == "stop" and not last:
             self.stopped, self.paused = True, False
             self._reason = "stopped"

@@ -393,7 +393,7 @@ class StudioTrainer(Trainer):
                 if told is None:
                     raise
                 raise told from error
-            resume.prune(folder, self.keep)
+            resume.prune(folder, self.keep, target)
             self.director.saved(self, target)
 
     def _judged(self) -> float | None:

@@ -18,7 +18,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.data.new_tokens import save_extended
 from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room, unchanged
 from ftstudio.engine.budget import batches_in
-from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
+from ftstudio.engine.callback import SOUND, RolledBack, RunDirector, good
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
 from ftstudio.engine.drift import gauge
@@ -123,18 +123,20 @@ class Training:
                     director.tell("training", director.doing)
                     self.pulse.watch = director.looked
                 self.ranks.tell()  # loading may take longer than data parallelism waits
+                back: RolledBack | None = None
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-                except RolledBack:
-                    checkpoint, resuming = self._back(trainer), True
-                    levers.release(model)
-                    del trainer, director
-                    loading.free()
-                    model = self._model_again(model, rows)
-                    continue
+                except RolledBack as error:
+                    back = error.with_traceback(None)  # its frames would hold the trainer and its optimiser
                 finally:
                     self.pulse.watch = None
-                break
+                if back is None:
+                    break
+                checkpoint, resuming = self._back(trainer, back), True
+                levers.release(model)
+                del trainer, director
+                loading.free()
+                model = self._model_again(model, rows)
             peak = max(self.ranks.all_of(peak_memory(machine.device)), default=0)
             if self._shards:
                 from ftstudio.engine import sharding
@@ -170,15 +172,24 @@ class Training:
 
     def _newest(self) -> Path | None:
         """The newest whole checkpoint, as the first process sees it."""
-        found = resume.newest(self.folder.checkpoints) if self.ranks.first else None
+        if not self.ranks.first:
+            return self._named(None)
+        resume.adopt(self.folder.checkpoints)
+        return self._named(resume.newest(self.folder.checkpoints))
+
+    def _named(self, found: Path | None) -> Path | None:
+        """The checkpoint that the first process FOUND."""
         name = self.ranks.tell(found.name if found is not None else None)
         return self.folder.checkpoints / name if name else None
 
-    def _back(self, trainer: StudioTrainer) -> Path:
-        """The checkpoint to go back to; from there on the learning rate is lower."""
-        checkpoint = self._newest()
+    def _back(self, trainer: StudioTrainer, why: RolledBack) -> Path:
+        """The checkpoint to go back to; from there on the learning rate is lower. Later ones are set aside."""
+        folder, step = self.folder.checkpoints, trainer.state.global_step
+        checkpoint = self._named(good(folder, step, why.fault) if self.ranks.first else None)
         if checkpoint is None:
             raise StudioError("There is no checkpoint to go back to.", SOUND)
+        if self.ranks.first:
+            resume.set_aside(folder, resume.step_of(checkpoint))
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
         self.folder.emit("steer", step=resume.step_of(checkpoint), what="learning_rate", value=peak, why=BACK)
         return checkpoint
@@ -338,12 +349,16 @@ class Training:
         for level, text in rows.notes if checkpoint is None else ():
             self.folder.emit("alert", level=level, text=text)
         step = resume.step_of(checkpoint) if checkpoint else 0
-        damaged = [path.name for path in resume.checkpoints(self.folder.checkpoints) if resume.step_of(path) > step]
-        if resuming and damaged:
+        if not self.ranks.first:
+            return
+        beyond = resume.checkpoints(self.folder.checkpoints)
+        beyond = [path for path in beyond if checkpoint is None or resume.step_of(path) > step]
+        if resuming and beyond:
             where = f"from step {step}" if checkpoint else "from the start"
-            self.folder.emit("alert", level="warning", text=f"{damaged[0]} is damaged: training goes on {where}.")
+            self.folder.emit("alert", level="warning", text=f"{beyond[0].name} is damaged: training goes on {where}.")
         elif resuming and checkpoint is None:
             self.folder.emit("alert", level="warning", text="There is no checkpoint: training begins at the start.")
+        resume.set_aside(self.folder.checkpoints, step if checkpoint else -1)
 
     def _began_before(self) -> bool:
         """Whether events tell of steps that no checkpoint holds: they are taken again from the start."""
