@@ -180,3 +180,31 @@ def test_beating_keeps_the_claim(tmp_path: Path) -> None:
     owner = folder.owner()
     assert owner is not None
     assert owner.process == os.getpid()
+
+
+def test_what_another_host_took_over_is_written_to_no_more(tmp_path: Path) -> None:
+    """This process slept, or its file system hung, for more than 90 s."""
+    folder = JobFolder(tmp_path / "run-1")
+    folder.claim()
+    folder.emit("start")
+    mine = files.read_json(folder.owner_path)
+    there = {**mine, "host": "elsewhere", "process": 7, "token": "its own", "heartbeat": time.time()}
+    files.write_json(folder.owner_path, there)
+    for write in (folder.beat, folder.keep, lambda: folder.emit("step"), lambda: folder.keep(look=False)):
+        with pytest.raises(StudioError, match="run-1 was taken over by process 7 on elsewhere"):
+            write()
+    folder.release()
+    assert files.read_json(folder.owner_path) == there
+    assert [event["kind"] for event in folder.events()] == ["start"]
+
+
+def test_an_owner_file_that_cannot_be_read_just_now_is_no_takeover_and_one_that_is_gone_is(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.claim()
+    folder.owner_path.write_text("{")
+    folder.beat()
+    assert folder.owner() is not None
+    folder.owner_path.unlink()  # whoever took over is through already
+    with pytest.raises(StudioError, match="was taken over, since"):
+        folder.beat()
+    assert not folder.owner_path.exists()

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
+from ftstudio.core.run import Story
 from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, resume
+from ftstudio.engine import alerting, loading, quiet, resume, trouble
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.report import StepReport
 from ftstudio.engine.steering import Steering
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.dynamics import Recorder
     from ftstudio.engine.trainer import StudioTrainer
 
+SAVING = 0.05  # of the time trained: a checkpoint that isn't in the rhythm may take so much
 LOOK = 2.0  # seconds between two looks whether the disk has room again
 SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
 DEEDS = {
@@ -56,7 +58,7 @@ class RunDirector:
 
     EVERY and SAVE are steps between evaluations (None: no held-out rows) and checkpoints; FIRST is the step this
     session began at. REST is told when the run pauses and goes on; SAMPLES answers the fixed prompts at a step, DRIFT
-    measures there what is forgotten.
+    measures there what is forgotten. BEST: the best evaluation so far is saved, too.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class RunDirector:
         recorder: Recorder | None = None,
         watch: Watch | None = None,
         steering: Steering | None = None,
+        best: bool = False,
     ) -> None:
         self.folder, self.control = folder, control
         self.every, self.save, self.first = every, save, first
@@ -88,6 +91,8 @@ class RunDirector:
         self.watch = watch or Watch()
         self.watchdog = Watchdog(self.watch)
         self.steering = steering or Steering(folder, first)
+        self.best = best
+        self._saved, self._saved_step = 0.0, first  # training seconds and step at the last checkpoint
         self.trainer: StudioTrainer | None = None
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
@@ -116,12 +121,22 @@ class RunDirector:
         self.steering.begun(trainer)
 
     def goes_on(self, facts: dict[str, Any]) -> None:
-        """FACTS: what the checkpoint that is gone on from says."""
+        """FACTS: what the checkpoint that is gone on from says. The events tell how patient one was by then."""
         self._known = facts
+        if not facts:
+            return
+        if isinstance(facts.get("eval_loss"), float):
+            self.evaluated_at = (self.first, facts["eval_loss"])
+        story = Story()
+        story.feed(self.folder.events())
+        for step, loss in story.curves.get("eval_loss", ()):
+            if step <= self.first:
+                self.watchdog.evaluated(step, loss)
 
     # -- what is due ---------------------------------------------------------------------------------------------
     def planned(self, step: int, last: int) -> set[str]:
         """See trainer.Director."""
+        self.folder.keep(look=False)
         due: set[str] = set()
         if self.trainer is not None:
             self.steering.due(self.trainer, step)
@@ -181,6 +196,9 @@ class RunDirector:
         trainer.meter.step()
         sources = self._record(trainer, step)
 
+        scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
+        skipped = scaled and norm is not None and not math.isfinite(norm)
+
         def fields() -> dict[str, Any]:
             speed = trainer.meter.rate()
             return {
@@ -195,15 +213,16 @@ class RunDirector:
                 "eta": self._eta(trainer, step, last),
                 **({"mfu": share} if (share := trainer.utilisation(speed)) is not None else {}),
                 **({"sources": sources} if sources else {}),
+                **({"skipped": True} if skipped else {}),
             }
 
         with self._on_disk(trainer):
             self.report.step(fields)
-        scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
         """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
+        last = self.steering.length or last
         times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
@@ -229,7 +248,7 @@ class RunDirector:
             elif deed == "rollback":
                 self._wish, self._fault = "rollback", fault.kind
             elif deed == "stop" and fault.kind == "not_finite":
-                raise StudioError(fault.text, SOUND)
+                raise StudioError(fault.text, fault.hint or SOUND)
             elif deed == "stop":
                 self._wish, self.ended_by = "stop", fault.kind
 
@@ -270,6 +289,10 @@ class RunDirector:
             self._say(fault, deed)
             if deed in ("pause", "stop"):
                 self.folder.request(deed)
+
+    def _fits(self) -> bool:
+        """Whether the disk takes another checkpoint, as big as the last one."""
+        return shutil.disk_usage(self.folder.path).free > resume.size(self.folder.path / "checkpoints") * 1.05
 
     def _room(self) -> bool:
         """Whether the disk takes another checkpoint, as big as the last one; where not, the recipe's deed is done."""
@@ -350,16 +373,58 @@ class RunDirector:
         step = trainer.state.global_step
         self.evaluation = metrics
         self.folder.emit("eval", step=step, **metrics)
+        began, best = time.perf_counter(), self.watchdog.best
         if isinstance(metrics.get("loss"), float):
             self.evaluated_at = (step, metrics["loss"])
             self._found(self.watchdog.evaluated(step, metrics["loss"]))
         if self.samples is not None:
             self.tell("generating samples", "")
-            self.samples(trainer, step)
+            if not self._beside("Samples are no longer made", self.samples, trainer, step):
+                self.samples = None
         if self.drift is not None:
             self.tell("measuring forgetting", self.drift.told)
-            self.drift(trainer, step)
+            if not self._beside("Forgetting is no longer measured while it trains", self.drift, trainer, step):
+                self.drift = None
+        if step and self.watchdog.best < best and self.best and not self._wish:
+            self._keep_best(trainer, time.perf_counter() - began)
         self._trains_again()
+
+    def _beside(self, without: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> bool:
+        """Let GAUGE look at the model. What training doesn't need mustn't end it: False, and told as WITHOUT and why,
+        where it failed."""
+        try:
+            with self._on_disk(trainer):
+                gauge(trainer, step)
+        except StudioError:
+            raise  # the disk, a stop, another owner
+        except Exception as error:
+            if trouble.of_gpu(error):
+                raise
+            text = f"{without}: {trouble.explain(error).message}"
+            quiet.traceback(self.folder.log_path, error)
+            trouble.drop_frames(error)
+        else:
+            return True
+        loading.free()  # out here, where nothing holds the frames any more
+        self.folder.emit("alert", level="warning", text=text)
+        return False
+
+    def _keep_best(self, trainer: StudioTrainer, evaluating: float) -> None:
+        """Have the weights saved with the lowest held-out loss so far, where that costs little beside EVALUATING and
+        training (seconds): while a large model learns well, nearly every evaluation is the best."""
+        meter = trainer.meter
+        allowed = max(evaluating, meter.last("evaluating"), SAVING * (meter.seconds - self._saved))
+        if not trainer.control.should_save and meter.last("saving") <= allowed and self._fits():
+            trainer.control.should_save, self._reason = True, "the best so far"
+
+    def unsound(self) -> None:
+        """See trainer.Director."""
+        text = "No checkpoint was written: the weights are no finite numbers any more."
+        self.folder.emit("alert", level="error", text=text, hint=SOUND)
+
+    def owned(self) -> None:
+        """See trainer.Director."""
+        self.folder.keep()
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -368,6 +433,7 @@ class RunDirector:
     def saved(self, trainer: StudioTrainer, path: Path) -> None:
         """See trainer.Director."""
         step = trainer.state.global_step
+        self._saved, self._saved_step = trainer.meter.seconds, step
         self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
         self._trains_again()
 
@@ -386,7 +452,8 @@ class RunDirector:
         if wish == "stop" and not last:
             self.stopped, self.paused = True, False
             self._reason = "stopped"
-            self._checkpoint(trainer)
+            if self.ended_by != "disk":  # which has no room for one
+                self._checkpoint(trainer)
             trainer.control.should_training_stop = True
             return
         if self.control.stopping and not self.stopped and not last:  # it was asked for during an evaluation
@@ -406,12 +473,16 @@ class RunDirector:
         with trainer.meter.away():
             while self.paused:
                 self.control.wait(0.1)
+                self.folder.keep(look=False)
                 told = told or self._said_paused(where)  # a full disk may have room by now
                 due: set[str] = set()
                 for request in self.control.poll(now=True):
                     self._take(request, due)
                 if "evaluate" in due:
                     self._evaluate(trainer)
+                    if trainer.control.should_save:
+                        trainer.control.should_save = False
+                        self._checkpoint(trainer)
                 if self._owed and self.paused and self._more_room():
                     self.paused = False
                 if "checkpoint" in due or (self._owed and not self.paused):
@@ -422,10 +493,21 @@ class RunDirector:
                     trainer.control.should_training_stop = True
                 elif due:
                     told = self._said_paused(where)
+            if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:
+                self._finish(trainer)
         self.rest(False)
-        if trainer.state.global_step >= trainer.state.max_steps:
-            trainer.control.should_training_stop = True
         self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
+
+    def _finish(self, trainer: StudioTrainer) -> None:
+        """This was the last step, since the run was shortened while it paused: what is due then."""
+        step = trainer.state.global_step
+        if self.every is not None and (self.evaluated_at is None or self.evaluated_at[0] != step):
+            self._evaluate(trainer)
+        if self._saved_step != step and self._room():
+            self._reason = "last step"
+            self._checkpoint(trainer)
+        trainer.control.should_save = False
+        trainer.control.should_training_stop = True
 
     def _checkpoint(self, trainer: StudioTrainer) -> None:
         trainer.checkpoint()

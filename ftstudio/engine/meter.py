@@ -57,6 +57,10 @@ class Meter:
             if not self._depth:
                 self._away += now - self._left
 
+    def last(self, kind: str) -> float:
+        """Seconds that work of this KIND took the last time; 0 where it wasn't done yet."""
+        return (self._took.get(kind) or [0.0])[-1]
+
     def rate(self) -> float | None:
         """Tokens a second since the last call; None where no time passed."""
         seconds, tokens = self.seconds, self.tokens

@@ -130,6 +130,7 @@ class RankedTrainer(StudioTrainer):
     # -- checkpoints -------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if not sound(self.model):  # the same in all processes
+            self.director.unsound()
             return
         self._states = self.ranks.gathered(self._random_state())
         if self.ranks.first:

@@ -176,6 +176,12 @@ class Follower:
     def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
         """See trainer.Director."""
 
+    def unsound(self) -> None:
+        """See trainer.Director."""
+
+    def owned(self) -> None:
+        """See trainer.Director. The first process knows."""
+
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
 

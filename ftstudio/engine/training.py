@@ -59,7 +59,8 @@ def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None
 
     Under a launcher of several processes this is the first of them; the others follow (see `follow`).
     """
-    folder, together = RunFolder(job.folder), ranks.joined()
+    folder, together = context.folder, ranks.joined()  # the one that was claimed, not another object of its path
+    assert isinstance(folder, RunFolder)
     if together.alone:
         Training(folder, context, control, pulse).run(resuming=job.resume)
         return
@@ -154,6 +155,7 @@ class Training:
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
             task = rows.materials.task.fitted(plain, rows.pad)
+            self.folder.keep()
             director.tell("saving", "the tuned model")
             self._save(trainer.model, task)
             facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak}
@@ -306,6 +308,7 @@ class Training:
             recorder=kept,
             drift=gauge(self.folder, recipe, rows.materials, self.control.should_stop),
             watch=recipe.training.watch,
+            best=recipe.training.save_best,
         )
         director.goes_on(known)
         director.first_loss = known.get("first_loss")
@@ -320,6 +323,8 @@ class Training:
         per_epoch = math.ceil(math.ceil(batches / self.ranks.count) / recipe.training.gradient_accumulation)
         total = recipe.training.steps or math.ceil((recipe.training.epochs or 3) * per_epoch)
         total = trainer.args.max_steps if trainer.args.max_steps > 0 else total
+        if isinstance(trainer.director, RunDirector):
+            total = trainer.director.steering.length or total
         self.folder.emit(
             "start",
             run=self.folder.name,
