@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ import pytest
 from ftstudio.core import files
 from ftstudio.core import folder as folder_module
 from ftstudio.core.errors import StudioError
-from ftstudio.core.folder import JobFolder
+from ftstudio.core.folder import JobFolder, Owner, here
 
 CLAIM = (
-    "import os, sys; from pathlib import Path; from ftstudio.core.folder import JobFolder\n"
+    "import os, sys; from pathlib import Path; from ftstudio.core.folder import JobFolder, Owner, here\n"
     "f = JobFolder(Path(sys.argv[1]))\n"
 )
 
@@ -208,3 +209,27 @@ def test_an_owner_file_that_cannot_be_read_just_now_is_no_takeover_and_one_that_
     with pytest.raises(StudioError, match="was taken over, since"):
         folder.beat()
     assert not folder.owner_path.exists()
+
+
+def test_a_slow_claimant_leaves_the_next_ones_door_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both saw the door of a dead process; the faster one has removed it and stands at its own by now."""
+    door = tmp_path / ".claiming"
+    dead = {**asdict(here("dead")), "began": -100.0}
+    files.write_json(door, dead)
+    alive = Owner.alive
+
+    def looked(owner: Owner) -> bool:
+        found = alive(owner)
+        if owner.token == "dead":
+            files.write_json(door, asdict(here("the faster one")))
+        return found
+
+    monkeypatch.setattr(Owner, "alive", looked)
+    monkeypatch.setattr(folder_module.time, "sleep", lambda seconds: None)
+    with pytest.raises(StudioError, match="being claimed"):
+        JobFolder(tmp_path).claim()
+    assert files.read_json(door)["token"] == "the faster one"
+    monkeypatch.undo()
+    files.write_json(door, dead)
+    JobFolder(tmp_path).claim()
+    assert [path.name for path in tmp_path.iterdir()] == ["owner.json"]

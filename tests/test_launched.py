@@ -170,7 +170,7 @@ def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: P
     start, alone = told(parts, "start")[0], told(single, "start")[0]
     assert "in parts" in start["engine"]["sharding"]
     assert start["parameters"] == alone["parameters"]
-    for folder in ("model", "checkpoints/checkpoint-4"):
+    for folder in ("model", "checkpoints/checkpoint-5"):
         assert_close(parts.path / folder, single.path / folder)
 
 
@@ -246,7 +246,7 @@ def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(nursery: Nursery, 
         assert run.state() == "interrupted"
     assert place.ended(place.launched(2, "run", "train", "--resume", "last")) == [0, 0], place.said("run")
     assert place.ended(whole) == [0, 0]
-    assert told(run, "start")[-1]["resumed_from"] == 4
+    assert told(run, "start")[-1]["resumed_from"] == 5  # not in the rhythm of 4: the best evaluation so far
     assert steps_of(run) == steps_of(place.last("whole"))  # bit by bit
 
 
@@ -334,8 +334,38 @@ def test_all_processes_go_back_to_the_last_good_checkpoint(nursery: Nursery, tmp
     assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
     run = place.last("run")
     assert run.state() == "done"
-    assert [start["resumed_from"] for start in told(run, "start")] == [None, 4]
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]
     assert max(steps_of(run)) == 8
+
+
+NO_NUMBER = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import ranked
+merged, broken = ranked.RankedTrainer._merged, []
+def once(self, *args, **named):
+    found = merged(self, *args, **named)
+    if self.state.global_step == 10 and not broken:
+        broken.append(True)
+        found["loss"] = float("nan")
+    return found
+ranked.RankedTrainer._merged = once
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_held_out_loss_that_is_no_number_calls_the_checkpoint_off_in_all_processes(nursery: Nursery, tmp_path: Path):
+    """Both had been told to save: one that did alone would wait for the other without end."""
+    place = Place.make(tmp_path, nursery, steps=11)
+    (place.path / "program.py").write_text(NO_NUMBER)
+    words = ["for2.yaml", "training.watch.not_finite=rollback", "training.save_steps=5"]
+    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
+    run = place.last("run")
+    assert run.state() == "done"
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]
+    assert max(steps_of(run)) == 11
 
 
 @pytest.mark.slow

@@ -218,9 +218,30 @@ class JobFolder:
                     return
                 gone = not inside.alive() if inside is not None else _forsaken(door, mine)
                 if gone:  # killed within the few microseconds at the door
-                    door.unlink(missing_ok=True)
+                    self._clear(door, mine, inside)
                 time.sleep(0.02)
         raise StudioError(f"{self.name} is being claimed by another process.", f"If none runs, delete {door}.")
+
+    def _clear(self, door: Path, mine: Path, seen: Owner | None) -> None:
+        """Remove DOOR where it is still that of the dead process SEEN there: one claimant at a time, or a slow one
+        would take away the door of who entered after another had removed the dead one's."""
+        guard = door.with_name(".claiming.gone")
+        try:
+            exclusive(mine, guard)
+        except FileExistsError:
+            if _forsaken(guard, mine):
+                guard.unlink(missing_ok=True)
+            return
+        try:
+            inside = self._read_owner(door)
+            if inside is None or seen is None:
+                same = inside is seen and _forsaken(door, mine)
+            else:
+                same = inside.token == seen.token
+            if same:
+                door.unlink(missing_ok=True)
+        finally:
+            guard.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Write a new heartbeat. Called by the owner every few seconds. Raises StudioError where it is the owner no

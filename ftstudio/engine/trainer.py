@@ -386,6 +386,7 @@ class StudioTrainer(Trainer):
                     seconds=self.meter.seconds,
                     first_loss=self.director.first_loss,
                     tokens=self.meter.tokens,
+                    took=self.meter.lately(),
                     parts=self.parts,
                     rate=self.rate(),
                     order=self.order_digest(),

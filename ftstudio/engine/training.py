@@ -260,7 +260,7 @@ class Training:
             rows.lengths,
             levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task, self._why),
             director,
-            Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
+            Meter(known.get("seconds", 0.0), known.get("tokens", 0), took=known.get("took")),
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
             budget=recipe.training.batch_tokens,
