@@ -19,7 +19,7 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, callback, resume, steering
+from ftstudio.engine import alerting, disk, resume, steering
 from ftstudio.engine.callback import RolledBack, RunDirector
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.steering import BACK, Steering, changes
@@ -226,7 +226,7 @@ def test_a_bad_step_is_not_saved_and_not_gone_back_to(tmp_path: Path):
         director.between(trainer)  # type: ignore[arg-type]
     assert back.value.fault == "spike"
     for fault, at, wanted in (("spike", 7, 6), ("spike", 6, 5), ("eval_rising", 6, 3), ("eval_rising", 3, None)):
-        found = callback.good(folder, at, fault)
+        found = resume.good(folder, at, rising=fault == "eval_rising")
         assert (None if found is None else resume.step_of(found)) == wanted
     resume.set_aside(folder, 3)
     director = directed(tmp_path, not_finite="rollback")
@@ -260,8 +260,8 @@ def test_a_disk_that_will_not_hold_the_next_checkpoint(
     director, trainer = directed(tmp_path, disk=deed), Stepping(100)
     director.trainer = trainer  # type: ignore[assignment]
     trainer.state.max_steps = 300
-    monkeypatch.setattr(callback.resume, "size", lambda folder: 10 << 30)
-    monkeypatch.setattr(callback.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
+    monkeypatch.setattr(resume, "size", lambda folder: 10 << 30)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
     assert ("checkpoint" in director.planned(100, 300)) == goes_on
     [(kind, action, text)] = alerts(director)
     assert (kind, action) == ("disk", deed)
@@ -352,8 +352,8 @@ def test_a_run_that_the_disk_stopped_tries_no_checkpoint(tmp_path: Path, monkeyp
     director, trainer = directed(tmp_path, disk="stop"), Stepping(100)
     director.trainer = trainer  # type: ignore[assignment]
     trainer.state.max_steps = 300
-    monkeypatch.setattr(callback.resume, "size", lambda folder: 10 << 30)
-    monkeypatch.setattr(callback.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
+    monkeypatch.setattr(resume, "size", lambda folder: 10 << 30)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
     director.planned(100, 300)
     director.between(trainer)  # type: ignore[arg-type]
     assert (trainer.written, trainer.control.should_training_stop, director.stopped) == ([], True, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, loading, quiet, resume, trouble
+from ftstudio.engine import alerting, gauges, resume
 from ftstudio.engine.control import Control, Request
+from ftstudio.engine.disk import Disk
 from ftstudio.engine.report import StepReport
 from ftstudio.engine.steering import Steering
 from ftstudio.engine.watchdog import Fault, Watchdog
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
 
 SAVING = 0.05  # of the time trained: a checkpoint that isn't in the rhythm may take so much
-LOOK = 2.0  # seconds between two looks whether the disk has room again
 SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
 DEEDS = {
     "pause": "The run is paused",
@@ -42,15 +41,6 @@ class RolledBack(Exception):
     def __init__(self, fault: str = "") -> None:
         super().__init__(fault)
         self.fault = fault
-
-
-def good(folder: Path, step: int, fault: str) -> Path | None:
-    """The checkpoint in FOLDER to go back to from STEP, at which FAULT was found; None where there is none.
-
-    One that was written at STEP holds what is wrong. Where the held-out loss rose, so do those since it was lowest.
-    """
-    best = resume.best(folder, below=step, hashes=True) if fault == "eval_rising" else None
-    return best or resume.newest(folder, below=step)
 
 
 class RunDirector:
@@ -98,8 +88,7 @@ class RunDirector:
         self._wish = ""  # stop or rollback: done once the step is through
         self._fault = ""  # what is rolled back for
         self.ended_by = ""  # the fault that stopped the run, where no person did
-        self._owed = False  # a checkpoint that the disk didn't take, when it had so much room
-        self._free, self._look_again = 0, 0.0
+        self.disk = Disk(folder.path)
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Looks whether a resumed run goes on where it was."""
@@ -290,45 +279,22 @@ class RunDirector:
             if deed in ("pause", "stop"):
                 self.folder.request(deed)
 
-    def _fits(self) -> bool:
-        """Whether the disk takes another checkpoint, as big as the last one."""
-        return shutil.disk_usage(self.folder.path).free > resume.size(self.folder.path / "checkpoints") * 1.05
-
     def _room(self) -> bool:
         """Whether the disk takes another checkpoint, as big as the last one; where not, the recipe's deed is done."""
-        needed = resume.size(self.folder.path / "checkpoints")
-        free = shutil.disk_usage(self.folder.path).free
-        if free <= needed * 1.05 and resume.drop_aside(self.folder.path / "checkpoints"):
-            free = shutil.disk_usage(self.folder.path).free
-        if free > needed * 1.05:
+        if self.disk.takes():
             return True
-        text = f"The next checkpoint takes {size(needed)}, and the disk has {size(free)} left."
+        text = f"The next checkpoint takes {size(self.disk.needed())}, and the disk has {size(self.disk.free())} left."
         self._found([Fault("disk", text, "Free some space, then resume.")])
         if self.watch.disk == "pause":
-            self._owes()
+            self.disk.owes()
         return self.watch.disk == "alert"
-
-    def _more_room(self) -> bool:
-        """Whether the disk has got room since it didn't take a checkpoint: the run then goes on by itself."""
-        now = time.monotonic()
-        if now < self._look_again:
-            return False
-        self._look_again = now + LOOK
-        free = shutil.disk_usage(self.folder.path).free
-        needed = resume.size(self.folder.path / "checkpoints") * 1.05 or 1
-        return free > max(needed, self._free + (64 << 10))
-
-    def _owes(self) -> None:
-        """A checkpoint wasn't written for want of room."""
-        self._owed, self._look_again = True, time.monotonic() + LOOK
-        self._free = shutil.disk_usage(self.folder.path).free
 
     def unsaved(self, error: StudioError) -> bool:
         """See trainer.Director. The last checkpoint is whole; a pause lets a person make room."""
         if self.watch.disk != "pause":
             return False
         self._found([Fault("disk", error.message, error.hint)])
-        self._owes()
+        self.disk.owes()
         return True
 
     @contextlib.contextmanager
@@ -390,31 +356,21 @@ class RunDirector:
         self._trains_again()
 
     def _beside(self, without: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> bool:
-        """Let GAUGE look at the model. What training doesn't need mustn't end it: False, and told as WITHOUT and why,
-        where it failed."""
-        try:
-            with self._on_disk(trainer):
-                gauge(trainer, step)
-        except StudioError:
-            raise  # the disk, a stop, another owner
-        except Exception as error:
-            if trouble.of_gpu(error):
-                raise
-            text = f"{without}: {trouble.explain(error).message}"
-            quiet.traceback(self.folder.log_path, error)
-            trouble.drop_frames(error)
-        else:
-            return True
-        loading.free()  # out here, where nothing holds the frames any more
-        self.folder.emit("alert", level="warning", text=text)
-        return False
+        """Let GAUGE look at the model. Where it fails, it is False, and told as WITHOUT and why: training goes on."""
+        with self._on_disk(trainer):
+            why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
+            if why is None:
+                return True
+            self.folder.emit("alert", level="warning", text=f"{without}: {why}")
+            return False
+        return True
 
     def _keep_best(self, trainer: StudioTrainer, evaluating: float) -> None:
         """Have the weights saved with the lowest held-out loss so far, where that costs little beside EVALUATING and
         training (seconds): while a large model learns well, nearly every evaluation is the best."""
         meter = trainer.meter
         allowed = max(evaluating, meter.last("evaluating"), SAVING * (meter.seconds - self._saved))
-        if not trainer.control.should_save and meter.last("saving") <= allowed and self._fits():
+        if not trainer.control.should_save and meter.last("saving") <= allowed and self.disk.fits():
             trainer.control.should_save, self._reason = True, "the best so far"
 
     def unsound(self) -> None:
@@ -463,7 +419,7 @@ class RunDirector:
             if "stop" in due:
                 self._checkpoint(trainer)
                 trainer.control.should_training_stop = True
-        if self.paused and (not last or self._owed):
+        if self.paused and (not last or self.disk.owed):
             self._rest(trainer)
 
     def _rest(self, trainer: StudioTrainer) -> None:
@@ -483,10 +439,10 @@ class RunDirector:
                     if trainer.control.should_save:
                         trainer.control.should_save = False
                         self._checkpoint(trainer)
-                if self._owed and self.paused and self._more_room():
+                if self.disk.owed and self.paused and self.disk.more():
                     self.paused = False
-                if "checkpoint" in due or (self._owed and not self.paused):
-                    self._owed = False
+                if "checkpoint" in due or (self.disk.owed and not self.paused):
+                    self.disk.owed = False
                     if self._room():
                         self._checkpoint(trainer)
                 if "stop" in due:

@@ -146,6 +146,15 @@ def best(folder: Path, below: int | None = None, *, hashes: bool = False) -> Pat
     return next((path for _, path in known if is_complete(path, hashes=hashes)), None)
 
 
+def good(folder: Path, step: int, *, rising: bool) -> Path | None:
+    """The checkpoint in FOLDER to go back to from STEP, where something went wrong; None where there is none.
+
+    One that was written at STEP holds what is wrong. Where the held-out loss was RISING, so do those since it was best.
+    """
+    lowest = best(folder, below=step, hashes=True) if rising else None
+    return lowest or newest(folder, below=step)
+
+
 def prune(folder: Path, keep: int, written: Path | None = None) -> None:
     """Remove all but the newest KEEP checkpoints, the best one and the one just WRITTEN; what was set aside and is
     made up for by that; and what an interrupted save left."""

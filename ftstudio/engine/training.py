@@ -18,7 +18,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.data.new_tokens import save_extended
 from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room, unchanged
 from ftstudio.engine.budget import batches_in
-from ftstudio.engine.callback import SOUND, RolledBack, RunDirector, good
+from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
 from ftstudio.engine.drift import gauge
@@ -187,7 +187,9 @@ class Training:
     def _back(self, trainer: StudioTrainer, why: RolledBack) -> Path:
         """The checkpoint to go back to; from there on the learning rate is lower. Later ones are set aside."""
         folder, step = self.folder.checkpoints, trainer.state.global_step
-        checkpoint = self._named(good(folder, step, why.fault) if self.ranks.first else None)
+        checkpoint = self._named(
+            resume.good(folder, step, rising=why.fault == "eval_rising") if self.ranks.first else None
+        )
         if checkpoint is None:
             raise StudioError("There is no checkpoint to go back to.", SOUND)
         if self.ranks.first:
