@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ftstudio.core import files
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Answer, Compare, Train, Unload
@@ -230,7 +231,17 @@ def test_an_idle_worker_does_not_keep_the_process(script: Script, tmp_path: Path
 def test_heartbeats_go_on_while_the_job_computes(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from ftstudio.engine import pulse
 
+    beats: list[int] = []
+    beat = JobFolder.beat
+
+    def beating(folder: JobFolder) -> None:
+        beats.append(1)
+        if len(beats) == 1:
+            raise RuntimeError("a bug")  # must not end the heartbeats
+        beat(folder)
+
     monkeypatch.setattr(pulse, "BEAT", 0.2)
+    monkeypatch.setattr(JobFolder, "beat", beating)
     worker = Worker()
     worker.submit(job(tmp_path, "waits"))
     assert script.begun.wait(20)
@@ -244,8 +255,19 @@ def test_heartbeats_go_on_while_the_job_computes(script: Script, tmp_path: Path,
         time.sleep(0.05)
     else:
         raise AssertionError("no heartbeat")
+    assert "RuntimeError: a bug" in (tmp_path / "waits" / "log.txt").read_text()
+    # another host takes over, as if this one had slept
+    there = {**files.read_json(JobFolder(tmp_path / "waits").owner_path), "host": "elsewhere", "token": "its own"}
+    files.write_json(JobFolder(tmp_path / "waits").owner_path, there)
+    seen, until = len(beats), time.monotonic() + 10
+    while len(beats) < seen + 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    events = JobFolder(tmp_path / "waits").events()
     script.go_on.set()
     assert worker.join(20)
+    assert JobFolder(tmp_path / "waits").events() == events  # neither done nor failed
+    assert files.read_json(JobFolder(tmp_path / "waits").owner_path) == there
+    assert "was taken over by process" in str(worker.last_error)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ class RankedTrainer(StudioTrainer):
             if self.ranks.first:
                 with attention.plain(self.model), self.levers.objective.precision():
                     self.director.evaluated(self, metrics)
-            self.ranks.tell()
+            # what the first one sees in the figures may call a checkpoint off, or for one
+            self.control.should_save = bool(self.ranks.tell(self.control.should_save))
         return metrics or {}
 
     def _measure(self, rows: Rows) -> dict[str, Any] | None:
@@ -129,6 +130,7 @@ class RankedTrainer(StudioTrainer):
     # -- checkpoints -------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if not sound(self.model):  # the same in all processes
+            self.director.unsound()
             return
         self._states = self.ranks.gathered(self._random_state())
         if self.ranks.first:

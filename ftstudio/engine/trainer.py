@@ -65,6 +65,12 @@ class Director(Protocol):
     def should_stop(self) -> bool:
         """Whether someone waits for the run to stop: evaluation is then cut short."""
 
+    def unsound(self) -> None:
+        """The weights are no finite numbers: no checkpoint was written."""
+
+    def owned(self) -> None:
+        """Raises StudioError where another process has taken over the run: this one must write nothing more."""
+
     def saving(self, trainer: StudioTrainer) -> None:
         """A checkpoint is about to be written."""
 
@@ -365,7 +371,9 @@ class StudioTrainer(Trainer):
         folder = Path(self.args.output_dir or ".")
         target = folder / f"checkpoint-{self.state.global_step}"
         if not sound(self.model):  # what can't be gone on from must not take the place of what can
+            self.director.unsound()
             return
+        self.director.owned()
         with self.meter.away("saving"):
             self.director.saving(self)
             shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
@@ -378,14 +386,17 @@ class StudioTrainer(Trainer):
                     seconds=self.meter.seconds,
                     first_loss=self.director.first_loss,
                     tokens=self.meter.tokens,
+                    took=self.meter.lately(),
                     parts=self.parts,
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),
                     ranks=max(1, self.args.world_size),
                 )
+                self.director.owned()  # writing takes long
                 resume.settle(saving, target)
             except Exception as error:
+                self.director.owned()
                 shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
                 told = disk_trouble(error, target)
                 if told is not None and self.director.unsaved(told):
@@ -393,7 +404,7 @@ class StudioTrainer(Trainer):
                 if told is None:
                     raise
                 raise told from error
-            resume.prune(folder, self.keep)
+            resume.prune(folder, self.keep, target)
             self.director.saved(self, target)
 
     def _judged(self) -> float | None:

@@ -180,6 +180,8 @@ def _against_best(speed: Any, best: float | None, width: int) -> tuple[str, str]
 def _measured(step: dict[str, Any], name: str, form: Callable[[Any], str], ink: str) -> tuple[str, str]:
     """What STEP says of NAME, and its ink. An event writes what is no finite number as null."""
     if name in step and step[name] is None:
+        if name == "grad_norm" and step.get("skipped"):  # fp16 finds its scale so, at the beginning above all
+            return "step skipped", "dim"
         return "not finite", "bad"
     return form(step.get(name)), ink
 
