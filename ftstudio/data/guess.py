@@ -8,6 +8,7 @@ from typing import Any
 from ftstudio.data.columns import Look, key
 from ftstudio.data.example import transcript
 from ftstudio.data.shape import Shape, shaped
+from ftstudio.data.tool_calls import tools_of
 
 _PAIRS = [
     ("prompt", "completion"),
@@ -74,10 +75,18 @@ def guess_chat(look: Look) -> Shape | None:
         kind = "OpenAI messages (role/content)" if form == "messages" else "ShareGPT turns (from/value)"
         why = f"{kind} in {column!r}"
         tools = look.find(_TOOLS)
-        if tools is not None:
+        if tools is not None and any(_are_tools(row.get(tools)) for row in look.first):
             columns["tools"], why = tools, f"{why}, with the tools in {tools!r}"
         return shaped(look, form, columns, why)
     return None
+
+
+def _are_tools(value: Any) -> bool:
+    try:
+        tools_of(value)
+    except ValueError:
+        return False
+    return True
 
 
 def chat_form(value: Any) -> str | None:
