@@ -125,6 +125,11 @@ class Data(Part):
         "`compare RUN --on test` scores them",
     )
     split_by: SplitBy | None = Field(None, description="what the split respects: strata, groups, near duplicates")
+    parted_as: str | None = Field(
+        None,
+        description="what data.train was repaired from (file or `name@version`): its rows, not the repaired ones, are "
+        "parted by data.eval and data.test, so that the same ones stay held out",
+    )
     split: str | None = Field(None, description="the split of a hub dataset (default: train)")
     reading: Reading | None = Field(
         None, description="how the file is read (encoding, delimiter, header, unit, …); detected when left out"
