@@ -136,6 +136,14 @@ def test_other_tasks_hold_what_is_told(task: str, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_a_new_head_beside_an_adapter_in_half_precision_holds_what_is_told(tmp_path: Path):
+    recipe = of_task("text-classification", tmp_path)
+    half = recipe.with_changes({"method": {"name": "lora", "r": 4, "dropout": 0.0}, "training.precision": "bf16"})
+    real, estimated = held(half)
+    assert estimated == pytest.approx(real, rel=0.04)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["text-classification", "seq2seq", "embedding"])
 def test_other_tasks_are_measured_too(task: str, tmp_path: Path):
     from ftstudio.engine.plan import plan

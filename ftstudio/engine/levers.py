@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.launch import place
 from ftstudio.core.text import number
-from ftstudio.engine import attention, compiling, dropout
+from ftstudio.engine import attention, compiling, dropout, masters
 from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
 from ftstudio.engine.fused_probe import PIECES, tried
@@ -63,6 +63,7 @@ def choose(
     an attention that the recipe names and the model hasn't."""
     half = machine.dtype if machine.precision != "fp32" else None
     checkpoint(model, recipe)
+    masters.widen(model)
     wanted = recipe.training.attention
     if task.kind != "causal-lm":
         return _of_task(model, rows, lengths, task, machine, recipe, pad_id, why_checkpointing)
@@ -229,6 +230,7 @@ def release(model: Any) -> None:
     """Put back what `choose` changed in MODEL, so that it can be called by anyone."""
     compiling.release(model)
     attention.release(model)
+    masters.narrow(model)
     for layer in _layers(model):
         layer.cast_input_dtype_enabled = True
 

@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ftstudio.core.recipe import Recipe
-from ftstudio.engine import attention, levers
+from ftstudio.engine import attention, levers, masters
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.dropout import SparseDropout
 from ftstudio.engine.hardware import Hardware
@@ -166,6 +166,7 @@ def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half:
     model = method.put(model)
     model.train()
     levers.checkpoint(model, recipe)
+    masters.widen(model)
     levers.lean_adapters(model, machine, {})
     for name, module in list(model.named_modules()):
         if type(module) is SparseDropout:
