@@ -55,6 +55,31 @@ def test_batches_are_full_and_other_ones_in_every_epoch_and_with_every_seed():
     assert TokenBudget(lengths, 4096, 1).batches(1) != two
 
 
+@pytest.mark.parametrize("budget", [None, 64])
+@pytest.mark.parametrize(
+    ("rows", "batch", "accumulation", "ways"),
+    [(200, 8, 8, 1), (100, 8, 4, 1), (9, 8, 1, 1), (203, 8, 2, 3), (64, 8, 1, 1), (3, 8, 4, 1)],
+)
+def test_tokens_to_come_count_short_steps_at_the_end_of_each_epoch(
+    rows: int, batch: int, accumulation: int, ways: int, budget: int | None
+):
+    from ftstudio.engine.budget import order_of
+    from ftstudio.engine.trainer import StudioTrainer
+
+    lengths = [8] * rows
+    args = types.SimpleNamespace(
+        train_batch_size=batch, gradient_accumulation_steps=accumulation, world_size=ways, seed=0
+    )
+    order = order_of(lengths, batch, budget, 0, ways)
+    trainer: Any = types.SimpleNamespace(args=args, lengths=lengths, budget=budget, order=lambda: order, _epoch=None)
+    sizes = [sum(lengths[row] for row in some if row < rows) for some in order.batches(0)]
+    group = accumulation * ways
+    taken = [sum(sizes[at : at + group]) for at in range(0, len(sizes), group)] * 3
+    for first in range(len(taken)) if budget is None else (0, len(taken) // 2):  # which batches are left is drawn
+        told = StudioTrainer.tokens_a_step(trainer, first, len(taken)) * (len(taken) - first)
+        assert told == pytest.approx(sum(taken[first:]), rel=1e-6 if budget is None else 0.1)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("levers")

@@ -116,7 +116,7 @@ class Stepping:
     def order_digest(self) -> str:
         return self._order
 
-    def tokens_a_step(self) -> float:
+    def tokens_a_step(self, *_: int) -> float:
         return 100.0
 
     def utilisation(self, speed: float | None) -> None:
