@@ -26,7 +26,6 @@ from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import split, trained
 from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
-from ftstudio.engine.loss import Objective
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.parity import out_of_memory
@@ -308,11 +307,11 @@ class StudioTrainer(Trainer):
         """The batch's summed loss over all trained tokens of the optimiser step: gradients add up to the exact mean."""
         each: list[torch.Tensor] = []
         objective = self.levers.objective
-        if inputs.get("rows") and isinstance(objective, Objective):
+        if "pulls" in inputs and isinstance(objective, TaskObjective):
+            loss = gradient_cache.pulled(objective, model, inputs)
+        elif inputs.get("rows"):
             loss = objective(model, inputs, each)
             self.losses.add(inputs, each)
-        elif "pulls" in inputs and isinstance(objective, TaskObjective):
-            loss = gradient_cache.pulled(objective, model, inputs)
         else:
             loss = objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
