@@ -325,6 +325,36 @@ def test_checkpointing_comes_by_itself_where_memory_asks(
         assert room.decide(asked, 8 * GIB, "cpu", estimate) == (said, room.SAID)
 
 
+def test_a_base_that_is_kept_loaded_doesnt_count_against_the_training_that_takes_it_over(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Errors, then Train: what is free is what there is, with the base, so that nothing is computed again for it."""
+    from ftstudio.engine.memory import CONTEXT
+    from ftstudio.engine.models import ModelStore
+    from ftstudio.engine.prepare import prepare_run
+    from ftstudio.engine.training import Training
+
+    recipe = check_recipe(recipe_values(base / "model", base / "rows.jsonl"))
+    run = prepare_run(recipe, Workspace(tmp_path / "space"))
+    store = ModelStore()
+    loaded = store.base(recipe).model
+    weighs = sum(weight.numel() * weight.element_size() for weight in (*loaded.parameters(), *loaded.buffers()))
+    there = {"name": "it", "total": 100 << 20, "free": (20 << 20) - weighs - CONTEXT["cpu"]}
+    monkeypatch.setattr(fit, "devices", lambda device: [there])
+    asked: list[int] = []
+
+    def decided(recipe: Recipe, bounded: int, device: str, estimate: Any, free: int | None = None) -> Any:
+        asked.append(free or 0)
+        return False, "not needed"
+
+    monkeypatch.setattr(room, "decide", decided)
+    context: Any = types.SimpleNamespace(models=store)
+    training = Training(run, context, *(None,) * 2)  # type: ignore[arg-type]
+    rows: Any = types.SimpleNamespace(lengths=[20])
+    assert training._recompute(rows, types.SimpleNamespace(device="cpu")) == (False, "not needed")  # type: ignore[arg-type]
+    assert asked == [20 << 20]
+
+
 def test_rows_that_are_learnt_together_are_not_cut_by_tokens(base: Path, tmp_path: Path):
     from tiny_models import make_sentence_encoder
 

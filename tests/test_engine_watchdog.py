@@ -262,7 +262,10 @@ class Card:
 
 
 @pytest.mark.parametrize("deed", ["alert", "pause", "stop"])
-def test_a_card_slowed_by_heat_and_then_lost_is_seen_through_the_driver(tmp_path: Path, deed: str):
+def test_a_card_slowed_by_heat_and_then_lost_is_seen_through_the_driver(
+    tmp_path: Path, deed: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     nvml: Any = Card()
     telemetry, director = Telemetry(nvml), directed(tmp_path, gpu=deed)
     director.looked(telemetry.read())

@@ -121,7 +121,7 @@ class Watchdog:
         """A telemetry READING: throttled and lost GPUs, each told when it begins."""
         found = []
         for place, gpu in enumerate(reading.get("gpus") or ()):
-            name = f"GPU {place}"
+            name = f"GPU {place if gpu.get('index') is None else gpu['index']}"
             now = "lost" if gpu.get("lost") else ", ".join(gpu.get("throttled") or ())
             if now and now != self._cards.get(name):
                 at = f" at {gpu['temperature']:.0f} °C" if gpu.get("temperature") is not None else ""

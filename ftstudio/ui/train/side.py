@@ -86,7 +86,8 @@ def _many(gpus: list[dict[str, Any]], width: int, room: int) -> list[Line]:
     found: list[Line] = []
     for index, gpu in enumerate(shown):
         used, total = gpu.get("memory_used") or 0, gpu.get("memory_total") or 0
-        text = f"GPU {index} {_percent(gpu.get('use'))} {_gib(used)}/{_gib(total)}G "
+        number = index if gpu.get("index") is None else gpu["index"]
+        text = f"GPU {number} {_percent(gpu.get('use'))} {_gib(used)}/{_gib(total)}G "
         found.append(((text, ""), (bar(used / total if total else 0, width - len(text)), "good")))
     if len(shown) < len(gpus):
         busy = [gpu["use"] for gpu in gpus if gpu.get("use") is not None]
