@@ -155,11 +155,11 @@ def test_other_tasks_are_measured_too(task: str, tmp_path: Path):
     assert value["seconds_estimated"] > 0
 
 
-@pytest.mark.parametrize("settings", [{}, {"modules_to_save": ["lm_head"]}])
+@pytest.mark.parametrize("settings", [{}, pytest.param({"modules_to_save": ["lm_head"]}, marks=pytest.mark.slow)])
 def test_on_a_gpu_logits_that_are_never_whole_are_not_counted(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    """A vocabulary far wider than the model: head and loss in one hold a chunk of logits, where the head is a plain one."""
+    """A vocabulary far wider than the model: head and loss in one hold a chunk of logits, where the head is plain."""
     from transformers import LlamaConfig
 
     from ftstudio.engine import fused
