@@ -65,6 +65,18 @@ def test_a_gradient_without_end_unless_a_scaler_skips_it():
     assert dog.step(2, 1.0, float("inf"), scaled=True) == []
 
 
+def test_a_scaler_that_skips_every_step_is_told():
+    """fp16: 16 skipped steps at the beginning, and one now and then, are its way; no step taken at all isn't."""
+    dog, endless = Watchdog(Watch()), float("inf")
+    norms = [*[endless] * 16, 1.0, endless, *[2.0] * 5, *[endless] * 25]
+    told = [step for step, norm in enumerate(norms) if dog.step(step, 1.0, norm, scaled=True)]
+    assert told == [16 + 7 + 19]
+    [fault] = [fault for norm in [1.0, *[float("nan")] * 20] for fault in dog.step(50, 1.0, norm, scaled=True)]
+    assert fault.kind == "not_finite"
+    assert "20 steps in a row" in fault.text
+    assert "bf16 or fp32" in fault.hint
+
+
 def test_a_held_out_loss_that_gets_no_better():
     dog = Watchdog(Watch(patience=2))
     told = [[fault.kind for fault in dog.evaluated(10 * n, loss)] for n, loss in enumerate([3, 2, 2.5, 2.4, 2.3, 2.2])]

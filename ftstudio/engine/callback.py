@@ -215,7 +215,7 @@ class RunDirector:
             elif deed == "rollback":
                 self._wish = "rollback"
             elif deed == "stop" and fault.kind == "not_finite":
-                raise StudioError(fault.text, SOUND)
+                raise StudioError(fault.text, fault.hint or SOUND)
             elif deed == "stop":
                 self._wish, self.ended_by = "stop", fault.kind
 

@@ -145,7 +145,10 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
         beside = f"{told}, KL {kl:.2f}" if isinstance(kl, (int, float)) else told
         yield named("forget", beside if len(beside) <= width - NAME else told, "warn" if much else "")
     yield named("lr", _short(last.get("lr")))
-    yield named("gradient", *_measured(last, "grad_norm", _short, ""))
+    # fp16's scaler begins too high and skips its first steps: nothing to be alarmed by (the watchdog tells when it is)
+    skipped = story.start.get("precision") == "fp16" and "grad_norm" in last and last["grad_norm"] is None
+    gradient = ("step skipped", "dim") if skipped else _measured(last, "grad_norm", _short, "")
+    yield named("gradient", *gradient)
     speed = last.get("tokens_per_second") if live else (story.done or last).get("tokens_per_second")
     yield named("tokens/s", *_against_best(speed, story.best_speed, width - NAME))
     share = last.get("mfu")
