@@ -149,6 +149,34 @@ def test_attention_is_what_the_recipe_names_and_says_the_same(wanted: str, free:
     assert attention.implementation(model) == "sdpa"
 
 
+@pytest.mark.parametrize("trouble", ["its own kernel", "a file that isn't there", "an older card"])
+def test_a_flash_kernel_that_can_not_be_had_gives_way_to_the_next(trouble: str, monkeypatch: pytest.MonkeyPatch):
+    """GptOss and its like take only a kernel of the hub's; others fail in ways of their own."""
+    from ftstudio.engine import attention
+
+    model, asked = made("Llama"), []
+    monkeypatch.setattr(attention, "kernels", lambda *_: [attention.FLASH, attention.SEGMENTS])
+    was = type(model).set_attn_implementation
+
+    def choose(self: Any, name: str, *args: Any, **named: Any) -> Any:
+        asked.append(name)
+        if name == attention.FLASH:
+            if trouble == "an older card":
+                raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
+            raise OSError("kernels-community/flash-attn3 isn't there, and this process is offline")
+        return was(self, name, *args, **named)
+
+    monkeypatch.setattr(type(model), "set_attn_implementation", choose)
+    if trouble == "its own kernel":
+        model._compatible_flash_implementations = ["kernels-community/vllm-flash-attn3"]
+    levers = chosen(model)
+    assert levers.padding_free
+    assert levers.told["attention"] == "SDPA row by row"
+    assert (attention.FLASH in asked) == (trouble != "its own kernel")  # nothing is fetched
+    monkeypatch.setattr(attention, "NAMES", {})
+    assert chosen(made("Llama")).told["attention"]
+
+
 def test_flash_attention_is_refused_where_it_can_not_run(monkeypatch: pytest.MonkeyPatch):
     def problem(**training: Any) -> str:
         recipe = Recipe.model_validate({"model": "x", "data": {"train": "x"}, "training": training})

@@ -85,7 +85,8 @@ def choose(
             f"no padding: two rows are the same as padded (loss {parity.loss:.0e} apart, "
             f"gradients {parity.gradients:.0e})"
         )
-        told["attention"] = attention.NAMES[attention.implementation(model)]
+        how = attention.implementation(model)
+        told["attention"] = attention.NAMES.get(how, how)
     else:
         collator = Collator(pad_id, MULTIPLE if machine.device == "cuda" else 1)
         told["batches"] = f"padded, rows of like length together: {parity.why}"
@@ -117,7 +118,7 @@ def _attend(model: Any, wanted: str) -> None:
         return
     try:
         attention.use(model, wanted)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         raise StudioError(
             f"training.attention: {type(error).__name__} with {wanted}: {' '.join(str(error).split())[:160]}",
             "Set training.attention to auto.",
@@ -276,12 +277,13 @@ def _without_padding(model: Any, two: Sequence[Row], objective: Objective, pad_i
         try:
             attention.use(model, name)
             parity = probe(model, two, objective, pad_id)
-        except (ValueError, ImportError) as error:
-            parity = Parity(why=f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+        except Exception as error:  # kernels fail in ways of their own: a file that isn't there, a version, a symbol
+            if out_of_memory(error):
+                parity = Parity(why="there was not enough memory to try without")
+            elif isinstance(error, StudioError) or "CUDA error" in str(error):  # after that one nothing works any more
                 raise
-            parity = Parity(why="there was not enough memory to try without")
+            else:
+                parity = Parity(why=f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
         if parity.same:
             return parity
     attention.release(model)

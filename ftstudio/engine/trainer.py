@@ -381,6 +381,7 @@ class StudioTrainer(Trainer):
                     first_loss=self.director.first_loss,
                     tokens=self.meter.tokens,
                     parts=self.parts,
+                    recomputes=self.recomputes,
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),

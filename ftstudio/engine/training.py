@@ -257,6 +257,9 @@ class Training:
         )
         trainer.recomputes = bool(recipe.training.gradient_checkpointing)
         trainer.may_recompute = room.can(recipe)
+        if known.get("recomputes") and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
+            levers.recompute(model)
+            trainer.recomputes = True
         trainer.flops = needed
         if machine.device == "cuda":
             import torch
