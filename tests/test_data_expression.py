@@ -80,7 +80,19 @@ def test_what_they_refuse_and_say_so(text: str) -> None:
     assert "\n" not in error.value.message
 
 
-@pytest.mark.parametrize("text", ["output > 3", "score.lower() - 1", "missing", "tags[7]", "1 / 0", "score['x']"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "output > 3",
+        "score.lower() - 1",
+        "missing",
+        "tags[7]",
+        "1 / 0",
+        "score['x']",
+        "round(score, 0 - 1000000000)",
+        "round(5, -1000000)",
+    ],
+)
 def test_rows_that_cant_be_judged(text: str) -> None:
     with pytest.raises(CannotJudge):
         Expression(text)(ROW)

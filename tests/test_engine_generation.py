@@ -54,6 +54,13 @@ def prompts_of(count: int, seed: int = 1) -> list[list[int]]:
     return [[1, *torch.randint(3, 64, (n,), generator=generator).tolist()] for n in lengths]
 
 
+def test_all_that_changes_an_answer_is_in_the_signature():
+    """Answers are kept and found again by it."""
+    ways = [{}, {"temperature": 1.0}, {"beams": 4}, {"temperature": 1.0, "beams": 4}, {"temperature": 1.0, "seed": 1},
+            {"temperature": 1.0, "top_p": 0.9}, {"min_new_tokens": 3}, {"language": "de"}]  # fmt: skip
+    assert len({Decoding(8, **way).signature() for way in ways}) == len(ways)
+
+
 @pytest.mark.parametrize("limits", [(10_000, 64), (10_000, 1), (90, 5)])
 def test_batches_answer_like_one_row_at_a_time(model: Any, limits: tuple[int, int]) -> None:
     prompts, ends = prompts_of(17), [END, 7, 9]

@@ -192,11 +192,29 @@ def test_arms_that_do_not_differ_are_named(arms: tuple[Arm, Arm]) -> None:
     assert "same output on every row" in report.compare_text(result)
 
 
+def test_the_signature_says_how_answers_are_read() -> None:
+    rows = [Prediction(row, f"p{row}", f"so many\n#### {row}", f"It is {row}.") for row in range(20)]
+    right = [replace(row, output=f"either 3 or {row.row}") for row in rows]
+    result = compare([Arm("a", rows), Arm("b", right)], metrics=["exact_match"], resamples=200)
+    assert result["arms"][1]["metrics"]["exact_match"] == 1.0
+    assert "the number after the last ####" in result["signatures"]["exact_match"]
+
+
 def test_few_rows_get_no_verdict(arms: tuple[Arm, Arm]) -> None:
     few = [Arm(arm.name, arm.predictions[:7]) for arm in arms]
     result = compare(few)
     assert {entry["verdict"] for entry in result["differences"]} == {"too few rows (13 more needed)"}
     assert "13 more are needed" in report.compare_text(result)
+
+
+def test_a_category_that_goes_on_very_many_rows_is_called_better() -> None:
+    """So sure a change that its p is smaller than a float can say."""
+    rows = [Prediction(row, f"p{row}", "yes it is", "", ended=True) for row in range(1500)]
+    mended = [replace(row, output="yes it is") for row in rows]
+    found = {entry["name"]: entry for entry in compare([Arm("a", rows), Arm("b", mended)], resamples=200)["categories"]}
+    assert len(found["empty"]["fixed"]) == 1500
+    assert 0 < found["empty"]["p_holm"] < 1e-300
+    assert found["empty"]["verdict"] == "better"
 
 
 def test_three_arms_are_compared_in_pairs(arms: tuple[Arm, Arm]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,22 @@ def test_ter_is_sacrebleus() -> None:
     assert verdicts["token_f1"] == "better"
     assert verdicts["numeric_match"] == "no clear difference"
     assert set(result["signatures"]) >= {"ter", "numeric_match", "token_f1", "edit"}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "better"),
+    [
+        ("wer", "", False), ("ter", "score", False), ("mape", "", False), ("rouge", "rougeLsum", True),
+        ("perplexity", "mean_perplexity", False), ("answer_f1", "", None), ("filtered", "", None),
+        ("mine", "mse", False),
+    ],
+)  # fmt: skip
+def test_which_end_is_good_is_known_by_exact_names_alone(name: str, key: str, better: bool | None) -> None:
+    assert extras._direction(name, key, object()) is better
+
+
+def test_a_metric_may_say_itself_which_end_is_good() -> None:
+    assert extras._direction("mine", "", SimpleNamespace(HIGHER_IS_BETTER=False)) is False
 
 
 def test_a_metric_of_ones_own_is_compared_like_any_other(tmp_path: Path) -> None:

@@ -19,6 +19,10 @@ from ftstudio.evaluation.judge.tally import Said, length_controlled, tally
         ("Answer A is clearly better than answer B.", "first"), ("I think B is the better one", "second"),
         ("They are equally good.", "tie"), ("", None), ("A nice pair of answers, both of use", None),
         ("The better answer is a matter of taste", None), ("Banana", None), ("D", None),
+        ("Neither A nor B is better.", "tie"), ("I cannot say that B is better than A. C", "tie"),
+        ("Answer A", "first"),
+        ("I don't think that A is better. B is better.", "second"), ("I believe that A is better.", "first"),
+        ("It is not clear that A is better", None),
     ],
 )  # fmt: skip
 def test_verdicts_are_read(text: str, wanted: str | None) -> None:

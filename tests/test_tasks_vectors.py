@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -432,6 +433,18 @@ def test_a_label_without_examples_is_named(tmp_path: Path, place: Path) -> None:
             told.append(error.message)
     assert told
     assert all("'rare'" in text for text in told)
+
+
+def test_examples_with_other_texts_stand_for_other_answers(tmp_path: Path, place: Path) -> None:
+    """A repair of the data that changes what an example says changes the head, though its row has the same number."""
+    rows = [{"text": f"{word} cats", "label": "ab"[at % 2]} for at, word in enumerate(WORDS[:12])]
+    data = write(tmp_path / "rows.jsonl", rows)
+    task: Any = open_materials(recipe(place / "model", data, "full", "few-shot-classification", shots=2)).task
+    other = copy.copy(task)
+    assert other.marks() == task.marks()
+    other._examples = [{**task._examples[0], "input_ids": [5, 6, 7]}, *task._examples[1:]]
+    assert other.marks()["examples"] == task.marks()["examples"]
+    assert other.marks() != task.marks()
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------

@@ -5,9 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from typing import Any
 
 from ftstudio.core.text import clean
+
+# What a terminal may obey though JSON allows it as it stands: DEL, C1 controls, marks of direction, line separators.
+_OBEYED = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """VALUE as JSON that is harmless on a terminal: such signs are written as escapes, which read back the same."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Out:
@@ -31,7 +41,7 @@ class Out:
     def result(self, value: dict[str, Any] | list[Any], text: str) -> None:
         """The command's result: VALUE with --json, else TEXT."""
         if self.json:
-            print(json.dumps(value, ensure_ascii=False, indent=1, default=str), file=self._stdout, flush=True)
+            print(_json(value, indent=1), file=self._stdout, flush=True)
             self._finished = True
         else:
             print(text, file=self._stdout, flush=True)
@@ -41,7 +51,7 @@ class Out:
         print(clean(f"ftstudio: {message} {hint}".rstrip()), file=self._stderr, flush=True)
         if self.json and not self._finished:
             value = {"error": {"message": message, "hint": hint, "code": code}}
-            print(json.dumps(value, ensure_ascii=False), file=self._stdout, flush=True)
+            print(_json(value), file=self._stdout, flush=True)
 
     def discard(self) -> None:
         """The reader is gone: let nothing more be written, also not at exit."""

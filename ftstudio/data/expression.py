@@ -261,6 +261,15 @@ def _to_number(value: Any) -> float | None:
         return None
 
 
+_DIGITS = 15  # to which a number can be rounded: Python would take for ever to make 10 to the power of a billion
+
+
+def _rounded(value: Any, digits: Any = 0) -> Any:
+    if abs(_number(digits)) > _DIGITS:
+        raise CannotJudge(f"round can't go to {digits} digits: at most {_DIGITS}")
+    return round(_number(value), int(digits))
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "len": (lambda value: 0 if value is None else len(value), 1, 1),
     "words": (lambda value: len(_text(value).split()), 1, 1),
@@ -275,7 +284,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "count": (lambda value, part: _text(value).count(_text(part)), 2, 2),
     "matches": (_matches, 2, 2),
     "abs": (lambda value: abs(_number(value)), 1, 1),
-    "round": (lambda value, digits=0: round(_number(value), digits), 1, 2),
+    "round": (_rounded, 1, 2),
     "min": (lambda *values: min(values), 2, 8),
     "max": (lambda *values: max(values), 2, 8),
 }

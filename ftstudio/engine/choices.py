@@ -6,7 +6,7 @@ Counted on one model without weights, method after method. Importing this import
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftstudio import methods
@@ -27,7 +27,7 @@ WHOLE = 500_000_000
 class Choice:
     """A method for the model at hand. `memory`: bytes of weights, gradients and optimiser, without activations;
     `saved`: bytes of a run's model; `work`: arithmetic of a step against full fine-tuning's (1.0); `refused`: why it
-    can't be, else empty; `tree`: the model's parts with what learns."""
+    can't be, else empty; `tree`: the model's parts with what learns; `needs`: settings without which it can't be."""
 
     name: str
     total: int = 0
@@ -38,6 +38,7 @@ class Choice:
     work: float = 0.0
     refused: str = ""
     tree: tuple[Row, ...] = ()
+    needs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,23 @@ def choices(recipe: Recipe, rows: int | None = None, cancel: Cancel | None = Non
         own = name == recipe.method.name
         wanted = recipe if own else recipe.with_changes({"method": {"name": name}})
         model, choice = _choice(model, wanted, config, precision)
+        if choice.refused.startswith("method.dropout") and "dropout" not in wanted.method.settings:
+            needs = {"dropout": 0.0}  # fused experts take none, and the default has some
+            changed = wanted.with_changes({"method": {"name": name, **wanted.method.settings, **needs}})
+            model, other = _choice(model, changed, config, precision)
+            choice = choice if other.refused else replace(other, needs=needs)
         found.append(choice)
-    return Choices(tuple(found), *recommend(found, rows, *_device(recipe)))
+    best, why = recommend(found, rows, *_device(recipe))
+    needs = next((choice.needs for choice in found if choice.name == best), {})
+    more = "".join(f" Set its {key} to {value:g}: layers of this model allow no other." for key, value in needs.items())
+    return Choices(tuple(found), best, why + more)
 
 
 def _choice(model: Any, recipe: Recipe, config: dict[str, Any], precision: str) -> tuple[Any, Choice]:
-    """(MODEL as it was, RECIPE's method on it)."""
+    """(MODEL as it was, or one like it; RECIPE's method on it)."""
     from ftstudio.engine import adapters
     from ftstudio.engine.plan import weigh
+    from ftstudio.engine.skeleton import skeleton
 
     method = methods.get(recipe.method.name)
     settings = method.settings(recipe.method.settings)
@@ -89,10 +99,10 @@ def _choice(model: Any, recipe: Recipe, config: dict[str, Any], precision: str) 
         return model, Choice(method.name, refused=problem.text)
     try:
         weight = weigh(model, method, settings, precision, recipe.training.optimizer)
-    except StudioError as error:
-        return model, Choice(method.name, refused=error.message)
+    except StudioError as error:  # peft may have been half through with it
+        return skeleton(recipe), Choice(method.name, refused=error.message)
     except Exception as error:  # an architecture that peft or we don't know: the others may work
-        return model, Choice(method.name, refused=one_line(error, 120))
+        return skeleton(recipe), Choice(method.name, refused=one_line(error, 120))
     choice = Choice(
         method.name,
         weight.total,

@@ -61,7 +61,8 @@ class Decoding:
         told = "".join(f", {name} {value}" for name, value in rules.items() if value not in usual)
         if self.beams > 1 and self.temperature == 0:
             return f"{self.beams} beams, at most {self.max_new_tokens} tokens{told}"
-        return self._single() + told
+        searched = f", {self.beams} beams" if self.beams > 1 else ""
+        return self._single() + searched + told
 
     def _single(self) -> str:
         if self.temperature == 0:

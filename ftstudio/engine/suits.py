@@ -250,5 +250,6 @@ def looked_into(model: Any, task: str) -> list[Sentence]:
     if not any(name.rpartition(".")[2] == "bias" for name in names):
         found.append(Sentence("misfit", "It has no biases: freeze with train: bias doesn't go."))
     if anatomy.tied(model):
-        found.append(Sentence("misfit", "Its head shares the embeddings' matrix: both learn, or neither."))
+        text = "Its head shares the embeddings' matrix: both learn, or neither; modules_to_save trains a copy of one."
+        found.append(Sentence("misfit", text))
     return found

@@ -7,7 +7,10 @@ import re
 from ftstudio.evaluation.facts import number
 
 KINDS = ("marker", "number", "label", "exact")
-_NUMBER = re.compile(r"(?<![\w.])[-+−]?[$€£]?\d[\d,]*(?:\.\d+)?")  # U+2212 is a minus, too
+# U+2212 is a minus, too; commas stand between thousands only; 1e3 and 1/2 are one number each
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+−]?[$€£]?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+\b)?(?:/\d+\b)?"
+)
 _TAIL = 20_000  # characters in which the last number is looked for
 
 

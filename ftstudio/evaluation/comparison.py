@@ -171,7 +171,7 @@ def compare(
         "leak": leak,
         "forgetting": forgetting,
         "similarity": {"name": embedder.name, "signature": embedder.signature} if embedder else None,
-        "signatures": _signatures(wanted, embedder, len(order), resamples, seed)
+        "signatures": _signatures(wanted, embedder, len(order), resamples, seed, context.answer)
         | {extra.name: extra.signature for extra in measured},
         "titles": {extra.name: extra.title for extra in measured},
         "identical": identical(tables, names),
@@ -306,9 +306,9 @@ def _corpus(
 
 
 def _signatures(
-    wanted: Sequence[str], embedder: Embedder | None, rows: int, resamples: int, seed: int
+    wanted: Sequence[str], embedder: Embedder | None, rows: int, resamples: int, seed: int, kind: str | None
 ) -> dict[str, str]:
-    found = {name: m.signature(name) for name in wanted if name != "similarity" and not is_extra(name)}
+    found = {name: m.signature(name, kind) for name in wanted if name != "similarity" and not is_extra(name)}
     if embedder is not None and "similarity" in wanted:
         found["similarity"] = f"cosine|{embedder.signature}"
     found["interval"] = (

@@ -7,9 +7,9 @@
     def score(output: str, reference: str | None, prompt: str) -> float | None: ...
 
 `evaluate:wer` is what `evaluate.load("wer")` gives, by name (from the hub's cache, or the hub) or local path;
-`evaluate:rouge#rougeLsum` takes that one of several values. Rows are scored one by one, so that a difference has an
-interval as every other one. Both run code that the person chose, with the person's rights: nothing is loaded but what a
-recipe names. A metric that fails costs itself alone.
+`evaluate:rouge#rougeLsum` takes that one of several values; a local one may say HIGHER_IS_BETTER, too. Rows are scored
+one by one, so that a difference has an interval as every other one. Both run code that the person chose, with the
+person's rights: nothing is loaded but what a recipe names. A metric that fails costs itself alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import hashlib
 import importlib.util
 import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,17 @@ from ftstudio.evaluation.predictions import Prediction
 
 OWN, EVALUATE = "own:", "evaluate:"
 FOLDER = "metrics"  # of the workspace
-LOWER = ("wer", "cer", "ter", "mae", "mse", "perplexity", "brier_score")  # of `evaluate`: better when lower
+# Metrics of `evaluate`, and values that they give, by their exact names. Of others it isn't known which end is good.
+LOWER = frozenset((
+    "wer", "cer", "ter", "character", "charcut", "charcut_mt", "mae", "mse", "rmse", "mape", "smape", "mase",
+    "perplexity", "mean_perplexity", "brier_score",
+))  # fmt: skip
+HIGHER = frozenset((
+    "accuracy", "f1", "precision", "recall", "exact_match", "rouge", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu",
+    "google_bleu", "sacrebleu", "nist_mt", "chrf", "meteor", "bertscore", "bleurt", "comet", "sari", "wiki_split",
+    "seqeval", "squad", "squad_v2", "cuad", "pearsonr", "spearmanr", "r_squared", "matthews_correlation", "roc_auc",
+    "glue", "super_glue", "indic_glue", "mauve", "competition_math", "code_eval", "overall_accuracy", "overall_f1",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,8 +130,19 @@ def _evaluate(name: str, workspace: Path | None) -> Extra:
 
     version = getattr(evaluate, "__version__", "")
     mark = f"|sha256:{_mark(place)}" if place is not None else ""
-    better = not any(part in label.lower() for part in LOWER)
+    better = _direction(Path(wanted).stem, key, module)
     return Extra(name, one_line(label, 30), better, f"evaluate:{version}|{one_line(wanted, 80)}{mark}", score)
+
+
+def _direction(name: str, key: str, module: Any) -> bool | None:
+    """Whether more is better, as the metric itself (`HIGHER_IS_BETTER` in its file) or its name says; None: unknown."""
+    own = getattr(module, "HIGHER_IS_BETTER", getattr(type(module), "HIGHER_IS_BETTER", None))
+    if own is None:
+        own = getattr(sys.modules.get(type(module).__module__), "HIGHER_IS_BETTER", None)
+    if isinstance(own, bool):
+        return own
+    known = next((part for part in (name, key) if part in LOWER or part in HIGHER), None)
+    return None if known is None else known in HIGHER
 
 
 def _places(wanted: str, workspace: Path | None) -> list[Path]:

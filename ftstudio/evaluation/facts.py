@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 
@@ -18,11 +19,16 @@ _WORD = re.compile(r"\w+")
 
 
 def number(text: str) -> str:
-    """TEXT of a number in one form: `1,200.50` and `1200.5` are equal."""
-    plain = text.replace(",", "").strip("$€£%. ")
+    """TEXT of a number in one form: `1,200.50` and `1200.5` are equal, so are `0.5` and `.5`, `1e3` and `1000`."""
+    plain = text.replace(",", "").strip("$€£% ").rstrip(".").lstrip("+")
+    if "e" in plain.lower() and "/" not in plain:
+        with contextlib.suppress(ValueError, OverflowError):
+            plain = f"{float(plain):f}"
     if "." in plain:
         plain = plain.rstrip("0").rstrip(".")
-    return plain.lstrip("+").lstrip("0") or "0"
+    sign = "-" if plain.startswith("-") else ""
+    rest = plain.lstrip("-").lstrip("0")
+    return f"{sign}{rest}" if rest else "0"
 
 
 def found(text: str) -> list[tuple[str, int, int]]:

@@ -198,8 +198,8 @@ def _ter(totals: np.ndarray) -> np.ndarray:
         return 100 * np.where(words > 0, edits / words, np.where(edits > 0, 1.0, 0.0))
 
 
-def signature(name: str) -> str:
-    """What the numbers of the metric NAME depend on; similarity's is its embedder's."""
+def signature(name: str, kind: str | None = None) -> str:
+    """What the numbers of the metric NAME depend on; similarity's is its embedder's. KIND of answer: see `answer`."""
     if name in ("rouge1", "rouge2", "rougeL"):
         return f"{TITLES[name]}|F1|stemmer:porter|tok:rouge-score|ftstudio:{__version__}"
     if name in CORPUS_METRICS:
@@ -215,5 +215,9 @@ def signature(name: str) -> str:
                "edit": "1 - Levenshtein/longer, characters"}  # fmt: skip
         return f"{TITLES[name]}|{how[name]}|ftstudio:{__version__}"
     if name == "exact_match":
-        return f"exact match|case, white space and closing punctuation ignored|ftstudio:{__version__}"
+        usual = "case, white space and closing punctuation ignored"
+        numbers = {"marker": "the number after the last ####, else the last", "number": "the last number"}
+        read = numbers.get(kind or "")
+        said = usual if read is None else f"{read} in the answer; all of it where the reference has none"
+        return f"exact match|{said}|ftstudio:{__version__}"
     return f"words|split at white space|ftstudio:{__version__}"

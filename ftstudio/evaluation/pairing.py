@@ -69,7 +69,8 @@ def pair(
     for entry, p in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
         entry["p_holm"] = p
     for entry in entries:
-        if entry["n"] >= statistics.FEWEST and (entry["p_holm"] or 1.0) >= 0.05:
+        p = entry["p_holm"]
+        if entry["n"] >= statistics.FEWEST and (p is None or p >= statistics.ALPHA):
             entry["verdict"] = "no clear difference"
     return differences, entries
 

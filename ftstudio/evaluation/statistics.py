@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
         return 1.0
     base = math.lgamma(n + 1) - n * math.log(2)
     terms = [math.exp(base - math.lgamma(i + 1) - math.lgamma(n - i + 1)) for i in range(few + 1)]
-    return min(1.0, 2 * math.fsum(terms))
+    return min(1.0, max(sys.float_info.min, 2 * math.fsum(terms)))  # no p is 0, however small
 
 
 def holm(values: Sequence[float]) -> list[float]:

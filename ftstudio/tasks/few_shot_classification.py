@@ -8,6 +8,7 @@ examples, so that a comparison shows what the tuning alone is worth.
 from __future__ import annotations
 
 import copy
+import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -148,8 +149,13 @@ class FewShotClassification(VectorTask):
         return found
 
     def marks(self) -> dict[str, Any]:
-        """The examples that the head is fitted on, and how."""
-        return {"examples": self.facts.get("examples"), "regularisation": self.options.regularisation}
+        """The examples that the head is fitted on, by their place and what they say, and how."""
+        said = repr([(list(row["input_ids"]), row["labels"]) for row in self._examples])
+        return {
+            "examples": self.facts.get("examples"),
+            "texts": hashlib.blake2b(said.encode(), digest_size=8).hexdigest(),
+            "regularisation": self.options.regularisation,
+        }
 
     def phases(self) -> dict[str, str]:
         """SetFit's three steps."""

@@ -20,8 +20,14 @@ _BETTER = re.compile(
 _NAMED = re.compile(
     r"\b(?i:verdict|winner|final answer|choice|better answer|better one)\b[\s:*`'\"]*(?i:is|=)?[\s:*`'\"(]*([ABC])\b"
 )
-_ALONE = re.compile(r"^[\s*`'\"(\[]*([ABC])[\s*`'\")\].:]*(?:$|\n)")
-_TIE = re.compile(r"\b(?:tie|equally good|neither is better|both are equal)\b", re.I)
+_ALONE = re.compile(r"^[\s*`'\"(\[]*(?:(?i:answer)\s+)?([ABC])[\s*`'\")\].:]*(?:$|\n)")
+_LAST = re.compile(r"[.!?:]\s+[*`'\"(\[]*([ABC])[*`'\")\]]*[.!]?\s*$")  # … can't say. C
+_TIE = re.compile(r"\b(?:tie|equally good|neither(?: A nor B)? is better|both are equal)\b", re.I)
+_DENIED = re.compile(
+    r"(?:\bneither|\bnor|\bnot|n't|\bcannot)\s+(?:(?:say|think|believe|claim|clear|certain|sure)\s+)?"
+    r"(?:(?:that|whether|if)\s+)?(?:answer\s+)?[AB]\b(?:\s+nor\s+(?:answer\s+)?[AB]\b)?",
+    re.I,
+)
 
 
 def messages(question: str, first: str, second: str, reference: str | None, rubric: str | None) -> list[dict[str, str]]:
@@ -49,12 +55,14 @@ def _shown(text: str) -> str:
 
 def verdict(text: str) -> Choice | None:
     """The choice in the judge's reply TEXT; None where it can't be read."""
-    for pattern, which in ((_MARKED, -1), (_ALONE, 0), (_NAMED, -1), (_BETTER, -1)):
-        found = pattern.findall(text)
-        if found:
-            return _CHOICES[found[which]]
     last = text.strip().rsplit("\n", 1)[-1]
-    alone = _ALONE.match(last)
-    if alone:
-        return _CHOICES[alone[1]]
-    return "tie" if _TIE.search(last) else None
+    ends = _ALONE.match(last) or _LAST.search(last)
+    for found in (_MARKED.findall(text)[-1:], _ALONE.findall(text)[:1], [ends[1]] if ends else []):
+        if found:
+            return _CHOICES[found[0]]
+    if named := _NAMED.findall(text):
+        return _CHOICES[named[-1]]
+    if _TIE.search(last):
+        return "tie"
+    better = _BETTER.findall(_DENIED.sub(" ", text))
+    return _CHOICES[better[-1]] if better else None

@@ -169,7 +169,9 @@ class MethodPanel(Panel):
         kept = {key: value for key, value in old.items() if f"method.{key}" in known} if isinstance(old, dict) else {}
         if isinstance(kept.get("kind"), str):  # means something else in each
             del kept["kind"]
-        self.put("method", {"name": event.value, **kept})
+        choice = self.picker.found.of(event.value) if self.picker.found is not None else None
+        needs = choice.needs if choice is not None else {}
+        self.put("method", {"name": event.value, **needs, **kept})
         self._explain()
 
     def on_descendant_focus(self) -> None:

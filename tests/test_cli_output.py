@@ -1,0 +1,26 @@
+"""What `--json` prints on a terminal: JSON, and nothing that the terminal obeys."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftstudio.cli.output import _json
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(max_size=40), max_size=3))
+def test_it_reads_back_as_it_was_and_steers_no_terminal(value: dict[str, str]) -> None:
+    said = _json(value, indent=1)
+    assert json.loads(said) == value
+    assert not {sign for sign in said if unicodedata.category(sign) == "Cc"} - {"\n"}
+
+
+def test_control_and_direction_marks_are_escapes() -> None:
+    hostile = {"output": "\x9b31m\u202eabc\u2066\x7f\u2028", "fine": "Zürich – 東京 €"}
+    said = _json(hostile)
+    assert json.loads(said) == hostile
+    assert "\\u009b31m\\u202eabc\\u2066\\u007f\\u2028" in said
+    assert "Zürich – 東京 €" in said
