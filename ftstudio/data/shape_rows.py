@@ -99,9 +99,15 @@ def _tagged(shape: Shape, row: Row) -> Example:
     return Example((Turn("text", text),), {**row, "text": text, "tokens": list(tokens), "tags": list(tags)})
 
 
+def label_role(shape: Shape) -> str | None:
+    """The part of SHAPE whose cells are what examples have as `raw_label`: label, or score of a pair; None: none."""
+    roles = {"text-label": ("label",), "sentence-pair": ("score", "label")}.get(shape.name, ())
+    return next((role for role in roles if role in shape.columns), None)
+
+
 def _two(shape: Shape, row: Row) -> Example:
     first, second = _need(shape, row, "sentence1"), _need(shape, row, "sentence2")
-    role = next((role for role in ("score", "label") if role in shape.columns), None)
+    role = label_role(shape)
     if role is None:
         return _asked(shape, {**row, "sentence1": first, "sentence2": second}, first, "", second)
     answer = _need(shape, row, role)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftstudio import methods
+from ftstudio import methods, tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
@@ -102,7 +102,9 @@ def _suits(recipe: Recipe, encoded: EncodedSet | None) -> list[suits.Sentence]:
     """How RECIPE's model goes with task and rows; what the plan says elsewhere isn't said again."""
     lengths = [int(length) for length in encoded.lengths[:LOOKED_AT]] if encoded is not None else None
     try:
-        found = suits.told(recipe.model, recipe.task, lengths, recipe.training.precision)
+        head = tasks.of(recipe).head()
+        found = suits.told(recipe.model, recipe.task, lengths, recipe.training.precision, head)
+        found = [one for one in found if one.about != "labels" or not recipe.architecture.new_head]
         return found + suits.looked_into(skeleton(recipe), recipe.task)
     except Exception:  # the problems tell of it
         return []

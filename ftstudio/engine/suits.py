@@ -17,8 +17,9 @@ from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line, size
 from ftstudio.data.tokenizer import Tokenizer, load_tokenizer, model_folder
-from ftstudio.engine import heads, weights
+from ftstudio.engine import head_labels, heads, weights
 from ftstudio.engine.compatibility import MASKED, model_config, model_limit
+from ftstudio.tasks.base import Head
 
 Sign = Literal["good", "note", "warn", "bad"]
 _DTYPES = {"F32": "fp32", "BF16": "bf16", "F16": "fp16", "F64": "fp64", "I8": "int8", "U8": "8 bits, quantised",
@@ -49,15 +50,23 @@ class Sentence:
         return asdict(self)
 
 
-def told(model: str, task: str, lengths: Sequence[int] | None = None, precision: str = "auto") -> list[Sentence]:
-    """What the files of MODEL say about training it for TASK on rows of LENGTHS tokens. Raises StudioError."""
+def told(
+    model: str,
+    task: str,
+    lengths: Sequence[int] | None = None,
+    precision: str = "auto",
+    head: Head | None = None,
+) -> list[Sentence]:
+    """What the files of MODEL say about training it for TASK on rows of LENGTHS tokens, with the HEAD that their labels
+    ask for. Raises StudioError."""
     config = model_config(model)
     folder, _ = model_folder(model)
     try:
         tokenizer: Tokenizer | None = load_tokenizer(model)
     except StudioError:
         tokenizer = None
-    found = [_kind(config), *_context(config, lengths), *_chat(tokenizer, config, task)]
+    found = [_kind(config), *_labels(config, head or tasks.get(task).head())]
+    found += [*_context(config, lengths), *_chat(tokenizer, config, task)]
     found += [_stored(folder, config), _licence(folder), *_quantised(config)]
     return found + _misfits(folder, config, tokenizer, precision)
 
@@ -74,6 +83,13 @@ def _kind(config: Mapping[str, Any]) -> Sentence:
     else:
         what = "a decoder: it writes token after token"
     return Sentence("kind", f"{name}, {what}.")
+
+
+def _labels(config: Mapping[str, Any], head: Head) -> list[Sentence]:
+    """What the head that the model brings was made for, and what becomes of it for HEAD's labels, where they are
+    known."""
+    text = head_labels.of_file(config, head)
+    return [Sentence("labels", text)] if text else []
 
 
 def _heads(config: Mapping[str, Any], task: str) -> list[Sentence]:

@@ -90,6 +90,7 @@ class Training:
         self.recipe: Recipe = recipe_of(run)
         self.method = methods.get(self.recipe.method.name)
         self.settings = self.method.settings(self.recipe.method.settings)
+        self._head = ""  # what became of the head that the model brought
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
 
@@ -212,6 +213,7 @@ class Training:
                 f"The rows hold token {rows.highest}, but the model has only {room} tokens.",
                 "Use the tokenizer that belongs to the model.",
             )
+        self._head = getattr(base, "ftstudio_told", "")
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
         return self.method.apply(base, self.settings, rows.materials.tokenizer.encode)
 
@@ -339,7 +341,8 @@ class Training:
         )
         for name, what in trainer.levers.told.items():
             quiet.note(f"{name}: {what}")
-        for level, text in rows.notes if checkpoint is None else ():
+        notes = [*rows.notes, *([("info", self._head)] if self._head else [])]
+        for level, text in notes if checkpoint is None else ():
             self.folder.emit("alert", level=level, text=text)
         step = resume.step_of(checkpoint) if checkpoint else 0
         damaged = [path.name for path in resume.checkpoints(self.folder.checkpoints) if resume.step_of(path) > step]
