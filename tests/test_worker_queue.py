@@ -137,6 +137,23 @@ def test_an_old_request_does_not_stop_a_new_job(script: Script, tmp_path: Path):
     assert state(tmp_path, "good") == "done"
 
 
+@pytest.mark.parametrize(("cards", "polite"), [(0, [1]), (2, [])])
+def test_its_thread_comes_after_the_screen_where_it_computes_itself(
+    script: Script, tmp_path: Path, cards: int, polite: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """Not where a GPU does: a thread that only launches its work would wait behind whatever else the machine does."""
+    from ftstudio.engine import fit, hardware
+
+    told: list[int] = []
+    monkeypatch.setattr(fit, "gpus", lambda: cards)
+    monkeypatch.setattr(hardware, "be_polite", lambda: told.append(1))
+    worker = Worker()
+    worker.submit(job(tmp_path, "good"))
+    worker.join(20)
+    assert script.order == ["good"]
+    assert told == polite
+
+
 def test_execute_runs_here_and_now(script: Script, tmp_path: Path):
     worker = Worker()
     worker.execute(job(tmp_path, "bug"))

@@ -215,7 +215,7 @@ class RunDirector:
         times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
-        return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
+        return trainer.meter.eta(last - step, trainer.tokens_a_step(step, last), times)
 
     def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
         """Keep what each row of the step lost; the loss of each source where several are mixed."""

@@ -46,7 +46,7 @@ class Pulse:
             self._folder.beat()
 
     def _run(self) -> None:
-        reader = Telemetry() if self._telemetry else None
+        reader = Telemetry(own=True) if self._telemetry else None
         next_beat = time.monotonic() + BEAT
         next_read = time.monotonic()
         while not self._end.wait(0.5):

@@ -65,10 +65,6 @@ class RankedTrainer(StudioTrainer):
         self.meter.tokens += int(found[1] - own[0, 1].to(device))  # those of the others; the own ones as they are taken
         return found[0].clamp(min=1)  # type: ignore[no-any-return]
 
-    def tokens_a_step(self) -> float:
-        """Tokens an optimiser step of all processes has on average."""
-        return super().tokens_a_step() * self.ranks.count
-
     def utilisation(self, speed: float | None) -> float | None:
         """See StudioTrainer; SPEED and the peak are those of all GPUs."""
         return super().utilisation(None if speed is None else speed / self.ranks.count)

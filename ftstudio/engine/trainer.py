@@ -21,12 +21,11 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, chain
 from ftstudio.engine import attention, gradient_cache, loading, resume, sentence
-from ftstudio.engine.budget import Order, TokenBudget, order_of
+from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import split, trained
 from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
-from ftstudio.engine.loss import Objective
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.parity import out_of_memory
@@ -155,7 +154,8 @@ class StudioTrainer(Trainer):
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
         self.losses = RowLosses()
-        self._order, self._mean = "", 0.0
+        self._order = ""
+        self._epoch: tuple[int, float] | None = None  # tokens and batches of an epoch
         self.peak: float | None = None  # FLOP/s of the GPU, where known
         self.flops: float | None = None  # a token takes, where known
 
@@ -197,12 +197,14 @@ class StudioTrainer(Trainer):
             self._order = hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest()
         return self._order
 
-    def tokens_a_step(self) -> float:
-        """Tokens an optimiser step of this process has on average."""
-        if not self._mean:
+    def tokens_a_step(self, first: int, last: int) -> float:
+        """Tokens that an optimiser step of all processes has on average between steps FIRST and LAST."""
+        if not self._epoch:
             batches = len(self.order()) if self.budget is not None else len(self.lengths) / self.args.train_batch_size
-            self._mean = self.args.gradient_accumulation_steps * sum(self.lengths) / max(1, batches)
-        return self._mean
+            self._epoch = (int(sum(self.lengths)), batches)
+        group = self.args.gradient_accumulation_steps * max(1, self.args.world_size)
+        taken, through = (tokens_in(step, *self._epoch, group) for step in (first, max(first + 1, last)))
+        return (through - taken) / max(1, last - first)
 
     def utilisation(self, speed: float | None) -> float | None:
         """Model FLOPs utilisation at SPEED tokens a second: see `flops`. None where the card's peak isn't known."""
@@ -311,11 +313,11 @@ class StudioTrainer(Trainer):
         """The batch's summed loss over all trained tokens of the optimiser step: gradients add up to the exact mean."""
         each: list[torch.Tensor] = []
         objective = self.levers.objective
-        if inputs.get("rows") and isinstance(objective, Objective):
+        if "pulls" in inputs and isinstance(objective, TaskObjective):
+            loss = gradient_cache.pulled(objective, model, inputs)
+        elif inputs.get("rows"):
             loss = objective(model, inputs, each)
             self.losses.add(inputs, each)
-        elif "pulls" in inputs and isinstance(objective, TaskObjective):
-            loss = gradient_cache.pulled(objective, model, inputs)
         else:
             loss = objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
@@ -388,6 +390,7 @@ class StudioTrainer(Trainer):
                     tokens=self.meter.tokens,
                     took=self.meter.lately(),
                     parts=self.parts,
+                    recomputes=self.recomputes,
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),

@@ -216,7 +216,8 @@ class Training:
             return before, "as the run began"
         if wanted is None and self._shards:
             return False, "not decided for weights that lie in parts on several GPUs"
-        return room.settle(self.recipe, rows, machine.device)
+        loading.free()  # what answering left in torch's store
+        return room.settle(self.recipe, rows, machine.device, self.context.models.holds(self.recipe))
 
     def _model(self, rows: TrainingRows) -> Any:
         """The model with what learns set to learn. Raises StudioError where the tokenizer doesn't fit it."""
@@ -275,6 +276,9 @@ class Training:
         )
         trainer.recomputes = bool(recipe.training.gradient_checkpointing)
         trainer.may_recompute = room.can(recipe)
+        if known.get("recomputes") and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
+            levers.recompute(model)
+            trainer.recomputes = True
         trainer.flops = needed
         if machine.device == "cuda":
             import torch

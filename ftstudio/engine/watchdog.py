@@ -16,7 +16,7 @@ RECENT = 64  # losses that a spike is judged by
 ENOUGH = 20  # before so many there is nothing to judge by
 ZERO = 1e-7  # nats a token: below, the loss counts as zero
 ZEROS = 5  # steps in a row
-SKIPPED = 20  # steps in a row: a scaler that begins at 65,536 and halves is then below 0.1
+SKIPPED = 20  # steps in a row that fp16's scaler skips: it begins at 2^16 and halves, 16 are nothing to wonder at
 LEAST_STALL = 60.0  # seconds
 MAD = 1.4826  # median absolute deviation to standard deviation, of normally spread values
 
@@ -54,10 +54,11 @@ class Watchdog:
             found.append(Fault("not_finite", f"The loss is not a finite number ({loss}) at step {step}."))
         elif norm is not None and not math.isfinite(norm) and not scaled:
             found.append(Fault("not_finite", f"The gradient is not a finite number ({norm}) at step {step}."))
-        self._skipped = self._skipped + 1 if norm is not None and not math.isfinite(norm) else 0
+        skipped = scaled and norm is not None and not math.isfinite(norm)
+        self._skipped = self._skipped + 1 if skipped else 0
         if self._skipped == SKIPPED:
-            text = f"No gradient was a finite number since step {step - SKIPPED + 1}: fp16 can't hold them, nothing is"
-            found.append(Fault("not_finite", f"{text} learnt.", "Set training.precision to bf16 or fp32."))
+            text = f"The gradient is no finite number in {SKIPPED} steps in a row, up to step {step}: all were skipped."
+            found.append(Fault("not_finite", text, "Use training.precision bf16 or fp32, or look at the rows."))
         if found:
             return found
         self._zeros = self._zeros + 1 if abs(loss) < ZERO else 0
@@ -131,7 +132,7 @@ class Watchdog:
         """A telemetry READING: throttled and lost GPUs, each told when it begins."""
         found = []
         for place, gpu in enumerate(reading.get("gpus") or ()):
-            name = f"GPU {place}"
+            name = f"GPU {place if gpu.get('index') is None else gpu['index']}"
             now = "lost" if gpu.get("lost") else ", ".join(gpu.get("throttled") or ())
             if now and now != self._cards.get(name):
                 at = f" at {gpu['temperature']:.0f} °C" if gpu.get("temperature") is not None else ""
