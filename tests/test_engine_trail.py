@@ -168,6 +168,28 @@ def test_a_repaired_version_keeps_its_held_out_rows_and_is_compared_with_what_it
         made.asked(changed)
 
 
+def test_which_recipes_of_a_repaired_version_must_keep_the_old_parting(tmp_path: Path) -> None:
+    from ftstudio.engine.parting import parted_as
+    from ftstudio.ui.data.model import with_data
+
+    rows = str(made.dataset(tmp_path, 4))
+
+    def data(**more: Any) -> Recipe:
+        return Recipe(model="demo", data={"train": rows, **more})  # type: ignore[arg-type]
+
+    assert (
+        parted_as(data()) == parted_as(data(eval="held.jsonl", test=0.1)) == parted_as(data(eval="validation")) == rows
+    )
+    assert parted_as(data(eval=rows)) == rows  # another split of the same source
+    assert parted_as(data(eval="held.jsonl")) is parted_as(data(eval=None)) is None
+    assert parted_as(data(train="a@2", parted_as=rows)) == rows  # the first of all states
+    assert parted_as(data(train="demo")) is None
+    # repairs that were saved on the screen Data, too
+    assert with_data(data(), "a@1", {}, known_as=[rows]).data.parted_as == rows
+    other = with_data(data(train="a@1", parted_as=rows), "other.jsonl", {})
+    assert other.data.parted_as is None
+
+
 def test_answers_asked_otherwise_are_not_held_against_each_other(
     circle: tuple[Workspace, Recipe, RunFolder, Repairs],
 ) -> None:

@@ -216,6 +216,11 @@ class Training(Part):
         description="with several processes: weights, gradients and optimiser states lie in parts on the GPUs (FSDP)",
     )
     save_steps: int = Field(200, ge=1, description="steps between checkpoints")
+    save_best: bool = Field(
+        True,
+        description="a checkpoint, too, where the held-out loss is the lowest so far and saving takes no longer than "
+        "the evaluation did, or than 5 % of the time trained since the last checkpoint",
+    )
     keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay, beside the best")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
