@@ -135,7 +135,9 @@ def _translated(look: Look) -> Shape | None:
 def _as_translation(look: Look) -> Shape | None:
     """A prompt and its completion as source and target; a question with its context stays as it is."""
     found = guess_pair(look)
-    if found is None or set(found.columns) != {"prompt", "completion"}:
+    if found is None or "messages" in found.columns:
+        return None
+    if set(found.columns) != {"prompt", "completion"}:
         return found
     columns = {"source": found.columns["prompt"], "target": found.columns["completion"]}
     return shaped(look, "source-target", columns, found.why)

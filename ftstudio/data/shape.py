@@ -90,6 +90,8 @@ def recognise(dataset: Dataset, columns: Mapping[str, str | None] | None = None,
 
 
 def _mapped(dataset: Dataset, given: dict[str, str]) -> Shape:
+    from ftstudio.data.guess import chat_form
+
     for role, name in given.items():
         if role not in ROLES:
             near = difflib.get_close_matches(role, ROLES, n=1)
@@ -102,6 +104,9 @@ def _mapped(dataset: Dataset, given: dict[str, str]) -> Shape:
             raise UsageError(f"{dataset.source} has no column {name!r} (data.columns.{role}).", hint)
     why = "mapped by you: " + ", ".join(f"{role} = {name}" for role, name in given.items())
     look = Look(dataset)
+    if "prompt" in given and any(chat_form(row.get(given["prompt"])) for row in look.first):
+        _complete(given, ("prompt", "completion"))
+        given = {("messages" if role == "prompt" else role): name for role, name in given.items()}
     return shaped(look, _name_of(look, given), given, why)
 
 

@@ -57,11 +57,10 @@ def _chat(shape: Shape, row: Row) -> Example:
     name = shape.columns["messages"]
     if name not in row:
         raise BadRow(f"there is no {name!r} in this row")
-    turns = transcript(row[name]) or turns_of(row[name])
     if "completion" in shape.columns:
-        chosen = row.get(shape.columns["completion"])
-        answers = (Turn("assistant", text_of(chosen)),) if isinstance(chosen, str) else turns_of(chosen)
-        turns = (*turns, *answers[-1:])
+        turns = _continued(row[name], row.get(shape.columns["completion"]))
+    else:
+        turns = transcript(row[name]) or turns_of(row[name])
     if turns[0].role != "system":
         turns = (*_system(shape, row), *turns)
     if not any(turn.role == "assistant" for turn in turns):
@@ -76,6 +75,21 @@ def _chat(shape: Shape, row: Row) -> Example:
     if "tools" in shape.columns:
         fields["tools"] = row.get(shape.columns["tools"])
     return Example(turns, fields)
+
+
+def _continued(asked: Any, answer: Any) -> tuple[Turn, ...]:
+    """The turns of ASKED (or the text of a question) and, after them, the turns or the text of ANSWER; what ANSWER
+    repeats of the conversation before its last turn is left out."""
+    turns = transcript(asked) or ((Turn("user", text_of(asked)),) if _is_plain(asked) else turns_of(asked))
+    if isinstance(answer, str) and not transcript(answer):
+        return (*turns, Turn("assistant", text_of(answer)))
+    answers = transcript(answer) or turns_of(answer)
+    return (*turns, *(answers if answers[0].role == "assistant" else answers[-1:]))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether VALUE is text that isn't a conversation written as JSON."""
+    return isinstance(value, str) and not value.lstrip().startswith(("[{", "{"))
 
 
 def _text(shape: Shape, row: Row) -> Example:
