@@ -71,6 +71,15 @@ def test_the_first_suggestion(dataset: Dataset, task: str, columns: dict[str, st
         assert again.example(dataset[1]).messages == shape.example(dataset[1]).messages
 
 
+def test_whole_numbers_of_pairs_are_classes_where_they_are_called_so() -> None:
+    def role(name: str, make: Any) -> str:
+        rows = many(sentence1=SENTENCES.__getitem__, sentence2="x", **{name: make})
+        return next(role for role in ("label", "score") if role in recognise(rows, task="text-classification").columns)
+
+    assert role("label", lambda n: n % 5) == role("gold_label", lambda n: f"{n % 4 - 1}") == "label"
+    assert role("label", lambda n: float(n % 5)) == role("score", lambda n: n % 5) == role("label", int) == "score"
+
+
 def test_every_role_is_a_key_of_the_recipe() -> None:
     assert set(ROLES) == set(Columns.model_fields)
 

@@ -32,6 +32,8 @@ _SCORES = (
     "quality",
     "gold_label",
 )
+_CLASSES = ("label", "is_duplicate", "quality", "gold_label")  # of the names of scores those that classes have too
+_MOST_CLASSES = 20
 _TRANSLATED = (
     ("source", "target"), ("src", "tgt"), ("article", "summary"), ("article", "highlights"), ("document", "summary"),
     ("dialogue", "summary"), ("text", "summary"), ("input_text", "target_text"),
@@ -42,6 +44,7 @@ _LANGUAGES = frozenset(
      "th", "tr", "uk", "ur", "vi", "zh")
 )  # fmt: skip
 _CAPTIONS = ("caption", "text", "description", "productdisplayname", "title", "name", "label", "answer", "completion")
+_WHOLE = re.compile(r"[-+]?\d+")
 
 
 def suggestions(look: Look) -> list[Suggestion]:
@@ -172,11 +175,17 @@ def _pair_shape(look: Look, columns: dict[str, str], score: str | None, how: str
     why = f"pairs of sentences in {columns['sentence1']!r} and {columns['sentence2']!r}"
     if score is not None:
         values = look.numbers(score)
-        role = "score" if len(set(values)) > 3 else "label"
+        role = "score" if len(set(values)) > 3 and not _is_class(look, score) else "label"
         columns[role] = score
         spread = f" ({min(values):g} to {max(values):g})" if values else ""
         why += f" with a {role} in {score!r}{spread}"
     return shaped(look, "sentence-pair", columns, f"{why}, {how}")
+
+
+def _is_class(look: Look, name: str) -> bool:
+    """Whether NAME, called like a label, holds whole numbers (no 3.0), few of them: classes rather than scores."""
+    values = {str(value).strip() for value in look.values(name)}
+    return key(name) in _CLASSES and len(values) <= _MOST_CLASSES and all(map(_WHOLE.fullmatch, values))
 
 
 def _alike(look: Look, first: str, second: str) -> bool:
