@@ -350,6 +350,24 @@ def test_delimiters_and_headers(tmp_path: Path, content: str, names: list[str], 
     assert (dataset.names[: len(names)], len(dataset)) == (names, rows)
 
 
+@pytest.mark.parametrize(
+    ("rows", "header"),
+    [
+        (["Who was it?,question", "It is late.,statement", "Where?,question", "Why?,question"], False),
+        (["great film,pos", "dull,neg", "fine,pos", "bad,neg"], False),
+        (["query,find me a flight", "chat,hello there", "query,find me a train"], False),
+        (["text,mood", "great film,pos", "dull,neg"], True),
+        (["text,label", "text,pos", "label,neg"], True),
+        (["name,mood", "great film,pos", "name,mood", "dull,neg"], True),
+        (["text,mood", *(f"film {n},{'pn'[n % 2]}" for n in range(150)), "text,p"], True),
+    ],
+)
+def test_a_first_row_that_comes_again_is_no_header(tmp_path: Path, rows: list[str], header: bool) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(rows) + "\n")
+    assert (open_dataset(path).details["header"], len(open_dataset(path))) == (header, len(rows) - header)
+
+
 def test_overrides(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text('x:"y\nz:w"\n')

@@ -100,22 +100,17 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first of ROWS names the columns: short, distinct, not numbers, and not values of their columns."""
     first = [cell.strip() for cell in rows[0]]
     named = [cell for cell in first if cell]
-    if not named:
+    if not named or _any_number(named):
         return False
-    if any(cell.lower().replace(" ", "_") in _HEADERS for cell in named) and not _any_number(named):
+    known = [cell.lower().replace(" ", "_") in _HEADERS for cell in first]
+    body = [row for row in rows[1:1001] if [cell.strip() for cell in row] != first]  # a header may be repeated
+    again = [sum(len(row) > place and row[place].strip() == cell for row in body) for place, cell in enumerate(first)]
+    again = [count for count, cell in zip(again, first, strict=True) if cell]
+    if sum(known) > 1 or (any(known) and max(again) <= len(body) // 100):  # a cell may say what its column is called
         return True
-    if _any_number(named) or len(set(named)) < len(named):
+    if len(set(named)) < len(named) or any(len(cell) > 60 or len(cell.split()) > 6 for cell in named):
         return False
-    if any(len(cell) > 60 or len(cell.split()) > 6 for cell in named):
-        return False
-    body = rows[1:1001]
-    if not body:
-        return False
-    for column, cell in enumerate(first):
-        again = sum(1 for row in body if column < len(row) and cell and row[column].strip() == cell)
-        if again > max(1, len(body) // 100):
-            return False
-    return True
+    return bool(body) and not any(again)
 
 
 def _any_number(cells: Iterable[str]) -> bool:
