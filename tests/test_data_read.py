@@ -333,6 +333,45 @@ def test_json_in_other_clothes(tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "tail.json").problems[0].reason == "text after the end of the array"
 
 
+def _told(**value: Any) -> str:
+    return json.dumps(value)
+
+
+NINE = [{"a": n} for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "names"),
+    [
+        (
+            5 * (_told(instances=[{"input": "", "output": "x"}], instruction="q") + "\n"),
+            5,
+            ["instances", "instruction"],
+        ),
+        (5 * (_told(data=[{"input": "", "output": "x"}]) + "\n"), 5, ["data"]),
+        (_told(data=["x", "y"], label=[0, 1]), 2, ["data", "label"]),
+        (_told(data=["x", "y"], version=1), 2, ["text"]),
+        (_told(samples=NINE[:1], data=NINE), 9, ["a"]),
+        (_told(meta=[{"z": 1}] * 20, rows=NINE), 9, ["a"]),
+        (_told(data=NINE, version=1), 9, ["a"]),
+        (_told(data=NINE) + "\n", 9, ["a"]),
+    ],
+)
+def test_arrays_inside_objects(tmp_path: Path, content: str, rows: int, names: list[str]) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    dataset = open_dataset(path)
+    assert (len(dataset), dataset.names, dataset.problems) == (rows, names, ())
+
+
+def test_rows_beside_rows_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(_told(train=NINE, test=NINE[:2]))
+    dataset = open_dataset(path)
+    assert len(dataset) == 9
+    assert "left out: test" in dataset.problems[0].reason
+
+
 @pytest.mark.parametrize(
     ("content", "names", "rows"),
     [
