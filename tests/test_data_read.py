@@ -317,6 +317,39 @@ def test_parquet_and_arrow(tmp_path: Path) -> None:
         assert [column.type for column in dataset.columns] == ["text", "integer", "list"]
 
 
+def test_class_numbers_have_the_names_that_datasets_wrote(tmp_path: Path) -> None:
+    """The metadata as `datasets` writes it; a part of the rows is in groups of their own, a part is copied."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    classes = {"names": ["O", "B-PER"], "_type": "ClassLabel"}
+    features = {
+        "ner_tags": {"feature": classes, "_type": "Sequence"},
+        "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+        "inner": {"label": classes, "n": {"dtype": "int64", "_type": "Value"}},
+        "n": {"dtype": "int64", "_type": "Value"},
+    }
+    rows = [{"ner_tags": [0, 1], "label": n % 3 - 1, "inner": {"label": 1, "n": 1}, "n": n} for n in range(9)]
+    told = {"ner_tags": ["O", "B-PER"], "label": None, "inner": {"label": "B-PER", "n": 1}, "n": 0}
+    schema = pa.Table.from_pylist(rows).schema.with_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(table)
+    with pa.OSFile(str(tmp_path / "b.arrow"), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow", "b.arrow"):
+        dataset = open_dataset(tmp_path / name)
+        assert [dataset[n] for n in range(3)] == [
+            told,
+            {**told, "label": "neg", "n": 1},
+            {**told, "label": "pos", "n": 2},
+        ]
+        assert [column.type for column in dataset.columns] == ["list", "text", "object", "integer"], name
+
+
 def test_json_in_other_clothes(tmp_path: Path) -> None:
     files = {
         "lines.json": '{"a": 1}\n{"a": 2}\n',
@@ -405,6 +438,18 @@ def test_a_first_row_that_comes_again_is_no_header(tmp_path: Path, rows: list[st
     path = tmp_path / "a.csv"
     path.write_text("\n".join(rows) + "\n")
     assert (open_dataset(path).details["header"], len(open_dataset(path))) == (header, len(rows) - header)
+
+
+def test_one_bad_byte_leaves_utf8_what_it_is(tmp_path: Path) -> None:
+    rows = [f"Größe {n},müßig" for n in range(200)]
+    for name, header in (("a.csv", 1), ("a.txt", 0)):
+        path = tmp_path / name
+        path.write_bytes("\n".join(["text,label"][:header] + rows).encode() + b"\nbad \xff,x\n")
+        dataset = open_dataset(path)
+        assert (len(dataset), dataset.encoding, dataset[0]["text"][:5]) == (200, "utf-8", "Größe")
+        assert "not UTF-8" in dataset.problems[0].reason
+    path.write_bytes("\n".join(rows).encode("latin-1"))
+    assert (open_dataset(path).encoding, open_dataset(path)[0]["text"][:5]) == ("latin-1", "Größe")
 
 
 def test_overrides(tmp_path: Path) -> None:
