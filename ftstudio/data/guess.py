@@ -8,10 +8,12 @@ from typing import Any
 from ftstudio.data.columns import Look, key
 from ftstudio.data.example import transcript
 from ftstudio.data.shape import Shape, shaped
+from ftstudio.data.shape_rows import is_squad_answer
 
 _PAIRS = [
     ("prompt", "completion"),
     ("question", "answer"),
+    ("question", "answers"),
     ("instruction", "output"),
     ("instruction", "response"),
     ("input", "output"),
@@ -160,6 +162,8 @@ def guess_pair(look: Look) -> Shape | None:
                 return _chat_pair(look, *names, f"conversations in {names[0]!r} that go on in {names[1]!r}")
             columns = {"prompt": look.names[prompt], "completion": look.names[answer]}
             why = f"columns {columns['prompt']!r} → {columns['completion']!r}"
+            if answer == "answers" and not any(is_squad_answer(row.get(columns["completion"])) for row in look.first):
+                continue
             if prompt == "question" and "context" in look.names:
                 columns["input"], why = look.names["context"], f"{why}, asked about {look.names['context']!r}"
             return shaped(look, "prompt-completion", _with_system(look, columns), why)

@@ -123,6 +123,7 @@ def _translated(look: Look) -> Shape | None:
             return shaped(look, "source-target", columns, why)
     languages = [name for name in look.columns if re.split(r"[-_]", key(name))[0] in _LANGUAGES and len(name) <= 7]
     texts = [name for name in languages if all(isinstance(value, str) for value in look.values(name))]
+    texts = [name for name in texts if key(name) != "id" or look.is_text(name)]  # Indonesian, or what numbers the rows
     if len(texts) == 2:
         why = f"{texts[0]!r} → {texts[1]!r}: columns called like languages"
         return shaped(look, "source-target", {"source": texts[0], "target": texts[1]}, why)

@@ -26,7 +26,16 @@ def _system(shape: Shape, row: Row) -> tuple[Turn, ...]:
 
 def _pair(shape: Shape, row: Row) -> Example:
     prompt, extra, answer = _need(shape, row, "prompt"), shape.cell(row, "input"), _need(shape, row, "completion")
+    known = row[shape.columns["completion"]]
+    if is_squad_answer(known):
+        answer = text_of(known["text"][0]) if known["text"] else ""
     return _asked(shape, row, prompt, extra, answer)
+
+
+def is_squad_answer(value: Any) -> bool:
+    """Whether VALUE is `{"text": [...], "answer_start": [...]}`: SQuAD's answers as the hub has them, the first counts;
+    none where the question has no answer."""
+    return isinstance(value, Mapping) and "answer_start" in value and isinstance(value.get("text"), (list, tuple))
 
 
 def _asked(shape: Shape, row: Row, prompt: str, extra: str, answer: str) -> Example:
@@ -140,6 +149,8 @@ def _side(shape: Shape, row: Row, role: str) -> str:
     name = shape.columns[role]
     if name in row:
         value = row[name]
+        if is_squad_answer(value):
+            value = list(value["text"])[:1]
         if role == "target" and isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
             return text_of(value[0])
         return text_of(value)
