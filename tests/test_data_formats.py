@@ -447,3 +447,11 @@ def test_lines_that_begin_with_a_label(tmp_path: Path) -> None:
     assert open_dataset(path).names == ["text"]
     path.write_text("good it is\nbad it was\n")
     assert open_dataset(path, reading=Reading(label=True))[1] == {"label": "bad", "text": "it was"}
+
+
+def test_words_that_begin_like_comments_stay_in_their_sentences(tmp_path: Path) -> None:
+    path = tmp_path / "tweets.conll"
+    path.write_text("# tweet one\n#sun HT\nis VERB\n# SYM\n5 NUM\n# another comment line\nnow HT\n\n#moon HT\n")
+    assert [row["tokens"] for row in open_dataset(path)] == [["#sun", "is", "#", "5", "now"], ["#moon"]]
+    path.write_text("# doc\nAda B-PER\n# Note\n#sun O\nsang O\n")
+    assert [row["tokens"] for row in open_dataset(path)] == [["Ada", "#sun", "sang"]]
