@@ -452,6 +452,24 @@ def test_one_bad_byte_leaves_utf8_what_it_is(tmp_path: Path) -> None:
     assert (open_dataset(path).encoding, open_dataset(path)[0]["text"][:5]) == ("latin-1", "Größe")
 
 
+def test_escaped_quotes_and_blanks_before_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for content, told in (
+        (
+            'text,n\n"She \\"x, z\\" y",1\nC:\\new,2\n"two\nlines \\" end",3\n',
+            ['She "x, z" y', "C:\\new", 'two\nlines " end'],
+        ),
+        ('n, text\n1, "a, b"\n2, plain\n3, "c, d, e"\n', ["a, b", "plain", "c, d, e"]),
+        ('n, text\n1, "ab"\n2, "c"\n', ["ab", "c"]),
+        ('n,text\n1,"ends with \\"\n2,"c, d"\n', ["ends with \\", "c, d"]),
+        ('text,n\n"a ""b"", c",1\n"d",2\n', ['a "b", c', "d"]),
+    ):
+        path.write_text(content)
+        dataset = open_dataset(path)
+        assert [row["text"] for row in dataset] == told
+        assert dataset.problems == ()
+
+
 def test_overrides(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text('x:"y\nz:w"\n')
