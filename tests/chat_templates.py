@@ -58,6 +58,53 @@ GENERATION = (
     "{% else %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+# The marks leave out the end of the turn; or enclose the header, and the line break behind the end, too
+MARKED = {
+    "marks_no_end": GENERATION.replace(" + '<|im_end|>' }}{% endgeneration %}", " }}{% endgeneration %}<|im_end|>"),
+    "marks_header": GENERATION.replace(
+        "{{ '<|im_start|>assistant\n' }}{% generation %}", "{% generation %}{{ '<|im_start|>assistant\n' }}"
+    ).replace("{% endgeneration %}{{ '\n' }}", "{{ '\n' }}{% endgeneration %}"),
+}
+
+# Tools in a system message, calls and results in tags; results that follow one another share a turn
+_TOOLS = (
+    "{%- if tools %}{{- '<|im_start|>system\n' }}{%- if messages[0].role == 'system' %}"
+    "{{- messages[0].content + '\n\n' }}{%- endif %}{{- '# Tools\n<tools>' }}{%- for tool in tools %}"
+    "{{- '\n' + (tool | tojson) }}{%- endfor %}{{- '\n</tools><|im_end|>\n' }}"
+    "{%- elif messages[0].role == 'system' %}{{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}"
+    "{%- endif %}{%- set ns = namespace(last=-1) %}{%- for message in messages %}{%- if message.role == 'user' %}"
+    "{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}{%- for message in messages %}"
+    "{%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}"
+    "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{%- elif message.role == 'assistant' %}{{- '<|im_start|>assistant\n' }}THOUGHT"
+    "{%- if message.content %}{{- message.content }}{%- endif %}"
+    "{%- for call in message.tool_calls or [] %}{%- if not loop.first or message.content %}{{- '\n' }}{%- endif %}"
+    '{{- \'<tool_call>\n{"name": "\' + call.function.name + \'", "arguments": \' + (call.function.arguments | tojson)'
+    " + '}\n</tool_call>' }}{%- endfor %}{{- '<|im_end|>\n' }}"
+    "{%- elif message.role == 'tool' %}{%- if loop.first or messages[loop.index0 - 1].role != 'tool' %}"
+    "{{- '<|im_start|>user' }}{%- endif %}{{- '\n<tool_response>' + (message.name or '') + '\n' + message.content"
+    " + '\n</tool_response>' }}{%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{- '<|im_end|>\n' }}"
+    "{%- endif %}{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+TOOL_TEMPLATES = {
+    "hermes": _TOOLS.replace("THOUGHT", ""),
+    # thoughts only on the very last turn: earlier turns are written differently once others follow
+    "thinking": _TOOLS.replace("THOUGHT", "{%- if loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"),
+    # fails on a content that is none, and on arguments that aren't text
+    "strict": _TOOLS.replace("THOUGHT", "{%- if '</think>' in message.content %}{%- endif %}").replace(
+        "(call.function.arguments | tojson)", "call.function.arguments"
+    ),
+    # thoughts after the last question are written
+    "reasons": _TOOLS.replace(
+        "THOUGHT",
+        "{%- if message.reasoning_content and loop.index0 > ns.last %}"
+        "{{- '<think>\n' + message.reasoning_content + '\n</think>\n\n' }}{%- endif %}",
+    ),
+    "marked": _TOOLS.replace("THOUGHT", "{%- generation %}").replace(
+        "{{- '<|im_end|>\n' }}{%- elif message.role == 'tool'",
+        "{{- '<|im_end|>' }}{%- endgeneration %}{{- '\n' }}{%- elif message.role == 'tool'",
+    ),
+}
 
 TEMPLATES = {
     "chatml": CHATML,

@@ -105,7 +105,7 @@ class IdleWorker:
 
     def __init__(self) -> None:
         self.jobs: list[Any] = []
-        self.busy, self.current, self.waiting = False, None, ()
+        self.busy, self.current, self.waiting, self.refused = False, None, (), None
 
     def submit(self, job: Any) -> None:
         self.jobs.append(job)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftstudio.cli import main
 from ftstudio.cli.output import _json
 
 
@@ -16,6 +18,16 @@ def test_it_reads_back_as_it_was_and_steers_no_terminal(value: dict[str, str]) -
     said = _json(value, indent=1)
     assert json.loads(said) == value
     assert not {sign for sign in said if unicodedata.category(sign) == "Cc"} - {"\n"}
+
+
+def test_what_was_typed_wrong_is_json_too(capfd: pytest.CaptureFixture[str]) -> None:
+    for words in (["runs", "--json", "--bogus"], ["nonsense", "--json"], ["launch", "demo", "--gpus", "x", "--json"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        out, err = capfd.readouterr()
+        assert ended.value.code == 2
+        assert json.loads(out)["error"]["code"] == 2
+        assert len(err.strip().splitlines()) == 1
 
 
 def test_control_and_direction_marks_are_escapes() -> None:

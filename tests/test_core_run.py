@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftstudio.core.errors import UsageError
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story, smoothed
 from ftstudio.core.workspace import Workspace, slug
 
@@ -72,6 +73,25 @@ def test_foreign_events_and_absent_values_do_no_harm() -> None:
 @given(st.floats(-1e3, 1e3), st.integers(1, 50), st.floats(0.0, 0.99))
 def test_smoothing_a_constant_gives_the_constant(value: float, count: int, beta: float) -> None:
     assert all(math.isclose(v, value, abs_tol=1e-6) for _, v in smoothed([(i, value) for i in range(count)], beta))
+
+
+def test_a_deleted_runs_name_stays_its_own(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    first = place.new_run("demo")
+    with pytest.raises(UsageError, match="empty"):
+        place.run("")
+    compare = first.compare
+    compare.claim()
+    with pytest.raises(StudioError, match="worked on"):
+        place.delete_run(first)
+    compare.release()
+    owner = JobFolder(first.chats / "1")
+    owner.claim()
+    with pytest.raises(StudioError, match="worked on"):
+        place.delete_run(first)
+    owner.release()
+    place.delete_run(first)
+    assert place.new_run("demo").name == "demo-2"
 
 
 @pytest.mark.parametrize("text", ["", "task: [", "- a", "task: {a: 1}\nmethod: {}\nmodel: 3", None])

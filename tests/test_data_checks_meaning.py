@@ -153,7 +153,7 @@ def test_labels_that_thinning_leaves_few_of_are_passed_over_alone(monkeypatch: p
     monkeypatch.setattr("ftstudio.evaluation.doubtful.MOST_CELLS", 180)
     names = ["zebra" if row in (1, 3, 5, 7, 9) else "yes" if row % 3 else "no" for row in range(120)]
     texts = [f"{'the bicycle' if name == 'yes' else 'a house'} number {row}" for row, name in enumerate(names)]
-    look = looking.Labels(120, ("label_noise",), "label", run.embed, None)
+    look = looking.Labels(120, ("label_noise",), run.embed, None)
     look.judged = [(row, text, name) for row, (text, name) in enumerate(zip(texts, names, strict=True))]
     look.labels = names
     assert "right in" in look._noise().text

@@ -87,7 +87,7 @@ def test_a_prompt_in_turns_goes_on_with_its_answer(row: dict[str, Any]) -> None:
 
 def test_an_answer_of_several_turns_keeps_them_all() -> None:
     called = [{"role": "assistant", "content": "call"}, {"role": "tool", "content": "4"}, *ANSWERED]
-    row = {"prompt": ASKED, "completion": called, "tools": [{"type": "function"}]}
+    row = {"prompt": ASKED, "completion": called, "tools": [{"type": "function", "function": {"name": "f"}}]}
     shape = recognise(from_rows([row]))
     assert [turn.role for turn in shape.example(row).messages] == ["user", "assistant", "tool", "assistant"]
     assert shape.columns["tools"] == "tools"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chat_templates import SPECIAL, TEMPLATES
+from chat_templates import MARKED, SPECIAL, TEMPLATES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tokenizers import byte_level, save_byte_level
@@ -113,7 +113,7 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Tokenizer
     from ftstudio.data.tokenizer import load_tokenizer
 
     found = {}
-    for name, source in TEMPLATES.items():
+    for name, source in (TEMPLATES | MARKED).items():
         folder = tmp_path_factory.mktemp("chat") / name
         save_byte_level(folder, eos="</s>", bos="<s>", extra=SPECIAL, chat_template=source)
         found[name] = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
@@ -148,16 +148,39 @@ def test_chat_text_is_that_of_transformers(chats: dict, name: str, talk: tuple[T
     assert ours.encode(expected) == ids
 
 
-def test_generation_marks_agree_with_transformers(chats: dict) -> None:
-    """Where a template says itself what the assistant wrote, incremental rendering finds the very same tokens."""
-    from ftstudio.data.encode import encode
+@pytest.mark.parametrize("name", ["generation", *MARKED])
+def test_generation_marks_agree_with_transformers(chats: dict, name: str) -> None:
+    """Where a template says itself what is trained, the very same tokens are: but no white space behind an end token,
+    where generation has stopped, and no end token that the marks leave out."""
+    from ftstudio.data.encode import encode, end_ids
 
-    ours, theirs = chats["generation"]
+    ours, theirs = chats[name]
+    template = Template.resolve("chat", ours, None)
     messages = [{"role": turn.role, "content": turn.content} for turn in TALK]
     expected = theirs.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
-    found = encode(Example(TALK), Template.resolve("chat", ours, None), ours)
+    found = encode(Example(TALK), template, ours)
     assert found.input_ids == expected["input_ids"]
-    assert [label != -100 for label in found.labels] == [bool(flag) for flag in expected["assistant_masks"]]
+    masks, ids = expected["assistant_masks"], found.input_ids
+    end = ours.backend.id_of("<|im_end|>")
+    behind = [bool(place) and ids[place - 1] == end for place in range(len(ids))]
+    wanted = [bool(flag) and not after for flag, after in zip(masks, behind, strict=True)]
+    assert [label != -100 for label in found.labels] == wanted
+    assert end in end_ids(template, ours)
+    assert (found.ends, "isn't taught to stop" in template.note) == (
+        (False, True) if "no_end" in name else (True, False)
+    )
+    asked = theirs.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+    assert template.text(Example(TALK), for_generation=True) == asked
+
+
+def test_marks_that_a_template_changes_are_left_for_the_search() -> None:
+    """What is marked is trimmed once more: where it stands can't be told from marks."""
+    trimmed = TEMPLATES["generation"].replace("{% generation %}", "{% set said %}{% generation %}").replace(
+        "{% endgeneration %}", "{% endgeneration %}{% endset %}{{ said | trim }}"
+    )  # fmt: skip
+    talk = (Turn("user", "Hi"), Turn("assistant", "  Hello"))
+    said = trained(Template.resolve("chat", tokenizer_with(trimmed), None).segments(Example(talk)))
+    assert said == ["Hello<|im_end|>"]
 
 
 @pytest.mark.parametrize(("name", "end"), [("chatml", "<|im_end|>"), ("llama3", "<|eot_id|>"), ("mistral", "</s>")])
@@ -220,12 +243,12 @@ def test_unknown_and_faulty_templates_say_so(name: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from([*TEMPLATES, "alpaca", "plain", "none"]),
+    st.sampled_from([*TEMPLATES, *MARKED, "alpaca", "plain", "none"]),
     st.lists(st.text(max_size=12), min_size=2, max_size=6).filter(lambda parts: len(parts) % 2 == 0),
 )
 def test_any_conversation(name: str, parts: list[str]) -> None:
     """Whatever is said: the prompt is a prefix of the whole text, and the last trained piece holds the last answer."""
-    tokenizer = tokenizer_with(TEMPLATES.get(name))
+    tokenizer = tokenizer_with((TEMPLATES | MARKED).get(name))
     template = Template.resolve(name if name in ("alpaca", "plain") else "chat", tokenizer, None)
     talk = tuple(Turn("user" if place % 2 == 0 else "assistant", part) for place, part in enumerate(parts))
     try:

@@ -110,3 +110,9 @@ def test_after_a_torn_record_the_next_are_whole(tmp_path: Path):
     found = dynamics.read(tmp_path)
     assert found is not None
     assert found.losses.tolist() == [[2.0, 2.0]]
+
+
+def test_a_mix_for_a_task_without_losses_by_row_records_none(tmp_path: Path):
+    found = Recorder(tmp_path, [0, 1, 2], [dynamics.Source("a", 0, 2), dynamics.Source("b", 2, 3)])
+    assert found.took(1, 1, [], [], []) == {}
+    assert found.took(1, 2, [0, 2], [1.0, 2.0], [0.5, 3.0]) == {"a": 0.5, "b": 1.5}

@@ -69,7 +69,15 @@ def test_rows_and_batches_are_what_the_models_own_processor_makes(place: Path, t
     task: Any = tasks.get("image-text-to-text").grounded(dataset, shape, lambda: [], tokenizer, 512, 0, (place,))
     encoded = task.encode_dataset(dataset, shape, template, tokenizer, 512)
     assert not encoded.excluded
-    processor = reader_of(model_folder).processor
+    reader = reader_of(model_folder)
+    shown = Example(
+        (Turn("user", "Show it"), Turn("assistant", "Here: <image> it is")), {"images": [f"photos/{min(COLOURS)}.png"]}
+    )
+    [row] = task.rows_of(shown, template, tokenizer, 512)  # a picture in an answer is read, not written
+    assert any(token in reader.ids for token in row["input_ids"])
+    said = tokenizer.decode([token for token in row["labels"] if token != IGNORED], skip_special=False)
+    assert said.split("</s>")[0] == "Here:  it is"
+    processor = reader.processor
     batch = task.collate([encoded[0], encoded[1]], 258)
     pixels = joined(batch["inputs"]["pictures"])
     texts, pictures = [], []

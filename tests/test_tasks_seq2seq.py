@@ -121,6 +121,15 @@ def test_languages_stand_where_transformers_puts_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="marks no languages"):
         frame_of(plain, "de_DE")
     assert frame_of(plain) == ((), (1,), None)
+    seq2seq = tasks.get("seq2seq")
+    assert seq2seq.doubts(plain) == []
+    [both] = seq2seq.doubts(fifty)
+    assert "options.source_language and options.target_language are left out" in both.text
+    assert "sources and targets are marked en_XX" in both.text
+    assert both.hint == "Name them, such as en_XX, de_DE."
+    [one] = seq2seq.bound({"source_language": "en_XX"}).doubts(old)
+    assert (one.key, "targets are marked en_XX" in one.text) == ("options.target_language", True)
+    assert seq2seq.bound({"source_language": "en_XX", "target_language": "de_DE"}).doubts(old) == []
 
 
 def test_what_is_cut_of_source_and_target_is_counted_apart(tmp_path: Path) -> None:

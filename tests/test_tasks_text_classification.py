@@ -18,10 +18,12 @@ from ftstudio import tasks
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Answer, Compare, Train
 from ftstudio.core.workspace import Workspace
-from ftstudio.data import labels
+from ftstudio.data import labels, likeness
+from ftstudio.data.checks import run_checks
 from ftstudio.data.dataset import from_rows
 from ftstudio.data.example import BadRow
 from ftstudio.data.framing import frame
+from ftstudio.data.mix import Part, concatenated
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.tokenizer import load_tokenizer
 from ftstudio.engine.prepare import prepare_run
@@ -35,7 +37,7 @@ SHAPE = Shape("text-label", {"text": "text", "label": "label"}, "")
 
 def survey(values: list[Any], problem: str = "auto") -> labels.Labels:
     rows = [{"text": f"text {place}", "label": value} for place, value in enumerate(values)]
-    return labels.survey(from_rows(rows), SHAPE, "label", problem)
+    return labels.survey(from_rows(rows), SHAPE, problem)
 
 
 @pytest.mark.parametrize(
@@ -75,14 +77,17 @@ def test_what_can_not_be_learnt_is_said(values: list[Any], problem: str, words: 
 def test_rows_without_a_known_label_are_counted_with_their_reason(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(make_encoder(tmp_path / "m"))
     rows = [{"text": "red cats run", "label": label} for label in ("a", "b", "", None, "c", "a")]
+    rows += [{"text": text, "label": "a"} for text in ("", " \n", None)]
     dataset = from_rows(rows)
     task = tasks.get("text-classification").bound({}, {"problem": labels.SINGLE, "labels": ["a", "b"]})
     found = task.encode_dataset(dataset, SHAPE, None, tokenizer)  # type: ignore[arg-type]
     assert [row["labels"] for row in (found[place] for place in range(len(found)))] == [0, 1, 0]
     assert [(row, why) for row, why in found.excluded] == [
         (2, "the label is empty"), (3, "the label is empty"), (4, "the label 'c' is in no training row"),
+        (6, "the text is empty"), (7, "the text is empty"), (8, "the text is empty"),
     ]  # fmt: skip
-    assert found.stats.rows == 6
+    assert found.stats.rows == 9
+    assert [task.usable(SHAPE.example(row)) for row in rows[4:8]] == [False, True, False, False]
 
 
 def test_framing_equals_transformers(tmp_path: Path) -> None:
@@ -206,12 +211,13 @@ def test_a_classifier_learns_is_saved_and_compared(encoder: Path, tmp_path: Path
     assert "done" in kinds, kinds.get("failed")
     assert kinds["done"]["reload_difference"] < 1e-4
     assert kinds["eval"]["accuracy"] > (0.9 if method["name"] == "full" else 0.55)  # a third by chance
-    assert {"f1", "mcc"} <= kinds["eval"].keys()
+    assert {"f1", "mcc", "brier", "ece"} <= kinds["eval"].keys()
     worker.execute(Compare(run.compare.path, (run.path,)))
     report = json.loads((run.compare.path / "report.json").read_text())
     tuned = report["arms"][1]["metrics"]
     assert tuned["accuracy"] == pytest.approx(kinds["eval"]["accuracy"])
-    assert tuned["f1"] == pytest.approx(kinds["eval"]["f1"])
+    for name in ("f1", "brier", "ece"):
+        assert tuned[name] == pytest.approx(kinds["eval"][name]), name
     wrong = next(entry for entry in report["categories"] if entry["name"] == "wrong_label")
     assert wrong["b"] == pytest.approx(1 - tuned["accuracy"])
     answers = read_predictions(run.compare.path / f"{run.name}.jsonl")
@@ -250,3 +256,80 @@ def test_a_score_with_a_comma_is_never_taken_for_a_thousandth():
     for text in ("1,234", "-12,500"):
         with pytest.raises(BadRow, match=r"may mean -?12\d+ or -?12?\.\d+"):
             labels.number_of(text)
+
+
+# -- several sources, and rows that nobody labelled --------------------------------------------------------------------
+def mixed(shapes: dict[str, Shape], rows: dict[str, list[dict[str, Any]]]) -> tuple[Any, Shape]:
+    return concatenated([Part(name, from_rows(rows[name]), shape) for name, shape in shapes.items()])
+
+
+def test_labels_of_several_sources_are_read_from_the_column_of_each() -> None:
+    other = Shape("text-label", {"text": "text", "label": "category"}, "")
+    dataset, shape = mixed(
+        {"a": SHAPE, "b": other},
+        {
+            "a": [{"text": f"t {at}", "label": "xy"[at % 2]} for at in range(6)],
+            # a column of the first one's name means something else here
+            "b": [{"text": f"t {at}", "category": "xu"[at % 2], "label": "elsewhere"} for at in range(4)],
+        },
+    )
+    found = labels.survey(dataset, shape)
+    assert dict(zip(found.names, found.counts, strict=True)) == {"u": 2, "x": 5, "y": 3}
+    task = tasks.get("text-classification")
+    encoded = task.encode_dataset(dataset, shape, None, Words(), None)  # type: ignore[arg-type]
+    assert (len(encoded), encoded.excluded) == (10, [])
+    few = tasks.get("few-shot-classification").survey(dataset, shape)
+    assert few["counts"] == [2, 5, 3]
+    with pytest.raises(StudioError, match="column 'label' or 'category' holds only one label"):
+        labels.survey(dataset.select([0, 2]), shape)
+
+
+class Words:
+    """A tokenizer that gives each word an id."""
+
+    prefix, suffix, between = (), (), ()
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [[len(word) for word in text.split()] for text in texts]
+
+
+def test_scores_of_several_sources_are_read_from_the_column_of_each() -> None:
+    one = Shape("sentence-pair", {"sentence1": "a", "sentence2": "b", "score": "score"}, "")
+    two = Shape("sentence-pair", {"sentence1": "a", "sentence2": "b", "label": "same"}, "")
+    dataset, shape = mixed(
+        {"one": one, "two": two},
+        {
+            "one": [{"a": "p", "b": "q", "score": at} for at in (0.0, 4.5)],
+            "two": [{"a": "p", "b": "q", "same": at, "score": 99} for at in (1, 5)],
+        },
+    )
+    assert likeness.survey(dataset, shape).high == 5.0
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("text-label", {"text": "a", "label": "c"}),
+        ("text-label", {"text": "a", "label": "c", "score": "d"}),
+        ("sentence-pair", {"sentence1": "a", "sentence2": "b", "label": "c"}),
+        ("sentence-pair", {"sentence1": "a", "sentence2": "b", "label": "c", "score": "d"}),
+        ("sentence-pair", {"sentence1": "a", "sentence2": "b"}),
+        ("prompt-completion", {"prompt": "a", "completion": "b", "label": "c"}),
+    ],
+)
+def test_the_label_of_a_row_is_that_of_its_example(name: str, columns: dict[str, str]) -> None:
+    shape, row = Shape(name, columns, ""), {"a": "one", "b": "two", "c": ["x"], "d": 2}
+    assert shape.label(row) == shape.example(row).fields.get("raw_label")
+
+
+def test_a_row_that_nobody_labelled_is_not_learnt_as_none_of_the_labels() -> None:
+    values: list[Any] = [["a"], None, ["a", "b"], "", [], "[]", "  ", ["b"]]
+    dataset = from_rows([{"text": "red cats", "label": value} for value in values])
+    task = tasks.get("text-classification")
+    encoded = task.encode_dataset(dataset, SHAPE, None, Words(), None)  # type: ignore[arg-type]
+    assert [encoded[place]["labels"] for place in range(len(encoded))] == [[1, 0], [1, 1], [0, 0], [0, 0], [0, 1]]
+    assert encoded.excluded == [(row, "the label is missing") for row in (1, 3, 6)]
+    bound = task.bound({}, task.survey(dataset, SHAPE))
+    assert [bound.usable(SHAPE.example(row)) for row in dataset] == [value not in (None, "", "  ") for value in values]
+    [empty] = [check for check in run_checks(dataset, SHAPE) if check.name == "empty"]
+    assert empty.rows == (1, 3, 6)  # an empty list is an answer

@@ -151,7 +151,7 @@ def test_scores_that_say_nothing_are_refused(tmp_path: Path, values: list[Any], 
     dataset = open_dataset(str(write(tmp_path / "rows.jsonl", rows)))
     shape = recognise(dataset, {"sentence1": "sentence1", "sentence2": "sentence2", "score": "score"})
     with pytest.raises(StudioError, match=said):
-        likeness.survey(dataset, shape, "score")
+        likeness.survey(dataset, shape)
 
 
 def test_scores_out_of_range_are_told_by_row(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_scores_out_of_range_are_told_by_row(tmp_path: Path) -> None:
     dataset = open_dataset(str(write(tmp_path / "rows.jsonl", rows)))
     shape = recognise(dataset, {"sentence1": "sentence1", "sentence2": "sentence2", "score": "score"})
     with pytest.raises(StudioError, match=r"2 scores lie outside 0 to 5 \(row 3: 7, row 5: -1\)"):
-        likeness.survey(dataset, shape, "score", (0, 5))
+        likeness.survey(dataset, shape, (0, 5))
     with pytest.raises(BadRow, match="outside"):
         likeness.Likeness(0, 5).of(7)
     assert likeness.Likeness(0, 5).of("2.5") == 0.5

@@ -96,7 +96,7 @@ async def test_the_token_view_shows_what_is_trained(tmp_path: Path, size: Any) -
         text = await until(pilot, "end token learnt")
         opened = open_source(str(path), None)
         assert opened.shape is not None
-        lens = make_lens(("sft", "demo", None, None, ()), opened.shape)
+        lens = make_lens(("sft", "demo", None, None, (), {}), opened.shape)
         view = lens.view(opened.dataset, 0, opened.shape, lens.limit)
         assert f"{view.trained} trained" in text
         assert f"{view.masked} masked" in text

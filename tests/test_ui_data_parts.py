@@ -136,7 +136,7 @@ def test_every_line_of_tokens_fits(tmp_path: Path) -> None:
     files.write_lines(path, rows)
     opened = open_source(str(path), None)
     assert opened.shape is not None
-    lens = make_lens(("sft", "demo", None, None, ()), opened.shape)
+    lens = make_lens(("sft", "demo", None, None, (), {}), opened.shape)
     page = TokenPage()
     page.show(lens.view(opened.dataset, 0, opened.shape, None), "")
     for way in ("tokens", "ids", "text"):

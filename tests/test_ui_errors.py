@@ -375,7 +375,7 @@ async def test_a_waiting_job_says_what_it_waits_for(tmp_path: Path) -> None:
     app = studio(tmp_path, recipe)
     folder = base_folder(app.session.workspace, made.asked(recipe)[0])
     busy = types.SimpleNamespace(
-        busy=True, current=Train(tmp_path / "tickets-3"), waiting=(Answer(folder.path, recipe),)
+        busy=True, current=Train(tmp_path / "tickets-3"), waiting=(Answer(folder.path, recipe),), refused=None
     )
     app.session._worker = busy  # type: ignore[assignment]
     async with app.run_test(size=(80, 24)) as pilot:

@@ -38,7 +38,7 @@ class Busy:
 
     def __init__(self, *jobs: Any) -> None:
         self.jobs, self.submitted = jobs, []
-        self.busy = bool(jobs)
+        self.busy, self.refused = bool(jobs), None
 
     current = property(lambda self: self.jobs[0] if self.jobs else None)
     waiting = property(lambda self: self.jobs[1:])

@@ -16,6 +16,7 @@ from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Answer, Compare, Train, Unload
 from ftstudio.core.recipe import Recipe
+from ftstudio.core.workspace import Workspace
 from ftstudio.engine import quiet, trouble
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.worker import Worker
@@ -144,6 +145,36 @@ def test_execute_runs_here_and_now(script: Script, tmp_path: Path):
     worker.execute(Unload())
 
 
+def test_a_folder_that_cant_be_made_ends_its_job_alone(script: Script, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudioError, match="file"):
+        Worker().execute(job(tmp_path / "file", "good"))
+    worker = Worker()
+    worker.submit(job(tmp_path / "file", "good"))
+    worker.submit(job(tmp_path, "good"))
+    assert worker.join(20)
+    assert not worker.busy
+    assert worker.refused is not None
+    assert state(tmp_path, "good") == "done"
+
+
+@pytest.mark.parametrize("fate", ["trained", "deleted"])
+def test_a_run_that_waited_too_long_is_not_trained_again(script: Script, tmp_path: Path, fate: str):
+    """Another process trained it, or a person deleted it."""
+    run = Workspace(tmp_path).new_run("late")
+    if fate == "trained":
+        run.recipe_path.write_text("model: demo\n")
+        run.emit("done", step=3)
+    else:
+        run.path.rmdir()
+    worker = Worker()
+    worker.submit(Train(run.path))
+    assert worker.join(20)
+    assert script.order == []
+    assert worker.refused is not None
+    assert run.path.exists() == (fate == "trained")
+
+
 def test_a_folder_in_other_hands_is_left_alone(script: Script, tmp_path: Path):
     other = JobFolder(tmp_path / "good")
     other.claim()
@@ -249,6 +280,8 @@ def test_train_and_compare_are_dispatched(script: Script, tmp_path: Path, monkey
     monkeypatch.setattr(training, "run", lambda job, context, control, pulse: seen.append(type(job)))
     monkeypatch.setattr(compare, "run", lambda job, context: seen.append(type(job)))
     worker = Worker()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "recipe.yaml").write_text("model: demo\n")
     worker.execute(Train(tmp_path / "a"))
     worker.execute(Compare(tmp_path / "b", ()))
     assert seen == [Train, Compare]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ftstudio import __version__
 
@@ -18,8 +19,24 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=100)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong as JSON, too, where that was asked for."""
+
+    wants_json = False
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser: prints usage, exits with 2."""
+        if _Parser.wants_json:
+            from ftstudio.cli.output import Out
+
+            Out(json=True).error(message.removesuffix(".") + ".", f"See `{self.prog} --help`.", 2)
+            self.exit(2)
+        super().error(message)
+
+
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The command and its arguments; prints usage and exits with 2 where they can't be understood."""
+    _Parser.wants_json = "--json" in words
     parser = build()
     found, rest = parser.parse_known_args(list(words))
     if rest and hasattr(found, "overrides") and not any(word.startswith("-") for word in rest):
@@ -38,12 +55,12 @@ def _count(text: str) -> int:
 
 def build() -> argparse.ArgumentParser:
     """The parser."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document on stdout")
     common.add_argument(
         "--workspace", metavar="FOLDER", default=argparse.SUPPRESS, help="where runs are kept (default: ./studio)"
     )
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "ftstudio",
         parents=[common],
         formatter_class=_Help,

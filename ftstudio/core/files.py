@@ -31,7 +31,7 @@ def explain(error: OSError, path: Path | str) -> StudioError:
 
 def write(path: Path, content: str | bytes) -> None:
     """Replace PATH by CONTENT at once: readers see the old file or the new one, also after a power cut."""
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -53,7 +53,10 @@ def write(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace PATH by VALUE as indented JSON."""
-    write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):  # a path that is no UTF-8: \udce9
+        text = json.dumps(value, indent=1)
+    write(path, text + "\n")
 
 
 def read_json(path: Path) -> Any | None:

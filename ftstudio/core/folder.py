@@ -164,7 +164,10 @@ class JobFolder:
 
     def claim(self) -> None:
         """Become the owner, or raise StudioError naming who is. Exactly one of several claimants succeeds."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise files.explain(error, self.path) from error
         present = self.owner()
         if present is not None:
             raise StudioError(

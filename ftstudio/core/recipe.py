@@ -266,7 +266,7 @@ class Format(Part):
 
 
 TEXT_METRICS = ("rouge", "similarity", "bleu", "exact", "numeric", "token_f1", "edit", "chrf", "ter")
-LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "spearman", "pearson", "absolute_error")
+LABEL_METRICS = ("accuracy", "f1", "f1_micro", "mcc", "brier", "ece", "spearman", "pearson", "absolute_error")
 TAG_METRICS = ("entity_f1", "entity_precision", "entity_recall", "entity_f1_macro", "tag_accuracy", "masked_accuracy")
 LIKELIHOOD_METRICS = ("bits_per_byte", "perplexity")
 RANK_METRICS = ("mrr@10", "recall@10")
@@ -279,8 +279,8 @@ class Evaluation(Part):
     every: int = Field(50, ge=1, description="steps between evaluations on the held-out rows")
     metrics: tuple[str, ...] = Field(
         ("rouge", "similarity"),
-        description="rouge, similarity, bleu, chrf, exact, numeric, token_f1, edit, ter; labels: accuracy …; tags: "
-        "entity_f1 …; search: mrr@10 …; text: bits_per_byte; own:NAME (metrics/NAME.py there), evaluate:NAME",
+        description="rouge, similarity, bleu, chrf, exact, numeric, token_f1, edit, ter; labels: accuracy, ece …; "
+        "tags: entity_f1 …; search: mrr@10 …; text: bits_per_byte; own:NAME (metrics/NAME.py there), evaluate:NAME",
     )
     samples: int = Field(4, ge=0, description="held-out prompts answered at every evaluation")
     rows: int = Field(200, ge=1, description="held-out rows answered by `errors` and `compare`, at most")

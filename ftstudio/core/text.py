@@ -37,6 +37,12 @@ def clean(text: object, limit: int | None = None) -> str:
     return value + "…" if cut else value
 
 
+def pictured(text: str) -> str:
+    """TEXT with control characters, marks of direction and lone surrogates as pictures; of the same length."""
+    text = _CONTROL.sub(_visible, text)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def one_line(text: object, limit: int = 200) -> str:
     """TEXT on one line: safe, runs of white space folded, cut to LIMIT characters with an ellipsis."""
     value = _SPACE.sub(" ", clean(text, limit * 4)).strip()

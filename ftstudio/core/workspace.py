@@ -58,6 +58,8 @@ class Workspace:
 
     def run(self, name: str) -> RunFolder:
         """The run called NAME, by its name, a unique beginning of it, its path, or `last`. Raises UsageError."""
+        if not name.strip():
+            raise UsageError("The run's name is empty.", "Name a run; `ftstudio runs` lists them.")
         if name == "last" and self.runs():
             return self.runs()[0]
         for path in (self.runs_path / name, Path(name)):
@@ -77,8 +79,12 @@ class Workspace:
         """A new, empty run folder `<stem>-<n>`; making the folder is what takes the name, so two can't share it."""
         stem = slug(stem)
         number = 1
+        trash = self.path / "trash"
         while True:
             path = self.runs_path / f"{stem}-{number}"
+            if any(trash.glob(f"{stem}-{number}-*")):  # a deleted run's name stays its own
+                number += 1
+                continue
             try:
                 self.runs_path.mkdir(parents=True, exist_ok=True)
                 path.mkdir()
@@ -96,6 +102,10 @@ class Workspace:
         """Move RUN to the workspace's trash and return where it lies: nothing the person made is ever lost."""
         if run.owner() is not None:
             raise StudioError(f"{run.name} is still being trained.", "Stop it first.")
+        chats = sorted(run.chats.iterdir()) if run.chats.is_dir() else []
+        for job in (run.compare, run.test, run.errors, *map(JobFolder, chats)):
+            if job.owner() is not None:
+                raise StudioError(f"{run.name} is still being worked on ({job.name}).", "Stop that first.")
         trash = self.path / "trash" / f"{run.name}-{int(time.time())}"
         try:
             trash.parent.mkdir(parents=True, exist_ok=True)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from ftstudio.core.errors import UsageError
 from ftstudio.data.example import BadRow, Turn
+from ftstudio.data.said import Messages, said_in
+from ftstudio.data.sandbox import compile_template, has_marks, marking, unmarked
+from ftstudio.data.tool_calls import plain
 
-Messages = list[dict[str, str]]
 PICTURE = "<image>"  # where a picture stands in a turn
+Tools = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -24,82 +26,43 @@ class Segment:
     trained: bool
 
 
-@functools.lru_cache(maxsize=64)
-def compile_template(source: str) -> Any:
-    """SOURCE as a jinja2 template in the sandbox that transformers uses too (`chat_template_utils.py`): immutable,
-    blocks trimmed, loop controls, `tojson`, `raise_exception`, `strftime_now`, `{% generation %}` passed through.
-
-    Raises UsageError where it is no valid template.
-    """
-    import jinja2
-    import jinja2.ext
-    import jinja2.sandbox
-
-    class Generation(jinja2.ext.Extension):
-        """`{% generation %}…{% endgeneration %}` marks what an assistant says; here its body is simply written."""
-
-        tags = {"generation"}
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.exceptions.TemplateError(message)
-
-    def tojson(value: Any, ensure_ascii: bool = False, indent: Any = None, **rest: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **rest)
-
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    try:
-        return environment.from_string(source)
-    except jinja2.TemplateSyntaxError as error:
-        message = f"The template is not valid Jinja: {error.message} (line {error.lineno})."
-        raise UsageError(message, "Check braces and tags, e.g. {{ prompt }}.") from error
-
-
-def variables_of(source: str) -> frozenset[str]:
-    """The names that the template SOURCE uses but doesn't set itself."""
-    import jinja2.meta
-
-    environment = compile_template(source).environment
-    return frozenset(jinja2.meta.find_undeclared_variables(environment.parse(source))) - set(environment.globals)
-
-
 class ChatTemplate:
-    """A chat template with the special tokens it may write."""
+    """A chat template with the special tokens it may write.
+
+    `marked`: it says itself, by generation marks, what is trained. `reads_tools`, `reads_calls`, `reads_thoughts`:
+    whether it has a place for tools, a form for calls of them, and one for what was thought before a turn.
+    """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str], end_texts: Sequence[str]) -> None:
         self.template, self.source = compile_template(source), source
         self.special, self.end_texts = dict(special_tokens), tuple(end_texts)
+        self.marked = has_marks(source)
+        self.reads_tools = mentions(source, "tools")
+        self.reads_calls = mentions(source, "tool_calls")
+        self.reads_thoughts = mentions(source, "reasoning_content") or mentions(source, "thinking")
 
-    def render(self, messages: Messages, add_generation_prompt: bool = False) -> str:
-        """The text of MESSAGES. Raises BadRow where the template refuses them.
+    def render(self, messages: Messages, add_generation_prompt: bool = False, tools: Tools = ()) -> str:
+        """The text of MESSAGES, which may call TOOLS. Raises BadRow where the template refuses them.
 
-        A system message that the template refuses is put before the first user message (Gemma, early Mistral).
+        Other forms are tried where it does: a system message before the first user message (Gemma, early Mistral), an
+        empty text instead of none beside calls of tools (Qwen3), their arguments as JSON text (DeepSeek).
         """
-        try:
-            return self._render(messages, add_generation_prompt)
-        except Exception as first:
-            why = first
-            if messages and messages[0]["role"] == "system":
-                folded = _fold(messages)
-                try:
-                    return self._render(folded, add_generation_prompt)
-                except Exception as second:
-                    why = second
-            raise BadRow(f"the chat template refuses this conversation: {str(why)[:150]}") from why
+        why = Exception()
+        for form in _forms(messages):
+            try:
+                return self._render(form, add_generation_prompt, tools)
+            except Exception as error:  # a template may raise anything
+                why = error
+        raise BadRow(f"the chat template refuses this conversation: {str(why)[:150]}") from why
 
-    def _render(self, messages: Messages, add_generation_prompt: bool) -> str:
-        extra = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
+    def _render(self, messages: Messages, add_generation_prompt: bool, tools: Tools) -> str:
+        extra = {
+            "tools": plain(tools) if tools else None, "documents": None, "add_generation_prompt": add_generation_prompt,
+        }  # fmt: skip
         read: Any = messages
-        if self._parts_only or (any(PICTURE in message["content"] for message in messages) and self._knows_parts):
-            read = [{**message, "content": parts_of(message["content"])} for message in messages]
+        seen = any(PICTURE in (message["content"] or "") for message in messages)
+        if self._parts_only or (seen and self._knows_parts):
+            read = [{**message, "content": parts_of(message["content"] or "")} for message in messages]
         return str(self.template.render(messages=read, **extra, **self.special))
 
     @functools.cached_property
@@ -118,67 +81,32 @@ class ChatTemplate:
         except Exception:  # a template may raise anything on plain text; then parts are all it takes
             return True
 
-    def segments(self, turns: Sequence[Turn]) -> list[Segment]:
-        """All of the conversation, with what the assistant wrote (up to the template's own end of turn) trained."""
-        messages = as_messages(turns)
-        whole = self.render(messages)
-        spans: list[tuple[int, int]] = []
-        for place, turn in enumerate(turns):
-            if turn.role == "assistant":
-                spans.append(self._span(whole, messages, place, spans[-1][1] if spans else 0))
+    def segments(self, turns: Sequence[Turn], tools: Tools = ()) -> list[Segment]:
+        """All of the conversation, with what the assistant wrote trained: what the template's generation marks enclose,
+        else its turns up to the template's own end of turn."""
+        messages = self._messages(turns)
+        render: Callable[..., str] = functools.partial(self.render, tools=tools)
+        whole = render(messages)
+        spans = self._marks(whole, messages, tools) if self.marked else None
+        if spans is None:
+            spans = said_in(whole, messages, render, self._to_end)
         return list(_cut(whole, spans))
 
-    def prompt(self, turns: Sequence[Turn]) -> str:
+    def prompt(self, turns: Sequence[Turn], tools: Tools = ()) -> str:
         """The text up to where the assistant is to go on after TURNS."""
-        return self.render(as_messages(turns), add_generation_prompt=True)
+        return self.render(self._messages(turns), add_generation_prompt=True, tools=tools)
 
-    def _span(self, whole: str, messages: Messages, place: int, after: int) -> tuple[int, int]:
-        """Where in WHOLE (from AFTER on) the assistant message at PLACE is written, its end of turn included.
+    def _messages(self, turns: Sequence[Turn]) -> Messages:
+        return as_messages(turns, calls=self.reads_calls)
 
-        Found by rendering the messages before it with the generation prompt, and those up to it. Templates that write
-        earlier turns differently once others follow (Qwen3 drops their reasoning) are searched for its content.
-        """
-        upto = self.render(messages[: place + 1])
-        content = messages[place]["content"].strip()
-        start = self._start(whole, upto, messages, place, after)
-        if whole.startswith(upto):
-            return start, start + len(self._to_end(upto[start:]))
-        found = whole.find(content, start)
-        if found < 0 or not content:
-            raise BadRow("the chat template doesn't write all assistant turns")
-        tail = self._to_end(upto[upto.rfind(content) + len(content) :])
-        end = found + len(content)
-        return start, end + len(tail) if whole.startswith(tail, end) else end
-
-    def _start(self, whole: str, upto: str, messages: Messages, place: int, after: int) -> int:
-        content = messages[place]["content"].strip()
-        before = self._asked(messages[:place])
-        if before and whole.startswith(before):
-            return len(before)
-        if not place:  # an answer that comes first; hardly a template renders no messages at all
-            found = upto.rfind(content) if content else -1
-            return found if found >= 0 and whole.startswith(upto[:found]) else 0
-        earlier = self.render(messages[:place])
-        if not whole.startswith(earlier):
-            found = whole.find(content, after) if content else -1
-            if found < 0:
-                raise BadRow("the chat template doesn't write all assistant turns")
-            return found
-        # the generation prompt holds more than what is written before an answer: a thought it opens, say
-        shared = _shared(whole, before)
-        found = whole.find(content, len(earlier)) if content else -1
-        if 0 <= found <= shared:
-            return found
-        line = max(whole.rfind("\n", 0, shared), whole.rfind(">", 0, shared)) + 1
-        return max(line, len(earlier))
-
-    def _asked(self, messages: Messages) -> str:
-        try:
-            return self.render(messages, add_generation_prompt=True)
-        except BadRow:
-            if messages:
-                raise
-            return ""
+    def _marks(self, whole: str, messages: Messages, tools: Tools) -> list[tuple[int, int]] | None:
+        """What the marks enclose in WHOLE, as transformers' `return_assistant_tokens_mask`, without the white space
+        behind an end token. None where the template changes what it marks, so that they can't be told."""
+        with marking():
+            text, spans = unmarked(self.render(messages, tools=tools))
+        if text != whole:
+            return None
+        return [(start, start + len(self._to_end(whole[start:end]))) for start, end in spans]
 
     def _to_end(self, text: str) -> str:
         """TEXT without the white space after its end token: generation stops there."""
@@ -186,9 +114,9 @@ class ChatTemplate:
         return bare if bare.endswith(self.end_texts) else text
 
 
-def _shared(a: str, b: str) -> int:
-    """How many characters A and B begin with alike."""
-    return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+def mentions(source: str, name: str) -> bool:
+    """Whether the template SOURCE reads NAME."""
+    return re.search(rf"\b{name}\b", source) is not None
 
 
 def parts_of(text: str) -> list[dict[str, str]]:
@@ -202,9 +130,39 @@ def parts_of(text: str) -> list[dict[str, str]]:
     return found
 
 
-def as_messages(turns: Sequence[Turn]) -> Messages:
-    """Turns as the dicts a chat template reads."""
-    return [{"role": turn.role, "content": turn.content} for turn in turns]
+def as_messages(turns: Sequence[Turn], *, calls: bool = True) -> Messages:
+    """Turns as the dicts a chat template reads; without CALLS, those of tools are JSON in the content."""
+    found: Messages = []
+    for turn in turns:
+        told = turn.told
+        if turn.calls and not calls:
+            told = {key: value for key, value in told.items() if key not in ("content", "tool_calls")}
+        found.append({"role": turn.role, "content": turn.content, **told})
+    return found
+
+
+def _forms(messages: Messages) -> Iterator[Messages]:
+    """MESSAGES, and the other forms in which a template that refuses them may take them."""
+    forms = [messages]
+    if any(message.get("tool_calls") for message in messages):
+        filled = [{**message, "content": message["content"] or ""} for message in messages]
+        forms += [filled, *([_texted(form) for form in (messages, filled)])]
+    yield from forms
+    if messages and messages[0]["role"] == "system":
+        yield from map(_fold, forms)
+
+
+def _texted(messages: Messages) -> Messages:
+    """MESSAGES with the arguments of calls as JSON text."""
+    found = []
+    for message in messages:
+        calls = [{**call, "function": dict(call["function"])} for call in message.get("tool_calls", ())]
+        for call in calls:
+            given = call["function"].get("arguments")
+            if not isinstance(given, str):
+                call["function"]["arguments"] = json.dumps(given, ensure_ascii=False)
+        found.append({**message, "tool_calls": calls} if calls else message)
+    return found
 
 
 def _fold(messages: Messages) -> Messages:

@@ -61,11 +61,12 @@ def end_ids(template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
             probe = template.segments(Example((Turn("user", "a"), Turn("assistant", "b"))))
         except BadRow:
             return tuple(found)
-        last = next((segment.text for segment in reversed(probe) if segment.trained), "")
-        ids = tokenizer.encode(last)
         usual = tokenizer.special_ids - {tokenizer.unk_id, tokenizer.bos_id}
-        if ids and ids[-1] in usual and ids[-1] not in found:
-            found.append(ids[-1])
+        at = next((place for place in reversed(range(len(probe))) if probe[place].trained), None)
+        ids = [] if at is None else tokenizer.encode(probe[at].text)[-1:]
+        if template.marked and at is not None and not usual.intersection(ids):  # behind what the marks enclose
+            ids = tokenizer.encode("".join(segment.text for segment in probe[at + 1 :]))[:1]
+        found += [token for token in ids if token in usual and token not in found]
     return tuple(found)
 
 
@@ -142,14 +143,16 @@ def tokens_of(rows: Iterable[list[Segment]], template: Template, tokenizer: Toke
     """Each of ROWS (segments of an example) in tokens, end token included: `tokenizers` works on all of them at once.
 
     The tokenizer's end token is added, and trained, where the text doesn't end with an end token already; also after an
-    empty answer (to say nothing is what is learnt), but not where there is no text at all.
+    empty answer (to say nothing is what is learnt), but not where there is no text at all, nor where a template's
+    generation marks decide what is trained.
     """
     held = list(rows)
     ends = frozenset(end_ids(template, tokenizer))
     for segments, encoded in zip(held, _encode_prefixes(held, tokenizer), strict=True):
         found = _assemble(segments, encoded, tokenizer, template.adds_special)
         last = found.flags.rfind(1)
-        if segments and not (last >= 0 and found.ids[last] in ends) and tokenizer.eos_id is not None:
+        open_end = not (last >= 0 and found.ids[last] in ends) and not template.marked
+        if segments and open_end and tokenizer.eos_id is not None:
             found.ids.append(tokenizer.eos_id)
             found.flags.append(1)
         yield found

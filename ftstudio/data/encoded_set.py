@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import Stopped
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encode import IGNORED, Tokens, end_ids, ends_after, tokens_of
-from ftstudio.data.example import BadRow
+from ftstudio.data.example import BadRow, Example
 from ftstudio.data.shape import Shape
-from ftstudio.data.template import Template
+from ftstudio.data.template import Template, Unread
 from ftstudio.data.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class EncodedSet:
     Rows whose labels are all masked, and rows that the mapping or template can't use, are left out and listed in
     `excluded` as (row of the dataset, reason). `table` holds for every row of the dataset, in order:
     prompt, completion (trained) and total tokens before the cut, lost_prompt, lost_completion, ends, merged, trained.
+    `unread` lists the rows whose tools or thoughts the template doesn't write, and those whose calls of tools it has no
+    form for.
     """
 
     ids: array[int] = field(default_factory=lambda: array("i"))
@@ -56,6 +58,7 @@ class EncodedSet:
     rows: array[int] = field(default_factory=lambda: array("q"))
     excluded: list[tuple[int, str]] = field(default_factory=list)
     all_masked: list[int] = field(default_factory=list)
+    unread: dict[Unread, list[int]] = field(default_factory=dict)
     table: dict[str, array[int]] = field(default_factory=lambda: {name: array("i") for name in _TABLE})
 
     def __len__(self) -> int:
@@ -131,6 +134,11 @@ class EncodedSet:
         self.starts.append(len(self.ids))
         self.rows.append(row)
 
+    def note_unread(self, row: int, example: Example, template: Template) -> None:
+        """Note what of EXAMPLE, row ROW, TEMPLATE doesn't write as its model's servers do."""
+        for part in template.unread(example):
+            self.unread.setdefault(part, []).append(row)
+
     def leave_out(self, row: int, reason: str) -> None:
         """Note that ROW can't be used."""
         for column in self.table.values():
@@ -162,7 +170,9 @@ def encode_dataset(
         usable, faulty = [], {}
         for row in range(start, stop):
             try:
-                usable.append((row, template.segments(shape.example(dataset[row]))))
+                example = shape.example(dataset[row])
+                usable.append((row, template.segments(example)))
+                found.note_unread(row, example, template)
             except BadRow as error:
                 faulty[row] = str(error)
         encoded = tokens_of([segments for _, segments in usable], template, tokenizer)

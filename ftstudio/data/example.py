@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ftstudio.data.tool_calls import calls_of
+
 Role = Literal["system", "user", "assistant", "tool", "text"]
 
 
@@ -17,19 +19,41 @@ class BadRow(ValueError):
 
 @dataclass(frozen=True)
 class Turn:
-    """One message. Role `text` is running text without roles, all of it trained."""
+    """One message. Role `text` is running text without roles, all of it trained.
+
+    `content` is all of it as text, calls of tools as JSON. `told` is what a chat template reads beside the role where
+    that is more than a text: `tool_calls` with the `content` said beside them, `name` and `tool_call_id`, and
+    `reasoning_content` (also as `thinking`), what was thought before.
+    """
 
     role: Role
     content: str
+    told: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls of tools in it, as `data.tool_calls` has them."""
+        return list(self.told.get("tool_calls", ()))
+
+    @property
+    def thought(self) -> str:
+        """What was thought before it."""
+        return str(self.told.get("reasoning_content", ""))
+
+    @property
+    def said(self) -> str:
+        """What it says beside its calls."""
+        return str(self.told.get("content") or "") if self.calls else self.content
 
 
 @dataclass(frozen=True)
 class Example:
     """A row as a conversation. `fields` are its parts by role name (prompt, completion, instruction, input, output,
-    system, and the row's own columns): what a Jinja template sees."""
+    system, and the row's own columns): what a Jinja template sees. `tools` are those that may be called in it."""
 
     messages: tuple[Turn, ...]
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
     @property
     def prompt(self) -> str:
@@ -115,6 +139,9 @@ def transcript(value: Any) -> tuple[Turn, ...]:
     )
 
 
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+
+
 def _turn(part: Any, number: int) -> Turn:
     if not isinstance(part, Mapping):
         raise BadRow(f"turn {number} is no object with a role and a content")
@@ -125,9 +152,18 @@ def _turn(part: Any, number: int) -> Turn:
     content = part.get("content") if "content" in part else part.get("value", part.get("text"))
     if isinstance(content, list):  # OpenAI content parts
         pieces = [piece.get("text", "") if isinstance(piece, Mapping) else piece for piece in content]
-        return Turn(role, "".join(text_of(piece) for piece in pieces))
-    calls = part.get("tool_calls") or part.get("function_call")
-    if calls:  # what the model said beside calling a tool stays, above the call
-        said = text_of(content)
-        return Turn(role, f"{said}\n{text_of(calls)}" if said.strip() else text_of(calls))
-    return Turn(role, text_of(content))
+        content = "".join(text_of(piece) for piece in pieces)
+    told: dict[str, Any] = {key: text_of(part[key]) for key in ("name", "tool_call_id") if part.get(key)}
+    thought = next((part[key] for key in _THOUGHTS if isinstance(part.get(key), str) and part[key].strip()), None)
+    if thought is not None:  # under the two names that templates read, as transformers does it
+        told |= dict.fromkeys(("thinking", "reasoning_content"), text_of(thought))
+    given = part.get("tool_calls") or part.get("function_call")
+    if not given and str(name).strip().lower() == "function_call":  # ShareGPT's: the turn is the call
+        given, content = content, None
+    if not given:
+        return Turn(role, text_of(content), told)
+    calls = calls_of(given)
+    if calls:
+        told |= {"content": None if content is None else text_of(content), "tool_calls": list(calls)}
+    said = text_of(content)  # what the model says beside calling a tool stays, above the call
+    return Turn(role, f"{said}\n{text_of(given)}" if said.strip() else text_of(given), told)

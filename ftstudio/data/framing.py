@@ -37,6 +37,15 @@ class Frame(NamedTuple):
         return self.language if self.language in self.prefix else None
 
 
+def languages_of(tokenizer: Tokenizer) -> list[str]:
+    """The languages that TOKENIZER marks texts with, the one it is set to first; empty where it marks none."""
+    own = frame_of(tokenizer).language
+    if own is None:
+        return []
+    usual = tokenizer.backend.piece(own) or ""
+    return [usual, *sorted(text for text in tokenizer.special_texts if _LANGUAGE.fullmatch(text) and text != usual)]
+
+
 def frame_of(tokenizer: Tokenizer, language: str | None = None, key: str = "the language") -> Frame:
     """What TOKENIZER puts around a text in LANGUAGE (None: the one it is set to). Raises UsageError naming KEY where it
     doesn't know that language, or marks none."""

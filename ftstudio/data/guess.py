@@ -9,6 +9,7 @@ from ftstudio.data.columns import Look, key
 from ftstudio.data.example import transcript
 from ftstudio.data.shape import Shape, shaped
 from ftstudio.data.shape_rows import is_squad_answer
+from ftstudio.data.tool_calls import tools_of
 
 _PAIRS = [
     ("prompt", "completion"),
@@ -76,10 +77,18 @@ def guess_chat(look: Look) -> Shape | None:
         kind = "OpenAI messages (role/content)" if form == "messages" else "ShareGPT turns (from/value)"
         why = f"{kind} in {column!r}"
         tools = look.find(_TOOLS)
-        if tools is not None:
+        if tools is not None and any(_are_tools(row.get(tools)) for row in look.first):
             columns["tools"], why = tools, f"{why}, with the tools in {tools!r}"
         return shaped(look, form, columns, why)
     return None
+
+
+def _are_tools(value: Any) -> bool:
+    try:
+        tools_of(value)
+    except ValueError:
+        return False
+    return True
 
 
 def chat_form(value: Any) -> str | None:
@@ -126,7 +135,7 @@ def _chat_pair(look: Look, prompt: str, answer: str, why: str) -> Shape:
     """The turns in PROMPT, gone on with by those (or the text) in ANSWER."""
     columns = _with_system(look, {"messages": prompt, "completion": answer})
     tools = look.find(_TOOLS)
-    if tools is not None:
+    if tools is not None and any(_are_tools(row.get(tools)) for row in look.first):
         columns, why = {**columns, "tools": tools}, f"{why}, with the tools in {tools!r}"
     return shaped(look, "preference", columns, why)
 

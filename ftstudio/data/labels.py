@@ -14,6 +14,7 @@ from ftstudio.core.text import number, one_line
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, text_of
 from ftstudio.data.shape import Shape
+from ftstudio.data.shape_rows import label_role
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 SEPARATOR = " | "  # between the labels of an answer that has several
@@ -43,7 +44,8 @@ def label_of(value: Any) -> str:
 
 
 def several(value: Any) -> list[str]:
-    """A cell as some labels: a list, or a list written as JSON. None of them is allowed."""
+    """A cell as some labels: a list, or a list written as JSON; an empty list says that none fits. Raises BadRow for a
+    cell that is empty: nobody has said what the row's labels are."""
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             value = json.loads(value)
@@ -51,7 +53,9 @@ def several(value: Any) -> list[str]:
             raise BadRow("the labels begin like a list but are none") from None
     if isinstance(value, (list, tuple)):
         return list(dict.fromkeys(label_of(part) for part in value))
-    return [] if value is None or text_of(value).strip() == "" else [label_of(value)]
+    if value is None or text_of(value).strip() == "":
+        raise BadRow("the label is missing")
+    return [label_of(value)]
 
 
 def number_of(value: Any) -> float:
@@ -68,21 +72,20 @@ def number_of(value: Any) -> float:
     return found
 
 
-def survey(dataset: Dataset, shape: Shape, role: str, problem: str = "auto", *, cancel: Cancel | None = None) -> Labels:
-    """The labels that ROLE's column of DATASET holds. PROBLEM `auto` tells by the values: lists are several labels,
-    many different or broken numbers a regression, all else one label.
+def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Cancel | None = None) -> Labels:
+    """The labels that DATASET holds, of several sources each in its own column. PROBLEM `auto` tells by the values:
+    lists are several labels, many different or broken numbers a regression, all else one label.
 
     Raises StudioError where nothing can be learnt: no label at all, one label only, or a label of its own for every
     row. Rows without a label are left for whoever encodes them to count.
     """
-    column = shape.columns[role]
-    values = _values(dataset, column, cancel)
-    where = f"{one_line(dataset.source)}: column {one_line(column)!r}"
+    values = _values(dataset, shape, cancel)
+    where = where_of(dataset, shape)
     present = [value for value in values if value is not None and value != "" and value != []]
     if not present:
         raise StudioError(f"{where} holds no label in any row.", "Map another column: data.columns.label.")
     if problem == "auto":
-        problem = _problem(present, role)
+        problem = _problem(present, label_role(shape) == "score")
     if problem == REGRESSION:
         return _numbers(present, where)
     counts: Counter[str] = Counter()
@@ -108,17 +111,22 @@ def survey(dataset: Dataset, shape: Shape, role: str, problem: str = "auto", *, 
     return Labels(problem, tuple(names), tuple(counts[name] for name in names))
 
 
-def _values(dataset: Dataset, column: str, cancel: Cancel | None) -> list[Any]:
+def where_of(dataset: Dataset, shape: Shape) -> str:
+    """DATASET and its columns with labels or scores, as a sentence about them begins."""
+    return f"{one_line(dataset.source)}: column {' or '.join(repr(one_line(name)) for name in shape.label_columns)}"
+
+
+def _values(dataset: Dataset, shape: Shape, cancel: Cancel | None) -> list[Any]:
     found = []
     for row in range(len(dataset)):
         if cancel is not None and row % 4096 == 0 and cancel():
             raise Stopped("Stopped while reading labels.")
-        found.append(dataset[row].get(column))
+        found.append(shape.label(dataset[row]))
     return found
 
 
-def _problem(values: Sequence[Any], role: str) -> str:
-    if any(isinstance(value, (list, tuple)) for value in values[:1000]):
+def _problem(values: Sequence[Any], scores: bool) -> str:
+    if any(isinstance(value, (list, tuple)) for value in values):
         return MULTI
     if all(isinstance(value, str) and _lists(value) for value in values[:1000]):
         return MULTI
@@ -129,7 +137,7 @@ def _problem(values: Sequence[Any], role: str) -> str:
         except BadRow:
             return SINGLE
     broken = any(value != int(value) for value in numbers)
-    if role == "score" or len(numbers) > FEW_NUMBERS * (1 if broken else 10) or (broken and len(numbers) > 5):
+    if scores or len(numbers) > FEW_NUMBERS * (1 if broken else 10) or (broken and len(numbers) > 5):
         return REGRESSION
     return SINGLE
 

@@ -11,8 +11,9 @@ from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import number, one_line
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow
-from ftstudio.data.labels import label_of, number_of
+from ftstudio.data.labels import label_of, number_of, where_of
 from ftstudio.data.shape import Shape
+from ftstudio.data.shape_rows import label_role
 
 SCALES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
 """The usual scales, the narrowest first."""
@@ -42,24 +43,23 @@ class Likeness:
 def survey(
     dataset: Dataset,
     shape: Shape,
-    role: str,
     scale: tuple[float, float] | None = None,
     yes: str | None = None,
     *,
     cancel: Cancel | None = None,
 ) -> Likeness:
-    """How ROLE's column of DATASET tells it. SCALE and YES are what a person said of it.
+    """How the scores or labels of DATASET tell it, of several sources each in its own column. SCALE and YES are what a
+    person said of it.
 
     Raises StudioError with row numbers where scores lie outside SCALE or any usual one, where they are all the same, or
     where nobody can tell which label means alike.
     """
-    column = shape.columns[role]
-    where = f"{one_line(dataset.source)}: column {one_line(column)!r}"
+    where = where_of(dataset, shape)
     values: list[tuple[int, Any]] = []
     for row in range(len(dataset)):
         if cancel is not None and row % 4096 == 0 and cancel():
             raise Stopped("Stopped while reading scores.")
-        value = dataset[row].get(column)
+        value = shape.label(dataset[row])
         if value is not None and value != "":
             values.append((dataset.origin_of(row) + 1, value))
     numbers, odd = [], []
@@ -71,7 +71,8 @@ def survey(
     if yes is not None or len(odd) > len(numbers):
         return _labels(values, where, yes)
     if not numbers:
-        raise StudioError(f"{where} holds no number in any row.", f"Map another column: data.columns.{role}.")
+        hint = f"Map another column: data.columns.{label_role(shape)}."
+        raise StudioError(f"{where} holds no number in any row.", hint)
     found = Likeness(*scale) if scale is not None else _scale([value for _, value in numbers], where)
     outside = [(row, value) for row, value in numbers if not found.low <= value <= found.high]
     if outside:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.data.chat import PICTURE
-from ftstudio.data.example import BadRow, Example, Turn
+from ftstudio.data.example import BadRow, Example
 
 MOST_PIXELS = 178_000_000  # a picture of more is taken for an attack on memory (Pillow's own limit)
 
@@ -78,5 +79,5 @@ def placed(example: Example, count: int) -> Example:
     if first is None:
         raise BadRow("no turn asks about the picture")
     turns = list(example.messages)
-    turns[first] = Turn("user", PICTURE * (count - marks) + turns[first].content)
-    return Example(tuple(turns), example.fields)
+    turns[first] = replace(turns[first], content=PICTURE * (count - marks) + turns[first].content)
+    return replace(example, messages=tuple(turns))

@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 from ftstudio.core.errors import UsageError
 from ftstudio.data.dataset import Cancel, Column, Dataset, Row, Store
@@ -49,6 +50,16 @@ class MixedShape(Shape):
         example, text = shape.example(row), self.instructions.get(name)
         return instructed(example, text) if text else example
 
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns that labels or scores of the sources are in."""
+        return tuple(dict.fromkeys(name for shape in self.parts.values() for name in shape.label_columns))
+
+    def label(self, row: Row) -> Any:
+        """The label or score of ROW, from the column that its source has for it."""
+        shape = self.parts.get(str(row.get(SOURCE)))
+        return None if shape is None else shape.label(row)
+
 
 def instructed(example: Example, text: str) -> Example:
     """EXAMPLE with the instruction TEXT before its first question; running text stays as it is."""
@@ -63,8 +74,8 @@ def instructed(example: Example, text: str) -> Example:
         if isinstance(fields.get(name), str):
             fields[name] = f"{text}{gap}{fields[name]}"
     if "messages" in fields:
-        fields["messages"] = [{"role": turn.role, "content": turn.content} for turn in turns]
-    return Example(tuple(turns), fields)
+        fields["messages"] = [{"role": turn.role, "content": turn.content, **turn.told} for turn in turns]
+    return replace(example, messages=tuple(turns), fields=fields)
 
 
 def concatenated(parts: Sequence[Part]) -> tuple[Dataset, MixedShape]:

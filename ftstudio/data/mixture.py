@@ -12,7 +12,7 @@ from ftstudio.core.errors import Stopped
 from ftstudio.data import language
 from ftstudio.data.checks.found import spread
 from ftstudio.data.checks.leaks import asked_of
-from ftstudio.data.checks.run import label_role
+from ftstudio.data.checks.run import has_labels
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, text_of
 from ftstudio.data.shape import Shape
@@ -55,23 +55,23 @@ def mixture(dataset: Dataset, shape: Shape | None, *, cancel: Cancel | None = No
     """What DATASET is made of, as SHAPE maps it. Raises Stopped when CANCEL says so."""
     if shape is None or not len(dataset):
         return Mixture()
-    role, step = label_role(shape), spread(len(dataset), LOOKED)
+    labelled, step = has_labels(shape), spread(len(dataset), LOOKED)
     told = language.available()
     sides: dict[str, Counter[str]] = {"prompt": Counter(), "answer": Counter()}
     labels: Counter[str] = Counter()
     looked = 0
-    for index in range(0, len(dataset), 1 if role is not None else step):
+    for index in range(0, len(dataset), 1 if labelled else step):
         if cancel is not None and index % 256 < step and cancel():
             raise Stopped("Stopped while looking at the rows.")
         try:
             example = shape.example(dataset[index])
         except BadRow:
             continue
-        if role is not None and (label := text_of(example.fields.get(role)).strip()):
+        if labelled and (label := text_of(example.fields.get("raw_label")).strip()):
             labels[label] += 1
         if index % step == 0 and told:
             looked += 1
-            answer = "" if example.is_text or role is not None else example.reference or ""
+            answer = "" if example.is_text or labelled else example.reference or ""
             for side, text in (("prompt", asked_of(example)), ("answer", answer)):
                 found = language.detect(text)
                 if found is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.data.dataset import Row
 from ftstudio.data.example import BadRow, Example, Turn, text_of, transcript, turns_of
+from ftstudio.data.tool_calls import tools_of
 
 if TYPE_CHECKING:
     from ftstudio.data.shape import Shape
@@ -50,7 +52,17 @@ def _asked(shape: Shape, row: Row, prompt: str, extra: str, answer: str) -> Exam
         "output": answer,
         "system": system[0].content if system else "",
     }
-    return Example((*system, Turn("user", whole), Turn("assistant", answer)), fields)
+    return Example((*system, Turn("user", whole), Turn("assistant", answer)), fields, _tools(shape, row))
+
+
+def _tools(shape: Shape, row: Row) -> tuple[dict[str, Any], ...]:
+    """The tools that may be called in ROW. Raises BadRow."""
+    if "tools" not in shape.columns:
+        return ()
+    try:
+        return tools_of(row.get(shape.columns["tools"]))
+    except ValueError as error:
+        raise BadRow(f"{shape.columns['tools']!r}: {error}") from None
 
 
 def _instances(shape: Shape, row: Row) -> Example:
@@ -77,28 +89,34 @@ def _chat(shape: Shape, row: Row) -> Example:
     example = Example(turns)
     fields = {
         **row,
-        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "messages": [{"role": turn.role, "content": turn.content, **turn.told} for turn in turns],
         "prompt": example.prompt,
         "completion": example.reference or "",
     }
+    tools = _tools(shape, row)
     if "tools" in shape.columns:
-        fields["tools"] = row.get(shape.columns["tools"])
-    return Example(turns, fields)
+        fields["tools"] = list(tools)
+    return Example(turns, fields, tools)
 
 
 def _continued(asked: Any, answer: Any) -> tuple[Turn, ...]:
     """The turns of ASKED (or the text of a question) and, after them, the turns or the text of ANSWER; what ANSWER
     repeats of the conversation before its last turn is left out."""
-    turns = transcript(asked) or ((Turn("user", text_of(asked)),) if _is_plain(asked) else turns_of(asked))
+    turns = transcript(asked) or _question(asked)
     if isinstance(answer, str) and not transcript(answer):
         return (*turns, Turn("assistant", text_of(answer)))
     answers = transcript(answer) or turns_of(answer)
     return (*turns, *(answers if answers[0].role == "assistant" else answers[-1:]))
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether VALUE is text that isn't a conversation written as JSON."""
-    return isinstance(value, str) and not value.lstrip().startswith(("[{", "{"))
+def _question(asked: Any) -> tuple[Turn, ...]:
+    """The turns in ASKED; text that is no list of turns is what the user asked."""
+    try:
+        return turns_of(asked)
+    except BadRow:
+        if not isinstance(asked, str):
+            raise
+        return (Turn("user", text_of(asked)),)
 
 
 def _text(shape: Shape, row: Row) -> Example:
@@ -122,9 +140,15 @@ def _tagged(shape: Shape, row: Row) -> Example:
     return Example((Turn("text", text),), {**row, "text": text, "tokens": list(tokens), "tags": list(tags)})
 
 
+def label_role(shape: Shape) -> str | None:
+    """The part of SHAPE whose cells are what examples have as `raw_label`: label, or score of a pair; None: none."""
+    roles = {"text-label": ("label",), "sentence-pair": ("score", "label")}.get(shape.name, ())
+    return next((role for role in roles if role in shape.columns), None)
+
+
 def _two(shape: Shape, row: Row) -> Example:
     first, second = _need(shape, row, "sentence1"), _need(shape, row, "sentence2")
-    role = next((role for role in ("score", "label") if role in shape.columns), None)
+    role = label_role(shape)
     if role is None:
         return _asked(shape, {**row, "sentence1": first, "sentence2": second}, first, "", second)
     answer = _need(shape, row, role)
@@ -172,7 +196,7 @@ def _picture(shape: Shape, row: Row) -> Example:
     else:
         example = _asked(shape, row, "<image>", "", _need(shape, row, "text"))
     pictures = value if isinstance(value, (list, tuple)) else [value]
-    return Example(example.messages, {**example.fields, "images": list(pictures)})
+    return replace(example, fields={**example.fields, "images": list(pictures)})
 
 
 READERS: dict[str, Callable[[Shape, Row], Example]] = {

@@ -6,12 +6,14 @@ import contextlib
 import difflib
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from ftstudio.core.errors import UsageError
-from ftstudio.data.chat import ChatTemplate, Segment, compile_template, variables_of
+from ftstudio.data.chat import ChatTemplate, Segment, as_messages, mentions
 from ftstudio.data.example import BadRow, Example, Turn
+from ftstudio.data.said import shared
+from ftstudio.data.sandbox import compile_template, variables_of
 from ftstudio.data.shape import Shape
 from ftstudio.data.tokenizer import Tokenizer
 
@@ -26,6 +28,7 @@ _ALPACA_INPUT = _ALPACA.format(", paired with an input that provides further con
 _ALPACA_ALONE = _ALPACA.format("")
 _MARK = "\ue000\ue001\ue000"  # private use: where the completion stands in a Jinja template
 
+Unread = Literal["tools", "calls", "thoughts"]
 Writer = Callable[[Example], list[Segment]]
 
 
@@ -38,7 +41,10 @@ class Template:
     """How examples are written. `name` is alpaca, chat, plain, text or jinja; `note` is what a person should know.
 
     `variables` are the names a Jinja string uses. `adds_special`: the tokenizer adds its own special tokens (begin of
-    text); chat templates write them themselves.
+    text); chat templates write them themselves. `marked`: it says itself what is trained, and no end token is added.
+    `reads_tools`, `reads_calls`, `reads_thoughts`: it writes the tools of a row, calls of them in a form of its own
+    (else as JSON), and what was thought before an answer.
+    `only_last`: of a conversation's answers the last one alone is trained.
     """
 
     name: str
@@ -48,6 +54,11 @@ class Template:
     note: str = ""
     texter: Writer = _running
     variables: frozenset[str] = frozenset()
+    marked: bool = False
+    reads_tools: bool = False
+    reads_calls: bool = False
+    reads_thoughts: bool = False
+    only_last: bool = False
 
     @staticmethod
     def resolve(name: str | Sequence[str] | None, tokenizer: Tokenizer | None, shape: Shape | None) -> Template:
@@ -82,20 +93,46 @@ class Template:
             return [] if for_generation else _join(self.texter(example))
         last = example.answer_at + 1  # turns after the last answer teach nothing
         if last < len(example.messages):
-            example = Example(example.messages[:last], example.fields)
-        if not for_generation:
-            return _join(self.writer(example))
-        with contextlib.suppress(BadRow):  # cut where training cuts, so that the ids are the same
+            example = replace(example, messages=example.messages[:last])
+        if for_generation:
+            return self._asked(example)
+        found = _join(self.writer(example))
+        if self.only_last:
+            return _trained_from(found, _whole(self._asked(example)))
+        return found
+
+    def _asked(self, example: Example) -> list[Segment]:
+        """What stands before the last answer: cut where training cuts, so that the ids are the same."""
+        with contextlib.suppress(BadRow):
             whole = _join(self.writer(example))
+            if self.marked and (found := _up_to_mark(whole, _whole(self.prompter(example)))):
+                return found
             trained = [place for place, part in enumerate(whole) if part.trained]
             answers = sum(turn.role == "assistant" for turn in example.messages)
             if trained and (example.reference or len(trained) == answers):
                 return whole[: trained[-1]]
         return _join(self.prompter(example))  # an empty answer leaves no trace to cut at
 
+    def unread(self, example: Example) -> list[Unread]:
+        """What of EXAMPLE isn't written, or not in a form of the model's own."""
+        found: list[Unread] = []
+        if example.tools and not self.reads_tools and not example.is_text:
+            found.append("tools")
+        if not self.reads_calls and any(turn.calls for turn in example.messages):
+            found.append("calls")
+        if not self.reads_thoughts and any(turn.thought for turn in example.messages):
+            found.append("thoughts")
+        return found
+
+    def answer(self, example: Example, ends: Sequence[str]) -> str:
+        """What is to be written at the end of EXAMPLE, without the end token (one of ENDS) it is written with."""
+        before = len(self.text(example, for_generation=True))
+        text = self.text(example)[before:].strip()
+        return next((text.removesuffix(end) for end in ends if end and text.endswith(end)), text).strip()
+
     def text(self, example: Example, *, for_generation: bool = False) -> str:
         """The text of EXAMPLE as one string."""
-        return "".join(segment.text for segment in self.segments(example, for_generation=for_generation))
+        return _whole(self.segments(example, for_generation=for_generation))
 
 
 def default_name(tokenizer: Tokenizer | None, shape: Shape | None) -> str:
@@ -122,6 +159,42 @@ def _join(segments: Sequence[Segment]) -> list[Segment]:
         else:
             found.append(segment)
     return found
+
+
+def _split(segments: Sequence[Segment], place: int) -> tuple[list[Segment], list[Segment]]:
+    """SEGMENTS up to the character PLACE, and from there on."""
+    before, after = [], []
+    for segment in segments:
+        cut = min(max(0, place), len(segment.text))
+        before.append(replace(segment, text=segment.text[:cut]))
+        after.append(replace(segment, text=segment.text[cut:]))
+        place -= len(segment.text)
+    return _join(before), _join(after)
+
+
+def _trained_from(segments: Sequence[Segment], prompt: str) -> list[Segment]:
+    """SEGMENTS with nothing trained of what they begin with like PROMPT."""
+    before, after = _split(segments, shared(_whole(segments), prompt))
+    return _join([*(replace(segment, trained=False) for segment in before), *after])
+
+
+def _up_to_mark(segments: Sequence[Segment], prompt: str) -> list[Segment]:
+    """SEGMENTS up to where what is trained goes on behind PROMPT; empty where they don't begin with it.
+
+    A mark may begin before the end of the generation prompt (it encloses the header), or behind it.
+    """
+    if not _whole(segments).startswith(prompt):
+        return []
+    place, end = 0, len(prompt)
+    for segment in segments:
+        if segment.trained and place + len(segment.text) > end:
+            return _split(segments, max(place, end))[0]
+        place += len(segment.text)
+    return _split(segments, end)[0]
+
+
+def _whole(segments: Sequence[Segment]) -> str:
+    return "".join(segment.text for segment in segments)
 
 
 def _before_answer(example: Example) -> Sequence[Turn]:
@@ -194,13 +267,40 @@ def _chat(tokenizer: Tokenizer | None) -> Template:
     if tokenizer is None or not tokenizer.chat_template:
         note = "The tokenizer has no chat template: turns are written as 'User:' and 'Assistant:'."
         return _turnwise("chat", _generic, note)
-    chat = ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens, tokenizer.end_texts)
+    usual, other = (
+        ChatTemplate(source, tokenizer.special_tokens, tokenizer.end_texts)
+        for source in (tokenizer.chat_template, tokenizer.tool_template or tokenizer.chat_template)
+    )
+
+    def of(example: Example) -> ChatTemplate:
+        return other if example.tools else usual
+
     return Template(
         "chat",
-        writer=lambda example: chat.segments(example.messages),
-        prompter=lambda example: [Segment(chat.prompt(_before_answer(example)), False)],
+        writer=lambda example: of(example).segments(example.messages, example.tools),
+        prompter=lambda example: [Segment(of(example).prompt(_before_answer(example), example.tools), False)],
         adds_special=False,
+        note=_unended(usual),
+        marked=usual.marked,
+        reads_tools=other.reads_tools,
+        reads_calls=other.reads_calls,
+        reads_thoughts=other.reads_thoughts and usual.reads_thoughts,
     )
+
+
+def _unended(chat: ChatTemplate) -> str:
+    """What a person should know of generation marks that enclose no end of turn."""
+    if not chat.marked:
+        return ""
+    with contextlib.suppress(BadRow):
+        probe = chat.segments((Turn("user", "a"), Turn("assistant", "b")))
+        said = [segment.text for segment in probe if segment.trained]
+        if said and not said[-1].endswith(chat.end_texts):
+            return (
+                "The chat template's generation marks leave out the end of the assistant's turn: the model isn't "
+                "taught to stop."
+            )
+    return ""
 
 
 def _several(made: Sequence[Template]) -> Template:
@@ -226,6 +326,10 @@ def _several(made: Sequence[Template]) -> Template:
         note=f"{len(made)} templates are used: which one a row has follows from what it asks.",
         texter=lambda example: of(example).texter(example),
         variables=frozenset().union(*(one.variables for one in made)),
+        marked=all(one.marked for one in made),
+        reads_tools=all(one.reads_tools for one in made),
+        reads_calls=all(one.reads_calls for one in made),
+        reads_thoughts=all(one.reads_thoughts for one in made),
     )
 
 
@@ -244,10 +348,9 @@ def _jinja(source: str, shape: Shape | None) -> Template:
 
     def parts(example: Example) -> tuple[str, str, str]:
         answer = example.reference or ""
-        turns = [
-            {"role": turn.role, "content": _MARK if place == example.answer_at else turn.content}
-            for place, turn in enumerate(example.messages)
-        ]
+        turns = as_messages(example.messages)
+        if example.answer_at < len(turns):
+            turns[example.answer_at] = {"role": "assistant", "content": _MARK}
         values = {"prompt": example.prompt, **example.fields, "messages": turns}
         text = fill(values | dict.fromkeys(answer_names, _MARK))
         before, mark, after = text.partition(_MARK)
@@ -265,4 +368,7 @@ def _jinja(source: str, shape: Shape | None) -> Template:
         prompter=lambda example: [Segment(parts(example)[0], False)],
         texter=lambda example: [Segment(fill(dict(example.fields)), True)],
         variables=variables_of(source),
+        reads_tools="tools" in variables_of(source),
+        reads_calls=mentions(source, "tool_calls"),
+        reads_thoughts=mentions(source, "reasoning_content") or mentions(source, "thinking"),
     )

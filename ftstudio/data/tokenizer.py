@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -17,9 +18,11 @@ from ftstudio.data.new_tokens import extend
 Encoding = tuple[list[int], list[tuple[int, int]]]
 Worded = tuple[list[int], list[int]]
 """Ids, and the number of the word that each belongs to."""
+TOOL_TEMPLATE = "additional_chat_templates/tool_use.jinja"  # where transformers saves a second chat template, for tools
 _FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
     "config.json", "generation_config.json", "vocab.json", "merges.txt", "vocab.txt", "*.model", "added_tokens.json",
+    TOOL_TEMPLATE,
 )  # fmt: skip
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -64,6 +67,7 @@ class Tokenizer:
             key: text for key in _NAMES if (text := _token_text(config.get(key))) is not None
         }
         self.chat_template: str | None = _chat_template(config.get("chat_template"))
+        self.tool_template: str | None = _chat_template(config.get("chat_template"), "tool_use")
         self.max_length: int | None = _sane(config.get("model_max_length"))
         self._added = backend.added()
         self.special_ids = frozenset(
@@ -209,10 +213,11 @@ def _token_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _chat_template(value: Any) -> str | None:
+def _chat_template(value: Any, name: str = "default") -> str | None:
+    """The chat template NAME where VALUE holds several by name (any, for the default), else the only one."""
     if isinstance(value, list):
         named = {part.get("name"): part.get("template") for part in value if isinstance(part, dict)}
-        value = named.get("default") or next(iter(named.values()), None)
+        value = named.get(name) or (next(iter(named.values()), None) if name == "default" else None)
     return value if isinstance(value, str) and value.strip() else None
 
 
@@ -368,6 +373,10 @@ def load_tokenizer(
             continue
         config["chat_template"] = text if file.endswith("jinja") else json.loads(text).get("chat_template")
         break
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        text = (folder / TOOL_TEMPLATE).read_text("utf-8")
+        usual = {"name": "default", "template": _chat_template(config.get("chat_template"))}
+        config["chat_template"] = [usual, {"name": "tool_use", "template": text}]
     whole = folder / "tokenizer.json"
     if not whole.is_file():
         if new:

@@ -8,8 +8,14 @@ from ftstudio.data.dataset import Dataset
 from ftstudio.data.encode import IGNORED, encode
 from ftstudio.data.example import BadRow
 from ftstudio.data.shape import Shape
-from ftstudio.data.template import Template
+from ftstudio.data.template import Template, Unread
 from ftstudio.data.tokenizer import Tokenizer
+
+_UNREAD: dict[Unread, str] = {
+    "tools": "This row's tools aren't written.",
+    "calls": "Its calls of tools are written as JSON.",
+    "thoughts": "Its reasoning isn't written.",
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,8 @@ def token_view(
 ) -> TokenView:
     """Row ROW of DATASET as its tokens. A row that can't be used gives a view with a `problem` instead of pieces."""
     try:
-        found = encode(shape.example(dataset[row]), template, tokenizer, max_length)
+        example = shape.example(dataset[row])
+        found = encode(example, template, tokenizer, max_length)
     except BadRow as error:
         return TokenView(row, template=template.name, note=template.note, problem=str(error))
     kept = [label != IGNORED for label in found.labels]
@@ -83,6 +90,7 @@ def token_view(
         for ids, flags, lost in ((found.input_ids, kept, False), (found.lost_ids, found.lost_trained, True))
         for text, token, trained in zip(tokenizer.tokens(ids), ids, flags, strict=True)
     ]
+    notes = (template.note, *(_UNREAD[part] for part in template.unread(example)))
     problem = "" if pieces else "there is nothing in this row"
     return TokenView(
         row,
@@ -93,6 +101,6 @@ def token_view(
         ends=found.ends,
         boundary=found.boundary,
         template=template.name,
-        note=template.note,
+        note=" ".join(note for note in notes if note),
         problem=problem,
     )

@@ -64,7 +64,8 @@ class Recorder:
         """
         import numpy as np
 
-        at, count, total = np.asarray(places), np.asarray(tokens), np.asarray(sums)
+        at = np.asarray(places, dtype=np.int64)  # none, of a task that has no losses by row
+        count, total = np.asarray(tokens), np.asarray(sums)
         records = np.empty(len(at), dtype=dynamics.RECORD)
         records["step"], records["place"], records["tokens"] = step, at, count
         records["loss"] = total / np.maximum(count, 1)

@@ -66,5 +66,11 @@ def faulty(missing: list[str], model: nn.Module, kind: Kind) -> list[str]:
         return [name for name in missing if not name.startswith("pooler.")]
     if kind not in NEW and kind != "masked-lm":
         return missing
+    pooler = f"{getattr(model, 'base_model_prefix', '')}.pooler."
+    return [name for name in of_body(missing, model) if not name.startswith(pooler)]
+
+
+def of_body(names: list[str], model: nn.Module) -> list[str]:
+    """Those of the weights NAMES that aren't in MODEL's head."""
     body = f"{getattr(model, 'base_model_prefix', '')}."
-    return [name for name in missing if name.startswith(body) and not name.startswith(f"{body}pooler.")]
+    return [name for name in names if name.startswith(body)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.architecture import Architecture
 from ftstudio.core.errors import StudioError
-from ftstudio.engine import heads, reshaping
+from ftstudio.engine import head_labels, heads, reshaping
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.locate import Located
 from ftstudio.engine.reshaping import NOTHING
@@ -60,6 +60,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         config = AutoConfig.from_pretrained(where.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise explain(error, spec.model, spec.head.kind) from error
+    there = head_labels.named(config.id2label) if spec.head.kind in heads.NEW else ()
     arguments["config"] = heads.configured(config, spec.head)
     if spec.head.kind in heads.NEW:
         arguments["ignore_mismatched_sizes"] = True  # a head for other labels is replaced
@@ -80,6 +81,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, AssertionError, SafetensorError) as error:
             raise explain(error, spec.model, spec.head.kind) from error
     _check_weights(model, spec.model, spec.head.kind)
+    model.ftstudio_told = "" if spec.architecture.new_head else head_labels.fit(model, there, spec.head)
     if spec.architecture.changes:
         model = reshaping.change(model, where.folder, spec.architecture, spec.head)
     if spec.quantisation is None:
@@ -144,6 +146,8 @@ def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:
             raise
         model, told = loader.from_pretrained(where.folder, output_loading_info=True, **arguments)
     model.ftstudio_missing = sorted(told.get("missing_keys") or ())
+    # name → shape in the file: of another shape than in the model, where they were drawn instead
+    model.ftstudio_other = {name: list(shape) for name, shape, _ in told.get("mismatched_keys") or ()}
     return model
 
 
@@ -157,12 +161,21 @@ def _keep_unpacked(model: nn.Module) -> None:
 
 
 def _check_weights(model: Any, name: str, kind: Kind) -> None:
-    """Weights that were in no file are random: such a model must not pass as the one that was named."""
+    """Weights that were in no file, or of another shape there, are random: such a model must not pass as the one that
+    was named."""
     missing = heads.faulty(model.ftstudio_missing, model, kind)
     if missing:
         raise StudioError(
             f"{name} lacks {len(missing)} of its weights (such as {missing[0]}): they would be random.",
             f"Fetch the model again, or use one made as a {heads.NAMES[kind]}.",
+        )
+    other = heads.of_body(sorted(model.ftstudio_other), model)
+    if other:
+        there, wanted = model.ftstudio_other[other[0]], list(model.get_parameter(other[0]).shape)
+        raise StudioError(
+            f"{name}: its weights and its config.json don't belong together ({len(other)} weights, such as {other[0]}: "
+            f"{there} in its file, {wanted} by its config.json).",
+            "Fetch the model again.",
         )
 
 

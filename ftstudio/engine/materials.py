@@ -139,7 +139,7 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     whole, shape = opened.whole, opened.shape
     _same(recipe, "train", whole)
     task = _informed(task, recipe, opened, cancel)
-    template = Template.resolve(data.template, tokenizer, shape)
+    template = task.written(Template.resolve(data.template, tokenizer, shape))
     parts = part(recipe, opened, _open_named, progress=progress, cancel=cancel)
     held_out_shape = shape
     if parts.held_out is not None and isinstance(data.eval, str):

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftstudio import methods
+from ftstudio import methods, tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import number, one_line, size
 from ftstudio.core.workspace import Workspace
+from ftstudio.data.checks.tokens import unread_parts
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine import accepting, reshaping, suits, worth
@@ -102,7 +103,9 @@ def _suits(recipe: Recipe, encoded: EncodedSet | None) -> list[suits.Sentence]:
     """How RECIPE's model goes with task and rows; what the plan says elsewhere isn't said again."""
     lengths = [int(length) for length in encoded.lengths[:LOOKED_AT]] if encoded is not None else None
     try:
-        found = suits.told(recipe.model, recipe.task, lengths, recipe.training.precision)
+        head = tasks.of(recipe).head()
+        found = suits.told(recipe.model, recipe.task, lengths, recipe.training.precision, head)
+        found = [one for one in found if one.about != "labels" or not recipe.architecture.new_head]
         return found + suits.looked_into(skeleton(recipe), recipe.task)
     except Exception:  # the problems tell of it
         return []
@@ -197,6 +200,11 @@ def _tokens(
     elif len(encoded) and stats.not_ended > stats.truncated:
         text = f"in {number(stats.not_ended)} rows no end token is trained: the model won't learn to stop there."
         problems.append(Problem("warning", text, "data.template"))
+    problems += [Problem("warning", doubt.text, doubt.key, doubt.hint) for doubt in materials.task.doubts(tokenizer)]
+    unread = unread_parts(encoded)
+    if unread.count:
+        hint = "Use a model whose chat template has them, or a Jinja string that writes {{ tools }} and {{ messages }}."
+        problems.append(Problem("warning", unread.text, "data.template", hint))
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     vocabulary = (text_config or {}).get("vocab_size")
     if isinstance(vocabulary, int) and recipe.architecture.new_tokens:  # the embeddings grow

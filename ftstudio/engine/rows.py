@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.text import number, one_line
+from ftstudio.data.checks.tokens import unread_parts
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.mix import SOURCE
@@ -160,6 +161,9 @@ def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[t
     """What a person must know before launching, as (level, text): nothing is cut or left out silently."""
     stats: dict[str, Any] = asdict(train.stats)
     found: list[tuple[str, str]] = [("info", text) for text in materials.notes]
+    unread = unread_parts(train)
+    found += [("warning", doubt.text) for doubt in materials.task.doubts(materials.tokenizer)]
+    found += [("warning", unread.text)] if unread.count else []
     if stats["truncated"]:
         found.append(
             (

@@ -68,12 +68,15 @@ def weight_problems(recipe: Recipe) -> list[Problem]:
         return []
     try:
         there = weights.shapes(locate(recipe.model).folder, recipe.model)
-        own = {name: tuple(part.shape) for name, part in skeleton(reshaping.untouched(recipe)).named_parameters()}
+        model = skeleton(reshaping.untouched(recipe))
+        own = {name: tuple(part.shape) for name, part in model.named_parameters()}
     except StudioError as error:
         return [Problem.of(error, "model")]
     except Exception:  # told by the count of its parameters
         return []
     other = [name for name, shape in own.items() if there.get(name, shape) != shape]
+    if tasks.of(recipe).kind in heads.NEW:
+        other = heads.of_body(other, model)  # a head for other labels is replaced
     if other:
         name = other[0]
         text = f"{name} has shape {list(there[name])}, but by its config.json it should have {list(own[name])}."

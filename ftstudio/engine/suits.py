@@ -16,9 +16,11 @@ from typing import Any, Literal
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line, size
+from ftstudio.data.framing import languages_of
 from ftstudio.data.tokenizer import Tokenizer, load_tokenizer, model_folder
-from ftstudio.engine import heads, weights
+from ftstudio.engine import head_labels, heads, weights
 from ftstudio.engine.compatibility import MASKED, model_config, model_limit
+from ftstudio.tasks.base import Head
 
 Sign = Literal["good", "note", "warn", "bad"]
 _DTYPES = {"F32": "fp32", "BF16": "bf16", "F16": "fp16", "F64": "fp64", "I8": "int8", "U8": "8 bits, quantised",
@@ -49,15 +51,23 @@ class Sentence:
         return asdict(self)
 
 
-def told(model: str, task: str, lengths: Sequence[int] | None = None, precision: str = "auto") -> list[Sentence]:
-    """What the files of MODEL say about training it for TASK on rows of LENGTHS tokens. Raises StudioError."""
+def told(
+    model: str,
+    task: str,
+    lengths: Sequence[int] | None = None,
+    precision: str = "auto",
+    head: Head | None = None,
+) -> list[Sentence]:
+    """What the files of MODEL say about training it for TASK on rows of LENGTHS tokens, with the HEAD that their labels
+    ask for. Raises StudioError."""
     config = model_config(model)
     folder, _ = model_folder(model)
     try:
         tokenizer: Tokenizer | None = load_tokenizer(model)
     except StudioError:
         tokenizer = None
-    found = [_kind(config), *_context(config, lengths), *_chat(tokenizer, config, task)]
+    found = [_kind(config), *_labels(config, head or tasks.get(task).head())]
+    found += [*_context(config, lengths), *_chat(tokenizer, config, task)]
     found += [_stored(folder, config), _licence(folder), *_quantised(config)]
     return found + _misfits(folder, config, tokenizer, precision)
 
@@ -74,6 +84,13 @@ def _kind(config: Mapping[str, Any]) -> Sentence:
     else:
         what = "a decoder: it writes token after token"
     return Sentence("kind", f"{name}, {what}.")
+
+
+def _labels(config: Mapping[str, Any], head: Head) -> list[Sentence]:
+    """What the head that the model brings was made for, and what becomes of it for HEAD's labels, where they are
+    known."""
+    text = head_labels.of_file(config, head)
+    return [Sentence("labels", text)] if text else []
 
 
 def _heads(config: Mapping[str, Any], task: str) -> list[Sentence]:
@@ -133,6 +150,10 @@ def _chat(tokenizer: Tokenizer | None, config: Mapping[str, Any], task: str) -> 
         else:
             text = "It has no chat template: it is a plain language model; turns are written as User: and Assistant:."
             found.append(Sentence("chat", text))
+    languages = languages_of(tokenizer) if task == "seq2seq" else []
+    if languages:
+        text = "It marks the language of each text: options.source_language and options.target_language name them, "
+        found.append(Sentence("languages", f"{text}such as {', '.join(languages[:4])}."))
     rows = config.get("vocab_size")
     if isinstance(rows, int) and tokenizer.vocab_size > rows:
         text = f"Its tokenizer has {tokenizer.vocab_size:,} tokens, its embeddings {rows:,}: some can't be read."

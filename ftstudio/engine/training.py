@@ -16,6 +16,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.data.new_tokens import save_extended
+from ftstudio.data.tokenizer import TOOL_TEMPLATE
 from ftstudio.engine import accepting, flops, hardware, loading, quiet, ranks, resume, room, unchanged
 from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
@@ -51,6 +52,7 @@ TOKENIZER = (
     "vocab.txt",
     "tokenizer.model",
     "spiece.model",
+    TOOL_TEMPLATE,
 )
 
 
@@ -90,6 +92,7 @@ class Training:
         self.recipe: Recipe = recipe_of(run)
         self.method = methods.get(self.recipe.method.name)
         self.settings = self.method.settings(self.recipe.method.settings)
+        self._head = ""  # what became of the head that the model brought
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
 
@@ -211,6 +214,7 @@ class Training:
                 f"The rows hold token {rows.highest}, but the model has only {room} tokens.",
                 "Use the tokenizer that belongs to the model.",
             )
+        self._head = getattr(base, "ftstudio_told", "")
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
         return self.method.apply(base, self.settings, rows.materials.tokenizer.encode)
 
@@ -335,7 +339,8 @@ class Training:
         )
         for name, what in trainer.levers.told.items():
             quiet.note(f"{name}: {what}")
-        for level, text in rows.notes if checkpoint is None else ():
+        notes = [*rows.notes, *([("info", self._head)] if self._head else [])]
+        for level, text in notes if checkpoint is None else ():
             self.folder.emit("alert", level=level, text=text)
         step = resume.step_of(checkpoint) if checkpoint else 0
         damaged = [path.name for path in resume.checkpoints(self.folder.checkpoints) if resume.step_of(path) > step]
@@ -369,6 +374,7 @@ class Training:
                 sentence.limit(beside, self.recipe.data.max_length)
             for name in TOKENIZER:
                 if (where.folder / name).is_file():
+                    (beside / name).parent.mkdir(exist_ok=True)
                     shutil.copyfile(where.folder / name, beside / name)
             if self.recipe.architecture.new_tokens:
                 save_extended(where.folder, self.recipe.architecture.new_tokens, beside / "tokenizer.json")

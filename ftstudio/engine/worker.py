@@ -51,6 +51,7 @@ class Worker:
         self._asked = threading.Event()  # a stop for the current job
         self._closed = False
         self._models: ModelStore | None = None
+        self.refused: StudioError | None = None  # why a job wasn't begun: its folder can't tell
         self.last_error: StudioError | None = None  # why the last job failed, also where no event could be written
 
     # -- from outside --------------------------------------------------------------------------------------------
@@ -138,7 +139,11 @@ class Worker:
                 queued = self._queue.popleft()
                 self._current = queued.job
                 self._asked.clear()
-            self._do(queued, raising=False)
+            try:
+                self._do(queued, raising=False)
+            except Exception as error:  # whatever it is, the jobs behind it and whoever waits are not to hang
+                self.last_error = self.refused = StudioError(f"{type(error).__name__}: {error}", "See the log.")
+                quiet.note(f"{queued.job}: {error!r}")
 
     def _do(self, queued: _Queued, *, raising: bool) -> None:
         job = queued.job
@@ -147,9 +152,10 @@ class Worker:
             return
         folder = _folder(job)
         try:
+            _refuse_again(job)
             folder.claim()
         except StudioError as error:
-            self.last_error = error
+            self.last_error = self.refused = error
             if raising:
                 raise
             # another process works on it: its events are not ours to write
@@ -231,6 +237,17 @@ class Worker:
         if self._models is not None:
             with contextlib.suppress(Exception):  # a dead GPU must not keep the worker from going on
                 self._models.unload()
+
+
+def _refuse_again(job: Job) -> None:
+    """Raises StudioError for a run that waited here and was trained, or deleted, by somebody else meanwhile."""
+    if not isinstance(job, Train) or job.resume:
+        return
+    run = RunFolder(job.folder)
+    if not run.recipe_path.is_file():
+        raise StudioError(f"{run.name} isn't there any more.", "It was deleted: the workspace's trash has it.")
+    if run.state() == "done":
+        raise StudioError(f"{run.name} is done: another process trained it.", f"ftstudio compare {run.name}")
 
 
 def _folder(job: Train | Answer | Compare | Chat) -> JobFolder:

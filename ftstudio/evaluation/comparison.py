@@ -30,6 +30,11 @@ _SHOWN = 2000  # characters of each text kept there
 # by which rows are sorted: the first there is
 GAIN = ("rougeL", "similarity", "exact_match", "rouge1", "rouge2", "accuracy", "tag_accuracy", "masked_accuracy")
 
+_UNTOLD = {
+    True: "only a model that runs here tells it, and not all arms are one",
+    False: "not every arm tells the probabilities of the labels",
+}
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -149,9 +154,9 @@ def compare(
     scores = [_means(every) for every in single]
     corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], asked, present)
     skipped += [
-        {"metric": name, "reason": "only a model that runs here tells it, and not all arms are one"}
+        {"metric": name, "reason": _UNTOLD[name in likelihood.METRICS]}
         for name in wanted
-        if name in likelihood.METRICS and name not in corpus
+        if name in m.OF_ROWS and name not in corpus
     ]
     categorised = [categorise(column, context, references=False, embedder=embedder) for column in columns]
     result: dict[str, Any] = {
@@ -293,8 +298,8 @@ def _corpus(
     systems = [[column[index].output for index in present] for every in asked for column in every]
     found: dict[str, Any] = {}
     for name in names:
-        if name in likelihood.METRICS:
-            metric = likelihood.LikelihoodMetric(name)
+        if name in m.OF_ROWS:
+            metric = m.OF_ROWS[name](name)
             told = [metric.of_rows([every[0][index] for index in present]) for every in asked]
             measured = [counts for counts in told if counts is not None]
             if len(measured) == len(asked):

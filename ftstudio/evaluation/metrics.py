@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio import __version__
 from ftstudio.core.text import one_line
-from ftstudio.evaluation import classification, likelihood, ngrams, ranking, tagging, words
+from ftstudio.evaluation import calibration, classification, likelihood, ngrams, ranking, tagging, words
 from ftstudio.evaluation.overlap import LONGEST
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ ROW_METRICS = (
 )  # fmt: skip
 ON_REQUEST = ("numeric_match", "token_f1", "edit")  # row metrics that are measured only where they are asked for
 OF_HUNDRED = ("bleu", "chrf", "ter")  # from 0 to 100; all others from 0 or -1 to 1
-CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS, *likelihood.METRICS)
+OF_ROWS: Mapping[str, Any] = {**likelihood.METRICS, **calibration.METRICS}  # made of more than the texts of the rows
+CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS, *OF_ROWS)
 BY_ROW = (*ROW_METRICS, *ON_REQUEST, "tag_accuracy", "masked_accuracy")  # what a single row may have
 RIGHT_OR_WRONG = ("exact_match", "accuracy", "numeric_match")  # 1 or 0: tested by McNemar
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -54,6 +55,8 @@ TITLES = {
     "f1": "F1 (macro)",
     "f1_micro": "F1 (micro)",
     "mcc": "MCC",
+    "brier": "Brier score",
+    "ece": "Calib. error",
     "spearman": "Spearman",
     "pearson": "Pearson",
     "perplexity": "Perplexity",
@@ -148,7 +151,7 @@ class Corpus(Protocol):
 @cache
 def corpus_metric(name: str) -> Corpus:
     """The corpus metric NAME."""
-    kind = {**classification.METRICS, **tagging.METRICS, **likelihood.METRICS}.get(name, CorpusMetric)
+    kind = {**classification.METRICS, **tagging.METRICS, **OF_ROWS}.get(name, CorpusMetric)
     metric: Corpus = kind(name)
     return metric
 

@@ -21,7 +21,12 @@ BETTER: Mapping[str, bool | None] = {
     "ter": False,
     "perplexity": False,
     "bits_per_byte": False,
+    "brier": False,
+    "ece": False,
 }
+# The calibration error says nothing of how often an arm is right: one that is sure of nothing, and right as rarely, has
+# none. So it is told, and never decides which arm is better; the Brier score, a proper one, may.
+NOT_DECIDING = ("ece",)
 
 
 def pair(
@@ -97,15 +102,18 @@ def overall(
     """The one verdict on the pair of arms NAMES: `{a, b, verdict, metric, needed, words}`.
 
     `better` and `worse` where a metric says so after Holm's correction and none the opposite, `mixed` where both are
-    said. `metric` is the one that decided, else the first. TITLES are those of the person's own metrics.
+    said; NOT_DECIDING are passed over. `metric` is the one that decided, else the first. TITLES are those of the
+    person's own metrics.
     """
     a, b = names
-    good = [entry for entry in differences if entry["verdict"] == "better"]
-    bad = [entry for entry in differences if entry["verdict"] == "worse"]
-    judged = [entry for entry in differences if entry["better"] is not None]
+    judged = [entry for entry in differences if entry["better"] is not None and entry["metric"] not in NOT_DECIDING]
+    good = [entry for entry in judged if entry["verdict"] == "better"]
+    bad = [entry for entry in judged if entry["verdict"] == "worse"]
     if not judged:
+        some = any(entry["metric"] in NOT_DECIDING for entry in differences)
+        why = "what was measured doesn't say which is better" if some else "the rows have no reference"
         return {"a": a, "b": b, "verdict": "not judged", "metric": None, "needed": None,
-                "words": f"{b} and {a} can't be judged: the rows have no reference"}  # fmt: skip
+                "words": f"{b} and {a} can't be judged: {why}"}  # fmt: skip
     chosen = min(good + bad, key=lambda entry: entry["p_holm"]) if good or bad else None
     chosen = chosen or next((entry for entry in judged if entry["n"] >= statistics.FEWEST), judged[0])
     n, metric = chosen["n"], chosen["metric"]

@@ -6,7 +6,7 @@ model is built again: what is saved reloads as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ CHANGES = (
         "new_head", "new head",
         "The head that a classifier or tagger brings for its labels is thrown away and drawn anew.",
         "What it had learnt of labels is lost; the body keeps all.",
-        "Where it was made for other labels that are as many as yours by chance.",
+        "Where it knows your labels, but learnt them from rows that shouldn't count.",
     ),
 )  # fmt: skip
 
@@ -331,16 +331,19 @@ def check_learning(model: Any) -> None:
 # -- head --------------------------------------------------------------------------------------------------------------
 def fresh_head(model: Any, seed: int) -> None:
     """Draw MODEL's head for labels anew, by SEED."""
-    import torch
-
     from ftstudio.methods import anatomy
 
-    if anatomy.on_meta(model):
-        return
+    if not anatomy.on_meta(model):
+        draw(model, anatomy.head(model).values(), seed)
+
+
+def draw(model: Any, parts: Iterable[Any], seed: int) -> None:
+    """Draw the weights of the PARTS of MODEL anew, by SEED."""
+    import torch
+
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        for name, module in anatomy.head(model).items():
-            del name
+        for module in parts:
             for part in module.modules():
                 _draw(part, float(getattr(model.config, "initializer_range", 0.02) or 0.02))
 

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -92,6 +92,14 @@ class Predicted:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Doubt(NamedTuple):
+    """Something in a recipe that may not be meant: its `key`, a sentence, and the way out (`hint`)."""
+
+    key: str
+    text: str
+    hint: str
+
+
 class Options(BaseModel):
     """A task's own settings, `options` in the recipe: frozen, and strict about names."""
 
@@ -157,6 +165,10 @@ class Task(ABC):
         """The kind of model it needs; SEED draws a new head."""
         return Head(self.kind)
 
+    def written(self, template: Template) -> Template:
+        """TEMPLATE as this task uses it."""
+        return template
+
     def usable(self, example: Example) -> bool:
         """Whether EXAMPLE can be answered and judged."""
         return example.is_text or example.answer_at < len(example.messages)
@@ -188,6 +200,10 @@ class Task(ABC):
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> Prompt:
         """What the model is fed to answer EXAMPLE. Raises BadRow."""
+
+    def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
+        """What a person should think over before training on ids of TOKENIZER with these options."""
+        return []
 
     def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
         """The ids at which generation stops."""
@@ -293,5 +309,5 @@ class Task(ABC):
 
 
 __all__ = [
-    "Encoded", "EncodedSet", "Head", "Kind", "Options", "Predicted", "Prompt", "Role", "Row", "Stats", "Task",
+    "Doubt", "Encoded", "EncodedSet", "Head", "Kind", "Options", "Predicted", "Prompt", "Role", "Row", "Stats", "Task",
 ]  # fmt: skip

@@ -50,6 +50,10 @@ class CausalLm(ItemTask, Sft):
     likelihood = True
     options_model = CausalLmOptions
 
+    def written(self, template: Template) -> Template:
+        """TEMPLATE as it is: documents have no turns."""
+        return template
+
     # -- rows ------------------------------------------------------------------------------------------------------
     def items(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None

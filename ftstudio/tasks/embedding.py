@@ -18,6 +18,7 @@ from ftstudio.data.example import BadRow, Example
 from ftstudio.data.likeness import Likeness
 from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
+from ftstudio.data.shape_rows import label_role
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.evaluation import ranking
@@ -94,13 +95,13 @@ class Embedding(ItemTask, VectorTask):
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
         """`{form}`: pairs, triplets, scores or labels; of triplets how many `negatives` every row has, of the last two
         `scale` or `alike`. Raises UsageError for a loss that can't learn from such rows."""
-        role = next((role for role in ("score", "label") if role in shape.columns), None)
+        role = label_role(shape)
         form = TRIPLETS if shape.name == "triplet" else PAIRS if role is None else SCORES
         facts: dict[str, Any] = {}
         if form == TRIPLETS:
             facts["negatives"] = self._negatives(dataset, shape, cancel)
         elif role is not None:
-            known = likeness.survey(dataset, shape, role, self.options.scale, self.options.alike, cancel=cancel)
+            known = likeness.survey(dataset, shape, self.options.scale, self.options.alike, cancel=cancel)
             if known.yes is not None:
                 form, facts["alike"] = LABELS, known.yes
             else:

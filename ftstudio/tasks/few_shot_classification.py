@@ -29,7 +29,7 @@ from ftstudio.data.pair_set import PairSet, Sampling
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
-from ftstudio.evaluation import classification
+from ftstudio.evaluation import calibration, classification
 from ftstudio.tasks import vector_losses
 from ftstudio.tasks.base import Options, Predicted, Prompt, Role, Row
 from ftstudio.tasks.padding import sizes
@@ -74,7 +74,7 @@ class FewShotClassification(VectorTask):
         Role("label", "its label", required=True),
     )
     shapes = ("text-label",)
-    default_metrics = ("accuracy", "f1", "mcc")
+    default_metrics = ("accuracy", "f1", "mcc", "brier", "ece")
     error_categories = classification.CATEGORIES
     options_model: ClassVar[type[Options]] = FewShotOptions
     epochs = 1.0
@@ -90,7 +90,7 @@ class FewShotClassification(VectorTask):
     # -- the examples ----------------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
         """`{labels, counts}`."""
-        found = reading.survey(dataset, shape, "label", SINGLE, cancel=cancel)
+        found = reading.survey(dataset, shape, SINGLE, cancel=cancel)
         return {"labels": list(found.names), "counts": list(found.counts)}
 
     @property
@@ -289,9 +289,10 @@ class FewShotClassification(VectorTask):
         return found
 
     def scores(self, predicted: Sequence[Predicted], rows: Sequence[Row]) -> dict[str, float]:
-        """Accuracy, macro F1 and Matthews' correlation."""
-        answers = [item.text for item in predicted]
-        return classification.summary(answers, [self.labels[row["labels"]] for row in rows], SINGLE)
+        """Accuracy, macro F1, Matthews' correlation, Brier score and calibration error."""
+        answers, names = [item.text for item in predicted], [self.labels[row["labels"]] for row in rows]
+        sure = zip([item.extra for item in predicted], answers, names, strict=True)
+        return classification.summary(answers, names, SINGLE) | calibration.summary(sure)
 
 
 def _fit(vectors: Any, labels: Sequence[int], regularisation: float) -> tuple[torch.Tensor, torch.Tensor]:

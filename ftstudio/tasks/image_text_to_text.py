@@ -95,7 +95,7 @@ class ImageTextToText(Sft):
     ) -> tuple[list[Segment], list[str | bytes]]:
         """The segments of EXAMPLE with each picture's tokens in place of its mark, and its pictures. Raises BadRow."""
         pictures = looked.sources(example, folders)
-        whole = template.segments(looked.placed(example, len(pictures)), for_generation=ask)
+        whole = self.written(template).segments(looked.placed(example, len(pictures)), for_generation=ask)
         mark = reader.mark
         if not any(mark in segment.text for segment in whole):  # a template that knows nothing of pictures
             whole = [Segment(segment.text.replace(PICTURE, mark), segment.trained) for segment in whole]
@@ -106,8 +106,13 @@ class ImageTextToText(Sft):
         found = []
         for segment in whole:
             first, *rest = segment.text.split(mark)
-            found.append(Segment(first + "".join(next(tokens) + text for text in rest), segment.trained))
-        return found, pictures[:marks]
+            if not segment.trained:
+                found.append(Segment(first + "".join(next(tokens) + text for text in rest), False))
+                continue
+            found.append(Segment(first, True))
+            for text in rest:  # a picture in an answer is read, never written
+                found += [Segment(next(tokens), False), Segment(text, True)]
+        return [segment for segment in found if segment.text], pictures[:marks]
 
     def _reader(self, tokenizer: Tokenizer) -> PictureReader:
         return picture_reader.reader_of(model_folder(tokenizer.name)[0])
@@ -169,14 +174,14 @@ class ImageTextToText(Sft):
         segments, pictures = self._written(example, template, reader, self._folders, ask=True)
         ids = prompt_ids(segments, template, tokenizer)
         row = {"input_ids": ids, "labels": [IGNORED] * len(ids), "pictures": pictures}
-        return Prompt(ids, example.prompt, example.reference, row, looked.state(pictures))
+        return Prompt(ids, example.prompt, self.wanted(example, template, tokenizer), row, looked.state(pictures))
 
     def view(
         self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
     ) -> TokenView:
         """The turns in tokens, with a mark for each picture: how many tokens it takes only the model's processor
         knows."""
-        found = token_view(dataset, row, shape, template, tokenizer, None)
+        found = token_view(dataset, row, shape, self.written(template), tokenizer, None)
         folders = self._folders or ((dataset.path.parent,) if dataset.path is not None else ())
         try:
             count = len(looked.sources(shape.example(dataset[row]), folders))

@@ -10,13 +10,13 @@ from pydantic import Field
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.encode import IGNORED
 from ftstudio.data.example import BadRow, Example
-from ftstudio.data.framing import Frame, frame_of
+from ftstudio.data.framing import Frame, frame_of, languages_of
 from ftstudio.data.row_set import Item, RowSet
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import Piece, TokenView
-from ftstudio.tasks.base import Kind, Options, Prompt, Role, Row
+from ftstudio.tasks.base import Doubt, Kind, Options, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
 
@@ -97,6 +97,19 @@ class Seq2Seq(ItemTask):
             frame_of(tokenizer, self.options.source_language, "options.source_language"),
             frame_of(tokenizer, self.options.target_language, "options.target_language"),
         )
+
+    def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
+        """Languages that the model marks and no option names: both sides are then marked with the usual one."""
+        known = languages_of(tokenizer)
+        names = ("source_language", "target_language")
+        gone = [f"options.{name}" for name in names if getattr(self.options, name) is None]
+        if not known or not gone:
+            return []
+        sides = "sources and targets" if len(gone) > 1 else gone[0][8:].replace("_language", "s")
+        text = (
+            f"{tokenizer.name} marks languages, and {' and '.join(gone)} {'are' if len(gone) > 1 else 'is'} left out: "
+        )
+        return [Doubt(gone[-1], f"{text}{sides} are marked {known[0]}.", f"Name them, such as {', '.join(known[:4])}.")]
 
     def items(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None

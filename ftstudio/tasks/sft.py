@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encode import Encoded, encode, end_ids, prompt_ids
@@ -11,7 +14,16 @@ from ftstudio.data.example import BadRow, Example
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
-from ftstudio.tasks.base import Kind, Prompt, Role, Row, Task
+from ftstudio.data.view import TokenView
+from ftstudio.tasks.base import Kind, Options, Prompt, Role, Row, Task
+
+
+class SftOptions(Options):
+    """Options of supervised fine-tuning."""
+
+    train_on: Literal["all", "last"] = Field(
+        "all", description="which assistant turns of a conversation are learnt: all of them, or the last one alone"
+    )
 
 
 class Sft(Task):
@@ -21,8 +33,8 @@ class Sft(Task):
     title = "Supervised fine-tuning (prompt → completion)"
     help = (
         "The model reads a prompt and learns to write the completion. Only the completion and its end token are "
-        "trained; in a conversation, every assistant turn is. A dataset with nothing but text trains on all of it. "
-        "Use it to teach a format, a style, or how to answer your kind of question."
+        "trained; in a conversation, every assistant turn is, or the last. A dataset of nothing but text trains on all "
+        "of it. Use it to teach a format, a style, or how to answer your kind of question."
     )
     answers = "a text, written token by token"
     example: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -36,6 +48,7 @@ class Sft(Task):
         Role("input", "extra input beside the prompt (Alpaca)"),
         Role("system", "a system message that comes first"),
         Role("messages", "a column of chat turns, instead of prompt and completion"),
+        Role("tools", "the tools that a conversation may call: a list of them, or JSON text of one"),
         Role("text", "running text, instead of all others: all of it is trained"),
     )
     shapes: ClassVar[tuple[str, ...]] = (
@@ -48,12 +61,17 @@ class Sft(Task):
     kind: ClassVar[Kind] = "causal-lm"
     default_metrics: ClassVar[tuple[str, ...]] = ("rouge", "similarity")
     error_categories = ()  # all
+    options_model: ClassVar[type[Options]] = SftOptions
+
+    def written(self, template: Template) -> Template:
+        """TEMPLATE as this task uses it: with what its options train."""
+        return replace(template, only_last=self.options.train_on == "last")
 
     def encode(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> Encoded:
         """See `data.encode`: prompt ids as generation is fed, labels on completions and their end."""
-        return encode(example, template, tokenizer, max_length)
+        return encode(example, self.written(template), tokenizer, max_length)
 
     def rows_of(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
@@ -74,12 +92,21 @@ class Sft(Task):
         cancel: Cancel | None = None,
     ) -> EncodedSet:
         """See `data.encoded_set`."""
-        return encode_dataset(dataset, shape, template, tokenizer, max_length, progress=progress, cancel=cancel)
+        return encode_dataset(
+            dataset, shape, self.written(template), tokenizer, max_length, progress=progress, cancel=cancel
+        )
+
+    def view(
+        self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
+    ) -> TokenView:
+        """Row ROW of DATASET in tokens, for a person."""
+        return super().view(dataset, row, shape, self.written(template), tokenizer, max_length)
 
     def prompt(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> Prompt:
-        """The prompt of the last assistant turn, which is the reference.
+        """The prompt of the last assistant turn, which is the reference; calls of tools and reasoning as the template
+        writes them.
 
         Running text has no prompt: its first half in tokens is one, and the second half the reference (a language
         model's continuation). MAX_LENGTH counts for running text only: a prompt is never cut, since that would ask
@@ -89,7 +116,13 @@ class Sft(Task):
             return self._continuation(example, template, tokenizer, max_length)
         segments = template.segments(example, for_generation=True)
         text = "".join(segment.text for segment in segments)
-        return Prompt(prompt_ids(segments, template, tokenizer), text, example.reference)
+        return Prompt(prompt_ids(segments, template, tokenizer), text, self.wanted(example, template, tokenizer))
+
+    def wanted(self, example: Example, template: Template, tokenizer: Tokenizer) -> str | None:
+        """The last assistant turn as a model that has learnt it writes it; None where there is none."""
+        if any(turn.calls or turn.thought for turn in example.messages[example.answer_at :][:1]):
+            return template.answer(example, tokenizer.end_texts)
+        return example.reference
 
     def _continuation(
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None

@@ -16,7 +16,7 @@ from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
-from ftstudio.evaluation import classification
+from ftstudio.evaluation import calibration, classification
 from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.padding import padded_inputs, sizes
@@ -63,7 +63,7 @@ class TextClassification(ItemTask):
         Role("score", "a number to be told for a pair, instead of label"),
     )
     shapes = ("text-label", "sentence-pair")
-    default_metrics = ("accuracy", "f1", "mcc")
+    default_metrics = ("accuracy", "f1", "mcc", "brier", "ece")
     error_categories = classification.CATEGORIES
     kind: ClassVar[Kind] = "sequence-classification"
     options_model = ClassificationOptions
@@ -71,9 +71,8 @@ class TextClassification(ItemTask):
     # -- what the labels are ---------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
         """`{problem, labels, counts}`, and `range` for a regression."""
-        role = "label" if "label" in shape.columns else "score"
         wanted = _PROBLEMS.get(self.options.problem, "auto")
-        found = reading.survey(dataset, shape, role, wanted, cancel=cancel)
+        found = reading.survey(dataset, shape, wanted, cancel=cancel)
         facts: dict[str, Any] = {"problem": found.problem, "labels": list(found.names), "counts": list(found.counts)}
         if found.problem == REGRESSION:
             facts["range"] = [found.low, found.high]
@@ -96,7 +95,7 @@ class TextClassification(ItemTask):
     def metrics(self) -> tuple[str, ...]:
         """Those of the problem at hand."""
         return {
-            REGRESSION: ("spearman", "pearson", "absolute_error"), MULTI: ("accuracy", "f1", "f1_micro")
+            REGRESSION: ("spearman", "pearson", "absolute_error"), MULTI: ("accuracy", "f1", "f1_micro", "brier", "ece")
         }.get(self.problem, self.default_metrics)  # fmt: skip
 
     def categories(self) -> tuple[str, ...]:
@@ -105,7 +104,9 @@ class TextClassification(ItemTask):
 
     # -- rows ------------------------------------------------------------------------------------------------------
     def usable(self, example: Example) -> bool:
-        """Whether it has a label that the head knows."""
+        """Whether it has a text, and a label that the head knows."""
+        if _empty(example):
+            return False
         try:
             self._label(example)
         except BadRow:
@@ -145,7 +146,7 @@ class TextClassification(ItemTask):
                 continue
             if part.types is not None:
                 more["token_type_ids"] = part.types
-            if not part.ids:
+            if not part.ids or _empty(example):
                 found.append("the text is empty")
                 continue
             found.append([Item(part.ids, more, 1, part.lost)])
@@ -198,9 +199,11 @@ class TextClassification(ItemTask):
         return found
 
     def scores(self, predicted: Sequence[Predicted], rows: Sequence[Row]) -> dict[str, float]:
-        """Accuracy and macro F1 (exact set and micro F1 for several labels), or Spearman and Pearson."""
-        answers = [item.text for item in predicted]
-        return classification.summary(answers, [self._name(row["labels"]) for row in rows], self.problem)
+        """Accuracy and macro F1 (exact set and micro F1 for several labels), Brier score and calibration error; or
+        Spearman and Pearson."""
+        answers, names = [item.text for item in predicted], [self._name(row["labels"]) for row in rows]
+        sure = zip([item.extra for item in predicted], answers, names, strict=True)
+        return classification.summary(answers, names, self.problem) | calibration.summary(sure)
 
     def _name(self, value: Any) -> str:
         if self.problem == REGRESSION:
@@ -208,6 +211,10 @@ class TextClassification(ItemTask):
         if self.problem == MULTI:
             return classification.joined([name for name, one in zip(self.labels, value, strict=True) if one])
         return self.labels[value]
+
+
+def _empty(example: Example) -> bool:
+    return not any(text.strip() for text in _texts(example))
 
 
 def _texts(example: Example) -> tuple[str, ...]:

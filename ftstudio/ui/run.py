@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def usable_terminal() -> bool:
     """Whether there is a terminal that can show screens."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
+    # Textual draws on stderr
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    return terminal and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
 def require_terminal() -> None:

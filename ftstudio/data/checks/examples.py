@@ -107,7 +107,8 @@ def _look(found: _Found, index: int, example: Example, marks: Sequence[str]) -> 
         missing = not any(turn.content.strip() for turn in turns)
     else:
         asked = turns[: example.answer_at]
-        missing = not (example.reference or "").strip() or not any(turn.content.strip() for turn in asked)
+        answered = (example.reference or "").strip() or example.fields.get("raw_label") == []  # none of the labels fits
+        missing = not answered or not any(turn.content.strip() for turn in asked)
     if missing:
         found.empty.append(index)
     talk = [turn.role for turn in turns]

@@ -36,6 +36,7 @@ CHECKS = {
     "special_tokens": "the text holds special tokens of the tokenizer",
     "template_variable": "the template names what no row has",
     "template_text": "the chat template drops or changes what stands in the turns",
+    "unread_parts": "tools, calls of them or reasoning, for which the template has no place",
     "label_imbalance": "a label with less than a tenth of an even share of the rows",
     "label_noise": "rows whose label a quick classifier, trained on the others, confidently contradicts",
     "mojibake": "garbled characters, such as Ã© for é",

@@ -35,8 +35,8 @@ WEAK = 0.8  # accuracy of the classifier under which what it says is only a hint
 class Labels:
     """Counts the labels, and keeps (a sample of) the texts to be judged once all are seen."""
 
-    def __init__(self, count: int, wanted: Collection[str], role: str, embed: Embed, cancel: Cancel | None) -> None:
-        self.count, self.wanted, self.role, self.embed, self.cancel = count, wanted, role, embed, cancel
+    def __init__(self, count: int, wanted: Collection[str], embed: Embed, cancel: Cancel | None) -> None:
+        self.count, self.wanted, self.embed, self.cancel = count, wanted, embed, cancel
         self.step = spread(count, MOST)
         self.labels: list[str] = []
         self.rows: list[int] = []
@@ -44,7 +44,7 @@ class Labels:
 
     def add(self, index: int, asked: str, answered: str, example: Example | None) -> None:
         """Note the row's label."""
-        label = text_of(example.fields.get(self.role)).strip() if example is not None else ""
+        label = text_of(example.fields.get("raw_label")).strip() if example is not None else ""
         if label:
             self.rows.append(index)
             self.labels.append(label)

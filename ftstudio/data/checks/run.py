@@ -16,6 +16,7 @@ from ftstudio.data.checks.tokens import of_template, of_tokens
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.shape import Shape
+from ftstudio.data.shape_rows import label_role
 from ftstudio.data.static_model import bundled
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
@@ -89,20 +90,19 @@ def _lookers(
     if "language" in mine and language.available():
         found.append(Languages(count))
     if mine & set(_PAIRS):
-        found.append(Alike(count, wanted, embed, copies, cancel, shape is not None and label_role(shape) is not None))
+        found.append(Alike(count, wanted, embed, copies, cancel, shape is not None and has_labels(shape)))
     if shape is None:
         return found
     if held_out is not None and mine & set(KINDS):
         found.append(Leaks(count, wanted, held_out, held_out_shape or shape, embed, cancel))
-    role = label_role(shape)
-    if role is not None and mine & {"label_imbalance", "label_noise"}:
-        found.append(Labels(count, wanted, role, embed, cancel))
+    if has_labels(shape) and mine & {"label_imbalance", "label_noise"}:
+        found.append(Labels(count, wanted, embed, cancel))
     return found
 
 
-def label_role(shape: Shape) -> str | None:
-    """The part that a label plays in SHAPE; None where there is none."""
-    return "label" if "label" in shape.columns else None
+def has_labels(shape: Shape) -> bool:
+    """Whether rows that SHAPE maps have labels."""
+    return label_role(shape) == "label"
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:

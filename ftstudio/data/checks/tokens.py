@@ -8,9 +8,9 @@ from ftstudio.core.text import one_line
 from ftstudio.data.checks.found import Check, found, said
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.data.example import BadRow
+from ftstudio.data.example import BadRow, Turn
 from ftstudio.data.shape import Shape
-from ftstudio.data.template import Template
+from ftstudio.data.template import Template, Unread
 
 LOOKED = 200  # rows taken through the template and back
 
@@ -33,12 +33,19 @@ def _round_trip(template: Template, dataset: Dataset, shape: Shape) -> list[Chec
         except BadRow:
             continue
         seen = example.messages[: example.answer_at + 1]
-        lost = next((turn for turn in seen if turn.content.strip() and turn.content.strip() not in text), None)
+        lost = next((turn for turn in seen if not _written(turn, text, template)), None)
         if lost is not None:
             gone.append(index)
             what = what or f"row {index}, {lost.role}: {one_line(lost.content, 40)}"
     text = f"{said(gone)} of the first {LOOKED} of which the template drops or changes a turn ({what})."
     return [found("template_text", "warning", gone, text)]
+
+
+def _written(turn: Turn, text: str, template: Template) -> bool:
+    """Whether what TURN says, and the names of what it calls, stand in TEXT."""
+    if not (turn.calls and template.reads_calls):
+        return turn.content.strip() in text
+    return turn.said.strip() in text and all(call["function"]["name"] in text for call in turn.calls)
 
 
 def _variables(template: Template, dataset: Dataset, shape: Shape) -> list[Check]:
@@ -72,6 +79,7 @@ def of_tokens(
     skip = known.get("unusable", set())
     twice = _double(encoded, start)
     checks = [
+        unread_parts(encoded),
         _unusable(encoded, gone | skip),
         found(
             "cut_by_max_length",
@@ -102,6 +110,20 @@ def of_tokens(
         ),
     ]
     return checks
+
+
+_UNREAD: dict[Unread, str] = {
+    "tools": "with tools that the template doesn't write: the model doesn't see them",
+    "calls": "calling tools, for which the template has no form: it is JSON",
+    "thoughts": "with reasoning that the template doesn't write: it isn't learnt",
+}
+
+
+def unread_parts(encoded: EncodedSet) -> Check:
+    """The rows of which the template has no place for a part."""
+    texts = [f"{said(rows)} {_UNREAD[part]}." for part, rows in encoded.unread.items()]
+    rows = sorted({row for some in encoded.unread.values() for row in some})
+    return found("unread_parts", "warning", rows, " ".join(texts))
 
 
 def _unusable_text(unusable: Sequence[tuple[int, str]]) -> str:

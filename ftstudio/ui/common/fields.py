@@ -44,7 +44,9 @@ class Spec:
         if not text:
             return None
         if self.kind == "list":
-            return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
+            if text[0] == "[" and text[-1] == "]" and not {"[", "]"} & set(text[1:-1]):  # not [INST], which is a token
+                text = text[1:-1]
+            return [part.strip() for part in text.split(",") if part.strip()]
         for kind in {"int": (int, float), "float": (int, float)}.get(self.kind, ()):
             try:
                 return kind(text)
@@ -104,11 +106,17 @@ class Choice(Lines):
 
     def line(self, index: int) -> Line:
         parts: list[Part] = []
-        used = 0
-        for place, (_, word) in enumerate(self.options):
+        words = [len(word) + 2 for _, word in self.options]
+        first = used = 0
+        while first < self.place and sum(words[first : self.place + 1]) + (first > 0) > self.columns - 1:
+            first += 1  # what is chosen is always seen
+        if first:
+            parts.append(("…", "dim"))
+            used = 1
+        for place, (_, word) in enumerate(self.options[first:], first):
             here = place == self.place
             text = f"‹{word}›" if here else f" {word} "
-            if used + len(text) > self.columns and place > 0 and not here:
+            if used + len(text) > self.columns and place > first and not here:
                 parts.append(("…", "dim"))
                 break
             parts.append((text, ("key" if self.has_focus else "strong") if here else "dim"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from textual import events
-from textual.widgets import Input
+
+from ftstudio.ui.text.safe import SafeInput
 
 SCREENS = frozenset("123456")
 
 
-class TextLine(Input):
+class TextLine(SafeInput):
     """An input whose cursor doesn't blink. `?` explains the screen from here, too; with DIGITS_LEAVE, 1 to 6 in the
     empty line go to the screens: whoever has typed nothing yet isn't typing. (`./2` names what begins with a digit.)
     """

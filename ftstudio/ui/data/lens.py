@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
@@ -55,25 +56,25 @@ class Lens:
         return f"tokenizer of {shown(self.model)} · template {self.template.name} · {cut}"
 
 
-LensKey = tuple[str, str, str | tuple[str, ...] | None, int | None, tuple[str, ...]]
+LensKey = tuple[str, str, str | tuple[str, ...] | None, int | None, tuple[str, ...], Mapping[str, Any]]
 
 
 def lens_key(recipe: Recipe | None) -> LensKey:
-    """What of RECIPE a lens depends on: task, model, template, max_length, tokens it adds."""
+    """What of RECIPE a lens depends on: task, model, template, max_length, tokens it adds, options."""
     if recipe is None:
-        return ("sft", "demo", None, None, ())
+        return ("sft", "demo", None, None, (), {})
     data = recipe.data
-    return (recipe.task, recipe.model, data.template, data.max_length, recipe.architecture.new_tokens)
+    return (recipe.task, recipe.model, data.template, data.max_length, recipe.architecture.new_tokens, recipe.options)
 
 
 def make_lens(key: LensKey, shape: Shape) -> Lens:
     """The lens for KEY (see `lens_key`) and rows of SHAPE. Raises StudioError: no such model, template or task."""
-    task, model, template, max_length, new = key
+    task, model, template, max_length, new, options = key
     tokenizer = load_tokenizer(model, new=new)
     limit = max_length
     if limit is None:
         limit = min(tasks.get(task).usual_length, _most(model) or MAX_LENGTH)
-    return Lens(tasks.get(task), model, tokenizer, Template.resolve(template, tokenizer, shape), limit)
+    return Lens(tasks.get(task).bound(options), model, tokenizer, Template.resolve(template, tokenizer, shape), limit)
 
 
 def _most(model: str) -> int | None:

@@ -14,6 +14,7 @@ from ftstudio.core.text import one_line
 from ftstudio.data.expression import FUNCTIONS
 from ftstudio.data.search import HELP
 from ftstudio.ui.text.lines import Line
+from ftstudio.ui.text.safe import SafeInput
 from ftstudio.ui.text.said import Said, wrapped
 
 PLACEHOLDERS = {"search": "search for …", "filter": "show only rows with …", "where": "show only rows where …"}
@@ -46,7 +47,7 @@ class QueryLine(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Said(id="query-help", grow=True)
-        line = Input(id="query", compact=True, select_on_focus=False)
+        line = SafeInput(id="query", compact=True, select_on_focus=False)
         line.cursor_blink = False
         yield line
 

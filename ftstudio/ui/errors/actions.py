@@ -25,6 +25,9 @@ COPY = Action("y", "copy", "copy", "copy prompt, reference and output (clipboard
 TRAINING = Action("t", "training", "training", "the training rows near this one, and those with the same fault")
 GROUPS = Action("m", "groups", "groups", "group these answers by meaning; of labels, which is taken for which")
 CHOOSE = Action("enter", "open", "show its rows", "only the rows of this group, or pair of labels, in the list")
+SURE = Action(
+    "r", "reliability", "sure/labels", "how sure the answers are and how often right, or which label is taken for which"
+)
 FAULT = Action("f", "same_fault", "fault", "rows near the failing one, or all training rows with the same fault")
 CORRECT = Action("e", "correct", "your answer", "type in the answer the row should have had (ctrl+o: your editor)")
 ADD_ROW = Action("a", "add_row", "add row", "the prompt with your answer, else the reference, as a new training row")
@@ -52,7 +55,9 @@ IN_TRAINING = (
     RELABEL,
 )  # fmt: skip
 IN_GROUPS = (CHOOSE, BACK, FOLD)
-IN_A_PAGE = tuple(action for action in IN_TRAINING if action not in IN_DETAIL)
+IN_CONFUSION = (CHOOSE, SURE, BACK)
+IN_RELIABILITY = (SURE, BACK)
+IN_A_PAGE = (*(action for action in IN_TRAINING if action not in IN_DETAIL), SURE)
 # where the answers are labels, some of which are in doubt
 LABELS_IN_DETAIL = (*IN_DETAIL[:3], RELABEL, *(action for action in IN_DETAIL[3:] if action is not RELABEL))
 LABELS_IN_TRAINING = (RELABEL, *(action for action in IN_TRAINING if action is not RELABEL))

@@ -1,4 +1,5 @@
-"""The confusion matrix one can walk into: which label is taken for which, and the rows behind every number."""
+"""The confusion matrix one can walk into: which label is taken for which, and the rows behind every number; and, on the
+same page, how far the probabilities of these answers can be believed."""
 
 from __future__ import annotations
 
@@ -10,9 +11,12 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from ftstudio.core.text import one_line
+from ftstudio.evaluation.calibration import Reliability
 from ftstudio.evaluation.confusion import Confusion
+from ftstudio.ui.errors import reliability
 from ftstudio.ui.errors.answers import Group
 from ftstudio.ui.errors.marks import percent
+from ftstudio.ui.errors.reliability import Bars
 from ftstudio.ui.text.lines import Line, Lines, Part, fit
 from ftstudio.ui.text.said import Said, fitting, wrapped
 
@@ -137,11 +141,11 @@ class Matrix(Lines):
 
 
 class ConfusionPage(Vertical):
-    """The matrix, and in words what the cursor is on."""
+    """The matrix, and in words what the cursor is on; or the bars of how sure the answers are."""
 
     DEFAULT_CSS = """
     ConfusionPage { height: 1fr; }
-    ConfusionPage #confusion-matrix { height: 1fr; margin-top: 1; }
+    ConfusionPage #confusion-matrix, ConfusionPage #confusion-bars { height: 1fr; margin-top: 1; }
     ConfusionPage #confusion-told { height: 2; margin-top: 1; }
     """
 
@@ -156,10 +160,12 @@ class ConfusionPage(Vertical):
         self.doing = ""
         self.title_text = ""
         self.rows = 0
+        self.sure: Reliability | None = None
 
     def compose(self) -> ComposeResult:
         yield Said(id="confusion-head", grow=True)
         yield Matrix(id="confusion-matrix")
+        yield Bars(id="confusion-bars")
         yield Said(id="confusion-told")
 
     @property
@@ -167,15 +173,33 @@ class ConfusionPage(Vertical):
         """The matrix."""
         return self.query_one(Matrix)
 
-    def begin(self, title: str, confusion: Confusion, rows: int) -> None:
-        """Show CONFUSION of ROWS answers called TITLE."""
-        self.title_text, self.rows = title, rows
+    @property
+    def bars(self) -> Bars:
+        """The bars."""
+        return self.query_one(Bars)
+
+    def begin(self, title: str, confusion: Confusion, rows: int, sure: Reliability | None = None) -> None:
+        """Show CONFUSION of ROWS answers called TITLE; SURE is how far their probabilities can be believed."""
+        self.title_text, self.rows, self.sure = title, rows, sure
         self.matrix.take(confusion)
+        self.bars.take(sure.bins if sure is not None else ())
+        self.matrix.display, self.bars.display = True, False
+        self.show()
+
+    def turn(self) -> None:
+        """From the matrix to the bars, or back."""
+        self.bars.display = not self.bars.display
+        self.matrix.display = not self.bars.display
+        (self.bars if self.bars.display else self.matrix).focus()
         self.show()
 
     def show(self) -> None:
         """Bring all lines up to date."""
         width = max(40, self.app.size.width - 3)
+        if self.bars.display:
+            self.query_one("#confusion-head", Said).say(*reliability.head(self.sure, self.title_text, width))
+            self.query_one("#confusion-told", Said).say(*reliability.told(self.sure, width))
+            return
         head: list[Line] = [fitting([("Which label is taken for which", "title"), (f"  {self.title_text}", "")], width)]
         text = "Rows are references, columns answers; the diagonal is right. Arrows walk, enter shows the rows."
         self.query_one("#confusion-head", Said).say(*head, *wrapped(text, width, "dim"))

@@ -10,6 +10,7 @@ from textual.widgets import Static, TextArea
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
+from ftstudio.ui.text.safe import SafeTextArea
 
 
 class EditText(ModalScreen[str | None]):
@@ -31,11 +32,10 @@ class EditText(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Content(self.question), classes="dialog-title")
+            yield Static(Content(clean(self.question, 400)), classes="dialog-title")
             if self.beside:
                 yield Static(Content(clean(self.beside, 2000)), classes="beside")
-            area = TextArea(self.text, soft_wrap=True, tab_behavior="focus")
-            area.cursor_blink = False
+            area = SafeTextArea(self.text, soft_wrap=True, tab_behavior="focus")
             yield area
             yield Static(Content("ctrl+s accepts · ctrl+o your own editor · esc goes back"), classes="dialog-hint")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ftstudio import tasks
+from ftstudio.evaluation.calibration import reliability
 from ftstudio.evaluation.clusters import Cluster
 from ftstudio.evaluation.confusion import confusion
 from ftstudio.ui.common.background import Work
@@ -40,7 +41,8 @@ class Grouping(Backing):
         rows, predictions = sorted(lists.rows), dict(answers.predictions)
         if _labelled(answers):
             which = "all answers" if lists.filter == ALL else lists.title
-            self.confusion_page.begin(which, confusion(predictions[row] for row in rows), len(rows))
+            shown = [predictions[row] for row in rows]
+            self.confusion_page.begin(which, confusion(shown), len(rows), reliability(shown))
             self.open_page(self.confusion_page)
             self.confusion_page.matrix.focus()
             return
@@ -62,6 +64,11 @@ class Grouping(Backing):
 
         self.background.start("groups", f"grouping {len(rows):,} answers by meaning", work, done, self.failed)
         self.show_state()
+
+    def action_reliability(self) -> None:
+        """From which label is taken for which to how sure the answers are, or back."""
+        self.confusion_page.turn()
+        self.refresh_shell()
 
     def on_groups_page_chosen(self, event: GroupsPage.Chosen) -> None:
         event.stop()

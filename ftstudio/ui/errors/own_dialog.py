@@ -21,6 +21,7 @@ from ftstudio.ui.common.background import Background, Ended, Ticked, Work
 from ftstudio.ui.errors.marks import percent
 from ftstudio.ui.text.lines import Line, Lines, fit
 from ftstudio.ui.text.marked import mark
+from ftstudio.ui.text.safe import SafeInput
 from ftstudio.ui.text.said import Said, wrapped
 
 WAIT = 0.25  # seconds after the last letter before it is tried
@@ -100,7 +101,7 @@ class OwnDialog(ModalScreen[OwnCategory | None]):
             for key, label, hint in FIELDS:
                 with Horizontal(classes="field"):
                     yield Static(Content(label), classes="label")
-                    field = Input(placeholder=hint, compact=True, id=f"own-{key}")
+                    field = SafeInput(placeholder=hint, compact=True, id=f"own-{key}")
                     field.cursor_blink = False
                     yield field
             yield Said(id="own-said", grow=True)

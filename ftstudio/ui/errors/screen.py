@@ -50,7 +50,8 @@ chooses. Base is the model before fine-tuning, tuned the run's result.
 
 t leads from a row, or a whole category, to the training rows: the nearest ones, and those whose answers have the \
 same fault, which the model may have learnt there. Drop or edit them, save a version of the data, and train on it. \
-m groups answers by meaning, to find a fault that no check knows. \
+m groups answers by meaning, to find a fault that no check knows; of labels it shows which is taken for which, and r \
+there how far the probabilities can be believed. \
 e types in the answer a row should have had, w lets a model suggest one, \
 a makes it a training row, j jots down a note, c writes a category of your own. Of labels in doubt h takes the \
 likelier one. After a run on a repaired version f tells, category by category, whether the repair did what it was \
@@ -273,6 +274,8 @@ meant to.
         return action not in own or action in {one.run.partition("(")[0] for one in self._working()}
 
     def _of_page(self) -> tuple[Action, ...]:
+        if self.page is self.confusion_page:
+            return actions.IN_RELIABILITY if self.confusion_page.bars.display else actions.IN_CONFUSION
         if self.page is not self.training_page:
             return actions.IN_GROUPS
         return self._shown(actions.IN_TRAINING, actions.LABELS_IN_TRAINING)

@@ -82,7 +82,11 @@ class RecipeScreen(Wizard):
 
     def _replace(self, recipe: Recipe | None, text: str) -> None:
         """Another recipe, from its first step on; what stood here is set aside."""
-        kept = self.set_aside(self.draft)
+        try:
+            kept = self.set_aside(self.draft)
+        except StudioError as error:  # what a person typed isn't replaced where it can't be kept
+            self.studio.show_error(error)
+            return
         self.set_focus(None)  # what stands in a field is replaced, too
         self.visited.clear()
         self.draft.changed_ever = False
@@ -199,13 +203,13 @@ class RecipeScreen(Wizard):
         self.studio.push_screen(Prompt("A run for each of which values?", "", hint), typed)
 
     def _sweep(self, recipe: Recipe, chosen: list[list[str]]) -> None:
-        """Prepare a run of RECIPE for each of the CHOSEN overrides. Raises UsageError where the recipe refuses one."""
-        recipes = [named(with_overrides(recipe, words), words) for words in chosen]
-        if len(recipes) > MOST_RUNS:
-            raise UsageError(f"That makes {len(recipes)} runs.", f"List values for {MOST_RUNS} at most.")
+        """Prepare a run of RECIPE for each of the CHOSEN overrides, off the thread. Raises UsageError for too many."""
+        if len(chosen) > MOST_RUNS:
+            raise UsageError(f"That makes {len(chosen)} runs.", f"List values for {MOST_RUNS} at most.")
         workspace = self.session.workspace
 
         def work(work: Any) -> list[Waiting]:
+            recipes = [named(with_overrides(recipe, words), words) for words in chosen]  # none is begun if one is wrong
             found = []
             for place, (words, one) in enumerate(zip(chosen, recipes, strict=True), 1):
                 work.progress(place - 1, len(recipes))
@@ -217,8 +221,8 @@ class RecipeScreen(Wizard):
                 found.append(waiting)
             return found
 
-        self._say_start(f"preparing {len(recipes)} runs")
-        self.background.start("start", f"preparing {len(recipes)} runs", work, self._swept, self._not_started)
+        self._say_start(f"preparing {len(chosen)} runs")
+        self.background.start("start", f"preparing {len(chosen)} runs", work, self._swept, self._not_started)
 
     def _swept(self, found: list[Waiting]) -> None:
         self._say_start("")

@@ -109,7 +109,7 @@ class Wizard(StudioScreen):
         kept = load_draft(self.draft_path)
         if self.session.recipe is not None:
             if kept is not None and kept.recipe != self.session.recipe:
-                self.set_aside(kept)
+                self.attempt(lambda: self.set_aside(kept))
             self._take(self.session.recipe)
             return
         if kept is not None:
@@ -134,17 +134,13 @@ class Wizard(StudioScreen):
     def set_aside(self, draft: Draft) -> str:
         """Keep a DRAFT that is about to be replaced; gives back where it lies, empty where there was nothing to keep.
 
-        Another preset, or a new recipe, must not cost a person what they typed.
+        Another preset, or a new recipe, must not cost a person what they typed. Raises StudioError where it can't be.
         """
         if draft.plain() in ({"task": "sft"}, {}):
             return ""
         name = time.strftime("draft-%Y%m%d-%H%M%S.yaml")
         path = self.session.workspace.path / "trash" / name
-        try:
-            draft.save(path)
-        except StudioError as error:
-            self.studio.show_error(error)
-            return ""
+        draft.save(path)
         return shown(path)
 
     def on_screen_resume(self) -> None:

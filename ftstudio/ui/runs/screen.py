@@ -281,8 +281,11 @@ trash folder of the workspace and stay there until you remove them.
             return
 
         def stop() -> None:
-            if steer.request(self.studio, row.run, "stop"):
-                self.studio.tell(f"{row.name} saves a checkpoint and stops.")
+            try:
+                if steer.request(self.studio, row.run, "stop"):
+                    self.studio.tell(f"{row.name} saves a checkpoint and stops.")
+            except Exception as error:
+                self.studio.show_error(error)
 
         steer.ask_stop(self.studio, row.run, stop)
 
@@ -293,6 +296,9 @@ trash folder of the workspace and stay there until you remove them.
             return
         if row.run.owner() is not None or steer.waits(self.session, row.run) is not None:
             self.studio.tell(f"{row.name} is being trained: stop it first (s).")
+            return
+        if steer.works_on(self.session, row.run):
+            self.studio.tell(f"{row.name} is being compared or answers: stop that first.")
             return
 
         def chosen(answer: str | None) -> None:

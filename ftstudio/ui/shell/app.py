@@ -104,6 +104,8 @@ class StudioApp(App[str]):
 
     # -- what changes ----------------------------------------------------------------------------------------------
     def _pull(self) -> None:
+        if (refusal := self.session.refusal()) is not None:
+            self.show_error(refusal)
         if self.session.feed is not None:
             self.session.feed.poll()
         base = self.screen_stack[0] if self.screen_stack else None

@@ -9,6 +9,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from ftstudio.core.text import clean
+from ftstudio.ui.text.safe import SafeInput
+
 
 class Ask(ModalScreen[str | None]):
     """A question; each answer has a key. Gives back the key, or None for escape."""
@@ -19,9 +22,9 @@ class Ask(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Content(self.question), classes="dialog-title")
+            yield Static(Content(clean(self.question, 400)), classes="dialog-title")
             if self.text:
-                yield Static(Content(self.text), classes="dialog-text")
+                yield Static(Content(clean(self.text, 4000)), classes="dialog-text")
             for key, label in self.answers.items():
                 yield Static(Content.assemble((f" {key} ", "bold"), f" {label}"), classes="dialog-answer")
             yield Static(Content.assemble((" esc ", "bold"), " go back"), classes="dialog-answer")
@@ -47,12 +50,12 @@ class Prompt(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Content(self.question), classes="dialog-title")
-            field = Input(self.value, placeholder=self.placeholder, compact=True, id="prompt-line")
+            yield Static(Content(clean(self.question, 400)), classes="dialog-title")
+            field = SafeInput(self.value, placeholder=self.placeholder, compact=True, id="prompt-line")
             field.cursor_blink = False
             yield field
             hint = f"{self.hint}\n" if self.hint else ""
-            yield Static(Content(f"{hint}enter accepts · esc goes back"), classes="dialog-hint")
+            yield Static(Content(f"{clean(hint, 2000)}enter accepts · esc goes back"), classes="dialog-hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import RunFolder, Story
@@ -76,6 +77,14 @@ class Session:
     def busy(self) -> bool:
         """Whether this process works on a job."""
         return self._worker is not None and self._worker.busy
+
+    def refusal(self) -> StudioError | None:
+        """Why a job wasn't begun, told once."""
+        worker = self._worker
+        if worker is None or worker.refused is None:
+            return None
+        told, worker.refused = worker.refused, None
+        return told
 
     def submit(self, job: Any) -> None:
         """Hand JOB to the worker."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.jobs import Train
@@ -34,6 +35,13 @@ def last_step(run: RunFolder) -> int | None:
 def waits(session: Session, run: RunFolder) -> str | None:
     """What RUN waits for in this process's worker; None where it doesn't wait."""
     return queued_behind(session, run.path)
+
+
+def works_on(session: Session, run: RunFolder) -> bool:
+    """Whether this process's worker does or waits to do something inside RUN's folder: train, compare, answer."""
+    jobs = (session.worker.current, *session.worker.waiting) if session.busy else ()
+    folders = [getattr(job, "folder", None) for job in jobs]
+    return any(folder is not None and Path(folder).is_relative_to(run.path) for folder in folders)
 
 
 def resume_text(step: int | None) -> str:

@@ -29,6 +29,7 @@ from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.text.copying import copy, shown
 from ftstudio.ui.text.following import Following, pending, queued_behind
 from ftstudio.ui.text.lines import Line, Part
+from ftstudio.ui.text.safe import SafeInput
 from ftstudio.ui.text.said import Said, fitting
 
 SEND = Action("enter", "send", "send", "both answer what you typed")
@@ -52,7 +53,7 @@ REST = (SETTINGS, KEEP, NEW, LONG, EARLIER, COPY, RECALL, FORTH, PAGE_UP, PAGE_D
 LEAST_TOKENS = 128  # an answer may have to begin with
 
 
-class ChatLine(Input):
+class ChatLine(SafeInput):
     """Where one types; the cursor doesn't blink. ↑ and ↓ are the screen's."""
 
     def __init__(self) -> None:
@@ -93,6 +94,7 @@ make a test of your own (data.eval in a recipe), or training rows.
         known = chatlog.conversations(self.place)
         self._open(known[-1] if known else self.place / "1")
         self._recalled: int | None = None
+        self._unsent = ""  # a text that could not be sent
         self._drawn: object = None
 
     def _open(self, folder: Path) -> None:
@@ -187,25 +189,28 @@ make a test of your own (data.eval in a recipe), or training rows.
         """Send what stands in the line."""
         self._send(self.query_one(ChatLine).value)
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str) -> bool:
+        """Put TEXT to both models. False where that can't be; the text is then still to be kept."""
         if not text.strip():
-            return
+            return True
         if self.busy:
             self.studio.tell("An answer is being written: esc stops it.")
-            return
+            return False
 
         def ask() -> None:
             self.conversation.ask(text, tuple(self.names), self.settings, me())
             self.session.submit(Chat(self.conversation.folder, tuple(run.path for run in self.runs)))
 
-        if self.attempt(ask):
-            line = self.query_one(ChatLine)
-            line.value = ""
-            self._recalled = None
-            for pane in self.query(Transcript):
-                pane.action_edge(1)
-            self.pull()
-            self.refresh_shell()
+        if not self.attempt(ask):
+            return False
+        line = self.query_one(ChatLine)
+        line.value = self._unsent = ""
+        self._recalled = None
+        for pane in self.query(Transcript):
+            pane.action_edge(1)
+        self.pull()
+        self.refresh_shell()
+        return True
 
     def action_recall(self, by: int) -> None:
         """What was typed before, or after that."""
@@ -223,10 +228,13 @@ make a test of your own (data.eval in a recipe), or training rows.
         """A text of several lines."""
 
         def typed(text: str | None) -> None:
-            if text is not None:
-                self._send(text)
+            if text is not None and not self._send(text):
+                self._unsent = text
+                self.studio.tell("Your text is kept: ctrl+l opens it again.")
 
-        self.app.push_screen(EditText("What do you want to say?", self.query_one(ChatLine).value), typed)
+        self.app.push_screen(
+            EditText("What do you want to say?", self._unsent or self.query_one(ChatLine).value), typed
+        )
 
     def action_page(self, by: int) -> None:
         """Scroll both sides."""
