@@ -328,9 +328,28 @@ def test_class_numbers_have_the_names_that_datasets_wrote(tmp_path: Path) -> Non
         "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
         "inner": {"label": classes, "n": {"dtype": "int64", "_type": "Value"}},
         "n": {"dtype": "int64", "_type": "Value"},
+        "old": {"feature": {"cat": classes}, "_type": "Sequence"},
+        "new": {"cat": {"feature": classes, "_type": "List"}},
     }
-    rows = [{"ner_tags": [0, 1], "label": n % 3 - 1, "inner": {"label": 1, "n": 1}, "n": n} for n in range(9)]
-    told = {"ner_tags": ["O", "B-PER"], "label": None, "inner": {"label": "B-PER", "n": 1}, "n": 0}
+    rows = [
+        {
+            "old": {"cat": [1, 0]},
+            "new": {"cat": [1]},
+            "ner_tags": [0, 1],
+            "label": n % 3 - 1,
+            "inner": {"label": 1, "n": 1},
+            "n": n,
+        }
+        for n in range(9)
+    ]
+    told = {
+        "old": {"cat": ["B-PER", "O"]},
+        "new": {"cat": ["B-PER"]},
+        "ner_tags": ["O", "B-PER"],
+        "label": None,
+        "inner": {"label": "B-PER", "n": 1},
+        "n": 0,
+    }
     schema = pa.Table.from_pylist(rows).schema.with_metadata(
         {"huggingface": json.dumps({"info": {"features": features}})}
     )
@@ -347,7 +366,14 @@ def test_class_numbers_have_the_names_that_datasets_wrote(tmp_path: Path) -> Non
             {**told, "label": "neg", "n": 1},
             {**told, "label": "pos", "n": 2},
         ]
-        assert [column.type for column in dataset.columns] == ["list", "text", "object", "integer"], name
+        assert [column.type for column in dataset.columns] == [
+            "object",
+            "object",
+            "list",
+            "text",
+            "object",
+            "integer",
+        ], name
 
 
 def test_json_in_other_clothes(tmp_path: Path) -> None:

@@ -83,15 +83,16 @@ def _name(names: Sequence[str], value: Any) -> Any:
 def _in_list(named: Named, value: Any) -> Any:
     """A list of what NAMED is for; `datasets` stores a sequence of objects as an object of lists."""
     if isinstance(value, Mapping):
-        return named(value)
+        lengths = {len(part) if isinstance(part, (list, tuple)) else -1 for part in value.values()}
+        count = lengths.pop() if len(lengths) == 1 else -1
+        if count < 0:
+            return value
+        rows = [named({name: part[place] for name, part in value.items()}) for place in range(count)]
+        return {name: [row[name] for row in rows] for name in value}
     return [named(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _in_object(parts: Mapping[str, Named], value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
-    return {name: _in_part(parts[name], part) if name in parts else part for name, part in value.items()}
-
-
-def _in_part(named: Named, value: Any) -> Any:
-    return _in_list(named, value) if isinstance(value, (list, tuple)) else named(value)
+    return {name: parts[name](part) if name in parts else part for name, part in value.items()}

@@ -28,7 +28,7 @@ class HubStore:
     def __init__(self, data: Any) -> None:
         self.data = data
         features = getattr(data, "features", None)
-        self.names = ClassNames(features.to_dict() if hasattr(features, "to_dict") else None)
+        self.names = ClassNames(None if features is None else features.to_dict())
 
     def __len__(self) -> int:
         return len(self.data)
