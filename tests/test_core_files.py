@@ -51,6 +51,21 @@ def test_a_line_is_read_once_and_only_when_it_is_whole(tmp_path: Path) -> None:
         assert reader.poll() == []
 
 
+def test_a_file_made_anew_is_read_from_its_beginning_however_long_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "outputs.jsonl"
+    files.LineWriter(path).append(*({"old": number} for number in range(50)))
+    reader = files.LineReader(path)
+    assert (len(reader.poll()), reader.restarted) == (50, False)
+    path.rename(tmp_path / "outputs.old-1.jsonl")
+    assert (reader.poll(), reader.restarted) == ([], False)
+    files.LineWriter(path).append(*({"new": number, "text": "longer"} for number in range(50)))
+    assert reader.poll() == [{"new": number, "text": "longer"} for number in range(50)]
+    assert (reader.restarted, reader.skipped) == (True, 0)
+    assert (reader.poll(), reader.restarted) == ([], False)
+    files.write_lines(path, [{"new": number, "text": "LONGER"} for number in range(50)])  # as long to the byte
+    assert (len(reader.poll()), reader.restarted) == (50, True)
+
+
 def test_many_processes_append_without_mixing(tmp_path: Path) -> None:
     path = tmp_path / "control.jsonl"
     program = (

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ import pytest
 from ftstudio.core import files
 from ftstudio.core import folder as folder_module
 from ftstudio.core.errors import StudioError
-from ftstudio.core.folder import JobFolder
+from ftstudio.core.folder import JobFolder, Owner, here
 
 CLAIM = (
-    "import os, sys; from pathlib import Path; from ftstudio.core.folder import JobFolder\n"
+    "import os, sys; from pathlib import Path; from ftstudio.core.folder import JobFolder, Owner, here\n"
     "f = JobFolder(Path(sys.argv[1]))\n"
 )
 
@@ -180,3 +181,55 @@ def test_beating_keeps_the_claim(tmp_path: Path) -> None:
     owner = folder.owner()
     assert owner is not None
     assert owner.process == os.getpid()
+
+
+def test_what_another_host_took_over_is_written_to_no_more(tmp_path: Path) -> None:
+    """This process slept, or its file system hung, for more than 90 s."""
+    folder = JobFolder(tmp_path / "run-1")
+    folder.claim()
+    folder.emit("start")
+    mine = files.read_json(folder.owner_path)
+    there = {**mine, "host": "elsewhere", "process": 7, "token": "its own", "heartbeat": time.time()}
+    files.write_json(folder.owner_path, there)
+    for write in (folder.beat, folder.keep, lambda: folder.emit("step"), lambda: folder.keep(look=False)):
+        with pytest.raises(StudioError, match="run-1 was taken over by process 7 on elsewhere"):
+            write()
+    folder.release()
+    assert files.read_json(folder.owner_path) == there
+    assert [event["kind"] for event in folder.events()] == ["start"]
+
+
+def test_an_owner_file_that_cannot_be_read_just_now_is_no_takeover_and_one_that_is_gone_is(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.claim()
+    folder.owner_path.write_text("{")
+    folder.beat()
+    assert folder.owner() is not None
+    folder.owner_path.unlink()  # whoever took over is through already
+    with pytest.raises(StudioError, match="was taken over, since"):
+        folder.beat()
+    assert not folder.owner_path.exists()
+
+
+def test_a_slow_claimant_leaves_the_next_ones_door_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both saw the door of a dead process; the faster one has removed it and stands at its own by now."""
+    door = tmp_path / ".claiming"
+    dead = {**asdict(here("dead")), "began": -100.0}
+    files.write_json(door, dead)
+    alive = Owner.alive
+
+    def looked(owner: Owner) -> bool:
+        found = alive(owner)
+        if owner.token == "dead":
+            files.write_json(door, asdict(here("the faster one")))
+        return found
+
+    monkeypatch.setattr(Owner, "alive", looked)
+    monkeypatch.setattr(folder_module.time, "sleep", lambda seconds: None)
+    with pytest.raises(StudioError, match="being claimed"):
+        JobFolder(tmp_path).claim()
+    assert files.read_json(door)["token"] == "the faster one"
+    monkeypatch.undo()
+    files.write_json(door, dead)
+    JobFolder(tmp_path).claim()
+    assert [path.name for path in tmp_path.iterdir()] == ["owner.json"]

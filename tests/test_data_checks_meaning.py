@@ -101,6 +101,47 @@ def test_leaks_planted_in_gsm8k_are_found(shared: Path) -> None:
     assert others <= 10
 
 
+def strings(letters: str, count: int, seed: int, between: str = "") -> list[str]:
+    """COUNT texts of ten to fourteen words, or characters, that have nothing in common but their LETTERS."""
+    generator = random.Random(seed)
+    word = (lambda: "".join(generator.choices(letters, k=7))) if between else (lambda: generator.choice(letters))
+    return [between.join(word() for _ in range(generator.randint(*((10, 14) if between else (30, 40)))))
+            for _ in range(count)]  # fmt: skip
+
+
+def test_an_instruction_that_all_rows_share_is_no_leak_and_hides_none() -> None:
+    told = "Answer the customer politely, in one short paragraph, and name the page of the handbook that says so: "
+    texts = strings("abcdefghijklmnop", 360, 1, " ")
+    train, held_out = texts[:300], texts[300:]
+    for place in range(10):
+        train[place * 7] = f"{held_out[place].rpartition(' ')[0]} zzzzzzz qqqqqqq"
+    rows = from_rows([{"prompt": told + text, "completion": f"page {place}"} for place, text in enumerate(train)])
+    other = from_rows([{"prompt": told + text, "completion": "x"} for text in held_out])
+    found = {check.name: check for check in run_checks(rows, recognise(rows), held_out=other, only="ngram_leak")}
+    assert set(found["ngram_leak"].rows) == {place * 7 for place in range(10)}
+
+
+def test_light_edits_are_found_in_scripts_without_spaces() -> None:
+    from ftstudio.evaluation.leaks import find
+
+    for letters in (
+        "\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\u5929\u5730\u4eba\u5927\u5c0f\u6c34\u706b\u5c71",
+        "\u3042\u3044\u3046\u3048\u304a\u304b\u304d\u304f\u3051\u3053\u3055\u3057\u3059",
+        "\u0e01\u0e02\u0e04\u0e07\u0e08\u0e0a\u0e14\u0e15\u0e19\u0e1a\u0e1b\u0e21\u0e23",
+    ):
+        texts = strings(letters, 60, 2)
+        train, held_out = texts[:40], texts[40:]
+        train[3], train[9] = held_out[0][:-2] + letters[0], letters[1] + held_out[5][1:]
+        rows = from_rows([{"prompt": text, "completion": f"{place}"} for place, text in enumerate(train)])
+        other = from_rows([{"prompt": text, "completion": "x"} for text in held_out])
+        found = {check.name: check for check in run_checks(rows, recognise(rows), held_out=other, only="ngram_leak")}
+        assert found["ngram_leak"].rows == (3, 9)
+        pairs = find(
+            [(n, text, "") for n, text in enumerate(held_out)], [(n, text, "") for n, text in enumerate(train)]
+        )
+        assert {(leak.row, leak.training, leak.how) for leak in pairs} == {(0, 3, "near"), (5, 9, "near")}
+
+
 def test_rows_that_say_the_same_are_found_once() -> None:
     rows = rows_of()
     for row in rows:  # so that only what is planted is alike

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_models import make_model, make_rows, recipe_values
+from tiny_models import make_encoder, make_labelled, make_model, make_rows, recipe_values
 
+from ftstudio import tasks
 from ftstudio.core import dynamics
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
@@ -116,3 +118,126 @@ def test_a_mix_for_a_task_without_losses_by_row_records_none(tmp_path: Path):
     found = Recorder(tmp_path, [0, 1, 2], [dynamics.Source("a", 0, 2), dynamics.Source("b", 2, 3)])
     assert found.took(1, 1, [], [], []) == {}
     assert found.took(1, 2, [0, 2], [1.0, 2.0], [0.5, 3.0]) == {"a": 0.5, "b": 1.5}
+
+
+# -- tasks with labels of their own ----------------------------------------------------------------------------------
+def test_a_classifier_keeps_how_probable_each_rows_label_was(tmp_path: Path):
+    """Two epochs; the learning rate is so small that the saved model says what was said of each row."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from ftstudio.engine.materials import open_materials
+    from ftstudio.engine.models import recipe_of
+
+    make_encoder(tmp_path / "model", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    files = [str(make_labelled(tmp_path / f"{name}.jsonl", count=20, seed=seed)) for seed, name in enumerate("ab")]
+    values = {
+        "task": "text-classification", "model": str(tmp_path / "model"), "method": "full", "data": {"train": files},
+        "training": {"device": "cpu", "epochs": 2, "batch_size": 4, "learning_rate": 1e-9, "save_steps": 100},
+        "evaluation": {"samples": 0, "forgetting": False}, "options": {"class_weights": True},
+    }  # fmt: skip
+    made = prepare_run(check_recipe(values), Workspace(tmp_path / "space"))
+    Worker().execute(Train(made.path))
+    assert made.state() == "done", made.events()[-1]
+    found = dynamics.read(made.path)
+    assert found is not None
+    assert (found.seen == 2).all()
+    assert (found.tokens == 1).all()
+    materials = open_materials(recipe_of(made))
+    rows = materials.task.encode_dataset(
+        materials.train, materials.shape, materials.template, materials.tokenizer, None
+    )
+    assert len(rows) == len(found.rows) > 20
+    model = AutoModelForSequenceClassification.from_pretrained(made.model).eval()
+    with torch.no_grad():
+        for place in range(len(rows)):
+            shares = model(input_ids=torch.tensor([rows[place]["input_ids"]])).logits.softmax(-1)[0]
+            assert found.confidence[place] == pytest.approx(float(shares[rows[place]["labels"]]), abs=1e-4)
+    assert (found.variability < 1e-4).all()
+    told = {name for event in made.events() if event["kind"] == "step" for name in event.get("sources", ())}
+    assert told == {"a", "b"}
+
+
+LABELS = ["red", "green", "blue"]
+FACTS = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
+
+
+def batches() -> list[tuple[str, Any, list[dict[str, Any]], tuple[int, ...]]]:
+    """(name, task, rows, shape of its logits)."""
+    ids = [[2, 5, 6, 3], [2, 7, 3]]
+    told = {"labels": LABELS, "counts": [4, 1, 2]}
+    found: list[Any] = []
+    for kind, labels in (("single", (0, 2)), ("multi", ([1.0, 0.0, 1.0], [0.0, 0.0, 0.0])), ("regression", (1.5, 2.0))):
+        for weighed in (False, True)[: 1 if kind == "regression" else 2]:
+            task = tasks.get("text-classification").bound({"class_weights": weighed}, {"problem": FACTS[kind], **told})
+            rows = [{"input_ids": one, "labels": label} for one, label in zip(ids, labels, strict=True)]
+            found.append((f"{kind} {weighed}", task, rows, (2, 1 if kind == "regression" else 3)))
+    tags = [{"input_ids": one, "labels": [-100, *range(len(one) - 2), -100]} for one in ids]
+    found.append(("tags", tasks.get("token-classification").bound({}, {"labels": LABELS}), tags, (2, 4, 3)))
+    found.append(("masked", tasks.get("masked-lm"), tags, (2, 4, 9)))
+    text = [{"input_ids": one, "labels": one[1:]} for one in ids]
+    found.append(("seq2seq", tasks.get("seq2seq"), text, (2, 3, 9)))
+    return found
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_losses_of_rows_add_up_to_the_loss_that_is_trained(at: int):
+    import torch
+    from torch.nn import functional
+
+    from ftstudio.engine.objective import TaskObjective
+    from ftstudio.engine.row_losses import RowLosses, numbered
+
+    name, task, rows, shape = batches()[at]
+    batch = numbered(lambda some: task.collate(list(some), 0))([{**row, "row": 7 + at} for at, row in enumerate(rows)])
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(at), requires_grad=True)
+    objective = TaskObjective(task)
+    object.__setattr__(objective, "outputs", lambda *_: SimpleNamespace(logits=logits))
+    each: list[Any] = []
+    loss = objective(None, batch, each)
+    targets = batch["targets"]
+    weights = torch.tensor([7 / 12, 7 / 3, 7 / 6]) if name.endswith("True") else None  # rows over labels times count
+    if name.startswith("single"):
+        plain = functional.cross_entropy(logits, targets, weights, reduction="sum")
+    elif name.startswith("multi"):
+        plain = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="sum")
+    elif name.startswith("regression"):
+        plain = ((logits.squeeze(-1) - targets) ** 2).sum()
+    else:
+        plain = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    assert float(loss) == pytest.approx(float(plain), rel=1e-6)
+    assert float(objective(None, batch)) == pytest.approx(float(plain), rel=1e-6)
+    [mine] = torch.autograd.grad(loss, logits)
+    [theirs] = torch.autograd.grad(plain, logits)
+    assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-7)
+
+    kept = RowLosses()
+    kept.add(batch, each)
+    numbers, counts, sums = kept.sums()
+    assert numbers == [7, 8]
+    for row in range(2):  # unweighed: minus the log of the probability of what is right
+        own = logits[row].detach()
+        wanted = targets[row]
+        if name.startswith("single"):
+            right, count = float(-own.log_softmax(-1)[wanted]), 1
+        elif name.startswith("multi"):
+            shares = own.sigmoid()
+            right, count = float(-(wanted * shares + (1 - wanted) * (1 - shares)).log().sum()), 3
+        elif name.startswith("regression"):
+            right, count = float((own[0] - wanted) ** 2), 1
+        else:
+            asked = [(place, int(label)) for place, label in enumerate(wanted) if label != -100]
+            right, count = float(sum(-own[place].log_softmax(-1)[label] for place, label in asked)), len(asked)
+        assert (sums[row], counts[row]) == (pytest.approx(right, abs=1e-5), count)
+
+
+def test_a_task_without_probabilities_says_why_it_has_no_map(tmp_path: Path):
+    why = tasks.get("embedding").unmapped()
+    kept = Recorder(tmp_path, [3, 4], (dynamics.Source("a", 0, 4), dynamics.Source("b", 4, 9)), without=why)
+    kept.begin(resumed=False)
+    assert kept.took(0, 1, [0, 1], [1, 1], [2.0, 3.0]) == {"a": 2.0, "b": 3.0}
+    kept.flush()
+    found = dynamics.read(tmp_path)
+    assert found is not None
+    assert (found.without, len(found.rows), found.hardest(), found.kinds) == (why, 0, [], [])
+    assert "no place on this map" in why

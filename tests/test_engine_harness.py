@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tiny_models import make_model, make_rows, recipe_values
 
+from ftstudio.core import files
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Compare, Train
 from ftstudio.core.workspace import Workspace
@@ -115,6 +116,35 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: py
     assert calls == [{"base": ["facts"], "tuned": ["facts"]}]
     assert first["differences"] == again["differences"]
     assert first["differences"][0]["verdict"] == "no clear difference"
+
+
+def test_edited_tasks_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def child(job: Any, context: Any, missing: Any, keys: Any, path: Path) -> str:
+        calls.append(sorted(missing))
+        for name in missing:
+            values = {"facts": {"acc": {str(q): 1.0 for q in range(30)}}}
+            files.LineWriter(path).append({"key": keys[name], "task": "facts", "values": values})
+        return ""
+
+    monkeypatch.setattr(harness, "_child", child)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    place = tmp_path / "tasks"
+    (place / "more").mkdir(parents=True)
+    (place / "facts.yaml").write_text("task: facts")
+    (place / "more" / "rows.jsonl").write_text('{"question": 1}\n')
+    for edit, again in (
+        (lambda: None, True),
+        (lambda: (place / "notes.log").write_text("nothing that is asked"), False),
+        (lambda: (place / "more" / "rows.jsonl").write_text('{"question": 2}\n'), True),
+        (lambda: (place / "facts.yaml").rename(place / "facts2.yaml"), True),
+        (lambda: None, False),
+    ):
+        edit()
+        before = len(calls)
+        asked(tmp_path, benchmark_path=place)
+        assert len(calls) == before + again
 
 
 TASK = """

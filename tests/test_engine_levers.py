@@ -55,6 +55,31 @@ def test_batches_are_full_and_other_ones_in_every_epoch_and_with_every_seed():
     assert TokenBudget(lengths, 4096, 1).batches(1) != two
 
 
+@pytest.mark.parametrize("budget", [None, 64])
+@pytest.mark.parametrize(
+    ("rows", "batch", "accumulation", "ways"),
+    [(200, 8, 8, 1), (100, 8, 4, 1), (9, 8, 1, 1), (203, 8, 2, 3), (64, 8, 1, 1), (3, 8, 4, 1)],
+)
+def test_tokens_to_come_count_short_steps_at_the_end_of_each_epoch(
+    rows: int, batch: int, accumulation: int, ways: int, budget: int | None
+):
+    from ftstudio.engine.budget import order_of
+    from ftstudio.engine.trainer import StudioTrainer
+
+    lengths = [8] * rows
+    args = types.SimpleNamespace(
+        train_batch_size=batch, gradient_accumulation_steps=accumulation, world_size=ways, seed=0
+    )
+    order = order_of(lengths, batch, budget, 0, ways)
+    trainer: Any = types.SimpleNamespace(args=args, lengths=lengths, budget=budget, order=lambda: order, _epoch=None)
+    sizes = [sum(lengths[row] for row in some if row < rows) for some in order.batches(0)]
+    group = accumulation * ways
+    taken = [sum(sizes[at : at + group]) for at in range(0, len(sizes), group)] * 3
+    for first in range(len(taken)) if budget is None else (0, len(taken) // 3):  # within one, which are left is drawn
+        told = StudioTrainer.tokens_a_step(trainer, first, len(taken)) * (len(taken) - first)
+        assert told == pytest.approx(sum(taken[first:]), rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("levers")
@@ -122,6 +147,34 @@ def test_attention_is_what_the_recipe_names_and_says_the_same(wanted: str, free:
     assert float(found.objective(model, found.collator(ROWS)).detach()) == pytest.approx(plain, abs=1e-3)
     levers.release(model)
     assert attention.implementation(model) == "sdpa"
+
+
+@pytest.mark.parametrize("trouble", ["its own kernel", "a file that isn't there", "an older card"])
+def test_a_flash_kernel_that_can_not_be_had_gives_way_to_the_next(trouble: str, monkeypatch: pytest.MonkeyPatch):
+    """GptOss and its like take only a kernel of the hub's; others fail in ways of their own."""
+    from ftstudio.engine import attention
+
+    model, asked = made("Llama"), []
+    monkeypatch.setattr(attention, "kernels", lambda *_: [attention.FLASH, attention.SEGMENTS])
+    was = type(model).set_attn_implementation
+
+    def choose(self: Any, name: str, *args: Any, **named: Any) -> Any:
+        asked.append(name)
+        if name == attention.FLASH:
+            if trouble == "an older card":
+                raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
+            raise OSError("kernels-community/flash-attn3 isn't there, and this process is offline")
+        return was(self, name, *args, **named)
+
+    monkeypatch.setattr(type(model), "set_attn_implementation", choose)
+    if trouble == "its own kernel":
+        model._compatible_flash_implementations = ["kernels-community/vllm-flash-attn3"]
+    levers = chosen(model)
+    assert levers.padding_free
+    assert levers.told["attention"] == "SDPA row by row"
+    assert (attention.FLASH in asked) == (trouble != "its own kernel")  # nothing is fetched
+    monkeypatch.setattr(attention, "NAMES", {})
+    assert chosen(made("Llama")).told["attention"]
 
 
 def test_flash_attention_is_refused_where_it_can_not_run(monkeypatch: pytest.MonkeyPatch):
@@ -298,6 +351,36 @@ def test_checkpointing_comes_by_itself_where_memory_asks(
     for said in (True, False):
         asked = recipe.with_changes({"training.gradient_checkpointing": said})
         assert room.decide(asked, 8 * GIB, "cpu", estimate) == (said, room.SAID)
+
+
+def test_a_base_that_is_kept_loaded_doesnt_count_against_the_training_that_takes_it_over(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Errors, then Train: what is free is what there is, with the base, so that nothing is computed again for it."""
+    from ftstudio.engine.memory import CONTEXT
+    from ftstudio.engine.models import ModelStore
+    from ftstudio.engine.prepare import prepare_run
+    from ftstudio.engine.training import Training
+
+    recipe = check_recipe(recipe_values(base / "model", base / "rows.jsonl"))
+    run = prepare_run(recipe, Workspace(tmp_path / "space"))
+    store = ModelStore()
+    loaded = store.base(recipe).model
+    weighs = sum(weight.numel() * weight.element_size() for weight in (*loaded.parameters(), *loaded.buffers()))
+    there = {"name": "it", "total": 100 << 20, "free": (20 << 20) - weighs - CONTEXT["cpu"]}
+    monkeypatch.setattr(fit, "devices", lambda device: [there])
+    asked: list[int] = []
+
+    def decided(recipe: Recipe, bounded: int, device: str, estimate: Any, free: int | None = None) -> Any:
+        asked.append(free or 0)
+        return False, "not needed"
+
+    monkeypatch.setattr(room, "decide", decided)
+    context: Any = types.SimpleNamespace(models=store)
+    training = Training(run, context, *(None,) * 2)  # type: ignore[arg-type]
+    rows: Any = types.SimpleNamespace(lengths=[20])
+    assert training._recompute(rows, types.SimpleNamespace(device="cpu")) == (False, "not needed")  # type: ignore[arg-type]
+    assert asked == [20 << 20]
 
 
 def test_rows_that_are_learnt_together_are_not_cut_by_tokens(base: Path, tmp_path: Path):

@@ -136,6 +136,14 @@ def test_other_tasks_hold_what_is_told(task: str, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_a_new_head_beside_an_adapter_in_half_precision_holds_what_is_told(tmp_path: Path):
+    recipe = of_task("text-classification", tmp_path)
+    half = recipe.with_changes({"method": {"name": "lora", "r": 4, "dropout": 0.0}, "training.precision": "bf16"})
+    real, estimated = held(half)
+    assert estimated == pytest.approx(real, rel=0.04)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["text-classification", "seq2seq", "embedding"])
 def test_other_tasks_are_measured_too(task: str, tmp_path: Path):
     from ftstudio.engine.plan import plan
@@ -145,6 +153,52 @@ def test_other_tasks_are_measured_too(task: str, tmp_path: Path):
     assert memory["measured_bytes"] == pytest.approx(memory["estimated_bytes"], rel=0.1), value["problems"]
     assert set(memory["measured"]["moments"]) >= set(memory["moments"]) >= {"training", "evaluating"}
     assert value["seconds_estimated"] > 0
+
+
+@pytest.mark.parametrize("settings", [{}, pytest.param({"modules_to_save": ["lm_head"]}, marks=pytest.mark.slow)])
+def test_on_a_gpu_logits_that_are_never_whole_are_not_counted(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    """A vocabulary far wider than the model: head and loss in one hold a chunk of logits, where the head is plain."""
+    from transformers import LlamaConfig
+
+    from ftstudio.engine import fused
+    from ftstudio.engine.hardware import Hardware
+    from ftstudio.engine.memory import Loads, estimate
+    from ftstudio.engine.memory_fake import Method, _followed
+    from ftstudio.engine.memory_head import chunk_rows
+
+    vocabulary, width, labels = 32_000, 64, 1_000
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=False,
+    )  # fmt: skip
+    recipe = Recipe.model_validate({"model": "x", "data": {"train": "x"}, "method": {"name": "lora"} | settings})
+    lora = methods.get("lora")
+    changes = Method(lambda model: lora.apply(model, lora.settings(settings)), lambda _: (), True, str(settings))
+    counted = dict.fromkeys(("weights", "adapter", "gradients", "optimizer"), 0)
+    told = {}
+    for names in ({"it": fused.by_torch}, {}):
+        _followed.clear()
+        monkeypatch.setattr(fused, "candidates", lambda device, names=names: names)
+        loads = Loads((600, 600), labels, (600, 600), labels)
+        told[bool(names)] = estimate(config, recipe, changes, Hardware("cuda", "bf16", 1, ""), counted, loads)
+    _followed.clear()
+    whole = labels * vocabulary * 2
+    assert told[False]["parts"]["logits"] == 2 * whole  # and their gradient
+    if settings:  # the head does more than a product
+        assert told[True] == told[False]
+        return
+    chunk = chunk_rows(labels, width, vocabulary) * vocabulary * (4 + 2)
+    assert told[True]["parts"]["logits"] == chunk < whole / 100
+    for moment in ("training", "evaluating"):
+        less = told[False]["moments"][moment] - told[True]["moments"][moment]
+        assert less > (1.9 if moment == "training" else 0.9) * whole
+    if hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        options = torch.nn.LinearCrossEntropyOptions()
+        for shape in ((1000, 64, 32000), (4096, 4096, 152_064), (8000, 2048, 128_256), (3, 64, 100), (1, 64, 32)):
+            own = options._adjust(*shape, torch.bfloat16, torch.device("cuda")).batch_chunk_size
+            assert chunk_rows(*shape) == own
 
 
 def test_what_fits_is_told_for_each_device():

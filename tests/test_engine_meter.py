@@ -59,6 +59,23 @@ def test_a_machine_that_becomes_slower_is_followed():
     assert told == pytest.approx(clock.now - begun, rel=0.1)
 
 
+def test_what_the_first_evaluation_alone_does_is_not_expected_again():
+    clock = Clock()
+    meter = Meter(clock=clock, took={"saving": [9.0, 2.0, 4.0]})
+    with meter.away("evaluating"):
+        clock.now += 6
+        with meter.once():
+            clock.now += 100  # asks the base
+    for _ in range(3):
+        clock.now += 1
+        meter.tokens += 10
+        meter.step()
+    assert meter.seconds == 3
+    assert meter.eta(5, 10.0, {"evaluating": 2, "saving": 1}) == pytest.approx(5 + 12 + 3)
+    assert meter.lately() == {"saving": [9.0, 2.0, 4.0], "evaluating": [6.0]}
+    assert meter.last("evaluating") == 6.0
+
+
 def test_time_away_is_no_training_time():
     clock = Clock()
     meter = Meter(10.0, 100, clock)

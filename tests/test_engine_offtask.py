@@ -13,6 +13,7 @@ from tiny_models import WORDS, make_encoder
 from ftstudio.core.folder import JobFolder
 from ftstudio.data.tokenizer import load_tokenizer
 from ftstudio.engine import drift, offtask
+from ftstudio.engine.meter import Meter
 from ftstudio.evaluation import forgotten
 from ftstudio.tasks.masked_lm import MaskedLm, MaskedLmOptions
 from ftstudio.tasks.seq2seq import Seq2Seq, Seq2SeqOptions
@@ -118,14 +119,14 @@ def test_both_are_measured_while_they_train_as_the_panel_measures_them(
         return drift.Drift(job, job.path / "forgetting.json", tokenizer, TEXTS, never, asker)
 
     model.train()
-    gauge()(SimpleNamespace(model=model), 0)  # type: ignore[arg-type]
+    gauge()(SimpleNamespace(model=model, meter=Meter()), 0)  # type: ignore[arg-type]
     before = asker.bits(model, TEXTS[:1], never)
     base = list(asker.said(model, never))
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and (not adapted or "lora" in name):
             parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
-    gauge()(SimpleNamespace(model=model), 5)  # type: ignore[arg-type]
+    gauge()(SimpleNamespace(model=model, meter=Meter()), 5)  # type: ignore[arg-type]
     assert model.training
     first, told = [event for event in job.events() if event["kind"] == "forgetting"]
     assert (first["step"], first["change"], told["about"]) == (0, 0.0, asker.about)

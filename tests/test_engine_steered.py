@@ -4,6 +4,7 @@ the last good checkpoint, a disk without room."""
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 from tiny_models import make_model, make_rows, recipe_values
 
+from ftstudio.core import files
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import callback, control, report
+from ftstudio.engine import callback, control, report, resume
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
@@ -116,6 +118,7 @@ def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: 
     import torch
 
     from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.engine.training import Training
 
     loss = StudioTrainer.compute_loss
     asked = []
@@ -126,8 +129,24 @@ def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: 
         return found * torch.tensor(float("nan")) if asked.count(4) == 1 and asked[-1] == 4 else found
 
     monkeypatch.setattr(StudioTrainer, "compute_loss", broken)
+    optimizers: list[weakref.ref[Any]] = []
+    held: list[bool] = []
+    create, again = StudioTrainer.create_optimizer, Training._model_again
+
+    def model_again(self: Any, *args: Any) -> Any:
+        held.extend(old() is not None for old in optimizers)
+        return again(self, *args)
+
+    def created(self: Any, *args: Any, **named: Any) -> Any:
+        found = create(self, *args, **named)
+        optimizers.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(StudioTrainer, "create_optimizer", created)
+    monkeypatch.setattr(Training, "_model_again", model_again)
     run = prepared(base, tmp_path, steps=7, save_steps=3, watch={"not_finite": "rollback"}, scheduler="constant")
     worker.execute(Train(run.path))
+    assert held == [False]  # the first one's states are out of memory before the second one's are made
     assert run.state() == "done", [event for event in run.events() if event["kind"] != "telemetry"]
     assert [start["resumed_from"] for start in events(run, "start")] == [None, 3]
     alert = next(alert for alert in events(run, "alert") if alert.get("watch") == "not_finite")
@@ -184,3 +203,27 @@ def test_a_disk_without_room_pauses_until_there_is(
     assert "disk is full" in alert["text"]
     assert [event["phase"] for event in events(run, "phase")].count("paused") == 1
     assert {event["step"] for event in events(run, "checkpoint")} == {2, 4}
+
+
+def test_a_run_that_another_host_took_over_writes_nothing_more(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is noticed at the latest when a checkpoint was written and is about to be put in place."""
+    there: dict[str, Any] = {}
+    seal = resume.seal
+
+    def sealing(folder: Path, **facts: Any) -> None:
+        seal(folder, **facts)
+        if facts["step"] == 4:
+            there.update(files.read_json(run.owner_path), host="elsewhere", token="its own")
+            files.write_json(run.owner_path, there)
+
+    monkeypatch.setattr(resume, "seal", sealing)
+    run = prepared(base, tmp_path, steps=8, save_steps=2)
+    worker.execute(Train(run.path))
+    assert "was taken over by process" in str(worker.last_error)
+    assert files.read_json(run.owner_path) == there
+    assert [path.name for path in resume.checkpoints(run.checkpoints)] == ["checkpoint-2"]
+    assert (run.checkpoints / resume.SAVING).is_dir()  # it may be the other's by now
+    last = run.events()[-1]
+    assert (last["kind"], last.get("phase")) == ("phase", "saving")

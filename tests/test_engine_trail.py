@@ -9,12 +9,17 @@ import made_answers as made
 import pytest
 
 from ftstudio.core import files
-from ftstudio.core.errors import UsageError
+from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import trail
 from ftstudio.engine.behind import Quietly, open_training
+from ftstudio.engine.gathering import gather
+from ftstudio.engine.generation import Decoding
+from ftstudio.engine.recipes import load_recipe
 from ftstudio.engine.repairing import AIM, Repairs, on_version
 from ftstudio.evaluation import before_after
 from ftstudio.evaluation.context import of_predictions
@@ -69,8 +74,9 @@ def test_a_repair_that_helped_is_told_with_its_rows_and_interval(
     assert found is not None
     assert (found["run"], found["earlier"], found["version"]) == (second.name, first.name, version.name)
     asked = made.asked(on_version(recipe, version, workspace))[1]
-    shared = held & {row.text for row in asked}  # two rows fewer make one held-out row fewer
-    assert found["rows"] == len(shared) >= len(held) - 1
+    shared = {row.text for row in asked}
+    assert shared == held  # two training rows fewer move no other row
+    assert found["rows"] == len(held)
     assert found["meant"] == ["misspelling"]
     entry = found["categories"][0]
     assert (entry["name"], entry["meant"], entry["now"], entry["base"]) == ("misspelling", True, 0.0, None)
@@ -107,8 +113,7 @@ def test_what_was_broken_is_told_and_rows_that_are_trained_now_are_left_out(
     worse = second_run(workspace, recipe, version, lambda place, row: "and then " * 30 if place % 2 else "")
     found = trail.report(workspace, worse)
     assert found is not None
-    assert found["left_out"] == 3
-    assert found["rows"] >= len(asked) - 5
+    assert (found["left_out"], found["rows"]) == (3, len(asked) - 3)
     entry = next(one for one in found["categories"] if one["name"] == "repetitive")
     assert entry["base"] == pytest.approx(0.4, abs=0.05)
     assert entry["since_earlier"]["low"] > 0
@@ -125,6 +130,95 @@ def test_what_was_broken_is_told_and_rows_that_are_trained_now_are_left_out(
     assert found["earlier"] == third.name  # the last run on the version before, not the first of all
     assert found["meant"] == ["too_long"]
     assert [link["data"].partition("@")[2] for link in found["trail"]] == ["", "1", "2"]
+
+
+def test_a_repaired_version_keeps_its_held_out_rows_and_is_compared_with_what_it_came_from(
+    circle: tuple[Workspace, Recipe, RunFolder, Repairs],
+) -> None:
+    workspace, recipe, first, repairs = circle
+    before = {row.prompt for row in trail.answers(workspace, first, [])}
+    repairs.drop(sorted(repairs.training.texts)[:20], "half of what was trained", ["misspelling"])
+    version = repairs.save("dropped")
+    wanted = on_version(recipe, version, workspace)
+    assert wanted.data.parted_as == recipe.data.train
+    second, rows = made.tuned_run(workspace, wanted, "second")
+    assert {row.text for row in rows} == before
+    trained = open_training(made.asked(wanted)[0], workspace.path, Quietly()).texts
+    assert not before & {prompt for prompt, _ in trained.values()}
+    # and again, from the version: one more dropped, a held-out one corrected, one dropped, one written anew to train
+    again = load_recipe(second.recipe_path)
+    later = Repairs.open(open_training(again, workspace.path, Quietly()), workspace)
+    later.drop([sorted(later.training.texts)[0]], "odd")
+    later.add("Where does the yak live?", "The yak lives near the mountain.", "missing")
+    mended = Repairs.of_held_out(later.training, workspace, {row.row: row.reference or "" for row in rows})
+    mended.edit(rows[0].row, "The otter lives near the sea.", "wrong label")
+    mended.drop([rows[1].row], "no question")
+    third, asked = made.tuned_run(workspace, on_version(again, mended.save("again"), workspace), "third")
+    assert load_recipe(third.recipe_path).data.parted_as == recipe.data.train
+    assert {row.text for row in asked} == before - {rows[1].text}
+    # `compare new --baseline old`: rows go by what they ask and expect, and those that changed are told
+    same = gather(Compare(second.compare.path, (str(second.path), str(first.path))))
+    assert (len(same.examples), same.left_out) == (len(before), [])
+    found = gather(Compare(third.compare.path, (str(third.path), str(first.path))))
+    assert len(found.examples) == len(before) - 2
+    assert [reason for _, reason in found.left_out] == [f"it is not held out of {first.name}"]
+    changed = load_recipe(third.recipe_path)
+    files.write(Path(recipe.data.source), Path(recipe.data.source).read_text() + "\n")
+    with pytest.raises(StudioError, match=r"data\.parted_as: .* is no version made from .* as it is now"):
+        made.asked(changed)
+
+
+def test_which_recipes_of_a_repaired_version_must_keep_the_old_parting(tmp_path: Path) -> None:
+    from ftstudio.engine.parting import parted_as
+    from ftstudio.ui.data.model import with_data
+
+    rows = str(made.dataset(tmp_path, 4))
+
+    def data(**more: Any) -> Recipe:
+        return Recipe(model="demo", data={"train": rows, **more})  # type: ignore[arg-type]
+
+    assert (
+        parted_as(data()) == parted_as(data(eval="held.jsonl", test=0.1)) == parted_as(data(eval="validation")) == rows
+    )
+    assert parted_as(data(eval=rows)) == rows  # another split of the same source
+    assert parted_as(data(eval="held.jsonl")) is parted_as(data(eval=None)) is None
+    assert parted_as(data(train="a@2", parted_as=rows)) == rows  # the first of all states
+    assert parted_as(data(train="demo")) is None
+    # repairs that were saved on the screen Data, too
+    assert with_data(data(), "a@1", {}, known_as=[rows]).data.parted_as == rows
+    other = with_data(data(train="a@1", parted_as=rows), "other.jsonl", {})
+    assert other.data.parted_as is None
+
+
+def test_answers_asked_otherwise_are_not_held_against_each_other(
+    circle: tuple[Workspace, Recipe, RunFolder, Repairs],
+) -> None:
+    workspace, recipe, first, repairs = circle
+    repairs.drop(sorted(repairs.training.texts)[:2], "odd", ["truncated"])
+    second = second_run(workspace, recipe, repairs.save("odd"), lambda place, row: row.reference or "")
+
+    def asked(folder: JobFolder, name: str, tokens: int) -> None:
+        book = {name: {"decoding": Decoding(tokens).signature(), "template": "plain", "max_length": 256}}
+        files.write_json(folder.path / "settings.json", book)
+
+    asked(first.errors, "outputs", 8)
+    asked(second.errors, "outputs", 64)
+    with pytest.raises(StudioError, match=r"were asked otherwise \(decoding\).*ftstudio errors first") as refused:
+        trail.report(workspace, second)
+    assert second.name in str(refused.value)
+    # a comparison holds answers of the first run that were asked like the second's: those are taken
+    lines = files.read_lines(first.errors.path / "outputs.jsonl")
+    files.LineWriter(first.compare.path / f"{first.name}.jsonl").append(*lines)
+    asked(first.compare, first.name, 64)
+    base = made.base_answers(workspace, recipe)
+    asked(base, "outputs", 8)
+    found = trail.report(workspace, second)
+    assert found is not None
+    assert {entry["base"] for entry in found["categories"]} == {None}  # the base was asked otherwise
+    asked(base, "outputs", 64)
+    found = trail.report(workspace, second)
+    assert found is not None
+    assert {entry["base"] for entry in found["categories"]} != {None}
 
 
 def test_rows_are_found_again_where_a_version_numbers_them_anew() -> None:

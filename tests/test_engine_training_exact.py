@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,7 +139,7 @@ def test_the_loss_is_cross_entropy_in_32_bits(dtype: str):
 
     draw = torch.Generator().manual_seed(0)
     logits = (8 * torch.randn(70, 20_000, generator=draw)).to(getattr(torch, dtype))
-    assert len(logits) * logits.shape[1] > 2 * loss.PIECE
+    assert len(logits) * logits.shape[1] > 2 * loss.PIECES["cpu"]
     targets = torch.randint(0, 20_000, (70,), generator=draw)
     targets[3] = -100
     ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
@@ -153,6 +154,17 @@ def test_the_loss_is_cross_entropy_in_32_bits(dtype: str):
     assert ours.grad.dtype == logits.dtype
     torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-5 if dtype == "float32" else 1e-2, atol=1e-9)
     assert not ours.grad[3].any()
+
+
+def test_a_gpu_looks_at_many_logits_at_once():
+    """8,000 labels of a vocabulary of 152,064: a hundred turns or fewer, with 64 MiB in 32 bits each."""
+    from ftstudio.engine.loss import rows_at_once
+
+    logits: Any = SimpleNamespace(is_cuda=True, shape=(8000, 152_064))
+    rows = rows_at_once(logits)
+    assert 8000 / rows <= 100
+    assert rows * 152_064 * 4 <= 64 << 20
+    assert rows_at_once(SimpleNamespace(is_cuda=False, shape=(8000, 152_064))) == 3  # type: ignore[arg-type]
 
 
 def levers_for(model: Any, layout: Any = None) -> Any:

@@ -128,7 +128,7 @@ def causal(trainings: Trainings) -> Path:
 @pytest.mark.parametrize("method", METHODS)
 def test_resuming_after_sigkill_is_exact(trainings: Trainings, causal: Path, tmp_path: Path, method: str):
     # 16 rows, 2 × 2 a step: 4 steps an epoch; the checkpoint of step 6 lies in the second
-    more = {"steps": 10, "batch_size": 2, "gradient_accumulation": 2, "save_steps": 6}
+    more = {"steps": 10, "batch_size": 2, "gradient_accumulation": 2, "save_steps": 6, "save_best": True}
     values = recipe_values(causal / "model", causal / "rows.jsonl", method, **more)
     values["data"] |= {"limit": 16}
     values["evaluation"] |= {"every": 5, "samples": 0}

@@ -19,10 +19,10 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, callback, resume
+from ftstudio.engine import alerting, disk, resume, steering
 from ftstudio.engine.callback import RolledBack, RunDirector
 from ftstudio.engine.meter import Meter
-from ftstudio.engine.steering import BACK, changes
+from ftstudio.engine.steering import BACK, Steering, changes
 from ftstudio.engine.telemetry import Telemetry
 from ftstudio.engine.watchdog import Watchdog
 
@@ -63,6 +63,18 @@ def test_a_gradient_without_end_unless_a_scaler_skips_it():
     dog = Watchdog(Watch())
     assert [fault.kind for fault in dog.step(1, 1.0, float("inf"))] == ["not_finite"]
     assert dog.step(2, 1.0, float("inf"), scaled=True) == []
+
+
+def test_a_scaler_that_skips_every_step_is_told():
+    """fp16: 16 skipped steps at the beginning, and one now and then, are its way; no step taken at all isn't."""
+    dog, endless = Watchdog(Watch()), float("inf")
+    norms = [*[endless] * 16, 1.0, endless, *[2.0] * 5, *[endless] * 25]
+    told = [step for step, norm in enumerate(norms) if dog.step(step, 1.0, norm, scaled=True)]
+    assert told == [16 + 7 + 19]
+    [fault] = [fault for norm in [1.0, *[float("nan")] * 20] for fault in dog.step(50, 1.0, norm, scaled=True)]
+    assert fault.kind == "not_finite"
+    assert "20 steps in a row" in fault.text
+    assert "bf16 or fp32" in fault.hint
 
 
 def test_a_held_out_loss_that_gets_no_better():
@@ -116,7 +128,7 @@ class Stepping:
     def order_digest(self) -> str:
         return self._order
 
-    def tokens_a_step(self) -> float:
+    def tokens_a_step(self, *_: int) -> float:
         return 100.0
 
     def utilisation(self, speed: float | None) -> None:
@@ -197,6 +209,35 @@ def test_what_the_recipe_says_is_done(tmp_path: Path, kind: str, feed: Any, deed
         assert trainer.written == ([trainer.state.global_step] if deed == "stop" else [])
 
 
+def test_a_bad_step_is_not_saved_and_not_gone_back_to(tmp_path: Path):
+    """A spike comes at a step that is due to be saved, the loss rises from an evaluated checkpoint on."""
+    folder = tmp_path / "checkpoints"
+    for number, loss in ((3, 1.0), (5, 2.0), (6, None)):
+        path = folder / f"checkpoint-{number}"
+        path.mkdir(parents=True)
+        (path / "weights").write_bytes(b"x")
+        resume.seal(path, step=number, eval_loss=loss)
+    director, trainer = directed(tmp_path, spike="rollback"), Stepping(6)
+    director.trainer = trainer  # type: ignore[assignment]
+    for loss in NOISE:
+        step(director, trainer, loss)
+    assert trainer.control.should_save
+    step(director, trainer, 9.0)
+    assert not trainer.control.should_save
+    with pytest.raises(RolledBack) as back:
+        director.between(trainer)  # type: ignore[arg-type]
+    assert back.value.fault == "spike"
+    for fault, at, wanted in (("spike", 7, 6), ("spike", 6, 5), ("eval_rising", 6, 3), ("eval_rising", 3, None)):
+        found = resume.good(folder, at, rising=fault == "eval_rising")
+        assert (None if found is None else resume.step_of(found)) == wanted
+    resume.set_aside(folder, 3)
+    director = directed(tmp_path, not_finite="rollback")
+    director.trainer = trainer  # type: ignore[assignment]
+    trainer.state.global_step = 2  # nothing to go back to from here
+    with pytest.raises(StudioError, match="not a finite number"):
+        step(director, trainer, float("nan"))
+
+
 def step(director: RunDirector, trainer: Stepping, loss: float) -> None:
     """One more step, with LOSS."""
     trainer.state.global_step += 1
@@ -221,14 +262,124 @@ def test_a_disk_that_will_not_hold_the_next_checkpoint(
     director, trainer = directed(tmp_path, disk=deed), Stepping(100)
     director.trainer = trainer  # type: ignore[assignment]
     trainer.state.max_steps = 300
-    monkeypatch.setattr(callback.resume, "size", lambda folder: 10 << 30)
-    monkeypatch.setattr(callback.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
+    monkeypatch.setattr(resume, "size", lambda folder: 10 << 30)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
     assert ("checkpoint" in director.planned(100, 300)) == goes_on
     [(kind, action, text)] = alerts(director)
     assert (kind, action) == ("disk", deed)
     assert "10.0 GiB" in text
     assert "1.0 GiB" in text
     assert director.paused == (deed == "pause")
+
+
+def test_patience_goes_on_after_a_resume(tmp_path: Path):
+    """What a crash dropped doesn't count: an evaluation at 200 that was best, after the checkpoint of 150."""
+    director = directed(tmp_path, patience=3)
+    emit = director.folder.emit
+    emit("start", resumed_from=None)
+    for number, loss in ((0, 3.0), (50, 1.0), (100, 1.2), (150, 1.1), (200, 0.5)):
+        emit("eval", step=number, loss=loss)
+    emit("start", resumed_from=150)
+    emit("eval", step=200, loss=float("nan"))
+    director.first = 160
+    director.goes_on({"step": 160, "eval_loss": 1.1})
+    assert director.evaluated_at == (160, 1.1)
+    assert alerts(director) == []
+    assert director.watchdog.evaluated(200, 0.9999) == []
+    director = directed(tmp_path, patience=3)
+    director.first = 160
+    director.goes_on({"step": 160})
+    [fault] = director.watchdog.evaluated(200, 1.3)
+    assert "no better since step 50" in fault.text
+    assert "3 evaluations" in fault.text
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), False),
+        (ValueError("a bug"), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (StudioError("Stopped."), True),
+    ],
+)
+@pytest.mark.parametrize("which", ["samples", "drift"])
+def test_samples_and_forgetting_that_fail_end_no_run(tmp_path: Path, error: Exception, ends: bool, which: str):
+    director, trainer = directed(tmp_path), Stepping(6)
+    asked: list[int] = []
+
+    def failing(trainer: Any, step: int) -> None:
+        asked.append(step)
+        raise error
+
+    failing.told = ""  # type: ignore[attr-defined]
+    setattr(director, which, failing)
+    if ends:
+        with pytest.raises(type(error)):
+            director.evaluated(trainer, {"loss": 1.0})  # type: ignore[arg-type]
+        return
+    for _ in range(2):
+        director.evaluated(trainer, {"loss": 1.0})  # type: ignore[arg-type]
+    assert asked == [6]
+    [alert] = [event for event in director.folder.events() if event["kind"] == "alert"]
+    assert "no longer" in alert["text"]
+    assert ("a bug" in alert["text"]) or ("memory" in alert["text"])
+    assert str(error)[:20] in director.folder.log_path.read_text()
+
+
+def test_the_best_evaluation_is_saved_where_that_costs_little(tmp_path: Path):
+    director, trainer = directed(tmp_path), Stepping(0)
+    director.best = True
+
+    def saves(step: int, loss: float) -> bool:
+        trainer.state.global_step, trainer.control.should_save = step, False
+        director.evaluated(trainer, {"loss": loss})  # type: ignore[arg-type]
+        return trainer.control.should_save
+
+    assert not saves(0, 3.0)  # the base as it is
+    assert saves(50, 2.0)
+    director.saved(trainer, tmp_path)  # type: ignore[arg-type]
+    assert director.folder.events()[-2]["reason"] == "the best so far"
+    assert not saves(100, 2.0)
+    assert saves(150, 1.9)
+    trainer.meter._took["saving"] = [30.0]  # a large model's: 5 % of the time since the last one are less
+    assert not saves(200, 1.8)
+    trainer.meter._took["evaluating"] = [40.0]
+    assert saves(250, 1.7)
+    director.best = False
+    assert not saves(300, 1.6)
+
+
+def test_a_run_that_the_disk_stopped_tries_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    director, trainer = directed(tmp_path, disk="stop"), Stepping(100)
+    director.trainer = trainer  # type: ignore[assignment]
+    trainer.state.max_steps = 300
+    monkeypatch.setattr(resume, "size", lambda folder: 10 << 30)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 30))
+    director.planned(100, 300)
+    director.between(trainer)  # type: ignore[arg-type]
+    assert (trainer.written, trainer.control.should_training_stop, director.stopped) == ([], True, True)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_run_shortened_to_where_it_pauses_is_evaluated_and_saved(tmp_path: Path, done: bool):
+    director, trainer = directed(tmp_path), Stepping(7)
+    director.every, director.paused = 5, True
+    made: list[str] = []
+    trainer.checkpoint = lambda: made.append("checkpoint")  # type: ignore[method-assign]
+    trainer.evaluate = lambda: made.append("evaluate")  # type: ignore[attr-defined]
+    if done:
+        director.evaluated_at = (7, 1.0)
+        director.saved(trainer, tmp_path)  # type: ignore[arg-type]
+
+    def poll(now: bool = False) -> list[Any]:
+        trainer.state.max_steps, director.paused = 7, False  # shortened, and resumed
+        return []
+
+    director.control = SimpleNamespace(poll=poll, wait=lambda seconds: None, stopping=False)  # type: ignore[assignment]
+    director.between(trainer)  # type: ignore[arg-type]
+    assert made == ([] if done else ["evaluate", "checkpoint"])
+    assert trainer.control.should_training_stop
 
 
 class Card:
@@ -262,7 +413,10 @@ class Card:
 
 
 @pytest.mark.parametrize("deed", ["alert", "pause", "stop"])
-def test_a_card_slowed_by_heat_and_then_lost_is_seen_through_the_driver(tmp_path: Path, deed: str):
+def test_a_card_slowed_by_heat_and_then_lost_is_seen_through_the_driver(
+    tmp_path: Path, deed: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     nvml: Any = Card()
     telemetry, director = Telemetry(nvml), directed(tmp_path, gpu=deed)
     director.looked(telemetry.read())
@@ -353,3 +507,21 @@ def test_changes_after_a_checkpoint_that_was_gone_back_to_no_longer_count():
         {"kind": "steer", "step": "?", "what": "steps", "value": 1},
     ]
     assert [(change.step, change.value) for change in changes(events)] == [(5, 1e-3), (7, 5e-4)]
+
+
+def test_a_run_lengthened_before_it_was_killed_is_told_with_its_whole_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(steering, "set_steps", lambda trainer, total: None)
+    folder = JobFolder(tmp_path)
+    folder.emit("steer", step=50, what="steps", value=200)
+    folder.emit("steer", step=60, what="learning_rate", value=1e-3)
+    gone_on = Steering(folder, 40)
+    assert (gone_on.total, gone_on.length) == (None, 200)
+    assert Steering(folder, 55).length == 200
+    assert not gone_on.ask(Stepping(41), 41, "steps", 180)  # type: ignore[arg-type]
+    gone_on.due(Stepping(50), 50)  # type: ignore[arg-type]
+    assert (gone_on.total, gone_on.length) == (180, 180)  # what was asked for last counts
+    again = Steering(folder, 40)  # and after another crash
+    assert again.length == 180
+    assert [change.step for change in again._again] == [41, 60]

@@ -64,13 +64,10 @@ def test_a_file_with_planted_errors_of_every_kind_by_the_command(
 
     every = {**samples.PLANTS, **samples.MORE}
     assert set(every) == set(categories())
-    found, places, clean = judged(tuple(kind for kind in every if kind != "off_topic"))
-    apart, others, _ = judged(("off_topic",))  # it points at the lowest 5 %: other planted kinds would be among those
-    found["off_topic"], places["off_topic"] = apart["off_topic"], others["off_topic"]
+    found, places, clean = judged(tuple(every))
     shares = {kind: len(rows & found[kind]) / len(rows) for kind, rows in places.items()}
     assert {kind: share for kind, share in shares.items() if share < 0.95} == {}
-    assert {kind: found[kind] & clean for kind in every if kind != "off_topic" and found[kind] & clean} == {}
-    assert apart["off_topic"] <= others["off_topic"]
+    assert {kind: found[kind] & clean for kind in every if found[kind] & clean} == {}
 
 
 @pytest.mark.parametrize("name", ["alpaca", "gsm8k"])

@@ -21,7 +21,7 @@ from ftstudio.evaluation.pairing import overall
 from ftstudio.evaluation.parts import Facts, parts_of
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer
-from ftstudio.evaluation.similarity import Embedder
+from ftstudio.evaluation.similarity import Embedder, load_embedder
 from ftstudio.evaluation.summary import category_table
 
 
@@ -328,3 +328,19 @@ def test_layout() -> None:
     assert wrap("a b c d e f g", 3, 2) == ["a b", "c …"]
     assert wrap("", 10) == [""]
     assert field("name", "text", 8) == ["name    text"]
+
+
+@pytest.mark.parametrize(("few", "many"), [(0.1, 0.5), (0.0, 0.0)])
+def test_off_topic_counts_all_that_are_by_one_bound_for_both_and_gives_no_verdict(few: float, many: float) -> None:
+    rows, chance = samples.sums(240), random.Random(3)
+
+    def arm(name: str, share: float) -> Arm:
+        aside = set(chance.sample(range(len(rows)), round(share * len(rows))))
+        return Arm(name, [replace(row, output=samples.off_topic(row, chance)) if row.row in aside else row
+                          for row in rows])  # fmt: skip
+
+    embedder = load_embedder("static", allow_torch=False)
+    found = compare([arm("a", few), arm("b", many)], None, embedder, ("rouge1",), resamples=200)
+    entry = next(one for one in found["categories"] if one["name"] == "off_topic")
+    assert (entry["count_a"], entry["count_b"]) == (round(few * 240), round(many * 240))
+    assert (entry["verdict"], entry["p_holm"], entry["reason"]) == ("not judged", None, "")

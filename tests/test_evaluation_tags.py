@@ -8,6 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.tags import Agreement, Tags
 
 
@@ -58,6 +59,25 @@ def test_undo_takes_back_one_after_the_other(tmp_path: Path) -> None:
     assert tags.apply(1, set()) == {"format"}
     assert tags.undo() is None  # another session's decisions stay
     assert Tags.load(path).apply(1, set()) == {"format"}
+
+
+def test_a_decision_is_of_the_answer_it_was_made_on(tmp_path: Path) -> None:
+    path = tmp_path / "tags.jsonl"
+    path.write_text('{"row": 1, "category": "empty", "action": "add", "time": 1}\n')  # of before: it has no mark
+    tags = Tags.load(path)
+    tags.see([Prediction(1, "a?", None, "first"), Prediction(2, "b?", None, "second")])
+    tags.add(2, "format", note="a table")
+    assert "answer" in json.loads(path.read_text().splitlines()[1])
+    later = Tags.load(path)
+    assert later.decided == {1, 2}
+    later.see([Prediction(1, "a?", None, "other"), Prediction(2, "b?", None, "another")])
+    assert (later.decided, later.outdated) == ({1}, {2})
+    assert (later.apply(2, {"empty"}), later.of(2), later.note(2, "format")) == ({"empty"}, {}, "")
+    assert later.agreement({2: {"format"}}) == {"empty": Agreement(person_only=1)}
+    later.see([Prediction(2, "c?", None, "second")])  # the same words to another question
+    assert later.outdated == {2}
+    later.see([Prediction(2, "b?", None, "second")])
+    assert (later.decided, later.outdated, later.note(2, "format")) == ({1, 2}, set(), "a table")
 
 
 def test_toggle_turns_on_and_off(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ model: demo
 method: {method}
 data: {{train: {place}/rows.jsonl, eval: {place}/held.jsonl, max_length: 64}}
 training: {{steps: {steps}, batch_size: 2, gradient_accumulation: {accumulation}, save_steps: 4, learning_rate: 1.0e-3,
-  device: cpu}}
+  device: cpu, save_best: false}}
 evaluation: {{every: 5, samples: 1, rows: 5, max_new_tokens: 4, metrics: [rouge], similarity: static,
   forgetting: false}}
 """
@@ -311,7 +311,8 @@ from ftstudio.cli import main""",
 BROKEN = PROGRAM.replace(
     "from ftstudio.cli import main",
     """
-from ftstudio.engine import ranked
+from ftstudio.engine import callback, ranked
+callback.SAVING = 1e9  # however long it takes
 loss, broken = ranked.RankedTrainer.compute_loss, []
 def once(self, *args, **named):
     found = loss(self, *args, **named)
@@ -330,12 +331,42 @@ from ftstudio.cli import main""",
 def test_all_processes_go_back_to_the_last_good_checkpoint(nursery: Nursery, tmp_path: Path, shard: str):
     place = Place.make(tmp_path, nursery, steps=8)
     (place.path / "program.py").write_text(BROKEN)
-    words = ["for2.yaml", f"training.shard={shard}", "training.watch.not_finite=rollback"]
+    words = ["for2.yaml", f"training.shard={shard}", "training.watch.not_finite=rollback", "training.save_best=true"]
     assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
     run = place.last("run")
     assert run.state() == "done"
-    assert [start["resumed_from"] for start in told(run, "start")] == [None, 4]
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]  # not 4: the best so far
     assert max(steps_of(run)) == 8
+
+
+NO_NUMBER = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import ranked
+merged, broken = ranked.RankedTrainer._merged, []
+def once(self, *args, **named):
+    found = merged(self, *args, **named)
+    if self.state.global_step == 10 and not broken:
+        broken.append(True)
+        found["loss"] = float("nan")
+    return found
+ranked.RankedTrainer._merged = once
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_held_out_loss_that_is_no_number_calls_the_checkpoint_off_in_all_processes(nursery: Nursery, tmp_path: Path):
+    """Both had been told to save: one that did alone would wait for the other without end."""
+    place = Place.make(tmp_path, nursery, steps=11)
+    (place.path / "program.py").write_text(NO_NUMBER)
+    words = ["for2.yaml", "training.watch.not_finite=rollback", "training.save_steps=5"]
+    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
+    run = place.last("run")
+    assert run.state() == "done"
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]
+    assert max(steps_of(run)) == 11
 
 
 @pytest.mark.slow

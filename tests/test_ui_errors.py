@@ -203,6 +203,44 @@ async def test_a_row_shows_why_each_check_fired_and_capitals_tag(tmp_path: Path,
     assert row in again.rows("repetitive")
 
 
+def test_answers_made_anew_replace_the_old_ones_and_tags_of_those_are_set_aside(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    workspace = Workspace(tmp_path / "studio")
+    folder = made.base_answers(workspace, recipe)
+    answers = Answers(folder, "base", recipe)
+    answers.poll()
+    version, predictions = answers.begin()
+    answers.finish(version, answers.categorise(predictions), 0.0)
+    loops, empty = answers.rows("repetitive")[0], answers.rows("empty")[0]
+    answers.toggle(loops, "repetitive")
+    answers.note(loops, "a song")
+    answers.agree(empty)
+    assert (loops in answers.rows("repetitive"), answers.reviewed, answers.outdated) == (False, 2, 0)
+    path = folder.path / "outputs.jsonl"
+    path.rename(folder.path / "outputs.old-1.jsonl")
+    kept = {one.row: one.output for one in predictions}[empty]
+    lines = made.lines(made.asked(recipe)[1], lambda place, row: kept if row.row == empty else "so so " * 40, "base")
+    files.LineWriter(path).append(*lines[: len(lines) // 2])
+    for known in (answers, Answers(folder, "base", recipe)):  # the screen that was open, and the next session's
+        known.poll()
+        assert len(known.predictions) == len(lines) // 2
+        version, predictions = known.begin()
+        known.finish(version, known.categorise(predictions), 0.0)
+        assert len(known.judged) == len(predictions)
+        mine = loops in known.predictions
+        assert mine
+        assert loops in known.rows("repetitive")  # nobody has said anything of this answer
+        assert (known.decisions(loops), known.noted(loops)) == ({}, "")
+        assert (known.reviewed, known.outdated) == (1, 1)  # the one that is answered as before is still looked at
+        assert known.rows("")[0] != empty
+        assert "1 ✎ of earlier answers" in known.progress()
+    assert len(made.json_lines(folder.path / "tags.jsonl")) == 3
+    answers.toggle(loops, "repetitive")
+    assert (loops in answers.rows("repetitive"), answers.outdated) == (False, 0)
+    answers.undo()
+    assert (loops in answers.rows("repetitive"), answers.outdated) == (True, 1)
+
+
 async def test_what_leads_on_and_which_columns_fit(tmp_path: Path) -> None:
     recipe = made.draft(tmp_path)
     folder = made.base_answers(Workspace(tmp_path / "studio"), recipe)

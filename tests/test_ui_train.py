@@ -19,12 +19,13 @@ from textual.pilot import Pilot
 
 from ftstudio.core import files
 from ftstudio.core.jobs import Train
-from ftstudio.core.run import RunFolder
+from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.lines import Lines
+from ftstudio.ui.train import side
 from ftstudio.ui.train.logfile import SHOWN, LogFile, LogLine
 
 SIZES = [(80, 24), (120, 40)]
@@ -445,3 +446,12 @@ def test_a_full_disk_is_told_not_raised(tmp_path: Path, monkeypatch: pytest.Monk
 
     asyncio.run(press())
     assert [str(error).split(".")[0] for error in told] == ["The disk is full"]
+
+
+@pytest.mark.parametrize(("precision", "told"), [("fp16", "step skipped"), ("bf16", "not finite")])
+def test_a_step_that_the_scaler_of_fp16_skips_is_no_alarm(precision: str, told: str) -> None:
+    story = Story()
+    start = {"kind": "start", "time": 1.0, "precision": precision, "total_steps": 9}
+    story.feed([start, {"kind": "step", "time": 2.0, "step": 1, "loss": 2.0, "lr": 1e-4, "grad_norm": None}])
+    [line] = [line for line in side.lines(story, "running", 40, 30) if line and str(line[0][0]).startswith("gradient")]
+    assert line[1] == (told, "dim" if precision == "fp16" else "bad")

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from screens import press, shown, until
 
+from ftstudio import tasks
 from ftstudio.core.errors import UsageError
 from ftstudio.core.run import RunFolder, Story, smoothed
 from ftstudio.core.workspace import Workspace
+from ftstudio.engine.dynamics import Recorder
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.plot.curve import Curve
 from ftstudio.ui.plot.window import Window
@@ -312,6 +314,10 @@ async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
         assert re.search(r"\b7\b", text)
         await press(pilot, "4 escape")
         await until(pilot, "enter compares")
+        Recorder(run.path, range(60), without=tasks.get("embedding").unmapped()).begin(resumed=False)
+        await press(pilot, "h")  # a task without probabilities says why there is no map
+        text = await until(pilot, "Rows of this task have no place on this map")
+        assert "hard rows first" not in text
 
 
 # -- course ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ftstudio.core import files
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Answer, Compare, Train, Unload
@@ -136,6 +137,23 @@ def test_an_old_request_does_not_stop_a_new_job(script: Script, tmp_path: Path):
     assert state(tmp_path, "good") == "done"
 
 
+@pytest.mark.parametrize(("cards", "polite"), [(0, [1]), (2, [])])
+def test_its_thread_comes_after_the_screen_where_it_computes_itself(
+    script: Script, tmp_path: Path, cards: int, polite: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """Not where a GPU does: a thread that only launches its work would wait behind whatever else the machine does."""
+    from ftstudio.engine import fit, hardware
+
+    told: list[int] = []
+    monkeypatch.setattr(fit, "gpus", lambda: cards)
+    monkeypatch.setattr(hardware, "be_polite", lambda: told.append(1))
+    worker = Worker()
+    worker.submit(job(tmp_path, "good"))
+    worker.join(20)
+    assert script.order == ["good"]
+    assert told == polite
+
+
 def test_execute_runs_here_and_now(script: Script, tmp_path: Path):
     worker = Worker()
     worker.execute(job(tmp_path, "bug"))
@@ -230,7 +248,17 @@ def test_an_idle_worker_does_not_keep_the_process(script: Script, tmp_path: Path
 def test_heartbeats_go_on_while_the_job_computes(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from ftstudio.engine import pulse
 
+    beats: list[int] = []
+    beat = JobFolder.beat
+
+    def beating(folder: JobFolder) -> None:
+        beats.append(1)
+        if len(beats) == 1:
+            raise RuntimeError("a bug")  # must not end the heartbeats
+        beat(folder)
+
     monkeypatch.setattr(pulse, "BEAT", 0.2)
+    monkeypatch.setattr(JobFolder, "beat", beating)
     worker = Worker()
     worker.submit(job(tmp_path, "waits"))
     assert script.begun.wait(20)
@@ -244,8 +272,19 @@ def test_heartbeats_go_on_while_the_job_computes(script: Script, tmp_path: Path,
         time.sleep(0.05)
     else:
         raise AssertionError("no heartbeat")
+    assert "RuntimeError: a bug" in (tmp_path / "waits" / "log.txt").read_text()
+    # another host takes over, as if this one had slept
+    there = {**files.read_json(JobFolder(tmp_path / "waits").owner_path), "host": "elsewhere", "token": "its own"}
+    files.write_json(JobFolder(tmp_path / "waits").owner_path, there)
+    seen, until = len(beats), time.monotonic() + 10
+    while len(beats) < seen + 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    events = JobFolder(tmp_path / "waits").events()
     script.go_on.set()
     assert worker.join(20)
+    assert JobFolder(tmp_path / "waits").events() == events  # neither done nor failed
+    assert files.read_json(JobFolder(tmp_path / "waits").owner_path) == there
+    assert "was taken over by process" in str(worker.last_error)
 
 
 @pytest.mark.parametrize(

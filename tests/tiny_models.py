@@ -79,7 +79,8 @@ def recipe_values(model: Path, rows: Path, method: str = "lora", **training: Any
         "method": settings,
         "data": {"train": str(rows), "eval": 0.2, "max_length": 128},
         "training": {
-            "steps": 8, "batch_size": 4, "save_steps": 3, "learning_rate": 1e-3, "device": "cpu", **training,
+            "steps": 8, "batch_size": 4, "save_steps": 3, "save_best": False, "learning_rate": 1e-3, "device": "cpu",
+            **training,
         },
         "evaluation": {"every": 4, "rows": 8, "samples": 2, "max_new_tokens": 8, "forgetting": False},
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,10 @@ def context_categories(context: Context) -> dict[str, Any]:
     return Categoriser(context, references=False).result().categories
 
 
-def told(version: Version | None, done: Sequence[dict[str, Any]], trains: bool) -> str:
-    """What `repair` did, for people; and what is next, unless a run TRAINS on it already."""
+def told(version: Version | None, done: Sequence[dict[str, Any]], recipe: Recipe, trains: bool) -> str:
+    """What `repair` did to the data of RECIPE, for people; and what is next, unless a run TRAINS on it already."""
+    from ftstudio.engine.parting import parted_as
+
     lines = ["Repairs of the training rows:"]
     for one in done:
         verb = "dropped" if one["way"] == "drop" else f"trained {LIGHTER:g} times as often"
@@ -92,7 +95,11 @@ def told(version: Version | None, done: Sequence[dict[str, Any]], trains: bool) 
         return "\n".join([*lines, "  no version was made"])
     lines.append(f"  {version.name}: {number(version.about['rows'])} rows, in {version.path}")
     if not trains:
-        lines.append(f"  next: ftstudio train RECIPE data.train={version.name}   (--train here does it at once)")
+        kept = parted_as(recipe)
+        parted = f" data.parted_as={shlex.quote(kept)}" if kept is not None else ""
+        lines.append(
+            f"  next: ftstudio train RECIPE data.train={version.name}{parted}   (--train here does it at once)"
+        )
     return "\n".join(lines)
 
 

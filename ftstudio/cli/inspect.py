@@ -173,14 +173,19 @@ def errors(arguments: argparse.Namespace, out: Out) -> int:
     if wanted and last["kind"] == "done":
         version, done = circle.repair(recipe, context, wanted, place, arguments.why)
         value |= {"repairs": done, "version": version.name if version is not None else None}
-        texts.append(circle.told(version, done, arguments.train))
+        texts.append(circle.told(version, done, recipe, arguments.train))
         if version is not None and arguments.train:
             now = circle.train_on(recipe, version, arguments.rows, place, out)
             value["run"] = now.name
     if now is not None:
         from ftstudio.engine import trail
 
-        found = trail.report(place, now)
+        try:
+            found = trail.report(place, now)
+        except StudioError as error:  # what was answered is told all the same
+            found = None
+            value["before_after_reason"] = str(error)
+            texts.append(f"No before and after: {error}")
         if found is not None:
             value["before_after"] = found
             texts.append(before_after.text(found, found["earlier"], found["run"]))
@@ -228,11 +233,12 @@ def _table(predictions: list[Prediction], context: Context, source: Path, tags: 
         embedder = None  # the table says which category that costs
     categorised = categorise(predictions, context, embedder=embedder)
     if tags is not None:
+        tags.see(predictions)
         categorised = corrected(categorised, tags)
-    reviewed = len(tags.decided) if tags is not None else 0
     return {
         "rows": len(predictions),
-        "reviewed": reviewed,
+        "reviewed": len(tags.decided) if tags is not None else 0,
+        "outdated": len(tags.outdated) if tags is not None else 0,
         "categories": category_table(categorised),
         "predictions": str(source),
     }

@@ -6,6 +6,9 @@
                                    (uint32, 0 … N-1: the training row), tokens (uint32, its trained tokens), loss
                                    (float32, nats a trained token, before the step, dropout on)
 
+A target of a task with labels of its own (a class, a tag, one of several labels) counts as a token. A task whose rows
+have no probability of what is right keeps none: about.json then says `without`, the sentence why, and no rows.
+
 Appended while the run trains. A torn last record is left out; a step that was taken again after a kill is written again
 with the same numbers, and the last record of a row in an epoch counts. Ranks beside the first write
 `epoch-000.rank1.bin` and so on. `sources` is empty unless several sources are mixed: a row number from `start` up to
@@ -63,6 +66,8 @@ class Dynamics:
     losses: Array
     tokens: Array
     sources: tuple[Source, ...] = ()
+    without: str = ""
+    """Why there are no rows, where the task has none to show."""
 
     @property
     def epochs(self) -> int:
@@ -165,7 +170,7 @@ def read(run: Path) -> Dynamics | None:
         records = records[records["place"] < len(rows)]
         losses[epoch, records["place"]] = records["loss"]  # of several the last: numpy assigns in order
         tokens[records["place"]] = records["tokens"]
-    return Dynamics(rows, losses, tokens, sources)
+    return Dynamics(rows, losses, tokens, sources, str(about.get("without") or ""))
 
 
 def _parts(folder: Path) -> list[tuple[re.Match[str], Path]]:

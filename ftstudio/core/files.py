@@ -93,22 +93,31 @@ class LineWriter:
 
 
 class LineReader:
-    """Reads JSON lines as they are appended, each once. Torn or foreign lines are skipped and counted."""
+    """Reads JSON lines as they are appended, each once. Torn or foreign lines are skipped and counted.
+
+    Where another file has taken the place of the one that was read, it is read from its beginning; `restarted` says
+    whether the last `poll` met that.
+    """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
         self.offset = offset
         self.skipped = 0
+        self.restarted = False
+        self._file: tuple[int, int] | None = None  # device and inode of what was read last
 
     def poll(self, limit: int = 4 << 20) -> list[dict[str, Any]]:
         """What was appended since the last call: whole lines only, about LIMIT bytes at most."""
+        self.restarted = False
         try:
-            size = os.stat(self.path).st_size
-            if size < self.offset:  # replaced by a shorter file: begin again
-                self.offset = 0
-            if size == self.offset:
+            status = os.stat(self.path)
+            if status.st_size == self.offset and self._file in (None, _identity(status)):
                 return []
             with open(self.path, "rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_size < self.offset or self._file not in (None, _identity(status)):
+                    self.offset, self.restarted = 0, True
+                self._file = _identity(status)
                 file.seek(self.offset)
                 data = file.read(limit)
                 while data and b"\n" not in data:  # one line longer than the limit
@@ -143,6 +152,10 @@ class LineReader:
             rows += self.poll()
             if self.offset == before:
                 return rows
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

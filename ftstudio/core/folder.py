@@ -138,6 +138,7 @@ class JobFolder:
         self.owner_path = self.path / "owner.json"
         self.log_path = self.path / "log.txt"
         self._token: str | None = None
+        self._taken: StudioError | None = None  # by another process, while this one gave no sign of life
         self._writer = files.LineWriter(self.events_path)
 
     @property
@@ -191,7 +192,7 @@ class JobFolder:
             raise files.explain(error, self.owner_path) from error
         finally:
             mine.unlink(missing_ok=True)
-        self._token = token
+        self._token, self._taken = token, None
 
     def _wait_for_a_beat(self) -> None:
         """Where an owner on another host seems gone, wait for its next heartbeat: clocks of two hosts may differ.
@@ -220,14 +221,52 @@ class JobFolder:
                     return
                 gone = not inside.alive() if inside is not None else _forsaken(door, mine)
                 if gone:  # killed within the few microseconds at the door
-                    door.unlink(missing_ok=True)
+                    self._clear(door, mine, inside)
                 time.sleep(0.02)
         raise StudioError(f"{self.name} is being claimed by another process.", f"If none runs, delete {door}.")
 
+    def _clear(self, door: Path, mine: Path, seen: Owner | None) -> None:
+        """Remove DOOR where it is still that of the dead process SEEN there: one claimant at a time, or a slow one
+        would take away the door of who entered after another had removed the dead one's."""
+        guard = door.with_name(".claiming.gone")
+        try:
+            exclusive(mine, guard)
+        except FileExistsError:
+            if _forsaken(guard, mine):
+                guard.unlink(missing_ok=True)
+            return
+        try:
+            inside = self._read_owner(door)
+            if inside is None or seen is None:
+                same = inside is seen and _forsaken(door, mine)
+            else:
+                same = inside.token == seen.token
+            if same:
+                door.unlink(missing_ok=True)
+        finally:
+            guard.unlink(missing_ok=True)
+
     def beat(self) -> None:
-        """Write a new heartbeat. Called by the owner every few seconds."""
+        """Write a new heartbeat. Called by the owner every few seconds. Raises StudioError where it is the owner no
+        more: after a long silence (a machine that slept, a file system that hung) another one may have taken over."""
         if self._token is not None:
+            self.keep()
             files.write_json(self.owner_path, asdict(here(self._token)))
+
+    def keep(self, *, look: bool = True) -> None:
+        """Raise StudioError where another process took over what this one had claimed: from then on it must write
+        nothing here, and `emit` refuses. Without LOOK, into owner.json, as far as it is known already."""
+        if look and self._token is not None and self._taken is None:
+            recorded = self._recorded_owner()
+            mine = recorded is not None and recorded.token == self._token
+            if not mine and (recorded is not None or not self.owner_path.exists()):  # else it can't be read just now
+                by = f" by process {recorded.process} on {recorded.host}" if recorded is not None else ""
+                self._taken = StudioError(
+                    f"{self.name} was taken over{by}, since this process gave no sign of life for a while.",
+                    "It goes on there; this process has stopped and writes nothing more.",
+                )
+        if self._taken is not None:
+            raise StudioError(self._taken.message, self._taken.hint)
 
     def release(self) -> None:
         """Stop being the owner."""
@@ -245,7 +284,11 @@ class JobFolder:
 
     # -- events and requests -----------------------------------------------------------------------------------
     def emit(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Append an event and return it. Non-finite numbers become null, so that every line is strict JSON."""
+        """Append an event and return it. Non-finite numbers become null, so that every line is strict JSON.
+
+        Raises StudioError where it can't be written, or another process took over.
+        """
+        self.keep(look=False)
         event = {"kind": kind, "time": time.time(), **{key: _finite(value) for key, value in fields.items()}}
         self._writer.append(event)
         return event

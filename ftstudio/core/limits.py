@@ -20,7 +20,9 @@ class Limits(BaseModel):
     short_text: int = Field(40, ge=0, description="misspelling: below so many words one unknown word is enough")
     language_score: float = Field(0.6, gt=0, lt=1, description="wrong_language: how sure the language model must be")
     off_topic_rouge: float = Field(0.1, gt=0, lt=1, description="off_topic: ROUGE-L below which a row is looked at")
-    off_topic_percent: float = Field(5.0, gt=0, lt=100, description="off_topic: percent of rows that are least similar")
+    off_topic_percent: float = Field(
+        5.0, gt=0, lt=100, description="off_topic: percent of prompts less like their reference"
+    )
     confident: float = Field(0.9, gt=0, le=1, description="confident_wrong: probability of a wrong label that is sure")
     near_miss: float = Field(0.1, gt=0, lt=1, description="near_miss: lead of the wrong label, at most")
     rare_label: float = Field(0.1, gt=0, lt=1, description="rare_class: share of an even share below which one is rare")

@@ -125,6 +125,11 @@ class Data(Part):
         "`compare RUN --on test` scores them",
     )
     split_by: SplitBy | None = Field(None, description="what the split respects: strata, groups, near duplicates")
+    parted_as: str | None = Field(
+        None,
+        description="what data.train was repaired from (file or `name@version`): its rows, not the repaired ones, are "
+        "parted by data.eval and data.test, so that the same ones stay held out",
+    )
     split: str | None = Field(None, description="the split of a hub dataset (default: train)")
     reading: Reading | None = Field(
         None, description="how the file is read (encoding, delimiter, header, unit, …); detected when left out"
@@ -211,6 +216,11 @@ class Training(Part):
         description="with several processes: weights, gradients and optimiser states lie in parts on the GPUs (FSDP)",
     )
     save_steps: int = Field(200, ge=1, description="steps between checkpoints")
+    save_best: bool = Field(
+        True,
+        description="a checkpoint, too, where the held-out loss is the lowest so far and saving takes no longer than "
+        "the evaluation did, or than 5 % of the time trained since the last checkpoint",
+    )
     keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay, beside the best")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")

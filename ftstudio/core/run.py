@@ -22,7 +22,8 @@ class RunFolder(JobFolder):
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of checkpoints, one folder each: `checkpoint-<n>`, valid once it holds `complete.json`."""
+        """Folder of checkpoints, one folder each: `checkpoint-<n>`, valid once it holds `complete.json`; `aside-<n>` is
+        one that the run didn't go on from (damaged, or gone back behind), kept until it has come as far again."""
         return self.path / "checkpoints"
 
     @property

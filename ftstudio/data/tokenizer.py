@@ -19,7 +19,8 @@ Encoding = tuple[list[int], list[tuple[int, int]]]
 Worded = tuple[list[int], list[int]]
 """Ids, and the number of the word that each belongs to."""
 TOOL_TEMPLATE = "additional_chat_templates/tool_use.jinja"  # where transformers saves a second chat template, for tools
-_FILES = (
+# of a model's folder, what is read here
+FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
     "config.json", "generation_config.json", "vocab.json", "merges.txt", "vocab.txt", "*.model", "added_tokens.json",
     TOOL_TEMPLATE,
@@ -482,7 +483,7 @@ def _hub_folder(name: str) -> Path:
             return Path(found).parent
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(_FILES), etag_timeout=5))
+        return Path(hub.snapshot_download(name, allow_patterns=list(FILES), etag_timeout=5))
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         hint = "Check the name, or copy the model here and name its folder."

@@ -73,6 +73,10 @@ def use(model: Any, name: str) -> None:
         register()
     inner = _inner(model)
     before = inner.config._attn_implementation
+    own = getattr(inner, "_compatible_flash_implementations", None)
+    if name in (FLASH, FLASH3) and own is not None and name not in own:
+        # transformers would fetch the model's own kernel from the hub instead: GptOss, GraniteSWA, Flint
+        raise Unsupported(f"of flash kernels it takes only its own ({own[0]}), and code from the hub is never run here")
     if before != name:
         inner.set_attn_implementation(name)
         if not hasattr(inner, "ftstudio_attended"):

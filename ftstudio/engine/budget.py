@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -95,6 +96,13 @@ Order = LengthGrouped | TokenBudget
 def batches_in(lengths: Sequence[int], batch: int, budget: int | None) -> int:
     """How many batches an epoch of rows of LENGTHS tokens has: of BATCH rows, or of BUDGET tokens."""
     return -(-len(lengths) // batch) if budget is None else len(TokenBudget(lengths, budget, 0))
+
+
+def tokens_in(steps: int, tokens: int, batches: float, group: int) -> float:
+    """Tokens that the first STEPS steps of a training take: an epoch has TOKENS in BATCHES (the share of one that a
+    last, shorter batch is), a step takes GROUP of them, and the last step of an epoch those that are left."""
+    epochs, more = divmod(steps, max(1, math.ceil(math.ceil(batches) / group)))
+    return epochs * tokens + min(1.0, more * group / max(1.0, batches)) * tokens
 
 
 def order_of(

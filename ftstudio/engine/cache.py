@@ -1,7 +1,8 @@
 """What was ever answered, so that nothing is generated twice: a file for each model, adapter and way of decoding.
 
 `<workspace>/answers/<key>.jsonl`, a line for each prompt, known by the hash of its ids. The key stands for all
-else that an answer depends on. Deleting the folder costs time, nothing else.
+else that an answer depends on; the mark of the tokenizer stands in the file, which older ones haven't, and goes into
+the key only where it has changed. Deleting the folder costs time, nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.evaluation.predictions import Prediction
 
 FOLDER = "answers"
+TEXTS = "texts"  # in settings: the mark of tokenizer and end tokens, see `outputs.texts_mark`
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,9 @@ class AnswerCache:
     read is asked again, what can't be written isn't remembered."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
-        self.path = folder / f"{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.jsonl"
+        self.path = _path(folder, {name: value for name, value in settings.items() if name != TEXTS})
         self._settings = dict(settings)
-        self._writer = files.LineWriter(self.path)
+        self._told = False  # the file says what its answers were made under
         self._known: dict[str, Known] | None = None
 
     def get(self, prompt: Sequence[int] | str) -> Known | None:
@@ -57,22 +58,37 @@ class AnswerCache:
                 lines.append(line | ({"extra": row.extra} if row.extra else {}))
         if not lines:
             return
-        first = [] if self.path.exists() else [{"settings": self._settings}]
+        first = [] if self._told else [{"settings": self._settings}]
         try:
-            self._writer.append(*first, *lines)
+            files.LineWriter(self.path).append(*first, *lines)
         except StudioError:
             return
+        self._told = True
 
     def _read(self) -> dict[str, Known]:
         if self._known is None:
             self._known = {}
-            for line in files.read_lines(self.path):
+            lines = files.read_lines(self.path)
+            told = [line["settings"] for line in lines if isinstance(line.get("settings"), dict)]
+            marks = [settings[TEXTS] for settings in told if TEXTS in settings]
+            mine = self._settings.get(TEXTS)
+            if marks and marks[-1] != mine:  # tokenizer, template or end tokens were edited since
+                self.path = _path(self.path.parent, self._settings)
+                lines = files.read_lines(self.path)
+                told = marks = lines[:1]
+            self._told = bool(told if mine is None else marks)
+            for line in lines:
                 key, output, extra = line.get("prompt"), line.get("output"), line.get("extra")
                 if isinstance(key, str) and isinstance(output, str):
                     self._known[key] = Known(
                         output, line.get("tokens"), line.get("ended"), extra if isinstance(extra, dict) else {}
                     )
         return self._known
+
+
+def _path(folder: Path, settings: Mapping[str, Any]) -> Path:
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
+    return folder / f"{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}.jsonl"
 
 
 def mark(prompt: Sequence[int] | str) -> str:
@@ -83,5 +99,5 @@ def mark(prompt: Sequence[int] | str) -> str:
 
 def lasting(settings: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Of SETTINGS (see `outputs.settings_of`) those that an answer to known ids depends on, and MORE of them."""
-    names = ("decoding", "model", "weights", "tuned", "dtype", "device", "quantisation", "head", "task")
+    names = ("decoding", "model", "weights", "tuned", "dtype", "device", "quantisation", "head", "task", TEXTS)
     return {name: settings.get(name) for name in names} | more

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
+from ftstudio.core.run import Story
 from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, resume
+from ftstudio.engine import alerting, gauges, resume
 from ftstudio.engine.control import Control, Request
+from ftstudio.engine.disk import Disk
 from ftstudio.engine.report import StepReport
 from ftstudio.engine.steering import Steering
 from ftstudio.engine.watchdog import Fault, Watchdog
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.dynamics import Recorder
     from ftstudio.engine.trainer import StudioTrainer
 
-LOOK = 2.0  # seconds between two looks whether the disk has room again
+SAVING = 0.05  # of the time trained: a checkpoint that isn't in the rhythm may take so much
 SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
 DEEDS = {
     "pause": "The run is paused",
@@ -35,7 +36,11 @@ DEEDS = {
 
 
 class RolledBack(Exception):
-    """The steps since the last checkpoint are to be taken again."""
+    """The steps since the last good checkpoint are to be taken again, because of FAULT (a key of `training.watch`)."""
+
+    def __init__(self, fault: str = "") -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 class RunDirector:
@@ -43,7 +48,7 @@ class RunDirector:
 
     EVERY and SAVE are steps between evaluations (None: no held-out rows) and checkpoints; FIRST is the step this
     session began at. REST is told when the run pauses and goes on; SAMPLES answers the fixed prompts at a step, DRIFT
-    measures there what is forgotten.
+    measures there what is forgotten. BEST: the best evaluation so far is saved, too.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class RunDirector:
         recorder: Recorder | None = None,
         watch: Watch | None = None,
         steering: Steering | None = None,
+        best: bool = False,
     ) -> None:
         self.folder, self.control = folder, control
         self.every, self.save, self.first = every, save, first
@@ -75,12 +81,14 @@ class RunDirector:
         self.watch = watch or Watch()
         self.watchdog = Watchdog(self.watch)
         self.steering = steering or Steering(folder, first)
+        self.best = best
+        self._saved, self._saved_step = 0.0, first  # training seconds and step at the last checkpoint
         self.trainer: StudioTrainer | None = None
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
+        self._fault = ""  # what is rolled back for
         self.ended_by = ""  # the fault that stopped the run, where no person did
-        self._owed = False  # a checkpoint that the disk didn't take, when it had so much room
-        self._free, self._look_again = 0, 0.0
+        self.disk = Disk(folder.path)
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Looks whether a resumed run goes on where it was."""
@@ -102,12 +110,22 @@ class RunDirector:
         self.steering.begun(trainer)
 
     def goes_on(self, facts: dict[str, Any]) -> None:
-        """FACTS: what the checkpoint that is gone on from says."""
+        """FACTS: what the checkpoint that is gone on from says. The events tell how patient one was by then."""
         self._known = facts
+        if not facts:
+            return
+        if isinstance(facts.get("eval_loss"), float):
+            self.evaluated_at = (self.first, facts["eval_loss"])
+        story = Story()
+        story.feed(self.folder.events())
+        for step, loss in story.curves.get("eval_loss", ()):
+            if step <= self.first:
+                self.watchdog.evaluated(step, loss)
 
     # -- what is due ---------------------------------------------------------------------------------------------
     def planned(self, step: int, last: int) -> set[str]:
         """See trainer.Director."""
+        self.folder.keep(look=False)
         due: set[str] = set()
         if self.trainer is not None:
             self.steering.due(self.trainer, step)
@@ -167,6 +185,9 @@ class RunDirector:
         trainer.meter.step()
         sources = self._record(trainer, step)
 
+        scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
+        skipped = scaled and norm is not None and not math.isfinite(norm)
+
         def fields() -> dict[str, Any]:
             speed = trainer.meter.rate()
             return {
@@ -181,19 +202,20 @@ class RunDirector:
                 "eta": self._eta(trainer, step, last),
                 **({"mfu": share} if (share := trainer.utilisation(speed)) is not None else {}),
                 **({"sources": sources} if sources else {}),
+                **({"skipped": True} if skipped else {}),
             }
 
         with self._on_disk(trainer):
             self.report.step(fields)
-        scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
         """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
+        last = self.steering.length or last
         times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
-        return trainer.meter.eta(last - step, trainer.tokens_a_step(), times)
+        return trainer.meter.eta(last - step, trainer.tokens_a_step(step, last), times)
 
     def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
         """Keep what each row of the step lost; the loss of each source where several are mixed."""
@@ -208,14 +230,14 @@ class RunDirector:
         for fault in faults:
             deed = self._deed(fault)
             self._tell_fault(fault, deed)
-            if fault.kind == "not_finite" and self.trainer is not None:
+            if self.trainer is not None and (fault.kind == "not_finite" or deed == "rollback"):
                 self.trainer.control.should_evaluate = self.trainer.control.should_save = False
             if deed == "pause":
                 self.paused = True
             elif deed == "rollback":
-                self._wish = "rollback"
+                self._wish, self._fault = "rollback", fault.kind
             elif deed == "stop" and fault.kind == "not_finite":
-                raise StudioError(fault.text, SOUND)
+                raise StudioError(fault.text, fault.hint or SOUND)
             elif deed == "stop":
                 self._wish, self.ended_by = "stop", fault.kind
 
@@ -223,7 +245,11 @@ class RunDirector:
         deed: str = getattr(self.watch, fault.kind)
         if deed == "rollback":
             before = sum(event.get("action") == "rollback" for event in self.folder.events())
-            if before >= self.watch.rollbacks or resume.newest(self.folder.path / "checkpoints") is None:
+            step = self.trainer.state.global_step if self.trainer is not None else None
+            if fault.kind == "resume_fault" and step is not None:
+                step += 1  # it is found before a step is taken: the checkpoint gone on from is good
+            back = resume.newest(self.folder.path / "checkpoints", below=step)
+            if before >= self.watch.rollbacks or back is None:
                 return "stop"
         return deed
 
@@ -255,37 +281,20 @@ class RunDirector:
 
     def _room(self) -> bool:
         """Whether the disk takes another checkpoint, as big as the last one; where not, the recipe's deed is done."""
-        needed = resume.size(self.folder.path / "checkpoints")
-        free = shutil.disk_usage(self.folder.path).free
-        if free > needed * 1.05:
+        if self.disk.takes():
             return True
-        text = f"The next checkpoint takes {size(needed)}, and the disk has {size(free)} left."
+        text = f"The next checkpoint takes {size(self.disk.needed())}, and the disk has {size(self.disk.free())} left."
         self._found([Fault("disk", text, "Free some space, then resume.")])
         if self.watch.disk == "pause":
-            self._owes()
+            self.disk.owes()
         return self.watch.disk == "alert"
-
-    def _more_room(self) -> bool:
-        """Whether the disk has got room since it didn't take a checkpoint: the run then goes on by itself."""
-        now = time.monotonic()
-        if now < self._look_again:
-            return False
-        self._look_again = now + LOOK
-        free = shutil.disk_usage(self.folder.path).free
-        needed = resume.size(self.folder.path / "checkpoints") * 1.05 or 1
-        return free > max(needed, self._free + (64 << 10))
-
-    def _owes(self) -> None:
-        """A checkpoint wasn't written for want of room."""
-        self._owed, self._look_again = True, time.monotonic() + LOOK
-        self._free = shutil.disk_usage(self.folder.path).free
 
     def unsaved(self, error: StudioError) -> bool:
         """See trainer.Director. The last checkpoint is whole; a pause lets a person make room."""
         if self.watch.disk != "pause":
             return False
         self._found([Fault("disk", error.message, error.hint)])
-        self._owes()
+        self.disk.owes()
         return True
 
     @contextlib.contextmanager
@@ -330,16 +339,48 @@ class RunDirector:
         step = trainer.state.global_step
         self.evaluation = metrics
         self.folder.emit("eval", step=step, **metrics)
+        began, best = time.perf_counter(), self.watchdog.best
         if isinstance(metrics.get("loss"), float):
             self.evaluated_at = (step, metrics["loss"])
             self._found(self.watchdog.evaluated(step, metrics["loss"]))
         if self.samples is not None:
             self.tell("generating samples", "")
-            self.samples(trainer, step)
+            if not self._beside("Samples are no longer made", self.samples, trainer, step):
+                self.samples = None
         if self.drift is not None:
             self.tell("measuring forgetting", self.drift.told)
-            self.drift(trainer, step)
+            if not self._beside("Forgetting is no longer measured while it trains", self.drift, trainer, step):
+                self.drift = None
+        if step and self.watchdog.best < best and self.best and not self._wish:
+            self._keep_best(trainer, time.perf_counter() - began)
         self._trains_again()
+
+    def _beside(self, without: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> bool:
+        """Let GAUGE look at the model. Where it fails, it is False, and told as WITHOUT and why: training goes on."""
+        with self._on_disk(trainer):
+            why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
+            if why is None:
+                return True
+            self.folder.emit("alert", level="warning", text=f"{without}: {why}")
+            return False
+        return True
+
+    def _keep_best(self, trainer: StudioTrainer, evaluating: float) -> None:
+        """Have the weights saved with the lowest held-out loss so far, where that costs little beside EVALUATING and
+        training (seconds): while a large model learns well, nearly every evaluation is the best."""
+        meter = trainer.meter
+        allowed = max(evaluating, meter.last("evaluating"), SAVING * (meter.seconds - self._saved))
+        if not trainer.control.should_save and meter.last("saving") <= allowed and self.disk.fits():
+            trainer.control.should_save, self._reason = True, "the best so far"
+
+    def unsound(self) -> None:
+        """See trainer.Director."""
+        text = "No checkpoint was written: the weights are no finite numbers any more."
+        self.folder.emit("alert", level="error", text=text, hint=SOUND)
+
+    def owned(self) -> None:
+        """See trainer.Director."""
+        self.folder.keep()
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -348,6 +389,7 @@ class RunDirector:
     def saved(self, trainer: StudioTrainer, path: Path) -> None:
         """See trainer.Director."""
         step = trainer.state.global_step
+        self._saved, self._saved_step = trainer.meter.seconds, step
         self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
         self._trains_again()
 
@@ -362,11 +404,12 @@ class RunDirector:
         wish, self._wish = self._wish, ""
         if wish == "rollback":
             self.flush()
-            raise RolledBack
+            raise RolledBack(self._fault)
         if wish == "stop" and not last:
             self.stopped, self.paused = True, False
             self._reason = "stopped"
-            self._checkpoint(trainer)
+            if self.ended_by != "disk":  # which has no room for one
+                self._checkpoint(trainer)
             trainer.control.should_training_stop = True
             return
         if self.control.stopping and not self.stopped and not last:  # it was asked for during an evaluation
@@ -376,7 +419,7 @@ class RunDirector:
             if "stop" in due:
                 self._checkpoint(trainer)
                 trainer.control.should_training_stop = True
-        if self.paused and (not last or self._owed):
+        if self.paused and (not last or self.disk.owed):
             self._rest(trainer)
 
     def _rest(self, trainer: StudioTrainer) -> None:
@@ -386,26 +429,41 @@ class RunDirector:
         with trainer.meter.away():
             while self.paused:
                 self.control.wait(0.1)
+                self.folder.keep(look=False)
                 told = told or self._said_paused(where)  # a full disk may have room by now
                 due: set[str] = set()
                 for request in self.control.poll(now=True):
                     self._take(request, due)
                 if "evaluate" in due:
                     self._evaluate(trainer)
-                if self._owed and self.paused and self._more_room():
+                    if trainer.control.should_save:
+                        trainer.control.should_save = False
+                        self._checkpoint(trainer)
+                if self.disk.owed and self.paused and self.disk.more():
                     self.paused = False
-                if "checkpoint" in due or (self._owed and not self.paused):
-                    self._owed = False
+                if "checkpoint" in due or (self.disk.owed and not self.paused):
+                    self.disk.owed = False
                     if self._room():
                         self._checkpoint(trainer)
                 if "stop" in due:
                     trainer.control.should_training_stop = True
                 elif due:
                     told = self._said_paused(where)
+            if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:
+                self._finish(trainer)
         self.rest(False)
-        if trainer.state.global_step >= trainer.state.max_steps:
-            trainer.control.should_training_stop = True
         self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
+
+    def _finish(self, trainer: StudioTrainer) -> None:
+        """This was the last step, since the run was shortened while it paused: what is due then."""
+        step = trainer.state.global_step
+        if self.every is not None and (self.evaluated_at is None or self.evaluated_at[0] != step):
+            self._evaluate(trainer)
+        if self._saved_step != step and self._room():
+            self._reason = "last step"
+            self._checkpoint(trainer)
+        trainer.control.should_save = False
+        trainer.control.should_training_stop = True
 
     def _checkpoint(self, trainer: StudioTrainer) -> None:
         trainer.checkpoint()

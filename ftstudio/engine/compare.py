@@ -72,6 +72,7 @@ def run(job: Compare, context: JobContext) -> None:
     arms = Arms(context.models, recipe, list(found.tuned.values()), found.views, found.own.task)
     decoding = decoding_of(recipe)
     asked, left_out = questions(found.examples, found.materials or {BASE: found.own})
+    left_out = found.left_out + left_out
     if not asked:
         raise StudioError(f"No held-out row can be answered: {left_out[0][1]}.", "Look at the rows: ftstudio data.")
     folder.emit(

@@ -78,7 +78,7 @@ class Drift:
             if not self._base:
                 if self.apart or (not shared and step):
                     return self._give_up("the base's figures from before the first step are missing")
-                with base_of(model) if shared else nullcontext():
+                with trainer.meter.once(), base_of(model) if shared else nullcontext():
                     self.measure_base(model, keep=not shared)
             bits = self._bits(model, self._base["size"])
             kl = self.divergence(model)

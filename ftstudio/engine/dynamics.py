@@ -25,11 +25,16 @@ EVERY = 2.0  # seconds between two writes at least; a checkpoint, an evaluation,
 class Recorder:
     """Appends what each step's rows lost. RUN is the run's folder, ROWS their numbers, RANK of several processes which.
 
-    A disk that takes no more ends the recording, not the training: `trouble` then says why.
+    WITHOUT says why no row is recorded (see `Task.unmapped`): only the losses of SOURCES are told then. A disk that
+    takes no more ends the recording, not the training: `trouble` then says why.
     """
 
-    def __init__(self, run: Path, rows: Sequence[int], sources: Sequence[Source] = (), rank: int = 0) -> None:
+    def __init__(
+        self, run: Path, rows: Sequence[int], sources: Sequence[Source] = (), rank: int = 0, without: str = ""
+    ) -> None:
         import numpy as np
+
+        self.without = without
 
         self.folder, self.rank = Path(run) / dynamics.FOLDER, rank
         self.rows = np.asarray(rows, dtype="<i4")
@@ -47,12 +52,14 @@ class Recorder:
                 if not resumed and self.folder.is_dir():
                     for path in self.folder.glob("epoch-*.bin"):
                         path.unlink()
+                rows = self.rows[:0] if self.without else self.rows
                 about = {
                     "version": dynamics.VERSION,
-                    "rows": len(self.rows),
+                    "rows": len(rows),
                     "sources": [{"name": s.name, "start": s.start, "stop": s.stop} for s in self.sources],
+                    **({"without": self.without} if self.without else {}),
                 }
-                files.write(self.folder / dynamics.ROWS, self.rows.tobytes())
+                files.write(self.folder / dynamics.ROWS, rows.tobytes())
                 files.write_json(self.folder / dynamics.ABOUT, about)
 
     def took(
@@ -70,7 +77,7 @@ class Recorder:
         records["step"], records["place"], records["tokens"] = step, at, count
         records["loss"] = total / np.maximum(count, 1)
         records = records[count > 0]
-        if self.trouble is None and len(records):
+        if self.trouble is None and len(records) and not self.without:
             self._waiting.setdefault(epoch, []).append(records)
             if time.monotonic() - self._written >= EVERY:
                 self.flush()
@@ -118,4 +125,4 @@ def recorder(run: Path, materials: Materials, encoded: EncodedSet, rank: int = 0
     sources = [
         Source(part.name, start, stop) for part, start, stop in zip(materials.sources, ends, ends[1:], strict=False)
     ]
-    return Recorder(run, rows, sources, rank)
+    return Recorder(run, rows, sources, rank, materials.task.unmapped())

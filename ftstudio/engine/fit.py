@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,6 +39,23 @@ def devices(device: str) -> list[dict[str, Any]]:
     return [{"name": "main memory", "total": total, "free": free}]
 
 
+def free(device: str, held: int = 0) -> int:
+    """Bytes that a training in this very process has on DEVICE, the libraries' own share among them: what is free, what
+    torch only keeps in store, and HELD of models that the training takes over or lets go of.
+
+    An estimate counts their weights, and the libraries, too. Of a GPU the driver is asked through torch, which knows
+    the one that is computed on, a part of one (MIG) as well; others' processes count as they do.
+    """
+    from ftstudio.engine.memory import CONTEXT
+
+    if device != "cuda":
+        return int(devices(device)[0]["free"]) + held + CONTEXT["cpu"]
+    import torch
+
+    there = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return int(there) + held + CONTEXT["cuda"]
+
+
 def gpus() -> int:
     """How many GPUs a launch can use here: those of the driver, or what CUDA_VISIBLE_DEVICES leaves of them."""
     from ftstudio.engine.telemetry import Telemetry
@@ -47,10 +63,7 @@ def gpus() -> int:
     telemetry = Telemetry()
     count = len(telemetry.read()["gpus"])
     telemetry.close()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is None:
-        return count
-    return min(count, len([word for word in named.split(",") if word.strip() not in ("", "-1")]))
+    return count
 
 
 def _container_limit() -> tuple[int, int] | None:

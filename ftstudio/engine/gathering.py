@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.data.example import Example
+from ftstudio.data.example import Example, text_of
 from ftstudio.engine import resume
 from ftstudio.engine.answering import Asker, decoding_of
 from ftstudio.engine.arms import BASE, Tuned
@@ -35,7 +36,8 @@ class Gathered:
 
     `run` and `recipe` are those that are compared, `own` their rows. `tuned` are the weights that are needed beside the
     base's, `views` the arms that use another's weights. `materials` write the prompts of the arms that a model answers.
-    `examples` are the rows that are asked: of `part`, those held out (`eval`) or those kept apart (`test`).
+    `examples` are the rows that are asked: of `part`, those held out (`eval`) or those kept apart (`test`); `left_out`
+    are those that aren't held out of every run, with the reason.
     """
 
     run: RunFolder
@@ -47,6 +49,7 @@ class Gathered:
     views: dict[str, str] = field(default_factory=dict)
     materials: dict[str, Asker] = field(default_factory=dict)
     part: str = "eval"
+    left_out: list[tuple[int, str]] = field(default_factory=list)
 
     def of(self, kind: str) -> list[str]:
         """The arms of KIND: `file` or `server`."""
@@ -122,11 +125,34 @@ def _opened(run: RunFolder, found: Gathered, count: int, part: str) -> tuple[Rec
     recipe, materials = resolve(load_recipe(run.recipe_path))
     materials = materials.on(part)
     if materials.examples(count) != found.examples:
+        _share(found, run, materials)
+    return recipe, materials
+
+
+def _share(found: Gathered, run: RunFolder, materials: Materials) -> None:
+    """Leave in FOUND the rows that are held out of RUN too, whatever their numbers there: a repaired version numbers
+    its rows anew, and may lack some. Raises StudioError where these are less than half: then it is other data."""
+    theirs = Counter(_content(example) for _, example in materials.examples())
+    kept, gone = [], []
+    for number, example in found.examples:
+        key = _content(example)
+        if theirs[key]:
+            theirs[key] -= 1
+            kept.append((number, example))
+        else:
+            gone.append((number, f"it is not held out of {run.name}"))
+    if 2 * len(kept) < len(found.examples):
         raise StudioError(
             f"{run.name} was trained with other held-out rows than {found.run.name}.",
             "Compare runs of the same data, data.eval and training.seed.",
         )
-    return recipe, materials
+    found.examples = kept
+    found.left_out += gone
+
+
+def _content(example: Example) -> tuple[object, ...]:
+    """What EXAMPLE asks and has as reference."""
+    return example.messages, text_of(example.fields.get("images"))
 
 
 def _weights(found: Gathered, run: RunFolder, recipe: Recipe, spec: ArmSpec) -> str:

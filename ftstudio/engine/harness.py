@@ -8,6 +8,7 @@ scored is kept in `<folder>/benchmarks.jsonl` by weights, task and limit, and is
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -30,6 +31,7 @@ from ftstudio.evaluation import statistics
 from ftstudio.evaluation.power import more_rows
 
 FILE = "benchmarks.jsonl"
+_OF_TASKS = (".yaml", ".yml", ".py", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet", ".arrow")
 Values = dict[str, dict[str, dict[int, float]]]  # task to metric to question to value
 Directions = Mapping[str, Mapping[str, bool]]  # task to metric to whether higher is better
 # where a task doesn't say so itself: lm_eval's own metrics, and error rates that tasks bring
@@ -97,7 +99,8 @@ def _scored(
     job: Compare, context: JobContext, found: Gathered, arms: Arms, names: Sequence[str]
 ) -> tuple[dict[str, Values], str]:
     """(what every arm scored, why not all of it could be measured)."""
-    keys = {name: _key(job, found, arms, name) for name in names}
+    tasks = _tasks_mark(job.benchmark_path) if job.benchmark_path is not None else None
+    keys = {name: _key(job, found, arms, name, tasks) for name in names}
     path = context.folder.path / FILE
     known = _known(path, keys)
     missing = {name: [task for task in job.benchmarks if task not in known.get(name, {})] for name in names}
@@ -179,15 +182,32 @@ def _values(tree: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, dict[int, 
         yield task, {metric: {int(at): float(value) for at, value in rows.items()} for metric, rows in metrics.items()}
 
 
-def _key(job: Compare, found: Gathered, arms: Arms, name: str) -> str:
-    """Stands for the weights of arm NAME and how they are asked."""
+def _key(job: Compare, found: Gathered, arms: Arms, name: str, tasks: list[str] | None) -> str:
+    """Stands for the weights of arm NAME and how they are asked; TASKS is the mark of a person's own."""
     tuned, spec = found.tuned.get(name), arms.specification(name)
     marks = [
         weights_mark(locate(found.recipe.model).folder),
         weights_mark(tuned.weights) if tuned is not None else None,
     ]
-    place = str(job.benchmark_path.absolute()) if job.benchmark_path is not None else None
-    return json.dumps([marks, spec.dtype, str(spec.quantisation), job.benchmark_limit, place, _version()])
+    return json.dumps([marks, spec.dtype, str(spec.quantisation), job.benchmark_limit, tasks, _version()])
+
+
+def _tasks_mark(folder: Path) -> list[str]:
+    """Which tasks lie in FOLDER: its path, and a hash of the names and contents of all files in it that tasks are made
+    of. Questions are known by their number: after an edit they may be others."""
+    found = hashlib.blake2b(digest_size=16)
+    place = folder.expanduser().absolute()
+    for path in sorted(place.rglob("*")):
+        name = path.relative_to(place)
+        if path.suffix.lower() not in _OF_TASKS or not path.is_file():
+            continue
+        try:
+            with open(path, "rb") as file:
+                content = hashlib.file_digest(file, "blake2b").hexdigest()
+        except OSError as error:
+            raise files.explain(error, path) from error
+        found.update(f"{name.as_posix()}\0{content}\n".encode("utf-8", "surrogateescape"))
+    return [str(place), found.hexdigest()]
 
 
 def _version() -> str:

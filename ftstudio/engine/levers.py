@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.launch import place
 from ftstudio.core.text import number
-from ftstudio.engine import attention, compiling, dropout
+from ftstudio.engine import attention, compiling, dropout, masters
 from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
 from ftstudio.engine.fused_probe import PIECES, tried
@@ -63,6 +63,7 @@ def choose(
     an attention that the recipe names and the model hasn't."""
     half = machine.dtype if machine.precision != "fp32" else None
     checkpoint(model, recipe)
+    masters.widen(model)
     wanted = recipe.training.attention
     if task.kind != "causal-lm":
         return _of_task(model, rows, lengths, task, machine, recipe, pad_id, why_checkpointing)
@@ -84,7 +85,8 @@ def choose(
             f"no padding: two rows are the same as padded (loss {parity.loss:.0e} apart, "
             f"gradients {parity.gradients:.0e})"
         )
-        told["attention"] = attention.NAMES[attention.implementation(model)]
+        how = attention.implementation(model)
+        told["attention"] = attention.NAMES.get(how, how)
     else:
         collator = Collator(pad_id, MULTIPLE if machine.device == "cuda" else 1)
         told["batches"] = f"padded, rows of like length together: {parity.why}"
@@ -116,7 +118,7 @@ def _attend(model: Any, wanted: str) -> None:
         return
     try:
         attention.use(model, wanted)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         raise StudioError(
             f"training.attention: {type(error).__name__} with {wanted}: {' '.join(str(error).split())[:160]}",
             "Set training.attention to auto.",
@@ -229,6 +231,7 @@ def release(model: Any) -> None:
     """Put back what `choose` changed in MODEL, so that it can be called by anyone."""
     compiling.release(model)
     attention.release(model)
+    masters.narrow(model)
     for layer in _layers(model):
         layer.cast_input_dtype_enabled = True
 
@@ -274,12 +277,13 @@ def _without_padding(model: Any, two: Sequence[Row], objective: Objective, pad_i
         try:
             attention.use(model, name)
             parity = probe(model, two, objective, pad_id)
-        except (ValueError, ImportError) as error:
-            parity = Parity(why=f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+        except Exception as error:  # kernels fail in ways of their own: a file that isn't there, a version, a symbol
+            if out_of_memory(error):
+                parity = Parity(why="there was not enough memory to try without")
+            elif isinstance(error, StudioError) or "CUDA error" in str(error):  # after that one nothing works any more
                 raise
-            parity = Parity(why="there was not enough memory to try without")
+            else:
+                parity = Parity(why=f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
         if parity.same:
             return parity
     attention.release(model)

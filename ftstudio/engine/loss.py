@@ -14,7 +14,9 @@ from transformers import modeling_utils
 from ftstudio.data.encode import IGNORED
 from ftstudio.engine import attention, fused
 
-PIECE = 1 << 19  # logits looked at together: they stay in a core's cache
+# Logits looked at together: on the CPU they stay in a core's cache; a GPU wants enough to do for all its units, or the
+# loop of small kernels takes longer than the model, in no more memory than there is to spare (64 MiB in 32 bits).
+PIECES = {"cpu": 1 << 19, "cuda": 1 << 24}
 
 Head = Literal["mask", "places", "all"]
 _LAYOUT = ("input_ids", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
@@ -110,6 +112,11 @@ class Objective:
         return torch.autocast(self.device, self.autocast)
 
 
+def rows_at_once(logits: torch.Tensor) -> int:
+    """How many rows of LOGITS [k, vocabulary] are looked at together."""
+    return max(1, PIECES["cuda" if logits.is_cuda else "cpu"] // logits.shape[-1])
+
+
 class SummedCrossEntropy(torch.autograd.Function):
     """Cross-entropy of LOGITS [k, vocabulary] and TARGETS [k] (-100: none), summed, in 32 bits whatever the logits are.
 
@@ -123,7 +130,7 @@ class SummedCrossEntropy(torch.autograd.Function):
         ctx: Any, logits: torch.Tensor, targets: torch.Tensor, into: torch.Tensor | None = None
     ) -> torch.Tensor:
         """See torch.autograd.Function. INTO [k] gets the loss of every token."""
-        size = max(1, PIECE // logits.shape[-1])
+        size = rows_at_once(logits)
         asked = targets != IGNORED
         found = targets.clamp(min=0)[:, None]
         total = torch.cat([piece.float().logsumexp(-1) for piece in logits.split(size)])
@@ -137,7 +144,7 @@ class SummedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """See torch.autograd.Function."""
         logits, found, asked, total = ctx.saved_tensors
-        size = max(1, PIECE // logits.shape[-1])
+        size = rows_at_once(logits)
         weight = (asked * gradients[0].float())[:, None]
         result = torch.empty_like(logits)
         rows = (item.split(size) for item in (result, logits, found, total[:, None], weight))

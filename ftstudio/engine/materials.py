@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftstudio import tasks
-from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.errors import Stopped, StudioError, UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Cancel, Dataset, Progress
@@ -24,11 +24,9 @@ from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.engine.left_out import UNANSWERED, left_out
-from ftstudio.engine.parting import part, usual_eval
+from ftstudio.engine.parting import SPLITS, part, usual_eval
 from ftstudio.engine.reshaping import tokenizer_of
 from ftstudio.tasks.base import Prompt, Task
-
-SPLITS = ("eval", "validation", "valid", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     _same(recipe, "train", whole)
     task = _informed(task, recipe, opened, cancel)
     template = task.written(Template.resolve(data.template, tokenizer, shape))
-    parts = part(recipe, opened, _open_named, progress=progress, cancel=cancel)
+    parts = part(recipe, opened, _open_named, lambda *watch: _before(recipe, *watch), progress=progress, cancel=cancel)
     held_out_shape = shape
     if parts.held_out is not None and isinstance(data.eval, str):
         _same(recipe, "eval", parts.held_out)
@@ -219,16 +217,30 @@ def _open_named(recipe: Recipe, key: str, wanted: str, progress: Progress | None
     """The rows that WANTED (data.eval or data.test: KEY) names: a file, or a split of what `data.train` names."""
     data = recipe.data
     usual = {"eval": "validation", "test": "test"}[key]
-    if wanted == data.train:
-        found = open_dataset(data.first, split=usual, reading=data.reading, progress=progress, cancel=cancel)
+    whole = data.parted_as or data.first  # a version holds one split only
+    if wanted in (data.train, data.parted_as):
+        found = open_dataset(whole, split=usual, reading=data.reading, progress=progress, cancel=cancel)
     elif wanted in SPLITS and find_file(wanted) is None:
-        found = open_dataset(data.first, split=wanted, reading=data.reading, progress=progress, cancel=cancel)
+        found = open_dataset(whole, split=wanted, reading=data.reading, progress=progress, cancel=cancel)
     else:
         split = usual if wanted == "demo" else None
         found = open_dataset(wanted, split=split, reading=data.reading, progress=progress, cancel=cancel)
     if not len(found):
         raise StudioError(f"{one_line(wanted)} (data.{key}) holds no rows.", "Name a file with rows, or a fraction.")
     return found
+
+
+def _before(recipe: Recipe, progress: Progress | None, cancel: Cancel | None) -> Opened:
+    """What `data.parted_as` names, read and mapped as if it were trained on."""
+    alone = recipe.data.model_copy(update={"train": str(recipe.data.parted_as), "replay": None, "mix": None})
+    seed = recipe.training.seed
+    try:
+        return open_sources(alone, columns(recipe), seed, task=recipe.task, progress=progress, cancel=cancel)
+    except Stopped:
+        raise
+    except StudioError as error:
+        hint = "Put it back, or leave data.parted_as out: other rows are then held out than before."
+        raise StudioError(f"data.parted_as: {error.message}", hint) from error
 
 
 def _shape_like(held_out: Dataset, shape: Shape, recipe: Recipe, key: str = "eval") -> Shape:

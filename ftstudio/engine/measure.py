@@ -345,9 +345,11 @@ def _context() -> int:
     with contextlib.suppress(Exception):
         import pynvml
 
+        from ftstudio.engine import cards
+
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        card = cards.visible(pynvml)[torch.cuda.current_device()]
+        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card.handle):
             if process.pid == os.getpid() and process.usedGpuMemory:
                 return max(0, int(process.usedGpuMemory) - int(torch.cuda.memory_reserved()))
     return CONTEXT["cuda"]

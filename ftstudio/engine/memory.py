@@ -80,7 +80,7 @@ def estimate(
     every = recipe.training.gradient_accumulation > 1
     peak, gradients = _greatest(one, two, layers, counted["gradients"] if every else None)
     held = {name: counted[name] for name in ("weights", "adapter", "optimizer")}
-    logits = min(2 * two.logits, peak - gradients)  # themselves and their gradient
+    logits = min(two.logits, peak - gradients)
     parts = {
         "weights": counted["weights"],
         "adapter": counted["adapter"],

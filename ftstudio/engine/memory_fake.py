@@ -19,12 +19,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from ftstudio.core.launch import place
 from ftstudio.core.recipe import Recipe
-from ftstudio.engine import attention, levers
+from ftstudio.engine import attention, fused, levers, masters
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.dropout import SparseDropout
 from ftstudio.engine.hardware import Hardware
 from ftstudio.engine.loss import head_of, soft_prompt
+from ftstudio.engine.memory_head import InChunks, Whole, chunk_rows, head_fused
 from ftstudio.engine.memory_track import Tracker
 
 REMEMBERED = 32
@@ -44,8 +46,8 @@ class Load:
 @dataclass(frozen=True)
 class Followed:
     """Bytes alive at most in each phase of a step (`forward`, `head`, `layer 0` …), `others` without the gradients;
-    `still` in a pass without gradients, for each load that was asked for; `logits` bytes of the step's logits;
-    `learning` weights that learn."""
+    `still` in a pass without gradients, for each load that was asked for; `logits` bytes of the step's logits
+    and of their gradient; `learning` weights that learn."""
 
     peaks: dict[str, int]
     others: dict[str, int]
@@ -106,20 +108,6 @@ class FakeDropout(nn.Dropout):
         return result
 
 
-class _Loss(torch.autograd.Function):
-    """Stands in for `loss.SummedCrossEntropy`: the logits are kept, their gradient is made beside them."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(logits)
-        return logits.new_zeros((), dtype=torch.float32)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        (logits,) = ctx.saved_tensors
-        return torch.empty_like(logits)
-
-
 @dataclass(frozen=True)
 class Method:
     """How a method changes a model without weights: `put` sets what learns, `quantised` names the weights that are
@@ -144,7 +132,7 @@ def follow(
     checkpointing = bool(recipe.training.gradient_checkpointing)
     key = (
         config.to_json_string(use_diff=False), layers, method.key, method.narrow, machine.device, machine.precision,
-        checkpointing, recipe.training.attention == "eager", load, tuple(still),
+        checkpointing, recipe.training.attention == "eager", recipe.training.shard, load, tuple(still),
     )  # fmt: skip
     if key not in _followed:
         if len(_followed) >= REMEMBERED:
@@ -166,6 +154,7 @@ def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half:
     model = method.put(model)
     model.train()
     levers.checkpoint(model, recipe)
+    masters.widen(model)
     levers.lean_adapters(model, machine, {})
     for name, module in list(model.named_modules()):
         if type(module) is SparseDropout:
@@ -183,7 +172,8 @@ def _follow(
     model = dressed(model, recipe, machine, method, half)
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake(model)
-        asks = _Asks(model, machine, half, recipe.training.attention == "eager")
+        parted = recipe.training.shard and not place().alone
+        asks = _Asks(model, machine, half, recipe.training.attention == "eager", parted)
         tracker, logits = _step(model, asks, load, layers)
         learning = sum(item.numel() for item in model.parameters() if item.requires_grad)
         passes = [_still(model, asks, item) for item in still]
@@ -219,9 +209,13 @@ def with_layers(config: Any, layers: int) -> Any:
 class _Asks:
     """Calls a model on a load, as `loss.Objective` does with real rows."""
 
-    def __init__(self, model: Any, machine: Hardware, half: torch.dtype | None, whole: bool = False) -> None:
+    def __init__(
+        self, model: Any, machine: Hardware, half: torch.dtype | None, whole: bool = False, parted: bool = False
+    ) -> None:
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.half, self.narrow = half, head_of(model) != "all"
+        self.device = machine.device
+        self.head = None if parted else head_fused(model, machine.device, self.narrow)
         self.free = bool(getattr(inner, "_supports_attention_backend", False)) and not soft_prompt(model) and not whole
         if self.free and machine.device == "cpu":
             attention.use(model, attention.SEGMENTS)
@@ -229,6 +223,19 @@ class _Asks:
             AttentionInterface.register(ONE_ROW, _one_row)
             AttentionMaskInterface.register(ONE_ROW, attention._mask)
             inner.set_attn_implementation(ONE_ROW)
+
+    def loss(self, model: Any, load: Load) -> tuple[torch.Tensor, int]:
+        """The loss of LOAD, and the bytes of logits and their gradient."""
+        if self.head is None:
+            logits = self.logits(model, load)
+            return Whole.apply(logits, self.device), 2 * logits.numel() * logits.element_size()
+        with fused.without_head(self.head):
+            hidden = self.logits(model, load)
+        hidden = hidden if self.half is None else hidden.to(self.half)
+        losses = InChunks.apply(hidden, self.head.weight.to(hidden.dtype))
+        vocabulary, width = self.head.weight.shape
+        rows = chunk_rows(len(hidden), width, vocabulary)
+        return losses.float().sum(), rows * vocabulary * (4 + hidden.element_size())
 
     def logits(self, model: Any, load: Load) -> torch.Tensor:
         """What MODEL says where LOAD asks."""
@@ -270,10 +277,7 @@ def _step(model: Any, asks: _Asks, load: Load, layers: int) -> tuple[Tracker, in
     ]
     with tracker:
         tracker.enter("forward")
-        logits = asks.logits(model, load)
-        size = logits.numel() * logits.element_size()
-        loss = _Loss.apply(logits)
-        del logits
+        loss, size = asks.loss(model, load)
         tracker.enter("head")
         loss.backward()
     for handle in handles:
@@ -298,7 +302,7 @@ def _still(model: Any, asks: _Asks, load: Load) -> int:
     model.eval()
     with torch.no_grad(), tracker:
         tracker.enter("pass")
-        asks.logits(model, load)
+        asks.loss(model, load)
     model.train()
     return tracker.peaks["pass"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 WARM = 2  # steps that don't count
 ENOUGH = 8  # steps from which constant and slope can be told apart
@@ -17,15 +17,24 @@ LATELY = 4  # evaluations, checkpoints … that tell what the next will take
 class Meter:
     """Counts tokens that are not padding over training wall time (evaluation, saving and pauses left out).
 
-    `seconds` and `tokens` go on from an earlier part of the run where it was resumed. CLOCK is for tests.
+    `seconds` and `tokens` go on from an earlier part of the run where it was resumed, and TOOK (what `lately` gave)
+    from what other work took there. CLOCK is for tests.
     """
 
-    def __init__(self, seconds: float = 0.0, tokens: int = 0, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        seconds: float = 0.0,
+        tokens: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+        took: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         self._clock = clock
         self._before = seconds
         self._began = self._last = clock()
         self._away = 0.0  # seconds spent on other things since the start
-        self._took: dict[str, list[float]] = {}  # of these, what each kind of work took, every time
+        # of these, what each kind of work took, every time
+        self._took = {kind: list(times) for kind, times in (took or {}).items()}
+        self._once = 0.0  # of the work that is done now, what won't be done again
         self._depth = 0
         self._left = 0.0
         self.tokens = tokens
@@ -53,9 +62,27 @@ class Meter:
             self._depth -= 1
             now = self._clock()
             if kind:
-                self._took.setdefault(kind, []).append(now - began)
+                self._took.setdefault(kind, []).append(now - began - self._once)
+                self._once = 0.0
             if not self._depth:
                 self._away += now - self._left
+
+    @contextlib.contextmanager
+    def once(self) -> Iterator[None]:
+        """Inside `away`: work that isn't done again the next time, such as asking the base."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._once += self._clock() - began
+
+    def lately(self) -> dict[str, list[float]]:
+        """Seconds that each kind of work took the last times."""
+        return {kind: times[-LATELY:] for kind, times in self._took.items()}
+
+    def last(self, kind: str) -> float:
+        """Seconds that work of this KIND took the last time; 0 where it wasn't done yet."""
+        return (self._took.get(kind) or [0.0])[-1]
 
     def rate(self) -> float | None:
         """Tokens a second since the last call; None where no time passed."""

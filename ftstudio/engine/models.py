@@ -162,6 +162,19 @@ class ModelStore:
             self._whole = (key, loading.load(Located(folder, str(folder)), _named(spec, name)))
         return Loaded(self._whole[1], spec.device, spec)
 
+    def holds(self, recipe: Recipe) -> int:
+        """Bytes of the models in memory that a training of RECIPE takes over or lets go of: see `to_train`."""
+        method = methods.get(recipe.method.name)
+        found = [self._base if self._peft is None else self._peft]
+        if method.alters_base(method.settings(recipe.method.settings)) and self._whole is not None:
+            found.append(self._whole[1])
+        return sum(
+            item.numel() * item.element_size()
+            for model in found
+            if model is not None
+            for item in (*model.parameters(), *model.buffers())
+        )
+
     def to_train(self, recipe: Recipe) -> Any:
         """The model RECIPE's method may change: the kept base, or for full fine-tuning a copy of its own.
 

@@ -35,9 +35,18 @@ class TaskObjective:
     device: str = "cpu"
     autocast: torch.dtype | None = None
 
-    def __call__(self, model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """The loss of BATCH, summed over its targets; a scalar in 32 bits."""
-        return self.task.loss(self.outputs(model, batch), batch)
+    def __call__(self, model: Any, batch: Mapping[str, Any], each: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """The loss of BATCH, summed over its targets; a scalar in 32 bits.
+
+        EACH gets the loss of every target, by rows, as it is before targets are weighed (see `Task.losses`); nothing
+        where rows have none of their own.
+        """
+        outputs = self.outputs(model, batch)
+        found = None if each is None else self.task.losses(outputs, batch)
+        if each is None or found is None:
+            return self.task.loss(outputs, batch)
+        each.append(found.detach())
+        return self.task.weighed(found, batch).sum()
 
     def outputs(self, model: Any, batch: Mapping[str, Any]) -> Any:
         """What MODEL says on BATCH."""

@@ -6,14 +6,18 @@ that changes, the old answers are set aside (`<arm>.old-<n>.jsonl`) and new ones
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core import files
 from ftstudio.core.recipe import Recipe
+from ftstudio.data.tokenizer import FILES as READ
+from ftstudio.engine.cache import TEXTS
 from ftstudio.engine.generation import Decoding
 from ftstudio.evaluation.predictions import Prediction, from_line, to_line
 
@@ -34,7 +38,7 @@ class Outputs:
         self._writer = files.LineWriter(self.path)
         book = files.read_json(folder / SETTINGS)
         book = book if isinstance(book, dict) else {}
-        if self.path.exists() and book.get(name) != settings:
+        if self.path.exists() and not alike(book.get(name), settings):
             _set_aside(self.path)
         if book.get(name) != settings:
             files.write_json(folder / SETTINGS, {**book, name: settings})
@@ -50,7 +54,7 @@ class Outputs:
     def borrow(self, folder: Path, name: str, settings: dict[str, Any], arm: str) -> int:
         """Take over answers that stand in another FOLDER under NAME and were made with the same SETTINGS; how many."""
         book = files.read_json(folder / SETTINGS)
-        if not isinstance(book, dict) or book.get(name) != settings or folder == self.path.parent:
+        if not isinstance(book, dict) or not alike(book.get(name), settings) or folder == self.path.parent:
             return 0
         found = [row for number, row in _read(folder / f"{name}.jsonl").items() if number not in self.known]
         self.append(Prediction(**{**_fields(row), "arm": arm}) for row in found)
@@ -94,10 +98,12 @@ def settings_of(
     from ftstudio.engine.locate import locate
 
     held_out = materials.held_out
+    base = locate(recipe.model).folder
     return {
         "decoding": decoding.signature(),
         "model": spec.model,
-        "weights": weights_mark(locate(recipe.model).folder),
+        "weights": weights_mark(base),
+        TEXTS: texts_mark(base, tuned),
         "tuned": weights_mark(tuned) if tuned is not None else None,
         "dtype": spec.dtype,
         "device": spec.device,
@@ -111,6 +117,25 @@ def settings_of(
         **({"options": recipe.options} if recipe.options else {}),
         **({"task": marks} if (marks := materials.task.marks()) else {}),
     }
+
+
+def alike(old: Any, new: Mapping[str, Any]) -> bool:
+    """Whether answers made under the settings OLD are what they would be under NEW. Those of a version of the studio
+    that didn't keep the mark of the tokenizer yet count as made with the present one."""
+    return isinstance(old, dict) and {TEXTS: new.get(TEXTS), **old} == {TEXTS: None, **new}
+
+
+def texts_mark(folder: Path, tuned: Path | None = None) -> str:
+    """A hash of what makes ids of texts in the model's FOLDER, and of what says where an answer ends, there and in the
+    folder of the TUNED model: tokenizer, chat template, generation settings."""
+    found = hashlib.blake2b(digest_size=10)
+    names = [name for name in READ if name != "config.json"]  # that one goes with the weights
+    paths = {path for name in names for path in folder.glob(name)}
+    for path in [*sorted(paths), *([tuned / "generation_config.json"] if tuned is not None else [])]:
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            found.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()
 
 
 def weights_mark(folder: Path) -> list[list[Any]]:

@@ -33,8 +33,9 @@ def stored(spec: ArmSpec, asked: Sequence[Question], folder: JobFolder) -> dict[
         chosen = next((one for one in same if one.row == question.row), same[0] if len(same) == 1 else None)
         if chosen is not None:
             found[question.row] = Prediction(
-                question.row, question.text, question.reference, chosen.output, chosen.tokens, chosen.ended, spec.name
-            )
+                question.row, question.text, question.reference, chosen.output, chosen.tokens, chosen.ended, spec.name,
+                chosen.extra,
+            )  # fmt: skip
     kept = Outputs(folder.path, spec.name, {"predictions": spec.target, "file": _mark(Path(spec.target).expanduser())})
     kept.append(one for row, one in found.items() if kept.known.get(row) != one)
     if not found:

@@ -25,6 +25,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from ftstudio import demo, methods
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.workspace import Workspace
+from ftstudio.data import language
 from ftstudio.data.tokenizer import load_tokenizer
 from ftstudio.engine import drift, forgetting, offtask
 from ftstudio.engine.arms import BASE, Arms
@@ -226,11 +228,12 @@ def off_task(base: Sequence[str], tuned: Sequence[str], special: Sequence[str]) 
     """Error categories of the answers off the task that BASE and TUNED models gave, those that either has; called worse
     or better after Holm's correction for their number."""
     prompts = [*(form.text for form in canaries.forms()), *PROMPTS]
+    usual = language.usual(base) or language.usual(prompts)  # there are no references that could tell the language
     both = []
     for answers in (base, tuned):
         rows = [Prediction(row, prompts[row], None, text) for row, text in enumerate(answers)]
         context = build(prompts, [None] * len(prompts), special_tokens=special, infer_contract=False)
-        both.append(categorise(rows, context, references=False))
+        both.append(categorise(rows, replace(context, target_language=usual), references=False))
     known = categories()
     found: list[dict[str, Any]] = []
     judged: list[dict[str, Any]] = []

@@ -142,6 +142,7 @@ def resolve(
         update={
             **_sources(first.data, materials),
             "test": _named(recipe.data.test),
+            "parted_as": _named(recipe.data.parted_as),
             "eval": _eval(recipe, materials),
             "columns": _columns(materials),
             "template": recipe.data.template or (materials.template.name if materials.task.templates else None),

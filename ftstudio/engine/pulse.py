@@ -10,6 +10,7 @@ from typing import Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
+from ftstudio.engine import quiet
 from ftstudio.engine.telemetry import Telemetry
 
 BEAT = 5.0
@@ -28,7 +29,7 @@ class Pulse:
         self._telemetry = telemetry
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ftstudio-pulse", daemon=True)
-        self.resting = False
+        self.resting = self._troubled = False
         self.watch: Callable[[dict[str, Any] | None], None] | None = None  # looks at each reading, and at the time
 
     def __enter__(self) -> Pulse:
@@ -45,24 +46,42 @@ class Pulse:
             self._folder.beat()
 
     def _run(self) -> None:
-        reader = Telemetry() if self._telemetry else None
+        reader = Telemetry(own=True) if self._telemetry else None
         next_beat = time.monotonic() + BEAT
         next_read = time.monotonic()
         while not self._end.wait(0.5):
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + BEAT
-                self.beat()
+                self._safely(self.beat)
+            reading = None
             if reader is not None and now >= next_read:
                 next_read = now + (READ_AT_REST if self.resting else READ)
-                reading = reader.read()
-                with contextlib.suppress(StudioError):
-                    self._folder.emit("telemetry", **reading)
-            else:
-                reading = None
-            watch = self.watch
-            if watch is not None:
-                with contextlib.suppress(StudioError):
-                    watch(reading)
+                reading = self._safely(self._read, reader)
+            self._safely(self._look, reading)
         if reader is not None:
             reader.close()
+
+    def _safely(self, work: Callable[..., Any], *args: Any) -> Any:
+        """WORK(*ARGS). Nothing may end this thread: without a heartbeat another host takes the run for abandoned."""
+        try:
+            return work(*args)
+        except StudioError:
+            pass
+        except Exception as error:
+            if not self._troubled:  # once: it may come every half second
+                self._troubled = True
+                quiet.traceback(self._folder.log_path, error)
+        return None
+
+    def _read(self, reader: Telemetry) -> dict[str, Any]:
+        reading = reader.read()
+        with contextlib.suppress(StudioError):
+            self._folder.emit("telemetry", **reading)
+        return reading
+
+    def _look(self, reading: dict[str, Any] | None) -> None:
+        """A method of its own: a name in the loop would hold what watches, with its trainer, after it is through."""
+        watch = self.watch
+        if watch is not None:
+            watch(reading)

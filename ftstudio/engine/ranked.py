@@ -65,10 +65,6 @@ class RankedTrainer(StudioTrainer):
         self.meter.tokens += int(found[1] - own[0, 1].to(device))  # those of the others; the own ones as they are taken
         return found[0].clamp(min=1)  # type: ignore[no-any-return]
 
-    def tokens_a_step(self) -> float:
-        """Tokens an optimiser step of all processes has on average."""
-        return super().tokens_a_step() * self.ranks.count
-
     def utilisation(self, speed: float | None) -> float | None:
         """See StudioTrainer; SPEED and the peak are those of all GPUs."""
         return super().utilisation(None if speed is None else speed / self.ranks.count)
@@ -94,7 +90,8 @@ class RankedTrainer(StudioTrainer):
             if self.ranks.first:
                 with attention.plain(self.model), self.levers.objective.precision():
                     self.director.evaluated(self, metrics)
-            self.ranks.tell()
+            # what the first one sees in the figures may call a checkpoint off, or for one
+            self.control.should_save = bool(self.ranks.tell(self.control.should_save))
         return metrics or {}
 
     def _measure(self, rows: Rows) -> dict[str, Any] | None:
@@ -129,6 +126,7 @@ class RankedTrainer(StudioTrainer):
     # -- checkpoints -------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if not sound(self.model):  # the same in all processes
+            self.director.unsound()
             return
         self._states = self.ranks.gathered(self._random_state())
         if self.ranks.first:

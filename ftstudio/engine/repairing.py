@@ -20,6 +20,7 @@ from ftstudio.data.versions.shelf import Shelf
 from ftstudio.data.versions.store import Version
 from ftstudio.data.versions.working import Working
 from ftstudio.engine.behind import Training
+from ftstudio.engine.parting import parted_as, usual_eval
 from ftstudio.engine.recipes import check_recipe
 
 ANSWERS = ("completion", "output", "target", "label")  # the parts of a row that can be its answer
@@ -247,11 +248,10 @@ def on_version(recipe: Recipe, version: Version, workspace: Workspace) -> Recipe
     """RECIPE for VERSION of its data: all else stays, the held-out rows too, so that both runs can be compared."""
     values: dict[str, Any] = recipe.plain()
     values.pop("resolved", None)
-    usual = Shelf.of(Workspace()).folder == Shelf.of(workspace).folder
+    here = Shelf.of(Workspace()).folder == Shelf.of(workspace).folder
     data = values["data"]
-    if data.get("eval") == recipe.data.train and data["eval"] != "demo":  # it meant another split of the same source
-        del data["eval"]
-    data["train"] = version.name if usual else version.address
+    data |= {"eval": usual_eval(recipe), "parted_as": parted_as(recipe)}
+    data["train"] = version.name if here else version.address
     if any(HELD_OUT in (repair.get("details") or {}) for repair in version.about.get("repairs") or ()):
         # a person has made held-out rows training rows: the check that finds them is right, and answered
         data["accepted"] = sorted({*(data.get("accepted") or ()), "exact_leak"})

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ftstudio.core import files
 
 SEAL = "complete.json"
 SAVING = ".saving"
+ASIDE = "aside-"  # with its step: a checkpoint that isn't gone on from any more
 _NAME = re.compile(r"checkpoint-(\d+)$")
 
 
@@ -65,9 +67,14 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=step_of, reverse=True)
 
 
-def newest(folder: Path) -> Path | None:
-    """The newest checkpoint in FOLDER whose files are all intact; None where there is none."""
-    return next((path for path in checkpoints(folder) if is_complete(path)), None)
+def newest(folder: Path, below: int | None = None) -> Path | None:
+    """The newest checkpoint in FOLDER whose files are all intact, with BELOW of those before that step; None where
+    there is none."""
+    return next((path for path in checkpoints(folder) if _before(path, below) and is_complete(path)), None)
+
+
+def _before(path: Path, step: int | None) -> bool:
+    return step is None or step_of(path) < step
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -77,10 +84,48 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def settle(saving: Path, target: Path) -> None:
-    """Move the sealed SAVING to TARGET; what stood there before (the same step, saved again) goes."""
-    if target.exists():
-        shutil.rmtree(target)
+    """Move the sealed SAVING to TARGET. What stood there before (the same step, saved again) goes once it is there."""
+    old = _put_aside(target) if target.exists() else None
     os.replace(saving, target)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_aside(path: Path) -> Path:
+    aside = path.with_name(f"{ASIDE}{step_of(path)}")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(path, aside)
+    return aside
+
+
+def adopt(folder: Path) -> None:
+    """Put in place what a process wrote whole and sealed in FOLDER, but was killed before it had moved it there."""
+    for path in (folder / SAVING).glob("checkpoint-*"):
+        target = folder / path.name
+        if step_of(path) >= 0 and is_complete(path) and not is_complete(target):
+            settle(path, target)
+
+
+def set_aside(folder: Path, after: int) -> list[Path]:
+    """Checkpoints in FOLDER of steps beyond AFTER are none any more: damaged, or of a way that wasn't gone on. Where
+    they were left in place, they would pass for newer than those that the run is about to write.
+
+    They stay beside, as `aside-<n>`, until the run has come as far again (see `prune`) or the disk is short of room.
+    """
+    return [_put_aside(path) for path in checkpoints(folder) if step_of(path) > after]
+
+
+def drop_aside(folder: Path, until: int | None = None) -> bool:
+    """Remove what was set aside in FOLDER, with UNTIL up to that step. Whether there was any."""
+    found = [path for path in folder.glob(f"{ASIDE}*") if until is None or _aside_step(path) <= until]
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return bool(found)
+
+
+def _aside_step(path: Path) -> int:
+    number = path.name.removeprefix(ASIDE)
+    return int(number) if number.isdecimal() else sys.maxsize
 
 
 def size(folder: Path) -> int:
@@ -92,19 +137,33 @@ def size(folder: Path) -> int:
     return 0
 
 
-def best(folder: Path) -> Path | None:
-    """The checkpoint in FOLDER with the lowest held-out loss, of those that were evaluated; None where none was."""
-    judged = [(facts(path).get("eval_loss"), path) for path in checkpoints(folder)]
+def best(folder: Path, below: int | None = None, *, hashes: bool = False) -> Path | None:
+    """The whole checkpoint in FOLDER with the lowest held-out loss, of those that were evaluated (with BELOW: before
+    that step); None where none was. With HASHES contents are read, too."""
+    judged = [(facts(path).get("eval_loss"), path) for path in checkpoints(folder) if _before(path, below)]
     known = [(loss, path) for loss, path in judged if isinstance(loss, (int, float))]
-    return min(known, key=lambda pair: pair[0])[1] if known else None
+    known.sort(key=lambda pair: pair[0])
+    return next((path for _, path in known if is_complete(path, hashes=hashes)), None)
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest KEEP checkpoints and the best one, and what an interrupted save left."""
-    kept = best(folder)
+def good(folder: Path, step: int, *, rising: bool) -> Path | None:
+    """The checkpoint in FOLDER to go back to from STEP, where something went wrong; None where there is none.
+
+    One that was written at STEP holds what is wrong. Where the held-out loss was RISING, so do those since it was best.
+    """
+    lowest = best(folder, below=step, hashes=True) if rising else None
+    return lowest or newest(folder, below=step)
+
+
+def prune(folder: Path, keep: int, written: Path | None = None) -> None:
+    """Remove all but the newest KEEP checkpoints, the best one and the one just WRITTEN; what was set aside and is
+    made up for by that; and what an interrupted save left."""
+    kept = {best(folder), written}
     for path in checkpoints(folder)[keep:]:
-        if path == kept:
+        if path in kept:
             continue
         (path / SEAL).unlink(missing_ok=True)  # first: half a checkpoint must not pass as a whole one
         shutil.rmtree(path, ignore_errors=True)
+    if written is not None:
+        drop_aside(folder, step_of(written))
     shutil.rmtree(folder / SAVING, ignore_errors=True)

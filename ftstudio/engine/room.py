@@ -48,17 +48,20 @@ def bound(recipe: Recipe, config: Mapping[str, Any], weights: int, longest: int)
     return WHOLE * weights + 4 * (KEPT * width * layers * tokens + logits + scores)
 
 
-def decide(recipe: Recipe, bounded: int, device: str, estimate: Callable[[Recipe], int]) -> tuple[bool, str]:
+def decide(
+    recipe: Recipe, bounded: int, device: str, estimate: Callable[[Recipe], int], free: int | None = None
+) -> tuple[bool, str]:
     """(whether to checkpoint, why) where RECIPE leaves it open. BOUNDED: at most so many bytes are taken without.
 
-    ESTIMATE gives the bytes that a recipe takes; it is asked only where BOUNDED doesn't settle it.
+    ESTIMATE gives the bytes that a recipe takes; it is asked only where BOUNDED doesn't settle it. FREE bytes, where
+    they are known better than the driver tells.
     """
     wanted = recipe.training.gradient_checkpointing
     if wanted is not None:
         return wanted, SAID
     if not can(recipe):
         return False, "this method doesn't go with it"
-    free = int(fit.devices(device)[0]["free"])
+    free = int(fit.devices(device)[0]["free"]) if free is None else free
     if bounded <= PLENTY * free:
         return False, f"not needed: at most {size(bounded)} of {size(free)} free"
     without = recipe.with_changes({"training.gradient_checkpointing": False})
@@ -71,8 +74,9 @@ def decide(recipe: Recipe, bounded: int, device: str, estimate: Callable[[Recipe
     return True, f"by itself: {size(needed)} without it, {size(free)} free; {size(less)} with it, about 30 % slower"
 
 
-def settle(recipe: Recipe, rows: TrainingRows, device: str) -> tuple[bool, str]:
-    """The same for the training of ROWS, before the model is loaded. What can't be estimated is left off."""
+def settle(recipe: Recipe, rows: TrainingRows, device: str, held: int = 0) -> tuple[bool, str]:
+    """The same for the training of ROWS in this process, before the model is loaded. HELD: see `fit.free`. What can't
+    be estimated is left off."""
     from ftstudio.engine.compatibility import model_config
     from ftstudio.engine.locate import locate
 
@@ -93,6 +97,6 @@ def settle(recipe: Recipe, rows: TrainingRows, device: str) -> tuple[bool, str]:
         return int(estimated(asked, rows.materials, rows.train, counted)["estimated_bytes"])
 
     try:
-        return decide(recipe, bounded, device, estimate)
+        return decide(recipe, bounded, device, estimate, fit.free(device, held))
     except Exception as error:  # an architecture that can't be built without its weights, or with fewer layers
         return False, f"what it takes can't be told ({type(error).__name__})"

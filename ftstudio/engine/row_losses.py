@@ -62,11 +62,20 @@ class RowLosses:
         self._rows, self._parts = [], []
 
     def add(self, batch: Mapping[str, Any], each: Sequence[torch.Tensor]) -> None:
-        """Take up the losses of every token of BATCH (see `loss.Objective`)."""
+        """Take up the losses of every token of BATCH (see `loss.Objective`), or of its targets by rows (see
+        `objective.TaskObjective`)."""
         if not each:
             return
-        where, losses = row_of(batch), each[0].detach()
+        losses = each[0].detach()
         part = losses.new_zeros((2, len(batch["rows"])))
+        if "inputs" in batch:
+            part[0] = losses.flatten(1).sum(1) if losses.dim() > 1 else losses
+            asked = batch["targets"] != IGNORED
+            part[1] = asked.flatten(1).sum(1) if asked.dim() > 1 else asked
+            self._rows += batch["rows"]
+            self._parts.append(part)
+            return
+        where = row_of(batch)
         part[0].index_add_(0, where, losses)
         part[1].index_add_(0, where, (batch["targets"] != IGNORED).to(losses.dtype))
         self._rows += batch["rows"]

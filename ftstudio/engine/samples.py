@@ -72,10 +72,13 @@ class Samples:
         answers: list[str | None] | None = None
         if not self.apart and (step == 0 or None in self.base):
             adapted = off_is_base(model)
-            if adapted or step == 0:  # before its first step a fully trained model still is the base
+            if step == 0:  # before its first step a fully trained model still is the base
                 with adapters.off(model) if adapted else contextlib.nullcontext():
                     self._keep(self._answers(model))
-                answers = list(self.base) if step == 0 else None
+                answers = list(self.base)
+            elif adapted:
+                with trainer.meter.once(), adapters.off(model):
+                    self._keep(self._answers(model))
         if answers is None:
             answers = self._answers(model)
         for index, (item, base, output) in enumerate(zip(self.fixed, self.base, answers, strict=True)):

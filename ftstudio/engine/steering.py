@@ -54,9 +54,15 @@ class Steering:
         if what == "learning_rate" and not 0 < value <= 1:
             return f"A learning rate lies above 0 and at most at 1, not at {value:g}."
         change = Change(step, what, float(value) if what == "learning_rate" else max(step, int(value)))
+        self._again = [later for later in self._again if later.what != what]  # what is asked for now counts
         self._make(trainer, change)
         self.folder.emit("steer", step=step, what=what, value=change.value, why=why)
         return ""
+
+    @property
+    def length(self) -> int | None:
+        """The steps the run comes to by all changes, those that are made again later among them; None: the recipe's."""
+        return next((int(later.value) for later in reversed(self._again) if later.what == "steps"), self.total)
 
     def due(self, trainer: StudioTrainer, step: int) -> None:
         """Make the changes again that were made at STEP before the run was interrupted."""
@@ -83,8 +89,9 @@ def changes(events: Iterable[dict[str, Any]]) -> list[Change]:
         step, value = event.get("step"), event.get("value")
         if event.get("kind") != "steer" or not isinstance(step, int) or not isinstance(value, (int, float)):
             continue
-        if event.get("why") == BACK:
-            found = [change for change in found if change.step <= step]
+        back, what = event.get("why") == BACK, event.get("what")
+        # of steps that were lost by a crash, too, the same was asked for anew
+        found = [change for change in found if change.step <= step or not (back or change.what == what)]
         found.append(Change(step, str(event.get("what")), float(value)))
     return sorted(found, key=lambda change: change.step)  # stable: of one step the later
 

@@ -52,7 +52,12 @@ class Leader(RunDirector):
         super().stepped(trainer, logs)
         due = trainer.control
         self._more = bool(
-            due.should_evaluate or due.should_save or self.paused or self._wish or self._owed or self.control.stopping
+            due.should_evaluate
+            or due.should_save
+            or self.paused
+            or self._wish
+            or self.disk.owed
+            or self.control.stopping
         )
         self.ranks.tell(
             {
@@ -175,6 +180,12 @@ class Follower:
 
     def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
         """See trainer.Director."""
+
+    def unsound(self) -> None:
+        """See trainer.Director."""
+
+    def owned(self) -> None:
+        """See trainer.Director. The first process knows."""
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""

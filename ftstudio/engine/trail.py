@@ -6,11 +6,12 @@ in a version. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
@@ -21,10 +22,14 @@ from ftstudio.data.versions.shelf import SOURCE
 from ftstudio.data.versions.store import Version
 from ftstudio.engine.answer import base_folder
 from ftstudio.engine.materials import open_materials, recorded
+from ftstudio.engine.outputs import SETTINGS
 from ftstudio.engine.recipes import load_recipe
 from ftstudio.engine.repairing import aims_of
 from ftstudio.evaluation.before_after import BASE, EARLIER, NOW, before_after
 from ftstudio.evaluation.predictions import Prediction, read_predictions
+
+_SAID = {"decoding": "decoding", "template": "data.template", "max_length": "data.max_length"}
+ASKED = tuple(_SAID)  # settings of answers that change them without any training
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,6 @@ def added_prompts(links: Sequence[Link]) -> set[str]:
     for link in links:
         if link.version is None:
             continue
-        from ftstudio.core import files
-
         for line in files.read_lines(link.version.path / store.REPAIRS):
             try:
                 edit = from_plain(line)
@@ -122,26 +125,63 @@ def added_prompts(links: Sequence[Link]) -> set[str]:
     return found
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A file of answers, and how they were asked for, as far as its folder tells."""
+
+    path: Path
+    settings: Mapping[str, Any]
+
+    def unlike(self, other: _Kept) -> list[str]:
+        """What of ASKED tells these answers from OTHER's; where either doesn't say, nothing does."""
+        both = [(name, self.settings.get(name), other.settings.get(name)) for name in ASKED]
+        return [name for name, mine, theirs in both if None not in (mine, theirs) and mine != theirs]
+
+
 def answers(
     workspace: Workspace, run: RunFolder | None, recipes: Sequence[tuple[RunFolder, Recipe]]
 ) -> list[Prediction]:
     """What RUN (None: the base of RECIPES) answered on held-out rows, wherever that is kept; empty where nowhere."""
+    kept = _kept(workspace, run, recipes)
+    return read_predictions(kept[0].path) if kept else []
+
+
+def _kept(workspace: Workspace, run: RunFolder | None, recipes: Sequence[tuple[RunFolder, Recipe]]) -> list[_Kept]:
+    """Where `answers` are kept."""
     places: list[Path] = []
     if run is not None:
         places = [run.errors.path / "outputs.jsonl", run.compare.path / f"{run.name}.jsonl"]
     else:
         for other, recipe in recipes:
             places += [base_folder(workspace, recipe).path / "outputs.jsonl", other.compare.path / "base.jsonl"]
-    for path in places:
-        if path.is_file():
-            return read_predictions(path)
-    return []
+    found = []
+    for path in filter(Path.is_file, places):
+        book = files.read_json(path.parent / SETTINGS)
+        settings = book.get(path.stem) if isinstance(book, dict) else None
+        found.append(_Kept(path, settings if isinstance(settings, dict) else {}))
+    return found
+
+
+def _comparable(
+    workspace: Workspace, before: RunFolder, run: RunFolder, both: Sequence[tuple[RunFolder, Recipe]]
+) -> tuple[dict[str, _Kept], list[str]]:
+    """(the answers of EARLIER, NOW and BASE that were asked for alike, what tells the first two apart where none were);
+    BASE only where it was asked like NOW."""
+    old, new = _kept(workspace, before, both), _kept(workspace, run, both)
+    if not old or not new:
+        return {}, []
+    pairs = [(one, other) for one in old for other in new]
+    one, other = min(pairs, key=lambda pair: len(pair[0].unlike(pair[1])))
+    found = {EARLIER: one, NOW: other}
+    base = next((kept for kept in _kept(workspace, None, both) if not kept.unlike(other)), None)
+    return {BASE: base, **found} if base is not None else found, one.unlike(other)
 
 
 def report(workspace: Workspace, run: RunFolder) -> dict[str, Any] | None:
     """Before and after the repairs between RUN and the run before it; None where there is none, or it has no answers.
 
-    `earlier` and `run` name the runs, `version` the data of RUN, `trail` how the data came to be. Raises StudioError.
+    `earlier` and `run` name the runs, `version` the data of RUN, `trail` how the data came to be. Raises StudioError,
+    also where the two were asked otherwise: with other decoding, template or length.
     """
     from ftstudio.engine.judging import context_of
     from ftstudio.evaluation import own
@@ -154,13 +194,16 @@ def report(workspace: Workspace, run: RunFolder) -> dict[str, Any] | None:
         return None
     earlier = load_recipe(before.recipe_path)
     both = [(before, earlier), (run, recipe)]
-    arms = {
-        BASE: answers(workspace, None, both),
-        EARLIER: answers(workspace, before, both),
-        NOW: answers(workspace, run, both),
-    }
-    if not arms[EARLIER] or not arms[NOW]:
+    kept, unlike = _comparable(workspace, before, run, both)
+    arms = {name: read_predictions(one.path) for name, one in kept.items()}
+    if not arms.get(EARLIER) or not arms.get(NOW):
         return None
+    if unlike:
+        raise StudioError(
+            f"{before.name} and {run.name} were asked otherwise ({', '.join(_SAID[name] for name in unlike)}): what "
+            "differs needn't come from the repair.",
+            f"Answer both alike: ftstudio errors {before.name}, then ftstudio errors {run.name}.",
+        )
     materials = open_materials(earlier)
     try:
         embedder = load_embedder("static", allow_torch=False)

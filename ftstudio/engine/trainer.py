@@ -21,12 +21,11 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, chain
 from ftstudio.engine import attention, gradient_cache, loading, resume, sentence
-from ftstudio.engine.budget import Order, TokenBudget, order_of
+from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import split, trained
 from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
-from ftstudio.engine.loss import Objective
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.parity import out_of_memory
@@ -64,6 +63,12 @@ class Director(Protocol):
 
     def should_stop(self) -> bool:
         """Whether someone waits for the run to stop: evaluation is then cut short."""
+
+    def unsound(self) -> None:
+        """The weights are no finite numbers: no checkpoint was written."""
+
+    def owned(self) -> None:
+        """Raises StudioError where another process has taken over the run: this one must write nothing more."""
 
     def saving(self, trainer: StudioTrainer) -> None:
         """A checkpoint is about to be written."""
@@ -149,7 +154,8 @@ class StudioTrainer(Trainer):
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
         self.losses = RowLosses()
-        self._order, self._mean = "", 0.0
+        self._order = ""
+        self._epoch: tuple[int, float] | None = None  # tokens and batches of an epoch
         self.peak: float | None = None  # FLOP/s of the GPU, where known
         self.flops: float | None = None  # a token takes, where known
 
@@ -191,12 +197,14 @@ class StudioTrainer(Trainer):
             self._order = hashlib.blake2b(repr(rows).encode(), digest_size=12).hexdigest()
         return self._order
 
-    def tokens_a_step(self) -> float:
-        """Tokens an optimiser step of this process has on average."""
-        if not self._mean:
+    def tokens_a_step(self, first: int, last: int) -> float:
+        """Tokens that an optimiser step of all processes has on average between steps FIRST and LAST."""
+        if not self._epoch:
             batches = len(self.order()) if self.budget is not None else len(self.lengths) / self.args.train_batch_size
-            self._mean = self.args.gradient_accumulation_steps * sum(self.lengths) / max(1, batches)
-        return self._mean
+            self._epoch = (int(sum(self.lengths)), batches)
+        group = self.args.gradient_accumulation_steps * max(1, self.args.world_size)
+        taken, through = (tokens_in(step, *self._epoch, group) for step in (first, max(first + 1, last)))
+        return (through - taken) / max(1, last - first)
 
     def utilisation(self, speed: float | None) -> float | None:
         """Model FLOPs utilisation at SPEED tokens a second: see `flops`. None where the card's peak isn't known."""
@@ -305,11 +313,11 @@ class StudioTrainer(Trainer):
         """The batch's summed loss over all trained tokens of the optimiser step: gradients add up to the exact mean."""
         each: list[torch.Tensor] = []
         objective = self.levers.objective
-        if inputs.get("rows") and isinstance(objective, Objective):
+        if "pulls" in inputs and isinstance(objective, TaskObjective):
+            loss = gradient_cache.pulled(objective, model, inputs)
+        elif inputs.get("rows"):
             loss = objective(model, inputs, each)
             self.losses.add(inputs, each)
-        elif "pulls" in inputs and isinstance(objective, TaskObjective):
-            loss = gradient_cache.pulled(objective, model, inputs)
         else:
             loss = objective(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else trained(inputs).clamp(min=1))
@@ -365,7 +373,9 @@ class StudioTrainer(Trainer):
         folder = Path(self.args.output_dir or ".")
         target = folder / f"checkpoint-{self.state.global_step}"
         if not sound(self.model):  # what can't be gone on from must not take the place of what can
+            self.director.unsound()
             return
+        self.director.owned()
         with self.meter.away("saving"):
             self.director.saving(self)
             shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
@@ -378,14 +388,18 @@ class StudioTrainer(Trainer):
                     seconds=self.meter.seconds,
                     first_loss=self.director.first_loss,
                     tokens=self.meter.tokens,
+                    took=self.meter.lately(),
                     parts=self.parts,
+                    recomputes=self.recomputes,
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),
                     ranks=max(1, self.args.world_size),
                 )
+                self.director.owned()  # writing takes long
                 resume.settle(saving, target)
             except Exception as error:
+                self.director.owned()
                 shutil.rmtree(folder / resume.SAVING, ignore_errors=True)
                 told = disk_trouble(error, target)
                 if told is not None and self.director.unsaved(told):
@@ -393,7 +407,7 @@ class StudioTrainer(Trainer):
                 if told is None:
                     raise
                 raise told from error
-            resume.prune(folder, self.keep)
+            resume.prune(folder, self.keep, target)
             self.director.saved(self, target)
 
     def _judged(self) -> float | None:

@@ -61,7 +61,8 @@ def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None
 
     Under a launcher of several processes this is the first of them; the others follow (see `follow`).
     """
-    folder, together = RunFolder(job.folder), ranks.joined()
+    folder, together = context.folder, ranks.joined()  # the one that was claimed, not another object of its path
+    assert isinstance(folder, RunFolder)
     if together.alone:
         Training(folder, context, control, pulse).run(resuming=job.resume)
         return
@@ -126,18 +127,20 @@ class Training:
                     director.tell("training", director.doing)
                     self.pulse.watch = director.looked
                 self.ranks.tell()  # loading may take longer than data parallelism waits
+                back: RolledBack | None = None
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-                except RolledBack:
-                    checkpoint, resuming = self._back(trainer), True
-                    levers.release(model)
-                    del trainer, director
-                    loading.free()
-                    model = self._model_again(model, rows)
-                    continue
+                except RolledBack as error:
+                    back = error.with_traceback(None)  # its frames would hold the trainer and its optimiser
                 finally:
                     self.pulse.watch = None
-                break
+                if back is None:
+                    break
+                checkpoint, resuming = self._back(trainer, back), True
+                levers.release(model)
+                del trainer, director
+                loading.free()
+                model = self._model_again(model, rows)
             peak = max(self.ranks.all_of(peak_memory(machine.device)), default=0)
             if self._shards:
                 from ftstudio.engine import sharding
@@ -155,6 +158,7 @@ class Training:
             plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
             task = rows.materials.task.fitted(plain, rows.pad)
+            self.folder.keep()
             director.tell("saving", "the tuned model")
             self._save(trainer.model, task)
             facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak}
@@ -173,15 +177,26 @@ class Training:
 
     def _newest(self) -> Path | None:
         """The newest whole checkpoint, as the first process sees it."""
-        found = resume.newest(self.folder.checkpoints) if self.ranks.first else None
+        if not self.ranks.first:
+            return self._named(None)
+        resume.adopt(self.folder.checkpoints)
+        return self._named(resume.newest(self.folder.checkpoints))
+
+    def _named(self, found: Path | None) -> Path | None:
+        """The checkpoint that the first process FOUND."""
         name = self.ranks.tell(found.name if found is not None else None)
         return self.folder.checkpoints / name if name else None
 
-    def _back(self, trainer: StudioTrainer) -> Path:
-        """The checkpoint to go back to; from there on the learning rate is lower."""
-        checkpoint = self._newest()
+    def _back(self, trainer: StudioTrainer, why: RolledBack) -> Path:
+        """The checkpoint to go back to; from there on the learning rate is lower. Later ones are set aside."""
+        folder, step = self.folder.checkpoints, trainer.state.global_step
+        checkpoint = self._named(
+            resume.good(folder, step, rising=why.fault == "eval_rising") if self.ranks.first else None
+        )
         if checkpoint is None:
             raise StudioError("There is no checkpoint to go back to.", SOUND)
+        if self.ranks.first:
+            resume.set_aside(folder, resume.step_of(checkpoint))
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
         self.folder.emit("steer", step=resume.step_of(checkpoint), what="learning_rate", value=peak, why=BACK)
         return checkpoint
@@ -201,7 +216,8 @@ class Training:
             return before, "as the run began"
         if wanted is None and self._shards:
             return False, "not decided for weights that lie in parts on several GPUs"
-        return room.settle(self.recipe, rows, machine.device)
+        loading.free()  # what answering left in torch's store
+        return room.settle(self.recipe, rows, machine.device, self.context.models.holds(self.recipe))
 
     def _model(self, rows: TrainingRows) -> Any:
         """The model with what learns set to learn. Raises StudioError where the tokenizer doesn't fit it."""
@@ -251,7 +267,7 @@ class Training:
             rows.lengths,
             levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task, self._why),
             director,
-            Meter(known.get("seconds", 0.0), known.get("tokens", 0)),
+            Meter(known.get("seconds", 0.0), known.get("tokens", 0), took=known.get("took")),
             keep=recipe.training.keep_checkpoints,
             parts=known.get("parts", 1),
             budget=recipe.training.batch_tokens,
@@ -260,6 +276,9 @@ class Training:
         )
         trainer.recomputes = bool(recipe.training.gradient_checkpointing)
         trainer.may_recompute = room.can(recipe)
+        if known.get("recomputes") and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
+            levers.recompute(model)
+            trainer.recomputes = True
         trainer.flops = needed
         if machine.device == "cuda":
             import torch
@@ -299,6 +318,7 @@ class Training:
             recorder=kept,
             drift=gauge(self.folder, recipe, rows.materials, self.control.should_stop),
             watch=recipe.training.watch,
+            best=recipe.training.save_best,
         )
         director.goes_on(known)
         director.first_loss = known.get("first_loss")
@@ -313,6 +333,8 @@ class Training:
         per_epoch = math.ceil(math.ceil(batches / self.ranks.count) / recipe.training.gradient_accumulation)
         total = recipe.training.steps or math.ceil((recipe.training.epochs or 3) * per_epoch)
         total = trainer.args.max_steps if trainer.args.max_steps > 0 else total
+        if isinstance(trainer.director, RunDirector):
+            total = trainer.director.steering.length or total
         self.folder.emit(
             "start",
             run=self.folder.name,
@@ -343,12 +365,16 @@ class Training:
         for level, text in notes if checkpoint is None else ():
             self.folder.emit("alert", level=level, text=text)
         step = resume.step_of(checkpoint) if checkpoint else 0
-        damaged = [path.name for path in resume.checkpoints(self.folder.checkpoints) if resume.step_of(path) > step]
-        if resuming and damaged:
+        if not self.ranks.first:
+            return
+        beyond = resume.checkpoints(self.folder.checkpoints)
+        beyond = [path for path in beyond if checkpoint is None or resume.step_of(path) > step]
+        if resuming and beyond:
             where = f"from step {step}" if checkpoint else "from the start"
-            self.folder.emit("alert", level="warning", text=f"{damaged[0]} is damaged: training goes on {where}.")
+            self.folder.emit("alert", level="warning", text=f"{beyond[0].name} is damaged: training goes on {where}.")
         elif resuming and checkpoint is None:
             self.folder.emit("alert", level="warning", text="There is no checkpoint: training begins at the start.")
+        resume.set_aside(self.folder.checkpoints, step if checkpoint else -1)
 
     def _began_before(self) -> bool:
         """Whether events tell of steps that no checkpoint holds: they are taken again from the start."""

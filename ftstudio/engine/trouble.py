@@ -54,6 +54,12 @@ def _of_gpu(text: str) -> bool:
     return any(sign in text for sign in ("device-side assert", "cuda error", "cublas", "cudnn"))
 
 
+def of_gpu(error: BaseException) -> bool:
+    """Whether ERROR leaves the GPU of no use to this process: not where memory didn't do."""
+    low = str(error).lower()
+    return _of_gpu(low) and "out of memory" not in low
+
+
 def beyond_repair(error: BaseException) -> None:
     """After ERROR, where the GPU failed, this process ends without its libraries' goodbye: see `core.ending`."""
     if _of_gpu(str(error).lower()):

@@ -16,6 +16,7 @@ RECENT = 64  # losses that a spike is judged by
 ENOUGH = 20  # before so many there is nothing to judge by
 ZERO = 1e-7  # nats a token: below, the loss counts as zero
 ZEROS = 5  # steps in a row
+SKIPPED = 20  # steps in a row that fp16's scaler skips: it begins at 2^16 and halves, 16 are nothing to wonder at
 LEAST_STALL = 60.0  # seconds
 MAD = 1.4826  # median absolute deviation to standard deviation, of normally spread values
 
@@ -39,7 +40,7 @@ class Watchdog:
         self._last: float | None = None  # when the last step ended; None while other things than steps are done
         self._told_stall = False
         self._quiet_until = 0
-        self._zeros = 0
+        self._zeros = self._skipped = 0
         self._best = math.inf
         self._best_step = 0
         self._worse = 0
@@ -53,6 +54,11 @@ class Watchdog:
             found.append(Fault("not_finite", f"The loss is not a finite number ({loss}) at step {step}."))
         elif norm is not None and not math.isfinite(norm) and not scaled:
             found.append(Fault("not_finite", f"The gradient is not a finite number ({norm}) at step {step}."))
+        skipped = scaled and norm is not None and not math.isfinite(norm)
+        self._skipped = self._skipped + 1 if skipped else 0
+        if self._skipped == SKIPPED:
+            text = f"The gradient is no finite number in {SKIPPED} steps in a row, up to step {step}: all were skipped."
+            found.append(Fault("not_finite", text, "Use training.precision bf16 or fp32, or look at the rows."))
         if found:
             return found
         self._zeros = self._zeros + 1 if abs(loss) < ZERO else 0
@@ -77,6 +83,11 @@ class Watchdog:
         if loss - usual < 0.5 * abs(usual):
             return 0.0, usual
         return (loss - usual) / max(spread, 1e-3 * abs(usual), 1e-9), usual
+
+    @property
+    def best(self) -> float:
+        """The lowest held-out loss so far; infinite before the first."""
+        return self._best
 
     def evaluated(self, step: int, loss: float) -> list[Fault]:
         """The held-out LOSS at STEP."""
@@ -121,7 +132,7 @@ class Watchdog:
         """A telemetry READING: throttled and lost GPUs, each told when it begins."""
         found = []
         for place, gpu in enumerate(reading.get("gpus") or ()):
-            name = f"GPU {place}"
+            name = f"GPU {place if gpu.get('index') is None else gpu['index']}"
             now = "lost" if gpu.get("lost") else ", ".join(gpu.get("throttled") or ())
             if now and now != self._cards.get(name):
                 at = f" at {gpu['temperature']:.0f} °C" if gpu.get("temperature") is not None else ""

@@ -17,7 +17,7 @@ from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Answer, Chat, Compare, Job, Train, Unload
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import hardware, quiet
+from ftstudio.engine import fit, hardware, quiet
 from ftstudio.engine.capture import Capture
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
@@ -128,7 +128,8 @@ class Worker:
 
     # -- the thread ----------------------------------------------------------------------------------------------
     def _run(self) -> None:
-        hardware.be_polite()
+        if not fit.gpus():  # on a GPU it only hands out work, and waits for its turn if others use the cores
+            hardware.be_polite()
         while True:
             with self._lock:
                 self._current = None

@@ -119,6 +119,8 @@ def _verdict(entry: Mapping[str, Any]) -> dict[str, Any]:
         did, words = True, "the repair did what it was meant to"
     elif step["verdict"] == "worse":
         did, words = False, "it got worse"
+    elif step["verdict"] == "not judged":
+        did, words = None, "a hint to look at rows, no verdict"
     elif not entry[EARLIER]:
         did, words = None, "the run before had none of it"
     else:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ftstudio.evaluation import words
+from ftstudio.data import words
 from ftstudio.evaluation.similarity import Embedder
 
 if TYPE_CHECKING:

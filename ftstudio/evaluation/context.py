@@ -10,8 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ftstudio.core.limits import Limits
-from ftstudio.data import language
-from ftstudio.evaluation import facts, kinds, spelling, words
+from ftstudio.data import language, words
+from ftstudio.evaluation import facts, kinds, spelling
 from ftstudio.evaluation.contract import Contract, infer
 from ftstudio.evaluation.predictions import Prediction
 

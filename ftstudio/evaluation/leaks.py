@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftstudio.data.normal import normal
+from ftstudio.data.words import split
 
 GRAM = 8  # words
 SHARE = 0.3  # of a row's grams
@@ -103,5 +104,5 @@ def told(found: Sequence[Leak], rows: int, kind: str = "held-out") -> dict[str, 
 
 
 def _grams(text: str) -> frozenset[int]:
-    words = normal(text).split()
+    words = split(normal(text))
     return frozenset(hash(tuple(words[start : start + GRAM])) for start in range(len(words) - GRAM + 1))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio import __version__
 from ftstudio.core.text import one_line
-from ftstudio.evaluation import calibration, classification, likelihood, ngrams, ranking, tagging, words
+from ftstudio.data import words
+from ftstudio.evaluation import calibration, classification, likelihood, ngrams, ranking, tagging
 from ftstudio.evaluation.overlap import LONGEST
 
 if TYPE_CHECKING:

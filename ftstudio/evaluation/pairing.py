@@ -70,12 +70,18 @@ def pair(
             entry["low"], entry["high"] = float(low[0]), float(high[0])
             entry["verdict"] = statistics.verdict(entry["low"], entry["high"], entry["n"], False)
     # Corrected for those that could differ at all: fewer than six changed rows never reach p = 0.05 (Tarone 1990).
-    judged = [entry for entry in entries if len(entry["fixed"]) + len(entry["broke"]) >= 6]
+    # What only hints at rows to look at is no verdict on an arm, and costs the others nothing.
+    hints = {name for name, category in categorised[0].categories.items() if category.hint}
+    judged = [
+        entry for entry in entries if len(entry["fixed"]) + len(entry["broke"]) >= 6 and entry["name"] not in hints
+    ]
     for entry, p in zip(judged, statistics.holm([entry["p"] for entry in judged]), strict=True):
         entry["p_holm"] = p
     for entry in entries:
         p = entry["p_holm"]
-        if entry["n"] >= statistics.FEWEST and (p is None or p >= statistics.ALPHA):
+        if entry["name"] in hints:
+            entry["verdict"] = "not judged"
+        elif entry["n"] >= statistics.FEWEST and (p is None or p >= statistics.ALPHA):
             entry["verdict"] = "no clear difference"
     return differences, entries
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from ftstudio.core.text import one_line
+from ftstudio.data.words import length
 from ftstudio.evaluation import statistics
 from ftstudio.evaluation.categories import every
-from ftstudio.evaluation.words import length
 
 MOST = 20  # different values of a column that parts the rows
 FEWEST = 2  # rows that a value has on average

@@ -55,6 +55,9 @@ def errors_text(value: Mapping[str, Any], name: str = "") -> str:
     if any(entry.get("hint") for entry in found):
         hints = ", ".join(entry["title"] for entry in found if entry.get("hint"))
         lines += ["", *field("hints", f"{hints}: rows to look at, no verdicts", 12)]
+    if value.get("outdated"):
+        text = f"what was said of {value['outdated']:,} rows is about earlier answers and left out: look at them again"
+        lines += ["", *field("your tags", text, 12)]
     return "\n".join(lines)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 
-from ftstudio.evaluation import spelling, words
+from ftstudio.data import words
+from ftstudio.evaluation import spelling
 from ftstudio.evaluation.facts import Source
 from ftstudio.evaluation.predictions import Prediction, well_formed
 

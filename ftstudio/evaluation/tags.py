@@ -1,4 +1,8 @@
-"""What a person says about rows: categories added to and removed from those of the detectors, with history."""
+"""What a person says about rows: categories added to and removed from those of the detectors, with history.
+
+A decision is about one answer to one question, and bears their mark. Where a row is asked or answered otherwise now, it
+stays in the file and counts no more; should the old answer come back, it counts again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio.core.files import LineWriter, read_lines
+from ftstudio.evaluation.predictions import Prediction
+from ftstudio.evaluation.votes.ballot import mark
 
 ACTIONS = ("add", "remove", "reset")
 UNDO = "undo"  # the note of a line that takes one back
@@ -16,7 +22,10 @@ UNDO = "undo"  # the note of a line that takes one back
 
 @dataclass(frozen=True)
 class Tag:
-    """One decision: who put ROW in a category (`add`), out of it (`remove`) or left it to the detector (`reset`)."""
+    """One decision: who put ROW in a category (`add`), out of it (`remove`) or left it to the detector (`reset`).
+
+    `answer` is the mark of what was answered then; empty where that is unknown: such a decision counts on any answer.
+    """
 
     time: float
     row: int
@@ -24,11 +33,13 @@ class Tag:
     action: str
     who: str = ""
     note: str = ""
+    answer: str = ""
 
     def to_line(self) -> dict[str, Any]:
         """For tags.jsonl."""
         line = {"time": self.time, "row": self.row, "category": self.category, "action": self.action}
-        return line | ({"who": self.who} if self.who else {}) | ({"note": self.note} if self.note else {})
+        more = {"who": self.who, "note": self.note, "answer": self.answer}
+        return line | {name: value for name, value in more.items() if value}
 
 
 @dataclass(frozen=True)
@@ -60,8 +71,9 @@ class Tags:
     def __init__(self, path: Path, history: Iterable[Tag] = ()) -> None:
         self.path = path
         self.history: list[Tag] = []
-        self._state: dict[tuple[int, str], str] = {}
-        self._undo: list[tuple[int, str, str]] = []
+        self._state: dict[tuple[int, str], Tag] = {}
+        self._undo: list[tuple[int, str, Tag | None]] = []
+        self._answers: dict[int, str] = {}  # the marks of what is answered now, as far as it was seen
         self._writer = LineWriter(path)
         for tag in history:
             self._take(tag)
@@ -82,9 +94,18 @@ class Tags:
                         action,
                         str(line.get("who") or ""),
                         str(line.get("note") or ""),
+                        str(line.get("answer") or ""),
                     )
                 )
         return cls(path, tags)
+
+    def see(self, predictions: Iterable[Prediction]) -> None:
+        """PREDICTIONS are what is answered now."""
+        self._answers |= {one.row: mark(one.prompt, one.output) for one in predictions}
+
+    def _counts(self, row: int, answer: str) -> bool:
+        """Whether what was said of an ANSWER to ROW is about the present one."""
+        return not answer or self._answers.get(row, answer) == answer
 
     def add(self, row: int, category: str, *, who: str = "", note: str = "") -> None:
         """Put ROW in CATEGORY, whatever the detector says."""
@@ -109,22 +130,23 @@ class Tags:
         if not self._undo:
             return None
         row, category, before = self._undo.pop()
-        tag = Tag(time.time(), row, category, before, note=UNDO)
+        was = ("reset", "") if before is None else (before.action, before.answer)
+        tag = Tag(time.time(), row, category, was[0], note=UNDO, answer=was[1])
         self._writer.append(tag.to_line())
         self._take(tag)
         return tag
 
     def note(self, row: int, category: str) -> str:
         """The note that the last decision on ROW and CATEGORY that had one bears; empty where it was taken back."""
-        notes: list[str] = []
+        notes: list[tuple[str, str]] = []
         for tag in self.history:
             if (tag.row, tag.category) != (row, category):
                 continue
             if tag.note == UNDO:
                 notes = notes[:-1]
             else:
-                notes.append(tag.note if tag.action != "reset" else "")
-        return notes[-1] if notes else ""
+                notes.append((tag.note if tag.action != "reset" else "", tag.answer))
+        return notes[-1][0] if notes and self._counts(row, notes[-1][1]) else ""
 
     def apply(self, row: int, auto: Iterable[str]) -> set[str]:
         """The categories of ROW: those the detectors found, AUTO, as the person has corrected them."""
@@ -138,26 +160,37 @@ class Tags:
 
     def of(self, row: int) -> dict[str, str]:
         """The decisions on ROW that count: category to `add` or `remove`."""
-        return {category: action for (number, category), action in self._state.items() if number == row}
+        return {
+            category: tag.action
+            for (number, category), tag in self._state.items()
+            if number == row and self._counts(row, tag.answer)
+        }
 
     @property
     def decided(self) -> set[int]:
         """The rows with a decision that counts."""
-        return {row for row, _ in self._state}
+        return {row for (row, _), tag in self._state.items() if self._counts(row, tag.answer)}
+
+    @property
+    def outdated(self) -> set[int]:
+        """The rows of which all that was decided is about an earlier answer."""
+        return {row for row, _ in self._state} - self.decided
 
     def agreement(self, auto: Mapping[int, Iterable[str]]) -> dict[str, Agreement]:
         """Per category, how the decisions agree with the detectors, which say AUTO (categories by row)."""
         counts: dict[str, list[int]] = {}
-        for (row, category), action in self._state.items():
+        for (row, category), tag in self._state.items():
+            if not self._counts(row, tag.answer):
+                continue
             fired = category in auto.get(row, ())
-            place = (0 if fired else 1) if action == "add" else (2 if fired else 3)
+            place = (0 if fired else 1) if tag.action == "add" else (2 if fired else 3)
             counts.setdefault(category, [0, 0, 0, 0])[place] += 1
         return {category: Agreement(*numbers) for category, numbers in counts.items()}
 
     def _decide(self, row: int, category: str, action: str, who: str, note: str) -> None:
-        tag = Tag(time.time(), row, category, action, who, note)
+        tag = Tag(time.time(), row, category, action, who, note, self._answers.get(row, ""))
         self._writer.append(tag.to_line())
-        self._undo.append((row, category, self._state.get((row, category), "reset")))
+        self._undo.append((row, category, self._state.get((row, category))))
         self._take(tag)
 
     def _take(self, tag: Tag) -> None:
@@ -165,4 +198,4 @@ class Tags:
         if tag.action == "reset":
             self._state.pop((tag.row, tag.category), None)
         else:
-            self._state[tag.row, tag.category] = tag.action
+            self._state[tag.row, tag.category] = tag

@@ -290,9 +290,26 @@ class Task(ABC):
         """What MODEL says on a batch's INPUTS."""
         return model(**inputs)
 
+    def losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor | None:
+        """The loss of every target of BATCH, [rows] or [rows, targets of each] in 32 bits, 0 where it is -100: minus
+        the log of the probability of what is right, in nats. None where a row has none of its own: see `unmapped`."""
+        return None
+
+    def weighed(self, losses: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+        """LOSSES of the targets of BATCH as they count in what is learnt."""
+        return losses
+
     def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         """The loss of BATCH in nats, summed over its targets that aren't -100; a scalar in 32 bits."""
-        raise NotImplementedError(f"{self.name} has no loss of its own")
+        each = self.losses(outputs, batch)
+        if each is None:
+            raise NotImplementedError(f"{self.name} has no loss of its own")
+        return self.weighed(each, batch).sum()
+
+    def unmapped(self) -> str:
+        """Why its rows have no place on the map of training dynamics (core.dynamics), in a sentence; empty where they
+        have: what is right of a row then has a probability."""
+        return ""
 
     def numbers(self, outputs: Any) -> torch.Tensor:
         """OUTPUTS as one tensor, by which two models are compared: logits, or embeddings."""

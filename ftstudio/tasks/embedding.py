@@ -308,6 +308,10 @@ class Embedding(ItemTask, VectorTask):
         )  # fmt: skip
         return found * len(targets)
 
+    def unmapped(self) -> str:
+        """Similarity isn't the probability of an answer."""
+        return "Rows of this task have no place on this map: texts get nearer or farther, no answer has a probability."
+
     def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
         """The cosine of the pair; of pairs without a score the text that is found; of triplets the nearer text."""
         from torch.nn import functional

@@ -274,6 +274,10 @@ class FewShotClassification(VectorTask):
             return vector_losses.value("cosine", outputs, targets, scale=1.0, margin=0.0) * len(targets)
         return functional.cross_entropy(self._logits(outputs[0]), targets, reduction="sum")
 
+    def unmapped(self) -> str:
+        """What trains is pairs of texts."""
+        return "Rows of this task have no place on this map: it learns from pairs of them; the head comes after it."
+
     def _logits(self, vectors: torch.Tensor) -> torch.Tensor:
         weights, bias = self._head
         found: torch.Tensor = vectors.float() @ weights.T + bias

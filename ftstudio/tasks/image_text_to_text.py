@@ -23,7 +23,7 @@ from ftstudio.data.tokenizer import Tokenizer, model_folder
 from ftstudio.data.view import TokenView, token_view
 from ftstudio.tasks import picture_reader
 from ftstudio.tasks.base import Kind, Options, Prompt, Role, Row
-from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
+from ftstudio.tasks.padding import cross_entropies, padded_inputs, padded_labels, sizes
 from ftstudio.tasks.sft import Sft
 
 if TYPE_CHECKING:
@@ -219,15 +219,10 @@ class ImageTextToText(Sft):
             found.logits = found.logits[:, places]
         return found
 
-    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Cross-entropy of what is to be written, summed over its tokens."""
-        from torch.nn import functional
-
+    def losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Cross-entropy of the tokens that are to be written, [rows, places where any row has one]."""
         targets = batch["targets"]
-        asked = targets[:, _places(targets)]
-        return functional.cross_entropy(
-            outputs.logits.flatten(0, 1).float(), asked.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        return cross_entropies(outputs.logits, targets[:, _places(targets)])
 
     def beside(self, prompts: Sequence[Prompt], width: int) -> dict[str, Any]:
         """The pictures of PROMPTS, and which of their tokens, padded on the left to WIDTH, stand for them."""

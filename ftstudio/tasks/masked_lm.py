@@ -159,12 +159,14 @@ class MaskedLm(ItemTask):
         targets = padded_labels(rows, inputs["input_ids"].shape[1])
         return {"inputs": inputs, "targets": targets, "say": rows[0].get("say"), **sizes(rows)}
 
-    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Cross-entropy of the hidden tokens, summed."""
+    def losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Cross-entropy of the hidden tokens, [rows, longest]."""
+        import torch
         from torch.nn import functional
 
         asked = batch["targets"] != IGNORED
-        return functional.cross_entropy(outputs.logits[asked].float(), batch["targets"][asked], reduction="sum")
+        found = functional.cross_entropy(outputs.logits[asked].float(), batch["targets"][asked], reduction="none")
+        return torch.zeros(asked.shape, device=asked.device).masked_scatter(asked, found)
 
     def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
         """The likeliest tokens at the hidden places, parted by blanks; beside them the loss, and how many are right."""

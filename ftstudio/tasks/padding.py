@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftstudio.data.encode import IGNORED
 from ftstudio.tasks.base import Row
+
+if TYPE_CHECKING:
+    import torch
 
 
 def padded_inputs(rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
@@ -43,3 +46,13 @@ def sizes(rows: Sequence[Row]) -> dict[str, Any]:
     """`lengths` of ROWS and their `tokens` together."""
     lengths = tuple(len(row["input_ids"]) for row in rows)
     return {"lengths": lengths, "tokens": sum(lengths)}
+
+
+def cross_entropies(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The loss of each of TARGETS [rows, places] by LOGITS [rows, places, choices], in 32 bits; 0 where it is -100."""
+    from torch.nn import functional
+
+    found = functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return found.view(targets.shape)

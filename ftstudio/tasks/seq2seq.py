@@ -18,7 +18,7 @@ from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import Piece, TokenView
 from ftstudio.tasks.base import Doubt, Kind, Options, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
-from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
+from ftstudio.tasks.padding import cross_entropies, padded_inputs, padded_labels, sizes
 
 if TYPE_CHECKING:
     import torch
@@ -202,14 +202,9 @@ class Seq2Seq(ItemTask):
         inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
         return model(**given, decoder_input_ids=_shifted(inner, inputs["labels"]))
 
-    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Cross-entropy of the targets' tokens, summed."""
-        from torch.nn import functional
-
-        logits, targets = outputs.logits, batch["targets"]
-        return functional.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+    def losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Cross-entropy of the targets' tokens, [rows, longest target]."""
+        return cross_entropies(outputs.logits, batch["targets"])
 
 
 def _shifted(model: Any, labels: torch.Tensor) -> torch.Tensor:

@@ -168,20 +168,31 @@ class TextClassification(ItemTask):
         targets = torch.tensor([row["labels"] for row in rows], dtype=kind)
         return {"inputs": padded_inputs(rows, pad_id, multiple), "targets": targets, **sizes(rows)}
 
-    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Cross-entropy, binary cross-entropy of every label, or squared error, summed."""
-        import torch
+    def losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Cross-entropy [rows], binary cross-entropy of every label [rows, labels], or squared error [rows]."""
         from torch.nn import functional
 
         logits, targets = outputs.logits.float(), batch["targets"]
         if self.problem == REGRESSION:
-            return functional.mse_loss(logits.squeeze(-1), targets, reduction="sum")
-        weights = None
-        if self.options.class_weights:
-            weights = torch.tensor(classification.balanced(self.facts["counts"]), device=logits.device)
+            return functional.mse_loss(logits.squeeze(-1), targets, reduction="none")
         if self.problem == MULTI:
-            return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="sum")
-        return functional.cross_entropy(logits, targets, weights, reduction="sum")
+            return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return functional.cross_entropy(logits, targets, reduction="none")
+
+    def weighed(self, losses: torch.Tensor, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Rare labels weigh more, where the options say so; of several labels those that a row has."""
+        import torch
+
+        if not self.options.class_weights or self.problem == REGRESSION:
+            return losses
+        targets = batch["targets"]
+        weights = torch.tensor(classification.balanced(self.facts["counts"]), device=losses.device)
+        return losses * (weights[targets] if self.problem == SINGLE else 1 + targets * (weights - 1))
+
+    def unmapped(self) -> str:
+        """A number is near or far, but has no probability."""
+        text = "Rows of a regression have no place on this map: a number is near or far, but has no probability."
+        return text if self.problem == REGRESSION else ""
 
     def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
         """The likeliest label with the probabilities of all; every label over a half; or the number."""

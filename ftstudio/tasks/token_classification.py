@@ -19,7 +19,7 @@ from ftstudio.data.view import Piece, TokenView
 from ftstudio.evaluation import tagging
 from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
-from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
+from ftstudio.tasks.padding import cross_entropies, padded_inputs, padded_labels, sizes
 
 if TYPE_CHECKING:
     import torch
@@ -216,12 +216,9 @@ class TokenClassification(ItemTask):
         told = tuple((row.get("words", ()), row.get("places", ()), row.get("cut", 0)) for row in rows)
         return {"inputs": inputs, "targets": targets, "words": told, **sizes(rows)}
 
-    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Cross-entropy of the tags, summed."""
-        from torch.nn import functional
-
-        logits, targets = outputs.logits.float(), batch["targets"]
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    def losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Cross-entropy of the tags, [rows, longest]."""
+        return cross_entropies(outputs.logits, batch["targets"])
 
     def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
         """The likeliest tag of each word, by its first sub-token, as they are told: what breaks BIO is an error to be

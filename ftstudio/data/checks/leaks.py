@@ -1,5 +1,6 @@
 """Training rows that stand in the held-out rows too: as they are, lightly edited, reworded or with other numbers.
 
+Runs of words that many training rows have, such as an instruction that all rows share, are no leak and don't count.
 A row is told under the strictest of the kinds that were asked for: exact, shared runs of words, nearly equal, same
 meaning.
 """
@@ -7,7 +8,9 @@ meaning.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from array import array
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,26 +21,28 @@ from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.normal import prompt_key
 from ftstudio.data.shape import Shape
+from ftstudio.data.words import split
 
 if TYPE_CHECKING:
     import numpy as np
 
 WORDS = 8  # in a run
 SHARE = 0.3  # of a prompt's runs
+USUAL = 0.005  # share of the training rows from which a run is nobody's own …
+USUAL_ROWS = 5  # … and more rows than that
 MOST = 100_000  # training rows whose likeness and meaning are compared; exact and shared runs are looked for in all
 LEAST_WORDS = 8  # beside the numbers: "what is 2 + 3?" is no leak of "what is 7 + 5?"
 KINDS = ("exact_leak", "ngram_leak", "near_leak", "semantic_leak")
-_WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 _BLOCK = 512
 
 
 @dataclass
 class _HeldOut:
-    """The held-out rows: the keys of their prompts, the hashes of their runs of words, their texts."""
+    """The held-out rows: the keys of their prompts, their runs of words (hash to number), their texts."""
 
     keys: dict[bytes, list[int]] = field(default_factory=dict)
-    runs: set[int] = field(default_factory=set)
+    runs: dict[int, int] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
 
 
@@ -58,7 +63,9 @@ class Leaks:
         self.step = spread(count, MOST)
         self.exact: list[int] = []
         self.proven: set[int] = set()  # held-out rows that stand in the training rows as they are
-        self.shared: list[int] = []
+        self.usual = max(USUAL_ROWS, USUAL * count)
+        self.seen: Counter[int] = Counter()  # rows that have a held-out run, by its number
+        self.met: list[tuple[int, int, array[int]]] = []  # row, how many runs it has, which of them are held out
         self.rows: list[int] = []
         self.texts: list[str] = []
 
@@ -66,18 +73,35 @@ class Leaks:
         """Look for the row."""
         if example is None:
             return
+        shared, count = self._shared(asked)
         if (rows := self.held.keys.get(prompt_key(example))) is not None and "exact_leak" in self.wanted:
             self.exact.append(index)
             self.proven.update(rows)
             return
-        if self.held.runs:
-            runs = list(_runs(asked))
-            if runs and sum(run in self.held.runs for run in runs) >= SHARE * len(runs):
-                self.shared.append(index)
-                return
+        if shared and len(shared) >= SHARE * count:
+            self.met.append((index, count, shared))
         if index % self.step == 0 and len(asked) > SHORTEST:
             self.rows.append(index)
             self.texts.append(asked)
+
+    def _shared(self, asked: str) -> tuple[array[int], int]:
+        """(the held-out runs in what is ASKED, how many runs it has), those left out that are known to be usual."""
+        if not self.held.runs:
+            return array("L"), 0
+        runs = _runs(asked)
+        known = [number for run in runs if (number := self.held.runs.get(run)) is not None]
+        self.seen.update(known)
+        own = array("L", (number for number in known if self.seen[number] <= self.usual))
+        return own, len(runs) - len(known) + len(own)
+
+    def _told(self) -> list[int]:
+        """The rows that share much of their wording with a held-out prompt, now that all were seen."""
+        found = []
+        for index, count, shared in self.met:
+            own = sum(self.seen[number] <= self.usual for number in shared)
+            if own and own >= SHARE * (count - len(shared) + own):
+                found.append(index)
+        return found
 
     def checks(self) -> list[Check]:
         """The leaks, each row once."""
@@ -86,19 +110,22 @@ class Leaks:
         others = sorted(self.proven)
         text = f"{said(self.exact)} whose prompt is also held out ({len(others):,} held-out rows would prove nothing)."
         result = [found("exact_leak", "error", self.exact, text, held_out_rows=others[:1000])]
-        text = f"{said(self.shared)} sharing much of their wording with held-out prompts."
-        result.append(found("ngram_leak", "warning", self.shared, text))
+        shared = self._told()
+        told = set(shared)
+        text = f"{said(shared)} sharing much of their wording with held-out prompts."
+        result.append(found("ngram_leak", "warning", shared, text))
         some = of_some(-(-self.count // self.step), self.count)
         held = [text for text in self.held.texts if len(text) > SHORTEST]
         near: set[int] = set()
         if "near_leak" in self.wanted and self.texts and held:
             groups = near_groups([*held, *self.texts], NEAR, cancel=self.cancel)
             taken = set(groups[: len(held)])
-            near = {row for row, group in zip(self.rows, groups[len(held) :], strict=True) if group in taken}
+            near = {row for row, group in zip(self.rows, groups[len(held) :], strict=True) if group in taken} - told
             text = f"{said(list(near))} whose prompt nearly equals a held-out one.{some}"
             result.append(found("near_leak", "warning", sorted(near), text))
         if "semantic_leak" in self.wanted and self.texts and held:
-            left = [place for place, row in enumerate(self.rows) if row not in near]
+            told |= near
+            left = [place for place, row in enumerate(self.rows) if row not in told]
             places = _near_in_meaning([self.texts[place] for place in left], held, self.embed, self.cancel)
             rows = [self.rows[left[place]] for place in places]
             text = f"{said(rows)} whose prompt means what a held-out one means, numbers set aside.{some}"
@@ -119,7 +146,8 @@ def _read(dataset: Dataset, shape: Shape, runs: bool, cancel: Cancel | None) -> 
         asked = asked_of(example)
         held.texts.append(asked)
         if runs:
-            held.runs.update(_runs(asked))
+            for run in _runs(asked):
+                held.runs.setdefault(run, len(held.runs))
     return held
 
 
@@ -129,16 +157,16 @@ def asked_of(example: Example) -> str:
     return "\n".join(turn.content for turn in turns)
 
 
-def _runs(text: str) -> Iterator[int]:
+def _runs(text: str) -> set[int]:
     """A hash of each run of words."""
-    words = _WORD.findall(text.lower())
-    return (hash(tuple(words[place : place + WORDS])) for place in range(len(words) - WORDS + 1))
+    words = split(text)
+    return {hash(tuple(words[place : place + WORDS])) for place in range(len(words) - WORDS + 1)}
 
 
 def without_numbers(text: str) -> str:
     """TEXT without its numbers, where enough words are left."""
     left = _NUMBER.sub(" ", text)
-    return left if len(_WORD.findall(left)) >= LEAST_WORDS else text
+    return left if len(split(left)) >= LEAST_WORDS else text
 
 
 def _near_in_meaning(texts: list[str], held: list[str], embed: Embed, cancel: Cancel | None) -> list[int]:

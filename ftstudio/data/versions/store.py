@@ -200,13 +200,11 @@ def open_version(
         "version": version.name,
         "version_sha256": about.get("sha256"),
     }
+    keys = keys_of(version)
     try:
-        keys = unpack(json.loads((version.path / KEYS).read_bytes()))
         store = _Lines(path, bool(about.get("tagged")), progress, cancel)
     except OSError as error:
         raise files.explain(error, path) from error
-    except (ValueError, TypeError, IndexError, RecursionError) as error:
-        raise _damaged(version) from error
     if store.size != about.get("bytes") or len(store) != about.get("rows") or len(keys) != len(store):
         raise _damaged(version)
     dataset = Dataset(
@@ -219,6 +217,17 @@ def open_version(
         details,
     )
     return dataset, keys
+
+
+def keys_of(version: Version) -> Sequence[Key]:
+    """The keys of the rows of VERSION, in order. Raises StudioError where its files aren't what was written."""
+    path = version.path / KEYS
+    try:
+        return unpack(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise files.explain(error, path) from error
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
+        raise _damaged(version) from error
 
 
 def verify(version: Version) -> bool:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation import words
+from ftstudio.data import words
 from ftstudio.evaluation.categories import Category, Detector, Finding, Verdict
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import Row

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation import words
+from ftstudio.data import words
 from ftstudio.evaluation.categories import Category, Detector, Finding, Verdict
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.rows import Row

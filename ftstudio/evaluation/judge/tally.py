@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ftstudio.data.words import length
 from ftstudio.evaluation import statistics
 from ftstudio.evaluation.judge.asking import Choice
 from ftstudio.evaluation.power import more_rows
-from ftstudio.evaluation.words import length
 
 
 @dataclass(frozen=True)

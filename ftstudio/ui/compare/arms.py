@@ -42,9 +42,8 @@ class Answered:
 
     def poll(self) -> bool:
         """Take in what came; True where something did."""
-        before = self.reader.offset
         lines = self.reader.poll(READ_AT_ONCE)
-        if self.reader.offset < before:  # answered anew
+        if self.reader.restarted:  # answered anew
             self.known.clear()
         for line in lines:
             try:
@@ -52,7 +51,7 @@ class Answered:
             except StudioError:
                 continue
             self.known[prediction.row] = prediction
-        return bool(lines)
+        return bool(lines) or self.reader.restarted
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from ftstudio.data.read import open_dataset
 from ftstudio.data.selected import Selected
 from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.engine.materials import columns as recipe_columns
+from ftstudio.engine.parting import parted_as, usual_eval
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.data.lens import Lens, LensKey
@@ -322,11 +323,14 @@ def with_data(
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
     if recipe is not None and recipe.data.train not in (source, *known_as):  # settings of other data: they need not fit
-        for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by", "accepted"):
+        for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by", "parted_as", "accepted"):
             values["data"].pop(key, None)
         for key in ("eval", "test"):
             if isinstance(values["data"].get(key), str):
                 del values["data"][key]
+    elif recipe is not None and recipe.data.train != source:  # repaired: the same rows stay held out
+        put(values, "data.parted_as", parted_as(recipe))
+        put(values, "data.eval", usual_eval(recipe))
     values.pop("resolved", None)
     put(values, "data.train", source)
     if accepted:

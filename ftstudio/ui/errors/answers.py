@@ -78,11 +78,11 @@ class Answers:
     # -- reading ---------------------------------------------------------------------------------------------------
     def poll(self) -> bool:
         """Take in what came; True where anything changed."""
-        before = self._reader.offset
         lines = self._reader.poll(READ_AT_ONCE)
-        if self._reader.offset < before:  # answered anew
+        if self._reader.restarted:  # answered anew
             self.predictions.clear()
             self.categorised = self.corrected = None
+        new = []
         for line in lines:
             try:
                 prediction = from_line(line, len(self.predictions))
@@ -90,8 +90,13 @@ class Answers:
                 self.refused += 1
                 continue
             self.predictions[prediction.row] = prediction
-        self._version += bool(lines)
-        return self.following.poll() or bool(lines)
+            new.append(prediction)
+        if new:
+            self.tags.see(new)
+            self.order.look_again(self.tags.outdated)
+        came = bool(lines) or self._reader.restarted
+        self._version += came
+        return self.following.poll() or came
 
     @property
     def behind(self) -> bool:
@@ -115,7 +120,8 @@ class Answers:
         from ftstudio.evaluation.scoring import RowScorer
 
         context = self._maker.make(predictions, not self.following.running)
-        if self._categoriser is None or context != self._categoriser.context:
+        gone = self._taken.keys() - {prediction.row for prediction in predictions}  # of answers before these
+        if self._categoriser is None or gone or context != self._categoriser.context:
             self._categoriser, self._taken = Categoriser(context, embedder=self._maker.embedder), {}
         for prediction in predictions:
             if self._taken.get(prediction.row) is not prediction:
@@ -273,8 +279,15 @@ class Answers:
         """Rows that a person decided on."""
         return len(self.tags.decided)
 
+    @property
+    def outdated(self) -> int:
+        """Rows that a person decided on when they were answered otherwise: they are to be looked at again."""
+        return len(self.tags.outdated & self.predictions.keys())
+
     def progress(self, rows: Collection[int] | None = None) -> str:
         """How many of ROWS (None: of all) a person has looked at, and how long the rest takes; empty before any."""
         rows = self.predictions.keys() if rows is None else rows
         decided = self.tags.decided
-        return pace.progress(sum(row in decided for row in rows), len(rows), pace.seconds_a_row(self.tags.history))
+        said = pace.progress(sum(row in decided for row in rows), len(rows), pace.seconds_a_row(self.tags.history))
+        before = f"{self.outdated:,} ✎ of earlier answers" if self.outdated else ""
+        return " · ".join(part for part in (said, before) if part)

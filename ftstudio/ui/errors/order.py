@@ -44,6 +44,10 @@ class Ordering:
         self.name, self._last = found.order, frozenset(reviewed)
         self._rank = {row: place for place, row in enumerate(found.rows)}
 
+    def look_again(self, rows: Collection[int]) -> None:
+        """ROWS were answered otherwise since a person looked at them: they stand among the others again."""
+        self._last -= frozenset(rows)
+
     def arrange(self, rows: Iterable[int]) -> list[int]:
         """ROWS in this order; those that came since it was made stand behind the others, as in the data."""
         late = len(self._rank)

@@ -26,7 +26,7 @@ def head(answers: Answers, wrong: tuple[int, int], width: int) -> Line:
             parts.append((f"  {rows:,} {unit}", ""))
         if wrong[1]:
             parts.append((f" · {wrong[0]:,} with errors ({100 * wrong[0] / wrong[1]:.0f} %)", ""))
-        if answers.reviewed:
+        if answers.reviewed or answers.outdated:
             parts.append((f" · {said}", "key"))
         if sum(cell_len(text) for text, _ in parts) <= width:
             break

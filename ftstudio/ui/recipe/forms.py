@@ -204,6 +204,13 @@ MORE = (
         default="200",
     ),
     Spec(
+        "training.save_best",
+        "save the best",
+        "A checkpoint where the held-out loss is the lowest so far, too, as long as that costs little time.",
+        "choice",
+        ((None, "default: yes"), (True, "yes"), (False, "no")),
+    ),
+    Spec(
         "training.keep_checkpoints",
         "keep",
         "How many of the last checkpoints stay; the best one does too.",

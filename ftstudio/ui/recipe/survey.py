@@ -49,7 +49,7 @@ def key_of(values: Mapping[str, Any]) -> tuple[Any, ...]:
         values.get("task"), repr(values.get("options")),
         values.get("model"), data.get("train"), data.get("eval"), "eval" in data, data.get("split"),
         mapping, data.get("template"), data.get("limit"), seed,
-        *(repr(data.get(key)) for key in ("test", "split_by", "mix", "replay")),
+        *(repr(data.get(key)) for key in ("test", "split_by", "parted_as", "mix", "replay")),
     )  # fmt: skip
 
 

@@ -30,7 +30,8 @@ from ftstudio.ui.recipe.step_task import TaskPanel
 from ftstudio.ui.shell.screen import StudioScreen
 
 SAVE_AFTER = 0.7  # seconds after the last change
-OF_THE_DATA = ("train", "eval", "columns", "split", "template", "limit", "reading")  # settings of these very rows
+# settings of these very rows
+OF_THE_DATA = ("train", "eval", "parted_as", "columns", "split", "template", "limit", "reading")
 MODELS = [("demo", "the bundled model: tiny, trains in minutes on a CPU")]
 
 

@@ -27,6 +27,7 @@ MEANS = {
 ORDERS = ("hard", "ambiguous")
 MOST = 500  # rows that are listed and handed to the Data screen
 LEFT = 6  # cells of the map's axis
+UNSEEN = "no row was seen yet"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
@@ -104,7 +105,7 @@ class RowMapPage(Vertical):
         with Horizontal():
             yield RowMap(id="rowmap")
             columns = (Column("row", 7, "right"), Column("sure", 5, "right"), Column("var", 4, "right"), Column("loss"))
-            yield Table(columns, self._cells, empty="no row was seen yet", id="rowmap-list")
+            yield Table(columns, self._cells, empty=UNSEEN, id="rowmap-list")
 
     @property
     def table(self) -> Table:
@@ -127,6 +128,7 @@ class RowMapPage(Vertical):
         if known is not None:
             self.places = known.hardest(MOST) if self.order == "hard" else known.most_ambiguous(MOST)
         self.query_one(RowMap).show(known)
+        self.table.empty = "no rows" if known is not None and known.without else UNSEEN
         self.table.show(len(self.places), cursor)
         self.query_one("#rowmap-head", Said).say(*self._head(max(30, self.app.size.width - 3)))
 
@@ -136,6 +138,8 @@ class RowMapPage(Vertical):
             return wrapped("Reading what each row lost …", width)
         if known is None:
             return wrapped("No losses of single rows were kept by this run so far.", width)
+        if known.without:
+            return wrapped(known.without, width)
         counts = Counter(known.kinds)
         passes = "1 epoch" if known.epochs == 1 else f"{known.epochs} epochs"
         parts: list[Part] = [("Training rows by confidence", "title"), (f"  {passes} ", "dim")]

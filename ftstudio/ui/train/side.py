@@ -86,7 +86,8 @@ def _many(gpus: list[dict[str, Any]], width: int, room: int) -> list[Line]:
     found: list[Line] = []
     for index, gpu in enumerate(shown):
         used, total = gpu.get("memory_used") or 0, gpu.get("memory_total") or 0
-        text = f"GPU {index} {_percent(gpu.get('use'))} {_gib(used)}/{_gib(total)}G "
+        number = index if gpu.get("index") is None else gpu["index"]
+        text = f"GPU {number} {_percent(gpu.get('use'))} {_gib(used)}/{_gib(total)}G "
         found.append(((text, ""), (bar(used / total if total else 0, width - len(text)), "good")))
     if len(shown) < len(gpus):
         busy = [gpu["use"] for gpu in gpus if gpu.get("use") is not None]
@@ -144,7 +145,10 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
         beside = f"{told}, KL {kl:.2f}" if isinstance(kl, (int, float)) else told
         yield named("forget", beside if len(beside) <= width - NAME else told, "warn" if much else "")
     yield named("lr", _short(last.get("lr")))
-    yield named("gradient", *_measured(last, "grad_norm", _short, ""))
+    # fp16's scaler begins too high and skips its first steps: nothing to be alarmed by (the watchdog tells when it is)
+    skipped = story.start.get("precision") == "fp16" and "grad_norm" in last and last["grad_norm"] is None
+    gradient = ("step skipped", "dim") if skipped else _measured(last, "grad_norm", _short, "")
+    yield named("gradient", *gradient)
     speed = last.get("tokens_per_second") if live else (story.done or last).get("tokens_per_second")
     yield named("tokens/s", *_against_best(speed, story.best_speed, width - NAME))
     share = last.get("mfu")
@@ -180,6 +184,8 @@ def _against_best(speed: Any, best: float | None, width: int) -> tuple[str, str]
 def _measured(step: dict[str, Any], name: str, form: Callable[[Any], str], ink: str) -> tuple[str, str]:
     """What STEP says of NAME, and its ink. An event writes what is no finite number as null."""
     if name in step and step[name] is None:
+        if name == "grad_norm" and step.get("skipped"):  # fp16 finds its scale so, at the beginning above all
+            return "step skipped", "dim"
         return "not finite", "bad"
     return form(step.get(name)), ink
 

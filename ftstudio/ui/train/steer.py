@@ -63,7 +63,8 @@ def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
         return False
     step = last_step(run)
     before = described(session.worker.current) if session.busy else ""
-    session.submit(Train(run.path, resume=step is not None))
+    saving = (run.checkpoints / ".saving").is_dir()  # killed while one was put in place: perhaps it is whole
+    session.submit(Train(run.path, resume=step is not None or saving))
     what = f"goes on from step {step}" if step else "begins"
     studio.tell(f"{run.name} {what}{f' after {before}' if before else ''}.")
     return True

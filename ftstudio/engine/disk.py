@@ -1,0 +1,50 @@
+"""The disk that a run's checkpoints lie on: whether it takes another one, and whether it has got room since."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from ftstudio.engine import resume
+
+LOOK = 2.0  # seconds between two looks whether the disk has room again
+SPARE = 1.05  # a checkpoint may be a little larger than the last one
+
+
+class Disk:
+    """Of the run in FOLDER. `owed`: a checkpoint that it didn't take."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
+        self.owed = False
+        self._free, self._look_again = 0, 0.0
+
+    def free(self) -> int:
+        """Bytes."""
+        return shutil.disk_usage(self.folder).free
+
+    def needed(self) -> int:
+        """Bytes of the last checkpoint; 0 where there is none."""
+        return resume.size(self.checkpoints)
+
+    def fits(self) -> bool:
+        """Whether it takes another checkpoint, as big as the last one."""
+        return self.free() > self.needed() * SPARE
+
+    def takes(self) -> bool:
+        """The same, where what was set aside may go for it."""
+        return self.fits() or (resume.drop_aside(self.checkpoints) and self.fits())
+
+    def owes(self) -> None:
+        """A checkpoint wasn't written for want of room."""
+        self.owed, self._look_again = True, time.monotonic() + LOOK
+        self._free = self.free()
+
+    def more(self) -> bool:
+        """Whether it has got room since it didn't take a checkpoint."""
+        now = time.monotonic()
+        if now < self._look_again:
+            return False
+        self._look_again = now + LOOK
+        return self.free() > max(self.needed() * SPARE or 1, self._free + (64 << 10))
