@@ -20,6 +20,7 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.reading import Reading
 from ftstudio.data.read import open_dataset
 from ftstudio.data.read_conll import as_bio
+from ftstudio.data.shape import recognise
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ROWS = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(5)]
@@ -447,3 +448,40 @@ def test_lines_that_begin_with_a_label(tmp_path: Path) -> None:
     assert open_dataset(path).names == ["text"]
     path.write_text("good it is\nbad it was\n")
     assert open_dataset(path, reading=Reading(label=True))[1] == {"label": "bad", "text": "it was"}
+
+
+def test_words_that_begin_like_comments_stay_in_their_sentences(tmp_path: Path) -> None:
+    path = tmp_path / "tweets.conll"
+    path.write_text("# tweet one\n#sun HT\nis VERB\n# SYM\n5 NUM\n# another comment line\nnow HT\n\n#moon HT\n")
+    assert [row["tokens"] for row in open_dataset(path)] == [["#sun", "is", "#", "5", "now"], ["#moon"]]
+    path.write_text("# doc\nAda B-PER\n# Note\n#sun O\nsang O\n")
+    assert [row["tokens"] for row in open_dataset(path)] == [["Ada", "#sun", "sang"]]
+
+
+def test_several_labels_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("__label__neg __label__spam buy now\n" + "__label__pos fine\n__label__neg bad\n" * 10)
+    dataset = open_dataset(path)
+    assert [dataset[n] for n in (0, 1)] == [
+        {"label": ["neg", "spam"], "text": "buy now"},
+        {"label": ["pos"], "text": "fine"},
+    ]
+    shape = recognise(dataset, task="text-classification")
+    assert shape.columns == {"text": "text", "label": "label"}
+
+
+def test_pieces_of_a_split_file_are_no_languages(tmp_path: Path) -> None:
+    for number, end in enumerate(("aa", "ab")):
+        (tmp_path / f"x.{end}").write_text("".join(f'{{"a": {number * 3 + n}}}\n' for n in range(3)))
+        (tmp_path / f"y.{('en', 'de')[number]}").write_text('{"a": 1}\n')
+        (tmp_path / f"z.{('en', 'de')[number]}").write_text("word\n")
+    assert [row["a"] for row in open_dataset(tmp_path / "x.*")] == list(range(6))
+    assert open_dataset(tmp_path / "y.*").names == ["a"]
+    assert open_dataset(tmp_path / "z.*").names == ["en", "de"]
+
+
+def test_a_pattern_leaves_out_what_is_about_the_data(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# about\n")
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    assert list(open_dataset(tmp_path / "*")) == [{"a": 1}]
+    assert list(open_dataset(tmp_path / "READ*")) == [{"text": "# about"}]

@@ -317,6 +317,65 @@ def test_parquet_and_arrow(tmp_path: Path) -> None:
         assert [column.type for column in dataset.columns] == ["text", "integer", "list"]
 
 
+def test_class_numbers_have_the_names_that_datasets_wrote(tmp_path: Path) -> None:
+    """The metadata as `datasets` writes it; a part of the rows is in groups of their own, a part is copied."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    classes = {"names": ["O", "B-PER"], "_type": "ClassLabel"}
+    features = {
+        "ner_tags": {"feature": classes, "_type": "Sequence"},
+        "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+        "inner": {"label": classes, "n": {"dtype": "int64", "_type": "Value"}},
+        "n": {"dtype": "int64", "_type": "Value"},
+        "old": {"feature": {"cat": classes}, "_type": "Sequence"},
+        "new": {"cat": {"feature": classes, "_type": "List"}},
+    }
+    rows = [
+        {
+            "old": {"cat": [1, 0]},
+            "new": {"cat": [1]},
+            "ner_tags": [0, 1],
+            "label": n % 3 - 1,
+            "inner": {"label": 1, "n": 1},
+            "n": n,
+        }
+        for n in range(9)
+    ]
+    told = {
+        "old": {"cat": ["B-PER", "O"]},
+        "new": {"cat": ["B-PER"]},
+        "ner_tags": ["O", "B-PER"],
+        "label": None,
+        "inner": {"label": "B-PER", "n": 1},
+        "n": 0,
+    }
+    schema = pa.Table.from_pylist(rows).schema.with_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(table)
+    with pa.OSFile(str(tmp_path / "b.arrow"), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow", "b.arrow"):
+        dataset = open_dataset(tmp_path / name)
+        assert [dataset[n] for n in range(3)] == [
+            told,
+            {**told, "label": "neg", "n": 1},
+            {**told, "label": "pos", "n": 2},
+        ]
+        assert [column.type for column in dataset.columns] == [
+            "object",
+            "object",
+            "list",
+            "text",
+            "object",
+            "integer",
+        ], name
+
+
 def test_json_in_other_clothes(tmp_path: Path) -> None:
     files = {
         "lines.json": '{"a": 1}\n{"a": 2}\n',
@@ -331,6 +390,45 @@ def test_json_in_other_clothes(tmp_path: Path) -> None:
         assert list(open_dataset(tmp_path / name)) == [{"a": 1}, {"a": 2}], name
     (tmp_path / "tail.json").write_text('[{"a": 1}][{"a": 2}]')
     assert open_dataset(tmp_path / "tail.json").problems[0].reason == "text after the end of the array"
+
+
+def _told(**value: Any) -> str:
+    return json.dumps(value)
+
+
+NINE = [{"a": n} for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "names"),
+    [
+        (
+            5 * (_told(instances=[{"input": "", "output": "x"}], instruction="q") + "\n"),
+            5,
+            ["instances", "instruction"],
+        ),
+        (5 * (_told(data=[{"input": "", "output": "x"}]) + "\n"), 5, ["data"]),
+        (_told(data=["x", "y"], label=[0, 1]), 2, ["data", "label"]),
+        (_told(data=["x", "y"], version=1), 2, ["text"]),
+        (_told(samples=NINE[:1], data=NINE), 9, ["a"]),
+        (_told(meta=[{"z": 1}] * 20, rows=NINE), 9, ["a"]),
+        (_told(data=NINE, version=1), 9, ["a"]),
+        (_told(data=NINE) + "\n", 9, ["a"]),
+    ],
+)
+def test_arrays_inside_objects(tmp_path: Path, content: str, rows: int, names: list[str]) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    dataset = open_dataset(path)
+    assert (len(dataset), dataset.names, dataset.problems) == (rows, names, ())
+
+
+def test_rows_beside_rows_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(_told(train=NINE, test=NINE[:2]))
+    dataset = open_dataset(path)
+    assert len(dataset) == 9
+    assert "left out: test" in dataset.problems[0].reason
 
 
 @pytest.mark.parametrize(
@@ -348,6 +446,54 @@ def test_delimiters_and_headers(tmp_path: Path, content: str, names: list[str], 
     path.write_text(content)
     dataset = open_dataset(path)
     assert (dataset.names[: len(names)], len(dataset)) == (names, rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "header"),
+    [
+        (["Who was it?,question", "It is late.,statement", "Where?,question", "Why?,question"], False),
+        (["great film,pos", "dull,neg", "fine,pos", "bad,neg"], False),
+        (["query,find me a flight", "chat,hello there", "query,find me a train"], False),
+        (["text,mood", "great film,pos", "dull,neg"], True),
+        (["text,label", "text,pos", "label,neg"], True),
+        (["name,mood", "great film,pos", "name,mood", "dull,neg"], True),
+        (["text,mood", *(f"film {n},{'pn'[n % 2]}" for n in range(150)), "text,p"], True),
+    ],
+)
+def test_a_first_row_that_comes_again_is_no_header(tmp_path: Path, rows: list[str], header: bool) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(rows) + "\n")
+    assert (open_dataset(path).details["header"], len(open_dataset(path))) == (header, len(rows) - header)
+
+
+def test_one_bad_byte_leaves_utf8_what_it_is(tmp_path: Path) -> None:
+    rows = [f"Größe {n},müßig" for n in range(200)]
+    for name, header in (("a.csv", 1), ("a.txt", 0)):
+        path = tmp_path / name
+        path.write_bytes("\n".join(["text,label"][:header] + rows).encode() + b"\nbad \xff,x\n")
+        dataset = open_dataset(path)
+        assert (len(dataset), dataset.encoding, dataset[0]["text"][:5]) == (200, "utf-8", "Größe")
+        assert "not UTF-8" in dataset.problems[0].reason
+    path.write_bytes("\n".join(rows).encode("latin-1"))
+    assert (open_dataset(path).encoding, open_dataset(path)[0]["text"][:5]) == ("latin-1", "Größe")
+
+
+def test_escaped_quotes_and_blanks_before_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for content, told in (
+        (
+            'text,n\n"She \\"x, z\\" y",1\nC:\\new,2\n"two\nlines \\" end",3\n',
+            ['She "x, z" y', "C:\\new", 'two\nlines " end'],
+        ),
+        ('n, text\n1, "a, b"\n2, plain\n3, "c, d, e"\n', ["a, b", "plain", "c, d, e"]),
+        ('n, text\n1, "ab"\n2, "c"\n', ["ab", "c"]),
+        ('n,text\n1,"ends with \\"\n2,"c, d"\n', ["ends with \\", "c, d"]),
+        ('text,n\n"a ""b"", c",1\n"d",2\n', ['a "b", c', "d"]),
+    ):
+        path.write_text(content)
+        dataset = open_dataset(path)
+        assert [row["text"] for row in dataset] == told
+        assert dataset.problems == ()
 
 
 def test_overrides(tmp_path: Path) -> None:

@@ -61,6 +61,38 @@ def test_known_columns_are_recognised(row: dict[str, Any], name: str, columns: d
         assert example.reference == "a"
 
 
+ASKED, ANSWERED = [{"role": "user", "content": "q"}], [{"role": "assistant", "content": "a"}]
+TOLD = (Turn("user", "q"), Turn("assistant", "a"))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": ASKED, "completion": ANSWERED},
+        {"prompt": ASKED, "completion": "a"},
+        {"prompt": "q", "completion": ANSWERED},
+        {"prompt": ASKED, "chosen": ANSWERED, "rejected": ASKED},
+        {"prompt": "q", "chosen": ANSWERED, "rejected": ANSWERED},
+        {"prompt": "q", "chosen": [*ASKED, *ANSWERED], "rejected": [*ASKED, *ANSWERED]},
+        {"prompt": ASKED, "chosen": [*ASKED, *ANSWERED], "rejected": [*ASKED, *ANSWERED]},
+    ],
+)
+def test_a_prompt_in_turns_goes_on_with_its_answer(row: dict[str, Any]) -> None:
+    """As TRL's conversational formats have it; guessed and mapped."""
+    answer = "chosen" if "chosen" in row else "completion"
+    assert recognise(from_rows([row])).example(row).messages == TOLD
+    if isinstance(row["prompt"], list):
+        assert recognise(from_rows([row]), {"prompt": "prompt", "completion": answer}).example(row).messages == TOLD
+
+
+def test_an_answer_of_several_turns_keeps_them_all() -> None:
+    called = [{"role": "assistant", "content": "call"}, {"role": "tool", "content": "4"}, *ANSWERED]
+    row = {"prompt": ASKED, "completion": called, "tools": [{"type": "function", "function": {"name": "f"}}]}
+    shape = recognise(from_rows([row]))
+    assert [turn.role for turn in shape.example(row).messages] == ["user", "assistant", "tool", "assistant"]
+    assert shape.columns["tools"] == "tools"
+
+
 def test_inputs_and_systems_are_turns() -> None:
     row = {"instruction": "q", "input": "i", "output": "a", "system": "s"}
     example = recognise(from_rows([row])).example(row)

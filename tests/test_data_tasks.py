@@ -52,6 +52,12 @@ MADE: list[tuple[Dataset, str, dict[str, str], str]] = [
     (many(prompt="q", chosen=CHAT, rejected=CHAT), "sft", {"messages": "chosen"}, "rejected"),
     (many(chosen=HH + "good", rejected=HH + "bad"), "sft", {"messages": "chosen"}, "rejected"),
     (many(question="q", context="c", answer="a"), "sft", {"prompt": "question", "input": "context"}, "asked about"),
+    (
+        many(id="5", title="t", question="q", context="c", answers={"text": ["a", "b"], "answer_start": [1, 2]}),
+        "sft", {"prompt": "question", "input": "context", "completion": "answers"}, "asked about",
+    ),
+    (many(id=lambda n: f"{n}", en="s", de="t"), "seq2seq", {"source": "en", "target": "de"}, "languages"),
+    (many(id=SENTENCES.__getitem__, en="s"), "seq2seq", {"source": "id", "target": "en"}, "languages"),
     (many(text=SENTENCES.__getitem__), "causal-lm", {"text": "text"}, "all of its text"),
 ]  # fmt: skip
 
@@ -66,9 +72,37 @@ def test_the_first_suggestion(dataset: Dataset, task: str, columns: dict[str, st
     assert set(shape.columns) <= set(ROLES)
     assert shape.example(dataset[0]).messages
     assert recognise(dataset, task=task).columns == shape.columns
-    again = recognise(dataset, {role: name for role, name in shape.columns.items() if "." not in name})
-    if not any("." in name for name in shape.columns.values()):
-        assert again.example(dataset[1]).messages == shape.example(dataset[1]).messages
+    again = recognise(dataset, shape.columns)
+    assert again.example(dataset[1]).messages == shape.example(dataset[1]).messages
+    assert again.unused == shape.unused
+
+
+def test_whole_numbers_of_pairs_are_classes_where_they_are_called_so() -> None:
+    def role(name: str, make: Any) -> str:
+        rows = many(sentence1=SENTENCES.__getitem__, sentence2="x", **{name: make})
+        return next(role for role in ("label", "score") if role in recognise(rows, task="text-classification").columns)
+
+    assert role("label", lambda n: n % 5) == role("gold_label", lambda n: f"{n % 4 - 1}") == "label"
+    assert role("label", lambda n: float(n % 5)) == role("score", lambda n: n % 5) == role("label", int) == "score"
+
+
+def test_answers_as_the_hub_has_squad() -> None:
+    rows = [{"question": "q", "answers": {"text": texts, "answer_start": []}} for texts in (["a", "b"], [])]
+    shape = recognise(from_rows(rows))
+    assert [shape.example(row).reference for row in rows] == ["a", ""]
+
+
+def test_a_part_of_an_object_has_to_be_there() -> None:
+    rows = many(translation={"en": "s", "fr": "t"})
+    with pytest.raises(UsageError, match=r"translation\.de"):
+        recognise(rows, {"source": "translation.en", "target": "translation.de"})
+    with pytest.raises(UsageError, match=r"translation\.en"):
+        recognise(rows, {"text": "translation.en"})
+
+
+def test_numbers_called_id_are_no_indonesian() -> None:
+    rows = many(id=lambda n: f"{n}", en=SENTENCES.__getitem__)
+    assert all("source" not in suggestion.shape.columns for suggestion in suggest(rows))
 
 
 def test_every_role_is_a_key_of_the_recipe() -> None:

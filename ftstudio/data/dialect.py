@@ -20,25 +20,44 @@ _HEADERS = frozenset(
 
 @dataclass(frozen=True)
 class Dialect:
-    """How cells are told apart. `quoted`: double quotes wrap cells (and may hold delimiters and line breaks)."""
+    """How cells are told apart. `quoted`: double quotes wrap cells (and may hold delimiters and line breaks).
+
+    `escaped`: in these a quote is written as backslash and quote; `spaced`: blanks may stand before a cell.
+    """
 
     delimiter: str
     quoted: bool
+    escaped: bool = False
+    spaced: bool = False
 
     def rows(self, lines: Iterable[str], *, strict: bool = False) -> Iterator[list[str]]:
         """Rows of cells; blank lines give empty lists."""
         if self.quoted:
-            return csv.reader(lines, delimiter=self.delimiter, strict=strict)
+            lines = map(_doubled, lines) if self.escaped else lines
+            return csv.reader(lines, delimiter=self.delimiter, strict=strict, skipinitialspace=self.spaced)
         return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE)
 
     def cells(self, text: str) -> list[str]:
         """The cells of one row. Raises csv.Error where TEXT is not just one."""
         if not self.quoted or '"' not in text:
-            return text.split(self.delimiter)
+            return self.split(text)
         rows = [row for row in self.rows((text,)) if row]
         if len(rows) != 1:
             raise csv.Error(f"{len(rows)} rows where one stood")
         return rows[0]
+
+    def split(self, text: str) -> list[str]:
+        """The cells of one row without quotes."""
+        cells = text.split(self.delimiter)
+        return [cell.lstrip(" ") for cell in cells] if self.spaced and self.quoted else cells
+
+
+_ESCAPED = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
+
+
+def _doubled(line: str) -> str:
+    """LINE with each escaped quote doubled, as the csv reader has it; other backslashes are text."""
+    return _ESCAPED.sub(r'\1""', line) if '\\"' in line else line
 
 
 def split_lines(text: str) -> Iterator[str]:
@@ -89,6 +108,11 @@ def _quoting(text: str, delimiter: str) -> Dialect:
     with_quotes, without = Dialect(delimiter, True), Dialect(delimiter, False)
     width, share, proper = _regularity(text, with_quotes)
     plain_width, plain_share, _ = _regularity(text, without)
+    odd = (
+        None if proper and '\\"' not in text and f'{delimiter} "' not in text else _odd(text, delimiter, share, proper)
+    )
+    if odd is not None:
+        return odd
     if proper:
         return with_quotes if share >= plain_share or width <= 1 < plain_width else without
     if plain_width <= 1 and delimiter == ",":
@@ -96,26 +120,40 @@ def _quoting(text: str, delimiter: str) -> Dialect:
     return without if plain_share >= share else with_quotes
 
 
+def _odd(text: str, delimiter: str, share: float, proper: bool) -> Dialect | None:
+    """The dialect with escaped quotes or blanks before them by which the rows of TEXT come out as they should and, as
+    they are usually quoted (SHARE of them equally wide, PROPER or not), don't; None where there is none."""
+    begun, most = 0, False
+    if delimiter != "\t":
+        end = re.escape(delimiter)
+        begun = len(re.findall(rf'{end} +"[^"\r\n]*"(?= *(?:{end}|[\r\n]|\Z))', text))
+        most = begun > 0 and begun >= 0.9 * (text.count("\n") - 1)  # all lines but the header
+    escaped = '\\"' in text and not proper
+    for one, two in ((True, False), (False, True), (True, True)):
+        if (one and not escaped) or (two and not begun):
+            continue
+        dialect = Dialect(delimiter, True, one, two)
+        width, new, fits = _regularity(text, dialect)
+        if fits and width > 1 and (new > share or (new == share and (one or most))):
+            return dialect
+    return None
+
+
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first of ROWS names the columns: short, distinct, not numbers, and not values of their columns."""
     first = [cell.strip() for cell in rows[0]]
     named = [cell for cell in first if cell]
-    if not named:
+    if not named or _any_number(named):
         return False
-    if any(cell.lower().replace(" ", "_") in _HEADERS for cell in named) and not _any_number(named):
+    known = [cell.lower().replace(" ", "_") in _HEADERS for cell in first]
+    body = [row for row in rows[1:1001] if [cell.strip() for cell in row] != first]  # a header may be repeated
+    again = [sum(len(row) > place and row[place].strip() == cell for row in body) for place, cell in enumerate(first)]
+    again = [count for count, cell in zip(again, first, strict=True) if cell]
+    if sum(known) > 1 or (any(known) and max(again) <= len(body) // 100):  # a cell may say what its column is called
         return True
-    if _any_number(named) or len(set(named)) < len(named):
+    if len(set(named)) < len(named) or any(len(cell) > 60 or len(cell.split()) > 6 for cell in named):
         return False
-    if any(len(cell) > 60 or len(cell.split()) > 6 for cell in named):
-        return False
-    body = rows[1:1001]
-    if not body:
-        return False
-    for column, cell in enumerate(first):
-        again = sum(1 for row in body if column < len(row) and cell and row[column].strip() == cell)
-        if again > max(1, len(body) // 100):
-            return False
-    return True
+    return bool(body) and not any(again)
 
 
 def _any_number(cells: Iterable[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import tempfile
 import weakref
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ftstudio.data.unpack import packing, unpack
 from ftstudio.data.watch import NOBODY, Watch
 
 _BLOCK = 1 << 20
+_BEYOND, _ESCAPED = re.compile(r"[^\x00-\x7f]"), re.compile("[\udc80-\udcff]")
 _MAGIC = {
     b"PK\x03\x04": "a zip archive or an office document",
     b"%PDF-": "a PDF document",
@@ -136,7 +138,7 @@ def _text_of(handle: int, path: Path, strict_utf8: bool, encoding: str | None, w
     for bom, name in _BOMS:
         if head.startswith(bom):
             if name == "utf-8-sig":
-                if strict_utf8 or _scan(handle, len(bom), size, watch):
+                if strict_utf8 or _scan(handle, len(bom), size, watch) or _is_nearly_utf8(handle, size):
                     return Text(handle, len(bom), size, "utf-8-sig")
                 break
             return _rewrite(handle, path, name, watch)
@@ -151,6 +153,8 @@ def _text_of(handle: int, path: Path, strict_utf8: bool, encoding: str | None, w
         return Text(handle, 0, size, "utf-8")
     if control > 0.02:
         raise StudioError(f"{path} is a binary file, not a dataset.", _FORMATS)
+    if _is_nearly_utf8(handle, size):
+        return Text(handle, 0, size, "utf-8")
     return _rewrite(handle, path, "cp1252" if _is_windows(handle, size) else "latin-1", watch)
 
 
@@ -183,6 +187,19 @@ def _scan(handle: int, start: int, size: int, watch: Watch) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_nearly_utf8(handle: int, size: int) -> bool:
+    """Whether ten times as many characters beyond ASCII are UTF-8 as bytes are not: readers put these lines aside."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    place = good = bad = 0
+    while place < size and (block := os.pread(handle, _BLOCK, place)):
+        place += len(block)
+        text = decoder.decode(block)
+        if not text.isascii():
+            odd = len(_ESCAPED.findall(text))
+            bad, good = bad + odd, good + len(_BEYOND.findall(text)) - odd
+    return good >= 10 * max(1, bad)
 
 
 def _utf16_without_mark(head: bytes) -> str | None:

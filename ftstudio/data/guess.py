@@ -8,11 +8,13 @@ from typing import Any
 from ftstudio.data.columns import Look, key
 from ftstudio.data.example import transcript
 from ftstudio.data.shape import Shape, shaped
+from ftstudio.data.shape_rows import is_squad_answer
 from ftstudio.data.tool_calls import tools_of
 
 _PAIRS = [
     ("prompt", "completion"),
     ("question", "answer"),
+    ("question", "answers"),
     ("instruction", "output"),
     ("instruction", "response"),
     ("input", "output"),
@@ -105,6 +107,10 @@ def guess_chosen(look: Look) -> Shape | None:
         return None
     values = [row.get(chosen) for row in look.first if row.get(chosen)]
     form = next((form for value in values if (form := chat_form(value))), None)
+    if prompt is not None and (_in_turns(look, prompt) or (form is not None and not any(map(_has_question, values)))):
+        return _chat_pair(
+            look, prompt, chosen, f"the conversation in {prompt!r} with preferred answers: {chosen!r} is learnt"
+        )
     if form is not None or any(transcript(value) for value in values):
         why = f"preferred and rejected conversations: the one in {chosen!r} is learnt"
         return shaped(look, "preference", _with_system(look, {"messages": chosen}), why)
@@ -112,6 +118,26 @@ def guess_chosen(look: Look) -> Shape | None:
         return None
     why = f"{prompt!r} with preferred answers: {chosen!r} is learnt"
     return shaped(look, "prompt-completion", _with_system(look, {"prompt": prompt, "completion": chosen}), why)
+
+
+def _in_turns(look: Look, name: str) -> bool:
+    """Whether the column NAME holds conversations rather than texts."""
+    return any(chat_form(row.get(name)) for row in look.first)
+
+
+def _has_question(value: Any) -> bool:
+    """Whether VALUE, a list of turns, holds what the user asked and not the answer alone."""
+    turns = value if isinstance(value, list) else []
+    return any(isinstance(turn, Mapping) and turn.get("role", turn.get("from")) in ("user", "human") for turn in turns)
+
+
+def _chat_pair(look: Look, prompt: str, answer: str, why: str) -> Shape:
+    """The turns in PROMPT, gone on with by those (or the text) in ANSWER."""
+    columns = _with_system(look, {"messages": prompt, "completion": answer})
+    tools = look.find(_TOOLS)
+    if tools is not None and any(_are_tools(row.get(tools)) for row in look.first):
+        columns, why = {**columns, "tools": tools}, f"{why}, with the tools in {tools!r}"
+    return shaped(look, "preference", columns, why)
 
 
 def guess_nested(look: Look) -> Shape | None:
@@ -140,8 +166,13 @@ def guess_pair(look: Look) -> Shape | None:
     """A prompt and its completion, by many names; a question may have a context."""
     for prompt, answer in _PAIRS:
         if prompt in look.names and answer in look.names:
+            if _in_turns(look, look.names[prompt]) or _in_turns(look, look.names[answer]):
+                names = look.names[prompt], look.names[answer]
+                return _chat_pair(look, *names, f"conversations in {names[0]!r} that go on in {names[1]!r}")
             columns = {"prompt": look.names[prompt], "completion": look.names[answer]}
             why = f"columns {columns['prompt']!r} → {columns['completion']!r}"
+            if answer == "answers" and not any(is_squad_answer(row.get(columns["completion"])) for row in look.first):
+                continue
             if prompt == "question" and "context" in look.names:
                 columns["input"], why = look.names["context"], f"{why}, asked about {look.names['context']!r}"
             return shaped(look, "prompt-completion", _with_system(look, columns), why)

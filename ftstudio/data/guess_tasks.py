@@ -32,6 +32,8 @@ _SCORES = (
     "quality",
     "gold_label",
 )
+_CLASSES = ("label", "is_duplicate", "quality", "gold_label")  # of the names of scores those that classes have too
+_MOST_CLASSES = 20
 _TRANSLATED = (
     ("source", "target"), ("src", "tgt"), ("article", "summary"), ("article", "highlights"), ("document", "summary"),
     ("dialogue", "summary"), ("text", "summary"), ("input_text", "target_text"),
@@ -42,6 +44,7 @@ _LANGUAGES = frozenset(
      "th", "tr", "uk", "ur", "vi", "zh")
 )  # fmt: skip
 _CAPTIONS = ("caption", "text", "description", "productdisplayname", "title", "name", "label", "answer", "completion")
+_WHOLE = re.compile(r"[-+]?\d+")
 
 
 def suggestions(look: Look) -> list[Suggestion]:
@@ -120,6 +123,7 @@ def _translated(look: Look) -> Shape | None:
             return shaped(look, "source-target", columns, why)
     languages = [name for name in look.columns if re.split(r"[-_]", key(name))[0] in _LANGUAGES and len(name) <= 7]
     texts = [name for name in languages if all(isinstance(value, str) for value in look.values(name))]
+    texts = [name for name in texts if key(name) != "id" or look.is_text(name)]  # Indonesian, or what numbers the rows
     if len(texts) == 2:
         why = f"{texts[0]!r} → {texts[1]!r}: columns called like languages"
         return shaped(look, "source-target", {"source": texts[0], "target": texts[1]}, why)
@@ -135,7 +139,9 @@ def _translated(look: Look) -> Shape | None:
 def _as_translation(look: Look) -> Shape | None:
     """A prompt and its completion as source and target; a question with its context stays as it is."""
     found = guess_pair(look)
-    if found is None or set(found.columns) != {"prompt", "completion"}:
+    if found is None or "messages" in found.columns:
+        return None
+    if set(found.columns) != {"prompt", "completion"}:
         return found
     columns = {"source": found.columns["prompt"], "target": found.columns["completion"]}
     return shaped(look, "source-target", columns, found.why)
@@ -170,11 +176,17 @@ def _pair_shape(look: Look, columns: dict[str, str], score: str | None, how: str
     why = f"pairs of sentences in {columns['sentence1']!r} and {columns['sentence2']!r}"
     if score is not None:
         values = look.numbers(score)
-        role = "score" if len(set(values)) > 3 else "label"
+        role = "score" if len(set(values)) > 3 and not _is_class(look, score) else "label"
         columns[role] = score
         spread = f" ({min(values):g} to {max(values):g})" if values else ""
         why += f" with a {role} in {score!r}{spread}"
     return shaped(look, "sentence-pair", columns, f"{why}, {how}")
+
+
+def _is_class(look: Look, name: str) -> bool:
+    """Whether NAME, called like a label, holds whole numbers (no 3.0), few of them: classes rather than scores."""
+    values = {str(value).strip() for value in look.values(name)}
+    return key(name) in _CLASSES and len(values) <= _MOST_CLASSES and all(map(_WHOLE.fullmatch, values))
 
 
 def _alike(look: Look, first: str, second: str) -> bool:

@@ -66,7 +66,7 @@ def matches(name: str, relative_to: Path | None = None) -> list[Path]:
             files = [path if root is None else root / path for path in map(Path, found)]
             files = [path for path in files if path.is_file() and not path.name.startswith(".")]
             if files:
-                return files
+                return [path for path in files if _may_hold_rows(path)] or files
     except (OSError, ValueError, RuntimeError, re.error):
         return []
     return []
@@ -124,8 +124,18 @@ def are_counterparts(files: Sequence[Path]) -> bool:
     if len(files) != 2 or not all(_is_language(path) for path in files):
         return False
     first, second = files
+    if {language_of(first), language_of(second)} == {"aa", "ab"} or any(map(_is_json, files)):  # x.aa, x.ab: `split`
+        return False
     names = [path.name.replace(f".{language_of(path)}", ".", 1) for path in files]
     return names[0] == names[1] and language_of(first) != language_of(second)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return bool(re.match(rb'\s*(\{\s*"|\[\s*\{)', file.read(64)))
+    except OSError:
+        return False
 
 
 def _is_language(path: Path) -> bool:
@@ -140,7 +150,12 @@ def data_files(folder: Path) -> list[Path]:
         entries = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
     except OSError as error:
         raise explain(error, folder) from error
-    return [entry for entry in entries if entry.name.lower() not in _ASIDE and stem_of(entry).lower() not in _PAPERS]
+    return [entry for entry in entries if _may_hold_rows(entry)]
+
+
+def _may_hold_rows(path: Path) -> bool:
+    """Whether PATH isn't called like what is written about data."""
+    return path.name.lower() not in _ASIDE and stem_of(path).lower() not in _PAPERS
 
 
 def of_split(entries: Sequence[Path], split: str) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.files import explain
+from ftstudio.data.class_names import ClassNames, of_schema
 from ftstudio.data.dataset import Column, Dataset, HeadStore, Row
 from ftstudio.data.watch import NOBODY, Watch
 
@@ -28,10 +29,13 @@ class BatchStore:
     """Rows in batches (a function from batch number to a pyarrow table or batch), turned into Python a page at a time.
 
     The last batch and the last few pages stay in memory. STARTS holds the first row of each batch and the total.
+    NAMES are those of class numbers.
     """
 
-    def __init__(self, starts: list[int], batch: Callable[[int], Any], path: Path | None) -> None:
-        self.starts, self.batch, self.path = starts, batch, path
+    def __init__(
+        self, starts: list[int], batch: Callable[[int], Any], path: Path | None, names: ClassNames | None = None
+    ) -> None:
+        self.starts, self.batch, self.path, self.names = starts, batch, path, names
         self._held: tuple[int, Any] | None = None
         self._pages: dict[tuple[int, int], list[Row]] = {}
         self._lock = threading.Lock()
@@ -50,6 +54,8 @@ class BatchStore:
                     self._held = None  # two at once would be twice the memory
                     self._held = (number, self._read(number))
                 rows = self._held[1].slice(page * _PAGE, _PAGE).to_pylist()
+                if self.names:
+                    rows = [self.names.row(row) for row in rows]
                 while len(self._pages) >= _PAGES:
                     self._pages.pop(next(iter(self._pages)))
                 self._pages[number, page] = rows
@@ -68,7 +74,8 @@ class BatchStore:
 def columns_of(table: Any) -> tuple[Column, ...]:
     """The columns of a pyarrow table or schema."""
     schema = getattr(table, "schema", table)
-    return tuple(Column(name, _type(field.type)) for name, field in zip(_unique(schema.names), schema, strict=True))
+    found = [Column(name, _type(field.type)) for name, field in zip(_unique(schema.names), schema, strict=True)]
+    return of_schema(schema).columns(found)
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -127,8 +134,8 @@ def read_parquet(handle: int, path: Path, source: str, watch: Watch = NOBODY) ->
                 return parquet.read_row_group(number, use_threads=False).rename_columns(names)
 
         return Dataset(
-            BatchStore(starts, batch, path), columns_of(parquet.schema_arrow), "parquet", "utf-8", source, path,
-            {"row_groups": len(groups)},
+            BatchStore(starts, batch, path, of_schema(parquet.schema_arrow)), columns_of(parquet.schema_arrow),
+            "parquet", "utf-8", source, path, {"row_groups": len(groups)},
         )  # fmt: skip
     except (pa.ArrowException, OSError, ValueError) as error:
         file.close()
@@ -161,7 +168,7 @@ def read_arrow(handle: int, path: Path, source: str, watch: Watch = NOBODY) -> D
             with lock:
                 return reader.get_batch(number).rename_columns(names)
 
-        store = BatchStore(_starts(total), batch, path)
+        store = BatchStore(_starts(total), batch, path, of_schema(reader.schema))
         return Dataset(store, columns_of(reader.schema), "arrow", "utf-8", source, path)
     except (pa.ArrowException, OSError, ValueError) as error:
         file.close()
@@ -191,7 +198,8 @@ def _copied(
 
     names = _unique(schema.names)
     plain = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in schema]
-    named = pa.schema(list(zip(names, plain, strict=True)))
+    named, classes = pa.schema(list(zip(names, plain, strict=True))), of_schema(schema)
+    columns = classes.columns(columns_of(named))
     sink, reading = _temporary()
     first: list[Any] = []
     counts: list[int] = []
@@ -206,8 +214,8 @@ def _copied(
                     counts.append(piece.num_rows)
                     if not first:
                         first.append(piece)
-                        head = BatchStore([0, piece.num_rows], lambda number: first[0], path)
-                        start = Dataset(HeadStore(head, len(head)), columns_of(named), form, "utf-8", source, path)
+                        head = BatchStore([0, piece.num_rows], lambda number: first[0], path, classes)
+                        start = Dataset(HeadStore(head, len(head)), columns, form, "utf-8", source, path)
                         watch.found(partial(_same, start))
                 done += batch.num_rows
                 watch.at(done, total or done)
@@ -222,7 +230,7 @@ def _copied(
         with lock:
             return reader.get_batch(number)
 
-    return Dataset(BatchStore(_starts(counts), read, path), columns_of(named), form, "utf-8", source, path)
+    return Dataset(BatchStore(_starts(counts), read, path, classes), columns, form, "utf-8", source, path)
 
 
 def _temporary() -> tuple[Any, int]:

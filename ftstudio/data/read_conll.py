@@ -6,6 +6,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def _words(text: Text) -> list[list[str]]:
     found = list(split_lines(text.read(_LOOK)))
     if text.size - text.start > _LOOK:
         found.pop()
-    return [cells for line in found if (cells := _cells(line)) and not _is_aside(cells)]
+    lines = [cells for line in found if (cells := _cells(line)) and cells[0] != _DOCUMENT]
+    form = _form([cells for cells in lines if not cells[0].startswith("#")])
+    return [cells for cells in lines if not _is_aside(cells, form)]
 
 
 def _cells(line: str) -> list[str]:
@@ -54,22 +57,40 @@ def _cells(line: str) -> list[str]:
     return [cell for cell in bare_line.split(" ") if cell]
 
 
-def _is_aside(cells: Sequence[str]) -> bool:
-    """Whether CELLS are a document break or a comment rather than a word."""
-    return cells[0] == _DOCUMENT or (cells[0].startswith("#") and not _TAG.fullmatch(cells[-1]))
+@dataclass(frozen=True)
+class _Form:
+    """What tells words from comments: the number of columns, and the tags in the last one of the first lines."""
+
+    width: int
+    tags: frozenset[str]
+
+
+def _form(words: Sequence[Sequence[str]]) -> _Form:
+    width = Counter(map(len, words)).most_common(1)[0][0] if words else 2
+    return _Form(max(2, width), frozenset(cells[-1] for cells in words if len(cells) == width))
+
+
+def _is_aside(cells: Sequence[str], form: _Form) -> bool:
+    """Whether CELLS are a document break or a comment rather than a word: `# SYM` and `#sun HT` are words."""
+    if cells[0] == _DOCUMENT:
+        return True
+    if not cells[0].startswith("#") or _TAG.fullmatch(cells[-1]):
+        return False
+    named = any(_TAG.fullmatch(tag) for tag in form.tags)  # entities: tags of another kind are no tags there
+    return len(cells) != form.width or not (cells[-1] in form.tags or (cells[-1].isupper() and not named))
 
 
 class ConllStore(SpanStore):
     """Sentences by their spans; `documents` counts from 1, `scheme` is that of the file, tags come out as BIO."""
 
-    def __init__(self, text: Text, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, text: Text, path: Path, names: Sequence[str], form: _Form) -> None:
         super().__init__(text, path, self._parse)
-        self.names, self.scheme = tuple(names), "keep"
+        self.names, self.form, self.scheme = tuple(names), form, "keep"
         self.documents = array("l")
 
     def _parse(self, data: bytes, index: int) -> Row:
         words = [cells for line in data.splitlines() if (cells := _cells(line.decode("utf-8")))]
-        words = [cells for cells in words if not _is_aside(cells)]
+        words = [cells for cells in words if not _is_aside(cells, self.form)]
         row: Row = {name: [cells[place] for cells in words] for place, name in enumerate(self.names)}
         row["tags"] = as_bio(row["tags"], self.scheme)
         if self.documents:
@@ -82,9 +103,10 @@ def read_conll(text: Text, path: Path, source: str, reading: Reading = DETECT, w
     marks documents. Sentences with a line that has other columns than the file are put aside."""
     aside, ends, evidence = Aside(), LineEnds(), Evidence()
     mode = reading.line_ends or "any"
-    width = _width(text)
+    form = _form(_words(text))
+    width = form.width
     names = ["tokens", *(f"column_{number}" for number in range(2, width)), "tags"]
-    store = ConllStore(text, path, names)
+    store = ConllStore(text, path, names, form)
     document = 0
 
     def dataset(store: Any = store, whole: ConllStore = store) -> Dataset:
@@ -101,7 +123,7 @@ def read_conll(text: Text, path: Path, source: str, reading: Reading = DETECT, w
         return dataset(HeadStore(store, len(store)))
 
     watch.found(shown)
-    for sentence in _sentences(text, mode, ends, watch):
+    for sentence in _sentences(text, form, mode, ends, watch):
         if sentence.breaks:
             if document == 0 and len(store):  # rows before the first mark are a document too
                 store.documents, document = array("l", [1] * len(store)), 1
@@ -127,11 +149,6 @@ def _misfit(cells: Sequence[str], width: int) -> str:
     return f"{len(cells)} columns where the file has {width}"
 
 
-def _width(text: Text) -> int:
-    words = _words(text)
-    return max(2, Counter(map(len, words)).most_common(1)[0][0]) if words else 2
-
-
 class _Sentence:
     """Lines up to a blank one. `breaks` counts the document marks before its first word."""
 
@@ -142,7 +159,7 @@ class _Sentence:
         self.fault, self.breaks = "", 0
 
 
-def _sentences(text: Text, mode: str, ends: LineEnds, watch: Watch) -> Iterator[_Sentence]:
+def _sentences(text: Text, form: _Form, mode: str, ends: LineEnds, watch: Watch) -> Iterator[_Sentence]:
     held: _Sentence | None = None
     for number, (offset, line) in enumerate(lines(text, watch, ends, mode), 1):
         raw = bare(line or b"", mode)
@@ -167,7 +184,7 @@ def _sentences(text: Text, mode: str, ends: LineEnds, watch: Watch) -> Iterator[
         held.fault = held.fault or fault
         if mark:
             held.breaks += 1
-        elif not _is_aside(cells):
+        elif not _is_aside(cells, form):
             held.words.append(cells)
             held.end = offset + len(raw)
     if held is not None:

@@ -6,6 +6,7 @@ import csv
 from array import array
 from bisect import bisect_left
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def read_delimited(
     columns = tuple(Column(name, type_of(cells, place)) for place, name in enumerate(names))
     form = "tsv" if dialect.delimiter == "\t" else "csv"
     details = {"delimiter": dialect.delimiter, "quoted": dialect.quoted, "header": named}
+    details |= {"escapes": '\\"'} if dialect.escaped else {}
 
     def dataset(store: Any = store) -> Dataset:
         known = {**details, "line_ends": ends.name, **detected}
@@ -111,9 +113,8 @@ def _dialect(text: Text, delimiters: str, reading: Reading) -> tuple[Dialect, di
     if not whole and '"' not in sample:  # quotes may come later: as CSV has it, they wrap
         found = Dialect(found.delimiter, found.delimiter != "\t")
     told = {} if whole else {"detected_on": f"the first {_LOOK >> 20} MiB"}
-    return Dialect(
-        reading.delimiter or found.delimiter, found.quoted if reading.quoted is None else reading.quoted
-    ), told
+    quoted = found.quoted if reading.quoted is None else reading.quoted
+    return replace(found, delimiter=reading.delimiter or found.delimiter, quoted=quoted), told
 
 
 def _take(record: Record, store: CellStore, width: int, aside: Aside) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.data.class_names import ClassNames
 from ftstudio.data.dataset import Cancel, Column, Dataset, Progress, Row
 from ftstudio.data.read_arrow import columns_of
 
@@ -22,16 +23,18 @@ def looks_like_hub_id(name: str) -> bool:
 
 
 class HubStore:
-    """Rows of a `datasets.Dataset`."""
+    """Rows of a `datasets.Dataset`, with the names of its classes."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
+        features = getattr(data, "features", None)
+        self.names = ClassNames(None if features is None else features.to_dict())
 
     def __len__(self) -> int:
         return len(self.data)
 
     def row(self, index: int) -> Row:
-        return dict(self.data[int(index)])
+        return self.names.row(dict(self.data[int(index)]))
 
 
 def read_hub(name: str, split: str, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Dataset:
@@ -63,8 +66,9 @@ def read_hub(name: str, split: str, *, progress: Progress | None = None, cancel:
     if not len(data):
         raise StudioError(f"The split {split} of {name} has no rows.", "Name another split.")
     known = {column.name: column for column in columns_of(data.data)}
-    columns = tuple(known.get(column, Column(column, "text")) for column in data.column_names)
-    return Dataset(HubStore(data), columns, "hub", "utf-8", name, None, {"split": split})
+    store = HubStore(data)
+    columns = store.names.columns([known.get(column, Column(column, "text")) for column in data.column_names])
+    return Dataset(store, columns, "hub", "utf-8", name, None, {"split": split})
 
 
 def _reachable(repository: str) -> bool:

@@ -92,16 +92,18 @@ def read_json(text: Text, path: Path, source: str, watch: Watch = NOBODY, squad:
     window = _Window(text, watch)
     window.more()
     opening = _OPENING.match(window.buffer)
-    if opening is not None and not squad:
+    lines = opening is not None and _is_jsonl(window.buffer, objects=True)  # of objects that hold such an array each
+    if opening is not None and not squad and not lines:
         alone = window.buffer.lstrip().startswith("[")  # not inside an object, where other keys may follow
         window.go(opening.end())
         window.skip()
-        if not _is_squad_ahead(window):
-            return _array(window, alone, path, source)
+        if not _is_squad_ahead(window) and (found := _array(window, alone, path, source)) is not None:
+            return found
     if _is_jsonl(window.buffer):
         return read_jsonl(text, path, source, watch)
-    if opening is None and not squad and _is_several(window):
-        return _array(window, True, path, source, bare=True)
+    several = opening is None and not squad and _is_several(window)
+    if several and (found := _array(window, True, path, source, bare=True)) is not None:
+        return found
     if text.size - text.start > _WHOLE:
         raise StudioError(f"{path} is JSON without an array of rows, and too big to look for them.", "Write JSONL.")
     return _whole(text, path, source, watch, squad)
@@ -113,8 +115,11 @@ def _is_squad_ahead(window: _Window) -> bool:
     return bool(re.match(r'\{\s*("title"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*)?"paragraphs"\s*:\s*\[', head))
 
 
-def _is_jsonl(head: str) -> bool:
+def _is_jsonl(head: str, objects: bool = False) -> bool:
+    """Whether the first line of HEAD is a value of its own and others follow; OBJECTS: and the next is an object."""
     first, _, rest = head.strip().partition("\n")
+    if objects and not (first.startswith("{") and rest.lstrip().startswith("{")):
+        return False
     try:
         return bool(rest.strip()) and isinstance(json.loads(first), (dict, str))
     except (ValueError, RecursionError):
@@ -160,8 +165,9 @@ def _whole(text: Text, path: Path, source: str, watch: Watch, squad: bool) -> Da
     )  # fmt: skip
 
 
-def _array(window: _Window, alone: bool, path: Path, source: str, bare: bool = False) -> Dataset:
-    """The items of an array; BARE: of one without its brackets."""
+def _array(window: _Window, alone: bool, path: Path, source: str, bare: bool = False) -> Dataset | None:
+    """The items of an array; BARE: of one without its brackets; not ALONE: it stands in an object. None where the
+    array isn't the rows of that object (what follows it is, or goes with it)."""
     text = window.text
     store, kinds, aside = SpanStore(text, path, parse_row), Kinds(), Aside()
 
@@ -181,6 +187,8 @@ def _array(window: _Window, alone: bool, path: Path, source: str, bare: bool = F
             rest = window.buffer[window.at : window.at + 400].strip()
             if rest and alone:
                 aside.add(window.line, "text after the end of the array", rest)
+            elif not alone and not _is_rows_of(window, number, strings is True, aside):
+                return None
             break
         number += 1
         try:
@@ -209,6 +217,28 @@ def _array(window: _Window, alone: bool, path: Path, source: str, bare: bool = F
     return dataset()
 
 
+def _is_rows_of(window: _Window, count: int, strings: bool, aside: Aside) -> bool:
+    """Whether the array of COUNT items (STRINGS: texts), which has ended, is the rows of the object it stands in.
+    Lists that are left out are told."""
+    if window.text.size - window.text.start > _WHOLE:
+        return True
+    while window.more():
+        pass
+    try:
+        others = json.JSONDecoder().raw_decode("{" + window.buffer[window.at :])[0]
+    except (ValueError, RecursionError):
+        return True  # cut off: the rows are here all the same
+    lists = {name: value for name, value in others.items() if isinstance(value, list) and value}
+    if strings and lists and all(len(value) == count for value in lists.values()):
+        return len(lists) < len(others)  # columns
+    tables = {name: value for name, value in lists.items() if all(isinstance(row, dict) for row in value)}
+    if any(name in _LIST_KEYS and len(value) > count for name, value in tables.items()):
+        return False
+    if tables:
+        aside.add(window.line, f"other rows beside these are left out: {', '.join(tables)}", "", kept=True)
+    return True
+
+
 def _reason(error: Exception, window: _Window) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg} at character {error.pos - window.at + 1} of the item"
@@ -227,11 +257,13 @@ def _not_text(part: str) -> str:
 
 
 def _rows_in(value: Any) -> list[Row]:
-    """Rows in an object: its longest list of objects, else equally long lists as columns, else itself as one row."""
+    """Rows in an object: its longest list of objects (one of `_LIST_KEYS` first), else equally long lists as columns,
+    else itself as one row."""
     if not isinstance(value, dict):
         return []
     lists = [part for part in value.values() if isinstance(part, list) and part]
     tables = [part for part in lists if all(isinstance(row, dict) for row in part)]
+    tables = [part for part in tables if any(part is value.get(name) for name in _LIST_KEYS)] or tables
     if tables and not _is_row(value):
         return max(tables, key=len)
     if lists and len(lists) == len(value) and len({len(part) for part in lists}) == 1:

@@ -21,6 +21,8 @@ from ftstudio.data.watch import NOBODY, Watch
 _LOOK = 1 << 20
 # what a label at the beginning of a line looks like: a number, fastText's __label__, TREC's DESC:manner
 _LABEL = re.compile(r"-?\d{1,4}|__label__\S+|[A-Z]{2,12}(:\w+)?")
+_FASTTEXT = "__label__"
+_SEVERAL = re.compile(rf"(?m)^{_FASTTEXT}\S+ +{_FASTTEXT}\S")
 Span = tuple[int, int]
 
 
@@ -36,8 +38,9 @@ def read_text(text: Text, path: Path, source: str, reading: Reading = DETECT, wa
     labelled = unit == "line" and not reading.chunk and reading.label is not False
     if labelled and (reading.label or _is_labelled(text)):
         details["label"] = "first word"
-        columns: tuple[Column, ...] = (Column("label", "text"), Column("text", "text"))
-        store = SpanStore(text, path, _labelled)
+        several = bool(_SEVERAL.search(text.read(_LOOK)))
+        columns: tuple[Column, ...] = (Column("label", "list" if several else "text"), Column("text", "text"))
+        store = SpanStore(text, path, _with_labels if several else _labelled)
     else:
         labelled = False
         details |= {} if unit == "line" else {"unit": unit}
@@ -66,7 +69,16 @@ def _plain(data: bytes, index: int) -> Row:
 
 def _labelled(data: bytes, index: int) -> Row:
     label, _, rest = data.decode("utf-8").strip().partition(" ")
-    return {"label": label.removeprefix("__label__"), "text": rest.strip()}
+    labels = [label.removeprefix(_FASTTEXT)]
+    while label.startswith(_FASTTEXT) and rest.lstrip().startswith(_FASTTEXT):  # fastText: several labels a line
+        more, _, rest = rest.lstrip().partition(" ")
+        labels.append(more.removeprefix(_FASTTEXT))
+    return {"label": labels if len(labels) > 1 else labels[0], "text": rest.strip()}
+
+
+def _with_labels(data: bytes, index: int) -> Row:
+    row = _labelled(data, index)
+    return row if isinstance(row["label"], list) else {**row, "label": [row["label"]]}
 
 
 def _is_labelled(text: Text) -> bool:

@@ -42,7 +42,7 @@ def records(
         if not raw:
             continue
         try:
-            cells = raw.decode("utf-8").split(dialect.delimiter)
+            cells = dialect.split(raw.decode("utf-8"))
         except UnicodeDecodeError as error:
             aside.add(number, not_utf8(error), raw)
             continue
@@ -122,7 +122,7 @@ def _quoted(text: Text, dialect: Dialect, aside: Aside, ends: LineEnds, watch: W
         if b'"' not in line[1]:  # most lines: what the csv reader would do, without it
             raw = bare(line[1], mode)
             if raw:
-                cells = raw.decode("utf-8").split(dialect.delimiter)
+                cells = dialect.split(raw.decode("utf-8"))
                 width = width or len(cells)
                 yield Record(cells, line[0], line[0] + len(raw), line[2], raw)
             continue
@@ -134,7 +134,7 @@ def _quoted(text: Text, dialect: Dialect, aside: Aside, ends: LineEnds, watch: W
         if record is None:
             reader = dialect.rows(feed)
             raw = bare(line[1], mode)
-            cells = raw.decode("utf-8").split(dialect.delimiter)
+            cells = dialect.split(raw.decode("utf-8"))
             record = Record(cells, line[0], line[0] + len(raw), line[2], raw, loose=True)
         width = width or len(record.cells)
         yield record

@@ -52,7 +52,7 @@ class Shape:
 
 def shaped(look: Look, name: str, columns: Mapping[str, str], why: str) -> Shape:
     """The shape NAME over the columns that LOOK has seen."""
-    used = {column.partition(".")[0] if column not in look.columns else column for column in columns.values()}
+    used = {column.rpartition(".")[0] if column not in look.columns else column for column in columns.values()}
     return Shape(name, dict(columns), why, tuple(column for column in look.columns if column not in used))
 
 
@@ -102,19 +102,33 @@ def recognise(dataset: Dataset, columns: Mapping[str, str | None] | None = None,
 
 
 def _mapped(dataset: Dataset, given: dict[str, str]) -> Shape:
+    from ftstudio.data.guess import chat_form
+
     for role, name in given.items():
         if role not in ROLES:
             near = difflib.get_close_matches(role, ROLES, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Parts are: {', '.join(ROLES)}."
             raise UsageError(f"data.columns has no part {role!r}.", hint)
-        if name not in dataset.names:
+        if name not in dataset.names and not (role in ("source", "target") and _is_inside(dataset, name)):
             near = difflib.get_close_matches(name, dataset.names, n=1, cutoff=0.5)
             have = f"There are: {', '.join(dataset.names[:12])}{', …' if len(dataset.names) > 12 else ''}."
             hint = f"Did you mean {near[0]!r}? {have}" if near else have
             raise UsageError(f"{dataset.source} has no column {name!r} (data.columns.{role}).", hint)
     why = "mapped by you: " + ", ".join(f"{role} = {name}" for role, name in given.items())
     look = Look(dataset)
+    if "prompt" in given and any(chat_form(row.get(given["prompt"])) for row in look.first):
+        _complete(given, ("prompt", "completion"))
+        given = {("messages" if role == "prompt" else role): name for role, name in given.items()}
     return shaped(look, _name_of(look, given), given, why)
+
+
+def _is_inside(dataset: Dataset, name: str) -> bool:
+    """Whether NAME is `translation.de`: a part of the objects in a column."""
+    outer, _, inner = name.rpartition(".")
+    if outer not in dataset.names:
+        return False
+    values = [dataset[index].get(outer) for index in range(min(20, len(dataset)))]
+    return any(isinstance(value, Mapping) and inner in value for value in values)
 
 
 def _name_of(look: Look, given: Mapping[str, str]) -> str:

@@ -28,7 +28,16 @@ def _system(shape: Shape, row: Row) -> tuple[Turn, ...]:
 
 def _pair(shape: Shape, row: Row) -> Example:
     prompt, extra, answer = _need(shape, row, "prompt"), shape.cell(row, "input"), _need(shape, row, "completion")
+    known = row[shape.columns["completion"]]
+    if is_squad_answer(known):
+        answer = text_of(known["text"][0]) if known["text"] else ""
     return _asked(shape, row, prompt, extra, answer)
+
+
+def is_squad_answer(value: Any) -> bool:
+    """Whether VALUE is `{"text": [...], "answer_start": [...]}`: SQuAD's answers as the hub has them, the first counts;
+    none where the question has no answer."""
+    return isinstance(value, Mapping) and "answer_start" in value and isinstance(value.get("text"), (list, tuple))
 
 
 def _asked(shape: Shape, row: Row, prompt: str, extra: str, answer: str) -> Example:
@@ -69,11 +78,10 @@ def _chat(shape: Shape, row: Row) -> Example:
     name = shape.columns["messages"]
     if name not in row:
         raise BadRow(f"there is no {name!r} in this row")
-    turns = transcript(row[name]) or turns_of(row[name])
     if "completion" in shape.columns:
-        chosen = row.get(shape.columns["completion"])
-        answers = (Turn("assistant", text_of(chosen)),) if isinstance(chosen, str) else turns_of(chosen)
-        turns = (*turns, *answers[-1:])
+        turns = _continued(row[name], row.get(shape.columns["completion"]))
+    else:
+        turns = transcript(row[name]) or turns_of(row[name])
     if turns[0].role != "system":
         turns = (*_system(shape, row), *turns)
     if not any(turn.role == "assistant" for turn in turns):
@@ -89,6 +97,26 @@ def _chat(shape: Shape, row: Row) -> Example:
     if "tools" in shape.columns:
         fields["tools"] = list(tools)
     return Example(turns, fields, tools)
+
+
+def _continued(asked: Any, answer: Any) -> tuple[Turn, ...]:
+    """The turns of ASKED (or the text of a question) and, after them, the turns or the text of ANSWER; what ANSWER
+    repeats of the conversation before its last turn is left out."""
+    turns = transcript(asked) or _question(asked)
+    if isinstance(answer, str) and not transcript(answer):
+        return (*turns, Turn("assistant", text_of(answer)))
+    answers = transcript(answer) or turns_of(answer)
+    return (*turns, *(answers if answers[0].role == "assistant" else answers[-1:]))
+
+
+def _question(asked: Any) -> tuple[Turn, ...]:
+    """The turns in ASKED; text that is no list of turns is what the user asked."""
+    try:
+        return turns_of(asked)
+    except BadRow:
+        if not isinstance(asked, str):
+            raise
+        return (Turn("user", text_of(asked)),)
 
 
 def _text(shape: Shape, row: Row) -> Example:
@@ -145,6 +173,8 @@ def _side(shape: Shape, row: Row, role: str) -> str:
     name = shape.columns[role]
     if name in row:
         value = row[name]
+        if is_squad_answer(value):
+            value = list(value["text"])[:1]
         if role == "target" and isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
             return text_of(value[0])
         return text_of(value)
