@@ -117,6 +117,20 @@ LONG = (
     "test_engine_chat.py::test_an_encoder_decoder_reads_each_text_by_itself",
     "test_ui_shell.py::test_strip_keys_and_help[size1]",
     "test_ui_data_odd.py::test_a_file_that_changes_or_goes_while_it_is_open_ends_nothing",
+    "test_ui_errors_back.py::test_near_rows_and_those_with_the_fault_are_shown_repaired_undone_saved_and_lead_to_a_recipe[size0]",
+    "test_engine_dynamics.py::test_a_classifier_keeps_how_probable_each_rows_label_was",
+    "test_data_checks_meaning.py::test_leaks_planted_in_gsm8k_are_found",
+    "test_data_checks.py::TestProfile::test_json_of_a_real_file",
+    "test_data_checks.py::TestProfile::test_rows_for_other_tasks_are_described",
+    "test_ui_compare.py::test_the_cursor_stays_on_top_until_a_person_moves_it",
+    "test_ui_runs.py::test_info_shows_figures_and_recipe[size2]",
+    "test_ui_data_pictures.py::test_personal_data_is_masked_until_it_is_asked_for",
+    "test_ui_errors.py::test_a_row_shows_why_each_check_fired_and_capitals_tag[size0]",
+    "test_engine_compare.py::test_a_server_that_fails_costs_its_arm_alone",
+    "test_engine_compare.py::test_a_stop_keeps_what_was_answered_and_the_next_goes_on",
+    "test_real_files.py::test_a_real_file_is_recognised_and_what_is_cut_is_counted[gsm8k]",
+    "test_engine_training_models.py::test_the_base_stays_loaded_until_another_is_wanted",
+    "test_engine_plan.py::test_counts_and_bytes_are_those_of_the_loaded_model[model-lora]",
 )
 # Whole files of such proofs.
 LONG_FILES = (

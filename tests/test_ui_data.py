@@ -102,6 +102,10 @@ async def test_the_token_view_shows_what_is_trained(tmp_path: Path, size: Any) -
         assert f"{view.masked} masked" in text
         assert "template" in text
         page = screen(pilot).query_one(TokenPage)
+        for _ in range(200):  # it is laid out again where the tokenizer comes later
+            if page.laid:
+                break
+            await pilot.pause(0.05)
         assert [ink for _, ink in _shown(page)] == [_ink(piece) for piece in view.pieces]
         await pilot.press("right")
         await until(pilot, "row 1 ")
