@@ -191,7 +191,7 @@ def assert_close(mine: Path, other: Path) -> None:
 def test_all_processes_are_steered_and_a_resumed_run_goes_on(nursery: Nursery, tmp_path: Path):
     place = Place.make(tmp_path, nursery, steps=200)
     processes = place.launched(2, "run", "train", "for2.yaml", PACE="0.1")
-    until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 5, "at step 5", 120)
+    until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 8, "past the warm-up", 120)
     run = place.last("run")
     place.asked("run", "pause", "last")
     until(lambda: run.state() == "paused", "paused")
