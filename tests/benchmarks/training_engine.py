@@ -281,7 +281,7 @@ def engine_loss(trainer: Any, rows: list[Row], name: str) -> float:
         return plain_loss(trainer.model, rows)
     trainer.model.eval()
     with torch.no_grad():
-        inputs = trainer._prepare_inputs(trainer.data_collator(rows))
+        inputs = trainer._prepare_inputs(trainer.data_collator([{**row, "row": at} for at, row in enumerate(rows)]))
         with trainer.compute_loss_context_manager():
             loss = float(trainer.compute_loss(trainer.model, inputs))
     trainer.model.train()
