@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from textual import events
@@ -198,7 +199,9 @@ class ReviewPanel(Panel):
         if gpus > 1:
             note = "; ".join(filter(None, (f"all {gpus} GPUs, {rows} rows a step; {START.key[0]} trains on one", note)))
         near = os.path.relpath(path)
-        text = launch.line(str(path) if near.startswith("..") else near, gpus)
+        place = self.workspace.path
+        elsewhere = "" if place == Path("studio").absolute() else str(place)  # the command looks there
+        text = launch.line(str(path) if near.startswith("..") else near, gpus, elsewhere)
         return hung(f"{'command':<12}", f"{text}  {note}".rstrip(), width, 3)
 
     @property
