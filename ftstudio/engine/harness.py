@@ -28,19 +28,13 @@ from ftstudio.engine.gathering import Gathered
 from ftstudio.engine.locate import locate
 from ftstudio.engine.outputs import weights_mark
 from ftstudio.evaluation import statistics
+from ftstudio.evaluation.directions import HIGHER_IS_BETTER
 from ftstudio.evaluation.power import more_rows
 
 FILE = "benchmarks.jsonl"
 _OF_TASKS = (".yaml", ".yml", ".py", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet", ".arrow")
 Values = dict[str, dict[str, dict[int, float]]]  # task to metric to question to value
 Directions = Mapping[str, Mapping[str, bool]]  # task to metric to whether higher is better
-# where a task doesn't say so itself: lm_eval's own metrics, and error rates that tasks bring
-HIGHER = {
-    **dict.fromkeys(("acc", "acc_norm", "acc_mutual_info", "acc_bytes", "acc_all", "accuracy", "exact_match", "f1",
-                     "mcc", "bleu", "chrf", "likelihood", "rouge1", "rouge2", "rougeL"), True),
-    **dict.fromkeys(("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter", "wer",
-                     "cer", "mer"), False),
-}  # fmt: skip
 
 
 def run(job: Compare, context: JobContext, found: Gathered, arms: Arms, reference: str) -> dict[str, Any]:
@@ -71,7 +65,7 @@ def compared(
     a: str, b: str, scored: Mapping[str, Values], directions: Directions | None = None
 ) -> list[dict[str, Any]]:
     """Arm B against A on every task and metric that both have, over the questions of both. DIRECTIONS are the tasks'
-    own word on whether higher is better; where neither they nor `HIGHER` know a metric, no end is the good one."""
+    own word on whether higher is better; where neither they nor `directions` know a metric, no end is the good one."""
     found = []
     for task, metrics in scored[a].items():
         for metric, before in metrics.items():
@@ -86,7 +80,7 @@ def compared(
                     sum(u > v for u, v in zip(x, y, strict=True)), sum(v > u for u, v in zip(x, y, strict=True))
                 )
             name = metric.partition(",")[0]  # without the filter of the answer
-            higher = (directions or {}).get(task, {}).get(name, HIGHER.get(name))
+            higher = (directions or {}).get(task, {}).get(name, HIGHER_IS_BETTER.get(name))
             found.append(
                 {"task": task, "metric": metric, "a": a, "b": b, "value_a": sum(x) / len(x), "value_b": sum(y) / len(y),
                  "difference": difference, "low": low, "high": high, "p": p, "p_holm": None, "n": len(both),

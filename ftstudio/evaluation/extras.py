@@ -27,21 +27,11 @@ from typing import Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
+from ftstudio.evaluation.directions import HIGHER_IS_BETTER
 from ftstudio.evaluation.predictions import Prediction
 
 OWN, EVALUATE = "own:", "evaluate:"
 FOLDER = "metrics"  # of the workspace
-# Metrics of `evaluate`, and values that they give, by their exact names. Of others it isn't known which end is good.
-LOWER = frozenset((
-    "wer", "cer", "ter", "character", "charcut", "charcut_mt", "mae", "mse", "rmse", "mape", "smape", "mase",
-    "perplexity", "mean_perplexity", "brier_score",
-))  # fmt: skip
-HIGHER = frozenset((
-    "accuracy", "f1", "precision", "recall", "exact_match", "rouge", "rouge1", "rouge2", "rougeL", "rougeLsum", "bleu",
-    "google_bleu", "sacrebleu", "nist_mt", "chrf", "meteor", "bertscore", "bleurt", "comet", "sari", "wiki_split",
-    "seqeval", "squad", "squad_v2", "cuad", "pearsonr", "spearmanr", "r_squared", "matthews_correlation", "roc_auc",
-    "glue", "super_glue", "indic_glue", "mauve", "competition_math", "code_eval", "overall_accuracy", "overall_f1",
-))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,8 +131,7 @@ def _direction(name: str, key: str, module: Any) -> bool | None:
         own = getattr(sys.modules.get(type(module).__module__), "HIGHER_IS_BETTER", None)
     if isinstance(own, bool):
         return own
-    known = next((part for part in (name, key) if part in LOWER or part in HIGHER), None)
-    return None if known is None else known in HIGHER
+    return HIGHER_IS_BETTER.get(name, HIGHER_IS_BETTER.get(key))
 
 
 def _places(wanted: str, workspace: Path | None) -> list[Path]:

@@ -79,7 +79,7 @@ def opening(
         (),
         (("g", "key"), (f"  lets both answer the same {arms.rows_name}, {rows:,} at most,", "")),
         (("   side by side, and tells whether the difference is more than chance", "dim"),),
-        (("A", "key"), ("  chooses what is compared: examples, checkpoints, other runs, files, servers", "")),
+        (("A", "key"), ("  chooses what is compared: examples, checkpoints, runs, files, servers", "")),
         (("l", "key"), ("  sets how many rows", "")),
     ]
     if others:
