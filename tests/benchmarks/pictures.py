@@ -61,7 +61,7 @@ def by_studio(model: Path, folder: Path, arguments: argparse.Namespace, seed: in
     path.write_text(json.dumps(recipe))
     trained = told(["train", str(path)], folder)
     arms = told(["compare", trained["run"], "--arms", "base,tuned"], folder)["arms"]
-    return trained["eval"]["loss"], arms[-1]["metrics"]["exact"]
+    return trained["eval"]["loss"], arms[-1]["metrics"]["exact_match"]
 
 
 def told(command: list[str], folder: Path) -> dict[str, Any]:

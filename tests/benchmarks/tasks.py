@@ -97,7 +97,8 @@ def by_studio(folder: Path, options: argparse.Namespace, seed: int) -> dict[str,
         "evaluation": {"every": 1_000_000, "rows": 100_000, "samples": 0, "forgetting": False},
     }  # fmt: skip
     if options.task == "sft":
-        recipe["data"] |= {"template": "alpaca"}
+        # by hand, too, a row whose prompt fills the length is left out
+        recipe["data"] |= {"template": "alpaca", "accepted": ["exact_leak", "all_labels_masked"]}
     if options.task == "seq2seq":
         recipe["evaluation"] |= {"metrics": ["bleu"], "max_new_tokens": options.length}
     path = folder / f"recipe-{seed}.yaml"
