@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ftstudio.engine.order import LengthGrouped, Mixed
+from ftstudio.engine.order import LengthGrouped, Mixed, Shuffled
 
 ALIKE = 0.8  # the shortest row of a bucket against its longest: padding, and room left in a batch, stay below a fifth
 
@@ -18,9 +18,9 @@ class TokenBudget:
     Rows are cut into buckets by length, the same in every epoch; in each bucket they are shuffled and cut into batches
     anew, and the batches of all buckets come in random order. So every epoch has as many batches (a multiple of WAYS,
     the processes that share them), and, since it depends on seed and epoch alone, an interrupted one goes on with the
-    very batches that were left. The longest rows come first, as in `LengthGrouped`. A row longer than TOKENS is a batch
+    very batches that were left. The longest rows come first, as in `Shuffled`. A row longer than TOKENS is a batch
     by itself. Where there are too few rows to go round, the last batches hold a number beyond them (`ranked.Filled`).
-    FOLLOW: see `LengthGrouped`.
+    FOLLOW: see `Shuffled`.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ def _buckets(lengths: np.ndarray, tokens: int) -> Iterator[tuple[np.ndarray, int
         start += count
 
 
-Order = LengthGrouped | TokenBudget
+Order = Shuffled | TokenBudget
 
 
 def batches_in(lengths: Sequence[int], batch: int, budget: int | None) -> int:
@@ -113,11 +113,13 @@ def order_of(
     ways: int = 1,
     follow: Callable[[int, int], None] | None = None,
     texts: Sequence[Sequence[int]] | None = None,
+    alike: bool = False,
 ) -> Order:
     """The order of rows of LENGTHS tokens: in batches of BATCH rows, or of BUDGET tokens where that is given, for WAYS
-    processes; with TEXTS (see `Mixed`) for a loss that holds rows against each other."""
+    processes; with TEXTS (see `Mixed`) for a loss that holds rows against each other, ALIKE (see `LengthGrouped`) for
+    one in which every row counts the same."""
     if texts is not None:
         return Mixed(lengths, batch, seed, follow, texts)
     if budget is None:
-        return LengthGrouped(lengths, batch, seed, follow)
+        return (LengthGrouped if alike else Shuffled)(lengths, batch, seed, follow)
     return TokenBudget(lengths, budget, seed, ways, follow)

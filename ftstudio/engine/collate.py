@@ -125,11 +125,16 @@ def trained(batch: Mapping[str, Any]) -> torch.Tensor:
 
 
 def split(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
-    """BATCH as PARTS batches of as many rows each, fewer where it hasn't so many rows: their sums are its sum."""
+    """BATCH as PARTS batches of as many rows each, fewer where it hasn't so many rows: their sums are its sum.
+
+    One that comes in `pieces` (see `pieces`): those, each cut until it has no more rows than that.
+    """
     import torch
 
     lengths = batch["lengths"]
     size = -(-len(lengths) // parts)
+    if "pieces" in batch:
+        return [some for piece in batch["pieces"] for some in split(piece, -(-len(piece["lengths"]) // size))]
     if size >= len(lengths):
         return [dict(batch)]
     if "inputs" in batch:

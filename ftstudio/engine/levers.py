@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.launch import place
 from ftstudio.core.text import number
-from ftstudio.engine import attention, compiling, dropout, masters
+from ftstudio.engine import attention, compiling, dropout, masters, pieces
 from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
 from ftstudio.engine.fused_probe import PIECES, tried
@@ -41,6 +41,14 @@ class Levers:
     told: dict[str, str] = field(default_factory=dict)
     texts: Sequence[Sequence[int]] | None = None
     """Where the loss holds the rows of a batch against each other: the texts of each (`order.Mixed`), maybe none."""
+    alike: bool = False
+    """Whether rows of like length share a batch (`order.LengthGrouped`)."""
+    piece: float | None = None
+    """Where batches may be cut into pieces of like length: what one more costs, in tokens (`pieces`)."""
+
+    def laid_out(self, collate: Collate) -> Collate:
+        """COLLATE (of this collator) as batches are trained on."""
+        return collate if self.piece is None else pieces.pieced(collate, self.piece)
 
     @property
     def padding_free(self) -> bool:
@@ -89,7 +97,7 @@ def choose(
         told["attention"] = attention.NAMES.get(how, how)
     else:
         collator = Collator(pad_id, MULTIPLE if machine.device == "cuda" else 1)
-        told["batches"] = f"padded, rows of like length together: {parity.why}"
+        told["batches"] = f"{_padded(recipe)}: {parity.why}"
         _attend(model, wanted)
         told["attention"] = attention.implementation(model)
     told["attention"] += ", as the recipe says" if wanted != "auto" else ""
@@ -99,7 +107,19 @@ def choose(
     if recipe.training.compile:
         told["compile"] = compiling.compile_layers(model, two, objective, collator)
     _always_told(recipe, machine, lengths, told, why_checkpointing)
-    return Levers(collator, objective, told)
+    return Levers(collator, objective, told, piece=None if parity.same else _piece(model, machine))
+
+
+def _padded(recipe: Recipe) -> str:
+    if recipe.training.batch_tokens is not None:
+        return "padded, rows of like length together"
+    return "random rows, padded" + (", in pieces of like length" if place().alone else "")
+
+
+def _piece(model: Any, machine: Hardware) -> float | None:
+    """See `Levers.piece`. Not among several processes: each would wait for the others' pieces."""
+    weights = sum(weight.numel() for weight in model.parameters())
+    return pieces.dear(machine.device, weights) if place().alone else None
 
 
 def _fused(
@@ -135,13 +155,16 @@ def _of_task(
     pad_id: int,
     why_checkpointing: str,
 ) -> Levers:
-    """The levers of a task with batches and a loss of its own: rows of like length together, padded; mixed where the
-    loss holds them against each other."""
+    """The levers of a task with batches and a loss of its own, padded: rows of like length together where each counts
+    the same; mixed where the loss holds them against each other."""
     half = machine.dtype if machine.precision != "fp32" else None
     told = {
         "precision": f"{machine.precision}: {machine.why}",
-        "batches": f"padded, rows of like length together: {task.name} has batches of its own",
+        "batches": f"{_padded(recipe)}: {task.name} has batches of its own",
     }
+    piece = None if task.rows_alike else _piece(model, machine)
+    if task.rows_alike:
+        told["batches"] = "padded, rows of like length together: each row counts the same"
     if "training" in task.phases():
         told["task"] = task.phases()["training"]
     texts = None if task.divisible else task.texts_apart(rows)
@@ -166,7 +189,7 @@ def _of_task(
         two = [rows[row] for row in order[len(order) // 2 :][:2]]
         told["compile"] = compiling.compile_layers(model, two, objective, collator)
     _always_told(recipe, machine, lengths, told, why_checkpointing)
-    return Levers(collator, objective, told, texts)
+    return Levers(collator, objective, told, texts, task.rows_alike, None if texts is not None else piece)
 
 
 def _always_told(recipe: Recipe, machine: Hardware, lengths: Sequence[int], told: dict[str, str], why: str) -> None:

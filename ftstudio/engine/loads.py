@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow
+from ftstudio.engine import pieces
 from ftstudio.engine.budget import order_of
 from ftstudio.engine.collate import Row
 from ftstudio.engine.materials import Materials
@@ -17,16 +19,19 @@ from ftstudio.engine.rows import encoded_rows
 from ftstudio.engine.samples import spread
 
 USUAL = 3  # batches of usual size that are measured beside the heaviest
+EPOCHS = 5  # at most are searched for the heaviest batch: later ones have hardly a heavier one
 
 
 @dataclass(frozen=True)
 class Batches:
-    """`heaviest` training batch of the first epoch, `usual` ones; `held_out` rows, `prompts` answered while training.
+    """`heaviest` training batch of the epochs, `usual` ones; `held_out` rows, `prompts` answered while training.
 
-    `tokens` of every batch of an epoch, in order. `prompts` are those of tasks that write.
+    `piece`: what of the heaviest batch goes through the model at once. `tokens` of every batch of an epoch, in order.
+    `prompts` are those of tasks that write.
     """
 
     heaviest: list[Row]
+    piece: list[Row]
     usual: list[list[Row]]
     tokens: list[int]
     held_out: list[Row] = field(default_factory=list)
@@ -44,8 +49,8 @@ class Batches:
         """What memory is estimated from."""
         held = self.held(batch, budget)
         return Loads(
-            tuple(len(row["input_ids"]) for row in self.heaviest),
-            _trained(self.heaviest),
+            tuple(len(row["input_ids"]) for row in self.piece),
+            _trained(self.piece),
             tuple(len(row["input_ids"]) for row in held),
             _trained(held),
             tuple(len(ids) for ids in self.prompts),
@@ -53,12 +58,23 @@ class Batches:
         )
 
 
+def _passes(recipe: Recipe, batches: int) -> float:
+    """How often the rows are passed, in so many BATCHES a time."""
+    training = recipe.training
+    if training.steps is None:
+        return training.epochs or 0
+    return training.steps * training.gradient_accumulation / max(1, batches)
+
+
 def _trained(rows: Sequence[Row]) -> int:
     return sum(label >= 0 for row in rows for label in row["labels"][1:])
 
 
-def batches(recipe: Recipe, materials: Materials, encoded: EncodedSet, config: Any) -> Batches:
-    """The batches of RECIPE on its ENCODED training rows; CONFIG, the model's, tells what logits and layers take."""
+def batches(
+    recipe: Recipe, materials: Materials, encoded: EncodedSet, config: Any, device: str = "cpu", weights: int = 0
+) -> Batches:
+    """The batches of RECIPE on its ENCODED training rows. CONFIG, the model's, tells what logits and layers take;
+    DEVICE and the number of its WEIGHTS, what of a batch goes through it at once."""
     text = config.get_text_config()
     lengths = [int(length) for length in encoded.batch_lengths]
     task = materials.task
@@ -66,8 +82,13 @@ def batches(recipe: Recipe, materials: Materials, encoded: EncodedSet, config: A
     labels = [encoded.table["trained"][row] for row in encoded.rows] if task.kind == "causal-lm" else lengths
     width = 16 * text.hidden_size * (1 if recipe.training.gradient_checkpointing else text.num_hidden_layers)
     training = recipe.training
-    everything = order_of(lengths, training.batch_size, training.batch_tokens, training.seed).batches(0)
-    most = heaviest(lengths, labels, everything, 2 * text.vocab_size, width)
+    order = order_of(lengths, training.batch_size, training.batch_tokens, training.seed, alike=task.rows_alike)
+    everything = order.batches(0)
+    passes = min(EPOCHS, math.ceil(_passes(recipe, len(everything))))
+    several = [rows for epoch in range(max(1, passes)) for rows in order.batches(epoch)]
+    most = piece = heaviest(lengths, labels, several, 2 * text.vocab_size, width)
+    if task.kind != "causal-lm" and not task.rows_alike and task.divisible:
+        most, piece = pieces.heaviest(several, lengths, pieces.dear(device, weights))
     tokens = [sum(lengths[row] for row in rows) for rows in everything]
     middle = sorted(range(len(tokens)), key=tokens.__getitem__)
     some = [middle[len(middle) * (place + 1) // (USUAL + 1)] for place in range(USUAL)] if middle else []
@@ -82,4 +103,6 @@ def batches(recipe: Recipe, materials: Materials, encoded: EncodedSet, config: A
                 prompts.append(materials.prompt(examples[place][1]).ids)
             except BadRow:
                 continue
-    return Batches([encoded[row] for row in most], usual, tokens, held_out, prompts, longest_new(recipe))
+    first: list[Row] = [encoded[row] for row in most]
+    once: list[Row] = [encoded[row] for row in piece]
+    return Batches(first, once, usual, tokens, held_out, prompts, longest_new(recipe))

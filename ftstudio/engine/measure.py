@@ -245,7 +245,7 @@ class _Probe:
         self._wait()
         began = time.perf_counter()
         for _ in range(accumulation or self.accumulation):
-            batch = trainer._prepare_inputs(self.levers.collator(rows))
+            batch = trainer._prepare_inputs(self.levers.laid_out(self.levers.collator)(rows))
             count = torch.as_tensor(max(1, int(trained(batch))))
             trainer._taken, trainer._step = 1, [batch]
             trainer.training_step(model, batch, count * (accumulation or self.accumulation))

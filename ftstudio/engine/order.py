@@ -1,5 +1,9 @@
-"""The order of rows in an epoch: random, the same again for the same seed. Rows of like length come in one batch,
-unless the loss holds the rows of a batch against each other."""
+"""The order of rows in an epoch: random, the same again for the same seed.
+
+A step's loss is a mean over its tokens. Were rows of like length to share a batch, a token of a short row would count
+many times as much as one of a long row, and what is learnt would be another thing than by batches drawn at random. So
+rows come together by length only where each counts the same, however long it is.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,10 @@ POOL = 64
 PASSED = 50
 
 
-class LengthGrouped:
-    """A sampler: a seeded permutation, cut into pools, each sorted by length, its batches shuffled.
+class Shuffled:
+    """A sampler: a seeded permutation of the rows, cut into batches.
 
-    Depends on seed and epoch alone, so an interrupted epoch goes on with the very rows that were left. The longest
+    Depends on seed and epoch alone, so an interrupted epoch goes on with the very rows that were left. The heaviest
     batch of the first epoch comes first: memory that won't do fails at once, not after an hour.
     """
 
@@ -43,6 +47,33 @@ class LengthGrouped:
 
     def order(self, epoch: int) -> list[int]:
         """Row numbers of EPOCH, each once."""
+        shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))
+        whole = [shuffled[at : at + self.batch] for at in range(0, len(shuffled), self.batch)]
+        rest = [whole.pop()] if whole and len(whole[-1]) < self.batch else []
+        return self._in_order(whole, rest, epoch)
+
+    def weight(self, rows: Any) -> int:
+        """What a batch of ROWS takes, against other batches."""
+        return int(self.lengths[rows].sum())
+
+    def _in_order(self, whole: list[Any], rest: list[Any], epoch: int) -> list[int]:
+        if epoch == 0 and whole:
+            heaviest = max(range(len(whole)), key=lambda at: self.weight(whole[at]))
+            whole[0], whole[heaviest] = whole[heaviest], whole[0]
+        return [int(row) for batch in whole + rest for row in batch]
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The batches of EPOCH as row numbers."""
+        order = self.order(epoch)
+        return [order[at : at + self.batch] for at in range(0, len(order), self.batch)]
+
+
+class LengthGrouped(Shuffled):
+    """A sampler for losses in which every row counts the same: the permutation is cut into pools, each sorted by
+    length, its batches shuffled. Hardly any padding is left."""
+
+    def order(self, epoch: int) -> list[int]:
+        """Row numbers of EPOCH, each once."""
         random = np.random.default_rng((self.seed, epoch))
         shuffled = random.permutation(len(self.lengths))
         span = self.batch * POOL
@@ -57,19 +88,12 @@ class LengthGrouped:
             whole += [batches[at] for at in random.permutation(len(batches))]
         return self._in_order(whole, rest, epoch)
 
-    def _in_order(self, whole: list[Any], rest: list[Any], epoch: int) -> list[int]:
-        if epoch == 0 and whole:
-            longest = max(range(len(whole)), key=lambda at: int(self.lengths[whole[at]].max()))
-            whole[0], whole[longest] = whole[longest], whole[0]
-        return [int(row) for batch in whole + rest for row in batch]
-
-    def batches(self, epoch: int) -> list[list[int]]:
-        """The batches of EPOCH as row numbers."""
-        order = self.order(epoch)
-        return [order[at : at + self.batch] for at in range(0, len(order), self.batch)]
+    def weight(self, rows: Any) -> int:
+        """See Shuffled."""
+        return int(self.lengths[rows].max())
 
 
-class Mixed(LengthGrouped):
+class Mixed(Shuffled):
     """A sampler for losses that hold the rows of a batch against each other: length says something of what a text is,
     so batches of like length are easier or harder than those the model will meet, and their order is never learnt.
 
@@ -105,3 +129,7 @@ class Mixed(LengthGrouped):
             waiting.extendleft(reversed(passed[missing:]))
             whole.append(chosen)
         return self._in_order(whole, [list(waiting)], epoch)
+
+    def weight(self, rows: Any) -> int:
+        """See Shuffled."""
+        return int(self.lengths[rows].max())

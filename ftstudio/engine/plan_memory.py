@@ -48,7 +48,7 @@ def look(
     try:
         machine = hardware.resolve(recipe)
         config = _config(recipe)
-        some = batches(recipe, materials, encoded, config)
+        some = batches(recipe, materials, encoded, config, machine.device, total)
     except Stopped:
         raise
     except Exception as error:  # an architecture that transformers can't configure
@@ -114,7 +114,8 @@ def _untold(memory: dict[str, Any], error: Exception, problems: list[Problem]) -
 def estimated(recipe: Recipe, materials: Materials, encoded: EncodedSet, counted: dict[str, int]) -> dict[str, Any]:
     """What `memory.estimate` says of RECIPE on its rows; COUNTED as in `look`."""
     machine, config = hardware.resolve(recipe), _config(recipe)
-    some = batches(recipe, materials, encoded, config)
+    weights = counted["weights"] // (4 if machine.precision == "fp32" else 2)
+    some = batches(recipe, materials, encoded, config, machine.device, weights)
     return _estimated(recipe, config, machine, counted, some, materials.task)
 
 
@@ -151,7 +152,7 @@ def _estimated(
     if task.kind != "causal-lm":
         held = some.held(training.batch_size, training.batch_tokens)
         asked = [{"input_ids": ids, "labels": [0] * some.new} for ids in some.prompts]
-        loads = memory_tasks.TaskLoads(some.heaviest, held, asked, some.new)
+        loads = memory_tasks.TaskLoads(some.piece, held, asked, some.new)
         return memory_tasks.estimate(config, recipe, task, changes, machine, counted, loads)
     load = some.loads(training.batch_size, training.batch_tokens)
     return estimate(config, recipe, changes, machine, counted, load)

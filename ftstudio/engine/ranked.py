@@ -19,7 +19,7 @@ from ftstudio.engine.collate import Collate, Row, trained
 from ftstudio.engine.held_out import Rows, held_out_loss, in_turn
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
-from ftstudio.engine.order import LengthGrouped
+from ftstudio.engine.order import Shuffled
 from ftstudio.engine.ranks import Ranks
 from ftstudio.engine.row_losses import RowLosses, Wrapped
 from ftstudio.engine.trainer import StudioTrainer, sound
@@ -54,7 +54,7 @@ class RankedTrainer(StudioTrainer):
     # -- data --------------------------------------------------------------------------------------------------
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         order: Any = super()._get_train_sampler(train_dataset)
-        if not isinstance(order, LengthGrouped):
+        if not isinstance(order, Shuffled):
             return order  # type: ignore[no-any-return]
         return Evened(order, self.args.train_batch_size * self.ranks.count)
 
@@ -178,11 +178,11 @@ class SharedLosses(RowLosses):
 class Evened(Sampler[int]):
     """ORDER, filled up to a multiple of SPAN with numbers beyond its rows: places that hold no row."""
 
-    def __init__(self, order: LengthGrouped, span: int) -> None:
+    def __init__(self, order: Shuffled, span: int) -> None:
         self.inner, self.span = order, span
 
     def set_epoch(self, epoch: int) -> None:
-        """See LengthGrouped."""
+        """See Shuffled."""
         self.inner.set_epoch(epoch)
 
     def __len__(self) -> int:

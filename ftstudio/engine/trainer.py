@@ -1,4 +1,4 @@
-"""A thin subclass of transformers' Trainer: exact token-weighted loss, length-grouped order, sealed checkpoints.
+"""A thin subclass of transformers' Trainer: exact token-weighted loss, seeded order, sealed checkpoints.
 
 The loop, accumulation, clipping, schedule, optimiser and their checkpoints are transformers'.
 """
@@ -137,7 +137,7 @@ class StudioTrainer(Trainer):
             model=model,
             args=args,
             train_dataset=Numbered(train),  # type: ignore[arg-type]
-            data_collator=numbered(levers.collator),  # type: ignore[arg-type]
+            data_collator=levers.laid_out(numbered(levers.collator)),  # type: ignore[arg-type]
         )
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
@@ -164,7 +164,8 @@ class StudioTrainer(Trainer):
         """The order of the rows; FOLLOW is told seed and epoch."""
         args = self.args
         ways, texts = max(1, args.world_size), self.levers.texts
-        return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, ways, follow, texts)
+        alike = self.levers.alike
+        return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, ways, follow, texts, alike)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.order(getattr(self.train_dataset, "at", None))  # type: ignore[return-value]
@@ -280,7 +281,7 @@ class StudioTrainer(Trainer):
         parts = split(batch, max(self.parts, gradient_cache.wanted(self.levers.objective, len(batch["lengths"]))))
         if len(parts) > 1 and self.levers.texts is not None:
             return self._together(model, batch, parts, count)
-        for part in parts:
+        for part in parts:  # in the order of the batch's rows
             some = len(part["lengths"])
             part["rows"] = batch["rows"][done : done + some] if "rows" in batch else ()
             losses.append(super().training_step(model, part, count))

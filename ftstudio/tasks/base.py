@@ -137,6 +137,8 @@ class Task(ABC):
     """Whether it answers by writing tokens; else one pass answers."""
     likelihood: ClassVar[bool] = False
     """Whether a comparison also measures how well each arm expects the held-out texts."""
+    rows_alike: ClassVar[bool] = False
+    """Whether every row counts the same in its loss, however long it is: then rows of like length may share a batch."""
     kind: ClassVar[Kind]
     options_model: ClassVar[type[Options]] = Options
 

@@ -65,6 +65,7 @@ class TextClassification(ItemTask):
     shapes = ("text-label", "sentence-pair")
     default_metrics = ("accuracy", "f1", "mcc", "brier", "ece")
     error_categories = classification.CATEGORIES
+    rows_alike: ClassVar[bool] = True
     kind: ClassVar[Kind] = "sequence-classification"
     options_model = ClassificationOptions
 

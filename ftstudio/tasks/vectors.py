@@ -37,6 +37,7 @@ class VectorOptions(Options):
 class VectorTask(Task):
     """A task whose model gives a vector a text."""
 
+    rows_alike: ClassVar[bool] = True
     kind: ClassVar[Kind] = "encoder"
     options_model: ClassVar[type[Options]] = VectorOptions
 
