@@ -257,3 +257,32 @@ class TestTrainOn:
         tokenizer, template = byte_level(), Template.resolve("text", None, None)
         text = example({"text": "all of it"})
         assert self.LAST.encode(text, template, tokenizer) == SFT.encode(text, template, tokenizer)
+
+
+class TestWeights:
+    """`"weight": 0` on an answer, as in OpenAI's chat format: the model reads it, and doesn't learn it."""
+
+    @pytest.mark.parametrize("name", [*TOOL_TEMPLATES, "alpaca", "plain"])
+    def test_an_answer_of_weight_0_is_only_read(self, name: str) -> None:
+        tokenizer, template = (
+            chat(name) if name in TOOL_TEMPLATES else (byte_level(), Template.resolve(name, None, None))
+        )
+        talk = [{"role": role, "content": text} for role, text in
+                [("user", "One?"), ("assistant", "Uno."), ("user", "Two?"), ("assistant", "Dos."),
+                 ("user", "Three?"), ("assistant", "Tres.")]]  # fmt: skip
+        every = SFT.encode(example(row(talk)), template, tokenizer)
+        weighed = [turn | ({"weight": 0} if turn["content"] == "Dos." else {"weight": None}) for turn in talk]
+        found = SFT.encode(example(row(weighed)), template, tokenizer)
+        assert found.input_ids == every.input_ids
+        kept = tokenizer.decode([label for label in found.labels if label != -100])
+        assert "Uno." in kept
+        assert "Tres." in kept
+        assert "Dos." not in kept
+        left = [at for at, (a, b) in enumerate(zip(found.labels, every.labels, strict=True)) if a != b]
+        assert "Dos." in tokenizer.decode([every.labels[at] for at in left])
+        assert len(left) == every.trained - found.trained
+
+    def test_a_weight_between_is_no_weight(self) -> None:
+        talk = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Uno.", "weight": 0.5}]
+        with pytest.raises(BadRow, match=r"turn 2 has the weight 0\.5: it is learnt \(1\) or only read \(0\)"):
+            example(row(talk))

@@ -1,4 +1,4 @@
-"""Batches drawn at random, padded in pieces: the fewest padded tokens, and what is learnt is that of the whole batch."""
+"""Batches drawn at random, padded in pieces: the fewest padded tokens; what is learnt is that of the whole batch."""
 
 from __future__ import annotations
 

@@ -23,12 +23,14 @@ class Turn:
 
     `content` is all of it as text, calls of tools as JSON. `told` is what a chat template reads beside the role where
     that is more than a text: `tool_calls` with the `content` said beside them, `name` and `tool_call_id`, and
-    `reasoning_content` (also as `thinking`), what was thought before.
+    `reasoning_content` (also as `thinking`), what was thought before. `learnt`: false for an answer that is only read
+    (`"weight": 0`, as in OpenAI's chat format for fine-tuning).
     """
 
     role: Role
     content: str
     told: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    learnt: bool = field(default=True, compare=False)
 
     @property
     def calls(self) -> list[dict[str, Any]]:
@@ -153,6 +155,10 @@ def _turn(part: Any, number: int) -> Turn:
     if isinstance(content, list):  # OpenAI content parts
         pieces = [piece.get("text", "") if isinstance(piece, Mapping) else piece for piece in content]
         content = "".join(text_of(piece) for piece in pieces)
+    weight = part.get("weight")
+    if weight not in (None, 0, 1):
+        raise BadRow(f"turn {number} has the weight {str(weight)[:20]}: it is learnt (1) or only read (0)")
+    learnt = weight != 0
     told: dict[str, Any] = {key: text_of(part[key]) for key in ("name", "tool_call_id") if part.get(key)}
     thought = next((part[key] for key in _THOUGHTS if isinstance(part.get(key), str) and part[key].strip()), None)
     if thought is not None:  # under the two names that templates read, as transformers does it
@@ -161,9 +167,9 @@ def _turn(part: Any, number: int) -> Turn:
     if not given and str(name).strip().lower() == "function_call":  # ShareGPT's: the turn is the call
         given, content = content, None
     if not given:
-        return Turn(role, text_of(content), told)
+        return Turn(role, text_of(content), told, learnt)
     calls = calls_of(given)
     if calls:
         told |= {"content": None if content is None else text_of(content), "tool_calls": list(calls)}
     said = text_of(content)  # what the model says beside calling a tool stays, above the call
-    return Turn(role, f"{said}\n{text_of(given)}" if said.strip() else text_of(given), told)
+    return Turn(role, f"{said}\n{text_of(given)}" if said.strip() else text_of(given), told, learnt)

@@ -97,6 +97,8 @@ class Template:
         if for_generation:
             return self._asked(example)
         found = _join(self.writer(example))
+        if not all(turn.learnt for turn in example.messages):
+            found = _but_read(found, example)
         if self.only_last:
             return _trained_from(found, _whole(self._asked(example)))
         return found
@@ -176,6 +178,18 @@ def _trained_from(segments: Sequence[Segment], prompt: str) -> list[Segment]:
     """SEGMENTS with nothing trained of what they begin with like PROMPT."""
     before, after = _split(segments, shared(_whole(segments), prompt))
     return _join([*(replace(segment, trained=False) for segment in before), *after])
+
+
+def _but_read(segments: Sequence[Segment], example: Example) -> list[Segment]:
+    """SEGMENTS with nothing trained of the answers of EXAMPLE that are only read. Raises BadRow."""
+    answers = [turn for turn in example.messages if turn.role == "assistant"]
+    trained = [place for place, segment in enumerate(segments) if segment.trained]
+    if len(trained) != len(answers):
+        raise BadRow(
+            f"{len(answers)} answers are written in {len(trained)} pieces: which has the weight 0 can't be told"
+        )
+    read = {place for place, turn in zip(trained, answers, strict=True) if not turn.learnt}
+    return _join([replace(part, trained=part.trained and place not in read) for place, part in enumerate(segments)])
 
 
 def _up_to_mark(segments: Sequence[Segment], prompt: str) -> list[Segment]:
