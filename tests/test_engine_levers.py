@@ -278,7 +278,13 @@ def test_the_fused_loss_is_the_plain_one(kind: str, learns: str, monkeypatch: py
 
     if kind == "liger":
         liger(monkeypatch)
-    monkeypatch.setattr(fused, "candidates", lambda device: {"it": getattr(fused, f"by_{kind}")})
+    used: list[int] = []
+
+    def it(hidden: Any, head: Any, targets: Any) -> Any:
+        used.append(len(targets))
+        return getattr(fused, f"by_{kind}")(hidden, head, targets)
+
+    monkeypatch.setattr(fused, "candidates", lambda device: {"it": it})
     model = made("Llama")
     if learns == "lora":
         how = get("lora")
@@ -288,10 +294,16 @@ def test_the_fused_loss_is_the_plain_one(kind: str, learns: str, monkeypatch: py
     name, why = fused_probe.tried(model, gpu, levers.collator, ROWS[:2])
     assert name == "it", why
     assert "the same on two rows" in why
+    assert "with more than 1,328,888 labels at once (logits of 1.0 GiB) fused with the head" in why
     batch = PaddingFree()(ROWS)
     plain = passed(model, batch, gpu)
     whole = passed(model, batch, replace(gpu, fused=name))
     assert against(plain, whole, gpu).same
+    assert used.pop() == len(batch["targets"])
+    used.clear()
+    few = passed(model, batch, replace(gpu, fused=name, fused_from=len(batch["targets"]) + 1))
+    assert against(plain, few, gpu).same
+    assert not used
     assert whole[0].shape == plain[0].shape  # the loss of every token: the map of the rows lives on it
     assert "in pieces" in levers.told["loss"]  # on the CPU it isn't asked for
 

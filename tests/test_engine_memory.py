@@ -166,8 +166,8 @@ def test_on_a_gpu_logits_that_are_never_whole_are_not_counted(
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.memory import Loads, estimate
     from ftstudio.engine.memory_fake import Method, _followed
-    from ftstudio.engine.memory_head import chunk_rows
 
+    monkeypatch.setattr(fused, "LARGE", large := 1 << 26)
     vocabulary, width, labels = 32_000, 64, 1_000
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
@@ -178,27 +178,47 @@ def test_on_a_gpu_logits_that_are_never_whole_are_not_counted(
     changes = Method(lambda model: lora.apply(model, lora.settings(settings)), lambda _: (), True, str(settings))
     counted = dict.fromkeys(("weights", "adapter", "gradients", "optimizer"), 0)
     told = {}
-    for names in ({"it": fused.by_torch}, {}):
+    for names, asked in (({"it": fused.by_torch}, labels), ({}, labels), ({"it": fused.by_torch}, 500), ({}, 500)):
         _followed.clear()
         monkeypatch.setattr(fused, "candidates", lambda device, names=names: names)
-        loads = Loads((600, 600), labels, (600, 600), labels)
-        told[bool(names)] = estimate(config, recipe, changes, Hardware("cuda", "bf16", 1, ""), counted, loads)
+        loads = Loads((600, 600), asked, (600, 600), asked)
+        told[bool(names), asked] = estimate(config, recipe, changes, Hardware("cuda", "bf16", 1, ""), counted, loads)
     _followed.clear()
     whole = labels * vocabulary * 2
-    assert told[False]["parts"]["logits"] == 2 * whole  # and their gradient
+    many, few = (told[True, labels], told[False, labels]), (told[True, 500], told[False, 500])
+    assert many[1]["parts"]["logits"] == 2 * whole  # and their gradient
+    assert 500 * vocabulary * 4 < large < labels * vocabulary * 4
+    assert few[0] == few[1]  # too few to be worth reading the head again
     if settings:  # the head does more than a product
-        assert told[True] == told[False]
+        assert many[0] == many[1]
         return
-    chunk = chunk_rows(labels, width, vocabulary) * vocabulary * (4 + 2)
-    assert told[True]["parts"]["logits"] == chunk < whole / 100
-    for moment in ("training", "evaluating"):
-        less = told[False]["moments"][moment] - told[True]["moments"][moment]
-        assert less > (1.9 if moment == "training" else 0.9) * whole
-    if hasattr(torch.nn, "LinearCrossEntropyOptions"):
-        options = torch.nn.LinearCrossEntropyOptions()
-        for shape in ((1000, 64, 32000), (4096, 4096, 152_064), (8000, 2048, 128_256), (3, 64, 100), (1, 64, 32)):
-            own = options._adjust(*shape, torch.bfloat16, torch.device("cuda")).batch_chunk_size
-            assert chunk_rows(*shape) == own
+    assert many[0]["parts"]["logits"] == fused.CHUNK * vocabulary * (4 + 2)
+    for moment, kept in (("training", 2), ("evaluating", 1)):
+        less = many[1]["moments"][moment] - many[0]["moments"][moment]
+        assert less > kept * whole - fused.CHUNK * vocabulary * (4 + 2)
+
+
+def test_what_is_fused_looks_at_as_many_places_at_once_as_is_counted(monkeypatch: pytest.MonkeyPatch):
+    from torch import nn
+
+    from ftstudio.engine import fused
+
+    if not hasattr(nn, "LinearCrossEntropyOptions"):
+        pytest.skip("torch has its function from 2.13 on")
+    seen: list[Any] = []
+    function = nn.functional.linear_cross_entropy
+
+    def watched(hidden: Any, weight: Any, *args: Any, options: Any, **named: Any) -> Any:
+        seen.append(options._adjust(*hidden.shape, len(weight), torch.bfloat16, torch.device("cuda")).batch_chunk_size)
+        return function(hidden, weight, *args, options=options, **named)
+
+    monkeypatch.setattr(nn.functional, "linear_cross_entropy", watched)
+    head = nn.Linear(8, 4096, bias=False)
+    for places in (3, 1300):
+        fused.by_torch(torch.zeros(places, 8), head, torch.zeros(places, dtype=torch.long))
+        assert seen.pop() == fused.chunk_rows(fused.TORCH, places, 8, 4096) == min(512, places)
+    # of Qwen3-0.6B's vocabulary in bf16: not a thousand labels, but some thousand
+    assert fused.worth_from(151_936, 2) == 1767
 
 
 def test_what_fits_is_told_for_each_device():

@@ -293,6 +293,9 @@ def test_heartbeats_go_on_while_the_job_computes(script: Script, tmp_path: Path,
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "GPU memory", "batch_size"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "memory", "batch_size"),
         (MemoryError(), "not enough memory", "batch_size"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED in cublasCreate"), "GPU memory", "qlora"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"), "GPU memory", "qlora"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "GPU memory", "qlora"),
         (RuntimeError("CUDA error: device-side assert triggered"), "GPU reported", "open it again"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "disk is full: /x/y", "space"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "Permission denied: /x/y", "owns"),
@@ -305,6 +308,8 @@ def test_exceptions_become_one_sentence_and_a_way_out(error: Exception, text: st
     assert text in told.message
     assert hint in told.hint
     assert "\n" not in str(told)
+    assert trouble.out_of_memory(error) == ("emory" in text)
+    assert trouble.of_gpu(error) == (text == "GPU reported")
 
 
 def test_a_known_error_is_told_as_it_is():

@@ -14,8 +14,9 @@ from ftstudio.engine import attention
 from ftstudio.engine.collate import Collate, Row
 from ftstudio.engine.loss import Objective
 from ftstudio.engine.objective import TaskObjective
-from ftstudio.engine.parity import against, out_of_memory, passed
+from ftstudio.engine.parity import against, passed
 from ftstudio.engine.predicting import moved
+from ftstudio.engine.trouble import out_of_memory
 
 
 def layers(model: Any) -> list[Any]:

@@ -1,7 +1,8 @@
 """Head and cross-entropy in one: the logits of a batch never lie in memory whole. By torch's own function or Liger's.
 
-Worth it on a GPU, where logits of a large vocabulary take the most memory; on the CPU `loss.SummedCrossEntropy` is
-faster (1.4 to 1.9 times, measured). Used where it says the same as the plain loss: see `fused_probe`.
+Worth it on a GPU, for batches whose logits take much memory (LARGE): each chunk reads the head again, and the way back
+computes the logits once more. On the CPU `loss.SummedCrossEntropy` is faster (1.4 to 1.9 times, measured). Used where
+it says the same as the plain loss: see `fused_probe`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from torch import nn
 
 from ftstudio.data.encode import IGNORED
 
+LARGE = 1 << 30  # bytes of logits and their gradient from which on they aren't kept whole
+# Places whose logits are there at once. torch's own choice for CUDA is 1 to 64 of them: less memory than the hidden
+# states take, and the head (up to a gigabyte) read hundreds of times. From some 300 on a GPU's units are the limit, not
+# its memory (H100: 295 operations a byte in bf16).
+CHUNK = 512
+
+TORCH, LIGER = "torch's linear_cross_entropy", "Liger's kernel"
 Fused = Callable[[torch.Tensor, nn.Linear, torch.Tensor], torch.Tensor]
 """(hidden states [k, width], head, targets [k]) to the loss of each target, [k] in nats. Its gradient is right where
 all of them have the same weight, as in a sum."""
@@ -28,20 +36,35 @@ def candidates(device: str) -> dict[str, Fused]:
         return {}
     found: dict[str, Fused] = {}
     if hasattr(nn.functional, "linear_cross_entropy"):  # from torch 2.13 on
-        found["torch's linear_cross_entropy"] = by_torch
+        found[TORCH] = by_torch
     try:
         import liger_kernel.ops.fused_linear_cross_entropy  # noqa: F401
     except ImportError:
         pass
     else:
-        found["Liger's kernel"] = by_liger
+        found[LIGER] = by_liger
     return found
 
 
+def worth_from(vocabulary: int, size: int) -> int:
+    """From how many places on, of whole logits of so many numbers of SIZE bytes each, this is worth its while. The same
+    for every batch of a run, so that a resumed one computes what it would have."""
+    return LARGE // (2 * vocabulary * size) + 1
+
+
+def chunk_rows(name: str, places: int, width: int, vocabulary: int) -> int:
+    """Of PLACES how many what is called NAME looks at at once. Liger makes a chunk of logits as large as the hidden
+    states (WIDTH each), whatever it is asked for."""
+    if name == LIGER:
+        share = -(-places // -(-vocabulary // width))
+        return min(1 << (share - 1).bit_length(), places)
+    return min(CHUNK, places)
+
+
 def by_torch(hidden: torch.Tensor, head: nn.Linear, targets: torch.Tensor) -> torch.Tensor:
-    """torch's function, in chunks."""
+    """torch's function, in chunks of CHUNK places."""
     function = nn.functional.linear_cross_entropy  # type: ignore[attr-defined]
-    options = nn.LinearCrossEntropyOptions()  # type: ignore[attr-defined]
+    options = nn.LinearCrossEntropyOptions(batch_chunk_size=CHUNK)  # type: ignore[attr-defined]
     found: torch.Tensor = function(
         hidden, head.weight.to(hidden.dtype), targets, linear_bias=_bias(head, hidden), reduction="none",
         ignore_index=IGNORED, options=options,

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
+from ftstudio.core.text import number, size
 from ftstudio.engine import fused
 from ftstudio.engine.collate import Collate, Row
 from ftstudio.engine.loss import Objective
-from ftstudio.engine.parity import Parity, against, out_of_memory, passed
+from ftstudio.engine.parity import Parity, against, passed
 from ftstudio.engine.predicting import moved
+from ftstudio.engine.trouble import out_of_memory
 
 PIECES = "in pieces: no copy of the logits in 32 bits"
 
@@ -30,9 +34,19 @@ def tried(model: Any, objective: Objective, collate: Collate, rows: Sequence[Row
         parity = same(model, objective, replace(objective, fused=name), collate, rows)
         if parity.same:
             apart = f"loss {parity.loss:.0e} apart, gradients {parity.gradients:.0e}"
-            return name, f"fused with the head by {name}: the same on two rows ({apart})"
+            few = number(from_places(objective, head) - 1)
+            return name, (
+                f"{PIECES}; with more than {few} labels at once (logits of {size(fused.LARGE)}) fused with the head by "
+                f"{name}: the same on two rows ({apart})"
+            )
         why = f"{name}: {parity.why}"
     return "", f"{PIECES}; not fused with the head: {why}"
+
+
+def from_places(objective: Objective, head: nn.Linear) -> int:
+    """From how many labels of a batch on OBJECTIVE is to be fused with HEAD."""
+    dtype = objective.autocast or head.weight.dtype
+    return fused.worth_from(head.out_features, dtype.itemsize)
 
 
 def same(model: Any, plain: Objective, other: Objective, collate: Collate, rows: Sequence[Row]) -> Parity:

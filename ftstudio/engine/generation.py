@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.engine.trouble import out_of_memory
+
 if TYPE_CHECKING:
     import torch
 
@@ -172,7 +174,7 @@ def generate(
             watch = _Watch(should_stop, tick, early, chosen, frozenset(end_tokens), stop)
             answers, stopped = _batch(model, prompts, chosen, decoding, pad_token, watch, frame, beside)
         except Exception as error:
-            if len(chosen) == 1 or not _out_of_memory(error):
+            if len(chosen) == 1 or not out_of_memory(error):
                 raise
             answers = None
         if answers is None:  # outside the handler: the traceback would keep the tensors alive
@@ -374,12 +376,6 @@ def _seeded(decoding: Decoding, chosen: list[int], device: torch.device) -> Iter
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(decoding.seed * 1_000_003 + min(chosen))
         yield
-
-
-def _out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
 
 
 def _free() -> None:

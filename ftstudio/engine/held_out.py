@@ -12,8 +12,8 @@ from ftstudio.engine import gradient_cache, loading
 from ftstudio.engine.collate import Row, trained
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
-from ftstudio.engine.parity import out_of_memory
 from ftstudio.engine.predicting import moved
+from ftstudio.engine.trouble import out_of_memory
 
 
 class Rows(Protocol):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.launch import place
 from ftstudio.core.text import number
-from ftstudio.engine import attention, compiling, dropout, masters, pieces
+from ftstudio.engine import attention, compiling, dropout, fused, masters, pieces
 from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
-from ftstudio.engine.fused_probe import PIECES, tried
+from ftstudio.engine.fused_probe import PIECES, from_places, tried
 from ftstudio.engine.loss import Head, Objective, head_of, soft_prompt
 from ftstudio.engine.objective import TaskCollator, TaskObjective
-from ftstudio.engine.parity import Parity, choose_rows, out_of_memory, probe
+from ftstudio.engine.parity import Parity, choose_rows, probe
+from ftstudio.engine.trouble import out_of_memory
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -129,7 +130,10 @@ def _fused(
     if recipe.training.shard and not place().alone:
         return objective, f"{PIECES}; not fused with the head: its weight lies in parts on several GPUs"
     name, why = tried(model, objective, collator, rows)
-    return (replace(objective, fused=name) if name else objective), why
+    head = fused.head_under(model)
+    if not name or isinstance(head, str):
+        return objective, why
+    return replace(objective, fused=name, fused_from=from_places(objective, head)), why
 
 
 def _attend(model: Any, wanted: str) -> None:

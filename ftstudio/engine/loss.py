@@ -51,13 +51,14 @@ class Objective:
     `head`: see `head_of`. `autocast`: the half precision of the forward pass on `device`, None for none. It lies around
     the wrapped model here, not inside it: accelerate's wrapper would copy all logits to 32 bits. Always call the
     wrapped model: data parallelism lives in the wrapper. `fused`: the name of what computes head and loss in one (see
-    `fused.candidates`), empty for none.
+    `fused.candidates`) of batches with `fused_from` targets or more, empty for none.
     """
 
     head: Head
     device: str = "cpu"
     autocast: torch.dtype | None = None
     fused: str = ""
+    fused_from: int = 0
 
     def __call__(self, model: Any, batch: Mapping[str, Any], each: list[torch.Tensor] | None = None) -> torch.Tensor:
         """The negative log-likelihood of BATCH, summed over its trained tokens; a scalar in 32 bits.
@@ -65,7 +66,7 @@ class Objective:
         EACH gets the loss of every token of `targets`, [k] in 32 bits, 0 where it is -100.
         """
         targets = batch["targets"]
-        if self.fused:
+        if self.fused and len(targets) >= self.fused_from:
             return self._fused(model, batch, each)
         into = None if each is None else torch.empty(targets.shape, dtype=torch.float32, device=targets.device)
         loss: torch.Tensor = SummedCrossEntropy.apply(self.logits(model, batch), targets, into)

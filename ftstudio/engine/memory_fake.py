@@ -216,6 +216,9 @@ class _Asks:
         self.half, self.narrow = half, head_of(model) != "all"
         self.device = machine.device
         self.head = None if parted else head_fused(model, machine.device, self.narrow)
+        self.fused_from = 0
+        if self.head is not None:
+            self.fused_from = fused.worth_from(self.head.out_features, (half or self.head.weight.dtype).itemsize)
         self.free = bool(getattr(inner, "_supports_attention_backend", False)) and not soft_prompt(model) and not whole
         if self.free and machine.device == "cpu":
             attention.use(model, attention.SEGMENTS)
@@ -226,16 +229,15 @@ class _Asks:
 
     def loss(self, model: Any, load: Load) -> tuple[torch.Tensor, int]:
         """The loss of LOAD, and the bytes of logits and their gradient."""
-        if self.head is None:
+        if self.head is None or load.asked < self.fused_from:
             logits = self.logits(model, load)
             return Whole.apply(logits, self.device), 2 * logits.numel() * logits.element_size()
         with fused.without_head(self.head):
             hidden = self.logits(model, load)
         hidden = hidden if self.half is None else hidden.to(self.half)
         losses = InChunks.apply(hidden, self.head.weight.to(hidden.dtype))
-        vocabulary, width = self.head.weight.shape
-        rows = chunk_rows(len(hidden), width, vocabulary)
-        return losses.float().sum(), rows * vocabulary * (4 + hidden.element_size())
+        rows = chunk_rows(len(hidden), self.head.weight)
+        return losses.float().sum(), rows * len(self.head.weight) * (4 + hidden.element_size())
 
     def logits(self, model: Any, load: Load) -> torch.Tensor:
         """What MODEL says where LOAD asks."""

@@ -66,16 +66,13 @@ class InChunks(torch.autograd.Function):
 
 
 def _chunk(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    rows = chunk_rows(len(hidden), weight.shape[1], weight.shape[0])
-    return hidden.new_empty((rows, weight.shape[0]), dtype=torch.float32)
+    return hidden.new_empty((chunk_rows(len(hidden), weight), weight.shape[0]), dtype=torch.float32)
 
 
-def chunk_rows(places: int, width: int, vocabulary: int) -> int:
-    """Of PLACES whose loss is asked how many torch takes at once on a GPU, with a head of WIDTH inputs and a VOCABULARY
-    of outputs: its `aspect_ratio:2`, a chunk of logits half as big as the hidden states, as a power of two. Liger takes
-    twice as many in half the precision."""
-    share = -(-places // -(-vocabulary // width))
-    return int(max(1, min((1 << (share - 1).bit_length()) // 2, places)))
+def chunk_rows(places: int, weight: torch.Tensor) -> int:
+    """Of PLACES how many are looked at at once, with a head of WEIGHT, by what would be tried first on a GPU."""
+    vocabulary, width = weight.shape
+    return fused.chunk_rows(next(iter(fused.candidates("cuda"))), places, width, vocabulary)
 
 
 def head_fused(model: Any, device: str, narrow: bool) -> nn.Linear | None:

@@ -13,6 +13,7 @@ from ftstudio.engine import attention
 from ftstudio.engine.collate import Collator, PaddingFree, Row
 from ftstudio.engine.loss import Objective
 from ftstudio.engine.objective import TaskObjective
+from ftstudio.engine.trouble import out_of_memory
 
 ENOUGH = 512  # tokens of the longer row, where no sliding window asks for more
 
@@ -144,10 +145,3 @@ def _losses(model: Any, batch: dict[str, Any], objective: Objective) -> torch.Te
 
 def _norm(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([item.float().norm() for item in tensors]).norm()
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether ERROR says that memory didn't do, on a GPU or the CPU."""
-    text = str(error).lower()
-    found = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return found or "out of memory" in text or "can't allocate memory" in text

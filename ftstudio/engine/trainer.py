@@ -28,8 +28,8 @@ from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
-from ftstudio.engine.parity import out_of_memory
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
+from ftstudio.engine.trouble import out_of_memory
 
 
 class Director(Protocol):

@@ -11,6 +11,14 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.text import one_line
 
 LOG = "The traceback is in the log."
+NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cublas_status_alloc_failed",
+    "cublas_status_not_initialized",  # its handle is made at the first product: where the model has filled the GPU
+    "cudnn_status_alloc_failed",
+    "allocation_failed",  # cuDNN 9: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
+)
 SMALLER = (
     "Halve training.batch_size and double training.gradient_accumulation, lower data.max_length, set "
     "training.gradient_checkpointing, or use method qlora."
@@ -24,13 +32,9 @@ def explain(error: BaseException) -> StudioError:
     text = one_line(str(error), 300)
     low = text.lower()
     kind = type(error).__name__
-    if (
-        isinstance(error, MemoryError)
-        or kind == "OutOfMemoryError"
-        or "out of memory" in low
-        or "can't allocate memory" in low
-    ):
-        where = "GPU memory" if "cuda" in low or kind == "OutOfMemoryError" else "memory"
+    if out_of_memory(error):
+        gpu = kind == "OutOfMemoryError" or any(sign in low for sign in ("cuda", "cublas", "cudnn"))
+        where = "GPU memory" if gpu else "memory"
         return StudioError(f"There is not enough {where}.", SMALLER)
     if _of_gpu(low):
         return StudioError(
@@ -50,14 +54,21 @@ def explain(error: BaseException) -> StudioError:
     return StudioError(f"{kind}: {text or 'no message'}.", LOG)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether ERROR says that memory didn't do, on a GPU or the CPU. cuBLAS and cuDNN ask for memory of their own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    low = str(error).lower()
+    return any(sign in low for sign in NO_MEMORY)
+
+
 def _of_gpu(text: str) -> bool:
     return any(sign in text for sign in ("device-side assert", "cuda error", "cublas", "cudnn"))
 
 
 def of_gpu(error: BaseException) -> bool:
     """Whether ERROR leaves the GPU of no use to this process: not where memory didn't do."""
-    low = str(error).lower()
-    return _of_gpu(low) and "out of memory" not in low
+    return _of_gpu(str(error).lower()) and not out_of_memory(error)
 
 
 def beyond_repair(error: BaseException) -> None:
