@@ -8,6 +8,7 @@ import pytest
 
 from ftstudio.engine.flops import peak
 from ftstudio.engine.meter import Meter
+from ftstudio.engine.pace import Pace
 
 
 class Clock:
@@ -105,3 +106,22 @@ def test_time_away_is_no_training_time():
 )
 def test_what_a_card_can_do(card: str, precision: str, tera: float | None):
     assert peak(card, precision) == (None if tera is None else tera * 1e12)
+
+
+def test_evaluations_that_take_much_of_the_time_are_told_once():
+    clock, pace = Clock(), Pace()
+    meter, said = Meter(clock=clock), []
+    for trained, took in ((0, 60), (300, 60), (300, 15), (10, 200), (100, 100), (100, 100)):
+        clock.now += trained
+        with meter.away("evaluating"):
+            said.append(pace.judged(meter))
+            clock.now += took
+    assert [bool(one) for one in said] == [
+        False,
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]  # 15 s are short, whatever the share
+    assert said[4].startswith("Evaluations take 67% of the time: the last one 200 s, the training since then 100 s")

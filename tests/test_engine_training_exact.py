@@ -200,6 +200,44 @@ def test_evaluation_is_weighted_by_tokens_whatever_the_batch(folder: Path, layou
     assert held_out_loss(model, ROWS, levers, 2, lambda: True) is None
 
 
+def test_held_out_rows_fill_a_gpu_and_what_it_will_not_hold_is_remembered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from ftstudio.engine import held_out
+    from ftstudio.engine.held import Held
+    from ftstudio.engine.loss import Objective
+
+    model = load(folder)
+    levers = levers_for(model)
+    rows = [*ROWS, *[ROWS[-1]] * 8]
+    lengths = sorted((len(row["input_ids"]) for row in rows), reverse=True)
+    wanted = held_out.held_out_loss(model, rows, levers, 2)
+    call, seen = Objective.__call__, []
+    room = [10**9]
+
+    def watched(self: Any, model: Any, batch: Any, each: Any = None) -> Any:
+        seen.append(batch["lengths"])
+        if batch["tokens"] > room[0]:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return call(self, model, batch, each)
+
+    monkeypatch.setattr(Objective, "__call__", watched)
+    assert held_out.room_for("cuda", 7) == 7
+    assert held_out.room_for("cpu", 7) is None
+    monkeypatch.setattr(held_out, "room_for", lambda device, tokens: tokens)
+    found = held_out.held_out_loss(model, rows, levers, 2)
+    assert found == pytest.approx(wanted)
+    assert seen[0] == tuple(lengths[:2])  # what a plan counts
+    assert all(len(one) * one[0] <= 2 * lengths[0] for one in seen)
+    assert len(seen) < len(rows) / 2 - 1
+    room[0] = 2 * lengths[0] - 1
+    held = Held()
+    for times in (1, 0):
+        seen.clear()
+        assert held_out.held_out_loss(model, rows, levers, 2, held=held) == pytest.approx(wanted)
+        assert sum(sum(one) > room[0] for one in seen) <= times
+
+
 def trained_step(
     folder: Path, tmp_path: Path, batch: int, accumulation: int, layout: Any = None
 ) -> list[dict[str, float]]:

@@ -234,8 +234,14 @@ def test_padded_batches_and_generation_are_transformers_own(tmp_path: Path):
     assert "ftstudio" not in (tmp_path / "config.json").read_text()
 
 
-@pytest.mark.parametrize("name", ["Llama", "Mistral", "GPT2"])
-def test_the_variable_length_kernel_is_given_what_it_needs(name: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("name", "groups", "by_cudnn"),
+    [("Llama", False, False), ("Llama", True, False), ("Llama", True, True), ("Mistral", True, False),
+     ("GPT2", True, False)],
+)  # fmt: skip
+def test_the_variable_length_kernel_is_given_what_it_needs(
+    name: str, groups: bool, by_cudnn: bool, monkeypatch: pytest.MonkeyPatch
+):
     """torch's own runs on a GPU alone: one written out from its documentation stands in for it."""
     import torch
 
@@ -255,7 +261,9 @@ def test_the_variable_length_kernel_is_given_what_it_needs(name: str, monkeypatc
         scale: float,
         window_size: Any,
     ) -> Any:
-        assert query.shape == key.shape == value.shape
+        assert key.shape == value.shape
+        seen_keys.append(key.shape[1])
+        key, value = (states.repeat_interleave(query.shape[1] // key.shape[1], 1) for states in (key, value))
         assert torch.equal(starts, also)
         assert starts.dtype == torch.int32
         assert longest == most == int(starts.diff().max())
@@ -270,11 +278,68 @@ def test_the_variable_length_kernel_is_given_what_it_needs(name: str, monkeypatc
         scores = torch.einsum("qhd,khd->hqk", query, key) * scale
         return torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, float("-inf")).softmax(-1), value)
 
-    monkeypatch.setattr(attention, "_varlen", lambda: reference)
+    def grouping(*args: Any, enable_gqa: bool = False, **named: Any) -> Any:
+        assert enable_gqa == (args[0].shape[1] != args[1].shape[1])
+        return reference(*args, **named)
+
+    seen_keys: list[int] = []
+    monkeypatch.setattr(attention, "_varlen", lambda: grouping if groups else reference)
+    monkeypatch.setattr(attention, "_by_cudnn", lambda function, device: by_cudnn)
     model = made(name).eval()
     wanted = row_by_row(model).item()
     attention.use(model, attention.VARLEN)
     assert Objective("mask")(model, PaddingFree()(ROWS)).item() == pytest.approx(wanted, rel=1e-5)
+    assert set(seen_keys) == {2 if groups and not by_cudnn and name != "GPT2" else 4}
+
+
+def test_no_layer_asks_the_device_where_rows_end(monkeypatch: pytest.MonkeyPatch):
+    """On a GPU each would wait for all that was begun before it; layers that are computed again as well."""
+    import torch
+
+    from ftstudio.engine import attention
+
+    model = made("Llama")
+    levers = chosen(model, gradient_checkpointing=True)
+    assert attention.implementation(model) == attention.SEGMENTS
+    model.train()
+    batch = levers.collator(ROWS)
+    asked: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: asked.append(self))
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: asked.append(self))
+    levers.objective(model, batch).backward()
+    assert not asked
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_memory_of_a_gpu_grows_where_it_lies_unless_a_person_says_otherwise(monkeypatch: pytest.MonkeyPatch):
+    import os
+    import platform
+    import sys
+
+    from ftstudio.engine.allocation import NAMES, roomy
+
+    def found(system: str, release: str, **said: str) -> str | None:
+        for name in NAMES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in said.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "platform", system)
+        monkeypatch.setattr(platform, "release", lambda: release)
+        roomy()
+        return os.environ.get(NAMES[0])
+
+    assert found("linux", "6.8.0-generic") == "expandable_segments:True"
+    assert found("linux", "5.15.167.4-microsoft-standard-WSL2") is None
+    assert found("win32", "11") is None
+    assert found("linux", "6.8.0", PYTORCH_ALLOC_CONF="max_split_size_mb:64") is None
+    assert found("linux", "6.8.0", PYTORCH_CUDA_ALLOC_CONF="backend:native") == "backend:native"
+
+
+def test_full_precision_on_a_gpu_is_told_with_what_it_costs():
+    from ftstudio.engine.levers import _precision
+
+    assert "without TF32: exact" in _precision(Hardware("cuda", "fp32", 1, "as the recipe says"))
+    assert _precision(Hardware("cuda", "bf16", 1, "asked for")) == "bf16: asked for"
 
 
 def test_kernels_are_tried_the_fastest_first_and_the_next_where_one_fails(monkeypatch: pytest.MonkeyPatch):

@@ -49,34 +49,43 @@ def events(run: RunFolder, kind: str) -> list[dict[str, Any]]:
     return [event for event in run.events() if event["kind"] == kind]
 
 
-def limit(monkeypatch: pytest.MonkeyPatch, rows: int, *, when: str, kind: type[Exception] | None = None) -> list[int]:
-    """From now on more than ROWS rows at once don't fit: WHEN is `forward`, or `backward` once gradients were added.
+def limit(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, *, when: str, kind: type[Exception] | None = None
+) -> list[tuple[int, bool, int]]:
+    """From now on more than TOKENS at once don't fit: WHEN is `forward`, or `backward` once gradients were added.
 
-    Returns the row counts that were asked for.
+    Returns what was asked for: tokens, whether to learn from them, rows.
     """
     import torch
     from accelerate import Accelerator
 
+    from ftstudio.engine.held import load_of
     from ftstudio.engine.loss import Objective
 
-    asked: list[int] = []
+    asked: list[tuple[int, bool, int]] = []
     error = kind or torch.OutOfMemoryError
     call, backward = Objective.__call__, Accelerator.backward
 
     def forward(self: Any, model: Any, batch: Any, each: Any = None) -> Any:
-        asked.append(len(batch["lengths"]))
-        if when == "forward" and asked[-1] > rows:
+        asked.append((load_of(batch)[0], torch.is_grad_enabled(), len(batch["lengths"])))
+        if when == "forward" and asked[-1][0] > tokens:
             raise error("CUDA out of memory. Tried to allocate 20.00 MiB")
         return call(self, model, batch, each)
 
     def back(self: Any, loss: Any, **named: Any) -> None:
         backward(self, loss, **named)
-        if when == "backward" and asked[-1] > rows:
+        if when == "backward" and asked[-1][0] > tokens:
             raise error("CUDA out of memory. Tried to allocate 20.00 MiB")
 
     monkeypatch.setattr(Objective, "__call__", forward)
     monkeypatch.setattr(Accelerator, "backward", back)
     return asked
+
+
+def usual(run: RunFolder) -> int:
+    """Tokens of two rows of RUN: it takes four at once."""
+    steps = events(run, "step")
+    return steps[-1]["tokens"] // (4 * len(steps))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +118,8 @@ def test_steps_learn_the_same_in_parts(
     kind: type[Exception] | None,
 ):
     other = whole(method)
-    asked = limit(monkeypatch, 1, when=when, kind=kind)
+    room = usual(other)
+    asked = limit(monkeypatch, room, when=when, kind=kind)
     run = prepared(base, tmp_path, method)
     worker.execute(Train(run.path))
     assert run.state() == "done"
@@ -120,11 +130,13 @@ def test_steps_learn_the_same_in_parts(
         assert mine["grad_norm"] == pytest.approx(its["grad_norm"], rel=1e-3)
         assert mine["tokens"] == its["tokens"]  # each row counts once, however often it was tried
     told = [event["text"] for event in events(run, "alert")]
-    assert [text for text in told if "micro-batches of 2 from now on, 2 times as many" in text]
-    assert [text for text in told if "micro-batches of 1 from now on, 4 times as many" in text]
-    assert len([text for text in told if "memory" in text]) == 2
+    told = [text for text in told if "memory" in text]
+    assert all("rows at once" in text and "are taken in parts from now on" in text for text in told)
+    assert 0 < len(told) <= 8
+    late = asked[-len(asked) // 2 :]
+    assert any(rows > 1 for _, learns, rows in late if learns)  # what fits goes through together
     if when == "forward":
-        assert max(asked[20:]) == 1  # and it isn't tried again and again
+        assert max(tokens for tokens, *_ in late) <= room  # what doesn't isn't tried again and again
     assert [event["step"] for event in events(run, "eval")] == [0, 4, 8]
     for mine, its in zip(events(run, "eval"), events(other, "eval"), strict=True):
         assert mine["loss"] == pytest.approx(its["loss"], abs=1e-4)
@@ -152,7 +164,7 @@ def test_activations_are_computed_again_where_a_single_row_does_not_fit(
         worker.execute(Train(run.path))
     assert run.state() == "done", events(run, "failed")
     told = [event["text"] for event in events(run, "alert") if "memory" in event["text"]]
-    assert "micro-batches of 1" in told[-2]
+    assert "2 rows at once" in told[-2]
     assert told[-1].startswith("There was not enough memory for a single row: activations are computed again")
     before = {event["step"]: event["loss"] for event in events(run, "step")}
     for step, its in zip(sorted(before), events(other, "step"), strict=True):
@@ -170,24 +182,26 @@ def test_activations_are_computed_again_where_a_single_row_does_not_fit(
     assert steps == {step: before[step] for step in (7, 8)}
 
 
-def test_a_resumed_run_begins_with_the_parts_that_fit(
-    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_resumed_run_knows_what_fits(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Callable[[str], RunFolder]
 ):
+    room = usual(whole("lora"))
     with monkeypatch.context() as patch:
-        limit(patch, 2, when="forward")
+        before = limit(patch, room, when="forward")
         run = prepared(base, tmp_path)
         worker.execute(Train(run.path))
-    assert resume.facts(run.checkpoints / "checkpoint-6")["parts"] == 2
+    known = resume.facts(run.checkpoints / "checkpoint-6")["held"][0]
+    assert known["held"]["failed"]
+    assert known["held"]["fitted"]
+    assert known["still"]["failed"]
     shutil.rmtree(run.checkpoints / "checkpoint-8")
-    before = {event["step"]: event["loss"] for event in events(run, "step")}
-    asked = limit(monkeypatch, 2, when="forward")
-    count = len(events(run, "alert"))
+    losses = {event["step"]: event["loss"] for event in events(run, "step")}
+    asked = limit(monkeypatch, room, when="forward")
     worker.execute(Train(run.path, resume=True))
     assert run.state() == "done"
-    assert max(asked) <= 2
-    assert len(events(run, "alert")) == count
+    assert asked == before[-len(asked) :]
     after = events(run, "step")[-2:]
-    assert {event["step"]: event["loss"] for event in after} == {step: before[step] for step in (7, 8)}
+    assert {event["step"]: event["loss"] for event in after} == {step: losses[step] for step in (7, 8)}
 
 
 def test_a_row_that_does_not_fit_by_itself_fails_with_a_way_out(
@@ -206,4 +220,4 @@ def test_other_errors_are_not_taken_for_memory(base: Path, worker: Worker, tmp_p
     run = prepared(base, tmp_path)
     worker.execute(Train(run.path))
     assert run.state() == "failed"
-    assert not [event for event in events(run, "alert") if "micro-batches" in event["text"]]
+    assert not [event for event in events(run, "alert") if "memory" in event["text"]]

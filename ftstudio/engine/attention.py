@@ -7,9 +7,12 @@ where its rows begin (generation, padded batches) these do the very same as tran
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -26,6 +29,9 @@ NAMES = {
     FLASH: "FlashAttention 2",
     FLASH3: "FlashAttention 3",
 }
+# What a tensor of the rows' ends carries as a list: to read it from a GPU, each layer would wait for all before it.
+# With the tensor it reaches a layer that is computed again on the way back, too.
+ENDS = "ftstudio_ends"
 _bare: ContextVar[bool] = ContextVar("rows lie one after another", default=False)
 
 
@@ -60,6 +66,17 @@ def _varlen() -> Any:
     except ImportError:
         return None
     return varlen_attn
+
+
+@functools.lru_cache(maxsize=8)
+def _groups(function: Any, device: torch.device) -> bool:
+    """Whether FUNCTION, torch's, lets several queries share keys and values on DEVICE: from 2.12 on, not by cuDNN."""
+    return "enable_gqa" in inspect.signature(function).parameters and not _by_cudnn(function, device)
+
+
+def _by_cudnn(function: Any, device: torch.device) -> bool:
+    asks = getattr(sys.modules.get(function.__module__), "_should_use_cudnn", None)
+    return asks is not None and device.type == "cuda" and bool(asks(device.index))
 
 
 def implementation(model: Any) -> str:
@@ -103,6 +120,11 @@ def plain(model: Any) -> Iterator[None]:
         use(model, before)
 
 
+def know_ends(starts: torch.Tensor, lengths: Sequence[int]) -> None:
+    """Let attention know without asking the device what STARTS [rows + 1] holds: rows of LENGTHS."""
+    setattr(starts, ENDS, [0, *accumulate(lengths)])
+
+
 @contextlib.contextmanager
 def without_padding() -> Iterator[None]:
     """A forward pass inside has rows one after another: no mask is made, the attention function knows the rows."""
@@ -137,7 +159,7 @@ def by_segments(
     parts = []
     whole = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not dropout
     groups = query.shape[1] // key.shape[1]
-    for start, stop in pairwise(cu_seq_lens_q.tolist()):
+    for start, stop in pairwise(getattr(cu_seq_lens_q, ENDS, None) or cu_seq_lens_q.tolist()):
         mask = _window(stop - start, sliding_window, query.device)
         rows = tuple(states[:, :, start:stop] for states in (query, key, value))
         if whole and mask is None and stop - start <= SHORT and key.dtype == value.dtype == query.dtype:
@@ -200,7 +222,7 @@ def by_varlen(
 ) -> tuple[torch.Tensor, None]:
     """The same by torch's variable-length kernel (CUDA, half precision, no dropout of attention). Raises Unsupported.
 
-    Older ones take no grouped queries: keys and values are repeated for them.
+    Where it takes no grouped queries (older ones, and cuDNN's) keys and values are repeated for them.
     """
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(  # type: ignore[return-value]
@@ -209,13 +231,17 @@ def by_varlen(
     _check(module, attention_mask, named)
     if dropout:
         raise Unsupported("torch's variable-length attention has no dropout")
+    function = _varlen()
     groups = query.shape[1] // key.shape[1]
-    if groups > 1:
+    more: dict[str, Any] = {}
+    if groups > 1 and _groups(function, query.device):
+        more["enable_gqa"] = True
+    elif groups > 1:
         key, value = (states.repeat_interleave(groups, 1) for states in (key, value))
     flat = (states[0].transpose(0, 1).to(value.dtype).contiguous() for states in (query, key, value))
     back = -1 if sliding_window is None else sliding_window - 1
-    out = _varlen()(
-        *flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, scale=scaling, window_size=(back, 0)
+    out = function(
+        *flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, scale=scaling, window_size=(back, 0), **more
     )
     return out[None], None
 

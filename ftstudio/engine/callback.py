@@ -14,7 +14,7 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, gauges, resume
+from ftstudio.engine import alerting, gauges, pace, resume
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.disk import Disk
 from ftstudio.engine.report import StepReport
@@ -87,6 +87,7 @@ class RunDirector:
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
         self._fault = ""  # what is rolled back for
+        self.pace = pace.Pace()
         self.ended_by = ""  # the fault that stopped the run, where no person did
         self.disk = Disk(folder.path)
 
@@ -306,26 +307,25 @@ class RunDirector:
             if ("full" not in error.message and "quota" not in error.message) or not self.unsaved(error):
                 raise
 
-    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
+    def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
         if recomputes:
-            what = "a single row" if parts > 1 or rows == 1 else f"{rows} rows at once"
             text = (
-                f"There was not enough memory for {what}: "
+                f"There was not enough memory for a single row (of {tokens:,} tokens): "
                 "activations are computed again on the way back from now on (checkpointing), about 30 % slower."
             )
-            self.folder.emit("alert", level="warning", text=text)
-            return
-        part = max(1, -(-rows // parts))
-        text = (
-            f"There was not enough memory for {rows} rows at once: micro-batches of {part} from now on, {parts} times "
-            "as many. Each step still learns from as many rows."
-        )
+        else:
+            text = (
+                f"There was not enough memory for {rows} rows at once ({tokens:,} tokens): batches as large are taken "
+                "in parts from now on. Each step still learns from as many rows."
+            )
         self.folder.emit("alert", level="warning", text=text)
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
         self.tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
+        if told := self.pace.judged(trainer.meter):
+            self.folder.emit("alert", level="info", text=told, hint=pace.HINT)
 
     def should_stop(self) -> bool:
         """See trainer.Director."""

@@ -138,7 +138,7 @@ class Drift:
         if keep:
             from safetensors.torch import save_file
 
-            said = {str(place): logs.half() for place, logs in enumerate(self._said(model))}
+            said = {str(place): logs.half().cpu() for place, logs in enumerate(self._said(model))}
             if sum(logs.nbytes for logs in said.values()) <= KEPT:
                 save_file(said, str(self.path.with_suffix(".safetensors")))
 
@@ -153,22 +153,26 @@ class Drift:
             if not path.is_file():
                 return None
             kept = load_file(str(path))
-        total, count = 0.0, 0
-        before = self._said(model, as_base=True) if shared else (kept[str(at)].float() for at in range(len(kept)))
+        total: Any = 0.0
+        count = 0
+        device = next(model.parameters()).device
+        before = (
+            self._said(model, as_base=True) if shared else (kept[str(at)].float().to(device) for at in range(len(kept)))
+        )
         for old, new in zip(before, self._said(model), strict=True):
             if len(old) != len(new):
                 continue  # a prompt that new tokens cut otherwise
-            new = new[:, : old.shape[1]]  # for the base, tokens that it doesn't have have no probability
-            total += float((old.exp() * (old - new)).double().sum())
+            new = new.to(old.device)[:, : old.shape[1]]  # for the base, tokens that it doesn't have have no probability
+            total = total + (old.exp() * (old - new)).double().sum()
             count += len(old)
-        return total / count if count else None
+        return float(total) / count if count else None
 
     def _said(self, model: Any, *, as_base: bool = False) -> Iterator[Any]:
         if self.asks is not None:
             with base_of(model) if as_base else nullcontext():  # all at once: the adapter is on again between two rows
                 found = [logs.half() for logs in self.asks.said(model, self.should_stop)]
             return (logs.float() for logs in found)
-        return said(model, self.tokenizer, self.should_stop, as_base=as_base)
+        return said(model, self.tokenizer, self.should_stop, as_base=as_base, stays=True)
 
 
 def gauge(folder: JobFolder, recipe: Recipe, materials: Materials, should_stop: Callable[[], bool]) -> Drift | None:
@@ -189,8 +193,11 @@ def gauge(folder: JobFolder, recipe: Recipe, materials: Materials, should_stop: 
     return Drift(folder, path, tokenizer, texts, should_stop, asks, apart=recipe.architecture.changes)
 
 
-def said(model: Any, tokenizer: Tokenizer, should_stop: Callable[[], bool], *, as_base: bool = False) -> Iterator[Any]:
-    """For each neutral prompt MODEL's log-probabilities of every next token, [tokens, vocabulary], fp32 on the CPU."""
+def said(
+    model: Any, tokenizer: Tokenizer, should_stop: Callable[[], bool], *, as_base: bool = False, stays: bool = False
+) -> Iterator[Any]:
+    """For each neutral prompt MODEL's log-probabilities of every next token, [tokens, vocabulary], fp32 on the CPU;
+    where it STAYS, on the model's device: only a few prompts are there at once."""
     import torch
 
     from ftstudio.engine.generation import ready
@@ -211,8 +218,8 @@ def said(model: Any, tokenizer: Tokenizer, should_stop: Callable[[], bool], *, a
         with ready(model), torch.no_grad(), base_of(model) if as_base else nullcontext():
             logits = model(input_ids=inputs.to(device), attention_mask=mask.long().to(device), use_cache=False).logits
             logits = logits[:, -width:]  # a soft prompt's own places come first
-            found = [logits[place, : len(ids)].float().log_softmax(-1).cpu() for place, ids in enumerate(rows)]
-        yield from found
+            found = [logits[place, : len(ids)].float().log_softmax(-1) for place, ids in enumerate(rows)]
+        yield from (logs if stays else logs.cpu() for logs in found)
 
 
 def base_of(model: Any) -> AbstractContextManager[Any]:

@@ -31,6 +31,11 @@ def learning(model: nn.Module) -> list[nn.Parameter]:
     return [weight for weight in model.parameters() if weight.requires_grad]
 
 
+def size(model: nn.Module) -> int:
+    """Bytes of MODEL's gradients."""
+    return sum(weight.nbytes for weight in learning(model))
+
+
 @torch.no_grad()
 def begin(model: nn.Module) -> None:
     """Let MODEL's weights that learn be those of the first process."""

@@ -10,6 +10,7 @@ import torch
 
 from ftstudio.engine import gradient_cache, loading
 from ftstudio.engine.collate import Row, trained
+from ftstudio.engine.held import Held, load_of
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.predicting import moved
@@ -31,6 +32,16 @@ def in_turn(rows: Rows, levers: Levers) -> list[int]:
     return list(order) if levers.texts is not None else sorted(order, key=lambda row: -len(rows[row]["input_ids"]))
 
 
+def room_for(device: str, tokens: int) -> int | None:
+    """How many tokens a batch of held-out rows may have on DEVICE, whose longest ones have so many TOKENS in a batch of
+    the training's size; None where the number of rows decides.
+
+    A GPU is filled: shorter rows go through as many at once as take no more than the longest do. On a CPU larger
+    batches are no faster.
+    """
+    return tokens if device == "cuda" else None
+
+
 @torch.no_grad()
 def held_out_loss(
     model: Any,
@@ -40,14 +51,15 @@ def held_out_loss(
     should_stop: Callable[[], bool] = lambda: False,
     keep: dict[str, Any] | None = None,
     budget: int | None = None,
+    held: Held | None = None,
 ) -> dict[str, float] | None:
     """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size (rows, or
     as many as BUDGET tokens hold).
 
     Of a task with a loss of its own `tokens` counts targets, and the task's scores of its predictions come with it
     instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
-    won't hold is halved; one whose rows are held against each other is looked at in parts. With KEEP no more than loss,
-    rows and tokens are told; it gets the `predicted`, as rows are `in_turn`, and their `task`.
+    won't hold is halved, which HELD remembers; one whose rows are held against each other is looked at in parts. With
+    KEEP no more than loss, rows and tokens are told; it gets the `predicted`, as rows are `in_turn`, and their `task`.
     """
     whole = levers.texts is not None
     order = in_turn(rows, levers)
@@ -55,7 +67,10 @@ def held_out_loss(
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    total, tokens, start, halved = 0.0, 0, 0, 1
+    total, tokens, start = 0.0, 0, 0
+    held = held or Held()
+    if budget is None and not whole and len(order):
+        budget = room_for(device.type, batch * len(rows[order[0]]["input_ids"]))
     objective, predicted = levers.objective, []
     try:
         if isinstance(objective, TaskObjective):
@@ -64,8 +79,11 @@ def held_out_loss(
             if should_stop():
                 return None
             some = batch if budget is None else budget // len(rows[order[start]]["input_ids"])
-            some = max(1, some // halved)
-            inputs = levers.collator([rows[row] for row in order[start : start + some]])
+            inputs = levers.collator([rows[row] for row in order[start : start + max(1, some)]])
+            some = len(inputs["lengths"])
+            while not whole and some > 1 and not held.fits(load_of(inputs)):
+                some = -(-some // 2)
+                inputs = levers.collator([rows[row] for row in order[start : start + some]])
             inputs = moved(inputs, device)
             found = []
             try:
@@ -81,8 +99,12 @@ def held_out_loss(
                 loss = None
             if loss is None:
                 loading.free()
-                halved, parts = (halved, 2 * parts) if whole else (2 * halved, 1)
+                if whole:
+                    parts *= 2
+                else:
+                    held.ran_out(load_of(inputs))
                 continue
+            held.took(load_of(inputs))
             total += loss
             predicted += found
             tokens += int(trained(inputs))

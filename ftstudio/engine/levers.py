@@ -79,7 +79,7 @@ def choose(
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     two = choose_rows(rows, lengths, getattr(inner.config.get_text_config(), "sliding_window", None))
     objective = Objective(head_that_works(model, two[0], machine.device, half, pad_id), machine.device, half)
-    told = {"precision": f"{machine.precision}: {machine.why}"}
+    told = {"precision": _precision(machine)}
     parity = Parity(why="its architecture brings attention of its own")
     if soft_prompt(model):
         parity = Parity(why="soft prompts stand before each row by itself")
@@ -109,6 +109,18 @@ def choose(
         told["compile"] = compiling.compile_layers(model, two, objective, collator)
     _always_told(recipe, machine, lengths, told, why_checkpointing)
     return Levers(collator, objective, told, piece=None if parity.same else _piece(model, machine))
+
+
+def _precision(machine: Hardware) -> str:
+    """The precision and why; in 32 bits on a GPU, whether its matrix units round what they multiply."""
+    told = f"{machine.precision}: {machine.why}"
+    if machine.device != "cuda" or machine.precision != "fp32":
+        return told
+    import torch
+
+    if torch.backends.cuda.matmul.allow_tf32:
+        return f"{told}; products by TF32 (rounded to 10 bits), as it was set outside of ftstudio"
+    return f"{told}; products in full, without TF32: exact, but several times slower than bf16 where the GPU has it"
 
 
 def _padded(recipe: Recipe) -> str:
@@ -163,7 +175,7 @@ def _of_task(
     the same; mixed where the loss holds them against each other."""
     half = machine.dtype if machine.precision != "fp32" else None
     told = {
-        "precision": f"{machine.precision}: {machine.why}",
+        "precision": _precision(machine),
         "batches": f"{_padded(recipe)}: {task.name} has batches of its own",
     }
     piece = None if task.rows_alike else _piece(model, machine)

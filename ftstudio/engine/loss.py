@@ -93,6 +93,8 @@ class Objective:
         keep = batch["keep"]
         inputs = {name: batch[name] for name in _LAYOUT if name in batch}
         bare = "cu_seq_lens_q" in inputs
+        if bare:
+            attention.know_ends(inputs["cu_seq_lens_q"], batch["lengths"])
         with self.precision(), attention.without_padding() if bare else contextlib.nullcontext():
             if self.head == "all":
                 logits = self._call(model, inputs)[:, -inputs["input_ids"].shape[1] :]  # without a soft prompt's own

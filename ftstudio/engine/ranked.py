@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 
+from ftstudio.core.errors import StudioError
 from ftstudio.engine import attention, gradients
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Collate, Row, trained
@@ -23,7 +25,10 @@ from ftstudio.engine.order import Shuffled
 from ftstudio.engine.ranks import Ranks
 from ftstudio.engine.row_losses import RowLosses, Wrapped
 from ftstudio.engine.trainer import StudioTrainer, sound
+from ftstudio.engine.trouble import explain, out_of_memory
 from ftstudio.tasks.base import Predicted
+
+SMALL = 256 << 20  # bytes of gradients that are exchanged once a step is through: on the way back it would save little
 
 Sums = tuple[list[int], list[float], list[float]]
 
@@ -41,7 +46,8 @@ class RankedTrainer(StudioTrainer):
         super().__init__(*args, **named)
         self.ranks = ranks
         # a loss of a task's own may ask its model more than once
-        self._by_hand = isinstance(self.levers.objective, TaskObjective) and not self.shards
+        few = isinstance(self.levers.objective, TaskObjective) or gradients.size(self.model) <= SMALL
+        self._by_hand = few and not self.shards
         if self._by_hand or self.shards:
             prepare = self.accelerator.prepare_model
             self.accelerator.prepare_model = partial(prepare, evaluation_mode=True)  # type: ignore[method-assign]
@@ -49,6 +55,9 @@ class RankedTrainer(StudioTrainer):
         self.losses = SharedLosses(ranks)
         self.train_dataset: Any = Filled(self.train_dataset)
         self.data_collator: Any = filled(self.data_collator)  # type: ignore[arg-type]
+        self._told = [0, 0, 0, 0]  # how often this process ran out of memory; the last time's rows, tokens, recomputes
+        self._heard: dict[int, int] = {}  # how often the others did
+        self._fits: list[dict[str, Any]] = []  # of all processes, while a checkpoint is written
         self._states: list[bytes] = []  # of the random generators of all processes, while a checkpoint is written
 
     # -- data --------------------------------------------------------------------------------------------------
@@ -60,10 +69,20 @@ class RankedTrainer(StudioTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
         real = [batch for batch in batch_samples if not batch.get("void")]
-        own = torch.tensor([[sum(int(trained(one)) for one in real), sum(one["tokens"] for one in real)]])
-        found = self.accelerator.gather(own.to(device)).sum(0)  # type: ignore[union-attr]
+        count = sum(int(trained(one)) for one in real)
+        own = torch.tensor([[count, sum(one["tokens"] for one in real), *self._told]])
+        each: Any = self.accelerator.gather(own.to(device))
+        self._hear(each[:, 2:].tolist())
+        found = each.sum(0)
         self.meter.tokens += int(found[1] - own[0, 1].to(device))  # those of the others; the own ones as they are taken
         return found[0].clamp(min=1)  # type: ignore[no-any-return]
+
+    def _hear(self, told: Sequence[Sequence[int]]) -> None:
+        """Tell the person in the first process which others ran out of memory, of what each has TOLD."""
+        for rank, (times, rows, tokens, recomputes) in enumerate(told):
+            if self.ranks.first and rank != self.ranks.rank and times > self._heard.get(rank, 0):
+                self._heard[rank] = times
+                self.director.shrunk(rows, tokens, bool(recomputes))
 
     def utilisation(self, speed: float | None) -> float | None:
         """See StudioTrainer; SPEED and the peak are those of all GPUs."""
@@ -80,6 +99,22 @@ class RankedTrainer(StudioTrainer):
         if self._by_hand and self._taken == len(self._step):
             gradients.average(self.model)
         return loss
+
+    def _may_shrink(self, error: BaseException) -> bool:
+        """See StudioTrainer. A process that averages its gradients by hand takes its part of the step again alone,
+        before the others have seen any of it; they wait. Raises StudioError where gradients are under way."""
+        if self._by_hand or not out_of_memory(error):
+            return super()._may_shrink(error)
+        told = explain(error)
+        how = "so many gradients" if not self.shards else "weights in parts"
+        raise StudioError(
+            f"{told.message} A step of several processes with {how} can't be taken again in smaller parts.", told.hint
+        ) from error
+
+    def _shrink(self) -> None:
+        rows, tokens = self._rows, self._passing[0]
+        super()._shrink()
+        self._told = [self._told[0] + 1, rows, tokens, int(rows == 1)]
 
     # -- evaluation --------------------------------------------------------------------------------------------
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -99,7 +134,7 @@ class RankedTrainer(StudioTrainer):
         batch, budget = self.args.per_device_eval_batch_size, self.budget
         own = share(rows, self.levers, batch, self.ranks.rank, self.ranks.count)
         kept: dict[str, Any] = {}
-        found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, kept, budget)
+        found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, kept, budget, self.still)
         said = None if found is None else [found["loss"], found["tokens"], [_plain(one) for one in kept["predicted"]]]
         parts = self.ranks.all_of(said)
         merged = self._merged(rows, batch, parts, kept) if parts and None not in parts else None
@@ -129,10 +164,15 @@ class RankedTrainer(StudioTrainer):
             self.director.unsound()
             return
         self._states = self.ranks.gathered(self._random_state())
+        own = json.dumps(super()._what_fits()[0])
+        self._fits = [json.loads(one) for one in self.ranks.gathered(own.encode())]
         if self.ranks.first:
             super()._save_checkpoint(model, trial)
         self._states = []
         self.ranks.tell()  # writing takes longer than data parallelism waits
+
+    def _what_fits(self) -> list[dict[str, Any]]:
+        return self._fits
 
     def store_flos(self) -> None:
         """Not counted (see `floating_point_ops`), and not to be asked of the others while one writes."""

@@ -178,7 +178,7 @@ class Follower:
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """See trainer.Director."""
 
-    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
+    def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
 
     def unsound(self) -> None:

@@ -23,7 +23,8 @@ from ftstudio.core.errors import StudioError, chain
 from ftstudio.engine import attention, gradient_cache, loading, resume, sentence
 from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
-from ftstudio.engine.collate import split, trained
+from ftstudio.engine.collate import trained
+from ftstudio.engine.held import Held, Load, load_of
 from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
 from ftstudio.engine.meter import Meter
@@ -57,9 +58,9 @@ class Director(Protocol):
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """An evaluation was made; None where a stop was asked for in the middle of it."""
 
-    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
-        """Memory didn't do for a micro-batch of ROWS: it is taken in PARTS from now on, or (RECOMPUTES) activations are
-        computed again."""
+    def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
+        """Memory didn't do for ROWS of TOKENS in all at once: as many are taken in parts from now on, or (RECOMPUTES)
+        activations are computed again."""
 
     def should_stop(self) -> bool:
         """Whether someone waits for the run to stop: evaluation is then cut short."""
@@ -111,7 +112,8 @@ class StudioTrainer(Trainer):
     """Trains on rows of token ids and labels, laid out and judged as LEVERS say.
 
     `meter` holds time and tokens, `last_loss` the loss of the last step in nats a token. A micro-batch that memory
-    won't hold is taken in `parts` from then on; gradients add up to the same. BUDGET: batches hold so many tokens
+    won't hold is taken in parts, by what `held` knows (`still`: of passes without gradients); gradients add up to the
+    same. BUDGET: batches hold so many tokens
     instead of a number of rows. SOURCES tells of each held-out row which source of a mix it is from. Evaluation sums
     over all trained tokens of the held-out rows; transformers' own mean of batch means depends on the batch size.
     """
@@ -128,7 +130,8 @@ class StudioTrainer(Trainer):
         meter: Meter,
         *,
         keep: int,
-        parts: int = 1,
+        held: Held | None = None,
+        still: Held | None = None,
         budget: int | None = None,
         sources: Sequence[str] = (),
         rates: Mapping[str, float] | None = None,
@@ -145,7 +148,10 @@ class StudioTrainer(Trainer):
         self.director, self.meter, self.keep = director, meter, keep
         self.held_out, self.sources = held_out, sources
         self.lengths = lengths
-        self.levers, self.parts, self.budget = levers, parts, budget
+        self.levers, self.budget = levers, budget
+        self.held, self.still = held or Held(), still or Held()
+        self._passing: Load = (0, 0, 0)  # what goes through the model, and
+        self._rows = 0  # of how many rows
         self.rates = rates or {}
         self.model_accepts_loss_kwargs = True  # our loss is already divided by all tokens of the accumulated step
         self.loss_is_scaled_for_ga = True
@@ -259,7 +265,7 @@ class StudioTrainer(Trainer):
                 for batch in again:
                     loss = self._in_parts(model, batch, num_items_in_batch)
             except (RuntimeError, MemoryError) as error:  # let go of before going on: it holds the activations
-                if not self._may_shrink(error, inputs):
+                if not self._may_shrink(error):
                     raise
             else:
                 self.meter.tokens += inputs["tokens"]
@@ -268,41 +274,51 @@ class StudioTrainer(Trainer):
             model.zero_grad(set_to_none=True)
             self.losses.clear()
             loading.free()
-            if self.parts < len(inputs["lengths"]):
-                self.parts *= 2
-            else:
-                recompute(self.model)
-                self.recomputes = True
-            self.director.shrunk(len(inputs["lengths"]), self.parts, self.recomputes)
+            self._shrink()
             again = [*(self._prepare_inputs(batch) for batch in self._step[: self._taken - 1]), inputs]
 
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
         losses, done = [], 0
-        parts = split(batch, max(self.parts, gradient_cache.wanted(self.levers.objective, len(batch["lengths"]))))
+        self._passing, self._rows = load_of(batch), len(batch["lengths"])
+        parts = self.held.parts_of(batch, gradient_cache.wanted(self.levers.objective, len(batch["lengths"])))
         if len(parts) > 1 and self.levers.texts is not None:
             return self._together(model, batch, parts, count)
         for part in parts:  # in the order of the batch's rows
             some = len(part["lengths"])
             part["rows"] = batch["rows"][done : done + some] if "rows" in batch else ()
+            self._passing, self._rows = load_of(part), some
             losses.append(super().training_step(model, part, count))
+            self.held.took(self._passing)
             done += some
         return torch.stack(losses).sum()
 
     def _together(self, model: nn.Module, batch: dict[str, Any], parts: list[dict[str, Any]], count: Any) -> Any:
         objective = self.levers.objective
         assert isinstance(objective, TaskObjective)
+        self._passing, self._rows = max((load_of(part), len(part["lengths"])) for part in parts)
         loss, pulls, draws = gradient_cache.look(objective, model, batch, parts)
         for part, pull, draw in zip(parts, pulls, draws, strict=True):
             with draw.again():
                 super().training_step(model, {**part, "pulls": pull}, count)
         return loss / (count if count is not None else trained(batch).clamp(min=1))
 
-    def _may_shrink(self, error: BaseException, inputs: Mapping[str, Any]) -> bool:
-        """Whether smaller parts may help, or computing activations again. Not where other ranks wait for this one's
-        gradients."""
-        if not out_of_memory(error) or self.args.world_size > 1:
+    def _may_shrink(self, error: BaseException) -> bool:
+        """Whether smaller parts may help, or computing activations again."""
+        if not out_of_memory(error):
             return False
-        return self.parts < len(inputs["lengths"]) or (self.may_recompute and not self.recomputes)
+        if self._rows > 1:
+            return self.held.fits(self._passing)  # else it was cut already, and what failed is something beside it
+        return self.may_recompute and not self.recomputes
+
+    def _shrink(self) -> None:
+        """Take less at once from now on: what has just gone through the model was too much."""
+        if self._rows > 1:
+            self.held.ran_out(self._passing)
+        else:
+            recompute(self.model)
+            self.recomputes = True
+            self.held.forget()
+        self.director.shrunk(self._rows, self._passing[0], self._rows == 1)
 
     def compute_loss(
         self,
@@ -346,15 +362,11 @@ class StudioTrainer(Trainer):
         told."""
         with self.meter.away("evaluating"):
             self.director.evaluating(self)
-            batch = self.args.per_device_eval_batch_size
-            budget = self.budget
-            if self.levers.texts is None:
-                batch = max(1, batch // self.parts)
-                budget = None if budget is None else budget // self.parts
+            batch, stop = self.args.per_device_eval_batch_size, self.director.should_stop
 
             def measure(rows: Rows) -> dict[str, float] | None:
                 return held_out_loss(
-                    self.model_wrapped, rows, self.levers, batch, self.director.should_stop, budget=budget
+                    self.model_wrapped, rows, self.levers, batch, stop, budget=self.budget, held=self.still
                 )
 
             metrics = by_source(self.held_out, self.sources, measure)
@@ -390,8 +402,9 @@ class StudioTrainer(Trainer):
                     first_loss=self.director.first_loss,
                     tokens=self.meter.tokens,
                     took=self.meter.lately(),
-                    parts=self.parts,
+                    parts=self.held.parts,
                     recomputes=self.recomputes,
+                    held=self._what_fits(),
                     rate=self.rate(),
                     order=self.order_digest(),
                     eval_loss=self._judged(),
@@ -410,6 +423,10 @@ class StudioTrainer(Trainer):
                 raise told from error
             resume.prune(folder, self.keep, target)
             self.director.saved(self, target)
+
+    def _what_fits(self) -> list[dict[str, Any]]:
+        """What memory holds, of every process."""
+        return [{"held": self.held.values(), "still": self.still.values(), "recomputes": self.recomputes}]
 
     def _judged(self) -> float | None:
         """The held-out loss of the weights as they are; None where they weren't evaluated."""

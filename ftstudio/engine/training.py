@@ -24,6 +24,7 @@ from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
 from ftstudio.engine.drift import gauge
 from ftstudio.engine.dynamics import recorder
+from ftstudio.engine.held import Held
 from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
@@ -250,6 +251,7 @@ class Training:
 
         recipe = self.recipe
         known = resume.facts(checkpoint) if checkpoint else {}
+        fits = dict(enumerate(known.get("held", ()))).get(self.ranks.rank, {})  # what memory holds in this process
         director = self._director(rows, checkpoint, known) if self.ranks.first else Follower(self.ranks)
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
@@ -269,14 +271,16 @@ class Training:
             director,
             Meter(known.get("seconds", 0.0), known.get("tokens", 0), took=known.get("took")),
             keep=recipe.training.keep_checkpoints,
-            parts=known.get("parts", 1),
+            held=Held(fits.get("held"), known.get("parts", 1)),
+            still=Held(fits.get("still")),
             budget=recipe.training.batch_tokens,
             sources=rows.sources,
             rates=self.method.rates(model, self.settings),
         )
         trainer.recomputes = bool(recipe.training.gradient_checkpointing)
         trainer.may_recompute = room.can(recipe)
-        if known.get("recomputes") and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
+        asked = fits.get("recomputes", known.get("recomputes"))
+        if asked and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
             levers.recompute(model)
             trainer.recomputes = True
         trainer.flops = needed

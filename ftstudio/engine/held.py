@@ -1,0 +1,80 @@
+"""What memory holds at once, as far as it was found out: a batch that goes beyond is taken in parts, no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftstudio.engine.collate import split
+
+Load = tuple[int, int, int]
+"""What memory goes by: tokens of a batch with its padding, places whose loss is asked, tokens of its longest row."""
+
+REMEMBERED = 64  # loads that fitted and none of which says more than another
+
+
+def load_of(batch: Mapping[str, Any]) -> Load:
+    """The load of BATCH, as it goes through the model at once."""
+    lengths = batch["lengths"]
+    longest = max(lengths)
+    if "pieces" in batch:
+        tokens = batch["tokens"]
+    else:
+        tokens = batch["input_ids"].numel() if "input_ids" in batch else len(lengths) * longest
+    return tokens, max(1, batch["targets"].numel()), longest
+
+
+def _within(less: Sequence[int], more: Sequence[int]) -> bool:
+    return all(a <= b for a, b in zip(less, more, strict=True))
+
+
+class Held:
+    """Loads that fitted and that didn't. KNOWN is what `values` gave; PARTS is what checkpoints said before there were
+    loads: every batch is taken in so many.
+
+    What is decided depends on these alone, so a resumed run cuts its batches as the run would have that wasn't ended.
+    """
+
+    def __init__(self, known: Mapping[str, Any] | None = None, parts: int = 1) -> None:
+        known = known or {}
+        self.parts = parts
+        self.fitted: list[Load] = [tuple(one) for one in known.get("fitted", ())]
+        self.failed: list[Load] = [tuple(one) for one in known.get("failed", ())]
+
+    def values(self) -> dict[str, Any]:
+        """All of this, as JSON can hold it."""
+        return {"fitted": [list(one) for one in self.fitted], "failed": [list(one) for one in self.failed]}
+
+    def fits(self, load: Load) -> bool:
+        """Whether LOAD is to be tried: it is no more than one that fitted, or a quarter less than what didn't, in
+        tokens or in places. Between the two nothing is known, and to find out costs a step taken twice."""
+        if any(_within(load, one) for one in self.fitted):
+            return True
+        return not any(4 * load[0] > 3 * tokens and 4 * load[1] > 3 * places for tokens, places, _ in self.failed)
+
+    def took(self, load: Load) -> None:
+        """LOAD fitted."""
+        if any(_within(load, one) for one in self.fitted):
+            return
+        self.fitted = [one for one in self.fitted if not _within(one, load)] + [load]
+        if len(self.fitted) > REMEMBERED:
+            self.fitted.remove(min(self.fitted))
+
+    def ran_out(self, load: Load) -> None:
+        """Memory didn't do for LOAD: nor does it for what is more, whatever was seen before."""
+        self.fitted = [one for one in self.fitted if not _within(load, one)]
+        self.failed = [one for one in self.failed if not _within(load, one)] + [load]
+
+    def forget(self) -> None:
+        """A pass takes less memory from now on: what didn't fit may."""
+        self.failed = []
+
+    def parts_of(self, batch: Mapping[str, Any], least: int = 1) -> list[dict[str, Any]]:
+        """BATCH as the batches that go through the model one after another, LEAST of them at least: their sums are its
+        sum."""
+        return [some for part in split(batch, max(self.parts, least)) for some in self._cut(part)]
+
+    def _cut(self, part: dict[str, Any]) -> list[dict[str, Any]]:
+        if len(part["lengths"]) == 1 or self.fits(load_of(part)):
+            return [part]
+        return [some for half in split(part, 2) for some in self._cut(half)]
