@@ -60,7 +60,8 @@ made = method.apply(AutoModelForCausalLM.from_pretrained(model, attn_implementat
     {} if name == "full" else {"r": 4, "alpha": 8, "dropout": 0.0}))
 levers = choose(made, rows, lengths, machine, recipe, 0, tasks.get("sft"))
 ranks = Ranks(place()).join() if short else ALONE
-trainer = (StudioTrainer if ranks.alone else partial(RankedTrainer, ranks=ranks))(made, arguments(recipe, method, machine, out.parent / "checkpoints", evaluate=False), rows, [],
+kind = StudioTrainer if ranks.alone else partial(RankedTrainer, ranks=ranks)
+trainer = kind(made, arguments(recipe, method, machine, out.parent / "checkpoints", evaluate=False), rows, [],
     lengths, levers, Listener(), Meter(), keep=1)
 if short:  # the last process doesn't hold the second micro-batch of the third step, once gradients were added
     backward, passes = trainer.accelerator.backward, []
