@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ftstudio.engine.collate import Collator, PaddingFree, trained
+from ftstudio.engine.collate import Collator, PaddingFree, split, trained
 from ftstudio.engine.held import Held, Load, load_of
 from ftstudio.engine.pieces import pieced
 
@@ -55,20 +54,27 @@ def test_what_fitted_once_is_tried_again_and_what_is_more_only_well_below_what_d
     assert not held.fits((900, 900, 100))
 
 
+def halved(part: Any, fits: Any) -> list[Any]:
+    """PART in halves, by one who knows what FITS."""
+    if len(part["lengths"]) == 1 or fits(load_of(part)):
+        return [part]
+    return [some for half in split(part, 2) for some in halved(half, fits)]
+
+
 def test_it_is_found_out_in_a_few_tries_and_a_checkpoint_keeps_it():
     """Batches in any order against a memory whose measure (tokens and labels) isn't told: few fail, hardly any is cut
     that would have fitted, and one that goes on from what was written decides the same."""
-    for seed, least in itertools.product(range(3), (1, 3)):
+    for seed, least in ((0, 1), (1, 1), (2, 3)):
         draw = random.Random(seed)
 
         def fits(load: Load) -> bool:
-            return load[0] + 2 * load[1] <= 3000
+            return load[0] + 20 * load[1] <= 1500
 
         held, failures, passes, fewest = Held(), 0, 0, 0
-        for step in range(100):
+        for step in range(60):
             lengths = [min(900, int(draw.lognormvariate(5, 0.8)) + 2) for _ in range(8)]
             batch = PaddingFree()(rows_of(*lengths, labels=draw.choice((1, 2))))
-            if step == 50:
+            if step == 30:
                 held = Held(json.loads(json.dumps(held.values())))
             while True:
                 parts = held.parts_of(batch, least)
@@ -82,10 +88,10 @@ def test_it_is_found_out_in_a_few_tries_and_a_checkpoint_keeps_it():
             assert [length for part in parts for length in part["lengths"]] == lengths
             assert sum(int(trained(part)) for part in parts) == int(trained(batch))
             passes += len(parts)
-            fewest += max(least, -(-(load_of(batch)[0] + 2 * load_of(batch)[1]) // 3000))
+            fewest += sum(len(halved(part, fits)) for part in split(batch, least))
         print("FAILS", failures, passes / fewest)
         assert failures <= 8, seed
-        assert passes <= 1.35 * fewest, (seed, passes, fewest)
+        assert passes <= 1.3 * fewest, (seed, passes, fewest)
 
 
 def test_a_checkpoint_from_before_is_gone_on_from_as_it_was():

@@ -118,7 +118,7 @@ def _precision(machine: Hardware) -> str:
         return told
     import torch
 
-    if torch.backends.cuda.matmul.allow_tf32:
+    if torch.get_float32_matmul_precision() != "highest":
         return f"{told}; products by TF32 (rounded to 10 bits), as it was set outside of ftstudio"
     return f"{told}; products in full, without TF32: exact, but several times slower than bf16 where the GPU has it"
 
