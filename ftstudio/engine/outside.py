@@ -13,7 +13,7 @@ from ftstudio.core.arm import ArmSpec
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.data.example import BadRow, Turn
+from ftstudio.data.example import BadRow, Turn, text_of
 from ftstudio.engine.answering import Question
 from ftstudio.engine.cache import AnswerCache
 from ftstudio.engine.context import JobContext
@@ -113,7 +113,7 @@ def _said(reply: Reply, question: Question, own: Materials) -> str:
     if not reply.calls:
         return reply.text
     told = {"content": reply.text or None, "tool_calls": list(reply.calls)}
-    plain = json.dumps(list(reply.calls), ensure_ascii=False)
+    plain = text_of([call["function"] for call in reply.calls])
     turn = Turn("assistant", f"{reply.text}\n{plain}" if reply.text.strip() else plain, told)
     example = replace(question.example, messages=(*question.example.messages[: question.example.answer_at], turn))
     with contextlib.suppress(BadRow):
