@@ -289,7 +289,7 @@ class TestWeights:
 
 
 def test_calls_as_text_hold_no_ids() -> None:
-    """Where a template has no form for calls they are JSON in the text; an id is drawn anew for each, and not learnt."""
+    """Where a template has no form for calls they are JSON in the text, without ids, which are drawn anew."""
     shape = recognise(from_rows([row(TALK)]))
     for talk in (TALK, as_text(TALK)):
         assert shape.example(row(talk)).reference == '[{"name": "weather", "arguments": {"city": "Rom"}}]'
