@@ -5,7 +5,7 @@ from __future__ import annotations
 from ftstudio.engine.meter import Meter
 
 MUCH = 1 / 3  # of the time
-SHORT = 20.0  # seconds: nobody waits for less
+SHORT = 30.0  # seconds: nobody waits for less
 HINT = "Next time a larger evaluation.every, fewer evaluation.samples or a smaller data.eval leave more to training."
 
 
