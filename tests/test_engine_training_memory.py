@@ -165,7 +165,9 @@ def test_activations_are_computed_again_where_a_single_row_does_not_fit(
     assert run.state() == "done", events(run, "failed")
     told = [event["text"] for event in events(run, "alert") if "memory" in event["text"]]
     assert "2 rows at once" in told[-2]
-    assert told[-1].startswith("There was not enough memory for a single row: activations are computed again")
+    assert told[-1].startswith(
+        "There was not enough memory for a single row (of 128 tokens): activations are computed again"
+    )
     before = {event["step"]: event["loss"] for event in events(run, "step")}
     for step, its in zip(sorted(before), events(other, "step"), strict=True):
         assert before[step] == pytest.approx(its["loss"], abs=2e-5)
