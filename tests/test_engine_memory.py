@@ -202,6 +202,35 @@ def test_on_a_gpu_logits_that_are_never_whole_are_not_counted(
             assert chunk_rows(*shape) == own
 
 
+@pytest.mark.parametrize(("device", "a_value"), [("cuda", 3), ("cpu", 4)])
+def test_dropout_keeps_a_byte_a_value_on_a_gpu_and_attention_no_scores(device: str, a_value: int):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from ftstudio.engine.memory_gpu import kernels
+    from ftstudio.engine.memory_track import Tracker
+
+    def held(made: Any, *shape: int) -> float:
+        """Bytes a value that wait for the way back, what MADE gives among them."""
+        x = torch.empty(shape, dtype=torch.bfloat16, requires_grad=True)
+        with Tracker() as tracker:
+            tracker.ignore([x])
+            result = made(x)
+            found = tracker.live / x.numel()
+            result.sum().backward()
+        assert x.grad is not None
+        return found
+
+    def attends(x: Any) -> Any:
+        return torch.nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.1)
+
+    layer = torch.nn.Dropout(0.1)
+    with FakeTensorMode(), kernels(device):
+        assert held(layer.train(), 100, 100) == a_value
+        assert held(torch.nn.Dropout(0.0), 100, 100) == held(layer.eval(), 100, 100) == 0
+        scores = 2 * 1000 / 8  # of a query against each of 1,000 keys, for each of its 8 numbers
+        assert (held(attends, 1, 2, 1000, 8) < 16) == (device == "cuda") == (held(attends, 1, 2, 1000, 8) < scores)
+
+
 def test_what_fits_is_told_for_each_device():
     there = [{"name": "a", "total": 100, "free": 90}, {"name": "b", "total": 100, "free": 40}]
     assert [found["fits"] for found in fit.verdicts(50, there, "cuda")] == ["yes", "busy"]

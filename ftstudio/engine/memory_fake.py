@@ -26,6 +26,7 @@ from ftstudio.engine.building import BUILDING
 from ftstudio.engine.dropout import SparseDropout
 from ftstudio.engine.hardware import Hardware
 from ftstudio.engine.loss import head_of, soft_prompt
+from ftstudio.engine.memory_gpu import kernels
 from ftstudio.engine.memory_head import InChunks, Whole, chunk_rows, head_fused
 from ftstudio.engine.memory_track import Tracker
 
@@ -170,7 +171,7 @@ def _follow(
     with BUILDING, torch.device("meta"):
         model: Any = built(config, "eager" if recipe.training.attention == "eager" else "sdpa")
     model = dressed(model, recipe, machine, method, half)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True), kernels(machine.device):
         fake(model)
         parted = recipe.training.shard and not place().alone
         asks = _Asks(model, machine, half, recipe.training.attention == "eager", parted)
