@@ -203,14 +203,17 @@ def test_on_a_gpu_logits_that_are_never_whole_are_not_counted(
 
 
 @pytest.mark.parametrize(("device", "a_value"), [("cuda", 3), ("cpu", 4)])
-def test_dropout_keeps_a_byte_a_value_on_a_gpu_and_attention_no_scores(device: str, a_value: int):
+def test_on_a_gpu_dropout_keeps_a_byte_a_value_and_attention_no_scores(device: str, a_value: int):
     from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.checkpoint import checkpoint
+    from transformers import BertConfig, BertModel
 
-    from ftstudio.engine.memory_gpu import kernels
+    from ftstudio.engine.memory_fake import fake
+    from ftstudio.engine.memory_gpu import on_gpu
     from ftstudio.engine.memory_track import Tracker
 
     def held(made: Any, *shape: int) -> float:
-        """Bytes a value that wait for the way back, what MADE gives among them."""
+        """Bytes a value of SHAPE that wait for the way back, what MADE gives of it among them."""
         x = torch.empty(shape, dtype=torch.bfloat16, requires_grad=True)
         with Tracker() as tracker:
             tracker.ignore([x])
@@ -220,15 +223,21 @@ def test_dropout_keeps_a_byte_a_value_on_a_gpu_and_attention_no_scores(device: s
         assert x.grad is not None
         return found
 
-    def attends(x: Any) -> Any:
-        return torch.nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.1)
-
-    layer = torch.nn.Dropout(0.1)
-    with FakeTensorMode(), kernels(device):
-        assert held(layer.train(), 100, 100) == a_value
-        assert held(torch.nn.Dropout(0.0), 100, 100) == held(layer.eval(), 100, 100) == 0
-        scores = 2 * 1000 / 8  # of a query against each of 1,000 keys, for each of its 8 numbers
-        assert (held(attends, 1, 2, 1000, 8) < 16) == (device == "cuda") == (held(attends, 1, 2, 1000, 8) < scores)
+    with torch.device("meta"):
+        layers = torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.Dropout(0.0))
+        sizes = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+        bert = BertModel(BertConfig(**sizes, vocab_size=9, hidden_dropout_prob=0.0, max_position_embeddings=2000)).to(
+            torch.bfloat16
+        )
+    for model in (layers, bert) if device == "cuda" else ():
+        on_gpu(model)
+    with FakeTensorMode():
+        fake(bert)
+        assert held(layers.train(), 100, 100) == a_value
+        assert held(lambda x: checkpoint(layers, x, use_reentrant=False), 100, 100) == 2  # drawn again
+        assert held(layers.eval(), 100, 100) == 0
+        states = held(lambda x: bert.train()(inputs_embeds=x).last_hidden_state, 1, 1000, 16)
+        assert (states > 2 * 2 * 1000 / 16) == (device == "cpu")  # two heads' scores of each token, 1,000 in 16 bits
 
 
 def test_what_fits_is_told_for_each_device():

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+SDPA = "ftstudio_gpu_sdpa"
 
 
 class _Masked(torch.autograd.Function):
-    """Stands in for CUDA's `native_dropout`: a byte a value is kept of what fell out. The CPU keeps the factors, each
-    as wide as a value."""
+    """CUDA's `native_dropout` keeps a byte a value of what fell out; the CPU keeps the factors, each as wide as a
+    value."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -25,32 +27,31 @@ class _Masked(torch.autograd.Function):
         return torch.empty_like(gradients[0])
 
 
-def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
-    if not training or inplace or not 0 < p < 1:
-        return functional.dropout(input, p, training, inplace)
-    result: torch.Tensor = _Masked.apply(input)
-    return result
+class GpuDropout(nn.Dropout):
+    """Stands in for nn.Dropout on a GPU."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """See nn.Dropout."""
+        if not self.training or not 0 < self.p < 1:
+            return super().forward(input)
+        result: torch.Tensor = _Masked.apply(input)
+        return result
 
 
-def _attention(*args: Any, **named: Any) -> torch.Tensor:
-    """Fused kernels of a GPU draw what falls out again on the way back; the CPU's can't, and whole matrices of scores
-    would be held instead."""
-    whole = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | named
-    found: torch.Tensor = functional.scaled_dot_product_attention(**(whole | {"dropout_p": 0.0}))
-    return found
+def attends(module: Any, query: Any, key: Any, value: Any, mask: Any, **named: Any) -> Any:
+    """transformers' SDPA as a GPU holds it: its fused kernels draw again on the way back what falls out, where the CPU
+    has none with dropout and would hold whole matrices of scores."""
+    return sdpa_attention_forward(module, query, key, value, mask, **(named | {"dropout": 0.0}))
 
 
-_INSTEAD: dict[Any, Callable[..., torch.Tensor]] = {
-    functional.dropout: _dropout,
-    functional.scaled_dot_product_attention: _attention,
-}
-
-
-class _Gpu(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _INSTEAD.get(func, func)(*args, **(kwargs or {}))
-
-
-def kernels(device: str) -> contextlib.AbstractContextManager[Any]:
-    """Within, tensors of the CPU are held as DEVICE, `cuda` or `cpu`, would hold them."""
-    return _Gpu() if device == "cuda" else contextlib.nullcontext()
+def on_gpu(model: nn.Module) -> None:
+    """Let MODEL hold in a step what it would hold on a GPU."""
+    for module in model.modules():
+        for name, child in module._modules.items():
+            if type(child) is nn.Dropout:
+                module._modules[name] = GpuDropout(child.p).train(child.training)
+    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if getattr(getattr(inner, "config", None), "_attn_implementation", None) == "sdpa":
+        AttentionInterface.register(SDPA, attends)
+        AttentionMaskInterface.register(SDPA, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+        inner.set_attn_implementation(SDPA)

@@ -21,7 +21,6 @@ from torch.nn import functional
 
 from ftstudio.engine.memory import CONTEXT, cache_bytes
 from ftstudio.engine.memory_fake import dressed, fake
-from ftstudio.engine.memory_gpu import kernels
 from ftstudio.engine.memory_track import Tracker
 from ftstudio.engine.objective import TaskObjective
 
@@ -61,7 +60,7 @@ def estimate(
     asked = [int((batch["targets"] != IGNORED).sum()) for batch in real]
     model = _model(recipe, method, machine, half)
     objective = TaskObjective(task, "cpu", half)
-    with FakeTensorMode(allow_non_fake_inputs=True), kernels(machine.device):
+    with FakeTensorMode(allow_non_fake_inputs=True):
         fake(model)
         peak, others = _step(model, objective, real[0], asked[0])
         still = [_still(model, objective, batch, count) for batch, count in zip(real[1:], asked[1:], strict=True)]
