@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -221,6 +222,44 @@ def test_what_is_fused_looks_at_as_many_places_at_once_as_is_counted(monkeypatch
     assert fused.worth_from(151_936, 2) == 1767
 
 
+@pytest.mark.parametrize(("device", "a_value"), [("cuda", 3), ("cpu", 4)])
+def test_on_a_gpu_dropout_keeps_a_byte_a_value_and_attention_no_scores(device: str, a_value: int):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.checkpoint import checkpoint
+    from transformers import BertConfig, BertModel
+
+    from ftstudio.engine.memory_fake import fake
+    from ftstudio.engine.memory_gpu import on_gpu
+    from ftstudio.engine.memory_track import Tracker
+
+    def held(made: Any, *shape: int) -> float:
+        """Bytes a value of SHAPE that wait for the way back, what MADE gives of it among them."""
+        x = torch.empty(shape, dtype=torch.bfloat16, requires_grad=True)
+        with Tracker() as tracker:
+            tracker.ignore([x])
+            result = made(x)
+            found = tracker.live / x.numel()
+            result.sum().backward()
+        assert x.grad is not None
+        return found
+
+    with torch.device("meta"):
+        layers = torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.Dropout(0.0))
+        sizes = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+        bert = BertModel(BertConfig(**sizes, vocab_size=9, hidden_dropout_prob=0.0, max_position_embeddings=2000)).to(
+            torch.bfloat16
+        )
+    for model in (layers, bert) if device == "cuda" else ():
+        on_gpu(model)
+    with FakeTensorMode():
+        fake(bert)
+        assert held(layers.train(), 100, 100) == a_value
+        assert held(lambda x: checkpoint(layers, x, use_reentrant=False), 100, 100) == 2  # drawn again
+        assert held(layers.eval(), 100, 100) == 0
+        states = held(lambda x: bert.train()(inputs_embeds=x).last_hidden_state, 1, 1000, 16)
+        assert (states > 2 * 2 * 1000 / 16) == (device == "cpu")  # two heads' scores of each token, 1,000 in 16 bits
+
+
 def test_what_fits_is_told_for_each_device():
     there = [{"name": "a", "total": 100, "free": 90}, {"name": "b", "total": 100, "free": 40}]
     assert [found["fits"] for found in fit.verdicts(50, there, "cuda")] == ["yes", "busy"]
@@ -253,3 +292,101 @@ def test_measured_steps_stand_beside_the_estimate(base: Path):
     assert memory["measured_bytes"] == pytest.approx(memory["estimated_bytes"], rel=0.1), memory
     assert value["seconds_estimated"] > 0
     assert memory["fits"][0]["fits"] == "yes"
+
+
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measured steps are taken here, where what they run into can be made."""
+    from ftstudio.engine import measure
+
+    def here(recipe: Recipe, batches: Any, cancel: Any = None) -> dict[str, Any]:
+        return measure._measured(json.loads(json.dumps(measure._request(recipe, batches))))
+
+    monkeypatch.setattr(measure, "measure", here)
+
+
+def test_a_batch_that_only_goes_through_in_parts_doesnt_fit(base: Path, monkeypatch: pytest.MonkeyPatch):
+    from ftstudio.engine import loss
+    from ftstudio.engine.plan import plan
+
+    call, refused = loss.Objective.__call__, []
+
+    def short(self: Any, model: Any, batch: Any, each: Any = None) -> Any:
+        if model.training and torch.is_grad_enabled() and len(batch["lengths"]) > 1:
+            refused.append(len(batch["lengths"]))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return call(self, model, batch, each)
+
+    in_this_process(monkeypatch)
+    monkeypatch.setattr(loss.Objective, "__call__", short)
+    recipe = changed(base, "lora", batch_size=4).with_changes({"data.eval": 0.0, "evaluation.samples": 0})
+    value = plan(recipe, measure=True)
+    assert refused == [4, 2]
+    memory = value["memory"]
+    assert (memory["measured"]["parts"], memory["measured"]["recomputes"]) == (4, False)
+    assert memory["fits"][0]["fits"] == "no"
+    assert "only in 4 parts" in memory["fits"][0]["text"]
+    warned = next(one for one in value["problems"] if one["key"] == "training.batch_size")
+    assert "training.batch_size 2 and gradient_accumulation 2" in warned["hint"]
+    assert value["compatible"]  # it trains, in parts
+
+
+def test_no_room_for_a_measured_step_is_no_reason_not_to_start(base: Path, monkeypatch: pytest.MonkeyPatch):
+    from ftstudio.engine import measure
+    from ftstudio.engine.plan import plan
+
+    line = measure.RESULT + json.dumps({"error": "There is not enough GPU memory.", "hint": "", "no_room": True})
+    monkeypatch.setattr(measure, "measure", lambda *_: measure._read(line, "", 0))
+    value = plan(changed(base, "lora"), measure=True)
+    assert value["compatible"]
+    assert value["memory"]["fits"][0]["fits"] == "no"
+    assert "While measuring: There is not enough GPU memory." in [one["text"] for one in value["problems"]]
+
+    there = [{"name": "GPU 0", "total": 1 << 20, "free": 1 << 20}]  # not even an empty one would do
+    monkeypatch.setattr(fit, "there", lambda *_: there)
+    assert not plan(changed(base, "lora"), measure=True)["compatible"]
+
+
+def test_what_the_studio_itself_holds_on_a_gpu_counts_as_free(monkeypatch: pytest.MonkeyPatch):
+    from ftstudio.engine.memory import CONTEXT
+
+    gib = 1 << 30
+    card = {"name": "GPU 0", "total": 80 * gib, "free": 20 * gib}
+    monkeypatch.setattr(fit, "devices", lambda _: [dict(card), dict(card)])
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert fit.there("cuda", 0) == [card, card]  # nothing is held, and no context is made to ask
+    for name, value in {"memory_reserved": 50 * gib, "memory_allocated": 40 * gib}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (20 * gib, 80 * gib))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    store = 10 * gib + CONTEXT["cuda"]
+    assert [one["free"] for one in fit.there("cuda", 16 * gib)] == [36 * gib + store, 20 * gib]
+    assert fit.there("cuda", None)[0]["free"] == 60 * gib + store
+
+
+def test_measuring_lets_go_of_the_worker_s_models_first(base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    from ftstudio.core.workspace import Workspace
+    from ftstudio.engine import plan
+    from ftstudio.ui.recipe.draft import Draft
+    from ftstudio.ui.recipe.step_review import ReviewPanel
+    from ftstudio.ui.shell.session import Session
+
+    told: list[Any] = []
+
+    class Store:
+        def holds(self, recipe: Recipe) -> int:
+            return 123
+
+        def unload(self) -> None:
+            told.append("unloaded")
+
+    session = Session(Workspace(tmp_path))
+    session.worker._models = Store()  # type: ignore[assignment]
+    panel = ReviewPanel(Draft(), session)
+    monkeypatch.setattr(plan, "plan", lambda recipe, **named: told.append((named["measure"], named["held"])))
+    monkeypatch.setattr(panel, "_tell", lambda: None)
+    monkeypatch.setattr(
+        panel.background, "start", lambda group, text, work, *_: work(SimpleNamespace(progress=None, cancel=None))
+    )
+    for measure in (False, True):
+        panel._plan(changed(base, "lora"), "", measure)
+    assert told == [(False, 123), "unloaded", (True, 123)]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tiny_models import make_model
 
+from ftstudio.core.architecture import Architecture
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine import hardware, loading
@@ -18,6 +19,7 @@ from ftstudio.engine.loading import ModelSpec
 from ftstudio.engine.locate import Located, locate
 from ftstudio.engine.models import ModelStore
 from ftstudio.methods import Quantisation
+from ftstudio.tasks.base import Head
 
 
 @pytest.fixture(scope="module")
@@ -246,3 +248,16 @@ def test_a_4_bit_base_says_the_same_and_passes_gradients_on_after_an_evaluation(
         evaluated = model.eval()(inputs_embeds=inputs, use_cache=False).logits
     torch.testing.assert_close(evaluated, trained)
     torch.testing.assert_close(gradient(), before)
+
+
+def test_for_a_gpu_weights_never_lie_whole_in_main_memory_first(sound: Path, monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: "cpu")  # what is loaded "there" can be looked at here
+    where = Located(sound, "model")
+    found = loading.load(where, ModelSpec("model", "float32", "cuda"))
+    assert found.hf_device_map == {"": "cpu"}
+    expected = loading.load(where, ModelSpec("model", "float32", "cpu")).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
+    for drawn in ({"head": Head("sequence-classification")}, {"architecture": Architecture(new_head=True)}):
+        assert not loading._straight(ModelSpec("model", "float32", "cuda", **drawn))  # on the CPU, as everywhere

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,31 @@ def free(device: str, held: int = 0) -> int:
     return int(there) + held + CONTEXT["cuda"]
 
 
+def there(device: str, held: int | None = 0) -> list[dict[str, Any]]:
+    """`devices` as a training in this very process finds them once it has its turn: see `free`. HELD None: all that
+    torch holds here is let go of or taken over by then.
+
+    Makes no CUDA context: in a process without one nothing is held, and what the driver tells is right.
+    """
+    found = devices(device)
+    if device != "cuda":
+        most = free(device, held or 0)
+    elif _on_gpu():
+        import torch
+
+        most = free(device, int(torch.cuda.memory_allocated()) if held is None else held)
+    else:
+        return found
+    found[0]["free"] = min(int(found[0]["total"]), most)
+    return found
+
+
+def _on_gpu() -> bool:
+    """Whether this process has something on a GPU."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
+
+
 def gpus() -> int:
     """How many GPUs a launch can use here: those of the driver, or what CUDA_VISIBLE_DEVICES leaves of them."""
     from ftstudio.engine.telemetry import Telemetry
@@ -93,6 +119,20 @@ def verdicts(needed: int, there: Sequence[Mapping[str, Any]], kind: str) -> list
         }[fits]
         found.append({**device, "fits": fits, "text": f"{device['name']}: {said}"})
     return found
+
+
+def refused(device: Mapping[str, Any], found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """DEVICE, a verdict, where real steps said otherwise: `no`, though it would run as FOUND (`measure`) tells; None:
+    not even so."""
+    if found is None:
+        text = "doesn't fit: it ran out of memory in a measured step, whatever the batch was cut into"
+        return {**device, "fits": "no", "text": f"{device['name']}: {text}"}
+    ways = [f"in {found['parts']} parts"] if found.get("parts", 1) > 1 else []
+    ways += ["with activations computed again"] if found.get("recomputes") else []
+    if not ways:
+        return dict(device)
+    text = f"doesn't fit as it is: the heaviest batch went through only {' and '.join(ways)}"
+    return {**device, "fits": "no", "text": f"{device['name']}: {text}, with {size(found['bytes'])}"}
 
 
 def shrink(recipe: Recipe) -> Recipe | None:

@@ -71,6 +71,7 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
         arguments["quantization_config"] = BitsAndBytesConfig(
             **bits(spec.quantisation, spec.dtype), llm_int8_skip_modules=skip
         )
+    if spec.quantisation is not None or _straight(spec):
         arguments["device_map"] = {"": torch.cuda.current_device() if spec.device == "cuda" else "cpu"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -84,9 +85,9 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
     model.ftstudio_told = "" if spec.architecture.new_head else head_labels.fit(model, there, spec.head)
     if spec.architecture.changes:
         model = reshaping.change(model, where.folder, spec.architecture, spec.head)
-    if spec.quantisation is None:
+    if "device_map" not in arguments:
         model.to(spec.device)
-    else:
+    if spec.quantisation is not None:
         _keep_unpacked(model)
     if spec.head.kind == "masked-lm":
         model.ftstudio_head = heads.new_modules(model)
@@ -96,6 +97,13 @@ def load(where: Located, spec: ModelSpec) -> nn.Module:
 
         sentence.attach(model, where.folder, spec.head.pooling)
     return model.eval()
+
+
+def _straight(spec: ModelSpec) -> bool:
+    """Whether weights go from their file straight to the GPU, a piece at a time: the whole model never lies in main
+    memory, once for each process of a launch. What is drawn is drawn on the CPU, so that it is the same everywhere."""
+    drawn = spec.head.kind in heads.NEW or spec.head.kind == "masked-lm" or spec.architecture.changes
+    return spec.device == "cuda" and not drawn
 
 
 def bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:

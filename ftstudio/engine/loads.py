@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from ftstudio.core import launch
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow
@@ -15,6 +18,7 @@ from ftstudio.engine.budget import order_of
 from ftstudio.engine.collate import Row
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.memory import Loads, heaviest, longest_new
+from ftstudio.engine.order import flat
 from ftstudio.engine.rows import encoded_rows
 from ftstudio.engine.samples import spread
 
@@ -85,11 +89,21 @@ def batches(
     order = order_of(lengths, training.batch_size, training.batch_tokens, training.seed, alike=task.rows_alike)
     everything = order.batches(0)
     passes = min(EPOCHS, math.ceil(_passes(recipe, len(everything))))
-    several = [rows for epoch in range(max(1, passes)) for rows in order.batches(epoch)]
-    most = piece = heaviest(lengths, labels, several, 2 * text.vocab_size, width)
-    if task.kind != "causal-lm" and not task.rows_alike and task.divisible:
+    # a batch in pieces goes through in one process alone
+    parted = task.kind != "causal-lm" and not task.rows_alike and task.divisible and launch.place().alone
+    sizes, asked = np.asarray(lengths), np.asarray(labels)
+    several = []  # the heaviest of each epoch
+    for epoch in range(max(1, passes)):
+        drawn = order.batches(epoch) if epoch else everything
+        if parted:
+            several.append(pieces.heaviest(drawn, lengths, pieces.dear(device, weights))[0])
+        else:
+            several.append(heaviest(sizes, asked, drawn, 2 * text.vocab_size, width))
+    most = piece = heaviest(sizes, asked, several, 2 * text.vocab_size, width)
+    if parted:
         most, piece = pieces.heaviest(several, lengths, pieces.dear(device, weights))
-    tokens = [sum(lengths[row] for row in rows) for rows in everything]
+    rows, starts = flat(everything)
+    tokens = [int(count) for count in np.add.reduceat(sizes[rows], starts)]
     middle = sorted(range(len(tokens)), key=tokens.__getitem__)
     some = [middle[len(middle) * (place + 1) // (USUAL + 1)] for place in range(USUAL)] if middle else []
     usual: list[list[Row]] = [[encoded[row] for row in everything[place]] for place in some]

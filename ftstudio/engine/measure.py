@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio import tasks
-from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.core.errors import Stopped, StudioError, chain
 from ftstudio.core.text import one_line
 
 if TYPE_CHECKING:
@@ -35,22 +35,20 @@ BYTES = "ftstudio-bytes"
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "200000", "MALLOC_TRIM_THRESHOLD_": "100000"}
 
 
-def measure(recipe: Recipe, batches: Batches, cancel: Callable[[], bool] | None = None) -> dict[str, Any]:
-    """`{bytes, parts…, step_seconds, tokens, usual, evaluation_seconds, answering_seconds, load_seconds}` of RECIPE.
+class NoRoom(StudioError):
+    """Memory didn't do for the measured steps, not even for their smallest parts."""
 
-    Raises StudioError where the steps fail (not enough memory among that), Stopped when CANCEL says so.
+
+def measure(recipe: Recipe, batches: Batches, cancel: Callable[[], bool] | None = None) -> dict[str, Any]:
+    """`{bytes, moments, step_seconds, tokens, usual, evaluation_seconds, answering_seconds, load_seconds, parts,
+    recomputes}` of RECIPE. Where memory didn't do for the heaviest batch as the recipe has it, it was taken in
+    `parts`, or activations were computed again (`recomputes`), as a training does by itself.
+
+    Raises NoRoom where not even that did, StudioError where the steps fail, Stopped when CANCEL says so.
     """
-    request = {
-        "recipe": recipe.plain(defaults=True),
-        "heaviest": [_plain(row) for row in batches.heaviest],
-        "usual": [[_plain(row) for row in rows] for rows in batches.usual],
-        "new": batches.new,
-    }
-    if tasks.get(recipe.task).kind == "causal-lm":  # other tasks open what they are judged on themselves
-        request |= {"held_out": [_plain(row) for row in batches.held_out], "prompts": batches.prompts}
     with tempfile.TemporaryDirectory(prefix="ftstudio-measure-") as folder:
         path = Path(folder) / "request.json"
-        path.write_text(json.dumps(request))
+        path.write_text(json.dumps(_request(recipe, batches)))
         words = [sys.executable, "-m", "ftstudio.engine.measure", str(path)]
         with (
             open(Path(folder) / "out", "w+") as out,
@@ -65,6 +63,19 @@ def measure(recipe: Recipe, batches: Batches, cancel: Callable[[], bool] | None 
             out.seek(0)
             err.seek(0)
             return _read(out.read(), err.read(), child.returncode)
+
+
+def _request(recipe: Recipe, batches: Batches) -> dict[str, Any]:
+    """What the child is told, as JSON takes it."""
+    request = {
+        "recipe": recipe.plain(defaults=True),
+        "heaviest": [_plain(row) for row in batches.heaviest],
+        "usual": [[_plain(row) for row in rows] for rows in batches.usual],
+        "new": batches.new,
+    }
+    if tasks.get(recipe.task).kind == "causal-lm":  # other tasks open what they are judged on themselves
+        request |= {"held_out": [_plain(row) for row in batches.held_out], "prompts": batches.prompts}
+    return request
 
 
 def _environment() -> dict[str, str]:
@@ -89,10 +100,11 @@ def _read(out: str, err: str, status: int) -> dict[str, Any]:
         if line.startswith(RESULT):
             value: dict[str, Any] = json.loads(line.removeprefix(RESULT))
             if "error" in value:
-                raise StudioError(str(value["error"]), str(value.get("hint") or ""))
+                kind = NoRoom if value.get("no_room") else StudioError
+                raise kind(str(value["error"]), str(value.get("hint") or ""))
             return value
     if status in (-9, 137):
-        raise StudioError("The system ended the measured step: there is not enough memory.", "Make the batch smaller.")
+        raise NoRoom("The system ended the measured step: there is not enough memory.", "Make the batch smaller.")
     said = one_line(err.strip().splitlines()[-1] if err.strip() else f"exit status {status}", 160)
     raise StudioError(f"The measured step failed: {said}.", "Train without measuring, or see `ftstudio doctor`.")
 
@@ -125,9 +137,11 @@ def main(path: str) -> None:
         value = _measured(json.loads(Path(path).read_text()))
     except BaseException as error:
         from ftstudio.engine import trouble
+        from ftstudio.engine.parity import out_of_memory
 
         told = trouble.explain(error)
-        value = {"error": told.message, "hint": told.hint}
+        no_room = any(out_of_memory(one) for one in chain(error))
+        value = {"error": told.message, "hint": told.hint, "no_room": no_room}
     print(f"\n{RESULT}{json.dumps(value)}", flush=True)
 
 
@@ -189,6 +203,7 @@ class _Probe:
     def __init__(
         self, model: Any, recipe: Recipe, method: Any, machine: Any, chosen: Any, request: Any, task: Any, asked: Any
     ) -> None:
+        from ftstudio.engine import room
         from ftstudio.engine.arguments import arguments
         from ftstudio.engine.meter import Meter
         from ftstudio.engine.trainer import StudioTrainer
@@ -200,7 +215,10 @@ class _Probe:
         rows = request["heaviest"]
         lengths = [len(row["input_ids"]) for row in rows]
         self.batch, self.budget = recipe.training.batch_size, recipe.training.batch_tokens
-        self.trainer = StudioTrainer(model, values, rows, [], lengths, chosen, _Nobody(), Meter(), keep=1)
+        self.said = _Nobody()
+        self.trainer = StudioTrainer(model, values, rows, [], lengths, chosen, self.said, Meter(), keep=1)
+        self.trainer.recomputes = self.recomputed = bool(recipe.training.gradient_checkpointing)
+        self.trainer.may_recompute = room.can(recipe)
         self.accumulation = recipe.training.gradient_accumulation
 
     def run(self) -> dict[str, Any]:
@@ -233,6 +251,7 @@ class _Probe:
         return {
             "bytes": max(moments.values()), "moments": moments, "step_seconds": seconds, "tokens": tokens,
             "usual": pairs, "evaluation_seconds": evaluation, "answering_seconds": answering,
+            "parts": self.said.parts, "recomputes": self.said.recomputes and not self.recomputed,
         }  # fmt: skip
 
     def _step(self, model: Any, rows: list[Any], accumulation: int | None = None) -> float:
@@ -296,9 +315,16 @@ class _Probe:
 
 
 class _Nobody:
-    """Directs nothing."""
+    """Directs nothing, and remembers into how many `parts` a micro-batch was taken apart at most for want of memory,
+    and whether activations were computed again for the same reason."""
 
     first_loss: float | None = None
+    parts = 1
+    recomputes = False
+
+    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
+        """See trainer.Director."""
+        self.parts, self.recomputes = max(self.parts, parts), recomputes
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: set()

@@ -14,6 +14,7 @@ import numpy as np
 
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine.hardware import Hardware
+from ftstudio.engine.order import flat
 from ftstudio.engine.samples import LONGEST
 
 if TYPE_CHECKING:
@@ -40,14 +41,19 @@ class Loads:
 
 
 def heaviest(
-    lengths: Sequence[int], trained: Sequence[int], batches: list[list[int]], vocabulary: int, width: int
+    lengths: Sequence[int] | np.ndarray,
+    trained: Sequence[int] | np.ndarray,
+    batches: Sequence[list[int]],
+    vocabulary: int,
+    width: int,
 ) -> list[int]:
     """Places of the rows of the heaviest of an epoch's BATCHES: most bytes by tokens and by logits.
 
     LENGTHS and TRAINED are tokens and labels of each row; WIDTH is about how many numbers a layer holds of a token.
     """
-    sizes, labels = np.asarray(lengths), np.asarray(trained)
-    return max(batches, key=lambda rows: int(sizes[rows].sum()) * width + int(labels[rows].sum()) * vocabulary)
+    rows, starts = flat(batches)
+    taken = np.asarray(lengths)[rows] * width + np.asarray(trained)[rows] * vocabulary
+    return batches[int(np.add.reduceat(taken, starts).argmax())]
 
 
 def estimate(

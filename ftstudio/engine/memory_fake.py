@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ftstudio.core.launch import place
 from ftstudio.core.recipe import Recipe
@@ -26,6 +25,7 @@ from ftstudio.engine.building import BUILDING
 from ftstudio.engine.dropout import SparseDropout
 from ftstudio.engine.hardware import Hardware
 from ftstudio.engine.loss import head_of, soft_prompt
+from ftstudio.engine.memory_gpu import attends, on_gpu
 from ftstudio.engine.memory_head import InChunks, Whole, chunk_rows, head_fused
 from ftstudio.engine.memory_track import Tracker
 
@@ -159,6 +159,8 @@ def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half:
     for name, module in list(model.named_modules()):
         if type(module) is SparseDropout:
             replaced(model, name, FakeDropout(module.p))
+    if machine.device == "cuda":
+        on_gpu(model)
     return model
 
 
@@ -262,8 +264,8 @@ class _Asks:
 
 
 def _one_row(module: Any, query: Any, key: Any, value: Any, mask: Any, **named: Any) -> Any:
-    kept = {name: named[name] for name in ("dropout", "scaling") if name in named}
-    return sdpa_attention_forward(module, query, key, value, None, **kept)
+    kept = {name: named[name] for name in ("scaling",) if name in named}
+    return attends(module, query, key, value, None, **kept)
 
 
 def _step(model: Any, asks: _Asks, load: Load, layers: int) -> tuple[Tracker, int]:

@@ -7,6 +7,7 @@ rows come together by length only where each counts the same, however long it is
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -48,9 +49,12 @@ class Shuffled:
     def order(self, epoch: int) -> list[int]:
         """Row numbers of EPOCH, each once."""
         shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))
-        whole = [shuffled[at : at + self.batch] for at in range(0, len(shuffled), self.batch)]
-        rest = [whole.pop()] if whole and len(whole[-1]) < self.batch else []
-        return self._in_order(whole, rest, epoch)
+        whole = shuffled[: len(shuffled) // self.batch * self.batch].reshape(-1, self.batch)
+        if epoch == 0 and len(whole):
+            heaviest = int(self.lengths[whole].sum(1).argmax())
+            whole[[0, heaviest]] = whole[[heaviest, 0]]
+        found: list[int] = shuffled.tolist()
+        return found
 
     def weight(self, rows: Any) -> int:
         """What a batch of ROWS takes, against other batches."""
@@ -133,3 +137,10 @@ class Mixed(Shuffled):
     def weight(self, rows: Any) -> int:
         """See Shuffled."""
         return int(self.lengths[rows].max())
+
+
+def flat(batches: Sequence[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """(the rows of all BATCHES, none of them empty, where each begins)."""
+    sizes = np.fromiter(map(len, batches), dtype=np.int64, count=len(batches))
+    rows = np.fromiter(itertools.chain.from_iterable(batches), dtype=np.int64, count=int(sizes.sum()))
+    return rows, np.cumsum(sizes) - sizes

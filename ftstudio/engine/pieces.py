@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ftstudio.engine.collate import Collate
+from ftstudio.engine.order import flat
 
 T = TypeVar("T")
 
@@ -62,10 +63,17 @@ def heaviest(batches: Sequence[list[int]], lengths: Sequence[int], cost: float) 
     def padded(rows: list[int]) -> int:
         return len(rows) * max(lengths[row] for row in rows)
 
+    rows, starts = flat(batches)
+    sizes, counts = np.asarray(lengths)[rows], np.diff(starts, append=len(rows))
+    # No piece is more than its whole batch. And none is worth cutting: of k rows, the last m of which would save less
+    # than COST by themselves, so that padding is at most COST * (1 + 1/2 + … + 1/k).
+    most = np.add.reduceat(sizes, starts) + cost * (1 + np.log(counts))
+    most = np.minimum(most, np.maximum.reduceat(sizes, starts) * counts)
     found: tuple[list[int], list[int]] = (batches[0], [])
-    for batch in sorted(batches, key=padded, reverse=True):
-        if found[1] and padded(batch) <= padded(found[1]):  # so is each piece of this one, and of those after it
+    for place in np.argsort(-most, kind="stable"):
+        if found[1] and most[place] <= padded(found[1]):  # so is each piece of this one, and of those after it
             break
+        batch = batches[place]
         piece = max(parted(batch, lengths.__getitem__, cost), key=padded)
         if not found[1] or padded(piece) > padded(found[1]):
             found = batch, piece

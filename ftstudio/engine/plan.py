@@ -45,13 +45,15 @@ def plan(
     cancel: Cancel | None = None,
     measure: bool | None = False,
     workspace: Workspace | None = None,
+    held: int | None = 0,
 ) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
     memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated, gpus,
     model:[{about,text,sign}], worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in WORKSPACE count.
 
-    MEASURE: a few real steps in a process of its own; None: where that is cheap. Never raises for what is wrong with
-    the recipe: that is a problem in the list.
+    MEASURE: a few real steps in a process of its own; None: where that is cheap. HELD: bytes of models that this
+    process holds and a training takes over or lets go of; None: all that it holds on a GPU. Never raises for what is
+    wrong with the recipe: that is a problem in the list.
     """
     problems: list[Problem] = []
     config = _config(recipe, problems)
@@ -82,7 +84,7 @@ def plan(
         from ftstudio.engine.plan_memory import look
 
         memory, seconds = look(
-            final, materials, encoded, parts, parameters["total"], steps or 0, problems, measure, cancel
+            final, materials, encoded, parts, parameters["total"], steps or 0, problems, measure, cancel, held
         )
     return {
         "compatible": not any(problem.severity == "error" for problem in problems),

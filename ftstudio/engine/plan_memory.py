@@ -37,12 +37,13 @@ def look(
     problems: list[Problem],
     measured: bool | None,
     cancel: Cancel | None,
+    held: int | None = 0,
 ) -> tuple[dict[str, Any], float | None]:
     """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, smaller}`, seconds of the run).
 
-    COUNTED are the bytes of weights, adapter, gradients and optimizer, TOTAL the model's weights. MEASURED: see `plan`.
-    What can't be told is None, and why is a problem in the list. `checkpointing` tells whether activations are computed
-    again, and why; where the recipe leaves it open, the figures are those of what was decided.
+    COUNTED are the bytes of weights, adapter, gradients and optimizer, TOTAL the model's weights. MEASURED, HELD: see
+    `plan`. What can't be told is None, and why is a problem in the list. `checkpointing` tells whether activations are
+    computed again, and why; where the recipe leaves it open, the figures are those of what was decided.
     """
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": dict(counted)}
     try:
@@ -53,6 +54,7 @@ def look(
         raise
     except Exception as error:  # an architecture that transformers can't configure
         return _untold(memory, error, problems), None
+    there = fit.there(machine.device, held)
     told: dict[bool, dict[str, Any]] = {}
 
     def ask(asked: Recipe) -> int:
@@ -61,7 +63,7 @@ def look(
         return int(told[on]["estimated_bytes"])
 
     try:
-        on, why = room.decide(recipe, sys.maxsize, machine.device, ask)
+        on, why = room.decide(recipe, sys.maxsize, machine.device, ask, int(there[0]["free"]))
         recipe = recipe.with_changes({"training.gradient_checkpointing": on})
         if on not in told:
             ask(recipe)
@@ -74,17 +76,22 @@ def look(
         if on and why != room.SAID:
             text = f"activations are computed again, {why}."
             problems.append(Problem("note", text, "training.gradient_checkpointing"))
-    seconds = None
+    seconds, found, no_room = None, None, False
     fine = not any(problem.severity == "error" for problem in problems)
     if fine and (measured or (measured is None and total <= CHEAP[machine.device])):
-        from ftstudio.engine.measure import measure
+        from ftstudio.engine.measure import NoRoom, measure
 
         try:
             found = measure(recipe, some, cancel)
         except Stopped:
             raise
+        except NoRoom as error:
+            # others may hold the memory now: it is an error only where the device were too small if it were empty
+            no_room, least = True, memory["estimated_bytes"] or 0
+            severity = "error" if least > there[0]["total"] else "warning"
+            problems.append(Problem(severity, f"While measuring: {error.message}", "", error.hint))
         except StudioError as error:
-            problems.append(Problem("error" if "memory" in error.message else "warning", error.message, "", error.hint))
+            problems.append(Problem("warning", error.message, "", error.hint))
         else:
             memory |= {"measured_bytes": found["bytes"], "measured": found}
             seconds = seconds_of(recipe, some, found, steps)
@@ -94,12 +101,16 @@ def look(
     needed = memory["measured_bytes"] or memory["estimated_bytes"]
     if needed is None:
         return memory, seconds
-    memory["fits"] = fit.verdicts(needed, fit.devices(machine.device), machine.device)
+    memory["fits"] = fit.verdicts(needed, there, machine.device)
     memory["smaller"] = fit.smaller(recipe)
     best = memory["fits"][0]["fits"]  # the first device is the one that is trained on
+    if found is not None or (no_room and best in ("yes", "tight")):
+        memory["fits"][0] = fit.refused(memory["fits"][0], found)
+        best = memory["fits"][0]["fits"]
     if best in ("no", "busy"):
-        hint = memory["smaller"] or "Use method qlora, a smaller model, or lower data.max_length."
-        problems.append(Problem("warning", memory["fits"][0]["text"] + ".", "training.batch_size", f"Try {hint}."))
+        hint = "Use method qlora, a smaller model, or lower data.max_length."
+        hint = f"Try {memory['smaller']}." if memory["smaller"] else hint
+        problems.append(Problem("warning", memory["fits"][0]["text"] + ".", "training.batch_size", hint))
     return memory, seconds
 
 

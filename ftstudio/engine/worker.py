@@ -24,6 +24,7 @@ from ftstudio.engine.control import Control
 from ftstudio.engine.pulse import Pulse
 
 if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
     from ftstudio.engine.models import ModelStore
 
 
@@ -88,6 +89,22 @@ class Worker:
     def loaded(self) -> str | None:
         """The base model that is in memory, as its recipe names it."""
         return self._models.loaded if self._models is not None else None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether models may be in memory."""
+        return self._models is not None
+
+    def holds(self, recipe: Recipe) -> int | None:
+        """Bytes of the models in memory that a training of RECIPE takes over or lets go of; None while a job is in
+        work or waits: all that is held is another's by then."""
+        models = self._models
+        if models is None or self.busy:
+            return None if models is not None else 0
+        try:
+            return models.holds(recipe)
+        except RuntimeError:  # a job has begun meanwhile, and changes what was looked through
+            return None
 
     def stop(self, timeout: float | None = None) -> bool:
         """Ask the current job to save and stop, drop those that wait, take no new ones, and wait until it has ended.

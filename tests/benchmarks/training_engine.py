@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -108,7 +109,7 @@ def plain_loss(model: Any, rows: list[Row]) -> float:
     total, tokens = 0.0, 0
     with torch.no_grad():
         for start in range(0, len(rows), 8):
-            inputs = Padded()(rows[start : start + 8])
+            inputs = _at(model, Padded()(rows[start : start + 8]))
             count = int((inputs["labels"][:, 1:] != -100).sum())
             total += float(model(**inputs, use_cache=False).loss) * count
             tokens += count
@@ -116,12 +117,29 @@ def plain_loss(model: Any, rows: list[Row]) -> float:
     return total / tokens
 
 
-class Clock:
-    """CPU seconds of the process and real tokens from the second step on; the first warms up."""
+def _at(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """INPUTS where MODEL is."""
+    device = next(model.parameters()).device
+    return {name: value.to(device) for name, value in inputs.items()}
 
-    def __init__(self) -> None:
+
+class Clock:
+    """Seconds and real tokens from the second step on; the first warms up. Of the process on a CPU, which others may
+    use too; on a GPU by the clock on the wall, when it has done all that it was given."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
         self.tokens = self.steps = 0
         self.began = 0.0
+
+    def now(self) -> float:
+        """Seconds."""
+        if self.device != "cuda":
+            return time.process_time()
+        import torch
+
+        torch.cuda.synchronize()
+        return time.perf_counter()
 
     def watch(self, trainer: Any, count: Any) -> None:
         """Count what TRAINER trains on: COUNT(inputs) gives the tokens of a batch that are no padding."""
@@ -129,7 +147,7 @@ class Clock:
 
         def counted(model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
             if self.steps == 1:
-                self.began = time.process_time()
+                self.began = self.now()
             if self.steps:
                 self.tokens += count(inputs)
             self.steps += 1
@@ -138,8 +156,8 @@ class Clock:
         trainer.training_step = counted
 
     def rate(self) -> float:
-        """Real tokens a CPU-second."""
-        return self.tokens / (time.process_time() - self.began)
+        """Real tokens a second."""
+        return self.tokens / (self.now() - self.began)
 
 
 def recipe_of(model: Path, setting: Setting, options: argparse.Namespace) -> Any:
@@ -222,8 +240,24 @@ def plain_arguments(recipe: Any, machine: Any, folder: Path) -> Any:
     from ftstudio.engine.arguments import arguments
 
     values = arguments(recipe, methods.get(recipe.method.name), machine, folder, evaluate=False)
-    values.logging_steps = 10
-    return values
+    # the studio's own mixed precision lies in its loss, not in these
+    return dataclasses.replace(values, logging_steps=10, bf16=machine.precision == "bf16")
+
+
+def flash(model: Any, recipe: Any, machine: Any, rows: list[Row], folder: Path, clock: Clock) -> Any:
+    """Plain transformers with FlashAttention: rows laid end to end, without padding, as it advises."""
+    from transformers import DataCollatorWithFlattening, Trainer
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner.set_attn_implementation("flash_attention_2")
+    trainer = Trainer(
+        model=model,
+        args=plain_arguments(recipe, machine, folder),
+        train_dataset=rows,  # type: ignore[arg-type]
+        data_collator=DataCollatorWithFlattening(return_flash_attn_kwargs=True),
+    )
+    clock.watch(trainer, lambda inputs: int(inputs["input_ids"].numel()))
+    return trainer
 
 
 def trl_packed(model: Any, recipe: Any, machine: Any, rows: list[Row], folder: Path, clock: Clock) -> Any:
@@ -273,12 +307,13 @@ def trl_packed(model: Any, recipe: Any, machine: Any, rows: list[Row], folder: P
     return trainer
 
 
-def engine_loss(trainer: Any, rows: list[Row], name: str) -> float:
+def engine_loss(trainer: Any, rows: list[Row], name: str, machine: Any) -> float:
     """What the engine called NAME says the loss of ROWS is before training, by its own path; dropout off."""
     import torch
 
     if name != "studio":
-        return plain_loss(trainer.model, rows)
+        with torch.autocast(machine.device, machine.dtype, enabled=machine.precision != "fp32"):
+            return plain_loss(trainer.model, rows)
     trainer.model.eval()
     with torch.no_grad():
         inputs = trainer._prepare_inputs(trainer.data_collator([{**row, "row": at} for at, row in enumerate(rows)]))
@@ -309,17 +344,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model = method.apply(loaded, method.settings({}))
     rows = make_rows(options.rows, loaded.config.vocab_size)
     held_out = make_rows(32, loaded.config.vocab_size, seed=1)
-    clock = Clock()
+    clock = Clock(machine.device)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if options.engine == "studio":
             trainer = studio(model, recipe, machine, rows, folder, clock)
+        elif options.engine == "hf flash":
+            trainer = flash(model, recipe, machine, rows, folder, clock)
         elif options.engine == "trl packed":
             trainer = trl_packed(model, recipe, machine, rows, folder, clock)
         else:
             grouped = options.engine == "hf grouped"
             trainer = transformers_own(model, recipe, machine, rows, folder, clock, grouped=grouped)
-        before = engine_loss(trainer, rows[:8], options.engine)
+        before = engine_loss(trainer, rows[:8], options.engine, machine)
         trainer.train()
         rate = clock.rate()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -337,6 +374,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def why_absent(engine: str, device: str) -> str:
+    """Why ENGINE can't be measured on DEVICE here; empty where it can."""
+    if engine == "hf flash" and device != "cuda":
+        return "FlashAttention needs a GPU"
+    needed = {"trl packed": ("trl", "trl"), "hf flash": ("flash_attn", "flash-attn")}.get(engine)
+    if needed is None:
+        return ""
+    try:
+        importlib.import_module(needed[0])
+    except ImportError:
+        return f"not installed: pip install {needed[1]}"
+    return ""
+
+
 def main() -> None:
     """Read what to train, train it, print one line of JSON."""
     parser = argparse.ArgumentParser()
@@ -347,12 +398,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    if options.engine == "trl packed":
-        try:
-            importlib.import_module("trl")
-        except ImportError:
-            print(json.dumps({"absent": "TRL is not installed: pip install trl"}))
-            return
+    absent = why_absent(options.engine, options.device)
+    if absent:
+        print(json.dumps({"absent": absent}))
+        return
     with contextlib.redirect_stdout(sys.stderr):
         found = run(options)
     print(json.dumps(found))

@@ -10,7 +10,12 @@ FIELD = Action("tab", "app.focus_next", "next field", "the next field; shift+tab
 START = Action("s", "start", "start", "start the run")
 ACCEPT = Action("a", "accept", "accept", "accept the errors in the rows by name; the recipe keeps which")
 COLUMNS = Action("c", "columns", "columns", "which column is the prompt, which the completion")
-MEASURE = Action("m", "measure", "measure", "take a few real steps: what memory and time the run takes here")
+MEASURE = Action(
+    "m",
+    "measure",
+    "measure",
+    "take a few real steps: what memory and time the run takes here; a model in memory is let go of first",
+)
 SMALLER = Action("f", "smaller", "fit", "make it fit: smaller batches, more of them a step; each step learns the same")
 SWEEP = Action("S", "sweep", "sweep", "several runs, one after another: one for each of the values you list")
 YAML = Action("v,ctrl+y", "yaml", "yaml", "show the recipe as YAML, or hide it")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import events
 from textual.binding import Binding
@@ -16,7 +16,7 @@ from textual.widget import Widget
 from ftstudio.core import launch
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import duration, one_line, size
-from ftstudio.core.workspace import Workspace, slug
+from ftstudio.core.workspace import slug
 from ftstudio.data.checks import CHECKS
 from ftstudio.engine import fit
 from ftstudio.engine.prepare import run_stem
@@ -27,6 +27,9 @@ from ftstudio.ui.recipe.panel import About, Drafted, Panel, explain, hung
 from ftstudio.ui.text.lines import Line, Lines, Part
 from ftstudio.ui.text.marked import wrap
 from ftstudio.ui.text.said import Said
+
+if TYPE_CHECKING:
+    from ftstudio.ui.shell.session import Session
 
 ACCEPTED = "data.accepted"
 TOLD = {"good": ("✓ ", "good"), "warn": ("! ", "warn"), "bad": ("✗ ", "bad"), "note": ("· ", "dim")}
@@ -75,9 +78,10 @@ class ReviewPanel(Panel):
     WHAT = ""
     DEFAULT_CSS = "ReviewPanel Said { margin-top: 1; }"
 
-    def __init__(self, draft: Draft, workspace: Workspace | None = None) -> None:
+    def __init__(self, draft: Draft, session: Session | None = None) -> None:
         super().__init__(draft)
-        self.workspace = workspace
+        self.session = session
+        self.workspace = session.workspace if session is not None else None
         self.background = Background(self)
         self.start_line = StartLine()
         self.planned: Recipe | None = None
@@ -117,12 +121,17 @@ class ReviewPanel(Panel):
 
     def _plan(self, recipe: Recipe, text: str, measure: bool) -> None:
         self.planned, self.plan, self.trouble = recipe, None, ""
-        workspace = self.workspace
+        session, workspace = self.session, self.workspace
 
         def run(work: Any) -> dict[str, Any]:
             from ftstudio.engine.plan import plan
 
-            return plan(recipe, progress=work.progress, cancel=work.cancel, measure=measure, workspace=workspace)
+            if measure and session is not None:
+                session.unload()  # the steps are taken in a process of their own, which loads the model once more
+            held = session.holds(recipe) if session is not None else 0
+            return plan(
+                recipe, progress=work.progress, cancel=work.cancel, measure=measure, workspace=workspace, held=held
+            )
 
         self.background.start("plan", text, run, self._found, self._failed)
         self._tell()

@@ -79,7 +79,7 @@ class Wizard(StudioScreen):
         data_offers = recent.offers(self.session.workspace)
         self.panels = [
             TaskPanel(self.draft), DataPanel(self.draft, data_offers), ModelPanel(self.draft, MODELS),
-            MethodPanel(self.draft), SettingsPanel(self.draft), ReviewPanel(self.draft, self.session.workspace),
+            MethodPanel(self.draft), SettingsPanel(self.draft), ReviewPanel(self.draft, self.session),
         ]  # fmt: skip
         with Horizontal(id="wizard"):
             yield StepList([panel.NAME for panel in self.panels])

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
+from ftstudio.core.jobs import Unload
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
 
 PIECE = 1 << 18  # bytes of events that are read at once
+UNLOADED = 60.0  # seconds in which the worker lets go of its models, if nothing else was begun
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -89,6 +91,16 @@ class Session:
     def submit(self, job: Any) -> None:
         """Hand JOB to the worker."""
         self.worker.submit(job)
+
+    def holds(self, recipe: Recipe) -> int | None:
+        """Bytes of models in memory that a training of RECIPE takes over or lets go of: see `Worker.holds`."""
+        return self._worker.holds(recipe) if self._worker is not None else 0
+
+    def unload(self) -> None:
+        """Have the worker let go of its models, and wait until it has. Not for the screen's thread."""
+        if self._worker is not None and self._worker.keeps:
+            self._worker.submit(Unload())
+            self._worker.join(UNLOADED)
 
     def close(self) -> None:
         """Let the worker's thread end; waits for what it still does."""
