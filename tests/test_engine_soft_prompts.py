@@ -86,3 +86,68 @@ def test_a_run_goes_on_as_if_it_had_never_been_cut_off(made: tuple[Path, Path], 
     assert [event["step"] for event in again.events() if event["kind"] == "step"] == [1, 2, 3, 4]
     for key, value in weights(again).items():
         assert float((value.float() - straight[key].float()).abs().max()) == 0, key
+
+
+def with_prompt(model: Any, **settings: Any) -> Any:
+    """MODEL with a soft prompt that says something, and no dropout."""
+    import torch
+
+    from ftstudio import methods
+
+    torch.manual_seed(1)
+    for weight in model.parameters():  # far from what it is drawn as: else all that it says is nearly the same
+        weight.data.mul_(4)
+    method = methods.get("prompt")
+    return method.apply(model, method.settings({"tokens": 4, **settings})).eval()
+
+
+@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+@pytest.mark.parametrize("zoo", ["gpt2", "gemma3", "llama"])
+def test_rows_in_a_batch_are_answered_as_each_alone(zoo: str, kind: str):
+    """gpt2 has learnt positions, gemma3 windows of 4 tokens."""
+    from tiny_zoo import make
+
+    from ftstudio.engine.adapters import off
+    from ftstudio.engine.generation import Decoding, generate
+
+    model = with_prompt(make(zoo)[0], kind=kind)
+    prompts = [[9, 30, 51], [12, 13, 70, 40, 22, 61, 33, 9, 10], [77], [18, 60, 60, 41, 30]]
+
+    def answers(asked: list[list[int]]) -> dict[int, tuple[int, ...]]:
+        found = generate(model, asked, Decoding(max_new_tokens=8), [], limits=(999, 9))
+        return {answer.index: answer.token_ids for batch in found for answer in batch}
+
+    together = answers(prompts)
+    assert [together[place] for place in range(4)] == [answers([prompt])[0] for prompt in prompts]
+    import torch
+
+    for place, prompt in enumerate(prompts):  # and as what the loss is taken of: prompt, row and answer in one
+        ids = torch.tensor([[*prompt, *together[place]]])
+        with torch.no_grad():
+            said = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -9:-1].argmax(-1)
+        assert tuple(said.tolist()) == together[place]
+    with off(model):
+        assert answers(prompts) != together
+
+
+@pytest.mark.parametrize("zoo", ["GPT2", "Llama"])
+def test_a_decoder_that_classifies_reads_a_rows_own_last_token(zoo: str):
+    import torch
+    import transformers
+    from tiny_zoo import make
+
+    from ftstudio.engine.last_token import find_without_ids
+    from ftstudio.tasks.padding import padded_inputs
+
+    config = make(zoo.lower())[0].config
+    config.num_labels = 3
+    base = getattr(transformers, f"{zoo}ForSequenceClassification")(config).eval()
+    find_without_ids(base)
+    model = with_prompt(base)
+    rows = [{"input_ids": [9, 30, 51]}, {"input_ids": list(range(20, 40))}, {"input_ids": [77]}]
+    together = model(**padded_inputs(rows, 0)).logits
+    alone = torch.cat([model(**padded_inputs([row], 0)).logits for row in rows])
+    assert float((together - alone).detach().abs().max()) < 1e-5
+    soft = model.prompt_encoder["default"].embedding.weight
+    slopes = [torch.autograd.grad(said.sum(), soft)[0] for said in (together, alone)]
+    assert float((slopes[0] - slopes[1]).abs().max()) < 1e-4 * float(slopes[1].abs().max())

@@ -1,6 +1,7 @@
-"""Soft prompts as they learn: the network that makes their vectors is kept in checkpoints.
+"""Soft prompts where peft's own way isn't enough: to go on learning, and to answer many rows at once.
 
-peft saves the vectors alone. Those are enough to answer with; to go on learning, the network has to be the same.
+peft saves a soft prompt's vectors alone. Those are enough to answer with; to go on learning, the network that makes
+them has to be the same. And it puts them before a row's padding, where they are further from the row than in training.
 """
 
 from __future__ import annotations
@@ -59,3 +60,41 @@ def with_network(model: Any, folder: Path) -> Iterator[None]:
         yield
     finally:
         del network._load_adapter_state_dict
+
+
+def written_with(model: Any, ids: Any, mask: Any) -> tuple[Any, dict[str, Any]]:
+    """(what is to generate, its inputs) for IDS [rows, width], padded on the left where MASK is 0, by MODEL.
+
+    Where MODEL's soft prompt stands among the tokens: its base, and the vectors of padding, soft prompt and row in that
+    order, so that a row is answered as it is alone. Else MODEL itself, and what was given.
+    """
+    from ftstudio.engine.loss import soft_prompt
+
+    off = getattr(model, "_adapters_disabled", False)
+    if off or soft_prompt(model) != "inside" or getattr(model.config, "is_encoder_decoder", False):
+        return model, {"input_ids": ids, "attention_mask": mask}
+    import torch
+
+    words = model.word_embeddings(ids)
+    soft = model.get_prompt(batch_size=len(ids)).to(words.dtype)
+    count = soft.shape[1]
+    padding = (mask == 0).sum(1, keepdim=True)
+    place = torch.arange(count + ids.shape[1], device=ids.device)[None]
+    source = torch.where(place < padding, place + count, torch.where(place < padding + count, place - padding, place))
+    vectors = torch.cat((soft, words), 1).gather(1, source[..., None].expand(-1, -1, words.shape[-1]))
+    return model.get_base_model(), {"inputs_embeds": vectors, "attention_mask": (place >= padding).to(mask.dtype)}
+
+
+def apart_by_padding(model: Any, tokens: int) -> bool:
+    """Whether padding on the left would change what MODEL answers to rows of up to TOKENS, answers included: its soft
+    prompt lies beside the row as keys and values, and a sliding window counts the padding between them."""
+    from ftstudio.engine.loss import soft_prompt
+
+    if getattr(model, "_adapters_disabled", False) or soft_prompt(model) != "beside":
+        return False
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    if window is None or (kinds and all(kind == "full_attention" for kind in kinds)):
+        return False
+    return tokens + int(model.active_peft_config.num_virtual_tokens) > int(window)
