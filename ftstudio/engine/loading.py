@@ -168,7 +168,7 @@ def _check_weights(model: Any, name: str, kind: Kind) -> None:
     if missing:
         raise StudioError(
             f"{name} lacks {len(missing)} of its weights (such as {missing[0]}): they would be random.",
-            f"Fetch the model again, or use one made as a {heads.NAMES[kind]}.",
+            f"Fetch the model again, or use one made as {heads.named(kind)}.",
         )
     other = heads.of_body(sorted(model.ftstudio_other), model)
     if other:

@@ -24,6 +24,18 @@ def network_of(model: Any) -> Any:
     return encoder if any(not name.startswith("embedding.") for name, _ in encoder.named_parameters()) else None
 
 
+def not_saved(model: Any) -> int:
+    """How many of the numbers that learn in the peft MODEL's soft prompt its tuned model does without: those of the
+    network, less the vectors that come out of it."""
+    network = network_of(model)
+    if network is None:
+        return 0
+    config = model.active_peft_config
+    width = config.token_dim * (2 * config.num_layers if "PREFIX" in str(config.peft_type) else 1)
+    count = config.num_virtual_tokens * (1 if "PREFIX" in str(config.peft_type) else config.num_transformer_submodules)
+    return int(sum(weight.numel() for weight in network.parameters())) - int(count * width)
+
+
 def save_network(model: Any, folder: Path) -> None:
     """Write the network behind MODEL's soft prompt into FOLDER, a checkpoint. Other models have none."""
     network = network_of(model)

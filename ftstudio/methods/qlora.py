@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -25,6 +26,11 @@ class QloraSettings(LoraSettings):
     compute: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="what weights are unpacked to; auto is the precision of the training"
     )
+
+    def idle(self) -> Mapping[str, str]:
+        """See Settings."""
+        four = "4 bits (quantisation: nf4 or fp4)"
+        return {"double_quantisation": four, "compute": four} if self.quantisation == "int8" else {}
 
 
 class Qlora(Lora):
