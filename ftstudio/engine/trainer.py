@@ -20,7 +20,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, chain
-from ftstudio.engine import attention, gradient_cache, loading, resume, sentence, soft_prompts
+from ftstudio.engine import attention, gradient_cache, loading, paging, resume, sentence, soft_prompts
 from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import split, trained
@@ -425,6 +425,10 @@ class StudioTrainer(Trainer):
         with soft_prompts.with_network(model or self.model, folder):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         sentence.restore(model or self.model, folder)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with paging.kept(self.optimizer):
+            super()._load_optimizer_and_scheduler(checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir or ".")

@@ -71,9 +71,8 @@ class Prompt(Method):
         "Can't be merged into the base, and batches can't go without padding.",
         "prefix doesn't go with gradient checkpointing; no kind with masked language models, embeddings or pictures; "
         "tags only with prefix; no classifier made of an encoder-decoder.",
-        "p-tuning and projection learn through a network of 20 to 90 times the weights that are saved: checkpoints hold "
-        "it, to go on learning; the tuned model only the vectors.",
-        "Beside a sliding window (Gemma 3, Mistral), prefix answers rows of unlike length one after another.",
+        "p-tuning and projection learn through a network much larger than what is saved: only checkpoints hold it.",
+        "Where rows are longer than a sliding window (Gemma 3, Mistral), prefix answers those of unlike length apart.",
     )
     learning_rate = 3e-2
     adapter = True

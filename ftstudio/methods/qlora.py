@@ -30,7 +30,7 @@ class QloraSettings(LoraSettings):
     def idle(self) -> Mapping[str, str]:
         """See Settings."""
         four = "4 bits (quantisation: nf4 or fp4)"
-        return {"double_quantisation": four, "compute": four} if self.quantisation == "int8" else {}
+        return dict.fromkeys(("double_quantisation", "compute"), four) if self.quantisation == "int8" else {}
 
 
 class Qlora(Lora):
@@ -67,9 +67,6 @@ class Qlora(Lora):
                         "method.dora", "DoRA doesn't run on int8 weights.", "Use quantisation: nf4, or dora: false."
                     )
                 )
-            if settings.compute != "auto":
-                text = "int8 has no precision of its own to unpack to."
-                found.append(Refusal("method.compute", text, "Leave out method.compute."))
         if settings.compute == "fp16" and facts.device == "cpu":
             text = "fp16 needs a GPU: on the CPU 4-bit weights are unpacked to fp32 or bf16."
             found.append(Refusal("method.compute", text, "Set method.compute to auto."))
