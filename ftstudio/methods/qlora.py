@@ -60,13 +60,9 @@ class Qlora(Lora):
     def refusals(self, settings: Any, facts: Facts) -> list[Refusal]:
         """What bitsandbytes and peft can't do together."""
         found = super().refusals(settings, facts)
-        if settings.quantisation == "int8":
-            if settings.dora:
-                found.append(
-                    Refusal(
-                        "method.dora", "DoRA doesn't run on int8 weights.", "Use quantisation: nf4, or dora: false."
-                    )
-                )
+        if settings.quantisation == "int8" and settings.dora:
+            text = "DoRA doesn't run on int8 weights."
+            found.append(Refusal("method.dora", text, "Use quantisation: nf4, or dora: false."))
         if settings.compute == "fp16" and facts.device == "cpu":
             text = "fp16 needs a GPU: on the CPU 4-bit weights are unpacked to fp32 or bf16."
             found.append(Refusal("method.compute", text, "Set method.compute to auto."))
