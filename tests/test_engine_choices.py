@@ -43,3 +43,15 @@ def test_fused_experts_take_lora_without_dropout_and_that_is_said(tmp_path: Path
     own = choices(asked).of("lora")
     assert own is not None
     assert own.refused.startswith("method.dropout")  # what a person set is not changed
+
+
+def test_a_soft_prompt_saves_its_vectors_and_not_the_network_that_makes_them(tmp_path: Path) -> None:
+    model = folder(tmp_path / "m", llama()[0])
+    saved = {}
+    for kind, more in (("p-tuning", {}), ("prompt", {}), ("prefix", {}), ("prefix", {"projection": True})):
+        method = {"name": "prompt", "kind": kind, "tokens": 4, **more}
+        found = choices(check_recipe({"model": model, "data": {"train": "demo"}, "method": method})).of("prompt")
+        assert found is not None
+        saved[kind, bool(more)] = found.saved
+    assert saved["p-tuning", False] == saved["prompt", False] == 4 * 4 * 32
+    assert saved["prefix", True] == saved["prefix", False] == 4 * 4 * (2 * 2 * 16)  # 2 layers, 2 of 4 heads

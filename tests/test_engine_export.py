@@ -191,3 +191,51 @@ def test_gguf_goes_through_the_converter_of_llama_cpp(
         with pytest.raises(StudioError, match=said):
             export(run, "gguf", tmp_path / "other")
         assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("zoo", "module"), [
+    ("bart", "embed_tokens"), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (
+        ("bart", "lm_head"), ("t5", "lm_head"), ("t5", "embed_tokens"), ("gpt2", "wte"), ("qwen3", "lm_head"),
+    )),
+])  # fmt: skip
+def test_weights_that_were_one_and_differ_now_are_written_apart(tmp_path: Path, zoo: str, module: str) -> None:
+    import torch
+    from tiny_zoo import make
+
+    from ftstudio import methods
+    from ftstudio.engine.tying import untie
+
+    model, batch = make(zoo)
+    method, kind = methods.get("lora"), type(model)
+    settings = {"r": 2, "targets": "attention", "modules_to_save": [module]}
+    tuned = method.apply(model.eval(), method.settings(settings)).eval()
+    with torch.no_grad():
+        for weight in tuned.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.1)
+        wanted = tuned(**batch).logits
+        whole = tuned.merge_and_unload()
+        assert untie(whole)
+        whole.save_pretrained(tmp_path)
+        again, told = kind.from_pretrained(tmp_path, output_loading_info=True)
+        assert not told["missing_keys"]
+        assert float((again.eval()(**batch).logits - wanted).abs().max()) < 1e-4
+    assert not untie(make(zoo)[0])  # still one: left alone
+
+
+def test_merging_looks_first_whether_memory_takes_it_and_says_what_was_compared(
+    made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftstudio.engine.export import quantised_note
+    from ftstudio.engine.recipes import load_recipe
+
+    run = made("sft", "lora")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("", (), {"available": 9_000, "total": 1 << 40}))
+    monkeypatch.setattr("psutil.swap_memory", lambda: type("", (), {"free": 0}))
+    with pytest.raises(StudioError, match=r"Merging takes .* are free"):
+        export(run, "merged", tmp_path / "merged")
+    assert list(tmp_path.iterdir()) == []
+    recipe = load_recipe(run.recipe_path)
+    assert quantised_note(recipe) == ""
+    method = recipe.method.model_copy(update={"name": "qlora"})
+    assert "nf4" in quantised_note(recipe.model_copy(update={"method": method}))

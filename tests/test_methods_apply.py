@@ -157,3 +157,48 @@ def test_a_pooler_that_no_file_holds_learns_beside_the_adapter_and_is_saved(tmp_
     recipe = check_recipe({"task": "text-classification", "model": str(base), "data": {"train": "demo"}})
     counted = weigh(skeleton(recipe), method, settings, "fp32", "adamw")  # before the labels are known: one output
     assert counted.trainable == sum(w.numel() for w in model.parameters() if w.requires_grad) - 2 * 33
+
+
+@pytest.mark.parametrize(("name", "values", "key"), [
+    ("prompt", {"encoder": "lstm"}, "encoder"),
+    ("prompt", {"kind": "prefix", "width": 64}, "width"),
+    ("adapter", {"kind": "ia3", "dropout": 0.5}, "dropout"),
+    ("freeze", {"train": "bias", "layers": 1}, "layers"),
+    ("qlora", {"quantisation": "int8", "compute": "bf16"}, "compute"),
+])  # fmt: skip
+def test_a_setting_that_would_do_nothing_is_refused(name: str, values: dict, key: str):
+    method = methods.get(name)
+    found = methods.refuse(method, method.settings(values), methods.Facts())
+    assert [refusal.key for refusal in found] == [f"method.{key}"]
+    assert "do nothing" in found[0].text
+    assert found[0].hint
+    plain = method.settings({field: value for field, value in values.items() if field != key})
+    assert not methods.refuse(method, plain, methods.Facts())  # a resolved recipe writes defaults out
+    assert not methods.refuse(method, method.settings(plain.model_dump()), methods.Facts())
+
+
+def test_what_is_only_read_through_others_cant_learn_whole():
+    from tiny_zoo import bart
+
+    model = bart()[0]
+    method = methods.get("lora")
+    settings = {"r": 2, "targets": "attention"}
+    with pytest.raises(StudioError, match=r"encoder\.embed_tokens") as raised:
+        method.apply(model, method.settings({**settings, "modules_to_save": ["shared"]}))
+    assert "Name embed_tokens" in raised.value.hint
+    wrapped = method.apply(model, method.settings({**settings, "modules_to_save": ["embed_tokens", "lm_head"]}))
+    assert sum("modules_to_save" in key for key, weight in wrapped.named_parameters() if weight.requires_grad) == 3
+
+
+def test_only_the_language_side_of_what_sees_learns():
+    from tiny_zoo import llava
+
+    from ftstudio.methods import anatomy
+
+    method = methods.get("freeze")
+    model = method.apply(llava()[0], method.settings({"train": "norm"}))
+    learning = [key for key, weight in model.named_parameters() if weight.requires_grad]
+    assert learning
+    assert {anatomy.side(key) for key in learning} == {"language"}
+    with pytest.raises(StudioError, match="no biases on its language side"):
+        method.apply(llava()[0], method.settings({"train": "bias"}))

@@ -45,11 +45,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 TASKS = {
     "bert_classifier": "text-classification", "bert_tagger": "token-classification", "bert_masked": "masked-lm",
-    "t5": "seq2seq", "bart": "seq2seq", "llava": "image-text-to-text",
+    "t5": "seq2seq", "bart": "seq2seq", "llava": "image-text-to-text", "llama_classifier": "text-classification",
+    "t5_classifier": "text-classification", "bart_classifier": "text-classification",
 }  # fmt: skip
 PROMPTS = tuple(case for case in CASES if case.startswith("prompt"))
 REFUSED = {
-    *((zoo, "freeze-bias") for zoo in ("llama", "qwen3", "gemma", "gemma3", "mixtral", "t5")),  # they have none
+    *((zoo, "freeze-bias") for zoo in ("llama", "qwen3", "gemma", "gemma3", "mixtral", "t5", "llava")),  # have none
+    ("llama_classifier", "freeze-bias"),
+    *((zoo, case) for zoo in ("t5_classifier", "bart_classifier") for case in PROMPTS),
     ("gpt2", "lora-olora"),
     ("bert_tagger", "prompt"),
     ("bert_tagger", "prompt-p-tuning"),
@@ -59,6 +62,7 @@ REFUSED = {
 SLICE = [
     ("llama", "lora-pissa"), ("gpt2", "adapter-houlsby"), ("t5", "prompt-prefix"), ("bert_classifier", "prompt"),
     ("bert_classifier", "freeze-last"), ("mixtral", "adapter-pfeiffer"), ("llava", "lora"), ("llama", "freeze-bias"),
+    ("bart_classifier", "prompt-prefix"), ("llava", "freeze-bias"),
 ]  # fmt: skip
 
 
@@ -84,7 +88,7 @@ def trained(zoo: str, case: str, folder: Path) -> None:
     learning = {key: weight for key, weight in model.named_parameters() if weight.requires_grad}
     first = {key: weight.detach().clone() for key, weight in learning.items()}
     begins = says(model, batch)
-    if name != "prompt" and "bert" not in zoo:
+    if name != "prompt" and TASKS.get(zoo) not in ("text-classification", "token-classification", "masked-lm"):
         assert apart(begins, before) < 1e-4, "it doesn't begin as the base"
     model.train()
     optimizer = torch.optim.AdamW(learning.values(), lr=1e-2)
@@ -134,7 +138,7 @@ def loaded(zoo: str, method: methods.Method, settings: Any, folder: Path) -> tup
 
     if not folder.exists():
         model.save_pretrained(folder)
-    skip = anatomy.new_parts(model) if zoo in ("bert_classifier", "bert_tagger") else None
+    skip = anatomy.new_parts(model) if zoo.endswith(("classifier", "tagger")) else None
     config = BitsAndBytesConfig(**bits(wanted, "float32"), llm_int8_skip_modules=skip)
     model = type(model).from_pretrained(folder, quantization_config=config, dtype=torch.float32, device_map={"": "cpu"})
     _keep_unpacked(model)

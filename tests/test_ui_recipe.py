@@ -21,6 +21,7 @@ from ftstudio.ui.recipe.draft import Draft, load_draft
 from ftstudio.ui.recipe.forms import BATCH, EVAL, GROUPS, JUDGING, LENGTH, MORE, TEMPLATE, method_specs
 from ftstudio.ui.recipe.presets import as_preset, description
 from ftstudio.ui.recipe.screen import RecipeScreen
+from ftstudio.ui.recipe.step_method import MethodPanel
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
 
@@ -175,6 +176,14 @@ async def test_turning_through_the_methods_keeps_what_they_share(tmp_path: Path)
         await until(pilot, "✗ must be a whole number")
         await pilot.press("backspace", "8")
         assert recipe(pilot)["method"] == {"name": "qlora", "r": 8}
+        compute = next(row for row in wizard(pilot).query(FieldRow) if row.spec.key == "method.compute")
+        assert compute.display
+        wizard(pilot).draft.set("method.quantisation", "int8")
+        wizard(pilot).query_one(MethodPanel).show()
+        assert not compute.display  # it would do nothing
+        wizard(pilot).draft.set("method.compute", "bf16")
+        wizard(pilot).query_one(MethodPanel).show()
+        assert compute.display  # what is set is never hidden
 
 
 async def test_every_field_can_be_reached_by_the_arrows_and_says_what_it_is_for(tmp_path: Path) -> None:

@@ -125,6 +125,30 @@ def bart() -> Any:
     return _decoder(BartForConditionalGeneration(config), labels=torch.arange(15).reshape(3, 5) + 8)
 
 
+def _classifier(name: str, config: Any) -> Any:
+    """A sequence classifier of three labels; its rows end with the end token, as an encoder-decoder's must."""
+    import torch
+    import transformers
+
+    config.num_labels = 3
+    model = getattr(transformers, f"{name}ForSequenceClassification")(config)
+    model, batch = _decoder(model, labels=torch.tensor([0, 1, 2]))
+    batch["input_ids"][:, -1] = config.eos_token_id
+    return model, batch
+
+
+def llama_classifier() -> Any:
+    return _classifier("Llama", llama()[0].config)
+
+
+def t5_classifier() -> Any:
+    return _classifier("T5", t5()[0].config)
+
+
+def bart_classifier() -> Any:
+    return _classifier("Bart", bart()[0].config)
+
+
 def llava() -> Any:
     """A picture of four patches before each text."""
     import torch
@@ -145,7 +169,8 @@ def llava() -> Any:
 ZOO: dict[str, Callable[[], Any]] = {
     maker.__name__: maker
     for maker in (
-        llama, qwen3, gemma, gemma3, gpt2, phi, mixtral, opt, bert_classifier, bert_tagger, bert_masked, t5, bart, llava
+        llama, qwen3, gemma, gemma3, gpt2, phi, mixtral, opt, bert_classifier, bert_tagger, bert_masked, t5, bart,
+        llava, llama_classifier, t5_classifier, bart_classifier,
     )
 }  # fmt: skip
 

@@ -23,5 +23,6 @@ def export(arguments: argparse.Namespace, out: Out) -> int:
         "gguf": "by llama.cpp's converter, from the model merged and read back",
     }.get(value["kind"], "read back: it says the same")
     gap = f" (logits differ by {value['difference']:.2g})" if value["difference"] else ""
-    out.result(value, f"{value['kind']} of {run.name} in {value['path']}\n  {checked}{gap}")
+    note = f"\n  {value['note']}" if value["note"] else ""
+    out.result(value, f"{value['kind']} of {run.name} in {value['path']}\n  {checked}{gap}{note}")
     return 0

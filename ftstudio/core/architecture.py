@@ -26,7 +26,9 @@ class Architecture(BaseModel):
     )
     drop_layers: LayerWords = Field(None, description=f"layers left out (of an encoder-decoder: the decoder's): {_HOW}")
     drop_encoder_layers: LayerWords = Field(None, description="layers left out of an encoder-decoder's encoder")
-    new_head: bool = Field(False, description="a classifier's or tagger's head begins anew, even where the model has ")
+    new_head: bool = Field(
+        False, description="a classifier's or tagger's head begins anew, even where the model has one for these labels"
+    )
 
     @field_validator("new_tokens", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ most of what was learnt. What was written is read back and held against the adap
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,18 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder, Story
-from ftstudio.core.text import clean, number, one_line
-from ftstudio.engine import gguf, reshaping
+from ftstudio.core.text import clean, number, one_line, size
+from ftstudio.engine import gguf, reshaping, weights
 
 KINDS = ("adapter", "merged", "gguf", "card")
 PROBE = 32  # tokens two models are compared on
 
 
 def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
-    """Write RUN's model as KIND (see KINDS) into the new folder TO: {path, kind, verified, difference}.
+    """Write RUN's model as KIND (see KINDS) into the new folder TO: {path, kind, verified, difference, note}.
 
-    `verified`: what was written was read back and says the same; `difference`: the greatest one between their logits.
+    `verified`: what was written was read back and says the same; `difference`: the greatest one between their logits;
+    `note`: what else is to be known of it, a sentence or "".
     Default for TO: `export/KIND` in the run's folder. Raises StudioError; nothing that is there is written over.
     """
     from ftstudio.engine.models import recipe_of
@@ -62,7 +64,20 @@ def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    return {"path": str(target), "kind": kind, "verified": verified, "difference": difference}
+    note = quantised_note(recipe) if kind in ("merged", "gguf") else ""
+    return {"path": str(target), "kind": kind, "verified": verified, "difference": difference, "note": note}
+
+
+def quantised_note(recipe: Recipe) -> str:
+    """What sets RECIPE's merged model apart from the one that was trained and compared; "" where nothing does."""
+    method = methods.get(recipe.method.name)
+    stored = method.quantisation(method.settings(recipe.method.settings))
+    if stored is None:
+        return ""
+    return (
+        f"Trained and compared over weights stored as {stored.kind}; this model has the original ones, and may score a "
+        "little differently."
+    )
 
 
 def _gguf(run: RunFolder, recipe: Recipe, folder: Path, command: list[str]) -> tuple[bool, float]:
@@ -82,7 +97,7 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     """Merge RUN's adapter into the original weights, save into FOLDER, read back: (verified, difference)."""
     from peft import PeftModel
 
-    from ftstudio.engine import adapters, loading
+    from ftstudio.engine import adapters, loading, tying
     from ftstudio.engine.loading import ModelSpec
     from ftstudio.engine.locate import Located, locate
     from ftstudio.engine.trainer import save_weights
@@ -99,10 +114,12 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     spec = ModelSpec(recipe.model, "float32", "cpu", None, head, recipe.architecture)
     adapters.kind_of(run.model, run.name)
     where = locate(recipe.model)
+    _check_memory(where.folder, recipe.model, run.name)
     base = loading.load(where, spec)
     model: Any = PeftModel.from_pretrained(base, str(run.model)).eval()  # type: ignore[arg-type]
     wanted = _says(model)
     whole = model.merge_and_unload()
+    tying.untie(whole)
     dtype = _stored_dtype(where.folder)
     save_weights(whole.to(dtype), folder)
     for path in run.model.iterdir():  # tokenizer, processor, a head of its own, how long texts may be
@@ -110,7 +127,14 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
             shutil.copyfile(path, folder / path.name)
     del model, whole, base
     loading.free()
-    found = _says(loading.load(Located(folder, run.name), ModelSpec(run.name, "float32", "cpu", None, spec.head)))
+    written = ModelSpec(run.name, "float32", "cpu", None, spec.head)
+    try:
+        found = _says(loading.load(Located(folder, run.name), written))
+    except StudioError as error:
+        raise StudioError(
+            f"The merged model can't be read back ({error.message.rstrip('.')}).",
+            f"Use `ftstudio export {run.name} adapter`: it is loaded over the base.",
+        ) from error
     difference = float((found - wanted).abs().max())
     allowed = 1e-3 if str(dtype) == "torch.float32" else 5e-2  # the original's own precision rounds
     verified = difference <= allowed * max(1.0, float(wanted.abs().max()))
@@ -120,6 +144,19 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
             f"Use `ftstudio export {run.name} adapter` instead, and report it with the run's log.",
         )
     return verified, difference
+
+
+def _check_memory(folder: Path, model: str, run: str) -> None:
+    """Raise StudioError where the weights in FOLDER don't fit into free memory in 32 bits, as merging holds them."""
+    import psutil
+
+    needed = 4 * sum(math.prod(shape) for shape in weights.shapes(folder, model).values())
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    if needed > free:
+        raise StudioError(
+            f"Merging takes {size(needed)} of memory (all weights of {model} in 32 bits), and {size(free)} are free.",
+            f"Use `ftstudio export {run} adapter`, unload models in the studio, or merge on a machine with more.",
+        )
 
 
 def _stored_dtype(folder: Path) -> Any:
@@ -137,8 +174,8 @@ def _says(model: Any) -> Any:
 
     from ftstudio.engine import sentence
 
-    size = len(model.get_input_embeddings().weight)
-    ids = (torch.arange(PROBE) * max(1, size // PROBE) % size)[None]
+    vocabulary = len(model.get_input_embeddings().weight)
+    ids = (torch.arange(PROBE) * max(1, vocabulary // PROBE) % vocabulary)[None]
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if getattr(model.config, "is_encoder_decoder", False):
         inputs["decoder_input_ids"] = ids[:, :8]
@@ -197,6 +234,9 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
         for arm in report["arms"]:
             told = ", ".join(f"{name} {number(value)}" for name, value in (arm.get("metrics") or {}).items())
             lines.append(f"- {one_line(arm.get('name', ''), 60)}: {clean(told)}")
+    note = quantised_note(recipe) if kind in ("merged", "gguf") else ""
+    if note:
+        lines += ["", note]
     changed = reshaping.told(recipe)
     if changed:
         lines += ["", "## Changes to the base model", "", *(f"- {text}" for text in changed)]

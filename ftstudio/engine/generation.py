@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.engine.soft_prompts import apart_by_padding, written_with
 from ftstudio.engine.trouble import out_of_memory
 
 if TYPE_CHECKING:
@@ -100,16 +101,19 @@ def decode(tokenizer: Tokenizer, answer: Answer) -> str:
     return tokenizer.decode(answer.token_ids, skip_special=False)
 
 
-def batches(lengths: Sequence[int], new_tokens: int, tokens: int, rows: int) -> list[list[int]]:
+def batches(
+    lengths: Sequence[int], new_tokens: int, tokens: int, rows: int, *, unpadded: bool = False
+) -> list[list[int]]:
     """Indices of prompts of LENGTHS in batches of like length, the longest first (so that memory fails early).
 
     A batch holds at most ROWS prompts and, padding and NEW_TOKENS answers included, at most TOKENS tokens; a prompt
-    that is longer alone gets a batch of its own.
+    that is longer alone gets a batch of its own. UNPADDED: all prompts of a batch have the same length.
     """
     result: list[list[int]] = []
     widest = 0
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if result and len(result[-1]) < rows and (len(result[-1]) + 1) * (widest + new_tokens) <= tokens:
+        room = result and len(result[-1]) < rows and (len(result[-1]) + 1) * (widest + new_tokens) <= tokens
+        if room and not (unpadded and lengths[index] != widest):
             result[-1].append(index)
         else:
             result.append([index])
@@ -164,7 +168,9 @@ def generate(
     """
     tokens, rows = limits or budget(model)
     tokens, rows = max(1, tokens // decoding.beams), max(1, rows // decoding.beams)
-    waiting = batches([len(prompt) for prompt in prompts], decoding.max_new_tokens, tokens, rows)
+    lengths = [len(prompt) for prompt in prompts]
+    unpadded = apart_by_padding(model, max(lengths, default=0) + decoding.max_new_tokens)
+    waiting = batches(lengths, decoding.max_new_tokens, tokens, rows, unpadded=unpadded)
     waiting.reverse()
     while waiting:
         if should_stop is not None and should_stop():
@@ -226,12 +232,13 @@ def _batch(
         **(decoder(model, decoding, frame) if both else {}),
     )
     lead = list(frame.prefix) if both and frame is not None else []
-    watch.width, watch.lead, watch.beams = 1 if both else width, lead, decoding.beams
     more = beside(chosen, width) if beside is not None else {}
     with ready(model), torch.inference_mode(), _seeded(decoding, chosen, device):
-        output = model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
+        writer, inputs = written_with(model, ids.to(device), mask.to(device))
+        first = 0 if "inputs_embeds" in inputs else width  # vectors don't come back with the answer
+        watch.width, watch.lead, watch.beams = 1 if both else first, lead, decoding.beams
+        output = writer.generate(
+            **inputs,
             **{name: value.to(device) for name, value in more.items()},
             generation_config=config,
             stopping_criteria=[watch],

@@ -31,6 +31,12 @@ NEW: frozenset[Kind] = frozenset({"sequence-classification", "token-classificati
 """Kinds whose head is made for the data's labels: it may be new, and always learns."""
 
 
+def named(kind: Kind) -> str:
+    """What a model of KIND is called, with its article."""
+    name = NAMES[kind]
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
 def auto_class(kind: Kind) -> Any:
     """transformers' class that loads a model of KIND."""
     import transformers

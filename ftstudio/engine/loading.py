@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.architecture import Architecture
 from ftstudio.core.errors import StudioError
-from ftstudio.engine import head_labels, heads, reshaping
+from ftstudio.engine import head_labels, heads, last_token, reshaping
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.locate import Located
 from ftstudio.engine.reshaping import NOTHING
@@ -141,6 +141,7 @@ def _padded(model: Any, where: Located, kind: Kind) -> None:
     tokenizer = load_tokenizer(where.folder)
     pad = next((token for token in (tokenizer.pad_id, tokenizer.eos_id) if token is not None), 0)
     model.config.pad_token_id = pad
+    last_token.find_without_ids(model)
 
 
 def _attended(loader: Any, where: Located, arguments: Mapping[str, Any]) -> Any:
@@ -175,7 +176,7 @@ def _check_weights(model: Any, name: str, kind: Kind) -> None:
     if missing:
         raise StudioError(
             f"{name} lacks {len(missing)} of its weights (such as {missing[0]}): they would be random.",
-            f"Fetch the model again, or use one made as a {heads.NAMES[kind]}.",
+            f"Fetch the model again, or use one made as {heads.named(kind)}.",
         )
     other = heads.of_body(sorted(model.ftstudio_other), model)
     if other:

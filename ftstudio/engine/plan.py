@@ -18,7 +18,7 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.data.checks.tokens import unread_parts
 from ftstudio.data.dataset import Cancel, Progress
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.engine import accepting, reshaping, suits, worth
+from ftstudio.engine import accepting, reshaping, soft_prompts, suits, worth
 from ftstudio.engine.budget import batches_in
 from ftstudio.engine.compatibility import (
     BLOCK,
@@ -316,7 +316,7 @@ def weigh(model: Any, method: methods.Method, settings: Any, precision: str, opt
     }
     saved = 4 * everything
     if method.adapter:
-        saved = 4 * sum(learning) * (2 if method.alters_base(settings) else 1)
+        saved = 4 * (sum(learning) - soft_prompts.not_saved(trained)) * (2 if method.alters_base(settings) else 1)
     odd = [name for name, inner in quantised.items() if inner % BLOCK]
     if quantisation is not None and quantisation.kind == "int8":
         odd = []

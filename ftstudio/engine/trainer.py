@@ -20,7 +20,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, chain
-from ftstudio.engine import attention, gradient_cache, loading, resume, sentence
+from ftstudio.engine import attention, gradient_cache, loading, paging, resume, sentence, soft_prompts
 from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import trained
@@ -438,11 +438,19 @@ class StudioTrainer(Trainer):
         self._save_checkpoint(self.model_wrapped, None)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        sentence.restore(model or self.model, Path(resume_from_checkpoint))
+        folder = Path(resume_from_checkpoint)
+        with soft_prompts.with_network(model or self.model, folder):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        sentence.restore(model or self.model, folder)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with paging.kept(self.optimizer):
+            super()._load_optimizer_and_scheduler(checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        save_weights(self.model, Path(output_dir or self.args.output_dir or "."), state_dict)
+        folder = Path(output_dir or self.args.output_dir or ".")
+        save_weights(self.model, folder, state_dict)
+        soft_prompts.save_network(self.model, folder)
 
 
 def sound(model: nn.Module) -> bool:

@@ -248,6 +248,7 @@ class Training:
     ) -> tuple[StudioTrainer, RunDirector | Follower]:
         from ftstudio.engine import levers
         from ftstudio.engine.arguments import arguments
+        from ftstudio.engine.unasked import Unasked
 
         recipe = self.recipe
         known = resume.facts(checkpoint) if checkpoint else {}
@@ -277,6 +278,8 @@ class Training:
             sources=rows.sources,
             rates=self.method.rates(model, self.settings),
         )
+        if self.ranks.first:
+            trainer.add_callback(Unasked(self.folder))
         trainer.recomputes = bool(recipe.training.gradient_checkpointing)
         trainer.may_recompute = room.can(recipe)
         asked = fits.get("recomputes", known.get("recomputes"))

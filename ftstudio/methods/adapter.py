@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -36,6 +37,12 @@ class AdapterSettings(Settings):
     modules_to_save: tuple[str, ...] = Field(
         (), description="modules that learn whole and are saved with the adapter, such as [embed_tokens, lm_head]"
     )
+
+    def idle(self) -> Mapping[str, str]:
+        """See Settings."""
+        if self.kind != "ia3":
+            return {}
+        return dict.fromkeys(("reduction", "activation", "dropout"), "bottlenecks (kind: pfeiffer or houlsby)")
 
 
 class Adapter(Method):

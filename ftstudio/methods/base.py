@@ -26,6 +26,17 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
+    def idle(self) -> Mapping[str, str]:
+        """Those of these settings that do nothing beside the others, each with what it is for ("kind: prefix")."""
+        return {}
+
+    def told_in_vain(self) -> Mapping[str, str]:
+        """Those that are `idle` and were set all the same: to something else than their default or nothing."""
+        fields, found = type(self).model_fields, self.idle()
+        return {
+            key: what for key, what in found.items() if getattr(self, key) not in (fields[key].default, False, None)
+        }
+
 
 class Quantisation(BaseModel):
     """How the frozen base weights are stored (bitsandbytes): `nf4` and `fp4` take 4 bits a weight, `int8` 8.

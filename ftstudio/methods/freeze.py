@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -30,6 +30,10 @@ class FreezeSettings(Settings):
     embeddings: bool = Field(False, description="the token embeddings learn too, such as for a new alphabet or domain")
     head: bool = Field(False, description="the output head learns too; a new one always does")
 
+    def idle(self) -> Mapping[str, str]:
+        """See Settings."""
+        return {} if self.train in _LAYERS else {"layers": "train: last-layers or all-but-first"}
+
 
 class Freeze(Method):
     """Chosen parts of the model learn."""
@@ -50,6 +54,7 @@ class Freeze(Method):
         "Quantised weights can't learn, so the base is loaded in 32 bits.",
         "bias needs a model with biases (GPT-2, BERT, OPT; Llama, Mistral and T5 have none).",
         "Where the head shares the embedding matrix, both learn or neither.",
+        "Of a model with eyes or ears only the language side learns.",
     )
     learning_rate = 5e-5
     adapter = False
@@ -103,10 +108,14 @@ def _own(model: nn.Module, settings: FreezeSettings) -> Iterator[nn.Parameter]:
         for module in anatomy.head(model).values():
             yield from module.parameters()
     elif settings.train == "bias":
-        yield from (parameter for name, parameter in model.named_parameters() if name.rpartition(".")[2] == "bias")
+        yield from (
+            parameter
+            for name, parameter in model.named_parameters()
+            if name.rpartition(".")[2] == "bias" and anatomy.side(name) == "language"
+        )
     elif settings.train == "norm":
-        for module in model.modules():
-            if anatomy.is_norm(module):
+        for name, module in model.named_modules():
+            if anatomy.is_norm(module) and anatomy.side(name) == "language":
                 yield from module.parameters()
     else:
         embeddings = anatomy.input_embeddings(model)
@@ -150,8 +159,14 @@ def _nothing(model: nn.Module, chosen: str) -> tuple[str, str]:
     """Why nothing of MODEL would learn, and the way out."""
     name = type(model).__name__
     return {
-        "bias": (f"method.train: {name} has no biases.", "Use train: norm or last-layers, or method lora."),
+        "bias": (
+            f"method.train: {name} has no biases on its language side.",
+            "Use train: norm or last-layers, or method lora.",
+        ),
         "head": (f"method.train: {name} has no head of its own.", "Use train: last-layers."),
-        "norm": (f"method.train: the norms of {name} hold no weights.", "Use train: last-layers, or method lora."),
+        "norm": (
+            f"method.train: the norms of {name}'s language side hold no weights.",
+            "Use train: last-layers, or method lora.",
+        ),
         "embeddings": (f"method.train: {name} has no token embeddings.", "Use train: last-layers."),
     }.get(chosen, (f"method.train: no layer stack was found in {name}.", "Use method lora or full."))

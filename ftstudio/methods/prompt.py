@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -41,6 +42,17 @@ class PromptSettings(Settings):
             raise ValueError(f"projection is for kind: prefix, not {self.kind}")
         return self
 
+    def idle(self) -> Mapping[str, str]:
+        """See Settings."""
+        found = {} if self.kind == "p-tuning" else {"encoder": "kind: p-tuning"}
+        if self.kind == "prompt" or (self.kind == "prefix" and not self.projection):
+            found["width"] = "kind: p-tuning, and prefix with projection"
+        if self.kind != "prompt":
+            found["init_text"] = "kind: prompt"
+        if self.kind != "prefix":
+            found["projection"] = "kind: prefix"
+        return found
+
 
 class Prompt(Method):
     """Learnt vectors before every row."""
@@ -58,7 +70,9 @@ class Prompt(Method):
         "Takes its vectors from the tokens that the model can read at once.",
         "Can't be merged into the base, and batches can't go without padding.",
         "prefix doesn't go with gradient checkpointing; no kind with masked language models, embeddings or pictures; "
-        "tags only with prefix.",
+        "tags only with prefix; no classifier made of an encoder-decoder.",
+        "p-tuning and projection learn through a network much larger than what is saved: only checkpoints hold it.",
+        "Where rows are longer than a sliding window (Gemma 3, Mistral), prefix answers those of unlike length apart.",
     )
     learning_rate = 3e-2
     adapter = True
@@ -93,6 +107,11 @@ class Prompt(Method):
         if facts.task == "token-classification" and settings.kind != "prefix":
             text = "a soft prompt before the row would be labelled, too."
             found.append(Refusal("method.kind", text, "Set method.kind to prefix, or use method lora."))
+        if facts.task == "text-classification" and facts.encoder_decoder:
+            text = (
+                "peft has no soft prompts for an encoder-decoder that classifies: it has two stacks to put them into."
+            )
+            found.append(Refusal("method", text, f"{other[:-1]}; or take an encoder or a decoder for model."))
         if facts.task == "image-text-to-text" or facts.sees:
             text = (
                 "soft prompts are put in place of token ids, and with those the places of the pictures would be lost."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -25,6 +26,11 @@ class QloraSettings(LoraSettings):
     compute: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="what weights are unpacked to; auto is the precision of the training"
     )
+
+    def idle(self) -> Mapping[str, str]:
+        """See Settings."""
+        four = "4 bits (quantisation: nf4 or fp4)"
+        return dict.fromkeys(("double_quantisation", "compute"), four) if self.quantisation == "int8" else {}
 
 
 class Qlora(Lora):
@@ -54,16 +60,9 @@ class Qlora(Lora):
     def refusals(self, settings: Any, facts: Facts) -> list[Refusal]:
         """What bitsandbytes and peft can't do together."""
         found = super().refusals(settings, facts)
-        if settings.quantisation == "int8":
-            if settings.dora:
-                found.append(
-                    Refusal(
-                        "method.dora", "DoRA doesn't run on int8 weights.", "Use quantisation: nf4, or dora: false."
-                    )
-                )
-            if settings.compute != "auto":
-                text = "int8 has no precision of its own to unpack to."
-                found.append(Refusal("method.compute", text, "Leave out method.compute."))
+        if settings.quantisation == "int8" and settings.dora:
+            text = "DoRA doesn't run on int8 weights."
+            found.append(Refusal("method.dora", text, "Use quantisation: nf4, or dora: false."))
         if settings.compute == "fp16" and facts.device == "cpu":
             text = "fp16 needs a GPU: on the CPU 4-bit weights are unpacked to fp32 or bf16."
             found.append(Refusal("method.compute", text, "Set method.compute to auto."))

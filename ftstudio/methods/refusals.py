@@ -61,6 +61,10 @@ CAUSAL = ("sft", "causal-lm")
 def refuse(method: Method, settings: Any, facts: Facts) -> list[Refusal]:
     """Everything that speaks against training by METHOD with SETTINGS where FACTS hold; empty where nothing does."""
     found = list(method.refusals(settings, facts))
+    for name, what in settings.told_in_vain().items():
+        default = type(settings).model_fields[name].default
+        way = "Leave it out" if default is None else f"Leave it out, or at {default}"
+        found.append(Refusal(f"method.{name}", f"{name} is for {what}: here it would do nothing.", f"{way}."))
     soft = method.soft_tokens(settings)
     if soft and facts.context is not None and facts.max_length is not None and facts.max_length + soft > facts.context:
         text = (

@@ -109,5 +109,29 @@ def modules(model: nn.Module, wanted: tuple[str, ...]) -> list[str]:
                 f"method.modules_to_save: {name} is stored quantised, and can't learn.",
                 "Leave it out, or use method lora.",
             )
+        for key in meant:
+            _check_called(model, key)
         found.update(dict.fromkeys(meant))
     return list(found)
+
+
+def _check_called(model: nn.Module, name: str) -> None:
+    """Raise StudioError where the embedding NAME only holds a weight that others read: T5's and BART's `shared` is
+    never called itself, so a copy of it that learns would never be asked."""
+    from torch import nn
+
+    own = model.get_submodule(name)
+    if not isinstance(own, nn.Embedding):
+        return
+    users = [
+        key
+        for key, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and module is not own and module.weight is own.weight
+    ]
+    if users and all(key.count(".") > name.count(".") for key in users):
+        word = name.rpartition(".")[2]
+        raise StudioError(
+            f"method.modules_to_save: {word} itself is never asked, it is read through {' and '.join(users)}: it would "
+            "learn nothing.",
+            f"Name {users[0].rpartition('.')[2]} instead.",
+        )

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from ftstudio import methods
+from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
 from ftstudio.engine.choices import Choices, choices
 from ftstudio.ui.common.background import Background, Ended, Ticked
@@ -74,6 +75,7 @@ class MethodPanel(Panel):
         self.picker.put(self.name_now)
         self._explain()
         super().show()
+        self._leave_out()
         if self.display and self._counted is not None:
             self._count(AFTER)
 
@@ -160,6 +162,19 @@ class MethodPanel(Panel):
         await fields.remove_children()
         await fields.mount(*(FieldRow(spec, self.draft.get(spec.key)) for spec in method_specs(name)))
         super().show()
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Hide the empty fields that would do nothing beside what is chosen, such as p-tuning's for a prefix."""
+        values = self.draft.get("method")
+        values = {key: value for key, value in values.items() if key != "name"} if isinstance(values, dict) else {}
+        try:
+            idle = methods.get(self.name_now).settings(values).idle()
+        except StudioError:  # told beside its field
+            return
+        for row in self.query_one("#method-fields").query(FieldRow):
+            key = row.spec.key.partition(".")[2]
+            row.display = key not in idle or values.get(key) is not None
 
     def on_picker_picked(self, event: Picker.Picked) -> None:
         """Another method: settings that it knows too stay, the others go."""
