@@ -11,7 +11,8 @@ from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import number, one_line
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow
-from ftstudio.data.labels import label_of, number_of, where_of
+from ftstudio.data.label_cells import label_of, number_of
+from ftstudio.data.labels import where_of
 from ftstudio.data.mix import SOURCE, MixedShape
 from ftstudio.data.shape import Shape
 from ftstudio.data.shape_rows import label_role

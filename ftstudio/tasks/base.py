@@ -163,6 +163,10 @@ class Task(ABC):
         be learnt from, naming them."""
         return {}
 
+    def told(self) -> str:
+        """What `facts` say of the labels, scores or tags that are learnt, in a line; empty where there are none."""
+        return ""
+
     def head(self, seed: int = 0) -> Head:
         """The kind of model it needs; SEED draws a new head."""
         return Head(self.kind)
@@ -205,6 +209,10 @@ class Task(ABC):
 
     def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
         """What a person should think over before training on ids of TOKENIZER with these options."""
+        return []
+
+    def unlearnt(self, encoded: EncodedSet) -> list[Doubt]:
+        """What of ENCODED, its training rows, is there and yet not learnt, beside what max_length cuts off."""
         return []
 
     def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from ftstudio.core.errors import Stopped, UsageError
+from ftstudio.core.text import number, one_line
 from ftstudio.data import likeness
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
+from ftstudio.data.label_cells import number_of
 from ftstudio.data.likeness import Likeness
 from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
@@ -116,6 +118,18 @@ class Embedding(ItemTask, VectorTask):
                 f"Use {', '.join(name for name, forms in vector_losses.FORMS.items() if form in forms)}, or auto.",
             )
         return {"form": form, **facts}
+
+    def told(self) -> str:
+        """What the rows are, and how their scores or labels are read."""
+        if self.form == SCORES:
+            low, high = self.facts["scale"]
+            return f"scores {low:g} to {high:g}: {high:g} means the same"
+        if self.form == LABELS:
+            yes = self.facts.get("alike")
+            return f"pairs with labels: {one_line(yes if yes is not None else '1', 40)!r} means alike, all else unlike"
+        if self.form == TRIPLETS:
+            return f"triplets with {number(int(self.facts.get('negatives') or 1))} negatives a row"
+        return "pairs that belong together, without a score"
 
     def _negatives(self, dataset: Dataset, shape: Shape, cancel: Cancel | None) -> int:
         """How many negatives the rows have that have any: the fewest, or the only one that `triplet` takes."""
@@ -247,7 +261,7 @@ class Embedding(ItemTask, VectorTask):
     def _reference(self, example: Example) -> str:
         if self.form in (SCORES, LABELS):
             value = example.fields.get("raw_label")
-            return f"{self._likeness.of(value):g}" if self.form == LABELS else f"{likeness.number_of(value):g}"
+            return f"{self._likeness.of(value):g}" if self.form == LABELS else f"{number_of(value):g}"
         return self.texts(example)[1]
 
     def prompt(

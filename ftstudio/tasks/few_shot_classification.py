@@ -24,6 +24,7 @@ from ftstudio.data import pair_set
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
+from ftstudio.data.label_cells import known_as, label_of
 from ftstudio.data.labels import SINGLE
 from ftstudio.data.pair_set import PairSet, Sampling
 from ftstudio.data.shape import Shape
@@ -31,7 +32,8 @@ from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.evaluation import calibration, classification
 from ftstudio.tasks import vector_losses
-from ftstudio.tasks.base import Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.base import Doubt, Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.label_words import joined_doubts, spelling_doubts, told_labels
 from ftstudio.tasks.padding import sizes
 from ftstudio.tasks.vectors import VectorOptions, VectorTask, embed_rows
 
@@ -92,6 +94,14 @@ class FewShotClassification(VectorTask):
         """`{labels, counts}`."""
         found = reading.survey(dataset, shape, SINGLE, cancel=cancel)
         return {"labels": list(found.names), "counts": list(found.counts)}
+
+    def told(self) -> str:
+        """The labels with how many rows have them."""
+        return told_labels(self.labels, self.facts.get("counts") or ())
+
+    def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
+        """Labels that look like several in one text, and such as are told apart by their spelling only."""
+        return joined_doubts(self.labels) + spelling_doubts(self.labels, self.facts.get("counts") or ())
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -183,10 +193,7 @@ class FewShotClassification(VectorTask):
         return (text,)
 
     def _label(self, example: Example) -> int:
-        name = reading.label_of(example.fields.get("raw_label"))
-        if name not in self.labels:
-            raise BadRow(f"the label {name[:40]!r} is in no training row")
-        return self.labels.index(name)
+        return self.labels.index(known_as(label_of(example.fields.get("raw_label")), self.labels))
 
     def usable(self, example: Example) -> bool:
         """Whether it has a text, and a label that the head knows."""
