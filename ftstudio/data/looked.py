@@ -37,8 +37,10 @@ def _source(value: Any, folders: Sequence[Path]) -> str | bytes:
     path = Path(value).expanduser()
     for place in [path] if path.is_absolute() else [folder / path for folder in folders]:
         if place.is_file():
+            if not place.stat().st_size:
+                raise BadRow(f"the picture {one_line(value, 80)} is empty (0 bytes)")
             return str(place)
-    raise BadRow(f"the picture is missing: {one_line(value, 80)}")
+    raise BadRow(f"the picture {one_line(value, 80)} isn't there")
 
 
 def state(found: Sequence[str | bytes]) -> str:

@@ -177,7 +177,12 @@ class Task(ABC):
 
     def usable(self, example: Example) -> bool:
         """Whether EXAMPLE can be answered and judged."""
-        return example.is_text or example.answer_at < len(example.messages)
+        return not self.fault(example)
+
+    def fault(self, example: Example) -> str:
+        """Why EXAMPLE can't be answered and judged, in a few words; empty where it can."""
+        answered = example.is_text or example.answer_at < len(example.messages)
+        return "" if answered else "it has no answer to be held against"
 
     @abstractmethod
     def encode_dataset(
@@ -251,6 +256,10 @@ class Task(ABC):
 
     def fitted(self, model: Any, pad_id: int = 0, saved: Path | None = None) -> Self:
         """This task, ready to read what MODEL says. SAVED: the folder that a tuned MODEL was saved in."""
+        return self
+
+    def hollow(self) -> Self:
+        """This task as a step of it weighs before anything is known: with zeros for what `fitted` finds."""
         return self
 
     def beside(self, prompts: Sequence[Prompt], width: int) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class Embedding(ItemTask, VectorTask):
             yes = self.facts.get("alike")
             return f"pairs with labels: {one_line(yes if yes is not None else '1', 40)!r} means alike, all else unlike"
         if self.form == TRIPLETS:
-            return f"triplets with {number(int(self.facts.get('negatives') or 1))} negatives a row"
+            return f"triplets; negatives a row: {number(int(self.facts.get('negatives') or 1))}"
         return "pairs that belong together, without a score"
 
     def _negatives(self, dataset: Dataset, shape: Shape, cancel: Cancel | None) -> int:
@@ -216,14 +216,14 @@ class Embedding(ItemTask, VectorTask):
                 raise BadRow(f"{name} is empty")
         return tuple(text for _, text in found)
 
-    def usable(self, example: Example) -> bool:
-        """Whether it has its texts and a score on the scale."""
+    def fault(self, example: Example) -> str:
+        """Whether it lacks a text, or a score on the scale."""
         try:
             self.texts(example)
             self._target(example)
-        except BadRow:
-            return False
-        return True
+        except BadRow as error:
+            return str(error)
+        return ""
 
     def _target(self, example: Example) -> float:
         if self.form not in (SCORES, LABELS):

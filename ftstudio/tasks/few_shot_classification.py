@@ -88,6 +88,7 @@ class FewShotClassification(VectorTask):
         self._lost = (0, 0)  # tokens, texts
         self._seed = 0
         self._head: Any = None  # (weights [labels, width], bias [labels])
+        self._hollow = False
 
     # -- the examples ----------------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
@@ -195,14 +196,14 @@ class FewShotClassification(VectorTask):
     def _label(self, example: Example) -> int:
         return self.labels.index(known_as(label_of(example.fields.get("raw_label")), self.labels))
 
-    def usable(self, example: Example) -> bool:
-        """Whether it has a text, and a label that the head knows."""
+    def fault(self, example: Example) -> str:
+        """Whether it has no text, or no label that the head knows."""
         try:
             self.texts(example)
             self._label(example)
-        except BadRow:
-            return False
-        return True
+        except BadRow as error:
+            return str(error)
+        return ""
 
     def encode_dataset(
         self,
@@ -253,6 +254,12 @@ class FewShotClassification(VectorTask):
         found._head = tuple(part.to(device) for part in head)
         return found
 
+    def hollow(self) -> Self:
+        """This task with a head of zeros, as wide as the vectors turn out."""
+        found = copy.copy(self)
+        found._hollow = True
+        return found
+
     def finish(self, model: Any, folder: Path) -> None:
         """The head as safetensors, its labels as JSON: no pickle."""
         from safetensors.torch import save_file
@@ -286,7 +293,11 @@ class FewShotClassification(VectorTask):
         return "Rows of this task have no place on this map: it learns from pairs of them; the head comes after it."
 
     def _logits(self, vectors: torch.Tensor) -> torch.Tensor:
-        weights, bias = self._head
+        if self._hollow:
+            labels = len(self.labels)
+            weights, bias = vectors.new_zeros(labels, vectors.shape[-1]).float(), vectors.new_zeros(labels).float()
+        else:
+            weights, bias = self._head
         found: torch.Tensor = vectors.float() @ weights.T + bias
         return found
 

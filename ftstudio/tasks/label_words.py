@@ -18,7 +18,7 @@ def told_labels(names: Sequence[str], counts: Sequence[int], what: str = "labels
     some = ", ".join(f"{one_line(name, 24)} {number(known[name])}" if name in known else one_line(name, 24)
                      for name in first)  # fmt: skip
     more = f" and {number(len(names) - _SHOWN)} more" if len(names) > _SHOWN else ""
-    return f"{number(len(names))} {what}: {some}{more}"
+    return f"{number(len(names))} {what if len(names) != 1 else what.removesuffix('s')}: {some}{more}"
 
 
 def joined_doubts(names: Sequence[str]) -> list[Doubt]:

@@ -89,7 +89,7 @@ class TextClassification(ItemTask):
             low, high = self.facts["range"]
             return f"a number from {low:g} to {high:g}"
         counted = told_labels(self.labels, self.facts.get("counts") or ())
-        mark = f", with {self.facts['mark']!r} between them" if self.facts.get("mark") else ""
+        mark = f" (parted at {self.facts['mark']!r})" if self.facts.get("mark") else ""
         return f"several{mark} of {counted}" if self.problem == MULTI else counted
 
     def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
@@ -122,15 +122,13 @@ class TextClassification(ItemTask):
         return ("far_off",) if self.problem == REGRESSION else self.error_categories
 
     # -- rows ------------------------------------------------------------------------------------------------------
-    def usable(self, example: Example) -> bool:
-        """Whether it has a text, and a label that the head knows."""
-        if _empty(example):
-            return False
+    def fault(self, example: Example) -> str:
+        """Whether it has no text, or no label that the head knows."""
         try:
             self._label(example)
-        except BadRow:
-            return False
-        return True
+        except BadRow as error:
+            return str(error)
+        return "the text is empty" if _empty(example) else ""
 
     def _label(self, example: Example) -> Any:
         """The label as the loss takes it: an index, a list of 0 and 1, or a number. Raises BadRow."""

@@ -97,13 +97,13 @@ class TokenClassification(ItemTask):
         return Head(self.kind, self.labels or (reading.OUTSIDE,), "", seed)
 
     # -- rows ------------------------------------------------------------------------------------------------------
-    def usable(self, example: Example) -> bool:
-        """Whether the head knows all its tags."""
+    def fault(self, example: Example) -> str:
+        """Whether the head doesn't know a tag."""
         try:
             self._tags(example)
-        except BadRow:
-            return False
-        return True
+        except BadRow as error:
+            return str(error)
+        return ""
 
     def _tags(self, example: Example) -> list[str]:
         """The tags of EXAMPLE in BIO. Raises BadRow for none and for unknown ones."""
@@ -113,9 +113,7 @@ class TokenClassification(ItemTask):
         known = set(self.labels)
         odd = reading.slip(found) if self.facts.get("types") else None
         if odd is not None and odd[1] not in known:
-            raise BadRow(
-                f"the tag {odd[1][:40]!r} of word {odd[0]} marks no entity, as other tags do (O, B-, I-)"
-            )
+            raise BadRow(f"the tag {odd[1][:40]!r} of word {odd[0]} marks no entity, as other tags do (O, B-, I-)")
         for place, name in enumerate(found, 1):
             if name not in known:
                 raise BadRow(f"the tag {name[:40]!r} of word {place} is in no training row")

@@ -16,6 +16,7 @@ CHECKS = {
     "unreadable": "lines of the file that are no rows",
     "ragged": "rows that had to be mended: too few cells, a quote that never closes, a picture that is missing",
     "unusable": "rows that the mapping or the template can't use",
+    "unlearnable": "what the task can't learn: no labels, one label only, scores out of range",
     "empty": "nothing to ask or nothing to learn",
     "further_instances": "nested answers after the first, which are not used",
     "exact_duplicate": "the same prompt and answer again",

@@ -1,0 +1,75 @@
+"""Checks of rows by the task that they are wanted for: what it can't learn, before a model is at hand. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.core.text import one_line
+from ftstudio.data import looked
+from ftstudio.data.checks.found import Check, Severity, found, said
+from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.example import BadRow, Example
+from ftstudio.data.shape import Shape
+from ftstudio.tasks.base import Task
+
+_REASONS = 3
+_UNTOLD = ("sft", "causal-lm", "masked-lm")  # what they can't learn is known once the rows are tokens
+
+
+def checks_of(
+    task: Task,
+    dataset: Dataset,
+    shape: Shape,
+    sure: bool = True,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> list[Check]:
+    """What TASK can't learn of DATASET's rows, mapped by SHAPE: nothing to tell apart (`unlearnable`), rows without a
+    label or text, broken or missing pictures (`unusable`). Warnings only where it isn't SURE that they are wanted for
+    this task. Raises Stopped."""
+    if shape.name not in task.shapes or task.name in _UNTOLD:
+        return []
+    severity: Severity = "error" if sure else "warning"
+    try:
+        bound = task.bound(task.options.model_dump(), task.survey(dataset, shape, cancel=cancel))
+    except Stopped:
+        raise
+    except StudioError as error:
+        text = one_line(f"for {task.name}: {error.message} {error.hint}".strip(), 400)
+        return [Check("unlearnable", severity, len(dataset), (), text)]
+    folder = dataset.path.parent if dataset.path is not None else None
+    bad, reasons = [], dict[str, None]()
+    for row in range(len(dataset)):
+        if cancel is not None and row % 256 == 0 and cancel():
+            raise Stopped("Stopped while checking the rows.")
+        if progress is not None and row % 1024 == 0:
+            progress(row, len(dataset))
+        try:
+            example = shape.example(dataset[row])
+        except BadRow:
+            continue  # told by the checks of all tasks
+        fault = _picture(example, folder) if shape.name == "image-text" else bound.fault(example)
+        if fault:
+            bad.append(row)
+            reasons[one_line(fault, 80)] = None
+    more = "; …" if len(reasons) > _REASONS else ""
+    text = f"{said(bad)} unusable for {task.name}: {'; '.join(list(reasons)[:_REASONS])}{more}."
+    if shape.name == "image-text":
+        severity = "error"  # a picture that isn't there is none for any task
+    return [found("unusable", severity, bad, text)] if bad else []
+
+
+def _picture(example: Example, folder: Path | None) -> str:
+    """Why a picture of EXAMPLE can't be shown to a model; empty where all can."""
+    try:
+        pictures = looked.sources(example, [folder] if folder is not None else [])
+        for one in pictures:
+            looked.load(one)
+        looked.placed(example, len(pictures))
+    except BadRow as error:
+        return str(error)
+    except ImportError:
+        return ""  # Pillow isn't installed: `doctor` tells
+    return ""
