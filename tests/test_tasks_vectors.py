@@ -23,6 +23,7 @@ from ftstudio.data.mix import Part, concatenated
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import Shape, recognise
 from ftstudio.engine.materials import open_materials
+from ftstudio.engine.plan import plan
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe, load_recipe
 from ftstudio.engine.worker import Worker
@@ -476,6 +477,21 @@ def test_the_base_arm_has_a_head_fitted_on_the_same_examples(place: Path, runs: 
         [given] = head.predict_proba(model.encode([row.prompt]))
         wanted = dict(zip(head.classes_, given, strict=True))
         assert row.extra["probabilities"] == pytest.approx(wanted, abs=2e-3)
+
+
+def test_a_plan_of_few_shots_tells_memory_and_held_out_rows_that_nobody_can_answer(place: Path) -> None:
+    rows = write(place / "others.jsonl", [{"text": f"red {n}", "label": "unheard"} for n in range(30)])
+    made = recipe(place / "model", place / "labels.jsonl", "full", "few-shot-classification", shots=4)
+    value = plan(made)
+    assert value["memory"]["estimated_bytes"] > 0
+    assert value["memory"]["moments"]["evaluating"] > 0
+    assert not [problem for problem in value["problems"] if "can't be estimated" in problem["text"]]
+    assert value["labels"]["text"].startswith(f"{len(value['labels']['labels'])} labels: ")
+    value = plan(made.with_changes({"data.eval": str(rows)}))
+    [error] = [problem for problem in value["problems"] if problem["severity"] == "error"]
+    assert not value["compatible"]
+    assert "None of the 30 held-out rows can be used: the label 'unheard' is in no training row" in error["text"]
+    assert error["key"] == "data.eval"
 
 
 def test_a_label_without_examples_is_named(tmp_path: Path, place: Path) -> None:

@@ -38,7 +38,7 @@ def _source(value: Any, folders: Sequence[Path]) -> str | bytes:
     for place in [path] if path.is_absolute() else [folder / path for folder in folders]:
         if place.is_file():
             if not place.stat().st_size:
-                raise BadRow(f"the picture {one_line(value, 80)} is empty (0 bytes)")
+                raise BadRow(f"the picture {one_line(place.name, 60)} is empty (0 bytes)")
             return str(place)
     raise BadRow(f"the picture {one_line(value, 80)} isn't there")
 
@@ -66,7 +66,8 @@ def load(source: str | bytes) -> Any:
     except BadRow:
         raise
     except Exception as error:  # Pillow's plugins raise whatever they like on broken files
-        raise BadRow(f"the picture {name} can't be read ({one_line(error, 80)})") from error
+        why = str(error).replace(repr(source), "it") if isinstance(source, str) else str(error)
+        raise BadRow(f"the picture {name} can't be read ({one_line(why, 80)})") from error
 
 
 def placed(example: Example, count: int) -> Example:

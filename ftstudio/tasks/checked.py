@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ftstudio.core.errors import Stopped, StudioError
@@ -39,7 +40,7 @@ def checks_of(
     except StudioError as error:
         text = one_line(f"for {task.name}: {error.message} {error.hint}".strip(), 400)
         return [Check("unlearnable", severity, len(dataset), (), text)]
-    folder = dataset.path.parent if dataset.path is not None else None
+    folders = [Path(), *([dataset.path.parent] if dataset.path is not None else [])]
     bad, reasons = [], dict[str, None]()
     for row in range(len(dataset)):
         if cancel is not None and row % 256 == 0 and cancel():
@@ -50,7 +51,7 @@ def checks_of(
             example = shape.example(dataset[row])
         except BadRow:
             continue  # told by the checks of all tasks
-        fault = _picture(example, folder) if shape.name == "image-text" else bound.fault(example)
+        fault = _picture(example, folders) if shape.name == "image-text" else bound.fault(example)
         if fault:
             bad.append(row)
             reasons[one_line(fault, 80)] = None
@@ -61,10 +62,10 @@ def checks_of(
     return [found("unusable", severity, bad, text)] if bad else []
 
 
-def _picture(example: Example, folder: Path | None) -> str:
+def _picture(example: Example, folders: Sequence[Path]) -> str:
     """Why a picture of EXAMPLE can't be shown to a model; empty where all can."""
     try:
-        pictures = looked.sources(example, [folder] if folder is not None else [])
+        pictures = looked.sources(example, folders)
         for one in pictures:
             looked.load(one)
         looked.placed(example, len(pictures))
