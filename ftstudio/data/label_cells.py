@@ -140,6 +140,11 @@ def _spelled(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", _value(name).casefold()).strip()
 
 
+def same_label(one: str, other: str) -> bool:
+    """Whether two labels are one: the same text, whole number or truth."""
+    return _value(one) == _value(other)
+
+
 def spelled_alike(labels: Collection[str]) -> list[list[str]]:
     """LABELS that differ in case, space or form (1 and 1.0) only, as groups."""
     groups: dict[str, list[str]] = {}

@@ -135,7 +135,7 @@ def _lists(text: str) -> bool:
 def _refuse_places(values: Sequence[Any], where: str) -> None:
     """Raise StudioError where all of VALUES are lists of 0 and 1 of one length: places of labels nobody has named."""
     try:
-        rows = [listed(value) if isinstance(value, str) else value for value in values[:1000]]
+        rows: list[Any] = [listed(value) if isinstance(value, str) else value for value in values[:1000]]
     except BadRow:
         return
     if all(isinstance(row, (list, tuple)) and len(row) == len(rows[0]) > 1 and all(map(_is_bit, row)) for row in rows):

@@ -11,7 +11,7 @@ from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import number, one_line
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow
-from ftstudio.data.label_cells import label_of, number_of
+from ftstudio.data.label_cells import label_of, number_of, same_label
 from ftstudio.data.labels import where_of
 from ftstudio.data.mix import SOURCE, MixedShape
 from ftstudio.data.shape import Shape
@@ -36,7 +36,7 @@ class Likeness:
     def of(self, value: Any) -> float:
         """VALUE from 0 (nothing in common) to 1 (the same); from -1 on a scale that begins there. Raises BadRow."""
         if self.yes is not None:
-            return float(label_of(value) == self.yes)
+            return float(same_label(label_of(value), self.yes))
         found = number_of(value)
         if not self.low <= found <= self.high:
             raise BadRow(f"the score {found:g} lies outside {self.low:g} to {self.high:g}")
@@ -176,7 +176,7 @@ def _labels(values: Sequence[tuple[int, Any]], where: str, shape: Shape, yes: st
             raise StudioError(
                 f"{where} holds labels ({names}), and nothing says which of them means that two texts are alike.", hint
             )
-    if yes not in counts:
+    if not any(same_label(name, yes) for name in counts):
         raise StudioError(f"{where} never holds {yes!r} (options.alike); it holds {names}.", "Name one of these.")
     if len(counts) < 2:
         raise StudioError(

@@ -9,14 +9,14 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ftstudio.core.errors import Stopped, UsageError
 from ftstudio.core.text import number, one_line
 from ftstudio.data import likeness
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
-from ftstudio.data.label_cells import number_of
+from ftstudio.data.label_cells import label_of, number_of
 from ftstudio.data.likeness import Likeness
 from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
@@ -57,6 +57,12 @@ class EmbeddingOptions(VectorOptions):
         None, description="the lowest and the highest score there may be, such as [0, 5]; told by the scores"
     )
     alike: str | None = Field(None, description="the label that means alike, where pairs have labels; told by its name")
+
+    @field_validator("alike", mode="before")
+    @classmethod
+    def _as_label(cls, value: Any) -> Any:
+        """A number or a truth, as YAML reads 0 and true, as the label it stands for."""
+        return label_of(value) if isinstance(value, (bool, int, float)) else value
 
 
 class Embedding(ItemTask, VectorTask):
