@@ -53,8 +53,9 @@ def state(found: Sequence[str | bytes]) -> str:
     return " ".join(f"{one.st_size}@{one.st_mtime_ns}" for one in states)
 
 
-def load(source: str | bytes) -> Any:
-    """The picture as Pillow's RGB image, turned as its EXIF data say. Raises BadRow where it is broken."""
+def load(source: str | bytes, whole: bool = True) -> Any:
+    """The picture as Pillow's RGB image, turned as its EXIF data say; not WHOLE: only its head is read, and None given.
+    Raises BadRow where it is broken."""
     from PIL import Image, ImageOps
 
     name = one_line(Path(source).name, 60) if isinstance(source, str) else "in the row"
@@ -62,7 +63,7 @@ def load(source: str | bytes) -> Any:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BadRow(f"the picture {name} has {image.width} × {image.height} pixels, which is too many")
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB") if whole else None
     except BadRow:
         raise
     except Exception as error:  # Pillow's plugins raise whatever they like on broken files

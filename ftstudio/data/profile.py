@@ -284,7 +284,7 @@ def profile(
         dataset, shape, template=chosen, tokenizer=tokenizer, encoded=encoded, max_length=max_length,
         held_out=held_out, held_out_shape=other, only=wanted, progress=progress, cancel=cancel,
     )  # fmt: skip
-    if by_task is not None and shape is not None and task is not None:
+    if by_task is not None and shape is not None and task is not None and {"unusable", "unlearnable"} & set(wanted):
         mine = [check for check in by_task(task, dataset, shape, named) if check.name in wanted]
         results = merged(results, mine)
     made_of = mixture(dataset, shape, cancel=cancel)

@@ -8,13 +8,14 @@ from pathlib import Path
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import one_line
 from ftstudio.data import looked
-from ftstudio.data.checks.found import Check, Severity, found, said
+from ftstudio.data.checks.found import Check, Severity, found, said, spread
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.shape import Shape
 from ftstudio.tasks.base import Task
 
 _REASONS = 3
+DECODED = 2_000  # pictures that are decoded whole, evenly spread; of the others the head is read
 _UNTOLD = ("sft", "causal-lm", "masked-lm")  # what they can't learn is known once the rows are tokens
 
 
@@ -41,6 +42,7 @@ def checks_of(
         text = one_line(f"for {task.name}: {error.message} {error.hint}".strip(), 400)
         return [Check("unlearnable", severity, len(dataset), (), text)]
     folders = [Path(), *([dataset.path.parent] if dataset.path is not None else [])]
+    step = spread(len(dataset), DECODED)
     bad, reasons = [], dict[str, None]()
     for row in range(len(dataset)):
         if cancel is not None and row % 256 == 0 and cancel():
@@ -51,7 +53,7 @@ def checks_of(
             example = shape.example(dataset[row])
         except BadRow:
             continue  # told by the checks of all tasks
-        fault = _picture(example, folders) if shape.name == "image-text" else bound.fault(example)
+        fault = _picture(example, folders, row % step == 0) if shape.name == "image-text" else bound.fault(example)
         if fault:
             bad.append(row)
             reasons[one_line(fault, 80)] = None
@@ -62,12 +64,12 @@ def checks_of(
     return [found("unusable", severity, bad, text)] if bad else []
 
 
-def _picture(example: Example, folders: Sequence[Path]) -> str:
-    """Why a picture of EXAMPLE can't be shown to a model; empty where all can."""
+def _picture(example: Example, folders: Sequence[Path], whole: bool) -> str:
+    """Why a picture of EXAMPLE can't be shown to a model; empty where all can. Only the head is read if not WHOLE."""
     try:
         pictures = looked.sources(example, folders)
         for one in pictures:
-            looked.load(one)
+            looked.load(one, whole)
         looked.placed(example, len(pictures))
     except BadRow as error:
         return str(error)
