@@ -493,6 +493,9 @@ def test_a_plan_of_few_shots_tells_memory_and_held_out_rows_that_nobody_can_answ
     value = plan(made.with_changes({"data.eval": str(rows)}))
     [error] = [problem for problem in value["problems"] if problem["severity"] == "error"]
     assert not value["compatible"]
+    assert not [
+        problem for problem in value["problems"] if problem["severity"] == "note" and "None of" in problem["text"]
+    ]
     assert "None of the 30 held-out rows can be used: the label 'unheard' is in no training row" in error["text"]
     assert error["key"] == "data.eval"
 

@@ -67,7 +67,7 @@ def load(source: str | bytes, whole: bool = True) -> Any:
     except BadRow:
         raise
     except Exception as error:  # Pillow's plugins raise whatever they like on broken files
-        why = str(error).replace(repr(source), "it") if isinstance(source, str) else str(error)
+        why = str(error).replace(repr(source), "").strip() if isinstance(source, str) else str(error)
         raise BadRow(f"the picture {name} can't be read ({one_line(why, 80)})") from error
 
 

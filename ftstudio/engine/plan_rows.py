@@ -83,7 +83,8 @@ def held_out(materials: Materials) -> list[Problem]:
         except StudioError as error:  # as training refuses it
             return [Problem.of(error, "data.eval")]
     if bad:
-        text = f"{number(len(bad))} held-out rows can't be used: {left_out(bad)}."
+        what = "1 held-out row" if len(bad) == 1 else f"{number(len(bad))} held-out rows"
+        text = f"{what} can't be used: {left_out(bad)}."
         problems.append(Problem("warning", text, "data.eval", "Look at them: screen Data, or `ftstudio data`."))
     if len(materials.held_out) - len(bad) < 20:
         text = f"only {len(materials.held_out) - len(bad)} rows are held out: under 20, no verdict is given."
