@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ftstudio import tasks
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
 from ftstudio.data.checks import Check, merged, run_checks
 from ftstudio.data.mixture import Mixture, mixture
@@ -236,7 +236,10 @@ class Looking(StudioScreen):
             )  # fmt: skip
             if recipe is None or recipe.data.train != opened.source or opened.shape is None:
                 return found
-            task = tasks.get(recipe.task).bound(recipe.options)
+            try:
+                task = tasks.get(recipe.task).bound(recipe.options)
+            except UsageError:  # the recipe's own step tells which option is wrong
+                return found
             more = checks_of(task, opened.used, opened.shape, progress=work.progress, cancel=work.cancel)
             return merged(found, more)
 
