@@ -11,8 +11,10 @@ from ftstudio.data import looked
 from ftstudio.data.checks.found import Check, Severity, found, said, spread
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow, Example
+from ftstudio.data.labels import MULTI
 from ftstudio.data.shape import Shape
 from ftstudio.tasks.base import Task
+from ftstudio.tasks.label_words import joined_doubts, spelling_doubts
 
 _REASONS = 3
 DECODED = 2_000  # pictures that are decoded whole, evenly spread; of the others the head is read
@@ -61,7 +63,17 @@ def checks_of(
     text = f"{said(bad)} unusable for {task.name}: {'; '.join(list(reasons)[:_REASONS])}{more}."
     if shape.name == "image-text":
         severity = "error"  # a picture that isn't there is none for any task
-    return [found("unusable", severity, bad, text)] if bad else []
+    return [*_spelling(bound), *([found("unusable", severity, bad, text)] if bad else [])]
+
+
+def _spelling(task: Task) -> list[Check]:
+    """Labels of TASK that may not be meant as they are written."""
+    if "text-label" not in task.shapes:
+        return []
+    names, counts = task.facts.get("labels") or (), task.facts.get("counts") or ()
+    doubts = [*([] if task.facts.get("problem") == MULTI else joined_doubts(names)), *spelling_doubts(names, counts)]
+    text = " ".join(f"{doubt.text[:1].upper()}{doubt.text[1:]} {doubt.hint}" for doubt in doubts)
+    return [Check("label_spelling", "warning", len(names), (), text)] if doubts else []
 
 
 def _picture(example: Example, folders: Sequence[Path], whole: bool) -> str:
