@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tokenizers import byte_level
 
+from ftstudio import tasks
+from ftstudio.cli.inspect import data_text
 from ftstudio.core.errors import Stopped, StudioError, UsageError
 from ftstudio.data.checks import CHECKS, Check, run_checks
 from ftstudio.data.dataset import from_rows
@@ -24,6 +26,7 @@ from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import recognise
 from ftstudio.data.split import split_dataset, split_rows
 from ftstudio.data.tokenizer import load_tokenizer
+from ftstudio.tasks.checked import checks_of
 
 
 def found(rows: list[dict[str, Any]], **settings: Any) -> dict[str, Check]:
@@ -310,3 +313,45 @@ def test_a_chat_template_that_changes_turns_is_told() -> None:
     assert "hello there" in check.text
     faithful = byte_level(extra=SPECIAL, chat_template=shouting.replace(" | upper", ""))
     assert "template_text" not in found([{"messages": turns}], tokenizer=faithful)
+
+
+@pytest.mark.parametrize(("task", "rows", "name", "count"), [
+    ("text-classification", [{"text": f"t {n}", "label": None if n % 5 == 0 else "ab"[n % 2]} for n in range(20)],
+     "unusable", 4),
+    ("text-classification", [{"text": f"t {n}", "label": "a"} for n in range(20)], "unlearnable", 20),
+    ("text-classification", [{"text": f"t {n}", "label": ("Pos", "pos", "neg")[n % 3]} for n in range(21)],
+     "label_spelling", 3),
+    ("text-classification", [{"text": f"t {n}", "label": ("a", "b", "a,b")[n % 3]} for n in range(21)],
+     "label_spelling", 3),
+    ("seq2seq", [{"source": f"t {n}" if n % 4 else "", "target": f"u {n}"} for n in range(20)], "unusable", 5),
+    ("embedding", [{"premise": f"t {n}", "hypothesis": f"u {n}", "label": n % 3} for n in range(20)], "unlearnable",
+     20),
+    ("token-classification", [{"tokens": "['a', 'b']", "tags": '["B-X", "O"]'}] * 3, "", 0),
+])  # fmt: skip
+def test_a_task_finds_what_it_cannot_learn(task: str, rows: list[dict[str, Any]], name: str, count: int) -> None:
+    """As `plan` refuses it later; where nobody named the task, as a warning only."""
+    dataset = from_rows(rows)
+    for sure, severity in ((True, "error"), (False, "warning")):
+        found = checks_of(tasks.get(task), dataset, recognise(dataset, task=task), sure)
+        wanted = [(name, "warning" if name == "label_spelling" else severity, count)] if name else []
+        assert [(check.name, check.severity, check.count) for check in found] == wanted
+    value = profile_dataset(dataset, task=task, by_task=lambda kind, *told: checks_of(tasks.get(kind), *told))
+    assert [c["count"] for c in value["checks"] if c["name"] == name] == ([count] if name else [])
+    if name == "unusable":
+        assert "(rows 1, " in data_text({**value, "reading": [], "unread_file": None})
+
+
+def test_pictures_that_are_missing_empty_or_broken_are_told_by_name(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGB", (4, 4)).save(tmp_path / "fine.png")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nxxxx")
+    names = [*["fine.png"] * 20, "gone.png", "empty.png", "broken.png"]
+    rows = [json.dumps({"image": name, "prompt": "What?", "completion": f"It {n}"}) for n, name in enumerate(names)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    dataset = open_dataset(tmp_path / "rows.jsonl")
+    task = tasks.get("image-text-to-text")
+    [check] = checks_of(task, dataset, recognise(dataset, task=task.name), sure=False)
+    assert (check.name, check.severity, check.rows) == ("unusable", "error", (20, 21, 22))
+    for part in ("gone.png isn't there", "empty.png is empty (0 bytes)", "broken.png can't be read"):
+        assert part in check.text

@@ -9,7 +9,7 @@ import pytest
 from textual.app import App, ComposeResult
 
 from ftstudio.core.limits import Limits
-from ftstudio.data.labels import label_of, several
+from ftstudio.data.label_cells import label_of, several
 from ftstudio.engine.compare import headline
 from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.classification import CATEGORIES, LabelMetric, joined, parted

@@ -18,7 +18,7 @@ from ftstudio import tasks
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Answer, Compare, Train
 from ftstudio.core.workspace import Workspace
-from ftstudio.data import labels, likeness
+from ftstudio.data import label_cells, labels, likeness
 from ftstudio.data.checks import run_checks
 from ftstudio.data.dataset import from_rows
 from ftstudio.data.example import BadRow
@@ -49,7 +49,12 @@ def survey(values: list[Any], problem: str = "auto") -> labels.Labels:
         ([["x"], ["y", "x"], []], labels.MULTI, ("x", "y")),
         (['["x"]', '["y", "x"]', "[]"], labels.MULTI, ("x", "y")),  # lists in a CSV file
         (["[x", "[y", "[x"], labels.SINGLE, ("[x", "[y")),
+        (["['x']", "['y', \"it's\"]", "[]"], labels.MULTI, ("it's", "x", "y")),  # as Python and pandas write them
+        (["['x']", "['y'\n 'x']", "[]"], labels.MULTI, ("x", "y")),  # as numpy writes them
+        ([1.0, 2.0, float("nan"), 1], labels.SINGLE, ("1", "2")),
         ([0.5, 3.25, 4.1, 2.75, 1.9, 3.3], labels.REGRESSION, ()),
+        ([*[place / 5 for place in range(30)], "n/a"], labels.REGRESSION, ()),  # a slip makes no labels of numbers
+        ([1, 2, 3, "other"] * 5, labels.SINGLE, ("1", "2", "3", "other")),
         (list(range(300)), labels.REGRESSION, ()),
     ],
 )
@@ -64,6 +69,8 @@ def test_labels_tell_the_problem(values: list[Any], problem: str, names: tuple[s
         (["a"] * 5, "auto", "only one label"),
         ([None, "", None], "auto", "no label in any row"),
         ([f"free text {place}" for place in range(40)], "auto", "40 labels in 40 rows"),
+        ([*[place / 5 for place in range(30)], *["n/a"] * 9], "auto", "none in 9 .row 31: 'n/a', row 32"),
+        ([[0, 1, 0], [1, 0, 0]] * 4, "auto", "lists of 3 times 0 or 1"),
         (["a", "b"], labels.REGRESSION, "no number"),
         ([2.0, 2.0, 2.0], labels.REGRESSION, "the same number"),
     ],
@@ -72,6 +79,44 @@ def test_what_can_not_be_learnt_is_said(values: list[Any], problem: str, words: 
     with pytest.raises(StudioError, match=words) as caught:
         survey(values, problem)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("values", "mark", "names"), [
+    (["sports,politics", "sports", "politics, art", "art"], ",", ("art", "politics", "sports")),
+    (["a | b", "b", "a"], "|", ("a", "b")),
+    (["Bonn, Germany", "Rome, Italy"], None, ("Bonn, Germany", "Rome, Italy")),  # nothing of them recurs
+])  # fmt: skip
+def test_several_labels_in_one_text_are_parted_where_they_recur(values: list[str], mark: str, names: Any) -> None:
+    found = survey(values * 3, labels.MULTI)
+    assert (found.mark, found.names) == (mark, names)
+    task = tasks.get("text-classification").bound({"problem": "multi"})
+    rows = from_rows([{"text": "x", "label": value} for value in values * 3])
+    task = task.bound({"problem": "multi"}, task.survey(rows, SHAPE))
+    first = SHAPE.example(rows[0])
+    assert sum(task._label(first)) == (2 if mark else 1)  # type: ignore[attr-defined]
+    single = tasks.get("text-classification")
+    single = single.bound({}, single.survey(rows, SHAPE))
+    told = " ".join(f"{doubt.key} {doubt.text}" for doubt in single.doubts(None))  # type: ignore[arg-type]
+    assert ("options.problem" in told) == (mark is not None)
+
+
+def test_a_label_in_another_form_is_the_same_one() -> None:
+    """As JSON, CSV and a run from before write it; and what differs by its spelling is told."""
+    task: Any = tasks.get("text-classification")
+    for names, value, place in [
+        (["0", "1"], 1.0, 1), (["0", "1"], "1.0", 1), (["0.0", "1.0"], 1, 1), (["0.0", "1.0"], 1.0, 1),
+        (["false", "true"], "True", 1), (["False", "True"], True, 1), (["1", "1.0"], "1.0", 1), (["1", "1.0"], 1, 0),
+    ]:  # fmt: skip
+        bound = task.bound({}, {"problem": labels.SINGLE, "labels": names})
+        example = SHAPE.example({"text": "x", "label": value})
+        assert (bound._label(example), bound._reference(example)) == (place, names[place])
+    bound = task.bound({}, {"problem": labels.SINGLE, "labels": ["Pos", "Very_bad"], "counts": [3, 4]})
+    for value, near in (("pos", "'Pos'"), ("very bad", "'Very_bad'")):
+        with pytest.raises(BadRow, match=f"in no training row .training has {near}"):
+            bound._label(SHAPE.example({"text": "x", "label": value}))
+    assert not bound.doubts(None)
+    found = bound.bound({}, {**bound.facts, "labels": ["Pos", "pos", "neg"], "counts": [3, 4, 5]}).doubts(None)
+    assert [doubt.text for doubt in found if "'Pos' 3 and 'pos' 4" in doubt.text]
 
 
 def test_rows_without_a_known_label_are_counted_with_their_reason(tmp_path: Path) -> None:
@@ -252,10 +297,11 @@ def test_pairs_of_sentences_are_recognised_for_it() -> None:
 
 
 def test_a_score_with_a_comma_is_never_taken_for_a_thousandth():
-    assert [labels.number_of(text) for text in ("0,5", "0,125", "1234,5", " 1.234 ")] == [0.5, 0.125, 1234.5, 1.234]
+    told = {"0,5": 0.5, "0,125": 0.125, "1234,5": 1234.5, " 1.234 ": 1.234}
+    assert {text: label_cells.number_of(text) for text in told} == told
     for text in ("1,234", "-12,500"):
         with pytest.raises(BadRow, match=r"may mean -?12\d+ or -?12?\.\d+"):
-            labels.number_of(text)
+            label_cells.number_of(text)
 
 
 # -- several sources, and rows that nobody labelled --------------------------------------------------------------------
@@ -300,7 +346,7 @@ def test_scores_of_several_sources_are_read_from_the_column_of_each() -> None:
         {"one": one, "two": two},
         {
             "one": [{"a": "p", "b": "q", "score": at} for at in (0.0, 4.5)],
-            "two": [{"a": "p", "b": "q", "same": at, "score": 99} for at in (1, 5)],
+            "two": [{"a": "p", "b": "q", "same": at, "score": 99} for at in (1, 4.5)],
         },
     )
     assert likeness.survey(dataset, shape).high == 5.0

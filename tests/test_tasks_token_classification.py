@@ -13,10 +13,14 @@ from tiny_tokenizers import save_byte_level
 
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
+from ftstudio.data.dataset import from_rows
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import recognise
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer, load_tokenizer
+from ftstudio.engine.mapped import shape_like
+from ftstudio.engine.plan_rows import rare_labels
+from ftstudio.engine.recipes import check_recipe
 from ftstudio.evaluation import tagging
 from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.context import of_predictions
@@ -155,6 +159,42 @@ def test_faulty_rows_are_left_out_with_the_reason(tmp_path: Path, tokenizer: Tok
     assert not other.usable(shape.example(dataset[0]))
     with pytest.raises(ValueError, match="'B-LOC' of word 4 is in no training row"):
         other._tags(shape.example(dataset[0]))
+
+
+def test_a_stray_tag_makes_no_plain_tags_of_entities(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = [*ROWS * 40, {"tokens": ["Anna", "here"], "tags": ["B-PER", "X"]}]
+    dataset, shape = opened(tmp_path, rows)
+    task = informed(dataset, shape)
+    assert task.facts["types"] == ["LOC", "PER"]
+    assert task.told() == "BIO, 2 types: LOC 80, PER 80"
+    found = task.encode_dataset(dataset, shape, Template.resolve(None, tokenizer, shape), tokenizer)
+    assert found.excluded == [(120, "the tag 'X' of word 2 marks no entity, as other tags do (O, B-, I-)")]
+    assert rare_labels(task) == []  # no warning of an I- that the rows needn't have
+    plain, shape = opened(tmp_path, [{"tokens": ["Anna", "here"], "tags": ["B-PER", "NOUN"]}] * 50)
+    assert informed(plain, shape).told() == "2 tags: B-PER 50, NOUN 50"
+    [rare] = rare_labels(task.bound({}, {**task.facts, "counts": [9, 2, 7, 80, 9]}))
+    assert "1 of 2 types have under 5 entities ('LOC' 2)" in rare.text
+
+
+def test_held_out_tags_of_another_scheme_are_read_as_what_they_are(tmp_path: Path) -> None:
+    """BIO trained, IOB1 or BIOES held out: the same entities, not scored as others."""
+    dataset, shape = opened(tmp_path, ROWS * 3)
+    task = informed(dataset, shape)
+    recipe = check_recipe({"task": "token-classification", "model": "demo", "data": {"train": "a", "eval": "b"}})
+    for tags in (["I-PER", "I-PER", "O", "I-LOC", "O"], ["B-PER", "E-PER", "O", "S-LOC", "O"], ROWS[0]["tags"]):
+        other = from_rows([{"tokens": ROWS[0]["tokens"], "tags": tags}] * 3)
+        like = shape_like(other, shape, recipe, "eval")
+        assert task._tags(like.example(other[0])) == ROWS[0]["tags"]
+
+
+def test_words_without_a_token_are_told(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = [*ROWS, {"tokens": ["\u200b", "Anna", ""], "tags": ["B-PER", "I-PER", "O"]}]
+    dataset, shape = opened(tmp_path, rows)
+    task = informed(dataset, shape)
+    found = task.encode_dataset(dataset, shape, Template.resolve(None, tokenizer, shape), tokenizer)
+    [doubt] = task.unlearnt(found)
+    assert doubt.text.startswith("2 words have no token (in 1 row;")
+    assert not task.unlearnt(task.encode_dataset(dataset.select([0]), shape, None, tokenizer))  # type: ignore[arg-type]
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------

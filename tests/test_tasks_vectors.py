@@ -17,10 +17,13 @@ from ftstudio.core.jobs import Compare, Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.data import likeness, pair_set, sentence_files
+from ftstudio.data.dataset import from_rows
 from ftstudio.data.example import BadRow
+from ftstudio.data.mix import Part, concatenated
 from ftstudio.data.read import open_dataset
-from ftstudio.data.shape import recognise
+from ftstudio.data.shape import Shape, recognise
 from ftstudio.engine.materials import open_materials
+from ftstudio.engine.plan import plan
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe, load_recipe
 from ftstudio.engine.worker import Worker
@@ -163,6 +166,64 @@ def test_scores_out_of_range_are_told_by_row(tmp_path: Path) -> None:
     with pytest.raises(BadRow, match="outside"):
         likeness.Likeness(0, 5).of(7)
     assert likeness.Likeness(0, 5).of("2.5") == 0.5
+
+
+def pairs(values: list[Any], role: str = "score") -> tuple[Any, Any]:
+    """Pairs of sentences with VALUES in a column called ROLE, and how they are mapped."""
+    dataset = from_rows([{"sentence1": f"a {n}", "sentence2": f"b {n}", role: one} for n, one in enumerate(values)])
+    return dataset, Shape("sentence-pair", {"sentence1": "sentence1", "sentence2": "sentence2", role: role}, "")
+
+
+@pytest.mark.parametrize(("values", "found"), [
+    ([0, 1, 2], "labels ('0', '1', '2'), and nothing says which"),  # NLI: 0 is entailment
+    ([1, 2, 3, 4], "labels ('1', '2', '3', '4')"),
+    ([0, 1, 0], (0.0, 1.0)),
+    ([-1, 1, 1], (-1.0, 1.0)),
+    ([0.0, 0.5, 1.0], (0.0, 1.0)),
+])  # fmt: skip
+def test_numbers_of_classes_are_no_scores(values: list[Any], found: Any) -> None:
+    dataset, shape = pairs(values, "label")
+    if isinstance(found, tuple):
+        known = likeness.survey(dataset, shape)
+        assert (known.low, known.high) == found
+        return
+    with pytest.raises(StudioError) as caught:
+        likeness.survey(dataset, shape)
+    assert found in caught.value.message
+    assert "options.alike" in caught.value.hint
+    assert "score: label" in caught.value.hint
+    known = likeness.survey(dataset, shape, yes=f"{values[0]}.0")  # as an old run may have it
+    assert [known.of(value) for value in (values[0], float(values[0]), values[1])] == [1.0, 1.0, 0.0]
+    task = tasks.get("embedding").bound({"alike": values[0]})  # as YAML reads a number
+    assert task.survey(dataset, shape) == {"form": "labels", "alike": str(values[0])}
+    assert likeness.survey(dataset, shape, scale=(0, 5)).of(values[1]) == values[1] / 5  # somebody said that they are
+
+
+@pytest.mark.parametrize(("odd", "at"), [(45.0, "row 78: 45"), (700.0, "row 78: 700")])
+def test_one_score_out_of_range_rescales_no_others(odd: float, at: str) -> None:
+    values = [odd if place == 77 else (place % 26) / 5 for place in range(300)]
+    dataset, shape = pairs(values)
+    with pytest.raises(StudioError, match=at) as caught:
+        likeness.survey(dataset, shape)
+    assert "0 to 5" in caught.value.message
+    assert "options.scale" in caught.value.hint
+    assert likeness.survey(dataset, shape, scale=(0, 700)).high == 700
+    values[77] = 5.0
+    assert likeness.survey(*pairs(values)).high == 5.0
+    assert likeness.survey(*pairs([place % 11 for place in range(300)])).high == 10.0
+
+
+def test_sources_with_other_scales_are_not_thrown_together() -> None:
+    parts = []
+    for name, most in (("a", 5), ("b", 1)):
+        dataset, shape = pairs([most * (n % 6) / 5 for n in range(60)])
+        parts.append(Part(name, dataset, shape))
+    whole, mixed = concatenated(parts)
+    with pytest.raises(StudioError, match="other scales: a 0 to 5, b 0 to 1"):
+        likeness.survey(whole, mixed)
+    assert likeness.survey(whole, mixed, scale=(0, 5)).high == 5
+    whole, mixed = concatenated([parts[0], Part("c", parts[0].dataset, parts[0].shape)])
+    assert likeness.survey(whole, mixed).high == 5
 
 
 def test_unknown_modules_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
@@ -419,6 +480,24 @@ def test_the_base_arm_has_a_head_fitted_on_the_same_examples(place: Path, runs: 
         [given] = head.predict_proba(model.encode([row.prompt]))
         wanted = dict(zip(head.classes_, given, strict=True))
         assert row.extra["probabilities"] == pytest.approx(wanted, abs=2e-3)
+
+
+def test_a_plan_of_few_shots_tells_memory_and_held_out_rows_that_nobody_can_answer(place: Path) -> None:
+    rows = write(place / "others.jsonl", [{"text": f"red {n}", "label": "unheard"} for n in range(30)])
+    made = recipe(place / "model", place / "labels.jsonl", "full", "few-shot-classification", shots=4)
+    value = plan(made)
+    assert value["memory"]["estimated_bytes"] > 0
+    assert value["memory"]["moments"]["evaluating"] > 0
+    assert not [problem for problem in value["problems"] if "can't be estimated" in problem["text"]]
+    assert value["labels"]["text"].startswith(f"{len(value['labels']['labels'])} labels: ")
+    value = plan(made.with_changes({"data.eval": str(rows)}))
+    [error] = [problem for problem in value["problems"] if problem["severity"] == "error"]
+    assert not value["compatible"]
+    assert not [
+        problem for problem in value["problems"] if problem["severity"] == "note" and "None of" in problem["text"]
+    ]
+    assert "None of the 30 held-out rows can be used: the label 'unheard' is in no training row" in error["text"]
+    assert error["key"] == "data.eval"
 
 
 def test_a_label_without_examples_is_named(tmp_path: Path, place: Path) -> None:

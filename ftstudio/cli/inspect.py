@@ -30,11 +30,13 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
 
     if versions.wanted(arguments):
         return versions.versions(arguments, out)
+    from ftstudio import tasks
     from ftstudio.core import reading
     from ftstudio.data.aside import keep_aside
     from ftstudio.data.profile import profile_dataset
     from ftstudio.data.read import open_dataset
     from ftstudio.data.tokenizer import load_tokenizer
+    from ftstudio.tasks.checked import checks_of
 
     how = reading.parse(arguments.reading)
     dataset = open_dataset(arguments.dataset, split=arguments.split, reading=how)
@@ -51,6 +53,7 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
         held_out=held_out,
         checks=arguments.checks,
         task=arguments.task,
+        by_task=lambda name, rows, shape, sure: checks_of(tasks.get(name), rows, shape, sure),
     )
     value |= {"reading": how.set, "unread_file": None if unread is None else str(unread)}
     out.result(value, data_text(value))
@@ -69,6 +72,8 @@ def _columns(words: list[str]) -> dict[str, str | None] | None:
 
 def data_text(value: dict[str, Any]) -> str:
     """A profile for people."""
+    from ftstudio.engine.left_out import numbered
+
     mapping = ", ".join(f"{role} ← {name}" for role, name in value["mapping"].items())
     lines = [
         f"{clean(value['source'])}: {number(value['rows'])} rows, {value['format']}, {value['encoding'] or 'binary'}",
@@ -106,9 +111,10 @@ def data_text(value: dict[str, Any]) -> str:
         lines.append(f"  ▲ {number(value['unread'])} rows could not be read{where}")
     for check in value["checks"]:
         mark = {"error": "✗", "warning": "▲"}.get(check["severity"], "·") if check["count"] else "✓"
-        lines.append(
-            f"  {mark} {check['name'].replace('_', ' ')}: {clean(check.get('text') or number(check['count']))}"
-        )
+        text = clean(check.get("text") or number(check["count"]))
+        if check["name"] in ("unusable", "empty") and check["rows"]:  # of `unreadable` the text names lines
+            text = f"{text.rstrip('.')} ({numbered([row + 1 for row in check['rows']])})."
+        lines.append(f"  {mark} {check['name'].replace('_', ' ')}: {text}")
     lines += [f"  · {name} left out: {why}" for name, why in value["left_out"].items()]
     if not any(check["count"] for check in value["checks"]) and not value["unread"]:
         lines.append("  ✓ nothing wrong was found")

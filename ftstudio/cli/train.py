@@ -199,6 +199,8 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
         left = f", {number(rows['excluded'])} left out" if rows.get("excluded") else ""
         left = f", {number(rows['test'])} for the test{left}" if rows.get("test") else left
         lines.append(f"  rows        {number(rows['train'])} trained, {number(rows['eval'])} held out{left}")
+    if value.get("labels"):
+        lines.append(f"  learns      {clean(value['labels']['text'], 200)}")
     if tokens.get("total") is not None:
         lines.append(
             f"  tokens      {number(tokens['total'])} a pass, {number(tokens['trained'])} trained, "

@@ -288,15 +288,17 @@ def _checks() -> list[str]:
 
 def _step(pending: Pending, check: str, how: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
     """Repair what CHECK finds by HOW, as one edit; None where it finds nothing."""
+    from ftstudio import tasks
     from ftstudio.cli.inspect import _columns
-    from ftstudio.data.checks import run_checks
+    from ftstudio.data.checks import merged, run_checks
     from ftstudio.data.read import open_dataset
     from ftstudio.data.shape import recognise
     from ftstudio.data.versions.repairs import repair
+    from ftstudio.tasks.checked import checks_of
 
     dataset = pending.working.dataset
     try:
-        shape = recognise(dataset, _columns(arguments.column))
+        shape = recognise(dataset, _columns(arguments.column), arguments.task)
     except UsageError:
         if arguments.column:
             raise
@@ -305,6 +307,9 @@ def _step(pending: Pending, check: str, how: str, arguments: argparse.Namespace)
     if check:
         held_out = open_dataset(arguments.eval) if arguments.eval else None
         found = run_checks(dataset, shape, held_out=held_out, only=[check])
+        if arguments.task and shape is not None:
+            more = checks_of(tasks.get(arguments.task), dataset, shape)
+            found = merged(found, [one for one in more if one.name == check])
         rows = [row for item in found for row in item.rows]
     preview = repair(pending.working, how, rows, check=check, shape=shape)
     edit = pending.do(preview.edit)

@@ -7,6 +7,7 @@ import re
 from ftstudio.data.columns import Look, key
 from ftstudio.data.guess import guess_chat, guess_chosen, guess_examples, guess_pair, guess_text
 from ftstudio.data.shape import Shape, Suggestion, shaped
+from ftstudio.data.shape_rows import as_list
 
 _TEXTS = (
     "text", "sentence", "review", "content", "message", "body", "tweet", "comment", "utterance", "query", "question",
@@ -87,12 +88,24 @@ def _tagged(look: Look) -> Shape | None:
     tokens, tags = look.find(_TOKENS), look.find(_TAGS)
     if tokens is None or tags is None:
         return None
-    rows = [(row.get(tokens), row.get(tags)) for row in look.first]
-    lists = [isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b) for a, b in rows]
+    rows = [(as_list(row.get(tokens)), as_list(row.get(tags))) for row in look.first]
+    lists = [a is not None and b is not None and len(a) == len(b) for a, b in rows]
     if not lists or sum(lists) < 0.8 * len(lists):
         return None
     why = f"words in {tokens!r} with as many tags in {tags!r}"
     return shaped(look, "tokens-tags", {"tokens": tokens, "tags": tags}, why)
+
+
+def why_not(look: Look, task: str) -> str:
+    """What keeps columns that are called right from being TASK's, in a sentence; empty where none is called so."""
+    if task == "token-classification":
+        tokens, tags = look.find(_TOKENS), look.find(_TAGS)
+        if tokens is not None and tags is not None:
+            return f"the cells of {tokens!r} and {tags!r} are not lists of the same length, a tag for each word"
+    column = look.find(("text", "content"))
+    if task in ("causal-lm", "masked-lm") and column is not None:
+        return f"the cells of {column!r} are no texts"
+    return ""
 
 
 def _pictured(look: Look) -> Shape | None:

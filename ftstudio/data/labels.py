@@ -1,9 +1,7 @@
-"""Labels of texts: read from cells, counted, and told apart into one label, several, or a number."""
+"""Labels of texts: counted, and told apart into one label, several, or a number."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,85 +11,58 @@ from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import number, one_line
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, text_of
+from ftstudio.data.label_cells import is_missing, label_of, listed, mark_between, number_of, several
 from ftstudio.data.shape import Shape
 from ftstudio.data.shape_rows import label_role
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-SEPARATOR = " | "  # between the labels of an answer that has several
 MOST = 2000  # labels; more of them are rather free texts
 FEW_NUMBERS = 20  # different numbers up to which they may be class numbers
+SLIPS = 0.1  # of the cells of numbers may be none
 
 
 @dataclass(frozen=True)
 class Labels:
     """What the labels of a dataset are. `names` in a fixed order (numbers by value, else by name), `counts` of each;
-    for a regression `low` and `high`, the range of the numbers."""
+    for a regression `low` and `high`, the range of the numbers; `mark` stands between several labels in one text."""
 
     problem: str
     names: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     low: float = 0.0
     high: float = 0.0
-
-
-def label_of(value: Any) -> str:
-    """A cell as the name of a label; a ` | ` in it becomes ` ¦ `, for that is what stands between several labels.
-    Raises BadRow for an empty one."""
-    text = text_of(value).strip() if not isinstance(value, bool) else str(value).lower()
-    if not text:
-        raise BadRow("the label is empty")
-    return text.replace(SEPARATOR, " ¦ ")
-
-
-def several(value: Any) -> list[str]:
-    """A cell as some labels: a list, or a list written as JSON; an empty list says that none fits. Raises BadRow for a
-    cell that is empty: nobody has said what the row's labels are."""
-    if isinstance(value, str) and value.strip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise BadRow("the labels begin like a list but are none") from None
-    if isinstance(value, (list, tuple)):
-        return list(dict.fromkeys(label_of(part) for part in value))
-    if value is None or text_of(value).strip() == "":
-        raise BadRow("the label is missing")
-    return [label_of(value)]
-
-
-def number_of(value: Any) -> float:
-    """A cell as a number; 0,5 has a decimal comma. Raises BadRow where it is none, or may be either of two."""
-    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*", value):
-        told = value.strip()
-        raise BadRow(f"the score {told!r} may mean {told.replace(',', '')} or {told.replace(',', '.')}: write it so")
-    try:
-        found = float(text_of(value).strip().replace(",", ".") if isinstance(value, str) else value)
-    except (TypeError, ValueError):
-        raise BadRow(f"the score is no number: {one_line(text_of(value), 40)!r}") from None
-    if found != found or found in (float("inf"), float("-inf")):
-        raise BadRow("the score is no finite number")
-    return found
+    mark: str | None = None
 
 
 def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Cancel | None = None) -> Labels:
     """The labels that DATASET holds, of several sources each in its own column. PROBLEM `auto` tells by the values:
-    lists are several labels, many different or broken numbers a regression, all else one label.
+    lists are several labels, many different or broken numbers a regression (where a few cells are none, they are left
+    for whoever encodes them to count), all else one label. Of several labels in one text it is found what stands
+    between them.
 
-    Raises StudioError where nothing can be learnt: no label at all, one label only, or a label of its own for every
-    row. Rows without a label are left for whoever encodes them to count.
+    Raises StudioError where nothing can be learnt: no label at all, one label only, a label of its own for every row,
+    places of unnamed labels (lists of 0 and 1), or numbers mixed with other texts. Rows without a label are left for
+    whoever encodes them to count.
     """
     values = _values(dataset, shape, cancel)
     where = where_of(dataset, shape)
-    present = [value for value in values if value is not None and value != "" and value != []]
+    present = [(row, value) for row, value in values if not is_missing(value) and value != []]
     if not present:
         raise StudioError(f"{where} holds no label in any row.", "Map another column: data.columns.label.")
     if problem == "auto":
-        problem = _problem(present, label_role(shape) == "score")
+        problem = _problem(present, label_role(shape) == "score", where)
+    cells = [value for _, value in present]
     if problem == REGRESSION:
-        return _numbers(present, where)
+        return _numbers(cells, where)
+    mark = None
+    if problem == MULTI:
+        _refuse_places(cells, where)
+        if all(isinstance(value, str) and not _lists(value) for value in cells):
+            mark = mark_between(set(cells))
     counts: Counter[str] = Counter()
-    for value in present:
+    for value in cells:
         try:
-            counts.update(several(value) if problem == MULTI else [label_of(value)])
+            counts.update(several(value, mark) if problem == MULTI else [label_of(value)])
         except BadRow:
             continue
     if len(counts) < 2 and problem == SINGLE:
@@ -108,7 +79,7 @@ def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Can
             "Map another column (data.columns.label), or use the task sft, which writes free text.",
         )
     names = sorted(counts, key=_order)
-    return Labels(problem, tuple(names), tuple(counts[name] for name in names))
+    return Labels(problem, tuple(names), tuple(counts[name] for name in names), mark=mark)
 
 
 def where_of(dataset: Dataset, shape: Shape) -> str:
@@ -116,38 +87,66 @@ def where_of(dataset: Dataset, shape: Shape) -> str:
     return f"{one_line(dataset.source)}: column {' or '.join(repr(one_line(name)) for name in shape.label_columns)}"
 
 
-def _values(dataset: Dataset, shape: Shape, cancel: Cancel | None) -> list[Any]:
+def _values(dataset: Dataset, shape: Shape, cancel: Cancel | None) -> list[tuple[int, Any]]:
+    """(number in its file from 1 on, label cell) of every row."""
     found = []
     for row in range(len(dataset)):
         if cancel is not None and row % 4096 == 0 and cancel():
             raise Stopped("Stopped while reading labels.")
-        found.append(shape.label(dataset[row]))
+        found.append((dataset.origin_of(row) + 1, shape.label(dataset[row])))
     return found
 
 
-def _problem(values: Sequence[Any], scores: bool) -> str:
-    if any(isinstance(value, (list, tuple)) for value in values):
+def _problem(values: Sequence[tuple[int, Any]], scores: bool, where: str) -> str:
+    cells = [value for _, value in values]
+    if any(isinstance(value, (list, tuple)) for value in cells):
         return MULTI
-    if all(isinstance(value, str) and _lists(value) for value in values[:1000]):
+    if all(isinstance(value, str) and _lists(value) for value in cells[:1000]):
         return MULTI
-    numbers = set()
-    for value in values:
+    numbers, odd = set(), []
+    for row, value in values:
         try:
             numbers.add(number_of(value))
         except BadRow:
-            return SINGLE
+            odd.append((row, value))
+    if 2 * len(odd) > len(values):
+        return SINGLE
     broken = any(value != int(value) for value in numbers)
-    if scores or len(numbers) > FEW_NUMBERS * (1 if broken else 10) or (broken and len(numbers) > 5):
-        return REGRESSION
-    return SINGLE
+    if not (scores or len(numbers) > FEW_NUMBERS * (1 if broken else 10) or (broken and len(numbers) > 5)):
+        return SINGLE
+    if len(odd) > max(1, SLIPS * len(values)):
+        told = ", ".join(f"row {number(row)}: {one_line(text_of(value), 20)!r}" for row, value in odd[:5])
+        raise StudioError(
+            f"{where} holds numbers in most rows, but none in {number(len(odd))} ({told}{', …' if odd[5:] else ''}).",
+            "Correct these rows, or say what they are: options.problem=regression leaves these rows out, "
+            "options.problem=single takes every number as a label.",
+        )
+    return REGRESSION
 
 
 def _lists(text: str) -> bool:
-    """Whether TEXT is a list written as JSON, as a CSV file must have it."""
+    """Whether TEXT is a list written as text, as a CSV file must have it."""
     try:
-        return text.strip().startswith("[") and several(text) is not None
+        return listed(text) is not None
     except BadRow:
         return False
+
+
+def _refuse_places(values: Sequence[Any], where: str) -> None:
+    """Raise StudioError where all of VALUES are lists of 0 and 1 of one length: places of labels nobody has named."""
+    try:
+        rows: list[Any] = [listed(value) if isinstance(value, str) else value for value in values[:1000]]
+    except BadRow:
+        return
+    if all(isinstance(row, (list, tuple)) and len(row) == len(rows[0]) > 1 and all(map(_is_bit, row)) for row in rows):
+        raise StudioError(
+            f"{where} holds lists of {len(rows[0])} times 0 or 1, and nothing names the labels they stand for.",
+            'Write the names of each row\'s labels instead, such as ["toxic", "insult"].',
+        )
+
+
+def _is_bit(part: Any) -> bool:
+    return isinstance(part, (int, float)) and part in (0, 1)
 
 
 def _numbers(values: Sequence[Any], where: str) -> Labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import number, one_line
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow
-from ftstudio.data.labels import label_of, number_of, where_of
+from ftstudio.data.label_cells import label_of, number_of, same_label
+from ftstudio.data.labels import where_of
+from ftstudio.data.mix import SOURCE, MixedShape
 from ftstudio.data.shape import Shape
 from ftstudio.data.shape_rows import label_role
 
@@ -20,6 +22,7 @@ SCALES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
 YES = ("1", "true", "yes", "duplicate", "similar", "same", "paraphrase", "entailment", "match", "equivalent")
 NO = ("0", "false", "no", "not_duplicate", "different", "dissimilar", "contradiction", "mismatch", "not_equivalent")
 _SHOWN = 5
+STRAY, ENOUGH = 0.01, 20  # share of scores that may be slips, in so many rows or more
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Likeness:
     def of(self, value: Any) -> float:
         """VALUE from 0 (nothing in common) to 1 (the same); from -1 on a scale that begins there. Raises BadRow."""
         if self.yes is not None:
-            return float(label_of(value) == self.yes)
+            return float(same_label(label_of(value), self.yes))
         found = number_of(value)
         if not self.low <= found <= self.high:
             raise BadRow(f"the score {found:g} lies outside {self.low:g} to {self.high:g}")
@@ -51,36 +54,38 @@ def survey(
     """How the scores or labels of DATASET tell it, of several sources each in its own column. SCALE and YES are what a
     person said of it.
 
-    Raises StudioError with row numbers where scores lie outside SCALE or any usual one, where they are all the same, or
-    where nobody can tell which label means alike.
+    Raises StudioError with row numbers where scores lie outside SCALE or the usual one that nearly all lie on, where
+    they are all the same, where sources have other scales, or where nobody can tell which label means alike: numbers
+    in a column of labels are scores only where they say no and yes (0 and 1, -1 and 1) or have fractions.
     """
     where = where_of(dataset, shape)
-    values: list[tuple[int, Any]] = []
+    by_source: dict[str, list[tuple[int, Any]]] = {}
     for row in range(len(dataset)):
         if cancel is not None and row % 4096 == 0 and cancel():
             raise Stopped("Stopped while reading scores.")
-        value = shape.label(dataset[row])
+        cells = dataset[row]
+        value = shape.label(cells)
         if value is not None and value != "":
-            values.append((dataset.origin_of(row) + 1, value))
-    numbers, odd = [], []
-    for row, value in values:
-        try:
-            numbers.append((row, number_of(value)))
-        except BadRow:
-            odd.append(row)
-    if yes is not None or len(odd) > len(numbers):
-        return _labels(values, where, yes)
+            source = str(cells.get(SOURCE)) if isinstance(shape, MixedShape) else ""
+            by_source.setdefault(source, []).append((dataset.origin_of(row) + 1, value))
+    values = [one for found in by_source.values() for one in found]
+    by_number = {source: numbers for source, found in by_source.items() if (numbers := _numbers(found))}
+    numbers = [one for found in by_number.values() for one in found]
+    if yes is not None or len(values) > 2 * len(numbers):
+        return _labels(values, where, shape, yes)
     if not numbers:
         hint = f"Map another column: data.columns.{label_role(shape)}."
         raise StudioError(f"{where} holds no number in any row.", hint)
-    found = Likeness(*scale) if scale is not None else _scale([value for _, value in numbers], where)
-    outside = [(row, value) for row, value in numbers if not found.low <= value <= found.high]
-    if outside:
-        told = ", ".join(f"row {number(row)}: {value:g}" for row, value in outside[:_SHOWN])
-        raise StudioError(
-            f"{where}: {number(len(outside))} scores lie outside {found.low:g} to {found.high:g} ({told}).",
-            "Correct these rows, or set options.scale to the lowest and the highest score, such as [0, 5].",
-        )
+    if scale is not None:
+        outside = [(row, value) for row, value in numbers if not scale[0] <= value <= scale[1]]
+        if outside:
+            raise _outside(where, Likeness(*scale), outside)
+        found = Likeness(*scale)
+    else:
+        for source, own in by_number.items():
+            if _classes(own, _role(shape, source)):
+                return _labels(by_source[source], where, shape, None)
+        found = _one_scale({source: _scale(own, where) for source, own in by_number.items()}, where)
     if len({value for _, value in numbers}) < 2:
         raise StudioError(
             f"{where} holds the same score ({numbers[0][1]:g}) in every row: there is nothing to tell apart.",
@@ -89,17 +94,67 @@ def survey(
     return found
 
 
-def _scale(values: Sequence[float], where: str) -> Likeness:
+def _numbers(values: Sequence[tuple[int, Any]]) -> list[tuple[int, float]]:
+    found = []
+    for row, value in values:
+        try:
+            found.append((row, number_of(value)))
+        except BadRow:
+            continue
+    return found
+
+
+def _role(shape: Shape, source: str) -> str | None:
+    """What the column of SOURCE is mapped as: score or label."""
+    return label_role(shape.parts.get(source, shape) if isinstance(shape, MixedShape) else shape)
+
+
+def _classes(numbers: Sequence[tuple[int, float]], role: str | None) -> bool:
+    """Whether NUMBERS in the ROLE of labels are numbers of classes: whole ones other than those for no and yes."""
+    known = {value for _, value in numbers}
+    return role == "label" and all(value == int(value) for value in known) and not (known <= {0, 1} or known <= {-1, 1})
+
+
+def _scale(numbers: Sequence[tuple[int, float]], where: str) -> Likeness:
+    """The narrowest usual scale that holds NUMBERS, by row. Raises StudioError where all but a few lie on a narrower
+    one: those few would make all other scores small."""
+    most = max(1, int(STRAY * len(numbers))) if len(numbers) >= ENOUGH else 0
     for low, high in SCALES:
-        if all(low <= value <= high for value in values):
+        outside = [(row, value) for row, value in numbers if not low <= value <= high]
+        if not outside:
             return Likeness(low, high)
+        if len(outside) <= most:
+            raise _outside(where, Likeness(low, high), outside)
+    values = [value for _, value in numbers]
     raise StudioError(
         f"{where} holds scores from {min(values):g} to {max(values):g}, which is no usual scale.",
         "Set options.scale to the lowest and the highest score there may be, such as [0, 5].",
     )
 
 
-def _labels(values: Sequence[tuple[int, Any]], where: str, yes: str | None) -> Likeness:
+def _outside(where: str, scale: Likeness, rows: Sequence[tuple[int, float]]) -> StudioError:
+    told = ", ".join(f"row {number(row)}: {value:g}" for row, value in rows[:_SHOWN])
+    more = ", …" if len(rows) > _SHOWN else ""
+    lie = "1 score lies" if len(rows) == 1 else f"{number(len(rows))} scores lie"
+    return StudioError(
+        f"{where}: {lie} outside {scale.low:g} to {scale.high:g} ({told}{more}).",
+        "Correct these rows, or set options.scale to the lowest and the highest score, such as [0, 5].",
+    )
+
+
+def _one_scale(scales: Mapping[str, Likeness], where: str) -> Likeness:
+    """The scale that all sources have. Raises StudioError where they differ: a 1 would mean something else in each."""
+    found = list(dict.fromkeys(scales.values()))
+    if len(found) > 1:
+        told = ", ".join(f"{one_line(name, 30)} {one.low:g} to {one.high:g}" for name, one in scales.items())
+        raise StudioError(
+            f"{where}: the sources have other scales: {told}.",
+            "Bring them to one scale, or set options.scale where they share one, such as [0, 5].",
+        )
+    return found[0]
+
+
+def _labels(values: Sequence[tuple[int, Any]], where: str, shape: Shape, yes: str | None) -> Likeness:
     counts: Counter[str] = Counter()
     for _, value in values:
         try:
@@ -113,11 +168,15 @@ def _labels(values: Sequence[tuple[int, Any]], where: str, yes: str | None) -> L
         if len(counts) == 2 and len(known) == 1 and len(others) == 1:
             yes = known[0]
         else:
+            hint = "Set options.alike to that label; all others then mean unlike."
+            if all(name.lstrip("-").isdigit() for name in counts):
+                columns = {("score" if role == "label" else role): name for role, name in shape.columns.items()}
+                told = ", ".join(f"{role}: {one_line(name, 30)}" for role, name in columns.items())
+                hint += f" Are they scores, higher where more alike? Then say so: data.columns={{{told}}}."
             raise StudioError(
-                f"{where} holds labels ({names}), and nothing says which of them means that two texts are alike.",
-                "Set options.alike to that label; all others then mean unlike.",
+                f"{where} holds labels ({names}), and nothing says which of them means that two texts are alike.", hint
             )
-    if yes not in counts:
+    if not any(same_label(name, yes) for name in counts):
         raise StudioError(f"{where} never holds {yes!r} (options.alike); it holds {names}.", "Name one of these.")
     if len(counts) < 2:
         raise StudioError(

@@ -37,8 +37,10 @@ def _source(value: Any, folders: Sequence[Path]) -> str | bytes:
     path = Path(value).expanduser()
     for place in [path] if path.is_absolute() else [folder / path for folder in folders]:
         if place.is_file():
+            if not place.stat().st_size:
+                raise BadRow(f"the picture {one_line(place.name, 60)} is empty (0 bytes)")
             return str(place)
-    raise BadRow(f"the picture is missing: {one_line(value, 80)}")
+    raise BadRow(f"the picture {one_line(value, 80)} isn't there")
 
 
 def state(found: Sequence[str | bytes]) -> str:
@@ -51,8 +53,9 @@ def state(found: Sequence[str | bytes]) -> str:
     return " ".join(f"{one.st_size}@{one.st_mtime_ns}" for one in states)
 
 
-def load(source: str | bytes) -> Any:
-    """The picture as Pillow's RGB image, turned as its EXIF data say. Raises BadRow where it is broken."""
+def load(source: str | bytes, whole: bool = True) -> Any:
+    """The picture as Pillow's RGB image, turned as its EXIF data say; not WHOLE: only its head is read, and None given.
+    Raises BadRow where it is broken."""
     from PIL import Image, ImageOps
 
     name = one_line(Path(source).name, 60) if isinstance(source, str) else "in the row"
@@ -60,11 +63,12 @@ def load(source: str | bytes) -> Any:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BadRow(f"the picture {name} has {image.width} × {image.height} pixels, which is too many")
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB") if whole else None
     except BadRow:
         raise
     except Exception as error:  # Pillow's plugins raise whatever they like on broken files
-        raise BadRow(f"the picture {name} can't be read ({one_line(error, 80)})") from error
+        why = str(error).replace(repr(source), "").strip() if isinstance(source, str) else str(error)
+        raise BadRow(f"the picture {name} can't be read ({one_line(why, 80)})") from error
 
 
 def placed(example: Example, count: int) -> Example:

@@ -77,7 +77,8 @@ def _some_names(folder: Path) -> list[str]:
 
 
 class PictureStore:
-    """Rows of another store with the picture that a column names, as `image`: its full path."""
+    """Rows of another store with the picture that a column names, as `image`: its full path; the name as it stands
+    there where there is no such picture."""
 
     def __init__(self, store: Store, column: str, known: dict[str, Path], folder: Path) -> None:
         self.store, self.column, self.known, self.folder = store, column, known, folder
@@ -87,8 +88,10 @@ class PictureStore:
 
     def row(self, index: int) -> Row:
         row = self.store.row(index)
-        found = self.find(row.get(self.column))
-        return {**row, "image": str(found) if found is not None else None}
+        value = row.get(self.column)
+        found = self.find(value)
+        named = isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
+        return {**row, "image": str(found) if found is not None else str(value) if named else None}
 
     def find(self, value: object) -> Path | None:
         """The picture that VALUE names."""
@@ -104,7 +107,7 @@ class PictureStore:
 def with_pictures(dataset: Dataset, folders: Sequence[Path], wanted: bool = False) -> Dataset:
     """DATASET with the column `image` where one of its columns names pictures in FOLDERS, else as it is.
 
-    Rows whose picture is missing keep None there and are told as problems. WANTED: raise StudioError where no
+    Rows whose picture is missing keep its name there and are told as problems. WANTED: raise StudioError where no
     column does.
     """
     if dataset.path is None or any(column.type == "image" for column in dataset.columns):

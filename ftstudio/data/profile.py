@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ftstudio.core.errors import UsageError
 from ftstudio.core.text import one_line
-from ftstudio.data.checks import Check, left_out, names_of, run_checks
+from ftstudio.data.checks import Check, left_out, merged, names_of, run_checks
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet, encode_dataset
 from ftstudio.data.example import BadRow, text_of
@@ -20,6 +20,7 @@ from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 
+ByTask = Callable[[str, Dataset, Shape, bool], list[Check]]
 _MOST_VALUES = 20_000  # distinct short values counted for `top`
 
 
@@ -240,16 +241,18 @@ def profile(
     held_out: Dataset | None = None,
     checks: str | Collection[str] | None = None,
     task: str | None = None,
+    by_task: ByTask | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Profile:
     """DATASET in figures. Without TOKENIZER lengths are in characters and checks on tokens are left out. TASK is what
-    the rows are wanted for; None: what they suit best.
+    the rows are wanted for; None: what they suit best. BY_TASK gives the checks of that task (its name, the rows, their
+    shape, whether a person named it).
 
     Where nothing is recognised and no COLUMNS are given, columns are described all the same. Raises UsageError for
     faulty COLUMNS, TEMPLATE or CHECKS, Stopped when CANCEL says so.
     """
-    wanted = names_of(checks)
+    wanted, named = names_of(checks), task is not None
     shape, unmapped = None, ""
     found_tasks = tuple(suggest(dataset))
     try:
@@ -281,6 +284,9 @@ def profile(
         dataset, shape, template=chosen, tokenizer=tokenizer, encoded=encoded, max_length=max_length,
         held_out=held_out, held_out_shape=other, only=wanted, progress=progress, cancel=cancel,
     )  # fmt: skip
+    if by_task is not None and shape is not None and task is not None and {"unusable", "unlearnable"} & set(wanted):
+        mine = [check for check in by_task(task, dataset, shape, named) if check.name in wanted]
+        results = merged(results, mine)
     made_of = mixture(dataset, shape, cancel=cancel)
     return Profile(
         dataset, shape, unmapped, chosen, stats, found, results, encoded, task or "sft", found_tasks, made_of,

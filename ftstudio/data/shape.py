@@ -82,7 +82,7 @@ def recognise(dataset: Dataset, columns: Mapping[str, str | None] | None = None,
     if given:
         return _mapped(dataset, given)
     from ftstudio.data.guess import guess_examples
-    from ftstudio.data.guess_tasks import suggestions
+    from ftstudio.data.guess_tasks import suggestions, why_not
 
     look = Look(dataset)
     if task in (None, "sft") and (found := guess_examples(look)) is not None:
@@ -93,6 +93,10 @@ def recognise(dataset: Dataset, columns: Mapping[str, str | None] | None = None,
         if suggestion.task in wanted:
             return suggestion.shape
     have = ", ".join(dataset.names[:12])
+    why = why_not(look, task or "sft")
+    if why:
+        hint = 'Write lists, such as ["Ada", "lives"].' if "lists" in why else "Write them as texts (in quotes)."
+        raise UsageError(f"{dataset.source}: no columns for {task}: {why}.", hint)
     if others:
         likely = others[0]
         message = f"{dataset.source}: no columns for {task or 'sft'} among {have}."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.data.dataset import Row
 from ftstudio.data.example import BadRow, Example, Turn, text_of, transcript, turns_of
+from ftstudio.data.label_cells import listed
 from ftstudio.data.tool_calls import tools_of
 
 if TYPE_CHECKING:
@@ -130,10 +131,20 @@ def _labelled(shape: Shape, row: Row) -> Example:
     return _asked(shape, given, text, "", label)
 
 
+def as_list(value: Any) -> list[Any] | None:
+    """VALUE as a list where it is one, or is written as one in a table's cell (by JSON, Python or numpy)."""
+    if isinstance(value, str):
+        try:
+            return listed(value)
+        except BadRow:
+            return None
+    return list(value) if isinstance(value, (list, tuple)) else None
+
+
 def _tagged(shape: Shape, row: Row) -> Example:
-    tokens, tags = (row.get(shape.columns[role]) for role in ("tokens", "tags"))
-    if not isinstance(tokens, (list, tuple)) or not isinstance(tags, (list, tuple)):
-        raise BadRow("tokens or tags are no list")
+    tokens, tags = (as_list(row.get(shape.columns[role])) for role in ("tokens", "tags"))
+    if tokens is None or tags is None:
+        raise BadRow(f"{shape.columns['tokens' if tokens is None else 'tags']!r} holds no list")
     if len(tokens) != len(tags):
         raise BadRow(f"{len(tokens)} tokens but {len(tags)} tags")
     text = " ".join(map(text_of, tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ftstudio.data.shape import Shape
 
 MOST = 1000  # tags; more of them are rather free texts
 OUTSIDE = "O"
+SLIPS = 0.01  # of the tags may mark no entity where the others do
 
 
 @dataclass(frozen=True)
@@ -51,32 +52,57 @@ def _marks(name: str) -> bool:
     return name == OUTSIDE or (name[1:2] == "-" and name[:1] in "BIESLU" and len(name) > 2)
 
 
+def _entities(counts: Counter[str]) -> bool:
+    """Whether tags, with how often each occurs, mark entities: all of them but a few slips."""
+    marks = sum(count for name, count in counts.items() if _marks(name) and name != OUTSIDE)
+    other = sum(count for name, count in counts.items() if not _marks(name))
+    return marks > 0 and other <= min(SLIPS * sum(counts.values()), marks / 2)
+
+
+def slip(names: Sequence[str]) -> tuple[int, str] | None:
+    """(place, tag) of the first of NAMES, tags of a dataset that marks entities, that marks none."""
+    return next(((place, name) for place, name in enumerate(names, 1) if not _marks(name)), None)
+
+
+def scheme_of(dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> str:
+    """The scheme of the tags of DATASET: bio, iob1, bioes; plain where they mark no entities."""
+    evidence, counts = Evidence(), Counter[str]()
+    for tags in _read(dataset, shape, cancel):
+        evidence.add(tags)
+        counts.update(tags)
+    return evidence.scheme if _entities(counts) else "plain"
+
+
+def _read(dataset: Dataset, shape: Shape, cancel: Cancel | None) -> Iterator[list[str]]:
+    """The tags of every row that can be read."""
+    for index in range(len(dataset)):
+        if cancel is not None and index % 4096 == 0 and cancel():
+            raise Stopped("Stopped while reading tags.")
+        try:
+            yield tags_of(shape.example(dataset[index]).fields.get("tags") or ())
+        except BadRow:
+            continue
+
+
 def survey(dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> Tags:
-    """The tags that DATASET holds. Rows that can't be read are left for whoever encodes them to count.
+    """The tags that DATASET holds. Rows that can't be read, and those with one of a few tags that mark no entity where
+    all others do, are left for whoever encodes them to count.
 
     Raises StudioError where nothing can be learnt: no tags at all, one tag only, or as many as words.
     """
     column = shape.columns["tags"]
     where = f"{one_line(dataset.source)}: column {one_line(column)!r}"
-    evidence, rows, words = Evidence(), [], 0
-    for index in range(len(dataset)):
-        if cancel is not None and index % 4096 == 0 and cancel():
-            raise Stopped("Stopped while reading tags.")
-        try:
-            tags = tags_of(shape.example(dataset[index]).fields["tags"])
-        except BadRow:
-            continue
-        rows.append(tags)
-        words += len(tags)
+    evidence, rows = Evidence(), list(_read(dataset, shape, cancel))
+    words = sum(map(len, rows))
     names = {name for tags in rows for name in tags}
     if not names:
         raise StudioError(f"{where} holds no tag in any row.", "Map other columns: data.columns.tokens and .tags.")
-    marked = all(map(_marks, names))
     scheme = "plain"
-    if marked and names != {OUTSIDE}:
+    if _entities(Counter(name for tags in rows for name in tags)):
         for tags in rows:
             evidence.add(tags)
         scheme = evidence.scheme
+        rows = [tags for tags in rows if all(map(_marks, tags))]
     counts = Counter(name for tags in rows for name in as_bio(tags, scheme))
     if len(counts) < 2:
         only = next(iter(counts))

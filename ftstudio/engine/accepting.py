@@ -9,12 +9,13 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
 from ftstudio.data.checks import Check, names_of, run_checks
+from ftstudio.data.checks.found import said
 from ftstudio.data.checks.run import of_file
 from ftstudio.data.checks.tokens import errors_of_tokens
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine.compatibility import Problem
-from ftstudio.engine.left_out import numbered
+from ftstudio.engine.left_out import left_out, numbered
 from ftstudio.engine.materials import Materials
 
 KEY = "data.accepted"
@@ -40,8 +41,12 @@ def errors_of_rows(
 def errors_of_encoded(encoded: EncodedSet, train: Dataset) -> list[Check]:
     """Errors that tokenising the training rows (TRAIN) brings up: rows that can't be used, or would train nothing. Each
     names rows by their numbers in their file, from 1 on."""
-    found = []
+    found, why = [], dict(encoded.excluded)
     for check in errors_of_tokens(encoded):
+        if check.name == "unusable":  # each reason with its rows
+            told = left_out([(train.origin_of(row), why[row]) for row in check.rows])
+            found.append(replace(check, text=f"{said(check.rows)} unusable: {told}."))
+            continue
         numbers = [train.origin_of(row) + 1 for row in check.rows]
         found.append(replace(check, text=f"{check.text.rstrip('.')} ({numbered(numbers)})."))
     return found
@@ -79,4 +84,4 @@ def wanted(recipe: Recipe, left: Sequence[Check]) -> str:
 
 
 def _told(check: Check) -> str:
-    return f"{check.name}: {one_line(check.text, 200)}"
+    return f"{check.name}: {one_line(check.text, 400)}"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from ftstudio.core.text import one_line
 
-UNANSWERED = "it has no answer to be held against"
 REASONS, NUMBERS = 3, 6  # reasons told, and row numbers of each
 
 

@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ftstudio.core.errors import UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
-from ftstudio.data.dataset import Dataset
+from ftstudio.data.dataset import Dataset, Row
+from ftstudio.data.example import Example
 from ftstudio.data.mix import AskedShape, Part
 from ftstudio.data.shape import Shape, recognise
+from ftstudio.data.tags import in_bio, scheme_of
 
 
 def shape_like(rows: Dataset, shape: Shape, recipe: Recipe, key: str, sources: Sequence[Part] = ()) -> Shape:
     """How ROWS, those of data.KEY, are mapped: like the training rows (mapped by SHAPE) where they can be, else as
     recognised. Of several SOURCES, as the first whose columns they have, and with its instruction. Raises UsageError.
     """
+    found = _like(rows, shape, recipe, key, sources)
+    if found.name != "tokens-tags":
+        return found
+    scheme = scheme_of(rows, found)
+    return found if scheme in ("bio", "plain") else TaggedShape(found.name, found.columns, found.why, (), scheme)
+
+
+@dataclass(frozen=True)
+class TaggedShape(Shape):
+    """Maps rows with tags of another scheme than BIO as BIO: what is read as any other scheme stays as it is then."""
+
+    scheme: str = "bio"
+
+    def example(self, row: Row) -> Example:
+        """ROW as an example with its tags in BIO. Raises BadRow."""
+        found = super().example(row)
+        return replace(found, fields={**found.fields, "tags": in_bio(found.fields["tags"], self.scheme)})
+
+
+def _like(rows: Dataset, shape: Shape, recipe: Recipe, key: str, sources: Sequence[Part]) -> Shape:
     known = [part for part in sources if not part.replay]
     for part in known:
         if _fits(rows, part.shape):
             return _asked(part.shape, part)
     if not known and _fits(rows, shape):
         return Shape(shape.name, shape.columns, shape.why)
+    needs = f"It needs the columns {', '.join(shape.columns.values())}."
     try:
         found = recognise(rows, task=recipe.task)
     except UsageError as error:
         raise UsageError(
             f"{one_line(str(getattr(recipe.data, key)))} (data.{key}) has other columns than the training rows: "
             f"{error.message}",
-            f"It needs the columns {', '.join(shape.columns.values())}.",
+            needs,
         ) from error
+    lacking = set(shape.columns) - set(found.columns)
+    if lacking & {"label", "score"} and not set(found.columns) & {"label", "score"}:
+        where = f"{one_line(str(getattr(recipe.data, key)))} (data.{key})"
+        raise UsageError(f"{where} has no {' or '.join(sorted(lacking))}, which the training rows have.", needs)
     return _asked(found, known[0]) if len({part.instruction for part in known}) == 1 else found
 
 

@@ -23,7 +23,7 @@ from ftstudio.data.read import find_file, open_dataset
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
-from ftstudio.engine.left_out import UNANSWERED, left_out
+from ftstudio.engine.left_out import left_out
 from ftstudio.engine.mapped import asked_as, shape_like
 from ftstudio.engine.parting import SPLITS, part, usual_eval
 from ftstudio.engine.reshaping import tokenizer_of
@@ -109,11 +109,7 @@ class Materials:
 
     def why_not(self, example: Example) -> str:
         """Why EXAMPLE, which the task says isn't usable, can't be answered and judged."""
-        try:
-            self.prompt(example)
-        except BadRow as error:
-            return str(error)
-        return UNANSWERED
+        return self.task.fault(example)
 
     def compared(self) -> list[Example]:
         """The held-out rows that are answered and compared, as the recipe says; none where none are held out."""

@@ -55,6 +55,7 @@ def estimate(
     loads: TaskLoads,
 ) -> dict[str, Any]:
     """As `memory.estimate`. Raises what torch raises where an operation depends on numbers that aren't there."""
+    task = task.hollow()
     half = None if machine.precision == "fp32" else machine.dtype
     real = [task.collate(list(rows), 0) for rows in (loads.rows, loads.held_out, loads.prompts) if rows]
     asked = [int((batch["targets"] != IGNORED).sum()) for batch in real]

@@ -29,7 +29,7 @@ from ftstudio.engine.compatibility import (
 )
 from ftstudio.engine.fit import gpus
 from ftstudio.engine.materials import Materials
-from ftstudio.engine.plan_rows import LOOKED_AT, held_out, rare_labels
+from ftstudio.engine.plan_rows import LOOKED_AT, held_out, labels_of, rare_labels
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.skeleton import skeleton, weight_problems
 
@@ -49,7 +49,8 @@ def plan(
 ) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
     memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated, gpus,
-    model:[{about,text,sign}], worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in WORKSPACE count.
+    labels:{text,…}, model:[{about,text,sign}], worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in
+    WORKSPACE count.
 
     MEASURE: a few real steps in a process of its own; None: where that is cheap. HELD: bytes of models that this
     process holds and a training takes over or lets go of; None: all that it holds on a GPU. Never raises for what is
@@ -64,12 +65,13 @@ def plan(
     rows: dict[str, Any] = {"train": None, "eval": None, "test": None, "excluded": None}
     tokens: dict[str, Any] = {"total": None, "trained": None, "lost": None}
     steps = None
-    encoded = None
+    encoded, labels = None, None
     if resolved is not None and materials is not None:
         rows, tokens, encoded = _tokens(resolved, materials, config or {}, problems, progress, cancel)
         steps = steps_of(resolved, [int(size) for size in encoded.batch_lengths])
         problems += held_out(materials)
         problems += rare_labels(materials.task)
+        labels = labels_of(materials.task)
     final = resolved or recipe
     parameters: dict[str, Any] = {"total": None, "trainable": None}
     parts: dict[str, int] = {}
@@ -93,6 +95,7 @@ def plan(
         "memory": memory,
         "tokens": tokens,
         "rows": rows,
+        "labels": labels,
         "steps": steps,
         "seconds_estimated": seconds,
         "gpus": 0 if final.training.device == "cpu" else gpus(),
@@ -203,6 +206,7 @@ def _tokens(
         text = f"in {number(stats.not_ended)} rows no end token is trained: the model won't learn to stop there."
         problems.append(Problem("warning", text, "data.template"))
     problems += [Problem("warning", doubt.text, doubt.key, doubt.hint) for doubt in materials.task.doubts(tokenizer)]
+    problems += [Problem("warning", doubt.text, doubt.key, doubt.hint) for doubt in materials.task.unlearnt(encoded)]
     unread = unread_parts(encoded)
     if unread.count:
         hint = "Use a model whose chat template has them, or a Jinja string that writes {{ tools }} and {{ messages }}."

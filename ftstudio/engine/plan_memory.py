@@ -117,7 +117,12 @@ def look(
 def _untold(memory: dict[str, Any], error: Exception, problems: list[Problem]) -> dict[str, Any]:
     """MEMORY as it is, and a note that the rest can't be estimated because of ERROR."""
     log.info("memory can't be estimated", exc_info=error)
-    text = f"Memory for activations can't be estimated: {one_line(error, 120)}. A measured step tells it."
+    if isinstance(error, StudioError) and any(problem.text == error.message for problem in problems):
+        return memory  # it is told already
+    why = one_line(error, 120)
+    if type(error).__name__ in ("DynamicOutputShapeException", "DataDependentOutputException"):  # of torch's fake pass
+        why = "the model looks at what stands in the rows (where a picture goes, which expert reads a token)"
+    text = f"Memory for activations can't be estimated: {why}. A measured step tells it."
     problems.append(Problem("note", text))
     return memory
 

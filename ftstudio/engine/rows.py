@@ -161,8 +161,11 @@ def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[t
     """What a person must know before launching, as (level, text): nothing is cut or left out silently."""
     stats: dict[str, Any] = asdict(train.stats)
     found: list[tuple[str, str]] = [("info", text) for text in materials.notes]
+    told = materials.task.told()
+    found += [("info", f"learns {told}")] if told else []
     unread = unread_parts(train)
     found += [("warning", doubt.text) for doubt in materials.task.doubts(materials.tokenizer)]
+    found += [("warning", doubt.text) for doubt in materials.task.unlearnt(train)]
     found += [("warning", unread.text)] if unread.count else []
     if stats["truncated"]:
         found.append(

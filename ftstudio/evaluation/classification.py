@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftstudio.data.labels import SEPARATOR
+from ftstudio.data.label_cells import SEPARATOR
 
 if TYPE_CHECKING:
     import numpy as np

@@ -163,6 +163,10 @@ class Task(ABC):
         be learnt from, naming them."""
         return {}
 
+    def told(self) -> str:
+        """What `facts` say of the labels, scores or tags that are learnt, in a line; empty where there are none."""
+        return ""
+
     def head(self, seed: int = 0) -> Head:
         """The kind of model it needs; SEED draws a new head."""
         return Head(self.kind)
@@ -173,7 +177,12 @@ class Task(ABC):
 
     def usable(self, example: Example) -> bool:
         """Whether EXAMPLE can be answered and judged."""
-        return example.is_text or example.answer_at < len(example.messages)
+        return not self.fault(example)
+
+    def fault(self, example: Example) -> str:
+        """Why EXAMPLE can't be answered and judged, in a few words; empty where it can."""
+        answered = example.is_text or example.answer_at < len(example.messages)
+        return "" if answered else "it has no answer to be held against"
 
     @abstractmethod
     def encode_dataset(
@@ -205,6 +214,10 @@ class Task(ABC):
 
     def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
         """What a person should think over before training on ids of TOKENIZER with these options."""
+        return []
+
+    def unlearnt(self, encoded: EncodedSet) -> list[Doubt]:
+        """What of ENCODED, its training rows, is there and yet not learnt, beside what max_length cuts off."""
         return []
 
     def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -243,6 +256,10 @@ class Task(ABC):
 
     def fitted(self, model: Any, pad_id: int = 0, saved: Path | None = None) -> Self:
         """This task, ready to read what MODEL says. SAVED: the folder that a tuned MODEL was saved in."""
+        return self
+
+    def hollow(self) -> Self:
+        """This task as a step of it weighs before anything is known: with zeros for what `fitted` finds."""
         return self
 
     def beside(self, prompts: Sequence[Prompt], width: int) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ftstudio.core.errors import Stopped, UsageError
+from ftstudio.core.text import number, one_line
 from ftstudio.data import likeness
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
+from ftstudio.data.label_cells import label_of, number_of
 from ftstudio.data.likeness import Likeness
 from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
@@ -55,6 +57,12 @@ class EmbeddingOptions(VectorOptions):
         None, description="the lowest and the highest score there may be, such as [0, 5]; told by the scores"
     )
     alike: str | None = Field(None, description="the label that means alike, where pairs have labels; told by its name")
+
+    @field_validator("alike", mode="before")
+    @classmethod
+    def _as_label(cls, value: Any) -> Any:
+        """A number or a truth, as YAML reads 0 and true, as the label it stands for."""
+        return label_of(value) if isinstance(value, (bool, int, float)) else value
 
 
 class Embedding(ItemTask, VectorTask):
@@ -116,6 +124,18 @@ class Embedding(ItemTask, VectorTask):
                 f"Use {', '.join(name for name, forms in vector_losses.FORMS.items() if form in forms)}, or auto.",
             )
         return {"form": form, **facts}
+
+    def told(self) -> str:
+        """What the rows are, and how their scores or labels are read."""
+        if self.form == SCORES:
+            low, high = self.facts["scale"]
+            return f"scores {low:g} to {high:g}: {high:g} means the same"
+        if self.form == LABELS:
+            yes = self.facts.get("alike")
+            return f"pairs with labels: {one_line(yes if yes is not None else '1', 40)!r} means alike, all else unlike"
+        if self.form == TRIPLETS:
+            return f"triplets; negatives a row: {number(int(self.facts.get('negatives') or 1))}"
+        return "pairs that belong together, without a score"
 
     def _negatives(self, dataset: Dataset, shape: Shape, cancel: Cancel | None) -> int:
         """How many negatives the rows have that have any: the fewest, or the only one that `triplet` takes."""
@@ -202,14 +222,14 @@ class Embedding(ItemTask, VectorTask):
                 raise BadRow(f"{name} is empty")
         return tuple(text for _, text in found)
 
-    def usable(self, example: Example) -> bool:
-        """Whether it has its texts and a score on the scale."""
+    def fault(self, example: Example) -> str:
+        """Whether it lacks a text, or a score on the scale."""
         try:
             self.texts(example)
             self._target(example)
-        except BadRow:
-            return False
-        return True
+        except BadRow as error:
+            return str(error)
+        return ""
 
     def _target(self, example: Example) -> float:
         if self.form not in (SCORES, LABELS):
@@ -247,7 +267,7 @@ class Embedding(ItemTask, VectorTask):
     def _reference(self, example: Example) -> str:
         if self.form in (SCORES, LABELS):
             value = example.fields.get("raw_label")
-            return f"{self._likeness.of(value):g}" if self.form == LABELS else f"{likeness.number_of(value):g}"
+            return f"{self._likeness.of(value):g}" if self.form == LABELS else f"{number_of(value):g}"
         return self.texts(example)[1]
 
     def prompt(

@@ -24,6 +24,7 @@ from ftstudio.data import pair_set
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
+from ftstudio.data.label_cells import known_as, label_of
 from ftstudio.data.labels import SINGLE
 from ftstudio.data.pair_set import PairSet, Sampling
 from ftstudio.data.shape import Shape
@@ -31,7 +32,8 @@ from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.evaluation import calibration, classification
 from ftstudio.tasks import vector_losses
-from ftstudio.tasks.base import Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.base import Doubt, Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.label_words import joined_doubts, spelling_doubts, told_labels
 from ftstudio.tasks.padding import sizes
 from ftstudio.tasks.vectors import VectorOptions, VectorTask, embed_rows
 
@@ -86,12 +88,21 @@ class FewShotClassification(VectorTask):
         self._lost = (0, 0)  # tokens, texts
         self._seed = 0
         self._head: Any = None  # (weights [labels, width], bias [labels])
+        self._hollow = False
 
     # -- the examples ----------------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
         """`{labels, counts}`."""
         found = reading.survey(dataset, shape, SINGLE, cancel=cancel)
         return {"labels": list(found.names), "counts": list(found.counts)}
+
+    def told(self) -> str:
+        """The labels with how many rows have them."""
+        return told_labels(self.labels, self.facts.get("counts") or ())
+
+    def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
+        """Labels that look like several in one text, and such as are told apart by their spelling only."""
+        return joined_doubts(self.labels) + spelling_doubts(self.labels, self.facts.get("counts") or ())
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -183,19 +194,16 @@ class FewShotClassification(VectorTask):
         return (text,)
 
     def _label(self, example: Example) -> int:
-        name = reading.label_of(example.fields.get("raw_label"))
-        if name not in self.labels:
-            raise BadRow(f"the label {name[:40]!r} is in no training row")
-        return self.labels.index(name)
+        return self.labels.index(known_as(label_of(example.fields.get("raw_label")), self.labels))
 
-    def usable(self, example: Example) -> bool:
-        """Whether it has a text, and a label that the head knows."""
+    def fault(self, example: Example) -> str:
+        """Whether it has no text, or no label that the head knows."""
         try:
             self.texts(example)
             self._label(example)
-        except BadRow:
-            return False
-        return True
+        except BadRow as error:
+            return str(error)
+        return ""
 
     def encode_dataset(
         self,
@@ -246,6 +254,12 @@ class FewShotClassification(VectorTask):
         found._head = tuple(part.to(device) for part in head)
         return found
 
+    def hollow(self) -> Self:
+        """This task with a head of zeros, as wide as the vectors turn out."""
+        found = copy.copy(self)
+        found._hollow = True
+        return found
+
     def finish(self, model: Any, folder: Path) -> None:
         """The head as safetensors, its labels as JSON: no pickle."""
         from safetensors.torch import save_file
@@ -279,7 +293,11 @@ class FewShotClassification(VectorTask):
         return "Rows of this task have no place on this map: it learns from pairs of them; the head comes after it."
 
     def _logits(self, vectors: torch.Tensor) -> torch.Tensor:
-        weights, bias = self._head
+        if self._hollow:
+            labels = len(self.labels)
+            weights, bias = vectors.new_zeros(labels, vectors.shape[-1]).float(), vectors.new_zeros(labels).float()
+        else:
+            weights, bias = self._head
         found: torch.Tensor = vectors.float() @ weights.T + bias
         return found
 

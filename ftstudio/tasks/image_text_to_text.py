@@ -82,13 +82,13 @@ class ImageTextToText(Sft):
         found._folders, found._model = tuple(folders), tokenizer.name
         return found
 
-    def usable(self, example: Example) -> bool:
-        """Whether it has an answer and its pictures are there."""
+    def fault(self, example: Example) -> str:
+        """Whether it has no answer, or a picture isn't there."""
         try:
             looked.placed(example, len(looked.sources(example, self._folders)))
-        except BadRow:
-            return False
-        return super().usable(example)
+        except BadRow as error:
+            return str(error)
+        return super().fault(example)
 
     def _written(
         self, example: Example, template: Template, reader: PictureReader, folders: Sequence[Path], ask: bool = False

@@ -64,9 +64,9 @@ class MaskedLm(ItemTask):
     options_model = MaskedLmOptions
 
     # -- rows ------------------------------------------------------------------------------------------------------
-    def usable(self, example: Example) -> bool:
-        """Whether there is any text."""
-        return bool(_text(example).strip())
+    def fault(self, example: Example) -> str:
+        """Whether there is no text."""
+        return "" if _text(example).strip() else "the text is empty"
 
     def masking(self, tokenizer: Tokenizer) -> Masking:
         """How tokens are hidden. Raises UsageError where the tokenizer has no mask token."""

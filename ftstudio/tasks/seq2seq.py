@@ -85,9 +85,11 @@ class Seq2Seq(ItemTask):
         }
 
     # -- rows ------------------------------------------------------------------------------------------------------
-    def usable(self, example: Example) -> bool:
-        """Whether it has a source and a target."""
-        return bool(example.prompt.strip()) and bool((example.reference or "").strip())
+    def fault(self, example: Example) -> str:
+        """Whether source or target is missing."""
+        if not example.prompt.strip():
+            return "the source is empty"
+        return "" if (example.reference or "").strip() else "the target is empty"
 
     def _source(self, example: Example) -> str:
         return f"{self.options.prefix}{example.prompt}"
@@ -119,8 +121,8 @@ class Seq2Seq(ItemTask):
         targets = tokenizer.encode_targets([example.reference or "" for example in examples])
         found: list[list[Item] | str] = []
         for example, source, target in zip(examples, sources, targets, strict=True):
-            if not self.usable(example):
-                found.append("the source is empty" if not example.prompt.strip() else "the target is empty")
+            if fault := self.fault(example):
+                found.append(fault)
                 continue
             ids, lost = before.around(source, max_length)
             labels, lost_labels = after.around(target, self.options.target_length or max_length)

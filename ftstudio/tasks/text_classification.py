@@ -11,14 +11,16 @@ from ftstudio.data import labels as reading
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.framing import frame
+from ftstudio.data.label_cells import known_as, label_of, number_of, several
 from ftstudio.data.labels import MULTI, REGRESSION, SINGLE
 from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.evaluation import calibration, classification
-from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.base import Doubt, Head, Kind, Options, Predicted, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
+from ftstudio.tasks.label_words import joined_doubts, spelling_doubts, told_labels
 from ftstudio.tasks.padding import padded_inputs, sizes
 
 if TYPE_CHECKING:
@@ -71,13 +73,29 @@ class TextClassification(ItemTask):
 
     # -- what the labels are ---------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
-        """`{problem, labels, counts}`, and `range` for a regression."""
+        """`{problem, labels, counts}`, `range` of a regression, and the `mark` between several labels in one text."""
         wanted = _PROBLEMS.get(self.options.problem, "auto")
         found = reading.survey(dataset, shape, wanted, cancel=cancel)
         facts: dict[str, Any] = {"problem": found.problem, "labels": list(found.names), "counts": list(found.counts)}
         if found.problem == REGRESSION:
             facts["range"] = [found.low, found.high]
+        if found.mark is not None:
+            facts["mark"] = found.mark
         return facts
+
+    def told(self) -> str:
+        """The labels with how many rows have them, or the range of the numbers."""
+        if self.problem == REGRESSION:
+            low, high = self.facts["range"]
+            return f"a number from {low:g} to {high:g}"
+        counted = told_labels(self.labels, self.facts.get("counts") or ())
+        mark = f" (parted at {self.facts['mark']!r})" if self.facts.get("mark") else ""
+        return f"several{mark} of {counted}" if self.problem == MULTI else counted
+
+    def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
+        """Labels that look like several in one text, and such as are told apart by their spelling only."""
+        joined = joined_doubts(self.labels) if self.problem == SINGLE else []
+        return joined + spelling_doubts(self.labels, self.facts.get("counts") or ())
 
     @property
     def problem(self) -> str:
@@ -104,35 +122,34 @@ class TextClassification(ItemTask):
         return ("far_off",) if self.problem == REGRESSION else self.error_categories
 
     # -- rows ------------------------------------------------------------------------------------------------------
-    def usable(self, example: Example) -> bool:
-        """Whether it has a text, and a label that the head knows."""
-        if _empty(example):
-            return False
+    def fault(self, example: Example) -> str:
+        """Whether it has no text, or no label that the head knows."""
         try:
             self._label(example)
-        except BadRow:
-            return False
-        return True
+        except BadRow as error:
+            return str(error)
+        return "the text is empty" if _empty(example) else ""
 
     def _label(self, example: Example) -> Any:
         """The label as the loss takes it: an index, a list of 0 and 1, or a number. Raises BadRow."""
         value = example.fields.get("raw_label")
         if self.problem == REGRESSION:
-            return reading.number_of(value)
-        known = {name: place for place, name in enumerate(self.labels)}
-        names = reading.several(value) if self.problem == MULTI else [reading.label_of(value)]
-        for name in names:
-            if name not in known:
-                raise BadRow(f"the label {name[:40]!r} is in no training row")
+            return number_of(value)
+        names = self._names(value)
         if self.problem == MULTI:
             return [float(name in names) for name in self.labels]
-        return known[names[0]]
+        return self.labels.index(names[0])
+
+    def _names(self, value: Any) -> list[str]:
+        """The labels in the cell VALUE as the head knows them. Raises BadRow."""
+        names = several(value, self.facts.get("mark")) if self.problem == MULTI else [label_of(value)]
+        return [known_as(name, self.labels) for name in names]
 
     def _reference(self, example: Example) -> str:
         value = example.fields.get("raw_label")
         if self.problem == REGRESSION:
-            return f"{reading.number_of(value):.12g}"
-        return classification.joined(reading.several(value) if self.problem == MULTI else [reading.label_of(value)])
+            return f"{number_of(value):.12g}"
+        return classification.joined(self._names(value))
 
     def items(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None

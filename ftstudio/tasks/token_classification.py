@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ftstudio.core.text import number
 from ftstudio.data import tags as reading
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.encode import IGNORED
+from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example, text_of
 from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
@@ -17,8 +19,9 @@ from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import Piece, TokenView
 from ftstudio.evaluation import tagging
-from ftstudio.tasks.base import Head, Kind, Options, Predicted, Prompt, Role, Row
+from ftstudio.tasks.base import Doubt, Head, Kind, Options, Predicted, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
+from ftstudio.tasks.label_words import told_labels
 from ftstudio.tasks.padding import cross_entropies, padded_inputs, padded_labels, sizes
 
 if TYPE_CHECKING:
@@ -70,6 +73,20 @@ class TokenClassification(ItemTask):
             "types": list(found.types),
         }
 
+    def told(self) -> str:
+        """The scheme of the tags, and their entities by type; or the tags with how often each occurs."""
+        types = self.facts.get("types") or ()
+        if not types:
+            return told_labels(self.labels, self.facts.get("counts") or (), "tags")
+        scheme = {"iob1": "IOB1, read as BIO", "bioes": "BIOES, read as BIO"}.get(str(self.facts.get("scheme")), "BIO")
+        found = self.entities()
+        return f"{scheme}, {told_labels(list(found), list(found.values()), 'types')}"
+
+    def entities(self) -> dict[str, int]:
+        """How many entities of each type the rows hold: each begins with one B-."""
+        known = dict(zip(self.labels, self.facts.get("counts") or (), strict=False))
+        return {kind: known.get(f"B-{kind}", 0) for kind in self.facts.get("types") or ()}
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The tags, in the order of the head's outputs."""
@@ -80,13 +97,13 @@ class TokenClassification(ItemTask):
         return Head(self.kind, self.labels or (reading.OUTSIDE,), "", seed)
 
     # -- rows ------------------------------------------------------------------------------------------------------
-    def usable(self, example: Example) -> bool:
-        """Whether the head knows all its tags."""
+    def fault(self, example: Example) -> str:
+        """Whether the head doesn't know a tag."""
         try:
             self._tags(example)
-        except BadRow:
-            return False
-        return True
+        except BadRow as error:
+            return str(error)
+        return ""
 
     def _tags(self, example: Example) -> list[str]:
         """The tags of EXAMPLE in BIO. Raises BadRow for none and for unknown ones."""
@@ -94,6 +111,9 @@ class TokenClassification(ItemTask):
             raise BadRow("there are no tags in this row")
         found = reading.in_bio(example.fields["tags"], str(self.facts.get("scheme") or "bio"))
         known = set(self.labels)
+        odd = reading.slip(found) if self.facts.get("types") else None
+        if odd is not None and odd[1] not in known:
+            raise BadRow(f"the tag {odd[1][:40]!r} of word {odd[0]} marks no entity, as other tags do (O, B-, I-)")
         for place, name in enumerate(found, 1):
             if name not in known:
                 raise BadRow(f"the tag {name[:40]!r} of word {place} is in no training row")
@@ -125,6 +145,9 @@ class TokenClassification(ItemTask):
             more: dict[str, Any] = {
                 "labels": [IGNORED] * len(tokenizer.prefix) + kept + [IGNORED] * len(tokenizer.suffix)
             }
+            silent = len(words) - len(set(owners))
+            if silent and not whole:
+                more["silent"] = silent
             if whole:
                 starts = {owner: at for at, owner in enumerate(owners[:room]) if first[at]}
                 more["words"] = tuple(words)
@@ -141,6 +164,16 @@ class TokenClassification(ItemTask):
             framed = [*tokenizer.prefix, *ids[:room], *tokenizer.suffix]
             found.append([Item(framed, more, learnt, len(lost), sum(label != IGNORED for label in lost))])
         return found
+
+    def unlearnt(self, encoded: EncodedSet) -> list[Doubt]:
+        """Words that the tokenizer makes nothing of: nothing learns or tells their tags."""
+        silent = [more["silent"] for more in getattr(encoded, "more", ()) if "silent" in more]
+        if not silent:
+            return []
+        words = "1 word has" if sum(silent) == 1 else f"{number(sum(silent))} words have"
+        rows = "1 row" if len(silent) == 1 else f"{number(len(silent))} rows"
+        text = f"{words} no token (in {rows}; such as empty ones): their tags aren't learnt, and are answered with O."
+        return [Doubt("data.train", text, "Take such words and their tags out, or write them in letters.")]
 
     def _label(self, tag: str, first: bool, known: Mapping[str, int]) -> int:
         """The label of a sub-token of a word with TAG; an entity's sub-tokens after its first go on inside it."""

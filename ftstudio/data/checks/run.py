@@ -67,6 +67,22 @@ def run_checks(
     return sorted(kept, key=lambda check: (ORDER[check.severity], names.index(check.name)))
 
 
+def merged(found: Sequence[Check], more: Sequence[Check]) -> list[Check]:
+    """FOUND and MORE in order; two of one name become one, with the rows of both and the graver severity."""
+    by_name: dict[str, Check] = {}
+    for check in (*found, *more):
+        known = by_name.get(check.name)
+        if known is None:
+            by_name[check.name] = check
+            continue
+        rows = tuple(sorted({*known.rows, *check.rows}))
+        graver = min(known.severity, check.severity, key=ORDER.__getitem__)
+        text = f"{known.text} {check.text}"
+        by_name[check.name] = Check(check.name, graver, len(rows), rows, text, {**known.details, **check.details})
+    names = list(CHECKS)
+    return sorted(by_name.values(), key=lambda check: (ORDER[check.severity], names.index(check.name)))
+
+
 def left_out(only: str | Collection[str] | None = None) -> dict[str, str]:
     """Checks of those wanted that this machine can't do: name → what is missing."""
     if "language" in names_of(only) and not language.available():

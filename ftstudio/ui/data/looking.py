@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftstudio.core.errors import StudioError
+from ftstudio import tasks
+from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
-from ftstudio.data.checks import Check, run_checks
+from ftstudio.data.checks import Check, merged, run_checks
 from ftstudio.data.mixture import Mixture, mixture
 from ftstudio.data.personal import texts_in
 from ftstudio.data.profile import column_stats
 from ftstudio.data.view import TokenView
+from ftstudio.tasks.checked import checks_of
 from ftstudio.ui.common.background import Background, Work
 from ftstudio.ui.data.cells import row_text
 from ftstudio.ui.data.checks_page import BY_LINE, ChecksTable, ProblemsPage
@@ -227,11 +229,19 @@ class Looking(StudioScreen):
 
         def run(work: Work) -> list[Check]:
             held_out = held_out_of(opened.source, recipe)
-            return run_checks(
+            found = run_checks(
                 opened.used, opened.shape, template=lens.template if lens else None,
                 tokenizer=lens.tokenizer if lens else None, encoded=encoded, max_length=limit,
                 held_out=held_out, progress=work.progress, cancel=work.cancel,
             )  # fmt: skip
+            if recipe is None or recipe.data.train != opened.source or opened.shape is None:
+                return found
+            try:
+                task = tasks.get(recipe.task).bound(recipe.options)
+            except UsageError:  # the recipe's own step tells which option is wrong
+                return found
+            more = checks_of(task, opened.used, opened.shape, progress=work.progress, cancel=work.cancel)
+            return merged(found, more)
 
         self.background.start("count", "checking the rows", run, self._checked, self.failed)
         self.tell()
