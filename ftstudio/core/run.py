@@ -287,6 +287,24 @@ class Story:
         return points[-1][1] if points else None
 
     @property
+    def model_step(self) -> int | None:
+        """The step whose weights the saved model has, where those aren't the last ones: see early stopping."""
+        value = (self.last_state or {}).get("model_step")
+        return value if isinstance(value, int) else None
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """The evaluation of the weights that the saved model has; of a run without one the last evaluation."""
+        at = self.model_step
+        return next((one for one in reversed(self._evaluations) if one.get("step") == at), self.evaluation)
+
+    @property
+    def judged_loss(self) -> float | None:
+        """Its held-out loss, nats a token."""
+        value = self.judged.get("loss", self.judged.get("eval_loss"))
+        return float(value) if isinstance(value, (int, float)) else None
+
+    @property
     def eta(self) -> float | None:
         """Seconds to the end, as the worker last told."""
         value = self.last_step.get("eta")
