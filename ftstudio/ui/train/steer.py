@@ -57,7 +57,7 @@ def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
 
     step = last_step(run)
     before = described(session.worker.current) if session.busy else ""
-    session.submit(Train(run.path, resume=has_any(run.checkpoints)))
+    session.submit(Train(run.path, resume=step is not None or has_any(run.checkpoints)))
     what = f"goes on from step {step}" if step else "begins"
     studio.tell(f"{run.name} {what}{f' after {before}' if before else ''}.")
     return True
