@@ -10,6 +10,7 @@ from typing import Any
 
 from ftstudio.core import files
 from ftstudio.core.folder import STATE_KINDS, JobFolder
+from ftstudio.core.turn import holder
 
 
 class RunFolder(JobFolder):
@@ -92,6 +93,7 @@ class RunFolder(JobFolder):
             "eval_loss": story.eval_loss,
             "started": story.started,
             "seconds": story.seconds,
+            "waits_in": waits.named if (waits := holder(self.path)) is not None else None,
         }
 
 
@@ -296,6 +298,8 @@ class Story:
     def judged(self) -> dict[str, Any]:
         """The evaluation of the weights that the saved model has; of a run without one the last evaluation."""
         at = self.model_step
+        if at is None:
+            return self.evaluation
         return next((one for one in reversed(self._evaluations) if one.get("step") == at), self.evaluation)
 
     @property

@@ -53,8 +53,10 @@ class Turn:
                 f"{run.name} waits for its turn in {present.named}.", f"`ftstudio stop {run.name}` takes it out there."
             )
         if run.path.is_dir():  # a deleted run isn't made again
-            with contextlib.suppress(StudioError):
-                files.write_json(self._path, asdict(here(self._token)))
+            beside = self._path.with_name(f".{FILE}.{self._token}")
+            with contextlib.suppress(OSError):  # not synced: after a power cut nobody waits any more
+                beside.write_text(json.dumps(asdict(here(self._token))))
+                os.replace(beside, self._path)
 
     def beat(self) -> None:
         """Give a sign of life."""

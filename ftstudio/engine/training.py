@@ -214,10 +214,13 @@ class Training:
         """The checkpoint whose weights become the model: with early stopping the kept one with the lowest held-out
         loss, as transformers' `load_best_model_at_end` has it. None: the last weights, as where a person stopped."""
         found = None
-        if isinstance(director, RunDirector) and self.recipe.training.watch.eval_rising == "stop":
-            if not director.stopped or director.ended_by == "eval_rising":
-                found = resume.best(self.folder.checkpoints, hashes=True)
+        early = self.recipe.training.watch.eval_rising == "stop"
+        if isinstance(director, RunDirector) and early and (not director.stopped or director.ended_by == "eval_rising"):
             step, last = director.evaluated_at or (0, math.inf)
+            found = resume.best(self.folder.checkpoints)
+            if found is not None and resume.facts(found)["eval_loss"] < last:
+                director.tell("saving", "reading the best checkpoint")
+                found = resume.best(self.folder.checkpoints, hashes=True)
             if found is not None and (loss := resume.facts(found)["eval_loss"]) < last:
                 text = f"The model is that of step {resume.step_of(found)}, the best checkpoint kept: its held-out "
                 text += f"loss is {loss:.4g}, at step {step} it was {last:.4g}."

@@ -61,8 +61,9 @@ there, so runs that another terminal or another machine works on are shown live,
   ✓ done         trained to the end, model saved
 
 r goes on with a stopped, interrupted or failed run exactly where its last checkpoint was: the same rows in the same
-order. loss is the last training loss, eval the loss on held-out rows; lower is better. Deleted runs are moved to the
-trash folder of the workspace and stay there until you remove them.
+order. A run that waits for its turn names what it waits for, also in another process; s takes it out of that queue.
+loss is the last training loss, eval the loss on held-out rows; lower is better. Deleted runs are moved to the trash
+folder of the workspace and stay there until you remove them.
 """
     ACTIONS = (OPEN, COMPARE, RESUME, STOP, INFO, FILTER, DELETE, BACK)
     BINDINGS = bindings(*[action for action in ACTIONS if action is not OPEN])

@@ -68,6 +68,9 @@ def request(studio: StudioApp, run: RunFolder, what: str, **fields: Any) -> bool
     if run.owner() is None and waits(studio.session, run) is None:
         studio.tell(f"Nobody is training {run.name} now.")
         return False
+    if run.owner() is None and what != "stop":
+        studio.tell(f"{run.name} has not begun: s takes it out of the queue.")
+        return False
     run.request(what, **fields)
     return True
 
