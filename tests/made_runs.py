@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import socket
 from typing import Any
 
+from ftstudio.core import turn
+from ftstudio.core.files import write_json
+from ftstudio.core.folder import _process_began
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 
@@ -30,6 +35,14 @@ def begin(
     )  # fmt: skip
     run.emit("phase", phase="training", text="")
     return run
+
+
+def waits_elsewhere(run: RunFolder) -> str:
+    """RUN waits for its turn in another process that lives; that process in words."""
+    process = os.getppid()
+    claim = {"process": process, "host": socket.gethostname(), "began": _process_began(process), "heartbeat": 0.0}
+    write_json(run.path / turn.FILE, {**claim, "token": "another"})
+    return f"process {process}"
 
 
 def loss_at(step: int) -> float:

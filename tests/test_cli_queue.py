@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_runs import waits_elsewhere
 
 from ftstudio.cli import main
 from ftstudio.cli.comparing import _runs
@@ -17,7 +18,8 @@ from ftstudio.core.files import read_lines
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine.sweep import words_of
+from ftstudio.engine import resume
+from ftstudio.engine.sweep import SWEEP, join, siblings, words_of
 
 
 def test_all_combinations_of_listed_values():
@@ -77,7 +79,8 @@ def test_a_checkpoint_of_a_run_without_a_model_can_be_compared_by_either_name(tm
 
 def test_early_stopping_ends_its_run_and_not_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     place, began = Workspace(tmp_path), []
-    ends = iter([{"kind": "stopped", "by": "eval_rising"}, {"kind": "done"}, {"kind": "stopped"}, {"kind": "done"}])
+    early, out = {"kind": "stopped", "by": "eval_rising"}, {"kind": "stopped", "by": "queue"}
+    ends = iter([early, out, {"kind": "done"}, {"kind": "stopped"}, {"kind": "done"}])
 
     class Fake:
         def __init__(self, out: Out): ...
@@ -87,14 +90,21 @@ def test_early_stopping_ends_its_run_and_not_the_queue(tmp_path: Path, monkeypat
 
         def __exit__(self, *_: object) -> None: ...
 
+        interrupted = False
+
+        def expect(self, run: RunFolder) -> None: ...
+
+        def expects(self, run: RunFolder) -> bool:
+            return run.name != "taken-out-1"
+
         def run(self, job: Any, folder: Path) -> dict[str, Any]:
             began.append(folder.name)
             return next(ends)
 
     monkeypatch.setattr("ftstudio.cli.queue.Headless", Fake)
-    waiting = [Waiting(name, place.new_run(name)) for name in "abcd"]
+    waiting = [Waiting(name, place.new_run(name)) for name in ("a", "taken out", "b", "c", "d", "e")]
     assert work_through(waiting, Out(json=True)) == 130
-    assert began == ["a-1", "b-1", "c-1"]
+    assert began == ["a-1", "b-1", "c-1", "d-1"]
 
 
 def test_the_best_run_is_named_past_failures(tmp_path: Path):
@@ -110,7 +120,7 @@ def test_the_best_run_is_named_past_failures(tmp_path: Path):
     assert [row["state"] for row in value["runs"]] == ["done", "done", "failed", "failed", "queued"]
     assert (value["best"], value["by"]) == ("b-1", "eval_loss")
     text = outcome_text(value)
-    assert "best by held-out loss: b-1" in text
+    assert "best by the model's held-out loss: b-1" in text
     assert "no such file" in text
     assert "ftstudio queue" in text
     assert outcome([Waiting("f", made(place, "f", None))])["by"] == "loss"
@@ -123,6 +133,55 @@ def test_the_best_run_is_named_past_failures(tmp_path: Path):
     value = outcome([*waiting[:2], Waiting("g", early)])
     assert value["best"] is None
     assert "judged on different rows or tasks" in outcome_text(value)
+
+
+def test_runs_are_judged_by_the_model_they_saved(tmp_path: Path):
+    """The last weights, with early stopping the best checkpoint; what was better on the way is told."""
+    place, runs = Workspace(tmp_path), []
+    for name, losses, end in (("late", (0.8, 1.3), {}), ("early", (1.2, 1.4), {"by": "eval_rising", "model_step": 2})):
+        run = place.new_run(name)
+        run.recipe_path.write_text("{model: demo, task: sft, data: {train: rows.jsonl}}")
+        for step, loss in zip((2, 4), losses, strict=True):
+            run.emit("eval", step=step, loss=loss)
+        run.emit("stopped" if end else "done", **end)
+        runs.append(run)
+    kept = runs[0].checkpoints / "checkpoint-2"
+    kept.mkdir(parents=True)
+    resume.seal(kept, step=2)
+    value = outcome([Waiting(run.name, run) for run in runs])
+    assert [row["eval_loss"] for row in value["runs"]] == [1.3, 1.2]
+    assert [row["lowest"] for row in value["runs"]] == [{"step": 2, "loss": 0.8, "kept": True}, None]
+    assert value["best"] == "early-1"
+    assert "ftstudio compare late-1 --arms base,tuned@2" in outcome_text(value)
+
+
+def test_a_sweep_knows_its_runs_from_their_folders_but_for_deleted_ones(tmp_path: Path):
+    place = Workspace(tmp_path)
+    runs = [made(place, name, 1.0) for name in "abc"]
+    for run in runs:
+        run.recipe_path.write_text("task: sft\n")
+    join(runs)
+    assert [run.name for run in siblings(RunFolder(runs[1].path))] == ["a-1", "b-1", "c-1"]
+    place.delete_run(runs[0])
+    assert [run.name for run in siblings(runs[1])] == ["b-1", "c-1"]
+    (runs[1].path / SWEEP).write_text('{"runs": ["../../elsewhere", "b-1", 3]}')
+    assert [run.name for run in siblings(runs[1])] == ["b-1"]
+
+
+def test_a_run_that_waits_in_another_process_is_only_taken_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    run = Workspace(tmp_path / "studio").new_run("later")
+    run.recipe_path.write_text("task: sft\n")
+    where = waits_elsewhere(run)
+    assert main(["queue"]) == 0
+    assert "No run waits: 1 wait for their turn in another process" in capfd.readouterr().out
+    for words in (["pause", "later-1"], ["train", "--resume", "later-1"]):
+        assert main(words) == 1
+        told = capfd.readouterr().err
+        assert f"waits for its turn in {where}" in told
+        assert "ftstudio stop later-1" in told
+    assert main(["stop", "later-1"]) == 0
+    assert "leaves the queue" in capfd.readouterr().out
+    assert read_lines(run.control_path)[-1]["request"] == "stop"
 
 
 @pytest.fixture

@@ -227,3 +227,36 @@ def test_a_run_that_another_host_took_over_writes_nothing_more(
     assert (run.checkpoints / resume.SAVING).is_dir()  # it may be the other's by now
     last = run.events()[-1]
     assert (last["kind"], last.get("phase")) == ("phase", "saving")
+
+
+@pytest.mark.parametrize(("patience", "steps", "end"), [(1, 8, "stopped"), (3, 4, "done")])
+def test_with_early_stopping_the_model_is_the_best_checkpoint(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, steps: int, end: str
+):
+    """As with transformers' load_best_model_at_end, whether the run stopped early or came to its end."""
+    from safetensors.numpy import load_file
+
+    losses = iter([3.0, 1.0, 2.0])  # at the steps 0, 2 and 4
+    held_out = {"perplexity": 1.0, "rows": 1, "tokens": 1}
+    monkeypatch.setattr("ftstudio.engine.trainer.held_out_loss", lambda *a, **n: {"loss": next(losses), **held_out})
+    watch = {"eval_rising": "stop", "patience": patience}
+    values = recipe_values(
+        base / "model", base / "rows.jsonl", "lora", steps=steps, save_steps=100, save_best=False, watch=watch
+    )
+    values["evaluation"] |= {"samples": 0, "forgetting": False, "every": 2}
+    run = prepare_run(check_recipe(values), Workspace(tmp_path))
+    worker.execute(Train(run.path))
+    assert run.state() == end, run.events()[-1]
+    last = run.events()[-1]
+    assert (last["step"], last["model_step"], last["eval"]["loss"]) == (4, 2, 1.0)
+    assert last.get("by") == ("eval_rising" if end == "stopped" else None)
+    story = Story()
+    story.feed(run.events())
+    assert (story.model_step, story.judged_loss, story.eval_loss) == (2, 1.0, 2.0)
+    assert any("The model is that of step 2" in alert["text"] for alert in events(run, "alert"))
+    saved = [
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (run.model, run.checkpoints / "checkpoint-2", run.checkpoints / "checkpoint-4")
+    ]
+    assert all((saved[0][name] == saved[1][name]).all() for name in saved[1])
+    assert not all((saved[0][name] == saved[2][name]).all() for name in saved[2])

@@ -12,6 +12,7 @@ import pytest
 from screens import IdleWorker, press, shown, until
 from textual.pilot import Pilot
 
+from ftstudio.core import turn
 from ftstudio.core.jobs import Train
 from ftstudio.core.workspace import Workspace
 from ftstudio.ui.runs.catalogue import Follower
@@ -163,6 +164,36 @@ async def test_stopping_asks_and_only_asks_the_owner(tmp_path: Path) -> None:
         await pilot.press("s", "s")
         await until(pilot, "Stop live-1?", gone=True)
         assert [line["request"] for line in made.json_lines(run.control_path)] == ["stop"]
+
+
+async def test_a_run_that_waits_in_another_process_is_told_so_and_only_taken_out(tmp_path: Path) -> None:
+    runs = every_state(Workspace(tmp_path))
+    run, worker = runs["queued"], IdleWorker()
+    where = made_runs.waits_elsewhere(run)
+    app = studio(Workspace(tmp_path), worker)
+    app.session.view_run(run)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, "live-1")
+        await go_to(pilot, run.name)
+        text = await until(pilot, f"queued: waits for its turn in {where}")
+        assert f"… queued  waits for its turn in {where}" in text.splitlines()[1]
+        last = text.splitlines()[-1]
+        assert "s take back" in last
+        assert "resume" not in last
+        assert "delete" not in last
+        await pilot.press("r")
+        await until(pilot, "waits already for its turn")
+        await pilot.press("d")
+        await until(pilot, "first (s)")
+        await pilot.press("s")
+        await until(pilot, f"Take {run.name} out of the queue?")
+        await pilot.press("s")
+        await until(pilot, "leaves the queue")
+        assert [line["request"] for line in made.json_lines(run.control_path)] == ["stop"]
+        (run.path / turn.FILE).unlink()
+        text = await until(pilot, "has not begun, and waits for nothing · r starts it")
+        assert "… queued  not begun" in text.splitlines()[1]
+    assert worker.jobs == []
 
 
 @pytest.mark.parametrize("size", SIZES)

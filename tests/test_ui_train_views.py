@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import threading
+import time
 from pathlib import Path
 
 import made_answers as made
@@ -17,6 +20,7 @@ from ftstudio.core.errors import UsageError
 from ftstudio.core.run import RunFolder, Story, smoothed
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine.dynamics import Recorder
+from ftstudio.engine.sweep import join
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.plot.curve import Curve
 from ftstudio.ui.plot.window import Window
@@ -26,6 +30,7 @@ from ftstudio.ui.train import charts, course
 from ftstudio.ui.train.overlays import FILE, Overlays
 from ftstudio.ui.train.recipe_diff import differing, settings
 from ftstudio.ui.train.replay import LONGEST, Replay
+from ftstudio.ui.train.rowmap import RowMapPage
 
 
 @pytest.fixture
@@ -233,15 +238,18 @@ async def test_a_run_is_replayed_on_screen(workspace: Workspace) -> None:
 async def test_a_sweep_names_its_best_run_once_all_have_ended(workspace: Workspace) -> None:
     first, second = (runs.finished(workspace, name) for name in ("slow", "fast"))
     second.emit("eval", step=200, loss=0.5)
+    second.emit("done")
     third = runs.begin(workspace, "wild", owned=True)
     app = studio(workspace, first)
-    app.session.together = (first, second, third)
+    gone = workspace.new_run("gone")  # deleted since: it isn't waited for
+    join([first, second, third, gone])
+    shutil.rmtree(gone.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, "the sweep's 3 runs have ended")
         third.emit("failed", text="The loss is no number.", hint="")
         third.release()
-        text = await until(pilot, "of the sweep's 3 by held-out loss, 1 failed: fast-1")
-        assert "enter compares · best" in text
+        text = await until(pilot, "by the model's held-out loss, 1 failed: fast-1")
+        assert "of the sweep's 3" in text
 
 
 # -- alerts ----------------------------------------------------------------------------------------------------------
@@ -318,6 +326,36 @@ async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
         await press(pilot, "h")  # a task without probabilities says why there is no map
         text = await until(pilot, "Rows of this task have no place on this map")
         assert "hard rows first" not in text
+
+
+async def test_rows_read_for_a_run_that_is_left_do_not_fill_the_next_ones_map(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (runs.finished(workspace, name) for name in ("first", "second"))
+    read_ones: list[Path] = []
+    slow = threading.Event()
+
+    def reading(path: Path) -> str:
+        read_ones.append(path)
+        if path == first.path:
+            assert slow.wait(20)
+        return path.name
+
+    taken: list[object] = []
+    monkeypatch.setattr("ftstudio.ui.train.viewing.rowmap.read", reading)
+    monkeypatch.setattr(RowMapPage, "take", lambda self, found, **named: taken.append(found))
+    app = studio(workspace, first)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "enter compares")
+        await press(pilot, "h")
+        await pilot.pause(0.1)
+        app.session.view_run(second)
+        slow.set()
+        end = time.monotonic() + 10
+        while second.path.name not in taken and time.monotonic() < end:
+            await pilot.pause(0.05)
+    assert read_ones == [first.path, second.path]
+    assert [found for found in taken if found] == [second.path.name]
 
 
 # -- course ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_runs import waits_elsewhere
 
-from ftstudio.core import files
+from ftstudio.core import files, turn
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Answer, Compare, Train, Unload
 from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import quiet, trouble
+from ftstudio.engine import quiet, resume, trouble
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.worker import Worker
 
@@ -54,9 +57,10 @@ class Script:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    from ftstudio.engine import answer
+    from ftstudio.engine import answer, hardware, models  # noqa: F401  what its first job would import
 
     made = Script()
+    monkeypatch.setattr(hardware, "be_polite", lambda: None)  # on a busy machine it would hardly ever come to its turn
     monkeypatch.setattr(answer, "run", made.run)
     monkeypatch.setattr(quiet, "libraries", lambda: None)
     return made
@@ -191,6 +195,132 @@ def test_a_run_that_waited_too_long_is_not_trained_again(script: Script, tmp_pat
     assert script.order == []
     assert worker.refused is not None
     assert run.path.exists() == (fate == "trained")
+
+
+def prepared(tmp_path: Path, name: str) -> RunFolder:
+    run = Workspace(tmp_path).new_run(name)
+    run.recipe_path.write_text("model: demo\n")
+    return run
+
+
+def beat(run: RunFolder) -> float:
+    return (run.path / turn.FILE).stat().st_mtime
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the runs that are trained from now on."""
+    from ftstudio.engine import training
+
+    found: list[str] = []
+
+    def run(job: Any, context: JobContext, *_: object) -> None:
+        found.append(job.folder.name)
+        assert turn.holder(job.folder) is None  # it waits no more
+        context.folder.emit("done", step=1)
+
+    monkeypatch.setattr(training, "run", run)
+    return found
+
+
+def test_a_run_that_waits_names_this_process_and_leaves_when_asked(
+    script: Script, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from ftstudio.engine import pulse
+
+    monkeypatch.setattr(pulse, "BEAT", 0.1)
+    worker = Worker()
+    first, out, later = (prepared(tmp_path, name) for name in ("first", "out", "later"))
+    worker.submit(job(tmp_path, "waits"))
+    assert script.begun.wait(20)
+    worker.submit(Train(first.path))
+    worker.submit(Train(out.path))
+    worker.expect(later)
+    assert all(holder is not None and holder.here for holder in map(turn.holder, (first.path, out.path, later.path)))
+    os.utime(later.path / turn.FILE, (1.0, 1.0))
+    out.request("pause")
+    out.request("stop")
+    end = time.monotonic() + 20
+    while (out.state() != "stopped" or beat(later) == 1.0) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert out.state() == "stopped"  # while the job before it still runs
+    assert out.events()[-1]["by"] == turn.QUEUE
+    assert beat(later) > 1.0
+    assert worker.waiting == (Train(first.path),)
+    assert worker.expects(later)
+    script.go_on.set()
+    assert worker.join(20)
+    worker.submit(Train(later.path))
+    assert worker.join(20)
+    assert trained == ["first-1", "later-1"]
+    assert not list(tmp_path.glob(f"runs/*/{turn.FILE}"))
+
+
+def test_a_stop_asked_for_while_it_waited_ends_a_run_before_anything_is_loaded(
+    script: Script, trained: list[str], tmp_path: Path
+):
+    worker, run = Worker(), prepared(tmp_path, "run")
+    worker.submit(job(tmp_path, "waits"))
+    assert script.begun.wait(20)
+    worker.submit(Train(run.path))
+    run.request("stop")
+    script.go_on.set()
+    assert worker.join(20)
+    assert trained == []
+    assert [event["kind"] for event in run.events()] == ["stopped"]
+
+
+def test_a_run_that_waits_elsewhere_is_left_there_and_one_whose_process_is_gone_is_free(
+    script: Script, trained: list[str], tmp_path: Path
+):
+    worker, run = Worker(), prepared(tmp_path, "run")
+    where = waits_elsewhere(run)
+    with pytest.raises(StudioError, match=f"waits for its turn in {where}"):
+        worker.submit(Train(run.path))
+    with pytest.raises(StudioError, match=f"waits for its turn in {where}"):
+        Workspace(tmp_path).delete_run(run)
+    claim = files.read_json(run.path / turn.FILE)
+    files.write_json(run.path / turn.FILE, {**claim, "began": claim["began"] - 100})  # its number was given again
+    assert turn.holder(run.path) is None
+    worker.submit(Train(run.path))
+    assert worker.join(20)
+    assert trained == ["run-1"]
+
+
+def test_closing_frees_what_waits(script: Script, trained: list[str], tmp_path: Path):
+    worker, first, later = Worker(), prepared(tmp_path, "first"), prepared(tmp_path, "later")
+    worker.submit(job(tmp_path, "stoppable"))
+    assert script.begun.wait(20)
+    worker.submit(Train(first.path))
+    worker.expect(later)
+    assert worker.stop(20)
+    assert [turn.holder(run.path) for run in (first, later)] == [None, None]
+    assert trained == []
+
+
+def test_a_run_that_another_process_began_meanwhile_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from ftstudio.engine import training
+
+    asked: list[bool] = []
+
+    class Fake:
+        def __init__(self, *_: object) -> None: ...
+
+        def run(self, *, resuming: bool) -> None:
+            asked.append(resuming)
+
+    monkeypatch.setattr(training, "Training", Fake)
+    monkeypatch.setattr(quiet, "libraries", lambda: None)
+    run, fresh = prepared(tmp_path, "run"), prepared(tmp_path, "fresh")
+    checkpoint = run.checkpoints / "checkpoint-14"
+    checkpoint.mkdir(parents=True)
+    resume.seal(checkpoint, step=14)
+    for one in (run, fresh):
+        Worker().execute(Train(one.path))
+    assert asked == [True, False]
+    assert any("goes on from there" in str(event.get("text")) for event in run.events())
 
 
 def test_a_folder_in_other_hands_is_left_alone(script: Script, tmp_path: Path):

@@ -18,6 +18,7 @@ from ftstudio.core.text import duration, number, one_line
 
 if TYPE_CHECKING:
     from ftstudio.core.jobs import Job
+    from ftstudio.core.run import RunFolder
     from ftstudio.engine.worker import Worker
 
 POLL_SECONDS = 0.1
@@ -90,6 +91,21 @@ class Headless:
         unwritten = getattr(alerting, "UNWRITTEN", None)  # none yet while the worker is still importing it
         while unwritten:
             self.out.say(f"  {one_line(unwritten.popleft(), 400)}")
+
+    def expect(self, run: RunFolder) -> None:
+        """RUN comes later: till then everybody sees that it waits for its turn here. Raises StudioError where it waits
+        elsewhere."""
+        assert self._worker is not None
+        self._worker.expect(run)
+
+    def expects(self, run: RunFolder) -> bool:
+        """Whether RUN is still to come: no more once somebody took it out."""
+        return self._worker is not None and self._worker.expects(run)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal asked this process to stop."""
+        return self._signals > 0
 
     def run(self, job: Job, folder: Path, *, quiet: bool = False) -> dict[str, Any]:
         """Do JOB and give back its last event (`done`, `stopped` or `failed`)."""

@@ -11,7 +11,8 @@ from ftstudio.cli.output import Out, table
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.text import clean, duration, number
-from ftstudio.engine.sweep import Waiting, grid, named, outcome
+from ftstudio.core.turn import QUEUE, holder
+from ftstudio.engine.sweep import Waiting, by_text, grid, join, named, outcome
 
 
 def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: list[str], out: Out) -> int:
@@ -30,6 +31,8 @@ def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: 
                 one.error = error
                 out.say(f"  {clean(one.name)}: {clean(error.message)}")
             waiting.append(one)
+    if arguments.sweep:
+        join([one.run for one in waiting if one.run is not None])
     return work_through(waiting, out)
 
 
@@ -37,11 +40,11 @@ def queue(arguments: argparse.Namespace, out: Out) -> int:
     """Train the runs of the workspace that wait: prepared, but never begun."""
     from ftstudio.cli.train import workspace
 
-    found = [
-        run for run in reversed(workspace(arguments).runs()) if run.state() == "queued" and run.recipe_path.is_file()
-    ]
+    queued = [run for run in reversed(workspace(arguments).runs()) if run.state() == "queued"]
+    found = [run for run in queued if holder(run.path) is None]
     if not found:
-        out.result({"runs": [], "best": None}, "No run waits.\n  next: ftstudio train A.yaml B.yaml")
+        more = f": {len(queued)} wait for their turn in another process" if queued else ""
+        out.result({"runs": [], "best": None}, f"No run waits{more}.\n  next: ftstudio train A.yaml B.yaml")
         return 0
     return work_through([Waiting(run.name, run) for run in found], out)
 
@@ -50,43 +53,57 @@ def work_through(waiting: Sequence[Waiting], out: Out) -> int:
     """Train WAITING in order, past failures; a stop asked for ends the queue. Names the best run at the end."""
     from ftstudio.core.watch import OF_THE_RUN
 
-    ready = [one for one in waiting if one.run is not None]
+    ready = [(one, one.run) for one in waiting if one.run is not None]
     stopped = False
     if ready:
         with Headless(out) as headless:
-            for place, one in enumerate(ready, 1):
-                assert one.run is not None
-                out.say(f"Training {one.run.name} ({place} of {len(ready)})")
+            for one, run in ready:
                 try:
-                    last = headless.run(Train(one.run.path), one.run.path)
+                    headless.expect(run)
+                except StudioError as error:  # another process has queued it meanwhile
+                    one.error = error
+            for place, (one, run) in enumerate(ready, 1):
+                if not headless.expects(run):
+                    continue
+                out.say(f"Training {run.name} ({place} of {len(ready)})")
+                try:
+                    last = headless.run(Train(run.path), run.path)
                 except StudioError as error:
                     one.error = error
                     continue
                 if last["kind"] == "failed":
                     one.error = StudioError(str(last.get("text") or "It failed."), str(last.get("hint") or ""))
-                stopped = last["kind"] == "stopped" and last.get("by") not in OF_THE_RUN  # early stopping ends one run
+                of_the_run = last.get("by") in (*OF_THE_RUN, QUEUE)  # early stopping, and taking out, end one run
+                stopped = headless.interrupted or (last["kind"] == "stopped" and not of_the_run)
                 if stopped:
                     break
     value = outcome(waiting)
     out.result(value, outcome_text(value))
     if stopped:
         return 130
-    return 0 if all(row["state"] == "done" or row["early"] for row in value["runs"]) else 1
+    return 0 if all(row["state"] == "done" or row["early"] or row["left"] for row in value["runs"]) else 1
+
+
+def _state(row: dict[str, Any]) -> str:
+    return "stopped early" if row["early"] else "taken out" if row["left"] else str(row["state"])
 
 
 def outcome_text(value: dict[str, Any]) -> str:
     """The same for people."""
     rows = [
         [
-            clean(row["run"] or row["name"]), "stopped early" if row["early"] else row["state"], number(row["loss"]),
+            clean(row["run"] or row["name"]), _state(row), number(row["loss"]),
             number(row["eval_loss"]), duration(row.get("seconds")), clean(row["error"] or "", 60),
         ]
         for row in value["runs"]
     ]  # fmt: skip
     lines = [table(rows, ["run", "state", "loss", "held-out", "took", ""], right=(2, 3, 4))]
+    for row in value["runs"]:
+        if (low := row["lowest"]) is not None:
+            how = f": ftstudio compare {row['run']} --arms base,tuned@{low['step']}" if low["kept"] else ", not kept"
+            lines.append(f"  {row['run']} was at {number(low['loss'])} at step {low['step']}{how}")
     if value["best"]:
-        what = "held-out loss" if value["by"] == "eval_loss" else "training loss"
-        lines.append(f"  best by {what}: {value['best']}\n  next: ftstudio compare {value['best']}")
+        lines.append(f"  best by {by_text(value['by'])}: {value['best']}\n  next: ftstudio compare {value['best']}")
     if value["why"]:
         lines.append(f"  {value['why']}")
     if any(row["state"] == "queued" for row in value["runs"]):

@@ -11,6 +11,7 @@ from ftstudio.cli.train import workspace
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import clean, duration, number
+from ftstudio.core.turn import holder
 
 
 def runs(arguments: argparse.Namespace, out: Out) -> int:
@@ -47,18 +48,24 @@ def _short(model: str) -> str:
 
 def control(arguments: argparse.Namespace, out: Out) -> int:
     """Append a request for the process that trains the run."""
-    run, state = _running(arguments)
     what = arguments.request
+    run, state = _running(arguments, waiting=what == "stop")
     run.request(what)
-    out.result({"run": run.name, "request": what, "state": state}, f"Asked {run.name} to {what}.")
+    said = f"Asked {run.name} to {what}." if run.owner() is not None else f"{run.name} leaves the queue in a moment."
+    out.result({"run": run.name, "request": what, "state": state}, said)
     return 0
 
 
-def _running(arguments: argparse.Namespace) -> tuple[RunFolder, str]:
-    """The run and its state. Raises StudioError where nobody trains it."""
+def _running(arguments: argparse.Namespace, *, waiting: bool = False) -> tuple[RunFolder, str]:
+    """The run and its state. Raises StudioError where nobody trains it; with WAITING it may wait for its turn, too."""
     run = workspace(arguments).run(arguments.run)
     state = run.state()
     if run.owner() is None:
+        if (waits := holder(run.path)) is not None:
+            if waiting:
+                return run, state
+            hint = f"`ftstudio stop {run.name}` takes it out of the queue."
+            raise StudioError(f"{run.name} isn't running; it waits for its turn in {waits.named}.", hint)
         hint = f"`ftstudio train --resume {run.name}` goes on." if state in ("interrupted", "stopped", "failed") else ""
         raise StudioError(f"{run.name} isn't running; it is {state}.", hint or "`ftstudio runs` lists what is.")
     return run, state

@@ -53,12 +53,15 @@ def headless_demo(place: Any, recipe: Any, out: Out) -> int:
     resolved = load_recipe(run.recipe_path)
     folder = base_folder(place, resolved)
     with Headless(out) as headless:
+        headless.expect(run)
         out.say("1 Errors: what does the base model get wrong on the held-out rows?")
         last = headless.run(Answer(folder.path, resolved), folder.path)
         if last["kind"] != "done":
             return _ended(last, out)
         errors, _ = error_report(folder, resolved, place.path)
         out.say("\n" + report.errors_text(errors) + "\n")
+        if not headless.expects(run):
+            return _ended({"kind": "stopped", "text": f"{run.name} was taken out before it began."}, out)
         out.say(f"2 Train: {resolved.method.name} on the training rows")
         last = headless.run(Train(run.path), run.path)
         if last["kind"] != "done":

@@ -13,6 +13,7 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import duration, number, size
+from ftstudio.core.turn import holder
 from ftstudio.core.workspace import PRESETS, Workspace
 
 SIGNS = {"good": "✓", "note": "·", "warn": "▲", "bad": "✗"}
@@ -65,6 +66,9 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
             raise StudioError(
                 f"{run.name} is being trained by process {owner.process} on {owner.host}.", "Watch it with `ftstudio`."
             )
+        if (waits := holder(run.path)) is not None:
+            hint = f"It is trained there; `ftstudio stop {run.name}` takes it out of that queue."
+            raise StudioError(f"{run.name} waits for its turn in {waits.named}.", hint)
         from ftstudio.engine.recipes import load_recipe
         from ftstudio.engine.weights import whole
 
@@ -157,7 +161,7 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
 def training_summary(run: RunFolder, story: Story) -> dict[str, Any]:
     """What `train --json` holds."""
     end = story.done or {}
-    evaluation = {k: v for k, v in story.evaluation.items() if k not in ("kind", "time", "step")}
+    evaluation = {k: v for k, v in story.judged.items() if k not in ("kind", "time", "step")}
     return {
         "run": run.name,
         "path": str(run.path),
@@ -171,6 +175,7 @@ def training_summary(run: RunFolder, story: Story) -> dict[str, Any]:
         "tokens": story.start.get("tokens") or {},
         "seconds": story.seconds,
         "model": str(run.model) if run.model.is_dir() else None,
+        "model_step": story.model_step,
     }
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
+from ftstudio.core.text import one_line
 
 STATES = ("queued", "running", "paused", "stopped", "failed", "interrupted", "done")
 REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate", "steps")
@@ -43,6 +44,16 @@ class Owner:
     def near(self) -> bool:
         """Whether it is a process of this host, which can be asked."""
         return self.host == socket.gethostname()
+
+    @property
+    def here(self) -> bool:
+        """Whether it is this process."""
+        return self.near and self.process == os.getpid()
+
+    @property
+    def named(self) -> str:
+        """In words: `process 4242`, with its host where that is another."""
+        return f"process {self.process}" + ("" if self.near else f" on {one_line(self.host, 40)}")
 
     def alive(self) -> bool:
         """Whether that process is still there."""

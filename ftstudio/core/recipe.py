@@ -219,7 +219,8 @@ class Training(Part):
     save_best: bool = Field(
         True,
         description="a checkpoint, too, where the held-out loss is the lowest so far and saving takes no longer than "
-        "the evaluation did, or than 5 % of the time trained since the last checkpoint",
+        "the evaluation did, or than 5 % of the time trained since the last checkpoint; with early stopping "
+        "(watch.eval_rising: stop) always",
     )
     keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints stay, beside the best")
     seed: int = Field(0, ge=0, description="of weights, order, dropout and the split")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ftstudio.core import files
 from ftstudio.core.folder import STATE_KINDS, JobFolder
+from ftstudio.core.turn import holder
 
 
 class RunFolder(JobFolder):
@@ -92,6 +93,7 @@ class RunFolder(JobFolder):
             "eval_loss": story.eval_loss,
             "started": story.started,
             "seconds": story.seconds,
+            "waits_in": waits.named if (waits := holder(self.path)) is not None else None,
         }
 
 
@@ -285,6 +287,26 @@ class Story:
         """The last held-out loss, nats a token."""
         points = self.curves.get("eval_loss")
         return points[-1][1] if points else None
+
+    @property
+    def model_step(self) -> int | None:
+        """The step whose weights the saved model has, where those aren't the last ones: see early stopping."""
+        value = (self.last_state or {}).get("model_step")
+        return value if isinstance(value, int) else None
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """The evaluation of the weights that the saved model has; of a run without one the last evaluation."""
+        at = self.model_step
+        if at is None:
+            return self.evaluation
+        return next((one for one in reversed(self._evaluations) if one.get("step") == at), self.evaluation)
+
+    @property
+    def judged_loss(self) -> float | None:
+        """Its held-out loss, nats a token."""
+        value = self.judged.get("loss", self.judged.get("eval_loss"))
+        return float(value) if isinstance(value, (int, float)) else None
 
     @property
     def eta(self) -> float | None:

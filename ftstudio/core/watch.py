@@ -25,7 +25,10 @@ class Watch(BaseModel):
     )
     spike: Deed = Field("alert", description="the loss jumps far beyond what it was lately")
     zero_loss: Deed = Field("alert", description="the loss stays at zero: nothing is learnt any more")
-    eval_rising: Deed = Field("alert", description="the held-out loss got no better (stop: early stopping)")
+    eval_rising: Deed = Field(
+        "alert",
+        description="the held-out loss got no better (stop: early stopping, and the model is the best checkpoint kept)",
+    )
     stalled: Literal["alert", "stop"] = Field("alert", description="no step for far longer than steps take")
     resume_fault: Deed = Field("alert", description="a resumed run goes on with another learning rate or row order")
     disk: Literal["alert", "pause", "stop"] = Field("pause", description="the next checkpoint won't fit on the disk")

@@ -12,6 +12,7 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import RunFolder
+from ftstudio.core.turn import holder
 
 # `ftstudio/presets` is a link to the folder at the top of the repository; a wheel holds the files themselves
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
@@ -102,6 +103,10 @@ class Workspace:
         """Move RUN to the workspace's trash and return where it lies: nothing the person made is ever lost."""
         if run.owner() is not None:
             raise StudioError(f"{run.name} is still being trained.", "Stop it first.")
+        if (waits := holder(run.path)) is not None:
+            raise StudioError(
+                f"{run.name} waits for its turn in {waits.named}.", "Take it out of the queue first: stop."
+            )
         chats = sorted(run.chats.iterdir()) if run.chats.is_dir() else []
         for job in (run.compare, run.test, run.errors, *map(JobFolder, chats)):
             if job.owner() is not None:

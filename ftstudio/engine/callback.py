@@ -264,7 +264,15 @@ class RunDirector:
         level = "error" if fault.kind == "not_finite" or deed != "alert" else "warning"
         step = self.trainer.state.global_step if self.trainer is not None else None
         text = fault.text + ("" if deed == "alert" else f" {DEEDS[deed]}.")
-        event = {"level": level, "text": text, "hint": fault.hint, "watch": fault.kind, "action": deed, "step": step}
+        early = deed == "stop" and fault.kind == "eval_rising"  # it is done already, what the hint says
+        event = {
+            "level": level,
+            "text": text,
+            "hint": "" if early else fault.hint,
+            "watch": fault.kind,
+            "action": deed,
+            "step": step,
+        }
         alerting.tell(self.watch, self.folder.name, event)
         try:
             self.folder.emit("alert", **event)
@@ -370,6 +378,8 @@ class RunDirector:
         training (seconds): while a large model learns well, nearly every evaluation is the best."""
         meter = trainer.meter
         allowed = max(evaluating, meter.last("evaluating"), SAVING * (meter.seconds - self._saved))
+        if self.watch.eval_rising == "stop":  # early stopping: it is the model that the run is to end with
+            allowed = math.inf
         if not trainer.control.should_save and meter.last("saving") <= allowed and self.disk.fits():
             trainer.control.should_save, self._reason = True, "the best so far"
 

@@ -21,11 +21,12 @@ READ_AT_REST = 10.0
 class Pulse:
     """A small thread beside the worker's: `beat` every 5 s, a `telemetry` event every 2 s (10 s while paused).
 
-    A thread of its own, because one step, one checkpoint or one load may take longer than that.
+    A thread of its own, because one step, one checkpoint or one load may take longer than that. BESIDE is called with
+    each heartbeat.
     """
 
-    def __init__(self, folder: JobFolder, *, telemetry: bool) -> None:
-        self._folder = folder
+    def __init__(self, folder: JobFolder, *, telemetry: bool, beside: Callable[[], None] = lambda: None) -> None:
+        self._folder, self._beside = folder, beside
         self._telemetry = telemetry
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ftstudio-pulse", daemon=True)
@@ -54,6 +55,7 @@ class Pulse:
             if now >= next_beat:
                 next_beat = now + BEAT
                 self._safely(self.beat)
+                self._safely(self._beside)
             reading = None
             if reader is not None and now >= next_read:
                 next_read = now + (READ_AT_REST if self.resting else READ)

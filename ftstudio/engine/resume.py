@@ -67,6 +67,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=step_of, reverse=True)
 
 
+def has_any(folder: Path) -> bool:
+    """Whether FOLDER holds a checkpoint, or one that was being put in place when its process was killed."""
+    return bool(checkpoints(folder)) or (folder / SAVING).is_dir()
+
+
 def newest(folder: Path, below: int | None = None) -> Path | None:
     """The newest checkpoint in FOLDER whose files are all intact, with BELOW of those before that step; None where
     there is none."""

@@ -6,11 +6,15 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.turn import QUEUE
 from ftstudio.core.workspace import slug
+from ftstudio.engine import resume
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -81,23 +85,44 @@ def words_of(text: str) -> list[str]:
     return [word for word in found if word]
 
 
+SWEEP = "sweep.json"  # in the folder of each of its runs: the names of all of them
+
+
+def join(runs: Sequence[RunFolder]) -> None:
+    """Write down that RUNS are of one sweep, into the folder of each. Raises StudioError."""
+    for run in runs:
+        files.write_json(run.path / SWEEP, {"runs": [one.name for one in runs]})
+
+
+def siblings(run: RunFolder) -> list[RunFolder]:
+    """The runs of the sweep that RUN is of, itself among them; none where it is of none. Deleted ones are left out."""
+    value = files.read_json(run.path / SWEEP)
+    names = value.get("runs") if isinstance(value, dict) else None
+    plain = [name for name in names if isinstance(name, str) and name == Path(name).name] if names else []
+    found = [RunFolder(run.path.parent / name) for name in plain]
+    return [one for one in found if one.recipe_path.is_file()]
+
+
 def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
-    """`{runs: [{name, run, state, early, loss, eval_loss, seconds, error}], best, by, why}`; `best` is the finished run
-    with the lowest held-out loss, where none was held out the lowest last loss. `early` are those that early stopping
-    ended: they have a model, too. Losses on other rows, or of another task, say nothing of each other: there is no best
-    run then, and `why` tells it."""
+    """`{runs: [{name, run, state, early, left, loss, eval_loss, lowest, seconds, error}], best, by, why}`; `best` is
+    the finished run whose saved model has the lowest held-out loss (`eval_loss`), without such a loss the lowest last
+    one. The model is the last weights, with early stopping those of the best checkpoint; a lower loss on the way is
+    `lowest`: `{step, loss, kept}`, `kept` where a checkpoint has those weights. `early` are those that early stopping
+    ended: they have a model, too; `left` those that were taken out before they began. Losses on other rows, or of
+    another task, say nothing of each other: there is no best run then, and `why` tells it."""
     rows: list[dict[str, Any]] = []
     for one in waiting:
         row: dict[str, Any] = {"name": one.name, "run": None, "state": "failed", "loss": None, "eval_loss": None}
-        row["early"] = False
+        row |= {"early": False, "left": False, "lowest": None}
         if one.run is not None:
             story = Story()
             story.feed(one.run.events())
             row |= {
                 "run": one.run.name, "state": one.run.state(story.last_state), "loss": story.loss,
-                "eval_loss": story.eval_loss, "seconds": story.seconds,
+                "eval_loss": story.judged_loss, "seconds": story.seconds, "lowest": _lowest(one.run, story),
             }  # fmt: skip
-            row["early"] = row["state"] == "stopped" and (story.last_state or {}).get("by") == "eval_rising"
+            by = (story.last_state or {}).get("by") if row["state"] == "stopped" else None
+            row["early"], row["left"] = by == "eval_rising", by == QUEUE
         row["error"] = one.error.message if one.error is not None else None
         rows.append(row)
     done = [(one, row) for one, row in zip(waiting, rows, strict=True) if row["state"] == "done" or row["early"]]
@@ -107,6 +132,21 @@ def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
     best = min((row for _, row in judged), key=lambda row: row[by])["run"] if judged and alike else None
     why = "no best run: they are judged on different rows or tasks" if judged and not alike else ""
     return {"runs": rows, "best": best, "by": by if best else None, "why": why}
+
+
+def _lowest(run: RunFolder, story: Story) -> dict[str, Any] | None:
+    """The best evaluation of RUN, as STORY tells it, where its saved model isn't as good; else None."""
+    saved = story.judged_loss
+    if story.best is None or saved is None or not story.best[1] < saved:
+        return None
+    step, loss = story.best
+    kept = any(resume.step_of(path) == step for path in resume.checkpoints(run.checkpoints))
+    return {"step": step, "loss": loss, "kept": kept}
+
+
+def by_text(by: str) -> str:
+    """What an `outcome` goes BY, in words."""
+    return "the model's held-out loss" if by == "eval_loss" else "training loss"
 
 
 def _judged_on(run: RunFolder) -> str:

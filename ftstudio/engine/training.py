@@ -58,24 +58,29 @@ TOKENIZER = (
 
 
 def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
-    """Train what JOB's folder says. Ends with a `done` or `stopped` event; raises for the worker to tell `failed`.
+    """Train what JOB's folder says, from its last checkpoint where it has one. Ends with a `done` or `stopped` event;
+    raises for the worker to tell `failed`.
 
     Under a launcher of several processes this is the first of them; the others follow (see `follow`).
     """
     folder, together = context.folder, ranks.joined()  # the one that was claimed, not another object of its path
     assert isinstance(folder, RunFolder)
+    resuming = job.resume or resume.has_any(folder.checkpoints)
+    if resuming and not job.resume:
+        text = f"{folder.name} was trained by another process before its turn came here: training goes on from there."
+        folder.emit("alert", level="warning", text=text)
     if together.alone:
-        Training(folder, context, control, pulse).run(resuming=job.resume)
+        Training(folder, context, control, pulse).run(resuming=resuming)
         return
     since = folder.control_path.stat().st_size if folder.control_path.is_file() else 0
-    together.tell({"folder": str(folder.path.absolute()), "resume": job.resume})
+    together.tell({"folder": str(folder.path.absolute()), "resume": resuming})
     try:
         there = together.all_of(True)
         if not all(there):
             host = together.peers[there.index(False)].host
             hint = "Put the workspace on a file system that all machines share."
             raise StudioError(f"{host} doesn't see {folder.path.absolute()}.", hint)
-        Training(folder, context, control, pulse, together).run(resuming=job.resume)
+        Training(folder, context, control, pulse, together).run(resuming=resuming)
         together.leave()
     except Exception as error:
         told = together.explain(error, folder, since)
@@ -142,6 +147,9 @@ class Training:
                 del trainer, director
                 loading.free()
                 model = self._model_again(model, rows)
+            best = self._best(trainer, director)
+            if best is not None:
+                trainer._load_from_checkpoint(str(best))
             peak = max(self.ranks.all_of(peak_memory(machine.device)), default=0)
             if self._shards:
                 from ftstudio.engine import sharding
@@ -162,7 +170,7 @@ class Training:
             self.folder.keep()
             director.tell("saving", "the tuned model")
             self._save(trainer.model, task)
-            facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak}
+            facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak} | self._of_best(best)
         finally:
             levers.release(model)
             if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
@@ -172,7 +180,8 @@ class Training:
         loading.free()
         facts["reload_difference"] = self._reload(lambda model: numbers_of(task, model, probe, pad), expected)
         if facts.pop("stopped"):
-            self.folder.emit("stopped", text="Stopped and saved; it can be resumed.", **facts)
+            early = "Stopped early: the held-out loss got no better." if facts.get("by") == "eval_rising" else ""
+            self.folder.emit("stopped", text=early or "Stopped and saved; it can be resumed.", **facts)
         else:
             self.folder.emit("done", **facts)
 
@@ -201,6 +210,36 @@ class Training:
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
         self.folder.emit("steer", step=resume.step_of(checkpoint), what="learning_rate", value=peak, why=BACK)
         return checkpoint
+
+    def _best(self, trainer: StudioTrainer, director: RunDirector | Follower) -> Path | None:
+        """The checkpoint whose weights become the model: with early stopping the kept one with the lowest held-out
+        loss, as transformers' `load_best_model_at_end` has it. None: the last weights, as where a person stopped."""
+        found = None
+        early = self.recipe.training.watch.eval_rising == "stop"
+        if isinstance(director, RunDirector) and early and (not director.stopped or director.ended_by == "eval_rising"):
+            step, last = director.evaluated_at or (0, math.inf)
+            found = resume.best(self.folder.checkpoints)
+            if found is not None and resume.facts(found)["eval_loss"] < last:
+                director.tell("saving", "reading the best checkpoint")
+                found = resume.best(self.folder.checkpoints, hashes=True)
+            if found is not None and (loss := resume.facts(found)["eval_loss"]) < last:
+                text = f"The model is that of step {resume.step_of(found)}, the best checkpoint kept: its held-out "
+                text += f"loss is {loss:.4g}, at step {step} it was {last:.4g}."
+                self.folder.emit("alert", level="info", text=text)
+            else:
+                found = None
+        return self._named(found)
+
+    def _of_best(self, best: Path | None) -> dict[str, Any]:
+        """What the end of the run tells where its model is that of the checkpoint BEST."""
+        if best is None:
+            return {}
+        step = resume.step_of(best)
+        told = [event for event in self.folder.events() if event.get("kind") == "eval" and event.get("step") == step]
+        return {
+            "model_step": step,
+            "eval": {name: value for name, value in told[-1].items() if name not in ("kind", "time", "step")},
+        }
 
     # -- setting up ----------------------------------------------------------------------------------------------
     def _settle(self, rows: TrainingRows, machine: Hardware) -> None:
@@ -325,7 +364,7 @@ class Training:
             recorder=kept,
             drift=gauge(self.folder, recipe, rows.materials, self.control.should_stop),
             watch=recipe.training.watch,
-            best=recipe.training.save_best,
+            best=recipe.training.save_best or recipe.training.watch.eval_rising == "stop",
         )
         director.goes_on(known)
         director.first_loss = known.get("first_loss")

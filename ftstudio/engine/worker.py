@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftstudio.core.errors import Stopped, StudioError
@@ -17,23 +18,30 @@ from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Answer, Chat, Compare, Job, Train, Unload
 from ftstudio.core.run import RunFolder
+from ftstudio.core.turn import QUEUE, Turn
 from ftstudio.engine import fit, hardware, quiet
 from ftstudio.engine.capture import Capture
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
 from ftstudio.engine.pulse import Pulse
+from ftstudio.engine.weights import whole
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.models import ModelStore
 
 
+LEFT = "Stopped before it began."
+
+
 @dataclass
 class _Queued:
-    """A job and where its control.jsonl stood when it was queued: a stop asked for while it waits counts."""
+    """A job and where its control.jsonl stood when it was queued: a stop asked for while it waits counts. A training
+    has a TURN that other processes see."""
 
     job: Job
     requests: LineReader | None
+    turn: Turn | None = None
 
 
 class Worker:
@@ -47,6 +55,7 @@ class Worker:
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._queue: collections.deque[_Queued] = collections.deque()
+        self._expected: dict[Path, Turn] = {}  # of runs that will be handed over later
         self._thread: threading.Thread | None = None
         self._current: Job | None = None
         self._asked = threading.Event()  # a stop for the current job
@@ -57,16 +66,28 @@ class Worker:
 
     # -- from outside --------------------------------------------------------------------------------------------
     def submit(self, job: Job) -> None:
-        """Queue JOB. Raises StudioError once `stop` was called."""
-        queued = _Queued(job, None if isinstance(job, Unload) else _folder(job).requests())
+        """Queue JOB. Raises StudioError once `stop` was called, and for a run that waits in another process."""
+        queued = self._queued(job)
         with self._lock:
             if self._closed:
+                if queued.turn is not None:
+                    queued.turn.leave()
                 raise StudioError("The studio is closing.", "Open it again.")
             self._queue.append(queued)
             if self._thread is None:
                 # no daemon: after a hang-up the interpreter waits here until training has ended
                 self._thread = threading.Thread(target=self._run, name="ftstudio-worker")
                 self._thread.start()
+
+    def expect(self, run: RunFolder) -> None:
+        """RUN will be handed over later: from now on it waits for its turn here. Raises StudioError as `submit`."""
+        turn = Turn(run)
+        with self._lock:
+            self._expected[run.path] = turn
+
+    def expects(self, run: RunFolder) -> bool:
+        """Whether it still does: no more once RUN was taken out of the queue, or handed over."""
+        return run.path in self._expected
 
     @property
     def current(self) -> Job | None:
@@ -113,7 +134,11 @@ class Worker:
         """
         with self._lock:
             self._closed = True
+            turns = [queued.turn for queued in self._queue if queued.turn is not None] + [*self._expected.values()]
             self._queue.clear()
+            self._expected.clear()
+        for turn in turns:
+            turn.leave()
         self._asked.set()
         return self.join(timeout)
 
@@ -136,7 +161,7 @@ class Worker:
         """Do JOB in the calling thread (headless). Raises StudioError only where the job's folder can't be claimed."""
         if self._thread is not None:
             raise RuntimeError("this worker has a thread of its own")
-        queued = _Queued(job, None if isinstance(job, Unload) else _folder(job).requests())
+        queued = self._queued(job)
         self._current = job
         try:
             self._do(queued, raising=True)
@@ -170,6 +195,8 @@ class Worker:
             return
         folder = _folder(job)
         try:
+            if queued.turn is not None:
+                queued.turn.check()
             _refuse_again(job)
             folder.claim()
         except StudioError as error:
@@ -179,10 +206,17 @@ class Worker:
             # another process works on it: its events are not ours to write
             quiet.note(f"{folder.path}: {error}")
             return
+        finally:
+            if queued.turn is not None:  # not before it is the owner: somebody else may look in between
+                queued.turn.leave()
         reader = queued.requests or folder.requests()
         control = Control(reader, self._asked)
         try:
-            with Pulse(folder, telemetry=isinstance(job, Train)) as pulse, Capture.job(folder.log_path):
+            if control.should_stop():
+                _left(folder)
+                return
+            telemetry = isinstance(job, Train)
+            with Pulse(folder, telemetry=telemetry, beside=self._wait) as pulse, Capture.job(folder.log_path):
                 try:
                     self._work(job, folder, control, pulse)
                 except BaseException as error:
@@ -192,6 +226,39 @@ class Worker:
         finally:
             with contextlib.suppress(StudioError, OSError):
                 folder.release()
+
+    def _queued(self, job: Job) -> _Queued:
+        """JOB with its turn, a new one where it is a training that wasn't expected."""
+        if isinstance(job, Unload):
+            return _Queued(job, None)
+        if not isinstance(job, Train):
+            return _Queued(job, _folder(job).requests())
+        with self._lock:
+            turn = self._expected.pop(job.folder, None)
+        turn = turn or Turn(RunFolder(job.folder))
+        return _Queued(job, turn.requests, turn)
+
+    def _wait(self) -> None:
+        """A sign of life of the runs that wait here, every few seconds; those that were asked to stop are taken out."""
+        with self._lock:
+            turns = [queued.turn for queued in self._queue if queued.turn is not None] + [*self._expected.values()]
+        given_up = [turn for turn in turns if turn.given_up()]
+        with self._lock:  # one may have begun in between
+            waiting = {queued.turn: queued for queued in self._queue}
+            for turn in given_up:
+                if turn in waiting:
+                    self._queue.remove(waiting[turn])
+            expected = [path for path, turn in self._expected.items() if turn in given_up]
+            left = [turn for turn in given_up if turn in waiting] + [self._expected.pop(path) for path in expected]
+        for turn in turns:
+            turn.beat()
+        for turn in left:
+            if turn.run.state() == "queued":  # else it tells already how far it came, and why no further
+                with contextlib.suppress(StudioError):
+                    turn.run.claim()
+                    _left(turn.run)
+                    turn.run.release()
+            turn.leave()
 
     def _work(self, job: Job, folder: JobFolder, control: Control, pulse: Pulse) -> None:
         def phase(name: str, text: str) -> None:
@@ -257,14 +324,21 @@ class Worker:
                 self._models.unload()
 
 
+def _left(folder: JobFolder) -> None:
+    """Tell that the job in FOLDER, claimed by now, was taken out of the queue."""
+    from ftstudio.engine import trouble
+
+    folder.emit("stopped", text=LEFT, by=QUEUE, step=trouble.last_step(folder))
+
+
 def _refuse_again(job: Job) -> None:
     """Raises StudioError for a run that waited here and was trained, or deleted, by somebody else meanwhile."""
-    if not isinstance(job, Train) or job.resume:
+    if not isinstance(job, Train):
         return
     run = RunFolder(job.folder)
     if not run.recipe_path.is_file():
         raise StudioError(f"{run.name} isn't there any more.", "It was deleted: the workspace's trash has it.")
-    if run.state() == "done":
+    if run.state() == "done" and (not job.resume or whole(run.model)):
         raise StudioError(f"{run.name} is done: another process trained it.", f"ftstudio compare {run.name}")
 
 

@@ -17,7 +17,7 @@ from ftstudio.core.text import clean, one_line
 from ftstudio.core.workspace import slug
 from ftstudio.engine.prepare import prepare_run, run_stem
 from ftstudio.engine.recipes import load_recipe, with_overrides
-from ftstudio.engine.sweep import Waiting, grid, named, words_of
+from ftstudio.engine.sweep import Waiting, grid, join, named, words_of
 from ftstudio.ui.common.background import Ended, Ticked
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.recipe import actions
@@ -219,6 +219,7 @@ class RecipeScreen(Wizard):
                 except StudioError as error:  # the others can still be trained
                     waiting.error = error
                 found.append(waiting)
+            join([one.run for one in found if one.run is not None])
             return found
 
         self._say_start(f"preparing {len(chosen)} runs")
@@ -227,14 +228,13 @@ class RecipeScreen(Wizard):
     def _swept(self, found: list[Waiting]) -> None:
         self._say_start("")
         failed = [one for one in found if one.error is not None]
-        runs = tuple(one.run for one in found if one.run is not None)
+        runs = [one.run for one in found if one.run is not None]
         for run in runs:
             self.session.submit(Train(run.path))
         if failed and failed[0].error is not None:
             error = failed[0].error
             self.studio.show_error(StudioError(f"{failed[0].name}: {error.message}", error.hint))
         if runs:
-            self.session.together = runs
             self.session.view_run(runs[0])
             self.studio.tell(f"{len(runs)} runs train one after another; 6 shows them.")
             self.studio.action_go("train")

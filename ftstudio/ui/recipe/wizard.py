@@ -19,6 +19,7 @@ from ftstudio.ui.common.background import Background
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.data import recent
 from ftstudio.ui.recipe.draft import Draft, load_draft
+from ftstudio.ui.recipe.draft_file import DraftFile
 from ftstudio.ui.recipe.frame import StepList, YamlPage
 from ftstudio.ui.recipe.panel import About, Drafted, Next, Panel, Ready
 from ftstudio.ui.recipe.step_data import DataPanel
@@ -67,6 +68,7 @@ class Wizard(StudioScreen):
     def __init__(self) -> None:
         super().__init__()
         self.draft = Draft()
+        self.draft_file: DraftFile
         self.background = Background(self)
         self.published: Recipe | None = None  # what the session's recipe was when this screen last set or took it
         self.panels: list[Panel] = []
@@ -102,12 +104,19 @@ class Wizard(StudioScreen):
     # -- the draft ---------------------------------------------------------------------------------------------------
     @property
     def draft_path(self) -> Path:
-        """Where the draft is kept."""
-        return self.session.workspace.path / "draft.yaml"
+        """Where the draft is kept. Raises StudioError."""
+        return self.draft_file.path()
 
     def _begin(self) -> None:
         """The recipe at hand, else the draft of last time, else an empty one."""
-        kept = load_draft(self.draft_path)
+        self.draft_file = DraftFile(self.session.workspace.path)
+        path = self.draft_file.newest()
+        kept = load_draft(path) if path is not None else None
+        if kept is None:
+            self.draft_file.forget()
+        if self.draft_file.others:
+            text = "Another studio has its recipe open in this workspace; this one keeps its own."
+            self.call_after_refresh(self.studio.tell, text)
         if self.session.recipe is not None:
             if kept is not None and kept.recipe != self.session.recipe:
                 self.attempt(lambda: self.set_aside(kept))
@@ -172,6 +181,7 @@ class Wizard(StudioScreen):
 
     def on_unmount(self) -> None:
         self._keep()
+        self.draft_file.close()
         self.background.stop_all()
 
     def _keep(self) -> None:

@@ -19,10 +19,12 @@ from ftstudio.ui.runs.info import InfoPanel
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.text.following import waits
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 from ftstudio.ui.train import steer
+from ftstudio.ui.train.actions import TAKE_BACK
 from ftstudio.ui.train.notice import lines_of
 
 LOOK_SECONDS = 1.0  # between two looks at the live runs
@@ -59,8 +61,9 @@ there, so runs that another terminal or another machine works on are shown live,
   ✓ done         trained to the end, model saved
 
 r goes on with a stopped, interrupted or failed run exactly where its last checkpoint was: the same rows in the same
-order. loss is the last training loss, eval the loss on held-out rows; lower is better. Deleted runs are moved to the
-trash folder of the workspace and stay there until you remove them.
+order. A run that waits for its turn names what it waits for, also in another process; s takes it out of that queue.
+loss is the last training loss, eval the loss on held-out rows; lower is better. Deleted runs are moved to the trash
+folder of the workspace and stay there until you remove them.
 """
     ACTIONS = (OPEN, COMPARE, RESUME, STOP, INFO, FILTER, DELETE, BACK)
     BINDINGS = bindings(*[action for action in ACTIONS if action is not OPEN])
@@ -195,13 +198,13 @@ trash folder of the workspace and stay there until you remove them.
 
     def _detail(self, row: Summary) -> tuple[str, str, str]:
         """(ink, mark, text) about ROW."""
-        waits_for = steer.waits(self.session, row.run) if row.state not in LIVE else None
+        waits_for = waits(self.session, row.run) if row.state not in LIVE else None
         if waits_for is not None:
             return "dim", "…", f"queued: waits for {waits_for}"
         if row.state == "failed":
             return "bad", "✗", f"{row.failure or 'it failed'} · enter shows more"
         if row.state == "queued":
-            return "dim", "…", "has not begun, and waits for nothing here · r starts it"
+            return "dim", "…", "has not begun, and waits for nothing · r starts it"
         if row.state in steer.RESUMABLE:
             return "warn", "!" if row.state == "interrupted" else "■", f"{row.state} · r {self._resume_text(row)}"
         if row.state == "running":
@@ -235,14 +238,12 @@ trash folder of the workspace and stay there until you remove them.
         row = self.chosen
         if row is None:
             return (FILTER, BACK) if self._filter else (DATA, MAKE)
-        found = [OPEN]
-        if row.state == "done":
-            found.append(COMPARE)
-        if row.state in steer.RESUMABLE:
-            found.append(RESUME)
         if row.state in LIVE:
-            found.append(STOP)
-        return (*found, INFO, FILTER, DELETE, BACK)
+            return (OPEN, STOP, INFO, FILTER, BACK)
+        if waits(self.session, row.run) is not None:
+            return (OPEN, TAKE_BACK, INFO, FILTER, BACK)
+        more = {"done": (COMPARE,)} | dict.fromkeys(steer.RESUMABLE, (RESUME,))
+        return (OPEN, *more.get(row.state, ()), INFO, FILTER, DELETE, BACK)
 
     # -- actions -----------------------------------------------------------------------------------------------------
     def action_open(self) -> None:
@@ -282,7 +283,8 @@ trash folder of the workspace and stay there until you remove them.
 
         def stop() -> None:
             try:
-                if steer.request(self.studio, row.run, "stop"):
+                waiting = row.run.owner() is None  # then asking says itself what becomes of it
+                if steer.request(self.studio, row.run, "stop") and not waiting:
                     self.studio.tell(f"{row.name} saves a checkpoint and stops.")
             except Exception as error:
                 self.studio.show_error(error)
@@ -294,8 +296,11 @@ trash folder of the workspace and stay there until you remove them.
         row = self.chosen
         if row is None:
             return
-        if row.run.owner() is not None or steer.waits(self.session, row.run) is not None:
+        if row.run.owner() is not None:
             self.studio.tell(f"{row.name} is being trained: stop it first (s).")
+            return
+        if (waits_for := waits(self.session, row.run)) is not None:
+            self.studio.tell(f"{row.name} waits for {waits_for}: take it out of the queue first (s).")
             return
         if steer.works_on(self.session, row.run):
             self.studio.tell(f"{row.name} is being compared or answers: stop that first.")

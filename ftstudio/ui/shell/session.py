@@ -63,7 +63,6 @@ class Session:
         self.data_source = train if isinstance(train, str) else None  # what the Data screen shows
         self.data_rows: tuple[str, list[int]] | None = None  # what it shows of it next: a label, and row numbers
         self.feed: RunFeed | None = None  # the run in view on Train, Compare and the strip
-        self.together: tuple[RunFolder, ...] = ()  # the runs of the sweep that was started last
         self._worker: Worker | None = None
 
     @property

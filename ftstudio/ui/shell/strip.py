@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from ftstudio.core.text import duration, number, one_line
 from ftstudio.ui.shell.session import Session
+from ftstudio.ui.text.following import waits
 from ftstudio.ui.text.lines import fit
 
 MODES = (
@@ -59,12 +60,16 @@ class TopStrip(Widget, can_focus=False):
         if feed is None:
             return "", "no run in view · 3 makes a recipe and starts one"
         story, state = feed.story, feed.state
+        if state not in ("running", "paused", "done") and (waits_for := waits(self.session, feed.run)) is not None:
+            return "queued", f"waits for {one_line(waits_for, 80)}"
+        if state == "queued":
+            return state, "not begun"
         if state == "failed" and story.failure:
             return state, one_line(story.failure.get("text", "failed"), 200)
-        if state in ("running", "queued") and not story.step:
+        if state == "running" and not story.step:
             told = story.last_state or {}
             said = [one_line(part, 80) for part in (story.phase, told.get("text")) if part]
-            return state, ": ".join(said) or "waiting for the worker"
+            return state, ": ".join(said) or "beginning"
         total = f"/{story.total_steps}" if story.total_steps else ""
         # what is told, and what goes first (the highest number) where the line is too short for all
         parts = [(0, f"step {story.step}{total}")]

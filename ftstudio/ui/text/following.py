@@ -10,6 +10,7 @@ from ftstudio.core.folder import STATE_KINDS, JobFolder
 from ftstudio.core.jobs import Answer, Chat, Compare, Job, Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import duration, one_line
+from ftstudio.core.turn import holder
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import wrapped
@@ -128,3 +129,14 @@ def queued_behind(session: Session, folder: Path) -> str | None:
         return None
     current = worker.current
     return described(current) if current is not None else None
+
+
+def waits(session: Session, run: RunFolder) -> str | None:
+    """What RUN waits for before it is trained, by this process's worker or by another's; None where it doesn't wait."""
+    behind = queued_behind(session, run.path)
+    if behind is not None:
+        return behind
+    found = holder(run.path)
+    if found is None:
+        return None
+    return "its turn" if found.here else f"its turn in {found.named}"

@@ -6,6 +6,7 @@ from rich.cells import cell_len
 
 from ftstudio.core.run import Story
 from ftstudio.core.text import duration, number, one_line
+from ftstudio.core.turn import QUEUE
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.train.samples import cut, wrap
 
@@ -52,7 +53,7 @@ def notice(
     if state == "interrupted":
         return "warn", "!", f"interrupted: the process that trained it is gone · r {resumable}"
     if state == "stopped":
-        return "warn", "■", f"stopped at step {story.step} · r {resumable}"
+        return "warn", "■", f"{stopped_text(story)} · r {resumable}"
     if state == "queued":
         return "dim", "…", "not begun, and nobody works on it · r starts it"
     if state == "done":
@@ -74,6 +75,22 @@ def notice(
     return "dim", "", KEYS if keys else ""
 
 
+def stopped_text(story: Story) -> str:
+    """Why a run has stopped, and what its model is."""
+    by = (story.last_state or {}).get("by")
+    if by == QUEUE:
+        return "taken out of the queue before it began"
+    if by != "eval_rising":
+        return f"stopped at step {story.step}"
+    return f"stopped early at step {story.step}: the held-out loss got no better{model_text(story)}"
+
+
+def model_text(story: Story) -> str:
+    """Of which step the saved model is, where that isn't the last."""
+    loss = f" (held-out {number(story.judged_loss)})" if story.judged_loss is not None else ""
+    return f" · its model is that of step {story.model_step}{loss}" if story.model_step is not None else ""
+
+
 def done_text(story: Story) -> str:
     """The end of a run in one sentence, and the next key."""
     done = story.done or {}
@@ -84,7 +101,7 @@ def done_text(story: Story) -> str:
     if story.eval_loss is not None:
         parts.append(f"held-out {number(story.eval_loss)}")
     took = f" in {duration(story.seconds)}" if story.seconds is not None else ""
-    return f"done{took}: {', '.join(parts) or 'saved'} · enter compares"
+    return f"done{took}: {', '.join(parts) or 'saved'}{model_text(story)} · enter compares"
 
 
 def lines_of(ink: str, mark: str, text: str, width: int) -> list[Line]:

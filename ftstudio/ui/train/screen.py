@@ -17,6 +17,7 @@ from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.session import RunFeed
+from ftstudio.ui.text.following import waits
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 from ftstudio.ui.train import actions, course, side, steer, together
@@ -166,7 +167,7 @@ rows: those the model never becomes sure of are where wrong labels sit.
         if feed.state == "running":
             phase = feed.story.phase
             return PHASES.get(phase, phase) if phase not in ("", "training") else "the first step is on its way"
-        if steer.waits(self.session, feed.run) is not None:
+        if waits(self.session, feed.run) is not None:
             return "queued"
         return {"queued": "not begun", "paused": "paused"}.get(feed.state, f"{feed.state} before the first step")
 
@@ -190,7 +191,7 @@ rows: those the model never becomes sure of are where wrong labels sit.
             text = self.query_one("#plot", LinePlot).readout
             panel.say(*lines_of("key", "│", text, max(20, self.app.size.width - 3)))
             return
-        waits_for = steer.waits(self.session, feed.run) if feed.state not in steer.LIVE else None
+        waits_for = waits(self.session, feed.run) if feed.state not in steer.LIVE else None
         ink, mark, text = notice(
             feed.story,
             feed.state,
@@ -208,7 +209,7 @@ rows: those the model never becomes sure of are where wrong labels sit.
         """How the sweep goes that the run is of; empty where it is of none."""
         now = time.monotonic()
         if self._sweep[0] is not feed or now >= self._sweep[2]:
-            told, stays = together.told(self.session, feed.run.name)  # in the end all of its runs' events are read
+            told, stays = together.told(self.session, feed.run)  # in the end all of its runs' events are read
             self._sweep = (feed, told, math.inf if stays else now + SWEEP_SECONDS)
         return self._sweep[1]
 
@@ -242,7 +243,7 @@ rows: those the model never becomes sure of are where wrong labels sit.
         if feed is None:
             return ()
         state = feed.state if self.replay is None else self.replay.state
-        if state in steer.RESUMABLE and steer.waits(self.session, feed.run) is not None:
+        if state in steer.RESUMABLE and waits(self.session, feed.run) is not None:
             state = actions.WAITS
         return actions.working(
             state,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.core.text import one_line
 from ftstudio.ui.shell.dialogs import Ask
 from ftstudio.ui.shell.session import Session
-from ftstudio.ui.text.following import described, queued_behind
+from ftstudio.ui.text.following import described, waits
 
 if TYPE_CHECKING:
     from ftstudio.ui.shell.app import StudioApp
@@ -30,11 +27,6 @@ def last_step(run: RunFolder) -> int | None:
         step = facts(path).get("step")
         return int(step) if isinstance(step, int) else step_of(path)
     return None
-
-
-def waits(session: Session, run: RunFolder) -> str | None:
-    """What RUN waits for in this process's worker; None where it doesn't wait."""
-    return queued_behind(session, run.path)
 
 
 def works_on(session: Session, run: RunFolder) -> bool:
@@ -55,16 +47,17 @@ def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
     if run.owner() is not None:
         studio.tell(f"{run.name} is being trained already.")
         return False
-    if waits(session, run) is not None:
-        studio.tell(f"{run.name} waits for its turn already.")
+    if (waits_for := waits(session, run)) is not None:
+        studio.tell(f"{run.name} waits already for {waits_for}.")
         return False
     if state not in RESUMABLE:
         studio.tell(f"{run.name} is {state}: there is nothing to resume. 3 makes a new recipe.")
         return False
+    from ftstudio.engine.resume import has_any
+
     step = last_step(run)
     before = described(session.worker.current) if session.busy else ""
-    saving = (run.checkpoints / ".saving").is_dir()  # killed while one was put in place: perhaps it is whole
-    session.submit(Train(run.path, resume=step is not None or saving))
+    session.submit(Train(run.path, resume=step is not None or has_any(run.checkpoints)))
     what = f"goes on from step {step}" if step else "begins"
     studio.tell(f"{run.name} {what}{f' after {before}' if before else ''}.")
     return True
@@ -75,6 +68,9 @@ def request(studio: StudioApp, run: RunFolder, what: str, **fields: Any) -> bool
     if run.owner() is None and waits(studio.session, run) is None:
         studio.tell(f"Nobody is training {run.name} now.")
         return False
+    if run.owner() is None and what != "stop":
+        studio.tell(f"{run.name} has not begun: s takes it out of the queue.")
+        return False
     run.request(what, **fields)
     return True
 
@@ -82,10 +78,7 @@ def request(studio: StudioApp, run: RunFolder, what: str, **fields: Any) -> bool
 def elsewhere(run: RunFolder) -> str:
     """The process that trains RUN, where it isn't this one; empty where it is, or where nobody does."""
     owner = run.owner()
-    here = socket.gethostname()
-    if owner is None or (owner.process, owner.host) == (os.getpid(), here):
-        return ""
-    return f"process {owner.process}" + (f" on {one_line(owner.host, 40)}" if owner.host != here else "")
+    return "" if owner is None or owner.here else owner.named
 
 
 def ask_stop(studio: StudioApp, run: RunFolder, stop: Callable[[], None]) -> None:
@@ -99,10 +92,10 @@ def ask_stop(studio: StudioApp, run: RunFolder, stop: Callable[[], None]) -> Non
         if answer == "s":
             stop()
             if waiting:
-                studio.tell(f"{run.name} will not begin when its turn comes.")
+                studio.tell(f"{run.name} leaves the queue in a moment.")
 
     if waiting:
-        more = "It has not begun. Once its turn is over r puts it back."
+        more = "It has not begun. Once it is out, r puts it back."
         studio.push_screen(Ask(f"Take {run.name} out of the queue?", more, {"s": "take it out"}), chosen)
         return
     studio.push_screen(

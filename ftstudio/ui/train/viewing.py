@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.ui.plot.chart import LinePlot
@@ -248,7 +249,12 @@ class Viewing(StudioScreen):
         def work() -> None:
             found = rowmap.read(path)
             if self.is_mounted:
-                self.app.call_from_thread(page.take, found)
+                self.app.call_from_thread(take, found)
+
+        def take(found: Any) -> None:
+            now = self.session.feed  # another run may have come into view while this one's was read
+            if now is not None and now.run.path == path:
+                page.take(found)
 
         self.run_worker(work, thread=True, exclusive=True, group="rows", exit_on_error=False)
 
