@@ -8,7 +8,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.screen import StudioScreen
-from ftstudio.ui.shell.session import RunFeed
+from ftstudio.ui.shell.session import RowsAsked, RunFeed
 from ftstudio.ui.train import charts, rowmap
 from ftstudio.ui.train.alerts import AlertPage
 from ftstudio.ui.train.charts import SMOOTHING
@@ -259,19 +259,25 @@ class Viewing(StudioScreen):
     def action_rows_to_data(self) -> None:
         """The listed rows on the Data screen."""
         feed, page = self.session.feed, self.row_map
-        if feed is None or not page.rows:
+        if feed is None:
+            return
+        if not page.rows:
+            self.studio.tell(page.nothing)
             return
 
         def go() -> None:
+            from ftstudio.engine.materials import recorded
             from ftstudio.engine.recipes import load_recipe
 
-            train = load_recipe(feed.run.recipe_path).data.train
-            if not isinstance(train, str):
+            recipe = load_recipe(feed.run.recipe_path)
+            train, known = recipe.data.train, recorded(recipe, "train")
+            if not isinstance(train, str) or page.mixed:
                 raise StudioError(
                     "This run's rows come from several sources.", "Open one of them on the Data screen: 1."
                 )
             self.session.data_source = train
-            self.session.data_rows = (f"{page.order} rows of {feed.run.name}", page.rows)
+            label = f"{page.order} rows of {feed.run.name}"
+            self.session.data_rows = RowsAsked(label, page.rows, feed.run.name, known.get("sha256"), known.get("rows"))
             self.studio.action_go("data")
 
         self.attempt(go)
