@@ -26,7 +26,7 @@ from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import RowsAsked, Session
 from ftstudio.ui.train import charts, course
-from ftstudio.ui.train.overlays import FILE, Overlays
+from ftstudio.ui.train.overlays import FILE, Overlays, told_apart
 from ftstudio.ui.train.recipe_diff import differing, settings
 from ftstudio.ui.train.replay import LONGEST, Replay
 
@@ -159,7 +159,7 @@ async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(work
         await press(pilot, "b")
         await until(pilot, "▲ baseline")
         await press(pilot, "escape")
-        await until(pilot, "· first-1 (baseline)")
+        await until(pilot, "· ▲ first-1")
         text = await until(pilot, " ▼)")
         assert re.search(r"baseline +1\.\d+ \(-0\.\d+ ▼\)", text)
         await press(pilot, "d")
@@ -171,6 +171,39 @@ async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(work
     assert overlays.names(first.name) == []  # not over itself
     overlays.pin("")
     assert Overlays(workspace).names(second.name) == []
+
+
+def test_a_deleted_run_is_no_baseline_and_lies_over_nothing(workspace: Workspace) -> None:
+    names = [workspace.new_run(name).name for name in "abcdefg"]
+    overlays = Overlays(workspace)
+    overlays.pin(names[0])
+    assert all(overlays.toggle(name) for name in names[1:4])
+    assert not overlays.toggle(names[4])
+    assert overlays.names("other") == names[:4]
+    for gone in (names[0], names[2]):
+        (workspace.runs_path / gone).rename(workspace.path / gone)
+    assert overlays.names("other") == [names[1], names[3]]
+    assert overlays.baseline("other") is None
+    assert overlays.labels("other", 9) == {"other": "other", names[1]: names[1], names[3]: names[3]}
+    assert overlays.toggle(names[4])  # there is room again
+    assert overlays.toggle(names[5])
+    assert not overlays.toggle(names[6])
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "told"),
+    [
+        (["a-1", "a-2"], 20, ["a-1", "a-2"]),
+        (["demo-lora-rate-1e-3-r-2-1", "demo-lora-rate-1e-3-r-4-1"], 20, ["…rate-1e-3-r-2-1", "…rate-1e-3-r-4-1"]),
+        (["demo-lora-rate-1e-3-r-2-1", "demo-lora-rate-2e-3-r-2-1"], 20, ["…rate-1e-3-r-2-1", "…rate-2e-3-r-2-1"]),
+        (["one-" + "x" * 30, "two-" + "x" * 30], 8, ["on…xxxxx", "tw…xxxxx"]),
+        (["x" * 30 + "a" + "y" * 30, "x" * 30 + "b" + "y" * 30], 8, ["1 xxxxx…", "2 xxxxx…"]),
+        (["only" * 9], 12, ["only…nlyonly"]),
+        ([], 12, []),
+    ],
+)
+def test_runs_keep_apart_in_few_cells(names: list[str], width: int, told: list[str]) -> None:
+    assert told_apart(names, width) == told
 
 
 def test_recipes_differ_in_what_was_set_and_in_their_data(workspace: Workspace) -> None:

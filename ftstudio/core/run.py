@@ -129,6 +129,7 @@ class Story:
     best: tuple[int, float] | None = None
     best_speed: float | None = None  # the most tokens a second, over some steps: single ones differ in their rows
     version: int = 0
+    evaluated: int = 0  # evaluations told so far, those of lost steps and of the same step among them
     _earlier: int = 0  # alerts of sessions before this one
     _idle: float = 0.0  # seconds between its sessions
     _active: float | None = None  # of its last event but telemetry, which a thread of its own writes
@@ -202,6 +203,7 @@ class Story:
 
     def _eval(self, event: dict[str, Any]) -> None:
         self.evaluation = event
+        self.evaluated += 1
         if self._evaluations and self._evaluations[-1].get("step") == event.get("step"):
             self._evaluations.pop()
         self._evaluations.append(event)

@@ -166,6 +166,9 @@ class RunDirector:
             self._reason = "as asked"
         elif request == "evaluate" and self.every is not None:
             due.add("evaluate")
+        elif request == "evaluate":
+            text = "There is nothing to evaluate on: no rows are held out (data.eval)."
+            self.folder.emit("alert", level="warning", text=text)
         elif request == "stop":
             due |= {"checkpoint", "stop"}
             self.stopped, self.paused = True, False

@@ -36,6 +36,8 @@ class Viewing(StudioScreen):
         self._memory = charts.Memory()
         self._overlays: Overlays | None = None
         self._all_next = self._rows_next = 0.0
+        self._at_once = 1  # how many charts there is room for
+        self.all_told = ""  # which of the charts stand there, where not all do
 
     @property
     def feed(self) -> RunFeed | Replay | None:
@@ -70,7 +72,11 @@ class Viewing(StudioScreen):
             return
         self._all_next = now + ALL_SECONDS
         plots = [plot for plot in self.query("#all LinePlot").results(LinePlot) if plot.size.width]
-        first = found.index(self.chart)
+        first, self._at_once = found.index(self.chart), max(1, len(plots))
+        self.all_told = ""
+        if len(plots) < len(found):
+            last = (first + len(plots) - 1) % len(found) + 1
+            self.all_told = f"charts {first + 1}–{last} of {len(found)} · g next"
         for place, plot in enumerate(plots):
             self._draw(plot, (found * 2)[first + place] if place < len(found) else "", feed, message)
 
@@ -82,8 +88,11 @@ class Viewing(StudioScreen):
         smoothing = SMOOTHING[self.smoothing]
         series = charts.series_of(chart, feed.story, smoothing, self._memory)
         if others:
-            over = charts.laid_over(chart, others, smoothing)
-            own = [charts.named(one, feed.run.name) if not one.shown and one.points else one for one in series[-1:]]
+            room = (plot.size.width - 10 - len(charts.title_of(chart))) // (1 + len(others)) - 6
+            names = self.overlays.labels(feed.run.name, max(8, min(24, room)))
+            over = charts.laid_over(chart, [(names.get(name, name), story) for name, story in others], smoothing)
+            here = names[feed.run.name]
+            own = [charts.named(one, here) if not one.shown and one.points else one for one in series[-1:]]
             series = [*over, *series[:-1], *own]
         plot.show(
             charts.title_of(chart),
@@ -115,7 +124,7 @@ class Viewing(StudioScreen):
         if feed is None:
             return
         found = charts.available(feed.story)
-        by = len(self.query("#all LinePlot")) if self.has_class("-all") and len(found) > 6 else 1
+        by = self._at_once if self.has_class("-all") and len(found) > self._at_once else 1
         self.chart = found[(found.index(self.chart) + by) % len(found)] if self.chart in found else found[0]
         self.look_again()
 
