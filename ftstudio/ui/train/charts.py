@@ -135,7 +135,7 @@ def laid_over(chart: str, others: Sequence[tuple[str, Story]], smoothing: float)
             points = Memory().of(points)
         beta = smoothing if chart in SMOOTHED else 0.0
         if points:
-            found.append(Series(one_line(name, 40), points, marker, ink, beta=beta))
+            found.append(Series(one_line(name, 40), points, marker, ink, beta=beta, last=True))
     return found
 
 

@@ -19,22 +19,26 @@ FILE = "baseline.json"
 
 
 def told_apart(names: Sequence[str], width: int) -> list[str]:
-    """NAMES in at most WIDTH cells each, so that they still differ: without the words that all begin with, where that
-    is needed, then cut in the middle or at their end."""
+    """NAMES in at most WIDTH cells each, so that they still differ: without the words that all begin with, those that
+    all end with, where that isn't enough cut in the middle or at their end."""
     safe = [one_line(name, 300) for name in names]
-    if max(map(cell_len, safe), default=0) <= width:
-        return safe
-    first, last = min(safe), max(safe)  # what these two share, all share
-    differ = next((at for at, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), 0)
-    words = [at + 1 for at in range(differ) if first[at] in "-_. "]
-    longest = max(map(cell_len, safe))
-    start = next((at for at in words if longest - at < width), words[-1] if words else 0)
-    bare = [f"…{name[start:]}" if start else name for name in safe]
-    for align in ("ends", "left"):
-        found = [fit(name, width, align).rstrip() for name in bare]
-        if len(set(found)) == len(set(safe)):
+    first, last = _shared(safe), _shared([name[::-1] for name in safe])
+    bare = [name[first[-1] : len(name) - last[-1]] for name in safe]
+    for found in (
+        *([f"…{name[at:]}" if at else name for name in safe] for at in first),
+        bare,
+        *([fit(name, width, align).rstrip() for name in bare] for align in ("ends", "left")),
+    ):
+        if all(0 < cell_len(name) <= width for name in found) and len(set(found)) == len(set(safe)):
             return found
-    return [fit(f"{place} {name}", width).rstrip() for place, name in enumerate(bare, 1)]
+    return [fit(f"{place} {name}", width).rstrip() for place, name in enumerate(safe, 1)]
+
+
+def _shared(names: Sequence[str]) -> list[int]:
+    """After how many signs a word of NAMES begins, up to where they begin to differ; 0 is the first of them."""
+    low, high = min(names, default=""), max(names, default="")  # what these two share, all share
+    differ = next((at for at, (one, two) in enumerate(zip(low, high, strict=False)) if one != two), 0)
+    return [0, *(at + 1 for at in range(differ) if low[at] in "-_. ")]
 
 
 class Overlays:
@@ -74,9 +78,11 @@ class Overlays:
     def labels(self, here: str, width: int) -> dict[str, str]:
         """What the runs laid over the run HERE, and it itself, are called in WIDTH cells each."""
         names = [here, *self.names(here)]
-        marks = [f"{BASELINE} " if name == self.pinned else "" for name in names]
-        least = width - max(map(len, marks))
-        return {name: mark + told for name, mark, told in zip(names, marks, told_apart(names, least), strict=True)}
+        told = told_apart(names, width - (len(BASELINE) + 1) * (self.pinned in names))
+        labels = dict(zip(names, told, strict=True))
+        if self.pinned in labels:
+            labels[self.pinned] = f"{BASELINE} {labels[self.pinned]}"
+        return labels
 
     def stories(self, here: str) -> list[tuple[str, Story]]:
         """(name, story) of the runs laid over the run HERE, as far as they are read; takes 50 ms a run at most."""

@@ -88,8 +88,8 @@ class Viewing(StudioScreen):
         smoothing = SMOOTHING[self.smoothing]
         series = charts.series_of(chart, feed.story, smoothing, self._memory)
         if others:
-            room = (plot.size.width - 10 - len(charts.title_of(chart))) // (1 + len(others)) - 6
-            names = self.overlays.labels(feed.run.name, max(8, min(24, room)))
+            room = (plot.size.width - 2) // len(others) - 6  # cells beside mark and rule, in the legend below the chart
+            names = self.overlays.labels(feed.run.name, max(8, min(40, room)))
             over = charts.laid_over(chart, [(names.get(name, name), story) for name, story in others], smoothing)
             here = names[feed.run.name]
             own = [charts.named(one, here) if not one.shown and one.points else one for one in series[-1:]]
