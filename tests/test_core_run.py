@@ -97,6 +97,8 @@ def test_a_run_that_ends_worse_than_it_was_says_so(losses: list[float], mark: st
     story = Story()
     story.feed({"kind": "eval", "step": 10 * n, "loss": loss} for n, loss in enumerate(losses))
     story.feed([{"kind": "done"}])
+    story.feed([{"kind": "alert", "level": "warning", "text": "It jumped.", "hint": "Lower the rate."}])
+    assert notice(story, "running", waits_for=None, asked="", resumable="")[1:] == ("!", "It jumped. Lower the rate.")
     found = notice(story, "done", waits_for=None, asked="", resumable="")
     assert found[1] == mark
     assert told in found[2]

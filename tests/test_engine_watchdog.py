@@ -290,6 +290,19 @@ def test_a_loss_that_is_no_number_ends_the_run_and_nothing_of_that_step_is_saved
     assert [(kind, action) for kind, action, _ in alerts(director)] == [("not_finite", "stop")]
 
 
+def test_a_collapsed_run_is_not_advised_to_go_on_from_its_last_checkpoint(tmp_path: Path):
+    director, trainer = directed(tmp_path), Stepping(6)
+    for loss in (2.757, 6.931):
+        director.evaluated(trainer, {"loss": loss})  # type: ignore[arg-type]
+    with pytest.raises(StudioError) as caught:
+        step(director, trainer, float("nan"))
+    assert "so has the last checkpoint" in caught.value.hint
+    assert director.watchdog.evaluated(9, 2.0) == []
+    with pytest.raises(StudioError) as caught:
+        step(director, trainer, float("nan"))
+    assert "it is sound" in caught.value.hint
+
+
 @pytest.mark.parametrize(("deed", "goes_on"), [("alert", True), ("pause", False), ("stop", False)])
 def test_a_disk_that_will_not_hold_the_next_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str, goes_on: bool

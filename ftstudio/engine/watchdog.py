@@ -97,6 +97,11 @@ class Watchdog:
         """The lowest held-out loss so far; infinite before the first."""
         return self._best
 
+    @property
+    def collapsed(self) -> bool:
+        """Whether the model is worth less now than before training: what was saved of it lately is, too."""
+        return self._far or self._still >= ZEROS
+
     def evaluated(self, step: int, loss: float) -> list[Fault]:
         """The held-out LOSS at STEP."""
         if not math.isfinite(loss):

@@ -71,13 +71,13 @@ def notice(
     if story.alerts_now:
         alert = story.alerts_now[-1]
         ink, mark = {"error": ("bad", "✗"), "warning": ("warn", "!")}.get(str(alert.get("level")), ("dim", "i"))
-        return ink, mark, said(alert)
+        return ink, mark, alert_text(alert)
     if elsewhere:
         return "dim", "", f"trained by {elsewhere}, and steered from here, too"
     return "dim", "", KEYS if keys else ""
 
 
-def said(alert: dict[str, Any]) -> str:
+def alert_text(alert: dict[str, Any]) -> str:
     """What ALERT says, and the way out."""
     return one_line(f"{alert.get('text') or ''} {alert.get('hint') or ''}", 600)
 

@@ -203,7 +203,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
             text = f"{text} · {of_all}"
         if self.has_class("-all") and self.all_told:
-            text = self.all_told if text in ("", KEYS) else f"{self.all_told} · {text}"
+            text = self.all_told if text in ("", KEYS) else f"{text} · {self.all_told}"
         panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
 
     def _of_sweep(self, feed: RunFeed) -> str:
