@@ -21,6 +21,7 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
 from ftstudio.engine import alerting, disk, resume, steering
 from ftstudio.engine.callback import RolledBack, RunDirector
+from ftstudio.engine.control import Request
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.steering import BACK, Steering, changes
 from ftstudio.engine.telemetry import Telemetry
@@ -288,6 +289,14 @@ def test_a_loss_that_is_no_number_ends_the_run_and_nothing_of_that_step_is_saved
     assert not trainer.control.should_save
     assert not trainer.control.should_evaluate
     assert [(kind, action) for kind, action, _ in alerts(director)] == [("not_finite", "stop")]
+
+
+def test_an_evaluation_that_cant_be_is_answered(tmp_path: Path):
+    director = directed(tmp_path)
+    director.control.poll = lambda now=False: [Request("evaluate")]  # type: ignore[method-assign]
+    assert "evaluate" not in director.planned(7, 20)
+    [event] = director.folder.events()
+    assert (event["level"], event["text"][:41]) == ("warning", "There is nothing to evaluate on: no rows ")
 
 
 def test_a_collapsed_run_is_not_advised_to_go_on_from_its_last_checkpoint(tmp_path: Path):
