@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[list[dict[str, str]]], str]
+Answer = Callable[[list[dict[str, Any]]], str | dict[str, Any]]
 
 
 @dataclass
@@ -37,7 +37,8 @@ class ChatServer:
 
 @contextlib.contextmanager
 def serving(answer: Answer, *faults: Faulty) -> Iterator[ChatServer]:
-    """A server on a free port of loopback that says what ANSWER gives for the messages, FAULTS first."""
+    """A server on a free port of loopback that says what ANSWER gives for the messages (a text, or a message with
+    calls of tools), FAULTS first."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -51,11 +52,12 @@ def serving(answer: Answer, *faults: Faulty) -> Iterator[ChatServer]:
                 time.sleep(fault.seconds)
                 self._say(fault.status, fault.body, fault.headers)
                 return
-            text = state.answer(body["messages"])
+            said = state.answer(body["messages"])
+            message = {"content": said} if isinstance(said, str) else said
             reply = {
-                "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": sum(len(m["content"].split()) for m in body["messages"]),
-                          "completion_tokens": len(text.split())},
+                "choices": [{"message": {"role": "assistant", **message}, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": sum(len((m["content"] or "").split()) for m in body["messages"]),
+                          "completion_tokens": len((message["content"] or "").split())},
             }  # fmt: skip
             self._say(200, json.dumps(reply).encode(), {})
 

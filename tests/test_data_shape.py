@@ -178,7 +178,7 @@ def test_roles_of_many_dialects() -> None:
     assert shape.example({"messages": turns}).messages == (
         Turn("system", "d"),
         Turn("user", "see this"),
-        Turn("assistant", '[{"function": {"name": "f"}}]'),
+        Turn("assistant", '[{"name": "f"}]'),
         Turn("tool", "42"),
         Turn("assistant", "done"),
     )

@@ -179,7 +179,7 @@ def test_what_is_said_beside_a_tool_call_stays() -> None:
     turns = [*CHAT[:1], {"role": "assistant", "content": "One moment.", "tool_calls": [{"function": {"name": "f"}}]}]
     shape = recognise(from_rows([{"messages": turns, "tools": [{"type": "function"}]}]))
     example = shape.example({"messages": turns, "tools": [{"type": "function"}]})
-    assert example.reference == 'One moment.\n[{"function": {"name": "f"}}]'
+    assert example.reference == 'One moment.\n[{"name": "f"}]'
     assert example.fields["tools"] == [{"type": "function"}]
 
 

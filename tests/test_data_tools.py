@@ -286,3 +286,10 @@ class TestWeights:
         talk = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Uno.", "weight": 0.5}]
         with pytest.raises(BadRow, match=r"turn 2 has the weight 0\.5: it is learnt \(1\) or only read \(0\)"):
             example(row(talk))
+
+
+def test_calls_as_text_hold_no_ids() -> None:
+    """Where a template has no form for calls they are JSON in the text, without ids, which are drawn anew."""
+    shape = recognise(from_rows([row(TALK)]))
+    for talk in (TALK, as_text(TALK)):
+        assert shape.example(row(talk)).reference == '[{"name": "weather", "arguments": {"city": "Rom"}}]'

@@ -102,6 +102,9 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         await until(pilot, "(•) qlora")
         assert recipe(pilot)["method"] == {"name": "qlora"}
         await step(pilot, 4)
+        (await field(pilot, "training.steps")).control.focus()
+        await press(pilot, "9")
+        await until(pilot, "by the steps")  # not the usual number of epochs
         (await field(pilot, "training.epochs")).control.focus()
         await press(pilot, "2 down down text:1e-3")
         text = await step(pilot, 5)

@@ -171,5 +171,7 @@ def _turn(part: Any, number: int) -> Turn:
     calls = calls_of(given)
     if calls:
         told |= {"content": None if content is None else text_of(content), "tool_calls": list(calls)}
+    # an id is drawn for each call: nobody can learn it
+    written = text_of([call["function"] for call in calls]) if calls and not isinstance(given, str) else text_of(given)
     said = text_of(content)  # what the model says beside calling a tool stays, above the call
-    return Turn(role, f"{said}\n{text_of(given)}" if said.strip() else text_of(given), told, learnt)
+    return Turn(role, f"{said}\n{written}" if said.strip() else written, told, learnt)

@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,23 +18,25 @@ from typing import Any
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.serving import Server
 from ftstudio.core.text import one_line
+from ftstudio.data.tool_calls import calls_of
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between two tries
 LARGEST = 8 << 20  # bytes of a reply
 AGAIN = (408, 409, 425, 429)  # and all of 5xx: worth another try
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Reply:
     """What the server said: the text, tokens read and written (None where it doesn't tell), whether it came to its
-    end, and how many tries it took."""
+    end, how many tries it took, and which tools it calls (`data.tool_calls`)."""
 
     text: str
     tokens_in: int | None
     tokens_out: int | None
     ended: bool
     tries: int
+    calls: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass
@@ -96,8 +98,11 @@ class Endpoint:
         """The server's name, without what an address may carry of secrets."""
         return one_line(self.url.partition("://")[2].partition("/")[0].rpartition("@")[2], 80)
 
-    def ask_all(self, questions: Sequence[Messages], **settings: Any) -> Iterator[tuple[int, Reply]]:
-        """Ask QUESTIONS, several at once, and yield (number, reply) as they come. SETTINGS go into the request.
+    def ask_all(
+        self, questions: Sequence[Messages], beside: Sequence[Mapping[str, Any]] = (), **settings: Any
+    ) -> Iterator[tuple[int, Reply]]:
+        """Ask QUESTIONS, several at once, and yield (number, reply) as they come. SETTINGS go into the request, and of
+        BESIDE, where it is given, what belongs to the question.
 
         Raises Stopped, and StudioError where a question fails for good; replies that came by then were yielded.
         """
@@ -110,7 +115,8 @@ class Endpoint:
                     number = next(waiting, None)
                     if number is None:
                         break
-                    running[pool.submit(self.ask, questions[number], **settings)] = number
+                    own = beside[number] if beside else {}
+                    running[pool.submit(self.ask, questions[number], **settings, **own)] = number
                 if not running:
                     break
                 done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -193,7 +199,7 @@ def _read(data: bytes, number: int, host: str) -> Reply:
     try:
         value = json.loads(data)
         choice = value["choices"][0]
-        text = choice["message"].get("content")
+        text, calls = choice["message"].get("content"), calls_of(choice["message"].get("tool_calls"))
         usage = value.get("usage") or {}
     except (ValueError, LookupError, TypeError, AttributeError):
         raise _Again(f"the reply of {host} is no chat completion") from None
@@ -203,6 +209,7 @@ def _read(data: bytes, number: int, host: str) -> Reply:
         _count(usage, "completion_tokens"),
         choice.get("finish_reason") != "length",
         number,
+        calls,
     )
 
 

@@ -154,7 +154,7 @@ class Judging:
     def _served(
         self, endpoint: Endpoint, asks: Sequence[Ask]
     ) -> Iterator[tuple[Ask, asking.Choice | None, dict[str, Any]]]:
-        request = {"max_tokens": REPLY_TOKENS, "temperature": 0}
+        request: dict[str, Any] = {"max_tokens": REPLY_TOKENS, "temperature": 0}
         for number, reply in endpoint.ask_all([ask.messages for ask in asks], **request):
             facts = {"text": reply.text[:2000], "tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
             yield asks[number], asking.verdict(reply.text), facts

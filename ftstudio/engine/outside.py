@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ from ftstudio.core.arm import ArmSpec
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.workspace import Workspace
+from ftstudio.data.example import BadRow, Turn, text_of
 from ftstudio.engine.answering import Question
 from ftstudio.engine.cache import AnswerCache
 from ftstudio.engine.context import JobContext
-from ftstudio.engine.endpoint import Endpoint, Messages
+from ftstudio.engine.endpoint import Endpoint, Messages, Reply
 from ftstudio.engine.gathering import Gathered
 from ftstudio.engine.generation import Decoding
+from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs
 from ftstudio.evaluation.predictions import Prediction, read_predictions
 
@@ -56,13 +60,65 @@ def _mark(path: Path) -> list[int]:
 
 
 def messages_of(question: Question) -> Messages:
-    """QUESTION as a server is asked it."""
+    """QUESTION as a server is asked it; where tools may be called, in OpenAI's form of calls and their results."""
     example = question.example
     if example.is_text:
         return [{"role": "user", "content": question.text}]
-    roles: Mapping[str, str] = {"tool": "user"}
     turns = example.messages[: example.answer_at]
-    return [{"role": roles.get(turn.role, turn.role), "content": turn.content} for turn in turns]
+    if not example.tools:
+        roles: Mapping[str, str] = {"tool": "user"}
+        return [{"role": roles.get(turn.role, turn.role), "content": turn.content} for turn in turns]
+    found: Messages = []
+    open_calls: list[str] = []  # that no result came for yet
+    for turn in turns:
+        message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+        if turn.calls:
+            calls = [_call(call, f"call_{len(found)}_{number}") for number, call in enumerate(turn.calls)]
+            open_calls = [call["id"] for call in calls]
+            message |= {"content": turn.told.get("content"), "tool_calls": calls}
+        elif turn.role == "tool" and open_calls:
+            named = turn.told.get("tool_call_id")
+            message["tool_call_id"] = open_calls.pop(open_calls.index(named) if named in open_calls else 0)
+        elif turn.role == "tool":  # a result that nobody asked for: servers refuse it
+            message["role"] = "user"
+        found.append(message)
+    return found
+
+
+def _call(call: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """CALL as OpenAI's interface has it: with an id (NAME where it has none), its arguments as JSON text."""
+    function = call["function"]
+    given = function.get("arguments", {})
+    told = {
+        "name": function["name"],
+        "arguments": given if isinstance(given, str) else json.dumps(given, ensure_ascii=False),
+    }
+    return {"id": str(call.get("id") or name), "type": "function", "function": told}
+
+
+def _beside(question: Question) -> dict[str, Any]:
+    """What is asked along with the messages of QUESTION."""
+    return {"tools": list(question.example.tools)} if question.example.tools else {}
+
+
+def _identity(question: Question) -> str:
+    """What the answer to QUESTION is remembered by."""
+    messages, beside = messages_of(question), _beside(question)
+    return json.dumps([messages, beside] if beside else messages, ensure_ascii=False)
+
+
+def _said(reply: Reply, question: Question, own: Materials) -> str:
+    """REPLY to QUESTION as text; calls of tools as OWN's template writes them, so that they stand in the reference's
+    form."""
+    if not reply.calls:
+        return reply.text
+    told = {"content": reply.text or None, "tool_calls": list(reply.calls)}
+    plain = text_of([call["function"] for call in reply.calls])
+    turn = Turn("assistant", f"{reply.text}\n{plain}" if reply.text.strip() else plain, told)
+    example = replace(question.example, messages=(*question.example.messages[: question.example.answer_at], turn))
+    with contextlib.suppress(BadRow):
+        return own.template.answer(example, own.tokenizer.end_texts)
+    return turn.content
 
 
 def served(
@@ -82,7 +138,7 @@ def served(
         folder.path, name, key | {"data": found.own.whole.hash, found.part: str(getattr(found.recipe.data, found.part))}
     )
     cache = AnswerCache(Workspace(found.run.path.parent.parent).answers_path, key)
-    texts = {question.row: json.dumps(messages_of(question), ensure_ascii=False) for question in asked}
+    texts = {question.row: _identity(question) for question in asked}
     for question in asked:
         known = cache.get(texts[question.row])
         if question.row not in outputs.known and known is not None:
@@ -96,9 +152,10 @@ def served(
 
     tell()
     try:
-        for number, reply in endpoint.ask_all([messages_of(question) for question in open_questions], **request):
+        messages, beside = map(messages_of, open_questions), map(_beside, open_questions)
+        for number, reply in endpoint.ask_all(list(messages), list(beside), **request):
             question = open_questions[number]
-            answer = _answer(question, name, reply.text, reply.tokens_out, reply.ended)
+            answer = _answer(question, name, _said(reply, question, found.own), reply.tokens_out, reply.ended)
             outputs.append([answer])
             cache.keep([(texts[question.row], answer)])
             tell()

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from ftstudio.ui.common.fields import FieldRow
 from ftstudio.ui.recipe.draft import Draft
@@ -53,6 +53,12 @@ class Fold(Lines):
         self.action_fold()
 
 
+ONE_OF = (
+    ("training.epochs", "training.steps", "by the steps"),
+    ("training.batch_size", "training.batch_tokens", "by the tokens"),
+)
+
+
 class SettingsPanel(Panel):
     """Grouped fields; those that are rarely needed are folded away."""
 
@@ -86,6 +92,10 @@ class SettingsPanel(Panel):
         super().show()
         if any(spec.key in self.draft.faults for spec in MORE) and not self.fold.open:
             self.fold.action_fold()
+        for key, other, instead in ONE_OF:  # what counts where the field is left empty
+            named = self.draft.get(other) is not None
+            row = self.query_one(f"#field-{key.replace('.', '-')}", FieldRow)
+            row.query_one(Input).placeholder = instead if named else row.spec.default
         both = self.draft.get("training.epochs") is not None and self.draft.get("training.steps") is not None
         if both and "training" in self.draft.faults:
             self.query_one("#field-training-steps", FieldRow).fault("give epochs or steps, not both")
