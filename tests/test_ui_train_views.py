@@ -202,7 +202,7 @@ def test_a_deleted_run_is_no_baseline_and_lies_over_nothing(workspace: Workspace
             8,
             ["1e-3-r-2", "1e-3-r-4", "2e-3-r-2"],
         ),
-        (["run-1", "run-1-1"], 5, ["1", "1-1"]),
+        (["run-1", "run-1-1"], 5, ["1 ru…", "2 ru…"]),
         (["x" * 30 + "a" + "y" * 30, "x" * 30 + "b" + "y" * 30], 8, ["1 xxxxx…", "2 xxxxx…"]),
         (["only" * 9], 12, ["only…nlyonly"]),
         ([], 12, []),

@@ -29,8 +29,9 @@ def told_apart(names: Sequence[str], width: int) -> list[str]:
         bare,
         *([fit(name, width, align).rstrip() for name in bare] for align in ("ends", "left")),
     ):
-        if all(0 < cell_len(name) <= width for name in found) and len(set(found)) == len(set(safe)):
-            return found
+        fits = all(0 < cell_len(name) <= width for name in found) and len(set(found)) == len(set(safe))
+        if fits and all(label == name or label not in safe for label, name in zip(found, safe, strict=True)):
+            return found  # and none is called what another one's name is
     return [fit(f"{place} {name}", width).rstrip() for place, name in enumerate(safe, 1)]
 
 
