@@ -273,10 +273,10 @@ async def test_every_chart_axis_and_smoothing_has_its_key(workspace: Workspace) 
 @pytest.mark.parametrize("size", SIZES)
 async def test_samples_turn_open_in_full_and_show_how_they_changed(workspace: Workspace, size: tuple[int, int]) -> None:
     run = runs.finished(workspace)
-    for _ in range(30):
-        runs.evaluation(run, 200)
+    for step in range(201, 231):
+        runs.evaluation(run, step)
     async with studio(workspace, run).run_test(size=size) as pilot:
-        text = await made.until(pilot, "sample 1 of 2 · after step 200 · held-out row 0")
+        text = await made.until(pilot, "sample 1 of 2 · after step 230 · held-out row 0")
         for name in ("prompt", "base", "now", "reference"):
             assert f"│{name}" in text
         await pilot.press("m")
