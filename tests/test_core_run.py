@@ -11,6 +11,7 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story, smoothed
 from ftstudio.core.workspace import Workspace, slug
+from ftstudio.ui.train.notice import notice
 
 
 def test_a_resumed_run_replaces_what_the_lost_steps_wrote() -> None:
@@ -38,6 +39,32 @@ def test_before_its_first_step_a_resumed_run_stands_where_it_goes_on_from() -> N
     assert (story.step, story.loss, story.last_step, story.evaluation, story.forgetting) == (0, None, {}, {}, {})
 
 
+def test_what_is_measured_twice_at_a_step_counts_once() -> None:
+    story = Story()
+    evaluation = [{"kind": kind, "step": 0, "index": 0, "loss": 3.0, "change": 0.0} for kind in ("eval", "forgetting")]
+    asked = [*evaluation, {"kind": "sample", "step": 0, "index": 0}, {"kind": "sample", "step": 0, "index": 1}]
+    story.feed([{"kind": "start", "total_steps": 10, "resumed_from": None}, *asked])
+    story.feed([{"kind": "start", "total_steps": 10, "resumed_from": 0}])  # begun again: no checkpoint was there
+    assert (story.curves["eval_loss"], story.samples, story.best) == ([], [], None)
+    story.feed([*asked, *asked])  # while it pauses a person may evaluate twice
+    assert story.curves["eval_loss"] == [(0, 3.0)]
+    assert (story.curves["forgetting"], story.best) == ([(0, 0.0)], (0, 3.0))
+    assert [sample["index"] for sample in story.samples] == [0, 1]
+
+
+def test_alerts_of_an_earlier_session_are_no_longer_how_it_stands() -> None:
+    story = Story()
+    begin = [{"kind": "phase", "phase": "loading libraries"}, {"kind": "phase", "phase": "preparing data"}]
+    train = [{"kind": "start", "resumed_from": None}, {"kind": "phase", "phase": "training"}]
+    story.feed([*begin, *train, {"kind": "alert", "text": "old"}])
+    assert [alert["text"] for alert in story.alerts_now] == ["old"]
+    story.feed([{"kind": "start", "resumed_from": 3}, {"kind": "phase", "phase": "training"}])  # it went back by itself
+    assert [alert["text"] for alert in story.alerts_now] == ["old"]
+    story.feed([begin[0], {"kind": "alert", "text": "new"}, begin[1], *train])
+    assert [alert["text"] for alert in story.alerts_now] == ["new"]
+    assert [alert["text"] for alert in story.alerts] == ["old", "new"]
+
+
 @pytest.mark.parametrize("end", [{"kind": "stopped", "time": 30}, {"kind": "step", "time": 30, "step": 2, "loss": 1.0}])
 def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, object]) -> None:
     """The first stopped or was killed; measuring goes on in a thread of its own."""
@@ -55,6 +82,26 @@ def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, obj
     story.feed([{"kind": "telemetry", "time": 5000}, {"kind": "phase", "time": 5001, "phase": "preparing data"}])
     story.feed([{"kind": "start", "time": 5003, "resumed_from": 2}, {"kind": "step", "time": 5010, "step": 3}])
     assert story.seconds == 30 + 9
+
+
+@pytest.mark.parametrize(
+    ("losses", "mark", "told"),
+    [
+        ([2.786, 6.931], "!", "held-out 6.931 (best was 2.786 at step 0) · enter compares"),
+        ([2.786, 1.25, 1.302], "!", "held-out 1.302 (best was 1.250 at step 10)"),
+        ([2.786, 1.300, 1.302], "✓", "held-out 1.302 · enter compares"),
+        ([], "✓", "done: saved · enter compares"),
+    ],
+)
+def test_a_run_that_ends_worse_than_it_was_says_so(losses: list[float], mark: str, told: str) -> None:
+    story = Story()
+    story.feed({"kind": "eval", "step": 10 * n, "loss": loss} for n, loss in enumerate(losses))
+    story.feed([{"kind": "done"}])
+    story.feed([{"kind": "alert", "level": "warning", "text": "It jumped.", "hint": "Lower the rate."}])
+    assert notice(story, "running", waits_for=None, asked="", resumable="")[1:] == ("!", "It jumped. Lower the rate.")
+    found = notice(story, "done", waits_for=None, asked="", resumable="")
+    assert found[1] == mark
+    assert told in found[2]
 
 
 def test_best_and_last_evaluation() -> None:

@@ -21,6 +21,7 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
 from ftstudio.engine import alerting, disk, resume, steering
 from ftstudio.engine.callback import RolledBack, RunDirector
+from ftstudio.engine.control import Request
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.steering import BACK, Steering, changes
 from ftstudio.engine.telemetry import Telemetry
@@ -82,6 +83,38 @@ def test_a_held_out_loss_that_gets_no_better():
     told = [[fault.kind for fault in dog.evaluated(10 * n, loss)] for n, loss in enumerate([3, 2, 2.5, 2.4, 2.3, 2.2])]
     assert told == [[], [], [], ["eval_rising"], [], ["eval_rising"]]
     assert dog.evaluated(99, 1.0) == []
+
+
+@pytest.mark.parametrize(
+    ("losses", "norms", "told"),
+    [
+        ([2.8, 7.0, *[6.931] * 20], [0.7, 3.0, *[0.0] * 20], [7]),
+        ([2.8] * 12, [0.0, 0.0, 0.0, 0.0, 0.3] * 2 + [0.0] * 2, []),  # rows of weight 0, now and then
+        ([2.8] * 12, [None] * 12, []),  # nobody measured it
+        ([0.0] * 4, [0.0] * 4, []),
+    ],
+)
+def test_a_gradient_of_zero_is_a_collapse(losses: list[float], norms: list[float | None], told: list[int]):
+    dog = Watchdog(Watch())
+    steps = enumerate(zip(losses, norms, strict=True), 1)
+    found = [(step, fault) for step, (loss, norm) in steps for fault in dog.step(step, loss, norm)]
+    assert [(step, fault.kind) for step, fault in found] == [(step, "collapsed") for step in told]
+    assert all("exactly zero since step 3" in fault.text and "6.931" in fault.text for _, fault in found)
+
+
+@pytest.mark.parametrize(
+    ("losses", "kinds"),
+    [
+        ([2.786, 6.931, 6.931], [[], ["collapsed"], []]),
+        ([2.6, 17.3, 1.9, 17.3], [[], ["collapsed"], [], ["collapsed"]]),
+        ([2.6, 3.5, 2.5], [[], [], []]),
+        ([0.1, 0.3], [[], []]),  # three times as much, and still next to nothing
+        ([2.0, 1.0, 2.5], [[], [], []]),  # it memorises: that is another alert
+    ],
+)
+def test_a_held_out_loss_far_above_that_before_training_is_told_at_once(losses: list[float], kinds: list[list[str]]):
+    dog = Watchdog(Watch())
+    assert [[fault.kind for fault in dog.evaluated(50 * n, loss)] for n, loss in enumerate(losses)] == kinds
 
 
 def test_a_stalled_step_is_told_once_and_other_work_is_none():
@@ -184,6 +217,9 @@ def test_a_resumed_run_that_goes_on_otherwise(tmp_path: Path, deed: str, known: 
     [
         ("spike", lambda director, trainer: [step(director, trainer, loss) for loss in [*NOISE, 9.0]]),
         ("zero_loss", lambda director, trainer: [step(director, trainer, loss) for loss in [1.0, *[0.0] * 6]]),
+        ("collapsed", lambda director, trainer: [
+            director.evaluated(trainer, {"loss": loss}) for loss in (2.0, 7.0)
+        ]),
         ("eval_rising", lambda director, trainer: [
             director.evaluated(trainer, {"loss": loss}) for loss in (2.0, 2.1, 2.2, 2.3)
         ]),
@@ -253,6 +289,27 @@ def test_a_loss_that_is_no_number_ends_the_run_and_nothing_of_that_step_is_saved
     assert not trainer.control.should_save
     assert not trainer.control.should_evaluate
     assert [(kind, action) for kind, action, _ in alerts(director)] == [("not_finite", "stop")]
+
+
+def test_an_evaluation_that_cant_be_is_answered(tmp_path: Path):
+    director = directed(tmp_path)
+    director.control.poll = lambda now=False: [Request("evaluate")]  # type: ignore[method-assign]
+    assert "evaluate" not in director.planned(7, 20)
+    [event] = director.folder.events()
+    assert (event["level"], event["text"][:41]) == ("warning", "There is nothing to evaluate on: no rows ")
+
+
+def test_a_collapsed_run_is_not_advised_to_go_on_from_its_last_checkpoint(tmp_path: Path):
+    director, trainer = directed(tmp_path), Stepping(6)
+    for loss in (2.757, 6.931):
+        director.evaluated(trainer, {"loss": loss})  # type: ignore[arg-type]
+    with pytest.raises(StudioError) as caught:
+        step(director, trainer, float("nan"))
+    assert "so has the last checkpoint" in caught.value.hint
+    assert director.watchdog.evaluated(9, 2.0) == []
+    with pytest.raises(StudioError) as caught:
+        step(director, trainer, float("nan"))
+    assert "it is sound" in caught.value.hint
 
 
 @pytest.mark.parametrize(("deed", "goes_on"), [("alert", True), ("pause", False), ("stop", False)])

@@ -70,6 +70,7 @@ def test_ends_hold_the_values_are_round_and_stay(low: float, factor: float, log:
         assert sticky.fit(low, inner, log) == (bottom, top)
     axis = scale.vertical(bottom, top, 12, log)
     assert 2 <= len(axis.ticks) <= 7
+    assert len({text for _, text in axis.ticks}) == len(axis.ticks)  # no two say the same
     assert all(scale.LABEL <= len(text) <= scale.LABEL + 1 for _, text in axis.ticks)
     assert all(bottom * 0.99 <= value <= top * 1.01 for value, _ in axis.ticks)
 

@@ -8,6 +8,7 @@ import math
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import made_answers as made
@@ -26,6 +27,7 @@ from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.lines import Lines
 from ftstudio.ui.train import side
+from ftstudio.ui.train.asked import Asked
 from ftstudio.ui.train.logfile import SHOWN, LogFile, LogLine
 
 SIZES = [(80, 24), (120, 40)]
@@ -195,6 +197,26 @@ async def test_every_request_reaches_the_run_and_is_told_until_it_is_answered(wo
     assert requests(run) == ["pause", "resume", "checkpoint", "evaluate", "stop"]
 
 
+def test_a_request_is_told_until_it_is_answered_or_nobody_is_there() -> None:
+    """A step or an evaluation may take minutes."""
+    story = Story()
+    feed: Any = SimpleNamespace(story=story, state="running")
+    answers = {"checkpoint": {"kind": "checkpoint"}, "evaluate": {"kind": "eval", "step": 3, "loss": 1.0},
+               "steps": {"kind": "steer"}}  # fmt: skip
+    for what, answer in answers.items():
+        for told in (answer, answer, {"kind": "alert", "text": "why not"}):  # at the same step, too
+            asked = dataclasses.replace(Asked.now(what, feed), when=time.monotonic() - 100)
+            assert not asked.answered(feed)
+            assert asked.told.endswith("… asked 1m40s ago")
+            story.feed([told])
+            assert asked.answered(feed)
+    asked = Asked.now("stop", feed)
+    assert not asked.answered(feed)
+    assert asked.told.endswith("after this step …")
+    feed.state = "interrupted"
+    assert asked.answered(feed)
+
+
 async def test_nobody_is_asked_where_nobody_trains(workspace: Workspace) -> None:
     run = runs.finished(workspace, kind="stopped")
     async with studio(workspace, run).run_test(size=(80, 24), notifications=True) as pilot:
@@ -251,10 +273,10 @@ async def test_every_chart_axis_and_smoothing_has_its_key(workspace: Workspace) 
 @pytest.mark.parametrize("size", SIZES)
 async def test_samples_turn_open_in_full_and_show_how_they_changed(workspace: Workspace, size: tuple[int, int]) -> None:
     run = runs.finished(workspace)
-    for _ in range(30):
-        runs.evaluation(run, 200)
+    for step in range(201, 231):
+        runs.evaluation(run, step)
     async with studio(workspace, run).run_test(size=size) as pilot:
-        text = await made.until(pilot, "sample 1 of 2 · after step 200 · held-out row 0")
+        text = await made.until(pilot, "sample 1 of 2 · after step 230 · held-out row 0")
         for name in ("prompt", "base", "now", "reference"):
             assert f"│{name}" in text
         await pilot.press("m")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import threading
@@ -16,18 +18,19 @@ from hypothesis import strategies as st
 from screens import press, shown, until
 
 from ftstudio import tasks
-from ftstudio.core.errors import UsageError
+from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.run import RunFolder, Story, smoothed
 from ftstudio.core.workspace import Workspace
+from ftstudio.data.dataset import from_rows
 from ftstudio.engine.dynamics import Recorder
 from ftstudio.engine.sweep import join
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.plot.curve import Curve
 from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.app import StudioApp
-from ftstudio.ui.shell.session import Session
+from ftstudio.ui.shell.session import RowsAsked, Session
 from ftstudio.ui.train import charts, course
-from ftstudio.ui.train.overlays import FILE, Overlays
+from ftstudio.ui.train.overlays import FILE, Overlays, told_apart
 from ftstudio.ui.train.recipe_diff import differing, settings
 from ftstudio.ui.train.replay import LONGEST, Replay
 from ftstudio.ui.train.rowmap import RowMapPage
@@ -161,7 +164,7 @@ async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(work
         await press(pilot, "b")
         await until(pilot, "▲ baseline")
         await press(pilot, "escape")
-        await until(pilot, "· first-1 (baseline)")
+        await until(pilot, "· ▲ first-1")
         text = await until(pilot, " ▼)")
         assert re.search(r"baseline +1\.\d+ \(-0\.\d+ ▼\)", text)
         await press(pilot, "d")
@@ -173,6 +176,45 @@ async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(work
     assert overlays.names(first.name) == []  # not over itself
     overlays.pin("")
     assert Overlays(workspace).names(second.name) == []
+
+
+def test_a_deleted_run_is_no_baseline_and_lies_over_nothing(workspace: Workspace) -> None:
+    names = [workspace.new_run(name).name for name in "abcdefg"]
+    overlays = Overlays(workspace)
+    overlays.pin(names[0])
+    assert all(overlays.toggle(name) for name in names[1:4])
+    assert not overlays.toggle(names[4])
+    assert overlays.names("other") == names[:4]
+    for gone in (names[0], names[2]):
+        (workspace.runs_path / gone).rename(workspace.path / gone)
+    assert overlays.names("other") == [names[1], names[3]]
+    assert overlays.baseline("other") is None
+    assert overlays.labels("other", 9) == {"other": "other", names[1]: names[1], names[3]: names[3]}
+    assert overlays.toggle(names[4])  # there is room again
+    assert overlays.toggle(names[5])
+    assert not overlays.toggle(names[6])
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "told"),
+    [
+        (["a-1", "a-2"], 20, ["a-1", "a-2"]),
+        (["demo-lora-rate-1e-3-r-2-1", "demo-lora-rate-1e-3-r-4-1"], 20, ["…rate-1e-3-r-2-1", "…rate-1e-3-r-4-1"]),
+        (["demo-lora-rate-1e-3-r-2-1", "demo-lora-rate-2e-3-r-2-1"], 20, ["…rate-1e-3-r-2-1", "…rate-2e-3-r-2-1"]),
+        (["one-" + "x" * 30, "two-" + "x" * 30], 8, ["one", "two"]),
+        (
+            ["lora-rate-1e-3-r-2-1", "lora-rate-1e-3-r-4-1", "lora-rate-2e-3-r-2-1"],
+            8,
+            ["1e-3-r-2", "1e-3-r-4", "2e-3-r-2"],
+        ),
+        (["run-1", "run-1-1"], 5, ["1 ru…", "2 ru…"]),
+        (["x" * 30 + "a" + "y" * 30, "x" * 30 + "b" + "y" * 30], 8, ["1 xxxxx…", "2 xxxxx…"]),
+        (["only" * 9], 12, ["only…nlyonly"]),
+        ([], 12, []),
+    ],
+)
+def test_runs_keep_apart_in_few_cells(names: list[str], width: int, told: list[str]) -> None:
+    assert told_apart(names, width) == told
 
 
 def test_recipes_differ_in_what_was_set_and_in_their_data(workspace: Workspace) -> None:
@@ -315,7 +357,7 @@ async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
         assert set(listed[:2]) == {7, 31}
         assert re.search(r"7 +0\.12 +\.01 +2\.00 ███", text)
         await press(pilot, "t")
-        text = await until(pilot, "Listed: ambiguous rows first")
+        text = await until(pilot, "Listed: 20 ambiguous rows, most variable first")
         assert re.search(r"(5|9|11) +0\.50 +\.3\d +0\.10 █▄▁", text)
         await press(pilot, "t enter")
         text = await until(pilot, "hard rows of tickets-1", 30)
@@ -325,7 +367,52 @@ async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
         Recorder(run.path, range(60), without=tasks.get("embedding").unmapped()).begin(resumed=False)
         await press(pilot, "h")  # a task without probabilities says why there is no map
         text = await until(pilot, "Rows of this task have no place on this map")
-        assert "hard rows first" not in text
+        assert "Listed:" not in text
+
+
+def test_row_numbers_of_another_file_are_refused() -> None:
+    rows = [{"prompt": f"ask {n}", "completion": "say"} for n in range(9)]
+    dataset, less = from_rows(rows), from_rows(rows[1:])
+    asked = RowsAsked("hard rows of tickets-1", [7], "tickets-1", dataset.hash, 9)
+    asked.check(dataset, whole=True)
+    RowsAsked("hard rows", [7], "tickets-1").check(less, whole=True)  # nothing is known of what it was
+    for other, whole in ((less, True), (dataset, False)):
+        with pytest.raises(StudioError, match="so no hard rows of tickets-1 are shown"):
+            asked.check(other, whole=whole)
+
+
+@pytest.mark.slow
+async def test_rows_of_a_file_that_has_changed_are_not_shown_as_hard(workspace: Workspace, tmp_path: Path) -> None:
+    """Their numbers would mean other rows. Where only repairs wait to be saved, every row is found all the same."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"ask {n}", "completion": f"say {n}"}) + "\n" for n in range(60)))
+    known = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "rows": 60}
+    run = runs.finished(workspace)
+    recipe = {"task": "sft", "model": "demo", "data": {"train": str(path)}, "resolved": {"data": {"train": known}}}
+    run.recipe_path.write_text(json.dumps(recipe))
+    runs.row_losses(run, [[4.0 if row in (7, 31) else 0.01 if row < 50 else 0.1 for row in range(60)]])
+    async with studio(workspace, run).run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, "enter compares")
+        await press(pilot, "h t")
+        await until(pilot, "no ambiguous rows yet")
+        await press(pilot, "enter")
+        await until(pilot, "How much a row changes is known from the second epoch on")
+        await press(pilot, "t enter")
+        await until(pilot, "1 of 30 · row 7     filter hard rows of tickets-1")  # no easy one
+        await until(pilot, "31   ask 31")
+        await press(pilot, "d 4 enter down")
+        await until(pilot, "2 of 30 · row 31")
+        await press(pilot, "u")
+        await until(pilot, "1 repair", gone=True)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[5:]))
+    async with studio(workspace, run).run_test(size=(120, 40), notifications=True) as pilot:
+        await until(pilot, "enter compares")
+        await press(pilot, "h")
+        await until(pilot, "Listed: 30 hard rows")
+        await press(pilot, "enter")
+        text = await until(pilot, "has changed since")
+        assert "Put the old file back" in text
+        assert "filter hard rows" not in text
 
 
 async def test_rows_read_for_a_run_that_is_left_do_not_fill_the_next_ones_map(

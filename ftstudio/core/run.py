@@ -131,6 +131,8 @@ class Story:
     best: tuple[int, float] | None = None
     best_speed: float | None = None  # the most tokens a second, over some steps: single ones differ in their rows
     version: int = 0
+    evaluated: int = 0  # evaluations told so far, those of lost steps and of the same step among them
+    _earlier: int = 0  # alerts of sessions before this one
     _idle: float = 0.0  # seconds between its sessions
     _active: float | None = None  # of its last event but telemetry, which a thread of its own writes
     _speed: float | None = None
@@ -159,7 +161,7 @@ class Story:
         self.start = event
         self.failure = self.done = None
         resumed = event.get("resumed_from")
-        kept = resumed if isinstance(resumed, int) else -1  # not resumed: begun afresh
+        kept = resumed if isinstance(resumed, int) and resumed > 0 else -1  # else begun afresh, with an evaluation
         for name, points in self.curves.items():
             self.curves[name] = [point for point in points if point[0] <= kept]
         self.samples = [sample for sample in self.samples if sample.get("step", 0) <= kept]
@@ -183,6 +185,8 @@ class Story:
     def _phase(self, event: dict[str, Any]) -> None:
         phase = event.get("phase", "")
         resumed = self.start and phase in FIRST_PHASES and self.phase not in FIRST_PHASES
+        if resumed:
+            self._earlier = len(self.alerts)
         if resumed and self._active is not None and self.last_time is not None:
             self._idle += max(0.0, self.last_time - self._active)
         self.phase = phase
@@ -201,17 +205,20 @@ class Story:
 
     def _eval(self, event: dict[str, Any]) -> None:
         self.evaluation = event
+        self.evaluated += 1
+        if self._evaluations and self._evaluations[-1].get("step") == event.get("step"):
+            self._evaluations.pop()
         self._evaluations.append(event)
         for name, value in event.items():
             if name not in ("kind", "time", "step") and isinstance(value, (int, float)):
-                self._point(f"eval_{name}" if not name.startswith("eval_") else name, event.get("step"), value)
+                self._measure(f"eval_{name}" if not name.startswith("eval_") else name, event.get("step"), value)
         sources = event.get("sources")
         for name, value in sources.items() if isinstance(sources, dict) else ():
-            self._point(f"held-out source {name}", event.get("step"), value)
+            self._measure(f"held-out source {name}", event.get("step"), value)
         scores = event.get("source_scores")
         for metric, values in scores.items() if isinstance(scores, dict) else ():
             for name, value in values.items() if isinstance(values, dict) else ():
-                self._point(f"{metric} of source {name}", event.get("step"), value)
+                self._measure(f"{metric} of source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
         if losses:
             self.best = min(losses, key=lambda point: point[1])
@@ -219,14 +226,26 @@ class Story:
     def _forgetting(self, event: dict[str, Any]) -> None:
         self.forgetting = event
         self._measured.append(event)
-        self._point("forgetting", event.get("step"), event.get("change"))
-        self._point("kl", event.get("step"), event.get("kl"))
+        self._measure("forgetting", event.get("step"), event.get("change"))
+        self._measure("kl", event.get("step"), event.get("kl"))
 
     def _point(self, name: str, step: Any, value: Any) -> None:
         if isinstance(step, int) and isinstance(value, (int, float)):
             self.curves.setdefault(name, []).append((step, float(value)))
 
+    def _measure(self, name: str, step: Any, value: Any) -> None:
+        """A point of what is measured between steps: asked for once more at the same STEP, it counts once."""
+        points = self.curves.get(name)
+        if points and points[-1][0] == step:
+            self.curves[name] = points[:-1]
+        self._point(name, step, value)
+
     def _sample(self, event: dict[str, Any]) -> None:
+        for place in range(len(self.samples) - 1, -1, -1):
+            if self.samples[place].get("step") != event.get("step"):
+                break
+            if self.samples[place].get("index") == event.get("index"):
+                del self.samples[place]
         self.samples.append(event)
 
     def _telemetry(self, event: dict[str, Any]) -> None:
@@ -258,6 +277,11 @@ class Story:
 
     def _done(self, event: dict[str, Any]) -> None:
         self.done = event
+
+    @property
+    def alerts_now(self) -> list[dict[str, Any]]:
+        """The alerts since the run was last taken up: what was wrong in an earlier session may be mended."""
+        return self.alerts[self._earlier :]
 
     @property
     def step(self) -> int:

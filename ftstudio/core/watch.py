@@ -11,7 +11,7 @@ Deed = Literal["alert", "pause", "rollback", "stop"]
 there at a lower learning rate; `stop` ends the run."""
 
 
-OF_THE_RUN = ("spike", "zero_loss", "eval_rising", "resume_fault")
+OF_THE_RUN = ("spike", "zero_loss", "collapsed", "eval_rising", "resume_fault")
 """Faults of one run that say nothing of the next one in a queue."""
 
 
@@ -25,6 +25,9 @@ class Watch(BaseModel):
     )
     spike: Deed = Field("alert", description="the loss jumps far beyond what it was lately")
     zero_loss: Deed = Field("alert", description="the loss stays at zero: nothing is learnt any more")
+    collapsed: Deed = Field(
+        "alert", description="the gradient is exactly zero, or the held-out loss far above that before training"
+    )
     eval_rising: Deed = Field(
         "alert",
         description="the held-out loss got no better (stop: early stopping, and the model is the best checkpoint kept)",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SAVING = 0.05  # of the time trained: a checkpoint that isn't in the rhythm may take so much
 SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
+COLLAPSED = "The model had collapsed before, and so has the last checkpoint: train again with a lower learning rate."
 DEEDS = {
     "pause": "The run is paused",
     "stop": "The run is stopped",
@@ -167,6 +168,9 @@ class RunDirector:
             self._reason = "as asked"
         elif request == "evaluate" and self.every is not None:
             due.add("evaluate")
+        elif request == "evaluate":
+            text = "There is nothing to evaluate on: no rows are held out (data.eval)."
+            self.folder.emit("alert", level="warning", text=text)
         elif request == "stop":
             due |= {"checkpoint", "stop"}
             self.stopped, self.paused = True, False
@@ -236,9 +240,9 @@ class RunDirector:
             if deed == "pause":
                 self.paused = True
             elif deed == "rollback":
-                self._wish, self._fault = "rollback", fault.kind
+                self._wish, self._fault = "rollback", "collapsed" if self.watchdog.collapsed else fault.kind
             elif deed == "stop" and fault.kind == "not_finite":
-                raise StudioError(fault.text, fault.hint or SOUND)
+                raise StudioError(fault.text, fault.hint or (COLLAPSED if self.watchdog.collapsed else SOUND))
             elif deed == "stop":
                 self._wish, self.ended_by = "stop", fault.kind
 

@@ -201,7 +201,7 @@ class Training:
         """The checkpoint to go back to; from there on the learning rate is lower. Later ones are set aside."""
         folder, step = self.folder.checkpoints, trainer.state.global_step
         checkpoint = self._named(
-            resume.good(folder, step, rising=why.fault == "eval_rising") if self.ranks.first else None
+            resume.good(folder, step, rising=why.fault in ("eval_rising", "collapsed")) if self.ranks.first else None
         )
         if checkpoint is None:
             raise StudioError("There is no checkpoint to go back to.", SOUND)

@@ -15,8 +15,10 @@ from ftstudio.core.watch import Watch
 RECENT = 64  # losses that a spike is judged by
 ENOUGH = 20  # before so many there is nothing to judge by
 ZERO = 1e-7  # nats a token: below, the loss counts as zero
-ZEROS = 5  # steps in a row
+ZEROS = 5  # steps in a row, with a loss or a gradient of zero
+FAR, LEAST_RISE = 1.5, 0.5  # a held-out loss so many times that before training, and so many nats above it
 SKIPPED = 20  # steps in a row that fp16's scaler skips: it begins at 2^16 and halves, 16 are nothing to wonder at
+LOWER = "Stop, and train again with a lower learning rate."
 LEAST_STALL = 60.0  # seconds
 MAD = 1.4826  # median absolute deviation to standard deviation, of normally spread values
 
@@ -40,7 +42,9 @@ class Watchdog:
         self._last: float | None = None  # when the last step ended; None while other things than steps are done
         self._told_stall = False
         self._quiet_until = 0
-        self._zeros = self._skipped = 0
+        self._zeros = self._still = self._skipped = 0
+        self._first: tuple[int, float] | None = None  # step and loss of the first evaluation
+        self._far = False
         self._best = math.inf
         self._best_step = 0
         self._worse = 0
@@ -65,6 +69,10 @@ class Watchdog:
         if self._zeros == ZEROS:
             text = f"The loss is zero since step {step - ZEROS + 1}: there is nothing left to learn, or no label."
             found.append(Fault("zero_loss", text, "Look at the rows, and stop."))
+        self._still = self._still + 1 if norm == 0 and abs(loss) >= ZERO else 0
+        if self._still == ZEROS:
+            text = f"The gradient is exactly zero since step {step - ZEROS + 1}, and the loss is not ({loss:.4g}): "
+            found.append(Fault("collapsed", f"{text}the model has collapsed and learns nothing any more.", LOWER))
         score, usual = self._score(loss)
         if score > self.watch.spike_score and step >= self._quiet_until:
             text = f"The loss jumped to {loss:.3g} at step {step}; lately it was about {usual:.3g}."
@@ -89,21 +97,36 @@ class Watchdog:
         """The lowest held-out loss so far; infinite before the first."""
         return self._best
 
+    @property
+    def collapsed(self) -> bool:
+        """Whether the model is worth less now than before training: what was saved of it lately is, too."""
+        return self._far or self._still >= ZEROS
+
     def evaluated(self, step: int, loss: float) -> list[Fault]:
         """The held-out LOSS at STEP."""
         if not math.isfinite(loss):
             return [Fault("not_finite", f"The held-out loss is not a finite number ({loss}) at step {step}.")]
+        if self._first is None:
+            self._first = step, loss
         if loss < self._best:
-            self._best, self._best_step, self._worse = loss, step, 0
+            self._best, self._best_step, self._worse, self._far = loss, step, 0, False
             return []
+        found = []
         self._worse += 1
-        if self._worse % self.watch.patience:
-            return []
-        text = (
-            f"The held-out loss got no better since step {self._best_step} ({self._best:.4g}, now {loss:.4g}): "
-            f"{self._worse} evaluations."
-        )
-        return [Fault("eval_rising", text, f"Stop, and use the checkpoint nearest to step {self._best_step}.")]
+        if self._worse % self.watch.patience == 0:
+            text = (
+                f"The held-out loss got no better since step {self._best_step} ({self._best:.4g}, now {loss:.4g}): "
+                f"{self._worse} evaluations."
+            )
+            hint = f"Stop, and use the checkpoint nearest to step {self._best_step}."
+            found.append(Fault("eval_rising", text, hint))
+        before, start = self._first
+        far = loss >= FAR * start and loss - start >= LEAST_RISE
+        if far and not self._far:
+            text = f"The held-out loss is {loss:.4g} at step {step}, far above the {start:.4g} of step {before}: "
+            found.append(Fault("collapsed", f"{text}the model is worse than it was before.", LOWER))
+        self._far = far
+        return found
 
     # -- time: asked by another thread -----------------------------------------------------------------------------
     def away(self) -> None:

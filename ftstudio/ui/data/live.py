@@ -69,4 +69,6 @@ def read_live(source: str, recipe: Recipe | None, workspace: Workspace, work: Wo
         whole.take(whole.mended.look())
     except StudioError as error:
         whole.unmendable = str(error)
+    with contextlib.suppress(StudioError):
+        _ = whole.base.hash  # reads the file: not on the screen's thread
     return whole

@@ -61,6 +61,11 @@ class State:
         kept = np.delete(np.arange(len(self.shown)), sorted(self.marks.dropped))
         return [int(kept[row]) for row in rows]
 
+    def base_places(self, rows: Iterable[int]) -> list[int]:
+        """Where the rows of the base, which no repair has touched, stand in `shown`."""
+        place, keys = place_of(self.display), self.working.keys
+        return [place(keys[row]) for row in rows if row < len(keys)]
+
     def used_rows(self, places: Iterable[int]) -> list[int]:
         """The numbers in `used` of the rows shown at PLACES; dropped ones are passed over."""
         if not self.marks.dropped:

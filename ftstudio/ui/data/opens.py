@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
 from ftstudio.ui.common.background import Work
 from ftstudio.ui.common.pathfield import PathField
@@ -39,10 +40,14 @@ class Opens(Versioning):
         if wanted is None or opened.reading == "now" or opened.source != self.session.data_source:
             return
         self.session.data_rows = None
-        label, rows = wanted
-        there = [row for row in opened.places(rows) if row < len(opened.dataset)]
+        try:
+            wanted.check(opened.base, whole=not opened.reading)
+        except StudioError as error:
+            self.studio.show_error(error)
+            return
+        there = opened.state.base_places(wanted.rows) if opened.state is not None else wanted.rows
         opened.sheet.layers.clear()
-        self.finder.only(opened, label, there)
+        self.finder.only(opened, wanted.label, there)
         self.back_to_table()
 
     def action_open_source(self) -> None:

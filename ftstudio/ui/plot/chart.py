@@ -19,6 +19,7 @@ from ftstudio.ui.plot.curve import SMALLEST, Curve
 
 MOST_POINTS = 400  # of a curve, after thinning: what plotext draws in a few milliseconds
 INKS = ("axis", "dim", "bold", "mark", "other", "third", "fourth", "cursor", "text")
+BORDER = 6  # cells of a border line that its text leaves
 CURSOR = -2  # the number of the curve that the cursor's line stands under
 
 Run = tuple[str, str]  # a piece of a row and its ink
@@ -29,7 +30,7 @@ class Series:
     """One curve: POINTS (x, y) with x rising, appended to in place while the run goes on.
 
     MARKER is `braille` or a character, INK one of `INKS`, LINE joins the points, BETA smooths them. SHOWN is what the
-    legend says; empty: not in the legend.
+    legend says; empty: not in the legend. LAST: behind the others in the legend.
     """
 
     shown: str
@@ -38,6 +39,7 @@ class Series:
     ink: str = "bold"
     line: bool = True
     beta: float = 0.0
+    last: bool = False
 
     @property
     def legend(self) -> str:
@@ -73,7 +75,7 @@ class LinePlot(Widget, can_focus=False):
         self._left = 0.0
         self._window: tuple[float, float] | None = None
         self._cursor: float | None = None
-        self._said = ""
+        self._said = self._legend = ""
         self._below = True
         self.readout = ""  # what the curves are at the cursor
         self._log = False
@@ -110,16 +112,23 @@ class LinePlot(Widget, can_focus=False):
         self._draw()
 
     def _set_title(self, title: str) -> None:
-        legend = tuple((series.legend, series.shown) for series in self._series if series.shown and series.points)
-        text = f"{title}{' · log' if self._log else ''}" + "".join(f" ── {mark} {name}" for mark, name in legend)
+        told = sorted((one for one in self._series if one.shown and one.points), key=lambda one: one.last)
+        text, below = f"{title}{' · log' if self._log else ''}", ""
+        for one in told:  # what has no room above stands below
+            piece = f"{one.legend} {one.shown}"
+            if not below and cell_len(text) + cell_len(piece) + 4 <= self.size.width - BORDER:
+                text = f"{text} ── {piece}"
+            else:
+                below = f"{below} ── {piece}" if below else piece
         if text != self._titled:
             self._titled = text
             self.border_title = Content(text)
-        self._title = title
+        self._title, self._legend = title, below
 
     # -- drawing ---------------------------------------------------------------------------------------------------
     def on_resize(self) -> None:
         self._key = None
+        self._set_title(self._title)
         self._draw()
 
     def _draw(self) -> None:
@@ -137,7 +146,8 @@ class LinePlot(Widget, can_focus=False):
             (series.marker, series.line, series.ink, curve.version)
             for series, curve in zip(self._series, curves, strict=True)
         ]
-        key = (width, height, self._left, right, self._cursor, self._log, self._title, drawn, self._message)
+        texts = (self._title, self._legend, self._message)
+        key = (width, height, self._left, right, self._cursor, self._log, drawn, texts)
         if key == self._key:
             return
         self._key = key
@@ -155,7 +165,7 @@ class LinePlot(Widget, can_focus=False):
                     parts.append(f"{series.shown.removesuffix(f' {series.beta:g}')} {number(value[1])}{away}".strip())
             text = " · ".join(parts)
         self.readout = text
-        below = text if self._below else ""
+        below = text if text and self._below else self._legend
         if below != self._said:
             self._said = below
             self.border_subtitle = Content(below)

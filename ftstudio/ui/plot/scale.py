@@ -6,6 +6,7 @@ import math
 
 from ftstudio.ui.plot.figure import Axis
 
+MOST = 6  # ticks of a vertical axis
 LABEL = 5  # cells of most labels on the vertical axis: the curve must not jump sideways when the labels change
 
 
@@ -36,12 +37,18 @@ def _span(low: float, high: float, log: bool) -> float:
 
 def _linear_ends(low: float, high: float) -> tuple[float, float]:
     step = _step(low, high, parts=6)
-    bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
-    if bottom == top:
-        bottom, top = bottom - step, top + step
-    if low >= 0:
-        bottom = max(0.0, bottom)
-    return bottom, top
+    while True:
+        bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
+        if bottom == top:
+            bottom, top = bottom - step, top + step
+        if low >= 0:
+            bottom = max(0.0, bottom)
+        told = [label(value) for value in _linear_ticks(bottom, top, MOST)]
+        if len(set(told)) == len(told):
+            return bottom, top
+        step = _step(
+            0.0, 1.9 * step, 1
+        )  # the values differ less than labels can tell: a wider axis shows them as level as they are
 
 
 def _step(low: float, high: float, parts: int = 4) -> float:
@@ -66,7 +73,7 @@ def _log_ends(low: float, high: float) -> tuple[float, float]:
 
 def vertical(low: float, high: float, height: int, log: bool = False) -> Axis:
     """The vertical axis from LOW to HIGH with as many ticks as HEIGHT rows carry."""
-    most = max(2, min(6, height // 2))
+    most = max(2, min(MOST, height // 2))
     values = _log_ticks(low, high, most) if log else _linear_ticks(low, high, most)
     return Axis(low, high, tuple((value, label(value).rjust(LABEL)) for value in values), log)
 

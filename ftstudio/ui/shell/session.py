@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Unload
 from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace
 
 PIECE = 1 << 18  # bytes of events that are read at once
@@ -18,6 +20,7 @@ UNLOADED = 60.0  # seconds in which the worker lets go of its models, if nothing
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
+    from ftstudio.data.dataset import Dataset
     from ftstudio.engine.worker import Worker
 
 
@@ -52,6 +55,27 @@ class RunFeed:
         return self._state or self.run.state()
 
 
+@dataclass(frozen=True)
+class RowsAsked:
+    """The ROWS of a dataset that the Data screen is asked to show, under LABEL: by their numbers in the source as RUN
+    read it, with COUNT rows and the hash SHA256 (None: that isn't known)."""
+
+    label: str
+    rows: list[int]
+    run: str
+    sha256: str | None = None
+    count: int | None = None
+
+    def check(self, dataset: Dataset, *, whole: bool) -> None:
+        """Raises StudioError where DATASET isn't what the numbers are of, or where it isn't read WHOLE."""
+        name, none = one_line(dataset.source, 200), f"so no {self.label} are shown"
+        if not whole:
+            raise StudioError(f"{name} isn't read to its end, {none}.", "o opens it again.")
+        if self.sha256 not in (None, dataset.hash) or self.count not in (None, len(dataset)):
+            message = f"{name} has changed since {self.run} was trained: row numbers mean other rows now, {none}."
+            raise StudioError(message, "Put the old file back, or train on the new one and look at that run's rows.")
+
+
 class Session:
     """The explicit state that screens share. Screens read it; they hold only their own view."""
 
@@ -61,7 +85,7 @@ class Session:
         self.recipe_source = recipe_source
         train = recipe.data.first if recipe else None
         self.data_source = train if isinstance(train, str) else None  # what the Data screen shows
-        self.data_rows: tuple[str, list[int]] | None = None  # what it shows of it next: a label, and row numbers
+        self.data_rows: RowsAsked | None = None  # the rows of it that it shows next
         self.feed: RunFeed | None = None  # the run in view on Train, Compare and the strip
         self._worker: Worker | None = None
 

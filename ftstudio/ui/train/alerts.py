@@ -12,8 +12,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftstudio.core.run import Story
-from ftstudio.core.text import one_line
 from ftstudio.ui.text.lines import Line, Lines
+from ftstudio.ui.train.notice import alert_text
 from ftstudio.ui.train.samples import wrap
 
 LOUD = ("warning", "error")
@@ -49,7 +49,7 @@ class AlertList(Lines):
             moment = alert.get("time")
             told = time.strftime("%H:%M:%S", time.localtime(moment)) if isinstance(moment, (int, float)) else ""
             sign, ink = SIGNS.get(str(alert.get("level")), ("i note", "dim"))
-            for at, row in enumerate(wrap(one_line(alert.get("text"), 600), width)):
+            for at, row in enumerate(wrap(alert_text(alert), width)):
                 head = f"{told:<9} {sign:<10}" if not at else " " * 20
                 self._rows.append(((head, ink), (row, "")))
         if not self._rows:

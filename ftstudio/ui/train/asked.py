@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from ftstudio.core.text import duration
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.train.steer import LIVE
 
-SECONDS = 20.0  # how long an unanswered request stays on screen
+SLOW = 20.0  # seconds from which on it is told how long one waits for an answer
 
 WORDS = {
     "pause": "pausing after this step …",
@@ -23,11 +24,9 @@ WORDS = {
 
 def _count(feed: RunFeed, what: str) -> int:
     """How many of what WHAT leads to there are."""
-    if what == "checkpoint":
-        return len(feed.story.checkpoints)
-    if what in ("learning_rate", "steps"):
-        return len(feed.story.steers) + len(feed.story.alerts)  # an alert says why it can't be
-    return len(feed.story.curves.get("eval_loss", [])) if what == "evaluate" else 0
+    story = feed.story
+    told = {"checkpoint": len(story.checkpoints), "evaluate": story.evaluated}.get(what, len(story.steers))
+    return told + len(story.alerts)  # an alert says why it can't be
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,17 @@ class Asked:
         return cls(what, _count(feed, what))
 
     def answered(self, feed: RunFeed) -> bool:
-        """Whether it was done, or has been waited for long enough."""
-        if time.monotonic() - self.when > SECONDS:
+        """Whether it was done, or nobody is there any more who would do it."""
+        if feed.state not in LIVE:
             return True
         if self.what == "pause":
             return feed.state != "running"
         if self.what == "resume":
             return feed.state != "paused"
-        if self.what == "stop":
-            return feed.state not in LIVE
-        return _count(feed, self.what) > self.before
+        return self.what != "stop" and _count(feed, self.what) > self.before
+
+    @property
+    def told(self) -> str:
+        """What is being waited for, and how long if that is long: a step or an evaluation may take minutes."""
+        waited = time.monotonic() - self.when
+        return WORDS[self.what] + (f" asked {duration(waited // 10 * 10)} ago" if waited > SLOW else "")

@@ -122,7 +122,7 @@ def _sources(story: Story) -> list[str]:
 
 def named(series: Series, name: str) -> Series:
     """SERIES with NAME in the legend: where other runs are laid over, each says whose it is."""
-    return replace(series, shown=one_line(name, 20))
+    return replace(series, shown=one_line(name, 40))
 
 
 def laid_over(chart: str, others: Sequence[tuple[str, Story]], smoothing: float) -> list[Series]:
@@ -135,7 +135,7 @@ def laid_over(chart: str, others: Sequence[tuple[str, Story]], smoothing: float)
             points = Memory().of(points)
         beta = smoothing if chart in SMOOTHED else 0.0
         if points:
-            found.append(Series(one_line(name, 20), points, marker, ink, beta=beta))
+            found.append(Series(one_line(name, 40), points, marker, ink, beta=beta, last=True))
     return found
 
 

@@ -19,7 +19,7 @@ from ftstudio.ui.train.overlays import MOST, Overlays
 COLUMNS = (
     Column("", 10),
     Column("run", 0, "ends"),
-    Column("state", 11),
+    Column("state", 11, least=90),
     Column("method", 8, least=90),
     Column("steps", 7, "right"),
     Column("loss", 7, "right"),
@@ -76,7 +76,7 @@ class ChooseRuns(ModalScreen[str | None]):
         sign = ("▲ baseline", "key") if pinned else ("● over", "good") if chosen else ("", "")
         return (
             sign,
-            (one_line(run.name, 60), ""),
+            (one_line(run.name, 200), ""),
             (found.state, "dim"),
             (found.method, "dim"),
             (str(found.step), ""),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.cells import cell_len
 
 from ftstudio.core.run import Story
@@ -11,6 +13,7 @@ from ftstudio.ui.text.lines import Line
 from ftstudio.ui.train.samples import cut, wrap
 
 MOST = 3  # lines
+ABOVE = 0.01  # of the lowest held-out loss: what the last one is more than that is no noise of an evaluation
 
 PHASES = {
     "loading libraries": "loading libraries: takes some seconds, once",
@@ -57,7 +60,7 @@ def notice(
     if state == "queued":
         return "dim", "…", "not begun, and nobody works on it · r starts it"
     if state == "done":
-        return "good", "✓", done_text(story)
+        return *(("warn", "!") if worse(story) else ("good", "✓")), done_text(story)
     if asked:
         return "warn", "→", asked
     if state == "paused":
@@ -66,10 +69,10 @@ def notice(
         text = one_line((story.last_state or {}).get("text"), 120)
         said = PHASES.get(story.phase, story.phase)
         return "dim", "▶", f"{said}{f': {text}' if text and text not in said else ''}"
-    if story.alerts:
-        alert = story.alerts[-1]
+    if story.alerts_now:
+        alert = story.alerts_now[-1]
         ink, mark = {"error": ("bad", "✗"), "warning": ("warn", "!")}.get(str(alert.get("level")), ("dim", "i"))
-        return ink, mark, one_line(alert.get("text"), 400)
+        return ink, mark, alert_text(alert)
     if elsewhere:
         return "dim", "", f"trained by {elsewhere}, and steered from here, too"
     return "dim", "", KEYS if keys else ""
@@ -91,6 +94,19 @@ def model_text(story: Story) -> str:
     return f" · its model is that of step {story.model_step}{loss}" if story.model_step is not None else ""
 
 
+def alert_text(alert: dict[str, Any]) -> str:
+    """What ALERT says, and the way out."""
+    return one_line(f"{alert.get('text') or ''} {alert.get('hint') or ''}", 600)
+
+
+def worse(story: Story) -> bool:
+    """Whether the run's model has a held-out loss that is clearly above the lowest it had."""
+    if story.model_step is not None:  # the best checkpoint was taken
+        return False
+    best, last = story.best, story.eval_loss
+    return best is not None and last is not None and last - best[1] > ABOVE * abs(best[1])
+
+
 def done_text(story: Story) -> str:
     """The end of a run in one sentence, and the next key."""
     done = story.done or {}
@@ -99,7 +115,9 @@ def done_text(story: Story) -> str:
     if loss and story.first_loss is not None:
         parts.append(f"loss {number(story.first_loss)} → {number(loss.get('last'))}")
     if story.eval_loss is not None:
-        parts.append(f"held-out {number(story.eval_loss)}")
+        best = story.best
+        told = f" (best was {number(best[1])} at step {best[0]})" if best is not None and worse(story) else ""
+        parts.append(f"held-out {number(story.eval_loss)}{told}")
     took = f" in {duration(story.seconds)}" if story.seconds is not None else ""
     return f"done{took}: {', '.join(parts) or 'saved'}{model_text(story)} · enter compares"
 

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
 from ftstudio.core import files
 from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace
 from ftstudio.ui.shell.session import RunFeed
+from ftstudio.ui.text.lines import fit
 
+BASELINE = "▲"  # before its name
 MOST = 4  # curves beside that of the run in view: more can't be told apart
 FILE = "baseline.json"
+
+
+def told_apart(names: Sequence[str], width: int) -> list[str]:
+    """NAMES in at most WIDTH cells each, so that they still differ: without the words that all begin with, those that
+    all end with, where that isn't enough cut in the middle or at their end."""
+    safe = [one_line(name, 300) for name in names]
+    first, last = _shared(safe), _shared([name[::-1] for name in safe])
+    bare = [name[first[-1] : len(name) - last[-1]] for name in safe]
+    for found in (
+        *([f"…{name[at:]}" if at else name for name in safe] for at in first),
+        bare,
+        *([fit(name, width, align).rstrip() for name in bare] for align in ("ends", "left")),
+    ):
+        fits = all(0 < cell_len(name) <= width for name in found) and len(set(found)) == len(set(safe))
+        if fits and all(label == name or label not in safe for label, name in zip(found, safe, strict=True)):
+            return found  # and none is called what another one's name is
+    return [fit(f"{place} {name}", width).rstrip() for place, name in enumerate(safe, 1)]
+
+
+def _shared(names: Sequence[str]) -> list[int]:
+    """After how many signs a word of NAMES begins, up to where they begin to differ; 0 is the first of them."""
+    low, high = min(names, default=""), max(names, default="")  # what these two share, all share
+    differ = next((at for at, (one, two) in enumerate(zip(low, high, strict=False)) if one != two), 0)
+    return [0, *(at + 1 for at in range(differ) if low[at] in "-_. ")]
 
 
 class Overlays:
@@ -31,16 +62,28 @@ class Overlays:
         """Lay NAME over, or not any more. False where there are too many already."""
         if name in self.chosen:
             self.chosen.remove(name)
-        elif len(self.chosen) < MOST - bool(self.pinned):
+        elif sum(map(self._there, self.chosen)) < MOST - self._there(self.pinned):
             self.chosen.append(name)
         else:
             return False
         return True
 
     def names(self, here: str) -> list[str]:
-        """The runs laid over the run HERE, the baseline first."""
-        first = [self.pinned] if self.pinned else []
-        return [name for name in [*first, *(name for name in self.chosen if name not in first)] if name != here]
+        """The runs laid over the run HERE, the baseline first; those that were deleted are left out."""
+        wanted = dict.fromkeys([self.pinned, *self.chosen])
+        return [name for name in wanted if name != here and self._there(name)]
+
+    def _there(self, name: str) -> bool:
+        return bool(name) and (self.workspace.runs_path / name).is_dir()
+
+    def labels(self, here: str, width: int) -> dict[str, str]:
+        """What the runs laid over the run HERE, and it itself, are called in WIDTH cells each."""
+        names = [here, *self.names(here)]
+        told = told_apart(names, width - (len(BASELINE) + 1) * (self.pinned in names))
+        labels = dict(zip(names, told, strict=True))
+        if self.pinned in labels:
+            labels[self.pinned] = f"{BASELINE} {labels[self.pinned]}"
+        return labels
 
     def stories(self, here: str) -> list[tuple[str, Story]]:
         """(name, story) of the runs laid over the run HERE, as far as they are read; takes 50 ms a run at most."""
@@ -50,9 +93,9 @@ class Overlays:
             if feed is None:
                 feed = self._feeds[name] = RunFeed(RunFolder(self.workspace.runs_path / name))
             feed.poll()
-            found.append((f"{name} (baseline)" if name == self.pinned else name, feed.story))
+            found.append((name, feed.story))
         return found
 
     def baseline(self, here: str) -> Story | None:
         """What the baseline tells, where the run HERE is another one."""
-        return next((story for name, story in self.stories(here) if name.endswith("(baseline)")), None)
+        return next((story for name, story in self.stories(here) if name == self.pinned), None)

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 KINDS = {"hard": ("×", "bad"), "ambiguous": ("○", "warn"), "easy": ("·", "good")}
 MEANS = {
     "hard": "wrong labels sit among these",
-    "ambiguous": "still undecided, and they teach most",
+    "ambiguous": "still undecided, they teach most",
     "easy": "learnt early",
 }
-ORDERS = ("hard", "ambiguous")
+FIRST = {"hard": "hardest", "ambiguous": "most variable"}
+ORDERS = tuple(FIRST)
 MOST = 500  # rows that are listed and handed to the Data screen
 LEFT = 6  # cells of the map's axis
 UNSEEN = "no row was seen yet"
+READING = "Reading what each row lost …"
+KEEPS_NONE = "No losses of single rows were kept by this run so far."
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
@@ -98,6 +101,7 @@ class RowMapPage(Vertical):
         self.dynamics: Dynamics | None = None
         self.order = ORDERS[0]
         self.places: list[int] = []
+        self._count = 0  # rows of the kind listed, all of them
         self._looked = False
 
     def compose(self) -> ComposeResult:
@@ -126,29 +130,30 @@ class RowMapPage(Vertical):
         known = self.dynamics
         self.places = []
         if known is not None:
-            self.places = known.hardest(MOST) if self.order == "hard" else known.most_ambiguous(MOST)
+            order = known.hardest() if self.order == "hard" else known.most_ambiguous()
+            self.places = [place for place in order if known.kinds[place] == self.order]
+            self._count = len(self.places)
+            del self.places[MOST:]
         self.query_one(RowMap).show(known)
-        self.table.empty = "no rows" if known is not None and known.without else UNSEEN
+        seen = known is not None and known.seen.any()
+        self.table.empty = f"no {self.order} rows" if seen else "no rows" if known and known.without else UNSEEN
         self.table.show(len(self.places), cursor)
         self.query_one("#rowmap-head", Said).say(*self._head(max(30, self.app.size.width - 3)))
 
     def _head(self, width: int) -> list[Line]:
         known = self.dynamics
-        if known is None and not self._looked:
-            return wrapped("Reading what each row lost …", width)
-        if known is None:
-            return wrapped("No losses of single rows were kept by this run so far.", width)
-        if known.without:
-            return wrapped(known.without, width)
+        if known is None or known.without:
+            return wrapped(self.nothing, width)
         counts = Counter(known.kinds)
         passes = "1 epoch" if known.epochs == 1 else f"{known.epochs} epochs"
         parts: list[Part] = [("Training rows by confidence", "title"), (f"  {passes} ", "dim")]
         for kind, (mark, ink) in KINDS.items():
             parts.append((f" {mark} {counts[kind]:,} {kind} ", ink))
-        if self.order == "ambiguous" and known.epochs < 2:
-            listed = "Listed in their order: how much a row changes is known from the second epoch on."
+        if not self.places:
+            listed = self.nothing
         else:
-            listed = f"Listed: {self.order} rows first; {MEANS[self.order]}."
+            count = f"{self._count:,}" if self._count <= MOST else f"{MOST} of {self._count:,}"
+            listed = f"Listed: {count} {self.order} rows, {FIRST[self.order]} first; {MEANS[self.order]}."
         return [tuple(parts), *wrapped(listed, width, "dim")]
 
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
@@ -163,6 +168,23 @@ class RowMapPage(Vertical):
             (f"{known.variability[place]:.2f}"[1:], "dim"),
             (_history(known.losses[:, place]), ""),
         )
+
+    @property
+    def nothing(self) -> str:
+        """Why no row is listed, in a sentence."""
+        known = self.dynamics
+        if known is None:
+            return KEEPS_NONE if self._looked else READING
+        if known.without:
+            return known.without
+        if self.order == "ambiguous" and known.epochs < 2:
+            return "How much a row changes is known from the second epoch on: no ambiguous rows yet."
+        return f"No row is {self.order} so far." if known.seen.any() else UNSEEN[0].upper() + UNSEEN[1:] + "."
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the rows come from several sources."""
+        return self.dynamics is not None and bool(self.dynamics.sources)
 
     @property
     def rows(self) -> list[int]:

@@ -48,7 +48,8 @@ class SamplePanel(Lines, can_focus=True):
 
     def show(self, story: Story) -> None:
         """Show what STORY has of the sample in view."""
-        key = (id(story), len(story.samples), self.index, self.opened, self.against, self.size)
+        newest = id(story.samples[-1]) if story.samples else 0
+        key = (id(story), len(story.samples), newest, self.index, self.opened, self.against, self.size)
         if key == self._key:
             return
         self._key, self._story = key, story

@@ -22,9 +22,9 @@ from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 from ftstudio.ui.train import actions, course, side, steer, together
 from ftstudio.ui.train.alerts import Bell
-from ftstudio.ui.train.asked import WORDS, Asked
+from ftstudio.ui.train.asked import Asked
 from ftstudio.ui.train.logview import LogView
-from ftstudio.ui.train.notice import PHASES, lines_of, notice
+from ftstudio.ui.train.notice import KEYS, PHASES, lines_of, notice
 from ftstudio.ui.train.replay import Replay
 from ftstudio.ui.train.rowmap import RowMapPage
 from ftstudio.ui.train.samples import SamplePanel
@@ -61,8 +61,8 @@ token; 0 is not at all); of an encoder-decoder the second halves of the texts, w
 masked model the hidden words. ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in
 help. The base is the model as it was, also where the recipe leaves layers out or adds tokens.
 
-← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline, h maps the training
-rows: those the model never becomes sure of are where wrong labels sit.
+← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline (▲ in the legend), h maps
+the training rows: those the model never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -203,6 +203,8 @@ rows: those the model never becomes sure of are where wrong labels sit.
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
             text = f"{text} · {of_all}"
+        if self.has_class("-all") and self.all_told:
+            text = self.all_told if text in ("", KEYS) else f"{text} · {self.all_told}"
         panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
 
     def _of_sweep(self, feed: RunFeed) -> str:
@@ -217,7 +219,7 @@ rows: those the model never becomes sure of are where wrong labels sit.
         """What was asked and not answered yet."""
         if self._asked is not None and self._asked.answered(feed):
             self._asked = None
-        return WORDS[self._asked.what] if self._asked is not None else ""
+        return self._asked.told if self._asked is not None else ""
 
     def _elsewhere(self, feed: RunFeed) -> str:
         """Who trains the run, where it isn't this process."""

@@ -9,7 +9,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.screen import StudioScreen
-from ftstudio.ui.shell.session import RunFeed
+from ftstudio.ui.shell.session import RowsAsked, RunFeed
 from ftstudio.ui.train import charts, rowmap
 from ftstudio.ui.train.alerts import AlertPage
 from ftstudio.ui.train.charts import SMOOTHING
@@ -37,6 +37,8 @@ class Viewing(StudioScreen):
         self._memory = charts.Memory()
         self._overlays: Overlays | None = None
         self._all_next = self._rows_next = 0.0
+        self._at_once = 1  # how many charts there is room for
+        self.all_told = ""  # which of the charts stand there, where not all do
 
     @property
     def feed(self) -> RunFeed | Replay | None:
@@ -71,7 +73,11 @@ class Viewing(StudioScreen):
             return
         self._all_next = now + ALL_SECONDS
         plots = [plot for plot in self.query("#all LinePlot").results(LinePlot) if plot.size.width]
-        first = found.index(self.chart)
+        first, self._at_once = found.index(self.chart), max(1, len(plots))
+        self.all_told = ""
+        if len(plots) < len(found):
+            last = (first + len(plots) - 1) % len(found) + 1
+            self.all_told = f"charts {first + 1}–{last} of {len(found)} · g next"
         for place, plot in enumerate(plots):
             self._draw(plot, (found * 2)[first + place] if place < len(found) else "", feed, message)
 
@@ -83,8 +89,11 @@ class Viewing(StudioScreen):
         smoothing = SMOOTHING[self.smoothing]
         series = charts.series_of(chart, feed.story, smoothing, self._memory)
         if others:
-            over = charts.laid_over(chart, others, smoothing)
-            own = [charts.named(one, feed.run.name) if not one.shown and one.points else one for one in series[-1:]]
+            room = (plot.size.width - 2) // len(others) - 6  # cells beside mark and rule, in the legend below the chart
+            names = self.overlays.labels(feed.run.name, max(8, min(40, room)))
+            over = charts.laid_over(chart, [(names.get(name, name), story) for name, story in others], smoothing)
+            here = names[feed.run.name]
+            own = [charts.named(one, here) if not one.shown and one.points else one for one in series[-1:]]
             series = [*over, *series[:-1], *own]
         plot.show(
             charts.title_of(chart),
@@ -116,7 +125,7 @@ class Viewing(StudioScreen):
         if feed is None:
             return
         found = charts.available(feed.story)
-        by = len(self.query("#all LinePlot")) if self.has_class("-all") and len(found) > 6 else 1
+        by = self._at_once if self.has_class("-all") and len(found) > self._at_once else 1
         self.chart = found[(found.index(self.chart) + by) % len(found)] if self.chart in found else found[0]
         self.look_again()
 
@@ -265,19 +274,25 @@ class Viewing(StudioScreen):
     def action_rows_to_data(self) -> None:
         """The listed rows on the Data screen."""
         feed, page = self.session.feed, self.row_map
-        if feed is None or not page.rows:
+        if feed is None:
+            return
+        if not page.rows:
+            self.studio.tell(page.nothing)
             return
 
         def go() -> None:
+            from ftstudio.engine.materials import recorded
             from ftstudio.engine.recipes import load_recipe
 
-            train = load_recipe(feed.run.recipe_path).data.train
-            if not isinstance(train, str):
+            recipe = load_recipe(feed.run.recipe_path)
+            train, known = recipe.data.train, recorded(recipe, "train")
+            if not isinstance(train, str) or page.mixed:
                 raise StudioError(
                     "This run's rows come from several sources.", "Open one of them on the Data screen: 1."
                 )
             self.session.data_source = train
-            self.session.data_rows = (f"{page.order} rows of {feed.run.name}", page.rows)
+            label = f"{page.order} rows of {feed.run.name}"
+            self.session.data_rows = RowsAsked(label, page.rows, feed.run.name, known.get("sha256"), known.get("rows"))
             self.studio.action_go("data")
 
         self.attempt(go)
