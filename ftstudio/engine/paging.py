@@ -30,8 +30,9 @@ def kept(optimizer: Any) -> Iterator[None]:
     for weight, state in inner.state.items():
         for name in STATES:
             value = state.get(name)
-            if value is None or getattr(value, "is_paged", False):
+            if value is None:
                 continue
+            # what was read may still call itself paged, and is ordinary memory: the mark is saved with the tensor
             buffer = inner.get_state_buffer(weight, dtype=value.dtype)
             if getattr(buffer, "is_paged", False):  # a small one never is
                 if weight.is_cuda:
