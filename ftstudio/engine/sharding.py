@@ -67,13 +67,14 @@ def spread(model: nn.Module, device: str, half: torch.dtype | None = None) -> No
 
 
 def _own_head(model: nn.Module) -> nn.Module | None:
-    """MODEL's output head, where it is a plain matrix of its own and not the table of its tokens once more."""
+    """MODEL's output head, where it is plain and its weights are nobody else's, such as the table of tokens'."""
     getter = getattr(model, "get_output_embeddings", None)
     head: Any = getter() if getter is not None else None
     if type(head) is not nn.Linear:  # none, or one that does more than a product
         return None
-    places = sum(weight is head.weight for _, weight in model.named_parameters(remove_duplicate=False))
-    return head if places == 1 else None
+    own = {id(weight) for weight in head.parameters()}
+    places = [weight for _, weight in model.named_parameters(remove_duplicate=False) if id(weight) in own]
+    return head if len(places) == len(own) else None
 
 
 def is_spread(model: nn.Module) -> bool:
