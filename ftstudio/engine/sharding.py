@@ -4,7 +4,7 @@ Each layer's weights are put together for its pass and let go of after it; gradi
 ever held in parts (Zhao et al. 2023, "PyTorch FSDP"; Rajbhandari et al. 2020, "ZeRO", stage 3). Weights of bitsandbytes
 stay whole on each process: their numbers mean nothing without the state beside them.
 
-In half precision the matrices come together in it. Left in 32 bits, autocast would round a copy of each, and autograd
+In half precision layers come together in it. Left in 32 bits, autocast would round a copy of each, and autograd
 keep these copies of all layers until the way back: 2 bytes a weight, on every process.
 """
 
@@ -20,7 +20,6 @@ import torch
 from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
-from transformers.pytorch_utils import Conv1D
 
 QUANTISED = ("Int8Params",)
 _HOOKS = (
@@ -44,8 +43,8 @@ class Slot:
 def spread(model: nn.Module, device: str, half: torch.dtype | None = None) -> None:
     """Leave each process its part of MODEL's weights, layer by layer. To be called by all of them.
 
-    HALF: the precision of autocast around MODEL's passes. What autocast would multiply in it is put together in it;
-    norms, biases, tables that are looked up, gradients and the parts themselves stay in theirs.
+    HALF: the precision of autocast around MODEL's passes. Layers and head are put together in it; what lies outside of
+    them, gradients and the parts themselves stay in theirs.
     """
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -55,36 +54,27 @@ def spread(model: nn.Module, device: str, half: torch.dtype | None = None) -> No
     for module in list(model.modules()):
         layers |= set(getattr(module, "_no_split_modules", None) or ())
     policy = MixedPrecisionPolicy()
-    beside: set[nn.Parameter] = set()  # weights of layers that lie with the outermost ones, all in their own precision
     if half is not None:
+        # what goes in stays as it is: sums and norms are in 32 bits, as autocast has them
         policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        beside = set(model.parameters()) - _multiplied(model)
         head = _own_head(model)
         if head is not None:
-            fully_shard(head, mesh=mesh, mp_policy=policy, ignored_params=whole | beside)
+            fully_shard(head, mesh=mesh, mp_policy=policy, ignored_params=whole)
     for module in reversed(list(model.modules())):
         if type(module).__name__ in layers and module is not model:
-            fully_shard(module, mesh=mesh, mp_policy=policy, ignored_params=whole | beside)
+            fully_shard(module, mesh=mesh, mp_policy=policy, ignored_params=whole)
     fully_shard(model, mesh=mesh, ignored_params=whole)
 
 
-def _multiplied(model: nn.Module) -> set[nn.Parameter]:
-    """Weights of MODEL that autocast rounds for their product: matrices of linear layers, and stacks of matrices."""
-    found = {weight for weight in model.parameters() if weight.dim() > 2}
-    for module in model.modules():
-        if isinstance(module, (nn.Linear, Conv1D)):
-            found |= {weight for weight in module.parameters(recurse=False) if weight.dim() == 2}
-    return found
-
-
 def _own_head(model: nn.Module) -> nn.Module | None:
-    """MODEL's output head, where it is a plain matrix of its own and not the table of its tokens once more."""
+    """MODEL's output head, where it is plain and its weights are nobody else's, such as the table of tokens'."""
     getter = getattr(model, "get_output_embeddings", None)
-    head = getter() if getter is not None else None
-    if type(head) is not nn.Linear:
+    head: Any = getter() if getter is not None else None
+    if type(head) is not nn.Linear:  # none, or one that does more than a product
         return None
-    places = sum(weight is head.weight for _, weight in model.named_parameters(remove_duplicate=False))
-    return head if places == 1 else None
+    own = {id(weight) for weight in head.parameters()}
+    places = [weight for _, weight in model.named_parameters(remove_duplicate=False) if id(weight) in own]
+    return head if len(places) == len(own) else None
 
 
 def is_spread(model: nn.Module) -> bool:
