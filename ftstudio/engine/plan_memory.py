@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ftstudio import methods
 from ftstudio.core.errors import Stopped, StudioError
@@ -88,7 +88,7 @@ def look(
         except NoRoom as error:
             # others may hold the memory now: it is an error only where the device were too small if it were empty
             no_room, least = True, memory["estimated_bytes"] or 0
-            severity = "error" if least > there[0]["total"] else "warning"
+            severity: Literal["error", "warning"] = "error" if least > there[0]["total"] else "warning"
             problems.append(Problem(severity, f"While measuring: {error.message}", "", error.hint))
         except StudioError as error:
             problems.append(Problem("warning", error.message, "", error.hint))

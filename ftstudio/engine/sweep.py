@@ -122,7 +122,7 @@ def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
                 "eval_loss": story.judged_loss, "seconds": story.seconds, "lowest": _lowest(one.run, story),
             }  # fmt: skip
             by = (story.last_state or {}).get("by") if row["state"] == "stopped" else None
-            row["early"], row["left"] = by == "eval_rising", by == QUEUE
+            row["early"], row["left"] = by in ("eval_rising", "collapsed"), by == QUEUE
         row["error"] = one.error.message if one.error is not None else None
         rows.append(row)
     done = [(one, row) for one, row in zip(waiting, rows, strict=True) if row["state"] == "done" or row["early"]]
