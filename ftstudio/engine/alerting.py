@@ -16,8 +16,11 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from ftstudio.core.errors import StudioError
+from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
 from ftstudio.engine import quiet
+from ftstudio.engine.watchdog import Fault
 
 UNWRITTEN: deque[str] = deque(maxlen=20)
 """Alerts that no event could be written of, for the command line to say."""
@@ -25,6 +28,33 @@ UNWRITTEN: deque[str] = deque(maxlen=20)
 TIMEOUT = 30.0  # seconds a program may take, and an address to answer
 LAST = 5.0  # seconds that the process waits at its end for what is being told: often that the run has failed
 _telling: deque[threading.Thread] = deque(maxlen=20)
+
+
+DEEDS = {
+    "pause": "The run is paused",
+    "stop": "The run is stopped",
+    "rollback": "It goes back to the last good checkpoint, with a lower learning rate",
+}
+
+
+def emit(folder: JobFolder, watch: Watch, fault: Fault, deed: str, step: int | None) -> None:
+    """Write the alert of FAULT at STEP, and of the DEED that WATCH answers it with, into FOLDER's events; and `tell`.
+    From any thread."""
+    text = fault.text + ("" if deed == "alert" else f" {DEEDS[deed]}.")
+    early = deed == "stop" and fault.kind == "eval_rising"  # it is done already, what the hint says
+    event = {
+        "level": "error" if fault.kind == "not_finite" or deed != "alert" else "warning",
+        "text": text,
+        "hint": "" if early else fault.hint,
+        "watch": fault.kind,
+        "action": deed,
+        "step": step,
+    }
+    tell(watch, folder.name, event)
+    try:
+        folder.emit("alert", **event)
+    except StudioError:  # a full disk takes no event: whoever runs this process says it
+        UNWRITTEN.append(text)
 
 
 def tell(watch: Watch, run: str, event: Mapping[str, Any]) -> threading.Thread | None:

@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 SAVING = 0.05  # of the time trained: a checkpoint that isn't in the rhythm may take so much
 SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
 COLLAPSED = "The model had collapsed before, and so has the last checkpoint: train again with a lower learning rate."
-DEEDS = {
-    "pause": "The run is paused",
-    "stop": "The run is stopped",
-    "rollback": "It goes back to the last good checkpoint, with a lower learning rate",
-}
 
 
 class RolledBack(Exception):
@@ -265,23 +260,8 @@ class RunDirector:
 
     def _say(self, fault: Fault, deed: str) -> None:
         """Emit the alert; from any thread."""
-        level = "error" if fault.kind == "not_finite" or deed != "alert" else "warning"
         step = self.trainer.state.global_step if self.trainer is not None else None
-        text = fault.text + ("" if deed == "alert" else f" {DEEDS[deed]}.")
-        early = deed == "stop" and fault.kind == "eval_rising"  # it is done already, what the hint says
-        event = {
-            "level": level,
-            "text": text,
-            "hint": "" if early else fault.hint,
-            "watch": fault.kind,
-            "action": deed,
-            "step": step,
-        }
-        alerting.tell(self.watch, self.folder.name, event)
-        try:
-            self.folder.emit("alert", **event)
-        except StudioError:  # a full disk takes no event: whoever runs this process says it
-            alerting.UNWRITTEN.append(text)
+        alerting.emit(self.folder, self.watch, fault, deed, step)
 
     def looked(self, reading: dict[str, Any] | None) -> None:
         """Called by the pulse's thread every few seconds, with a READING of the machine now and then."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -150,7 +149,7 @@ class Training:
             best = self._best(trainer, director)
             if best is not None:
                 trainer._load_from_checkpoint(str(best))
-            peak = max(self.ranks.all_of(peak_memory(machine.device)), default=0)
+            peak = max(self.ranks.all_of(hardware.peak_memory(machine.device)), default=0)
             if self._shards:
                 from ftstudio.engine import sharding
 
@@ -387,7 +386,7 @@ class Training:
             task=recipe.task,
             method=recipe.method.name,
             model=recipe.model,
-            device=device_name(machine.device),
+            device=hardware.device_name(machine.device),
             precision=machine.precision,
             precision_why=machine.why,
             threads=machine.threads,
@@ -497,24 +496,3 @@ class Training:
                 "Train again, or resume from the last checkpoint; if it happens again, report it with the log.",
             )
         return difference
-
-
-def peak_memory(device: str) -> int:
-    """The most memory used so far, bytes: on a GPU what torch held at once, else the process's resident peak."""
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def device_name(device: str) -> str:
-    """`cpu`, or the GPU's name."""
-    if device != "cuda":
-        return device
-    import torch
-
-    return f"cuda ({torch.cuda.get_device_name()})"
