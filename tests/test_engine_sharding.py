@@ -13,20 +13,15 @@ torch = pytest.importorskip("torch")
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Iterator[Any]:
+def model(tmp_path: Path) -> Iterator[Any]:
+    from peft import LoraConfig, get_peft_model
     from torch import distributed
     from transformers import AutoModelForCausalLM
 
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    yield AutoModelForCausalLM.from_pretrained(make_model(tmp_path / "model"))
+    base = AutoModelForCausalLM.from_pretrained(make_model(tmp_path / "model"))
+    yield get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)).eval()
     distributed.destroy_process_group()
-
-
-@pytest.fixture
-def model(base: Any) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    return get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)).eval()
 
 
 def says(model: Any) -> Any:
@@ -91,53 +86,3 @@ def test_the_optimisers_state_is_whole_in_a_checkpoint_and_in_parts_again(model:
     for entry, moment in zip(optimizer.state_dict()["state"].values(), moments, strict=True):
         assert isinstance(entry["exp_avg"], DTensor)
         assert torch.equal(entry["exp_avg"].full_tensor(), moment)
-
-
-def learnt(model: Any) -> tuple[float, dict[str, Any], int]:
-    """(loss, gradients, bytes of rounded copies of MODEL's matrices that wait for the way back) of a pass in bf16."""
-    from torch.distributed.tensor import DTensor
-
-    shapes = {tuple(weight.shape) for weight in model.parameters() if weight.dim() == 2}
-    kept: dict[int, Any] = {}
-
-    def pack(tensor: Any) -> Any:
-        if tuple(tensor.shape) in shapes or tuple(reversed(tensor.shape)) in shapes:
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
-        return tensor
-
-    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    with hooks, torch.autocast("cpu", torch.bfloat16):
-        logits = model(input_ids=torch.arange(1, 8)[None], use_cache=False).logits
-    held = sum(storage.size() for storage in kept.values())  # what was let go of has no bytes any more
-    loss = logits.float().log_softmax(-1)[..., 3].sum()
-    loss.backward()
-    parted = [isinstance(weight.grad, DTensor) for weight in model.parameters()]
-    assert all(parted) or not any(parted)  # a gradient that isn't in parts is one process's own
-    gradients = {
-        name: weight.grad.full_tensor() if any(parted) else weight.grad.clone()
-        for name, weight in model.named_parameters()
-    }
-    model.zero_grad()
-    return float(loss.detach()), gradients, held
-
-
-def test_in_half_precision_no_copies_of_whole_matrices_wait_for_the_way_back(base: Any):
-    from ftstudio.engine import sharding
-
-    with torch.no_grad():
-        for weight in base.parameters():  # nothing that 16 bits could hold as it is
-            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 1e-3)
-    before = {name: value.clone() for name, value in base.state_dict().items()}
-    loss, gradients, held = learnt(base.train())
-    assert held >= 2 * sum(value.numel() for name, value in before.items() if "proj" in name)
-    sharding.spread(base, "cpu", torch.bfloat16)
-    found = learnt(base)
-    assert found[2] == 0
-    assert found[0] == pytest.approx(loss, rel=1e-3)
-    for name, wanted in gradients.items():
-        assert (found[1][name] - wanted).norm() < 2e-2 * wanted.norm(), name
-        assert found[1][name].dtype == torch.float32
-    with sharding.whole(base):  # what a checkpoint gets
-        for name, value in base.state_dict().items():
-            assert torch.equal(value, before[name]), name
-    assert learnt(base)[0] == found[0]

@@ -152,32 +152,21 @@ def test_two_processes_learn_what_one_does_and_one_writes(nursery: Nursery, tmp_
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("method", "precision"),
-    [
-        pytest.param("full", "fp32", marks=pytest.mark.slow),
-        pytest.param("full", "bf16", marks=pytest.mark.slow),
-        pytest.param("lora", "fp32", marks=pytest.mark.slow),
-        pytest.param("qlora", "bf16", marks=pytest.mark.slow),
-        ("qlora", "fp32"),
-    ],
+    "method", [pytest.param("full", marks=pytest.mark.slow), pytest.param("lora", marks=pytest.mark.slow), "qlora"]
 )
-def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: Path, method: str, precision: str):
+def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: Path, method: str):
     """FSDP: losses, evaluations, what is saved, and going on from a checkpoint that one process wrote."""
     place = Place.make(tmp_path, nursery, method=method)
-    in_half = f"training.precision={precision}"
-    one = place.launched(1, "one", "train", "for1.yaml", in_half)
-    two = place.launched(2, "two", "train", "for2.yaml", in_half, "training.shard=true")
+    one = place.launched(1, "one", "train", "for1.yaml")
+    two = place.launched(2, "two", "train", "for2.yaml", "training.shard=true")
     assert place.ended([*one, *two]) == [0, 0, 0], place.said("two")
     single, parts = place.last("one"), place.last("two")
     expected, found = steps_of(single), steps_of(parts)
     assert found.keys() == expected.keys() == set(range(1, 7))
-    exact = (method, precision) != ("full", "bf16")  # norms are rounded there as the layers they lie in
     for step, values in expected.items():
-        assert found[step] == pytest.approx(values, rel=1e-4 if exact else 1e-2), step
+        assert found[step] == pytest.approx(values, rel=1e-4), step
     for mine, other in zip(told(parts, "eval"), told(single, "eval"), strict=True):
-        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4 if exact else 1e-2)
-    if not exact:
-        return  # AdamW makes of tiny differences steps of the learning rate
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
     start, alone = told(parts, "start")[0], told(single, "start")[0]
     assert "in parts" in start["engine"]["sharding"]
     assert start["parameters"] == alone["parameters"]

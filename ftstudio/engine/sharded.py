@@ -23,7 +23,7 @@ class ShardedTrainer(RankedTrainer):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        sharding.spread(self.model, self.args.device.type, self.levers.objective.autocast)
+        sharding.spread(self.model, self.args.device.type)
         self._whole_state: dict[str, Any] | None = None
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:

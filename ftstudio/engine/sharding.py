@@ -3,9 +3,6 @@
 Each layer's weights are put together for its pass and let go of after it; gradients and the optimiser's states are only
 ever held in parts (Zhao et al. 2023, "PyTorch FSDP"; Rajbhandari et al. 2020, "ZeRO", stage 3). Weights of bitsandbytes
 stay whole on each process: their numbers mean nothing without the state beside them.
-
-In half precision layers come together in it. Left in 32 bits, autocast would round a copy of each, and autograd
-keep these copies of all layers until the way back: 2 bytes a weight, on every process.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 QUANTISED = ("Int8Params",)
@@ -40,12 +37,8 @@ class Slot:
     weight: DTensor
 
 
-def spread(model: nn.Module, device: str, half: torch.dtype | None = None) -> None:
-    """Leave each process its part of MODEL's weights, layer by layer. To be called by all of them.
-
-    HALF: the precision of autocast around MODEL's passes. Layers and head are put together in it; what lies outside of
-    them, gradients and the parts themselves stay in theirs.
-    """
+def spread(model: nn.Module, device: str) -> None:
+    """Leave each process its part of MODEL's weights, layer by layer. To be called by all of them."""
     from torch.distributed.device_mesh import init_device_mesh
 
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
@@ -53,28 +46,10 @@ def spread(model: nn.Module, device: str, half: torch.dtype | None = None) -> No
     layers = set(getattr(model, "_no_split_modules", None) or ())
     for module in list(model.modules()):
         layers |= set(getattr(module, "_no_split_modules", None) or ())
-    policy = MixedPrecisionPolicy()
-    if half is not None:
-        # what goes in stays as it is: sums and norms are in 32 bits, as autocast has them
-        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        head = _own_head(model)
-        if head is not None:
-            fully_shard(head, mesh=mesh, mp_policy=policy, ignored_params=whole)
     for module in reversed(list(model.modules())):
         if type(module).__name__ in layers and module is not model:
-            fully_shard(module, mesh=mesh, mp_policy=policy, ignored_params=whole)
+            fully_shard(module, mesh=mesh, ignored_params=whole)
     fully_shard(model, mesh=mesh, ignored_params=whole)
-
-
-def _own_head(model: nn.Module) -> nn.Module | None:
-    """MODEL's output head, where it is plain and its weights are nobody else's, such as the table of tokens'."""
-    getter = getattr(model, "get_output_embeddings", None)
-    head: Any = getter() if getter is not None else None
-    if type(head) is not nn.Linear:  # none, or one that does more than a product
-        return None
-    own = {id(weight) for weight in head.parameters()}
-    places = [weight for _, weight in model.named_parameters(remove_duplicate=False) if id(weight) in own]
-    return head if len(places) == len(own) else None
 
 
 def is_spread(model: nn.Module) -> bool:
@@ -104,37 +79,33 @@ def whole(model: nn.Module, written: bool = False) -> Iterator[None]:
 
     WRITTEN: what was written into them is kept (the same on all processes). To be entered and left by all of them.
     """
-    places = slots(model)
-    _put_together(places)  # not by FSDP, which would round them to the precision of a pass
+    places, units = slots(model), _units(model)
+    for unit in units:
+        unit.unshard()
     # with its hooks FSDP would part the weights again, and note passes that the other processes don't make
     aside = [(module, _hooks_aside(module)) for module in model.modules()]
     try:
         yield
     finally:
-        for place in places:
-            if written:
-                _write(place.weight, place.module._parameters[place.name])
-            place.module._parameters[place.name] = place.weight
+        for place in places if written else ():
+            _write(place.weight, place.module._parameters[place.name])
         for module, hooks in aside:
             for kind, kept in hooks.items():
                 getattr(module, kind).update(kept)
                 for key in kept if kind.endswith("_pre_hooks") else ():  # FSDP's come before all others
                     getattr(module, kind).move_to_end(key, last=False)
-
-
-def _put_together(places: list[Slot]) -> None:
-    """Plain whole weights at PLACES; a tied one stays one."""
-    done: dict[int, nn.Parameter] = {}
-    for place in places:
-        key = id(place.weight)
-        if key not in done:
-            done[key] = nn.Parameter(place.weight.full_tensor().detach(), place.weight.requires_grad)
-        place.module._parameters[place.name] = done[key]
+        for unit in units:
+            unit.reshard()
 
 
 def gather(model: nn.Module) -> None:
     """Make MODEL the plain module again that it was before `spread`, its weights whole on every process."""
-    _put_together(slots(model))
+    done: dict[int, nn.Parameter] = {}
+    for place in slots(model):
+        key = id(place.weight)
+        if key not in done:
+            done[key] = nn.Parameter(place.weight.full_tensor().detach(), place.weight.requires_grad)
+        place.module._parameters[place.name] = done[key]
     for module in model.modules():
         _hooks_aside(module)
         if isinstance(module, FSDPModule):
