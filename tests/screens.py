@@ -107,6 +107,9 @@ class IdleWorker:
         self.jobs: list[Any] = []
         self.busy, self.current, self.waiting, self.refused = False, None, (), None
 
+    def holds(self, recipe: Any) -> int:
+        return 0
+
     def submit(self, job: Any) -> None:
         self.jobs.append(job)
 

@@ -153,7 +153,7 @@ def test_every_check_has_a_repair_that_exists() -> None:
 
     assert all(set(names) <= set(REPAIRS) for names in FOR_CHECK.values())
     only_a_person = {"unreadable", "ragged", "end_not_learnt", "boundary_merge", "template_variable", "template_text"}
-    only_a_person |= {"label_imbalance", "unread_parts"}
+    only_a_person |= {"label_imbalance", "label_spelling", "unlearnable", "unread_parts"}
     assert {name for name in CHECKS if not repairs_of(name)} <= only_a_person
     with pytest.raises(UsageError, match="no repair"):
         repair(Working(from_rows([{"a": 1}])), "polish", [0])

@@ -61,6 +61,19 @@ def halved(part: Any, fits: Any) -> list[Any]:
     return [some for half in split(part, 2) for some in halved(half, fits)]
 
 
+def test_what_did_not_fit_is_never_tried_again():
+    """Though a longer row fits alone: memory comes apart, others share it. A step would go round for ever."""
+    held = Held()
+    small = (50, 15, 30)
+    held.took((60, 20, 60))
+    assert held.fits(small)
+    held.ran_out(small)
+    held.took((60, 20, 60))  # the single row that the batch is cut to, or another one
+    assert not held.fits(small)
+    assert not held.fits((50, 16, 30))
+    assert held.fits((30, 9, 30))
+
+
 def test_it_is_found_out_in_a_few_tries_and_a_checkpoint_keeps_it():
     """Batches in any order against a memory whose measure (tokens and labels) isn't told: few fail, hardly any is cut
     that would have fitted, and one that goes on from what was written decides the same."""

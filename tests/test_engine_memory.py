@@ -318,9 +318,10 @@ def test_a_batch_that_only_goes_through_in_parts_doesnt_fit(base: Path, monkeypa
 
     in_this_process(monkeypatch)
     monkeypatch.setattr(loss.Objective, "__call__", short)
-    recipe = changed(base, "lora", batch_size=4).with_changes({"data.eval": 0.0, "evaluation.samples": 0})
+    recipe = changed(base, "lora", batch_size=4).with_changes({"data.eval": None, "evaluation.samples": 0})
     value = plan(recipe, measure=True)
-    assert refused == [4, 2]
+    assert refused[:2] == [4, 2]
+    assert set(refused[2:]) <= {2}  # of usual batches, each found out by itself
     memory = value["memory"]
     assert (memory["measured"]["parts"], memory["measured"]["recomputes"]) == (4, False)
     assert memory["fits"][0]["fits"] == "no"

@@ -140,7 +140,7 @@ def test_loss_and_gradients_are_those_of_each_row_alone(name: str, method: str):
 )
 def test_what_speaks_against_it_is_told(name: str, reason: str):
     levers = chosen(made(name))
-    assert levers.told["batches"].startswith("padded")
+    assert levers.told["batches"].startswith("random rows, padded")
     assert reason in levers.told["batches"]
 
 

@@ -252,11 +252,20 @@ def test_a_4_bit_base_says_the_same_and_passes_gradients_on_after_an_evaluation(
 
 def test_for_a_gpu_weights_never_lie_whole_in_main_memory_first(sound: Path, monkeypatch: pytest.MonkeyPatch):
     import torch
+    from transformers import AutoModelForCausalLM
 
+    asked: list[Any] = []
+    read = AutoModelForCausalLM.from_pretrained
+
+    def spied(*arguments: Any, **named: Any) -> Any:
+        asked.append(named.get("device_map"))
+        return read(*arguments, **named)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", spied)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: "cpu")  # what is loaded "there" can be looked at here
     where = Located(sound, "model")
     found = loading.load(where, ModelSpec("model", "float32", "cuda"))
-    assert found.hf_device_map == {"": "cpu"}
+    assert asked == [{"": "cpu"}]
     expected = loading.load(where, ModelSpec("model", "float32", "cpu")).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
     for drawn in ({"head": Head("sequence-classification")}, {"architecture": Architecture(new_head=True)}):

@@ -168,7 +168,7 @@ def test_missing_and_broken_pictures_are_told_by_row(place: Path, tmp_path: Path
     )
     told = dict(encoded.excluded)
     assert sorted(told) == [1, 2, 3]
-    assert "missing: gone.png" in told[1]
+    assert told[1] == "the picture gone.png isn't there"
     assert "broken.png can't be read" in told[2]
     assert "nothing is fetched" in told[3]
     small = materials.task.encode_dataset(materials.train, materials.shape, materials.template, materials.tokenizer, 20)

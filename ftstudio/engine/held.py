@@ -47,7 +47,11 @@ class Held:
 
     def fits(self, load: Load) -> bool:
         """Whether LOAD is to be tried: it is no more than one that fitted, or a quarter less than what didn't, in
-        tokens or in places. Between the two nothing is known, and to find out costs a step taken twice."""
+        tokens or in places. Between the two nothing is known, and to find out costs a step taken twice. What didn't fit
+        is never tried again, whatever fitted since (others share the memory, and it comes apart): else a step might
+        never end."""
+        if any(_within(one, load) for one in self.failed):
+            return False
         if any(_within(load, one) for one in self.fitted):
             return True
         return not any(4 * load[0] > 3 * tokens and 4 * load[1] > 3 * places for tokens, places, _ in self.failed)

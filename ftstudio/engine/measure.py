@@ -236,6 +236,7 @@ class _Probe:
             seconds = min(self._step(model, heaviest) for _ in range(2))
             moments = {"training": _peak(self.machine.device)}
             tokens = sum(len(row["input_ids"]) for row in heaviest)
+            parts = len(trainer.held.parts_of(self._batch(heaviest))) if self.said.short else 1
             pairs = [
                 (sum(len(row["input_ids"]) for row in rows), self._step(model, rows, 1) * self.accumulation)
                 for rows in usual
@@ -251,8 +252,11 @@ class _Probe:
         return {
             "bytes": max(moments.values()), "moments": moments, "step_seconds": seconds, "tokens": tokens,
             "usual": pairs, "evaluation_seconds": evaluation, "answering_seconds": answering,
-            "parts": self.said.parts, "recomputes": self.said.recomputes and not self.recomputed,
+            "parts": parts, "recomputes": self.said.recomputes and not self.recomputed,
         }  # fmt: skip
+
+    def _batch(self, rows: list[Any]) -> dict[str, Any]:
+        return self.levers.laid_out(self.levers.collator)(rows)
 
     def _step(self, model: Any, rows: list[Any], accumulation: int | None = None) -> float:
         """Seconds of an optimiser step whose micro-batches all are ROWS."""
@@ -264,9 +268,9 @@ class _Probe:
         self._wait()
         began = time.perf_counter()
         for _ in range(accumulation or self.accumulation):
-            batch = trainer._prepare_inputs(self.levers.laid_out(self.levers.collator)(rows))
+            batch = trainer._prepare_inputs(self._batch(rows))
             count = torch.as_tensor(max(1, int(trained(batch))))
-            trainer._taken, trainer._step = 1, [batch]
+            trainer._taken, trainer._step = 0, [batch]
             trainer.training_step(model, batch, count * (accumulation or self.accumulation))
         trainer.accelerator.clip_grad_norm_(model.parameters(), trainer.args.max_grad_norm)
         trainer.optimizer.step()
@@ -315,16 +319,14 @@ class _Probe:
 
 
 class _Nobody:
-    """Directs nothing, and remembers into how many `parts` a micro-batch was taken apart at most for want of memory,
-    and whether activations were computed again for the same reason."""
+    """Directs nothing, and remembers whether memory didn't do as it was, and whether activations are computed again."""
 
     first_loss: float | None = None
-    parts = 1
-    recomputes = False
+    short = recomputes = False
 
-    def shrunk(self, rows: int, parts: int, recomputes: bool) -> None:
+    def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
-        self.parts, self.recomputes = max(self.parts, parts), recomputes
+        self.short, self.recomputes = True, self.recomputes or recomputes
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: set()
