@@ -304,6 +304,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "measure", here)
 
 
+@pytest.mark.slow
 def test_a_batch_that_only_goes_through_in_parts_doesnt_fit(base: Path, monkeypatch: pytest.MonkeyPatch):
     from ftstudio.engine import loss
     from ftstudio.engine.plan import plan
@@ -331,6 +332,7 @@ def test_a_batch_that_only_goes_through_in_parts_doesnt_fit(base: Path, monkeypa
     assert value["compatible"]  # it trains, in parts
 
 
+@pytest.mark.slow
 def test_no_room_for_a_measured_step_is_no_reason_not_to_start(base: Path, monkeypatch: pytest.MonkeyPatch):
     from ftstudio.engine import measure
     from ftstudio.engine.plan import plan

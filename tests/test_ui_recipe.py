@@ -14,8 +14,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import PRESETS, Workspace
 from ftstudio.engine.recipes import check_recipe, load_recipe
+from ftstudio.engine.sweep import siblings
 from ftstudio.ui.common.fields import FieldRow
 from ftstudio.ui.recipe.draft import Draft, load_draft
 from ftstudio.ui.recipe.forms import BATCH, EVAL, GROUPS, JUDGING, LENGTH, MORE, TEMPLATE, method_specs
@@ -130,7 +132,7 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         await pilot.press(*(sign if sign != "_" else "underscore" for sign in "training.learning_rate=1e-4,2e-4"))
         await press(pilot, "space text:method.r=4,8 enter")
         await until(pilot, "▸4 Train◂", 60)
-        swept = app.session.together
+        swept = siblings(RunFolder(app.session.worker.jobs[1].folder))  # type: ignore[attr-defined]
         assert [one.folder for one in app.session.worker.jobs[1:]] == [one.path for one in swept]  # type: ignore[attr-defined]
         found = [load_recipe(one.recipe_path) for one in swept]
         assert [(one.training.learning_rate, one.method.settings["r"]) for one in found] == [
