@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,13 @@ def test_steps_learn_the_same_in_parts(
         assert mine["loss"] == pytest.approx(its["loss"], abs=1e-4)
 
 
+def undone(run: RunFolder) -> None:
+    """As if RUN's process had been killed before it told its end."""
+    path = run.path / "events.jsonl"
+    lines = [line for line in path.read_text().splitlines() if json.loads(line)["kind"] != "done"]
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
 def test_activations_are_computed_again_where_a_single_row_does_not_fit(
     base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Callable[[str], RunFolder]
 ):
@@ -172,6 +180,7 @@ def test_activations_are_computed_again_where_a_single_row_does_not_fit(
     for step, its in zip(sorted(before), events(other, "step"), strict=True):
         assert before[step] == pytest.approx(its["loss"], abs=2e-5)
 
+    undone(run)
     shutil.rmtree(run.checkpoints / "checkpoint-8")  # resumed, it doesn't run out of memory once more
     count = len(run.events())
     with monkeypatch.context() as patch:
@@ -196,6 +205,7 @@ def test_a_resumed_run_knows_what_fits(
     assert known["held"]["failed"]
     assert known["held"]["fitted"]
     assert known["still"]["failed"]
+    undone(run)
     shutil.rmtree(run.checkpoints / "checkpoint-8")
     losses = {event["step"]: event["loss"] for event in events(run, "step")}
     asked = limit(monkeypatch, room, when="forward")
