@@ -108,8 +108,7 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         (await field(pilot, "training.steps")).control.focus()
         await press(pilot, "9")
         await until(pilot, "by the steps")  # not the usual number of epochs
-        (await field(pilot, "training.epochs")).control.focus()
-        await press(pilot, "2 down down text:1e-3")
+        await press(pilot, "up 2 down down text:1e-3")
         text = await step(pilot, 5)
         text = await until(pilot, "updates of the weights", 60)
         assert "36 to train on" in text
