@@ -158,7 +158,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     """Both ways, seed by seed, and the means."""
     table: dict[str, list[dict[str, float]]] = {"studio": [], "by hand": []}
     ways = {"studio": by_studio, "by hand": by_hand}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for name, way in ways.items():
             if name not in options.ways:
                 continue
@@ -198,7 +198,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1e-4)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--ways", nargs="+", default=["studio", "by hand"])
     options = parser.parse_args()
     if options.model == "minilm":
