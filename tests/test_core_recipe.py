@@ -50,6 +50,15 @@ def test_another_method_typed_over_the_file_s_leaves_what_only_that_one_knew() -
             read(GOOD, *typed)
 
 
+def test_steps_typed_over_the_file_s_epochs_replace_them() -> None:
+    recipe = read(GOOD.replace("2e-4", "2e-4, epochs: 3"), "training.steps=12")
+    assert (recipe.training.steps, recipe.training.epochs) == (12, None)
+    recipe = read(GOOD.replace("2e-4", "2e-4, steps: 3"), "training.epochs=1.5")
+    assert (recipe.training.steps, recipe.training.epochs) == (None, 1.5)
+    with pytest.raises(UsageError, match="not both"):
+        read(GOOD, "training.steps=12", "training.epochs=1")
+
+
 def test_a_method_may_be_just_its_name() -> None:
     assert read(GOOD.replace("{name: lora, r: 4}", "full")).method.name == "full"
 

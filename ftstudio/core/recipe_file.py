@@ -55,6 +55,9 @@ def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModel
         wanted = _value(key, value)
         if key == "method.name":
             _leave(values, wanted, methods, typed)
+        other = _INSTEAD.get(key)
+        if other and other not in typed and wanted is not None:  # two that are typed are refused
+            put(values, other, None)
         typed.append(key)
         put(values, key, wanted)
     return check(values, source, methods, tasks, Origin(source, tree, tuple(typed)))
@@ -72,6 +75,9 @@ def _value(key: str, text: str) -> Any:
         what = getattr(error, "problem", None) or "not YAML"
         hint = "Quote texts with such signs in them: " + f"'{key}=\"…\"'."
         raise UsageError(f"{key}={text}: {what}.", hint) from error
+
+
+_INSTEAD = {"training.steps": "training.epochs", "training.epochs": "training.steps"}  # one replaces the file's other
 
 
 def _leave(values: dict[str, Any], wanted: Any, methods: MethodModels, typed: Sequence[str]) -> None:
