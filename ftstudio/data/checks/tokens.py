@@ -71,7 +71,8 @@ def of_tokens(
     known: dict[str, set[int]],
     start: int | None = None,
 ) -> list[Check]:
-    """What the tokens of DATASET tell; KNOWN are rows by check that were told already, START is the id of the start token."""
+    """What the tokens of DATASET tell; KNOWN are rows by check that were told already, START is the id of the start
+    token."""
     table = encoded.table
     cut = [row for row, lost in enumerate(table["lost_completion"]) if lost or table["lost_prompt"][row]]
     lost, whole = encoded.stats.lost_completion, sum(table["completion"])
