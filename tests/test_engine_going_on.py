@@ -142,3 +142,9 @@ def test_an_edited_rate_and_another_base_are_told_and_the_rate_is_taken(tmp_path
     assert len(told) == 2
     assert "training.learning_rate is 0.0001 (it was 0.001)" in told[0]
     assert "aren't those that this run was trained on" in told[1]
+    recipe = check_recipe(values)
+    assert going_on.other_base(run, recipe) == ""  # it went on over them: they are its base now
+    save_file({name: value + 0.01 for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+    assert "was trained over other weights than those" in going_on.other_base(run, recipe)
+    whole = {**values, "method": {"name": "full"}}
+    assert going_on.other_base(run, check_recipe(whole)) == ""

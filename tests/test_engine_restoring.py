@@ -186,3 +186,19 @@ def test_a_model_in_several_files_comes_back(tmp_path: Path):
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     restore(other, tmp_path)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(trained.parameters(), other.parameters(), strict=True))
+
+
+def test_what_is_never_saved_does_not_learn():
+    import torch
+    from transformers import MarianConfig, MarianMTModel
+
+    from ftstudio.methods import get
+
+    config = MarianConfig(
+        vocab_size=96, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, pad_token_id=0,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, decoder_start_token_id=0,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = get("full").apply(MarianMTModel(config), get("full").settings({}))
+    still = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert still == {f"model.{side}.embed_positions.weight" for side in ("encoder", "decoder")}

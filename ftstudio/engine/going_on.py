@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio import methods
+from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
 from ftstudio.engine import resume, weights
 from ftstudio.engine.locate import locate
@@ -70,6 +72,22 @@ def look(folder: JobFolder, recipe: Recipe, checkpoint: Path | None, now: Mappin
     if known.get("base") is not None and now["base"] is not None and known["base"] != now["base"]:
         found.append(f"The weights of {one_line(recipe.model, 60)} aren't those that this run was trained on so far.")
     return found
+
+
+def other_base(run: RunFolder, recipe: Recipe, checkpoint: Path | None = None) -> str:
+    """What to tell where RUN's adapter (or that in CHECKPOINT) was trained over other weights than RECIPE's model holds
+    now; "" where nothing is known of it. Reads no weights whole."""
+    if not methods.get(recipe.method.name).adapter:
+        return ""
+    place = checkpoint or next(iter(resume.checkpoints(run.checkpoints)), None)
+    known = resume.facts(place).get("made_by") if place is not None else None
+    base = known.get("base") if isinstance(known, dict) else None
+    try:
+        if base is None or weights.mark(locate(recipe.model).folder, recipe.model) == base:
+            return ""
+    except StudioError:
+        return ""  # loading it says what is wrong
+    return f"{run.name} was trained over other weights than those {one_line(recipe.model, 60)} holds now."
 
 
 def _shown(value: Any) -> str:
