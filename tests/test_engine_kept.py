@@ -13,7 +13,8 @@ from ftstudio.core.arm import parse
 from ftstudio.core.folder import JobFolder
 from ftstudio.engine import outside
 from ftstudio.engine.cache import AnswerCache
-from ftstudio.engine.outputs import Outputs, texts_mark
+from ftstudio.engine.marks import texts_mark
+from ftstudio.engine.outputs import Outputs
 from ftstudio.evaluation.predictions import Prediction
 
 ROW = Prediction(0, "a?", "b", "b", 3, True, "base")

@@ -43,19 +43,25 @@ def test_no_other_cut_costs_less(some: list[int], cost: float):
     assert cost_of(found, ordered, cost) == pytest.approx(least)
 
 
-@given(st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=8), min_size=1, max_size=8), st.floats(0, 400))
-@settings(max_examples=40, deadline=None)
-def test_the_heaviest_piece_is_found(several: list[list[int]], cost: float):
+@given(
+    st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=8), min_size=1, max_size=8),
+    st.floats(0, 400),
+    st.sampled_from([0.0, 0.5, 20.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_heaviest_piece_is_found(several: list[list[int]], cost: float, worth: float):
     flat = [length for rows in several for length in rows]
     starts = [sum(map(len, several[:place])) for place in range(len(several))]
     batches = [list(range(start, start + len(rows))) for start, rows in zip(starts, several, strict=True)]
 
-    def padded(rows: list[int]) -> int:
-        return len(rows) * max(flat[row] for row in rows)
+    asked = [(7 * length) % 50 for length in flat]
 
-    batch, piece = pieces.heaviest(batches, flat, cost)
+    def padded(rows: list[int]) -> float:
+        return len(rows) * max(flat[row] for row in rows) + worth * sum(asked[row] for row in rows)
+
+    batch, piece = pieces.heaviest(batches, flat, cost, asked if worth else None, worth)
     every = [one for rows in batches for one in pieces.parted(rows, flat.__getitem__, cost)]
-    assert padded(piece) == max(map(padded, every))
+    assert padded(piece) == pytest.approx(max(map(padded, every)))
     assert set(piece) <= set(batch)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from ftstudio.engine.loading import ModelSpec
+    from ftstudio.engine.marks import Stamp
     from ftstudio.engine.models import Loaded, ModelStore
 
 BASE = "base"
@@ -77,6 +78,7 @@ class Arms:
         self.tuned = {arm.name: arm for arm in tuned}
         self.spec = models.spec(untouched(recipe))
         self._specs = {arm.name: models.spec(arm.recipe) for arm in tuned}
+        self._files: dict[str, Stamp] = {}  # what was read for an arm, the first time
         for arm in tuned:
             if self._specs[arm.name].model != self.spec.model:
                 raise StudioError(
@@ -118,7 +120,8 @@ class Arms:
 
     @contextlib.contextmanager
     def use(self, name: str) -> Iterator[Any]:
-        """The model that answers as arm NAME; loads it where it isn't in memory."""
+        """The model that answers as arm NAME; loads it where it isn't in memory. Raises StudioError where its files
+        have changed since it was asked first."""
         name = self.views.get(name, name)
         if name != BASE:
             with self._loaded(name).as_tuned() as model:
@@ -126,7 +129,9 @@ class Arms:
             return
         partner = self._partner()
         if partner is None:
-            yield self.models.base(self.recipe).model
+            loaded = self.models.base(self.recipe)
+            self._same(BASE, loaded.files)
+            yield loaded.model
         else:
             with self._loaded(partner).as_base() as model:
                 yield model
@@ -147,7 +152,16 @@ class Arms:
 
     def _loaded(self, name: str) -> Loaded:
         arm = self.tuned[name]
-        return self.models.tuned_from(arm.weights, arm.recipe, arm.name)
+        loaded = self.models.tuned_from(arm.weights, arm.recipe, arm.name)
+        self._same(BASE if loaded.shares_base and self._specs[name] == self.spec else name, loaded.files)
+        self._same(f"{name}'s adapter", loaded.tuned)
+        return loaded
+
+    def _same(self, what: str, files: Stamp) -> None:
+        """Raises StudioError where WHAT was of other FILES before: what was answered by then was kept as theirs."""
+        if self._files.setdefault(what, files) != files:
+            what = self.recipe.model if what == BASE else what
+            raise StudioError(f"The files of {what} changed while it was asked.", "Start again when they are whole.")
 
     def check(self, prompts: Sequence[Prompt], pad_id: int = 0) -> dict[str, Check]:
         """Measure on PROMPTS (of a causal model on their beginnings) that each arm of the first group is what it says.

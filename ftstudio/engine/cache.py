@@ -19,7 +19,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.evaluation.predictions import Prediction
 
 FOLDER = "answers"
-TEXTS = "texts"  # in settings: the mark of tokenizer and end tokens, see `outputs.texts_mark`
+TEXTS = "texts"  # in settings: the mark of tokenizer and end tokens, see `marks.texts_mark`
 
 
 @dataclass(frozen=True)

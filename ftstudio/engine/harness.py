@@ -26,7 +26,7 @@ from ftstudio.engine.arms import Arms
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.gathering import Gathered
 from ftstudio.engine.locate import locate
-from ftstudio.engine.outputs import weights_mark
+from ftstudio.engine.marks import weights_mark
 from ftstudio.evaluation import statistics
 from ftstudio.evaluation.directions import HIGHER_IS_BETTER
 from ftstudio.evaluation.power import more_rows

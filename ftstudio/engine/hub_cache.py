@@ -59,6 +59,11 @@ def cached_models(folder: Path | None = None) -> list[Cached]:
     return found
 
 
+def snapshot_of(name: str) -> Path | None:
+    """The folder of the model with the hub id NAME in the cache; None where it was never fetched."""
+    return _snapshot(cache_folder() / (_PREFIX + name.replace("/", "--")))
+
+
 def _snapshot(entry: Path) -> Path | None:
     """The snapshot that `main` points at, else the newest."""
     try:

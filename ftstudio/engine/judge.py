@@ -30,7 +30,7 @@ from ftstudio.engine.context import JobContext
 from ftstudio.engine.endpoint import Endpoint
 from ftstudio.engine.likelihood import log_likelihoods
 from ftstudio.engine.locate import locate
-from ftstudio.engine.outputs import weights_mark
+from ftstudio.engine.marks import weights_mark
 from ftstudio.evaluation.judge import asking
 from ftstudio.evaluation.judge.tally import Said, tally
 from ftstudio.evaluation.predictions import Prediction

@@ -74,6 +74,17 @@ def _trained(rows: Sequence[Row]) -> int:
     return sum(label >= 0 for row in rows for label in row["labels"][1:])
 
 
+def padding_free(config: Any, recipe: Recipe) -> bool:
+    """Whether batches of RECIPE's causal model of CONFIG lie without padding, as far as its architecture tells: before
+    training it is tried (see `levers.choose`)."""
+    from transformers import AutoModelForCausalLM
+
+    if recipe.training.attention == "eager" or recipe.method.name == "prompt":
+        return False
+    kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    return bool(getattr(kind, "_supports_attention_backend", False))
+
+
 def batches(
     recipe: Recipe, materials: Materials, encoded: EncodedSet, config: Any, device: str = "cpu", weights: int = 0
 ) -> Batches:
@@ -89,19 +100,26 @@ def batches(
     order = order_of(lengths, training.batch_size, training.batch_tokens, training.seed, alike=task.rows_alike)
     everything = order.batches(0)
     passes = min(EPOCHS, math.ceil(_passes(recipe, len(everything))))
+    causal = task.kind == "causal-lm"
+    padded = not causal or not padding_free(config, recipe)
     # a batch in pieces goes through in one process alone
-    parted = task.kind != "causal-lm" and not task.rows_alike and task.divisible and launch.place().alone
+    parted = padded and (causal or (not task.rows_alike and task.divisible)) and launch.place().alone
+    logits = 2 * text.vocab_size
     sizes, asked = np.asarray(lengths), np.asarray(labels)
+
+    def the_heaviest(drawn: Sequence[list[int]]) -> tuple[list[int], list[int]]:
+        """(a batch, what of it goes through the model at once)"""
+        if not parted:
+            found = heaviest(sizes, asked, drawn, logits, width, padded)
+            return found, found
+        cost = pieces.dear(device, weights)
+        return pieces.heaviest(drawn, lengths, cost, labels if causal else None, logits / width)
+
     several = []  # the heaviest of each epoch
     for epoch in range(max(1, passes)):
         drawn = order.batches(epoch) if epoch else everything
-        if parted:
-            several.append(pieces.heaviest(drawn, lengths, pieces.dear(device, weights))[0])
-        else:
-            several.append(heaviest(sizes, asked, drawn, 2 * text.vocab_size, width))
-    most = piece = heaviest(sizes, asked, several, 2 * text.vocab_size, width)
-    if parted:
-        most, piece = pieces.heaviest(several, lengths, pieces.dear(device, weights))
+        several.append(the_heaviest(drawn)[0])
+    most, piece = the_heaviest(several)
     rows, starts = flat(everything)
     tokens = [int(count) for count in np.add.reduceat(sizes[rows], starts)]
     middle = sorted(range(len(tokens)), key=tokens.__getitem__)

@@ -46,14 +46,19 @@ def heaviest(
     batches: Sequence[list[int]],
     vocabulary: int,
     width: int,
+    padded: bool = False,
 ) -> list[int]:
     """Places of the rows of the heaviest of an epoch's BATCHES: most bytes by tokens and by logits.
 
     LENGTHS and TRAINED are tokens and labels of each row; WIDTH is about how many numbers a layer holds of a token.
+    PADDED: the padding's tokens count.
     """
     rows, starts = flat(batches)
-    taken = np.asarray(lengths)[rows] * width + np.asarray(trained)[rows] * vocabulary
-    return batches[int(np.add.reduceat(taken, starts).argmax())]
+    sizes, places = np.asarray(lengths)[rows], np.asarray(trained)[rows]
+    tokens = np.add.reduceat(sizes, starts)
+    if padded:
+        tokens = np.maximum.reduceat(sizes, starts) * np.diff(starts, append=len(rows))
+    return batches[int((tokens * width + np.add.reduceat(places, starts) * vocabulary).argmax())]
 
 
 def estimate(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio import methods, tasks
 from ftstudio.core.errors import StudioError
-from ftstudio.engine import adapters, hardware, loading
+from ftstudio.engine import adapters, hardware, loading, marks
 from ftstudio.engine.loading import ModelSpec
 from ftstudio.engine.locate import locate
+from ftstudio.engine.marks import Stamp
 from ftstudio.engine.reshaping import untouched
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Loaded:
-    """A model ready to answer. `model` is what to call; `adapter` its adapter, where base and tuned share weights.
+    """A model ready to answer. `model` is what to call; `adapter` its adapter, where base and tuned share weights;
+    `files` and `tuned` what was read: of the base (or a whole copy), and of the adapter.
 
     Inside `as_base()` the very same module answers as the base model (adapter off), inside `as_tuned()` as the tuned
     one. A fully fine-tuned model shares nothing: its base is `store.base(recipe)`, another load.
@@ -33,6 +35,8 @@ class Loaded:
     device: str
     spec: ModelSpec
     adapter: str | None = None
+    files: Stamp = ()
+    tuned: Stamp = ()
 
     @property
     def shares_base(self) -> bool:
@@ -61,7 +65,8 @@ def activate(model: Any, adapter: str) -> None:
 
 
 class ModelStore:
-    """Loads models and keeps them: at most one base (with any number of adapters) and one fully tuned copy.
+    """Loads models and keeps them: at most one base (with any number of adapters) and one fully tuned copy, as long as
+    their files stay what they were.
 
     Used by the worker's thread alone. Loading imports torch and transformers.
     """
@@ -70,8 +75,10 @@ class ModelStore:
         self._spec: ModelSpec | None = None
         self._base: Any = None
         self._peft: Any = None
-        self._adapters: dict[tuple[str, int], str] = {}  # (folder, when written) of an adapter to its name
-        self._whole: tuple[tuple[str, int, ModelSpec], Any] | None = None
+        self._files: Stamp = ()  # of the base, before it was read
+        self.trained_on: Stamp = ()  # the files of the base that was last trained
+        self._adapters: dict[Stamp, str] = {}  # an adapter's files to its name
+        self._whole: tuple[tuple[Stamp, ModelSpec], Any] | None = None
 
     @property
     def loaded(self) -> str | None:
@@ -100,7 +107,7 @@ class ModelStore:
         spec = self.spec(untouched(recipe))
         self._load_base(spec)
         self.detach()
-        return Loaded(self._base, spec.device, spec)
+        return Loaded(self._base, spec.device, spec, files=self._files)
 
     def tuned(self, run: RunFolder, recipe: Recipe | None = None) -> Loaded:
         """The model that RUN saved, over the kept base where it is an adapter. RECIPE: the run's, where read already.
@@ -115,16 +122,14 @@ class ModelStore:
         """The model saved in FOLDER (a run's `model`, or one of its checkpoints) by RECIPE; NAME is for errors."""
         method = methods.get(recipe.method.name)
         weights = folder / ("adapter_model.safetensors" if method.adapter else "config.json")
-        try:
-            written = weights.stat().st_mtime_ns
-        except OSError:
-            raise StudioError(f"{name} has no tuned model yet.", "Train it first, or resume it.") from None
+        if not weights.is_file():
+            raise StudioError(f"{name} has no tuned model yet.", "Train it first, or resume it.")
         spec = self.spec(recipe)
         if method.adapter:
-            return self._adapted(spec, folder, written, name)
-        return self._copy(spec, folder, written, name)
+            return self._adapted(spec, folder, name)
+        return self._copy(spec, folder, name)
 
-    def _adapted(self, spec: ModelSpec, folder: Path, written: int, name: str) -> Loaded:
+    def _adapted(self, spec: ModelSpec, folder: Path, name: str) -> Loaded:
         from peft import PeftModel
         from safetensors import SafetensorError
 
@@ -132,7 +137,7 @@ class ModelStore:
         kind = adapters.kind_of(folder, name)
         if self._peft is not None and any(config.peft_type != kind for config in self._peft.peft_config.values()):
             self.detach()  # peft holds adapters of one kind at a time
-        key = (str(folder.absolute()), written)
+        key = marks.stamp(folder.absolute())
         adapter = self._adapters.get(key)
         if adapter is None:
             adapter = f"{re.sub(r'[^A-Za-z0-9_]+', '_', name)}_{len(self._adapters)}"
@@ -150,19 +155,19 @@ class ModelStore:
             self._peft.eval()
             self._adapters[key] = adapter
         activate(self._peft, adapter)
-        return Loaded(self._peft, spec.device, spec, adapter)
+        return Loaded(self._peft, spec.device, spec, adapter, self._files, key)
 
-    def _copy(self, spec: ModelSpec, folder: Path, written: int, name: str) -> Loaded:
+    def _copy(self, spec: ModelSpec, folder: Path, name: str) -> Loaded:
         from ftstudio.engine.locate import Located
 
-        key = (str(folder.absolute()), written, spec)
+        key = (marks.stamp(folder.absolute()), spec)
         if self._whole is None or self._whole[0] != key:
             self._whole = None
             loading.free()
             model = loading.load(Located(folder, str(folder)), _named(spec, name))
             loading.check_saved(model, name)
             self._whole = (key, model)
-        return Loaded(self._whole[1], spec.device, spec)
+        return Loaded(self._whole[1], spec.device, spec, files=key[0])
 
     def holds(self, recipe: Recipe) -> int:
         """Bytes of the models in memory that a training of RECIPE takes over or lets go of: see `to_train`."""
@@ -188,7 +193,9 @@ class ModelStore:
         if not method.alters_base(method.settings(recipe.method.settings)):
             self._load_base(spec)
             self.detach()
+            self.trained_on = self._files
             return self._base
+        self.trained_on = ()
         self.unload()  # room for weights, gradients and optimiser
         return loading.load(locate(spec.model), spec)
 
@@ -208,11 +215,13 @@ class ModelStore:
             _at_rest(self._base)
 
     def _load_base(self, spec: ModelSpec) -> None:
-        if self._spec == spec and self._base is not None:
+        if self._spec == spec and self._base is not None and self._files == marks.stamp(spec.model):
             return
         self._drop_base()
         loading.free()
-        self._base = loading.load(locate(spec.model), spec)
+        where = locate(spec.model)
+        self._files = marks.stamp(spec.model)  # first: what is written while it is read counts as written later
+        self._base = loading.load(where, spec)
         self._spec = spec
         _at_rest(self._base)
 

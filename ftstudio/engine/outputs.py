@@ -6,8 +6,6 @@ that changes, the old answers are set aside (`<arm>.old-<n>.jsonl`) and new ones
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -16,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core import files
 from ftstudio.core.recipe import Recipe
-from ftstudio.data.tokenizer import FILES as READ
 from ftstudio.engine.cache import TEXTS
 from ftstudio.engine.generation import Decoding
+from ftstudio.engine.marks import texts_mark, weights_mark
 from ftstudio.evaluation.predictions import Prediction, from_line, to_line
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from ftstudio.engine.materials import Materials
 
 SETTINGS = "settings.json"
-_WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json")
 
 
 class Outputs:
@@ -123,26 +120,3 @@ def alike(old: Any, new: Mapping[str, Any]) -> bool:
     """Whether answers made under the settings OLD are what they would be under NEW. Those of a version of the studio
     that didn't keep the mark of the tokenizer yet count as made with the present one."""
     return isinstance(old, dict) and {TEXTS: new.get(TEXTS), **old} == {TEXTS: None, **new}
-
-
-def texts_mark(folder: Path, tuned: Path | None = None) -> str:
-    """A hash of what makes ids of texts in the model's FOLDER, and of what says where an answer ends, there and in the
-    folder of the TUNED model: tokenizer, chat template, generation settings."""
-    found = hashlib.blake2b(digest_size=10)
-    names = [name for name in READ if name != "config.json"]  # that one goes with the weights
-    paths = {path for name in names for path in folder.glob(name)}
-    for path in [*sorted(paths), *([tuned / "generation_config.json"] if tuned is not None else [])]:
-        with contextlib.suppress(OSError):
-            content = path.read_bytes()
-            found.update(f"{path.name}\0{len(content)}\0".encode() + content)
-    return found.hexdigest()
-
-
-def weights_mark(folder: Path) -> list[list[Any]]:
-    """Which files of weights lie in FOLDER: name, size, time of writing (ns)."""
-    found = []
-    for pattern in _WEIGHTS:
-        for path in sorted(folder.glob(pattern)):
-            stat = path.stat()
-            found.append([path.name, stat.st_size, stat.st_mtime_ns])
-    return found

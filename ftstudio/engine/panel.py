@@ -40,8 +40,8 @@ from ftstudio.engine.arms import BASE, Arms
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.gathering import Gathered
 from ftstudio.engine.locate import locate
+from ftstudio.engine.marks import weights_mark
 from ftstudio.engine.neutral import PROMPTS
-from ftstudio.engine.outputs import weights_mark
 from ftstudio.evaluation import canaries, flips, forgotten, statistics
 from ftstudio.evaluation.categories import categories, categorise
 from ftstudio.evaluation.context import build

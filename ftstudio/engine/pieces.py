@@ -19,6 +19,7 @@ T = TypeVar("T")
 # Tokens that could be computed while one more pass gets under way. On a CPU: what matrices lose by being narrow.
 # On a GPU the host starts some thousand kernels in the time in which a model of 100 million weights does 4,000 tokens.
 ON_CPU, ON_GPU = 32.0, 4e11
+LOOKED_AT = 2_000  # batches that are cut to find the heaviest piece: a second
 
 
 def dear(device: str, weights: int) -> float:
@@ -57,25 +58,36 @@ def parted(rows: Sequence[T], length: Callable[[T], int], cost: float) -> list[l
     return found
 
 
-def heaviest(batches: Sequence[list[int]], lengths: Sequence[int], cost: float) -> tuple[list[int], list[int]]:
-    """(the batch of BATCHES that has it, the piece with the most padded tokens), of rows of LENGTHS."""
+def heaviest(
+    batches: Sequence[list[int]],
+    lengths: Sequence[int],
+    cost: float,
+    asked: Sequence[int] | None = None,
+    worth: float = 0.0,
+) -> tuple[list[int], list[int]]:
+    """(the batch of BATCHES that has it, the piece with the most padded tokens), of rows of LENGTHS.
 
-    def padded(rows: list[int]) -> int:
-        return len(rows) * max(lengths[row] for row in rows)
+    Where places are ASKED of each row, a place weighs as much as WORTH tokens. Of very many batches, those that may
+    have the heaviest piece are looked at first, and no more than `LOOKED_AT`.
+    """
+    places = np.zeros(len(lengths)) if asked is None else np.asarray(asked, dtype=float) * worth
+
+    def weight(rows: list[int]) -> float:
+        return len(rows) * max(lengths[row] for row in rows) + float(places[rows].sum())
 
     rows, starts = flat(batches)
     sizes, counts = np.asarray(lengths)[rows], np.diff(starts, append=len(rows))
     # No piece is more than its whole batch. And none is worth cutting: of k rows, the last m of which would save less
     # than COST by themselves, so that padding is at most COST * (1 + 1/2 + … + 1/k).
     most = np.add.reduceat(sizes, starts) + cost * (1 + np.log(counts))
-    most = np.minimum(most, np.maximum.reduceat(sizes, starts) * counts)
+    most = np.minimum(most, np.maximum.reduceat(sizes, starts) * counts) + np.add.reduceat(places[rows], starts)
     found: tuple[list[int], list[int]] = (batches[0], [])
-    for place in np.argsort(-most, kind="stable"):
-        if found[1] and most[place] <= padded(found[1]):  # so is each piece of this one, and of those after it
+    for place in np.argsort(-most, kind="stable")[:LOOKED_AT]:
+        if found[1] and most[place] <= weight(found[1]):  # so is each piece of this one, and of those after it
             break
         batch = batches[place]
-        piece = max(parted(batch, lengths.__getitem__, cost), key=padded)
-        if not found[1] or padded(piece) > padded(found[1]):
+        piece = max(parted(batch, lengths.__getitem__, cost), key=weight)
+        if not found[1] or weight(piece) > weight(found[1]):
             found = batch, piece
     return found
 

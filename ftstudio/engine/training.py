@@ -14,7 +14,19 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import accepting, flops, going_on, hardware, loading, quiet, ranks, resume, room, unchanged
+from ftstudio.engine import (
+    accepting,
+    flops,
+    going_on,
+    hardware,
+    loading,
+    quiet,
+    ranks,
+    reloading,
+    resume,
+    room,
+    unchanged,
+)
 from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
 from ftstudio.engine.context import JobContext
@@ -166,7 +178,10 @@ class Training:
         task, pad = rows.materials.task, rows.pad
         del trainer, model, plain, director.samples, director.drift
         loading.free()
-        facts["reload_difference"] = self._reload(lambda model: numbers_of(task, model, probe, pad), expected)
+        self.context.phase("saving", "reading the saved model back")
+        facts["reload_difference"] = reloading.check(
+            self.context.models, self.folder, self.recipe, lambda model: numbers_of(task, model, probe, pad), expected
+        )
         if facts.pop("stopped"):
             early = "Stopped early: the held-out loss got no better." if facts.get("by") == "eval_rising" else ""
             self.folder.emit("stopped", text=early or "Stopped and saved; it can be resumed.", **facts)
@@ -459,22 +474,3 @@ class Training:
             "path": str(self.folder.model),
             **({"by": director.ended_by} if director.stopped and director.ended_by else {}),
         }
-
-    def _reload(self, asked: Callable[[Any], Any], expected: Any) -> float:
-        """Load what was saved and compare what it says when ASKED with what the trained model said (EXPECTED); the
-        greatest difference.
-
-        Raises StudioError where it is another model than the one that was trained.
-        """
-        self.context.phase("saving", "reading the saved model back")
-        loaded = self.context.models.tuned(self.folder, self.recipe)
-        with loaded.as_tuned() as model:
-            found = asked(model)
-        difference = float((found - expected).abs().max())
-        allowed = 1e-3 if loaded.spec.dtype == "float32" else 0.25
-        if not difference <= allowed * max(1.0, float(expected.abs().max())):
-            raise StudioError(
-                f"The saved model differs from the trained one (logits by {difference:.3g}).",
-                "Train again, or resume from the last checkpoint; if it happens again, report it with the log.",
-            )
-        return difference

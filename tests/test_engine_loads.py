@@ -1,0 +1,50 @@
+"""What decides about memory goes through the model at once: of padded batches a piece, padding and all."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ftstudio import tasks
+from ftstudio.core.recipe import Recipe
+from ftstudio.engine import loads, memory
+
+transformers = pytest.importorskip("transformers")
+
+
+class Encoded:
+    """Rows of LENGTHS tokens, each with a label."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.batch_lengths, self.rows, self.table = lengths, range(len(lengths)), {"trained": [1] * len(lengths)}
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"input_ids": [0] * self.batch_lengths[row], "labels": [-100, 1]}
+
+
+def loads_of(config: Any, lengths: list[int], **changes: Any) -> memory.Loads:
+    data = {"model": "m", "method": "lora", "data": {"train": "x"}, "training": {"batch_size": 8, "epochs": 1}}
+    recipe = Recipe.model_validate(data | {"task": "sft"}).with_changes(changes)
+    materials = SimpleNamespace(task=tasks.of(recipe), held_out=None)
+    return loads.batches(recipe, materials, Encoded(lengths), config, "cpu").loads(8)  # type: ignore[arg-type]
+
+
+def test_a_padded_causal_batch_counts_as_the_pieces_that_it_is_taken_in(monkeypatch: pytest.MonkeyPatch):
+    """Bloom has no attention that batches without padding could use; of a Llama rows lie one after another."""
+    uneven = [2048] + [64] * 7
+    bloom = transformers.BloomConfig(hidden_size=64, n_layer=2, n_head=4)
+    llama = transformers.LlamaConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4)
+    assert loads_of(bloom, uneven).lengths == (2048,)
+    assert sorted(loads_of(llama, uneven).lengths, reverse=True) == uneven
+    for change in ({"training.attention": "eager"}, {"method": {"name": "prompt"}}):
+        assert loads_of(llama, uneven, **change).lengths == (2048,)
+    monkeypatch.setenv("WORLD_SIZE", "2")  # each would wait for the other's pieces: batches are taken whole
+    assert len(loads_of(bloom, uneven).lengths) == 8
+
+
+def test_padding_counts_where_batches_are_padded():
+    lengths, batches = [100, 1, 60, 60], [[0, 1], [2, 3]]
+    assert memory.heaviest(lengths, [0] * 4, batches, 1, 1) == [2, 3]
+    assert memory.heaviest(lengths, [0] * 4, batches, 1, 1, padded=True) == [0, 1]
