@@ -40,7 +40,7 @@ CHECKS = {
     "unread_parts": "tools, calls of them or reasoning, for which the template has no place",
     "label_imbalance": "a label with less than a tenth of an even share of the rows",
     "label_spelling": "labels that differ in case, space or form only, or look like several in one text",
-    "label_noise": "rows whose label a quick classifier, trained on the others, confidently contradicts",
+    "label_noise": "rows of one label each, which a quick classifier, trained on the others, confidently contradicts",
     "mojibake": "garbled characters, such as Ã© for é",
     "language": "another language than nearly all other rows",
     "personal_data": "e-mail addresses, phone, card and account numbers; masked wherever rows are shown",
