@@ -29,7 +29,7 @@ from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import recognise
 from ftstudio.data.split import split_dataset, split_rows
 from ftstudio.data.tokenizer import load_tokenizer
-from ftstudio.tasks.checked import checks_of
+from ftstudio.tasks.checked import by_name, checks_of
 
 
 def found(rows: list[dict[str, Any]], **settings: Any) -> dict[str, Check]:
@@ -342,6 +342,26 @@ def test_a_task_finds_what_it_cannot_learn(task: str, rows: list[dict[str, Any]]
     assert [c["count"] for c in value["checks"] if c["name"] == name] == ([count] if name else [])
     if name == "unusable":
         assert "(rows 1, " in data_text({**value, "reading": [], "unread_file": None})
+
+
+@pytest.mark.parametrize(("task", "rows", "why"), [
+    ("text-classification", [{"text": f"text {n}", "note": f"note number {n}"} for n in range(8)],
+     "no columns for text-classification among text, note."),
+    ("token-classification", [{"tokens": ["a", "b"], "tags": ["O"]}] * 8, "not lists of the same length"),
+    ("seq2seq", [{"odd": f"text {n}", "even": f"{n} text"} for n in range(8)], "for seq2seq: no known set of columns"),
+])  # fmt: skip
+def test_rows_without_the_columns_of_the_task_named_are_an_error(task: str, rows: list[Any], why: str) -> None:
+    """Whichever checks are asked for: none of them is made of what the task would read."""
+    for checks in ("unlearnable,empty", "mojibake"):
+        value = profile_dataset(from_rows(rows), task=task, checks=checks, by_task=by_name)
+        assert [check["severity"] for check in value["checks"] if check["name"] == "unlearnable"] == ["error"]
+        assert why in next(check["text"] for check in value["checks"] if check["name"] == "unlearnable")
+    assert profile_dataset(from_rows(rows), checks="mojibake", by_task=by_name)["checks"] == []
+    mapped = profile_dataset(
+        from_rows([{"a": f"text {n}", "b": f"{n}"} for n in range(8)]), task="token-classification",
+        columns={"prompt": "a", "completion": "b"}, checks="unlearnable", by_task=by_name,
+    )  # fmt: skip
+    assert "it can't learn from such rows (prompt-completion: mapped by you" in mapped["checks"][0]["text"]
 
 
 def test_pictures_that_are_missing_empty_or_broken_are_told_by_name(tmp_path: Path) -> None:

@@ -185,6 +185,24 @@ def test_rare_and_wrong_labels_are_found() -> None:
     assert found["label_noise"].details["likely"][60] == "yes"
 
 
+@pytest.mark.parametrize("labels", [
+    [1 + (7 * n) % 40 / 10 for n in range(216)],  # a regression
+    [["price"] if n % 3 else ["price", "taste"] if n % 2 else ["taste"] for n in range(216)],
+    ["price" if n % 3 else "price;taste" if n % 2 else "taste" for n in range(216)],
+    ["yes" if n % 7 < 4 else "no" for n in range(216)],  # nothing in the texts tells it
+], ids=["numbers", "lists", "joined", "by chance"])  # fmt: skip
+def test_labels_that_nobody_can_judge_are_not_called_wrong(labels: list[Any]) -> None:
+    texts = [f"{who} {what} {asked}" for who in WHO for what in WHAT for asked in ASKED]
+    random.Random(3).shuffle(texts)
+    rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+    assert checked(rows, "label_noise,label_imbalance") == {}
+    if isinstance(labels[0], list):  # a rare label is counted by itself, not with those beside it
+        rows[5]["label"] = ["price", "rare"]
+        found = checked(rows, "label_imbalance")["label_imbalance"]
+        assert found.rows == (5,)
+        assert found.details["labels"] == {"price": 180, "taste": 72, "rare": 1}
+
+
 def test_labels_that_thinning_leaves_few_of_are_passed_over_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from ftstudio.data.checks import labels as looking
     from ftstudio.evaluation.context import Context

@@ -25,9 +25,9 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-def told(capfd: pytest.CaptureFixture[str], *words: object, status: int = 0) -> Any:
+def told(capfd: pytest.CaptureFixture[str], *words: object, status: int | None = 0) -> Any:
     capfd.readouterr()
-    assert main(["data", *map(str, words), "--json"]) == status
+    assert main(["data", *map(str, words), "--json"]) == status or status is None
     return json.loads(capfd.readouterr().out)
 
 
@@ -97,6 +97,11 @@ def test_from_repairs_to_versions_to_files(tmp_path: Path, rows: Path, capfd: py
         (("--diff", "1", "2"), 2, "has no versions yet"),
         (("--repair", "polish"), 2, "no repair for 'polish'"),
         (("--repair", "empty=polish"), 2, "no repair for 'empty=polish'"),
+        (("--repair", "empty", "--task", "text-clasification"), 2, "Did you mean text-classification?"),
+        (("--repair", "empty", "--task", "token-classification"), 2, "no columns for token-classification"),
+        (("--repair", "empty", "--repair", "cut_by_max_length"), 2, "without a tokenizer: --model MODEL --max-length"),
+        (("--repair", "cut_by_max_length", "--model", "demo"), 2, "without a length to cut at: --max-length N"),
+        (("--repair", "near_leak"), 2, "without held-out rows: --eval FILE"),
         (("--versions", "--export", "x.csv"), 2, "at a time"),
         (("--export", "x.doc"), 2, "no ending"),
     ],
@@ -125,6 +130,57 @@ def test_nothing_to_repair_makes_no_version(rows: Path, capfd: pytest.CaptureFix
     assert told(capfd, rows, "--repair", "last_turn")["version"] is None
     assert "no version was made" in said(capfd, rows, "--repair", "last_turn")
     assert not (tmp_path / "studio").exists()
+
+
+def test_a_repair_mends_what_the_check_has_found(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Both take rows of labels for those, whether or not a task is named: as running text every second would repeat."""
+    path = tmp_path / "twice.jsonl"
+    rows = [{"text": f"a text about the thing {n // 2}", "label": "no" if n % 2 else "yes"} for n in range(20)]
+    rows.append(rows[0])
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = "exact_duplicate,conflicting_answers"
+    for words in ((), ("--task", "text-classification"), ("--column", "text=text", "--column", "label=label")):
+        command = (path, *words, "--workspace", tmp_path / f"place{len(words)}")
+        found = told(capfd, *command, "--checks", names)
+        assert [(check["name"], check["count"]) for check in found["checks"]] == [
+            ("exact_duplicate", 1), ("conflicting_answers", 21),
+        ]  # fmt: skip
+        done = told(capfd, *command, "--repair", "exact_duplicate")
+        assert done["counts"]["dropped"] == 1
+        assert {key: done[key] for key in ("task", "shape", "mapping")} == {
+            key: found[key] for key in ("task", "shape", "mapping")
+        }
+    text = said(capfd, path, "--repair", "conflicting_answers", "--workspace", tmp_path / "other")
+    assert "read as text-label for text-classification: text ← text, label ← label" in text
+
+
+def test_what_tokens_tell_is_repaired_too(tmp_path: Path, rows: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    mark = "</s>"
+    row = {"prompt": f"what ends {mark} here", "completion": "a word " * 60}
+    with rows.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    through = ("--model", "demo", "--max-length", "40")
+    found = {check["name"]: check for check in told(capfd, rows, *through, status=None)["checks"]}
+    assert found["cut_by_max_length"]["rows"] == [11]
+    assert found["special_tokens"]["rows"] == [11]
+    done = told(capfd, rows, *through, "--repair", "special_tokens", "--workspace", tmp_path / "a")
+    assert done["counts"] == {"rows": 12, "changed": 1, "dropped": 0, "added": 0}
+    done = told(capfd, rows, *through, "--repair", "cut_by_max_length", "--workspace", tmp_path / "b")
+    assert done["counts"] == {"rows": 11, "changed": 0, "dropped": 1, "added": 0}
+
+
+def test_held_out_rows_are_read_as_they_are_for_the_checks(
+    tmp_path: Path, rows: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    held = tmp_path / "held.txt"
+    held.write_text("question 1|answer 1\nquestion 2|answer 2\n")
+    words = ("format=csv", "delimiter=bar", "header=no", "--eval", held)
+    train = tmp_path / "rows.txt"
+    train.write_text("".join(f"question {n}|answer {n}\n" for n in range(9)))
+    columns = ("--column", "prompt=column_1", "--column", "completion=column_2")
+    found = told(capfd, train, *words, *columns, "--checks", "exact_leak", status=1)
+    assert [check["count"] for check in found["checks"]] == [2]
+    assert told(capfd, train, *words, *columns, "--repair", "exact_leak")["counts"]["dropped"] == 2
 
 
 def test_a_difference_shows_no_personal_data():

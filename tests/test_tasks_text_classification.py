@@ -67,6 +67,9 @@ def test_labels_tell_the_problem(values: list[Any], problem: str, names: tuple[s
     ("values", "problem", "words"),
     [
         (["a"] * 5, "auto", "only one label"),
+        ([["a"]] * 5, "auto", "only one label .'a'.: there is nothing"),
+        (["['a']", None, "['a']"], "auto", "only one label"),
+        ([["a", "b"], ["b", "a"], []][:2] * 3, "auto", "the same labels in every row .'a', 'b'."),
         ([None, "", None], "auto", "no label in any row"),
         ([f"free text {place}" for place in range(40)], "auto", "40 labels in 40 rows"),
         ([*[place / 5 for place in range(30)], *["n/a"] * 9], "auto", "none in 9 .row 31: 'n/a', row 32"),
@@ -79,6 +82,29 @@ def test_what_can_not_be_learnt_is_said(values: list[Any], problem: str, words: 
     with pytest.raises(StudioError, match=words) as caught:
         survey(values, problem)
     assert caught.value.hint
+
+
+def test_one_label_that_some_rows_lack_can_be_learnt() -> None:
+    for values in ([["spam"], [], ["spam"]], ["['spam']", "[]"]):
+        assert survey(values).names == ("spam",)
+
+
+def test_labels_of_rows_that_are_left_out_are_none() -> None:
+    """No output of a head, and no weight, for what only stands in rows without a text."""
+    rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(10)]
+    rows += [{"text": "", "label": "c"}, {"text": None, "label": "a"}, {"text": " \n", "label": "a"}, {"label": "c"}]
+    dataset = from_rows(rows)
+    task = tasks.get("text-classification")
+    facts = task.survey(dataset, SHAPE)
+    assert (facts["labels"], facts["counts"]) == (["a", "b"], [5, 5])
+    encoded = task.encode_dataset(dataset, SHAPE, None, Words(), None)  # type: ignore[arg-type]
+    assert len(encoded) == sum(facts["counts"])
+    assert tasks.get("few-shot-classification").survey(dataset, SHAPE)["counts"] == [5, 5]
+    pairs = Shape("sentence-pair", {"sentence1": "a", "sentence2": "b", "label": "label"}, "")
+    two = [{"a": "x", "b": "", "label": "p"}, {"a": "", "b": "", "label": "q"}, {"a": "", "b": "x", "label": "r"}]
+    assert labels.survey(from_rows([*two, {"a": "x", "label": "q"}] * 2), pairs).names == ("p", "r")
+    with pytest.raises(StudioError, match=r"only one label .'a'. that has a text .1 of 3 have none."):
+        labels.survey(from_rows([*rows[:1], rows[10], *rows[:1]]), SHAPE)
 
 
 @pytest.mark.parametrize(("values", "mark", "names"), [

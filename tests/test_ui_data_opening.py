@@ -14,6 +14,8 @@ from screens import until
 
 from ftstudio.data import lines as line_module
 from ftstudio.data import read_file as file_module
+from ftstudio.data.profile import profile_dataset
+from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.data.model import open_source
 
 COUNT = 3_000
@@ -109,8 +111,26 @@ def test_the_head_tells_line_ends_and_packing(tmp_path: Path) -> None:
     assert "packed gzip" in text
 
 
-def test_rows_that_hold_no_prompts_are_told_what_they_are_for(tmp_path: Path) -> None:
+def test_rows_that_hold_no_prompts_are_taken_for_what_they_suit(tmp_path: Path) -> None:
     path = tmp_path / "tags.jsonl"
     row = {"tokens": ["Anna", "sleeps"], "ner_tags": ["B-PER", "O"]}
     path.write_text((json.dumps(row) + "\n") * 6)
-    assert "tokens and tags: for token-classification  no prompts" in head(path)
+    assert "✓ tokens and tags, for token-classification, guessed (c changes it): words in 'tokens'" in head(path)
+
+
+def test_rows_are_taken_as_the_command_takes_them(tmp_path: Path) -> None:
+    """For the recipe's task where they are its training data, else for what they suit best."""
+    path = tmp_path / "labels.jsonl"
+    rows = [{"text": f"a text about the thing {n // 2}", "label": "no" if n % 2 else "yes"} for n in range(20)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "✓ text → label, for text-classification, guessed (c changes it): text in 'text' with" in head(path)
+    for task in ("text-classification", "causal-lm", "sft", "token-classification"):
+        recipe = check_recipe({"task": task, "model": "demo", "data": {"train": str(path)}})
+        opened = open_source(str(path), recipe)
+        told = profile_dataset(opened.dataset, task=task, checks="none")
+        assert (dict(opened.shape.columns) if opened.shape else {}) == told["mapping"]
+        assert opened.meant.named
+    text = "\n".join("".join(text for text, _ in line) for line in opened.head())
+    assert "! not for token-classification  no columns for token-classification among text, label." in text
+    opened.map_columns({"text": "text", "label": "nothing"})
+    assert "has no column 'nothing'" in opened.unmapped

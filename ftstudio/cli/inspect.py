@@ -30,15 +30,15 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
 
     if versions.wanted(arguments):
         return versions.versions(arguments, out)
-    from ftstudio import tasks
     from ftstudio.core import reading
     from ftstudio.data.aside import keep_aside
     from ftstudio.data.profile import profile_dataset
     from ftstudio.data.read import open_dataset
     from ftstudio.data.tokenizer import load_tokenizer
-    from ftstudio.tasks.checked import checks_of
+    from ftstudio.tasks.checked import by_name
 
     how = reading.parse(arguments.reading)
+    known_task(arguments.task)
     dataset = open_dataset(arguments.dataset, split=arguments.split, reading=how)
     if not len(dataset):
         raise StudioError(f"{clean(arguments.dataset)} holds no rows.", "Name a file with rows in it.")
@@ -46,21 +46,30 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
     unread = keep_aside(dataset, workspace(arguments).unread_path)
     value = profile_dataset(
         dataset,
-        columns=_columns(arguments.column),
+        columns=columns_of(arguments.column),
         tokenizer=load_tokenizer(arguments.model) if arguments.model else None,
         template=arguments.template,
         max_length=arguments.max_length,
         held_out=held_out,
         checks=arguments.checks,
         task=arguments.task,
-        by_task=lambda name, rows, shape, sure: checks_of(tasks.get(name), rows, shape, sure),
+        by_task=by_name,
     )
     value |= {"reading": how.set, "unread_file": None if unread is None else str(unread)}
     out.result(value, data_text(value))
     return 1 if any(check["severity"] == "error" and check["count"] for check in value["checks"]) else 0
 
 
-def _columns(words: list[str]) -> dict[str, str | None] | None:
+def known_task(name: str | None) -> None:
+    """Raise UsageError where there is no task NAME."""
+    from ftstudio import tasks
+
+    if name is not None:
+        tasks.get(name)
+
+
+def columns_of(words: list[str]) -> dict[str, str | None] | None:
+    """Role → column as --column WORDS map them; None where there are none. Raises UsageError."""
     found: dict[str, str | None] = {}
     for word in words:
         role, equals, name = word.partition("=")

@@ -233,17 +233,19 @@ def _repair_and_export(subject: Subject, arguments: argparse.Namespace, out: Out
     lines: list[str] = []
     dataset = subject.rows()[0] if not arguments.repair else None
     if arguments.repair:
+        from ftstudio.cli.repairing import Repairing
         from ftstudio.data.versions import store
 
-        made, done = _repaired(subject, arguments)
+        repairing = Repairing.asked(subject.pending(), arguments)
+        made, done = repairing.done(arguments.why)
         if made is not None:
             value |= {"version": made.name, "path": str(made.path), "counts": made.about["counts"]}
             lines.append(f"{made.name}: {number(made.about['rows'])} rows, in {made.path}")
         else:
             lines.append("There was nothing to repair; no version was made.")
             value["version"] = None
-        value["repairs"] = done
-        lines += [f"  {repair['text']}" for repair in done]
+        value |= {"repairs": done, **repairing.plain()}
+        lines += [*repairing.told(), *(f"  {repair['text']}" for repair in done)]
         dataset = store.open_version(made)[0] if made is not None else subject.rows()[0]
     if arguments.export:
         from ftstudio.data.versions.export import export
@@ -255,62 +257,3 @@ def _repair_and_export(subject: Subject, arguments: argparse.Namespace, out: Out
         lines += [f"  ▲ {note}" for note in written.notes]
     out.result(value, "\n".join(clean(line) for line in lines))
     return 0
-
-
-def _repaired(subject: Subject, arguments: argparse.Namespace) -> tuple[Version | None, list[dict[str, Any]]]:
-    """(the new version, what was repaired) of what --repair names: checks, or repairs that go over all rows."""
-    from ftstudio.data.versions.repairs import REPAIRS, repairs_of
-
-    steps: list[tuple[str, str]] = []
-    for word in ",".join(arguments.repair).split(","):
-        name, _, how = word.strip().partition("=")
-        usual = repairs_of(name)
-        if name in ("strip", "fix_text") and not how:
-            steps.append(("", name))
-        elif not usual or (how and how not in REPAIRS):
-            known = [name for name in _checks() if repairs_of(name)]
-            raise UsageError(
-                f"There is no repair for {word.strip()!r}.",
-                f"Checks: {', '.join(known)}; ways: {', '.join(REPAIRS)}; over all rows: strip, fix_text.",
-            )
-        else:
-            steps.append((name, how or usual[0]))
-    pending = subject.pending()
-    done = [told for check, how in steps if (told := _step(pending, check, how, arguments)) is not None]
-    return (pending.save(arguments.why) if pending.edits else None), done
-
-
-def _checks() -> list[str]:
-    from ftstudio.data.checks import CHECKS
-
-    return list(CHECKS)
-
-
-def _step(pending: Pending, check: str, how: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """Repair what CHECK finds by HOW, as one edit; None where it finds nothing."""
-    from ftstudio import tasks
-    from ftstudio.cli.inspect import _columns
-    from ftstudio.data.checks import merged, run_checks
-    from ftstudio.data.read import open_dataset
-    from ftstudio.data.shape import recognise
-    from ftstudio.data.versions.repairs import repair
-    from ftstudio.tasks.checked import checks_of
-
-    dataset = pending.working.dataset
-    try:
-        shape = recognise(dataset, _columns(arguments.column), arguments.task)
-    except UsageError:
-        if arguments.column:
-            raise
-        shape = None
-    rows: Sequence[int] = range(len(dataset))
-    if check:
-        held_out = open_dataset(arguments.eval) if arguments.eval else None
-        found = run_checks(dataset, shape, held_out=held_out, only=[check])
-        if arguments.task and shape is not None:
-            more = checks_of(tasks.get(arguments.task), dataset, shape)
-            found = merged(found, [one for one in more if one.name == check])
-        rows = [row for item in found for row in item.rows]
-    preview = repair(pending.working, how, rows, check=check, shape=shape)
-    edit = pending.do(preview.edit)
-    return {"check": check or None, "repair": how, "text": edit.text, "rows": edit.counts} if edit.patches else None

@@ -18,6 +18,7 @@ from ftstudio.data.shape_rows import label_role
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 MOST = 2000  # labels; more of them are rather free texts
 FEW_NUMBERS = 20  # different numbers up to which they may be class numbers
+_MAP = "Map another column: data.columns.label."
 SLIPS = 0.1  # of the cells of numbers may be none
 
 
@@ -40,15 +41,16 @@ def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Can
     for whoever encodes them to count), all else one label. Of several labels in one text it is found what stands
     between them.
 
-    Raises StudioError where nothing can be learnt: no label at all, one label only, a label of its own for every row,
-    places of unnamed labels (lists of 0 and 1), or numbers mixed with other texts. Rows without a label are left for
-    whoever encodes them to count.
+    Raises StudioError where nothing can be learnt: no label at all, one and the same label in every row, a label of its
+    own for every row, places of unnamed labels (lists of 0 and 1), or numbers mixed with other texts. Rows without a
+    label are left for whoever encodes them to count; what stands in rows without a text isn't counted, for nothing is
+    learnt from those.
     """
     values = _values(dataset, shape, cancel)
     where = where_of(dataset, shape)
     present = [(row, value) for row, value in values if not is_missing(value) and value != []]
     if not present:
-        raise StudioError(f"{where} holds no label in any row.", "Map another column: data.columns.label.")
+        raise StudioError(f"{where} holds no label in any row{_unread(dataset, values)}.", _MAP)
     if problem == "auto":
         problem = _problem(present, label_role(shape) == "score", where)
     cells = [value for _, value in present]
@@ -60,19 +62,23 @@ def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Can
         if all(isinstance(value, str) and not _lists(value) for value in cells):
             mark = mark_between(set(cells))
     counts: Counter[str] = Counter()
-    for value in cells:
+    labelled = 0
+    for _, value in values if problem == MULTI else present:
         try:
             counts.update(several(value, mark) if problem == MULTI else [label_of(value)])
         except BadRow:
             continue
-    if len(counts) < 2 and problem == SINGLE:
-        only = next(iter(counts), "")
-        raise StudioError(
-            f"{where} holds only one label ({one_line(only, 40)!r}): there is nothing to tell apart.",
-            "Add rows of other labels, or map another column: data.columns.label.",
-        )
+        labelled += 1
     if not counts:
-        raise StudioError(f"{where} holds no label in any row.", "Map another column: data.columns.label.")
+        raise StudioError(f"{where} holds no label in any row{_unread(dataset, values)}.", _MAP)
+    if set(counts.values()) == {labelled}:
+        names = ", ".join(repr(one_line(name, 40)) for name in list(counts)[:3])
+        what = f"only one label ({names})" if len(counts) == 1 else f"the same labels in every row ({names})"
+        raise StudioError(
+            f"{where} holds {what}{_unread(dataset, values)}: there is nothing to tell apart.",
+            f"Add rows of other labels{', or of none: []' if problem == MULTI else ''}, or map another column: "
+            "data.columns.label.",
+        )
     if len(counts) > MOST or (len(present) > 20 and len(counts) > 0.9 * len(present)):
         raise StudioError(
             f"{where} holds {number(len(counts))} labels in {number(len(present))} rows: they are no classes.",
@@ -82,19 +88,51 @@ def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Can
     return Labels(problem, tuple(names), tuple(counts[name] for name in names), mark=mark)
 
 
+def parted(cells: Sequence[Any]) -> tuple[str, list[list[str]]]:
+    """(what label CELLS are, the labels of each), to be counted: several where they are lists or a mark stands between
+    them whose parts recur; none at all where they are numbers that are no classes, also where many are none."""
+    try:
+        problem = _problem([(0, cell) for cell in cells], False, "")
+    except StudioError:
+        problem = REGRESSION
+    if problem == REGRESSION:
+        return problem, []
+    mark = None
+    if problem == SINGLE:
+        texts = {cell for cell in cells if isinstance(cell, str)}
+        mark = mark_between(texts) if len(texts) <= MOST else None
+        if mark is None:
+            return problem, [[text_of(cell).strip()] for cell in cells]
+    found = []
+    for cell in cells:
+        try:
+            found.append(several(cell, mark))
+        except BadRow:
+            found.append([])
+    return MULTI, found
+
+
 def where_of(dataset: Dataset, shape: Shape) -> str:
     """DATASET and its columns with labels or scores, as a sentence about them begins."""
     return f"{one_line(dataset.source)}: column {' or '.join(repr(one_line(name)) for name in shape.label_columns)}"
 
 
 def _values(dataset: Dataset, shape: Shape, cancel: Cancel | None) -> list[tuple[int, Any]]:
-    """(number in its file from 1 on, label cell) of every row."""
+    """(number in its file from 1 on, label cell) of every row that has a text: no other is learnt from."""
     found = []
     for row in range(len(dataset)):
         if cancel is not None and row % 4096 == 0 and cancel():
             raise Stopped("Stopped while reading labels.")
-        found.append((dataset.origin_of(row) + 1, shape.label(dataset[row])))
+        cells = dataset[row]
+        if shape.asks(cells):
+            found.append((dataset.origin_of(row) + 1, shape.label(cells)))
     return found
+
+
+def _unread(dataset: Dataset, values: Sequence[Any]) -> str:
+    """Behind a sentence: how many of DATASET's rows were not counted for lack of a text."""
+    left = len(dataset) - len(values)
+    return f" that has a text ({number(left)} of {number(len(dataset))} have none)" if left else ""
 
 
 def _problem(values: Sequence[tuple[int, Any]], scores: bool, where: str) -> str:

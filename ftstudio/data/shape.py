@@ -18,6 +18,7 @@ ROLES = (
     "prompt", "completion", "input", "system", "messages", "text", "label", "tokens", "tags", "sentence1", "sentence2",
     "negative", "score", "source", "target", "image", "tools",
 )  # fmt: skip
+LABELLED = ("text", "sentence1", "sentence2")  # parts that a label is told of
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Shape:
         """The label or score of ROW as its cell holds it, which is its example's `raw_label`; None where there is none.
         A whole example takes ten times as long."""
         return next((row.get(column) for column in self.label_columns), None)
+
+    def asks(self, row: Row) -> bool:
+        """Whether ROW, of texts or pairs that are labelled, has a text, which its label is of; true of other shapes."""
+        texts = [self.columns[role] for role in LABELLED if role in self.columns]
+        return not texts or (all(name in row for name in texts) and any(text_of(row[name]).strip() for name in texts))
 
 
 def shaped(look: Look, name: str, columns: Mapping[str, str], why: str) -> Shape:

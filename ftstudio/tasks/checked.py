@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ftstudio import tasks
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import one_line
 from ftstudio.data import looked
@@ -32,10 +33,13 @@ def checks_of(
 ) -> list[Check]:
     """What TASK can't learn of DATASET's rows, mapped by SHAPE: nothing to tell apart (`unlearnable`), rows without a
     label or text, broken or missing pictures (`unusable`). Warnings only where it isn't SURE that they are wanted for
-    this task. Raises Stopped."""
-    if shape.name not in task.shapes or task.name in _UNTOLD:
-        return []
+    this task; where it is, rows of another shape are `unlearnable` too. Raises Stopped."""
     severity: Severity = "error" if sure else "warning"
+    if shape.name not in task.shapes:
+        text = one_line(f"for {task.name}: it can't learn from such rows ({shape.name}: {shape.why}).", 400)
+        return [Check("unlearnable", severity, len(dataset), (), text)] if sure else []
+    if task.name in _UNTOLD:
+        return []
     try:
         bound = task.bound(task.options.model_dump(), task.survey(dataset, shape, cancel=cancel))
     except Stopped:
@@ -64,6 +68,11 @@ def checks_of(
     if shape.name == "image-text":
         severity = "error"  # a picture that isn't there is none for any task
     return [*_spelling(bound), *([found("unusable", severity, bad, text)] if bad else [])]
+
+
+def by_name(name: str, dataset: Dataset, shape: Shape, sure: bool) -> list[Check]:
+    """`checks_of` the task NAME with its usual options. Raises UsageError for an unknown one, Stopped."""
+    return checks_of(tasks.get(name), dataset, shape, sure)
 
 
 def _spelling(task: Task) -> list[Check]:

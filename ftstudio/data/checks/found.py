@@ -40,13 +40,26 @@ CHECKS = {
     "unread_parts": "tools, calls of them or reasoning, for which the template has no place",
     "label_imbalance": "a label with less than a tenth of an even share of the rows",
     "label_spelling": "labels that differ in case, space or form only, or look like several in one text",
-    "label_noise": "rows whose label a quick classifier, trained on the others, confidently contradicts",
+    "label_noise": "rows of one label each, which a quick classifier, trained on the others, confidently contradicts",
     "mojibake": "garbled characters, such as Ã© for é",
     "language": "another language than nearly all other rows",
     "personal_data": "e-mail addresses, phone, card and account numbers; masked wherever rows are shown",
     "secrets": "keys and passwords; masked wherever rows are shown",
     "outlier": "the one in a hundred rows that is least like any other",
 }
+
+OF_ENCODED = (
+    "unusable", "cut_by_max_length", "all_labels_masked", "end_not_learnt", "boundary_merge", "double_start",
+    "unread_parts",
+)  # fmt: skip
+"""Checks of rows in tokens; `unusable` ones are partly found without."""
+OF_TOKENIZER = (*OF_ENCODED[1:], "special_tokens")
+"""Checks that find nothing without a tokenizer."""
+CUT = "cut_by_max_length"
+OF_HELD_OUT = ("exact_leak", "ngram_leak", "near_leak", "semantic_leak")
+"""Checks that find nothing without held-out rows."""
+BY_TASK = ("unusable", "unlearnable", "label_spelling")
+"""Checks that a task makes."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,20 @@ def names_of(wanted: str | Collection[str] | None) -> tuple[str, ...]:
             hint = f"Did you mean {near[0]}? " if near else ""
             raise UsageError(f"There is no check {name!r}.", f"{hint}Checks: {', '.join(CHECKS)}.")
     return tuple(names)
+
+
+def blind(checks: Collection[str], *, model: bool, cut: bool, held_out: bool) -> dict[str, str]:
+    """Those of CHECKS that can find nothing where there is no MODEL (its tokenizer), no CUT at a length, or no HELD_OUT
+    rows: name → what they lack, in words."""
+    lacking = {}
+    for name in checks:
+        if name in OF_TOKENIZER and not model:
+            lacking[name] = "a tokenizer: --model MODEL" + (" --max-length N" if name == CUT and not cut else "")
+        elif name == CUT and not cut:
+            lacking[name] = "a length to cut at: --max-length N"
+        elif name in OF_HELD_OUT and not held_out:
+            lacking[name] = "held-out rows: --eval FILE"
+    return lacking
 
 
 def found(name: str, severity: Severity, rows: Sequence[int], text: str, **details: Any) -> Check:

@@ -7,15 +7,17 @@ label, at least as sure as it is on average for the rows of that label, and does
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import Stopped
 from ftstudio.data.checks.alike import Embed, embedded
 from ftstudio.data.checks.found import Check, Severity, found, of_some, said, spread
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.example import Example, text_of
+from ftstudio.data.labels import SINGLE, parted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,42 +32,50 @@ STEPS = 30  # of the optimiser
 MOST_CELLS = 1_000_000  # rows times labels: 10 seconds or so
 MOST_JUDGED = 200  # labels
 WEAK = 0.8  # accuracy of the classifier under which what it says is only a hint
+# to be heard at all, it must spare this share of the mistakes that telling the most frequent label always makes …
+SKILL = 0.25
+SURE = 2.0  # … and be right more often than that by so many standard errors
 
 
 class Labels:
-    """Counts the labels, and keeps (a sample of) the texts to be judged once all are seen."""
+    """Counts the labels, and keeps (a sample of) the texts to be judged once all are seen. Numbers that are no classes
+    are none, and where a row may have several labels they are counted and not judged."""
 
     def __init__(self, count: int, wanted: Collection[str], embed: Embed, cancel: Cancel | None) -> None:
         self.count, self.wanted, self.embed, self.cancel = count, wanted, embed, cancel
         self.step = spread(count, MOST)
         self.labels: list[str] = []
+        self.cells: list[Any] = []
         self.rows: list[int] = []
         self.judged: list[tuple[int, str, str]] = []
 
     def add(self, index: int, asked: str, answered: str, example: Example | None) -> None:
         """Note the row's label."""
-        label = text_of(example.fields.get("raw_label")).strip() if example is not None else ""
+        cell = example.fields.get("raw_label") if example is not None else None
+        label = text_of(cell).strip()
         if label:
             self.rows.append(index)
             self.labels.append(label)
+            self.cells.append(cell)
             if index % self.step == 0:
                 self.judged.append((index, asked, label))
 
     def checks(self) -> list[Check]:
         """Rare labels, and rows whose label is likely wrong."""
-        counts = Counter(self.labels)
+        problem, held = parted(self.cells)
+        counts = Counter(label for labels in held for label in labels)
         if not 2 <= len(counts) <= LABELS or len(counts) > len(self.labels) / 2:
             return []
         result = []
         if "label_imbalance" in self.wanted:
-            least = RARE * len(self.labels) / len(counts)
+            least = RARE * sum(counts.values()) / len(counts)
             rare = {label for label, count in counts.items() if count < least}
-            rows = [row for row, label in zip(self.rows, self.labels, strict=True) if label in rare]
+            rows = [row for row, labels in zip(self.rows, held, strict=True) if rare.intersection(labels)]
             names = ", ".join(f"{label[:30]} {counts[label]:,}" for label in sorted(rare, key=counts.__getitem__)[:5])
             which = f"{len(rare):,} of {len(counts):,} labels" if len(rare) != 1 else f"1 of {len(counts):,} labels"
             text = f"{said(rows)} of {which} that hardly occur ({names}): a model rarely learns those."
             result.append(found("label_imbalance", "warning", rows, text, labels=dict(counts.most_common(100))))
-        if "label_noise" in self.wanted:
+        if "label_noise" in self.wanted and problem == SINGLE:
             result.append(self._noise())
         return result
 
@@ -90,6 +100,8 @@ class Labels:
         some = of_some(len(kept) if len(kept) < len(self.labels) else self.count, self.count)
         right = sum(int(best) == label for best, label in zip(probabilities.argmax(axis=1), labels, strict=True))
         accuracy = right / len(labels)
+        if not telling(accuracy, labels):
+            return found("label_noise", "warning", [], "")
         left = len(counts) - len(names)
         few = f" Labels with under {FEWEST} rows aren't judged: {left:,}." if left else ""
         hint = "; a hint at best" if accuracy < WEAK else ""
@@ -97,6 +109,14 @@ class Labels:
         text = f"{said(rows)} likely to have a wrong label, as {told}.{few}{some}"
         severity: Severity = "note" if accuracy < WEAK else "warning"
         return found("label_noise", severity, rows, text, likely=likely, accuracy=round(accuracy, 4))
+
+
+def telling(accuracy: float, labels: Sequence[int]) -> bool:
+    """Whether a classifier, right with ACCURACY on LABELS, knows enough to be heard: clearly more often than one that
+    tells the most frequent label always. What one that guesses doubts would be most of the rows."""
+    share = max(Counter(labels).values()) / len(labels)
+    error = math.sqrt(share * (1 - share) / len(labels))
+    return accuracy >= share + max(SKILL * (1 - share), SURE * error)
 
 
 def out_of_fold(vectors: np.ndarray, labels: Sequence[int], cancel: Cancel | None = None) -> np.ndarray:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ftstudio import tasks
-from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.errors import Stopped, StudioError, UsageError
 from ftstudio.core.text import one_line
-from ftstudio.data.checks import Check, merged, run_checks
+from ftstudio.data.checks import CHECKS, Check, run_checks
+from ftstudio.data.dataset import Dataset
+from ftstudio.data.examined import mapped_alike, with_task
 from ftstudio.data.mixture import Mixture, mixture
 from ftstudio.data.personal import texts_in
 from ftstudio.data.profile import column_stats
+from ftstudio.data.shape import Shape
 from ftstudio.data.view import TokenView
 from ftstudio.tasks.checked import checks_of
 from ftstudio.ui.common.background import Background, Work
@@ -149,8 +152,9 @@ class Looking(StudioScreen):
         else:
             self.action_lengths()
 
-    def _with_tokens(self, then: Any) -> None:
-        """Call THEN(encoded) once all rows are tokenised with the present cut."""
+    def _with_tokens(self, then: Any, needed: bool = True) -> None:
+        """Call THEN(encoded) once all rows are tokenised with the present cut; with None where the task can't, and
+        they are not NEEDED."""
         opened = self.opened
         if opened is None or opened.lens is None or opened.shape is None:
             return
@@ -159,14 +163,20 @@ class Looking(StudioScreen):
             then(opened.encoded[limit])
             return
 
+        def run(work: Work) -> Any:
+            try:
+                return lens.encode(opened.used, shape, limit, work.progress, work.cancel)
+            except StudioError as error:
+                if needed or isinstance(error, Stopped):
+                    raise
+                return None
+
         def done(encoded: Any) -> None:
-            opened.encoded[limit] = encoded
+            if encoded is not None:
+                opened.encoded[limit] = encoded
             then(encoded)
 
-        self.background.start(
-            "count", f"tokenising {len(opened.used):,} rows",
-            lambda work: lens.encode(opened.used, shape, limit, work.progress, work.cancel), done, self.failed,
-        )  # fmt: skip
+        self.background.start("count", f"tokenising {len(opened.used):,} rows", run, done, self.failed)
         self.tell()
 
     def action_lengths(self) -> None:
@@ -219,7 +229,7 @@ class Looking(StudioScreen):
         elif opened.shape is None:  # nothing to tokenise: what the reader found is told all the same
             self._check(None)
         else:
-            self._with_lens(lambda: self._with_tokens(self._check))
+            self._with_lens(lambda: self._with_tokens(self._check, needed=False))
 
     def _check(self, encoded: Any) -> None:
         opened = self.opened
@@ -229,19 +239,25 @@ class Looking(StudioScreen):
 
         def run(work: Work) -> list[Check]:
             held_out = held_out_of(opened.source, recipe)
+            other = None
+            if held_out is not None and opened.shape is not None:
+                other = mapped_alike(held_out, opened.columns, opened.meant.task)
             found = run_checks(
                 opened.used, opened.shape, template=lens.template if lens else None,
                 tokenizer=lens.tokenizer if lens else None, encoded=encoded, max_length=limit,
-                held_out=held_out, progress=work.progress, cancel=work.cancel,
+                held_out=held_out, held_out_shape=other, progress=work.progress, cancel=work.cancel,
             )  # fmt: skip
-            if recipe is None or recipe.data.train != opened.source or opened.shape is None:
-                return found
-            try:
-                task = tasks.get(recipe.task).bound(recipe.options)
-            except UsageError:  # the recipe's own step tells which option is wrong
-                return found
-            more = checks_of(task, opened.used, opened.shape, progress=work.progress, cancel=work.cancel)
-            return merged(found, more)
+
+            def by_task(name: str, rows: Dataset, shape: Shape, sure: bool) -> list[Check]:
+                task = tasks.get(name)
+                if recipe is not None and name == recipe.task and opened.task is not None:
+                    try:
+                        task = task.bound(recipe.options)
+                    except UsageError:  # the recipe's own step tells which option is wrong
+                        return []
+                return checks_of(task, rows, shape, sure, progress=work.progress, cancel=work.cancel)
+
+            return with_task(found, opened.used, opened.meant, CHECKS, by_task)
 
         self.background.start("count", "checking the rows", run, self._checked, self.failed)
         self.tell()

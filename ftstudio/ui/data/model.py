@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from ftstudio.core.text import one_line
 from ftstudio.data.checks import Check
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.data.meant import Meant, meant
 from ftstudio.data.mixture import Mixture
 from ftstudio.data.profile import ColumnStats
 from ftstudio.data.read import open_dataset
 from ftstudio.data.selected import Selected
-from ftstudio.data.shape import Shape, Suggestion, recognise, suggest
+from ftstudio.data.shape import Shape, suggest
 from ftstudio.engine.materials import columns as recipe_columns
 from ftstudio.engine.parting import parted_as, usual_eval
 from ftstudio.engine.recipes import check_recipe
@@ -45,14 +46,14 @@ def mapping(columns: Mapping[str, str]) -> str:
 @dataclass
 class Opened:
     """A dataset that is open. `columns` is the mapping that was given ({}: guessed), by `whose` wish ("you" or
-    "recipe"), `unmapped` why there is none."""
+    "recipe"), `meant` what the rows are taken for."""
 
     source: str
     dataset: Dataset
     columns: dict[str, str]
     whose: str = "you"
-    shape: Shape | None = None
-    unmapped: str = ""
+    task: str | None = None  # that of the recipe it is the training data of
+    meant: Meant = field(default_factory=lambda: Meant(None, None))
     lens: Lens | None = None
     lens_key: LensKey | None = None
     max_length: int | None = None  # the cut looked at now
@@ -62,7 +63,6 @@ class Opened:
     checks: list[Check] | None = None
     reading: str = ""  # "now" while rows are still coming, "stopped" where not all were read
     progress: tuple[int, int] = (0, 1)  # how far reading is
-    likely: Suggestion | None = None  # what the rows suit best
     aside: Path | None = None  # where the rows are kept that could not be read
     mended: Mended | None = None  # its repairs; none while rows are still being read
     state: State | None = None  # what they have come to
@@ -78,12 +78,22 @@ class Opened:
         """Map by COLUMNS (role → column; empty: guess), as WHOSE wish. What was counted before is forgotten."""
         self.columns, self.whose = dict(columns), whose
         try:
-            self.shape, self.unmapped = recognise(self.dataset, self.columns or None), ""
+            self.meant = meant(self.dataset, self.columns or None, self.task)
         except UsageError as error:
-            self.shape, self.unmapped = None, str(error)
-        self.likely = next(iter(suggest(self.dataset)), None)
+            found = tuple(suggest(self.dataset))
+            self.meant = Meant(None, self.task, self.task is not None, str(error), found)
         self.mixture = None
         self.look_through(None)
+
+    @property
+    def shape(self) -> Shape | None:
+        """How the rows are mapped; None where that isn't known."""
+        return self.meant.shape
+
+    @property
+    def unmapped(self) -> str:
+        """Why the rows are not mapped, or not as the recipe says."""
+        return self.meant.why_not
 
     def grow(self, dataset: Dataset, progress: tuple[int, int]) -> None:
         """More of the same rows were read: DATASET holds them all so far."""
@@ -98,8 +108,7 @@ class Opened:
         self.mended, self.state, self.unmendable = whole.mended, whole.state, whole.unmendable
         self.sheet.marks = whole.sheet.marks
         if self.columns == whole.columns:
-            self.shape, self.unmapped, self.likely = whole.shape, whole.unmapped, whole.likely
-            self.whose = whole.whose
+            self.meant, self.whose = whole.meant, whole.whose
         self.encoded.clear()
         return others
 
@@ -188,15 +197,15 @@ class Opened:
         return f" so far · {100 * done // max(1, total)} %" if self.reading == "now" else ""
 
     def _unrecognised(self, width: int) -> Line:
-        """That no column is a prompt, and what the rows look like instead."""
-        if self.likely is None:
+        """That the rows haven't the columns they should have, and what they look like instead."""
+        likely = next(iter(self.meant.suggestions), None)
+        if likely is None and not self.meant.named:
             return (
                 ("! no columns recognised", "warn"),
                 ("  c says which is the prompt, which the completion", ""),
             )
-        kind = NAMES.get(self.likely.shape.name, self.likely.shape.name)
-        told = f"! {kind}: for {self.likely.task}"
-        why = one_line(f"no prompts; {self.likely.shape.why}", max(20, width - len(told) - 2))
+        told = f"! not for {self.meant.task}"
+        why = one_line(self.unmapped.removeprefix(f"{self.dataset.source}: "), max(20, width - len(told) - 2))
         return (told, "warn"), (f"  {why}", "dim")
 
     @property
@@ -205,7 +214,7 @@ class Opened:
         if self.shape is None:
             return ""
         if not self.columns:
-            task = self.likely.task if self.likely is not None else "sft"
+            task = self.meant.task
             other = "" if task in ("sft", "causal-lm") else f", for {task}"
             return f"{other}, guessed (c changes it): {self.shape.why}"
         return f", {MAPPED[self.whose]}: {mapping(self.columns)}"
@@ -288,12 +297,12 @@ def opened_as(source: str, dataset: Dataset, recipe: Recipe | None) -> Opened:
     """DATASET, read from SOURCE, with the RECIPE's mapping where it is its training data, else with a guessed one."""
     same = recipe is not None and recipe.data.train == source
     columns = (recipe_columns(recipe) or {}) if recipe is not None and same else {}
-    opened = Opened(source, dataset, {})
+    opened = Opened(source, dataset, {}, task=recipe.task if recipe is not None and same else None)
     opened.map_columns(columns, "recipe")
     if opened.shape is None and columns:  # the recipe's mapping doesn't fit: say so, but guess
         why = opened.unmapped
         opened.map_columns({})
-        opened.unmapped = why
+        opened.meant = replace(opened.meant, why_not=why)
     return opened
 
 

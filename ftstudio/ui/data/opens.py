@@ -177,8 +177,12 @@ class Opens(Versioning):
         recipe = self.session.recipe
         if recipe is not None and recipe.data.train == opened.source:
             wanted = {k: v for k, v in (recipe.data.columns.model_dump() if recipe.data.columns else {}).items() if v}
-            if wanted != opened.columns:
+            if wanted != opened.columns or recipe.task != opened.task:
+                opened.task = recipe.task
                 self._map(opened, wanted, "recipe")
+        elif opened.task is not None and (recipe is None or recipe.data.train not in opened.known_as):
+            opened.task = None
+            self._map(opened, opened.columns, opened.whose)
         if opened.lens is not None and opened.lens_key != lens_key(recipe):
             opened.look_through(None)
             if self.view != "table":
