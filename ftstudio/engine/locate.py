@@ -47,7 +47,7 @@ def locate(model: str, *, weights: bool = True) -> Located:
 
 
 def state(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, bytes and time of the last change of each file in FOLDER: what was found out of them holds while these do."""
+    """Name, bytes and last change of each file in FOLDER: what was found out of them holds while these do."""
     found = []
     for path in sorted(folder.iterdir()):
         with contextlib.suppress(OSError):  # gone by now
