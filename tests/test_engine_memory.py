@@ -393,3 +393,62 @@ def test_measuring_lets_go_of_the_worker_s_models_first(base: Path, monkeypatch:
     for measure in (False, True):
         panel._plan(changed(base, "lora"), "", measure)
     assert told == [(False, 123), "unloaded", (True, 123)]
+
+
+def _followed_twice(config: Any, method: str, **training: Any) -> tuple[Any, Any]:
+    """What a step of CONFIG's model holds, by hollow tensors and by torch's own fake ones."""
+    from ftstudio.engine import hardware, memory_fake
+    from ftstudio.engine.plan import quantised_layers
+
+    family = methods.get(method)
+    settings = family.settings({})
+    packed = family.quantisation(settings) is not None
+    changes = memory_fake.Method(
+        lambda model: family.apply(model, settings), lambda model: quantised_layers(model) if packed else (),
+        family.adapter, method,
+    )  # fmt: skip
+    recipe = check_recipe({"model": "demo", "data": {"train": "demo"}, "method": method, "training": training})
+    device = training.get("device", "cpu")
+    machine = hardware.Hardware(device, training.get("precision", "fp32"), 1, "")
+    load, still = memory_fake.Load((40, 31, 7), 25), [memory_fake.Load((30, 30), 9), memory_fake.Load((12,) * 4, 4)]
+    return tuple(  # type: ignore[return-value]
+        memory_fake._follow(config, 2, recipe, changes, machine, load, still, hollow) for hollow in (True, False)
+    )
+
+
+TINY = {"vocab_size": 96, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+ARCHITECTURES = {
+    "Llama": TINY | {"num_key_value_heads": 2},
+    "Qwen3": TINY | {"num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": True},
+    "Gemma": TINY | {"num_key_value_heads": 2, "head_dim": 16},
+    "Gemma3Text": TINY | {"num_key_value_heads": 2, "head_dim": 16, "sliding_window": 8},
+    "GPT2": {"vocab_size": 96, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "Phi3": TINY | {"num_key_value_heads": 2, "pad_token_id": 0},
+    "OPT": {"vocab_size": 96, "hidden_size": 64, "ffn_dim": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "word_embed_proj_dim": 64},
+    "Falcon": {"vocab_size": 96, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "Bloom": {"vocab_size": 96, "hidden_size": 64, "n_layer": 2, "n_head": 4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("architecture", "method", "training"),
+    [
+        ("Llama", "qlora", {"precision": "bf16", "gradient_checkpointing": True}),
+        *(
+            pytest.param(name, method, more, marks=pytest.mark.slow)
+            for name in ARCHITECTURES
+            for method, more in (
+                ("full", {}),
+                ("lora", {"precision": "bf16"}),
+                ("lora", {"precision": "bf16", "device": "cuda", "gradient_checkpointing": True}),
+            )
+        ),
+    ],
+)
+def test_hollow_tensors_hold_what_torchs_fake_ones_hold(architecture: str, method: str, training: dict[str, Any]):
+    import transformers
+
+    config = getattr(transformers, f"{architecture}Config")(**ARCHITECTURES[architecture])
+    light, whole = _followed_twice(config, method, **training)
+    assert light == whole

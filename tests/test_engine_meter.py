@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -108,20 +111,69 @@ def test_what_a_card_can_do(card: str, precision: str, tera: float | None):
     assert peak(card, precision) == (None if tera is None else tera * 1e12)
 
 
-def test_evaluations_that_take_much_of_the_time_are_told_once():
-    clock, pace = Clock(), Pace()
-    meter, said = Meter(clock=clock), []
-    for trained, took in ((0, 60), (300, 60), (300, 15), (10, 200), (100, 100), (100, 100)):
+def _paced(pace: Pace, moments: list[tuple[int, float, float]], last: int = 400) -> list[str]:
+    """What PACE says at evaluations: (step, seconds trained since the one before, seconds it takes) each."""
+    clock, said = Clock(), []
+    meter = Meter(clock=clock)
+    for step, trained, took in moments:
         clock.now += trained
         with meter.away("evaluating"):
-            said.append(pace.judged(meter))
+            said.append(pace.judged(meter, step, last)[0])
             clock.now += took
-    assert [bool(one) for one in said] == [
-        False,
-        False,
-        False,
-        False,
-        True,
-        False,
-    ]  # 15 s are short, whatever the share
-    assert said[4].startswith("Evaluations take 67% of the time: the last one 200 s, the training since then 100 s")
+    return said
+
+
+def test_evaluations_that_take_much_of_the_time_are_told_once():
+    said = _paced(Pace(every=50), [(0, 0, 60), (50, 300, 60), (100, 300, 150), (150, 300, 150), (200, 300, 150)])
+    assert [bool(one) for one in said] == [False, False, False, True, False]
+    assert said[3] == (
+        "Evaluations and checkpoints take 33% of the time: 50 steps of training take 5m00s, "
+        "an evaluation after them 2m30s."
+    )
+    assert not any(_paced(Pace(every=50, said=True), [(0, 0, 60), (50, 10, 60), (100, 10, 60)]))  # before a resume
+    assert not any(_paced(Pace(every=50), [(0, 0, 2), (50, 1, 2), (100, 1, 2)]))  # nobody waits for sixteen seconds
+
+
+def test_what_a_person_asks_for_and_the_last_step_are_no_rhythm():
+    """An evaluation right after another is no sign that evaluations take all of the time."""
+    asked = [
+        (0, 0.0, 60.0),
+        (50, 600.0, 60.0),
+        (50, 0.0, 60.0),
+        (51, 12.0, 60.0),
+        (100, 588.0, 60.0),
+        (101, 12.0, 60.0),
+    ]
+    assert not any(_paced(Pace(every=50), asked, last=101))
+
+
+def test_checkpoints_count_too():
+    clock, pace = Clock(), Pace(every=50, save=10)
+    meter, told = Meter(clock=clock), []
+    for step in (0, 50):
+        with meter.away("evaluating"):
+            told.append(pace.judged(meter, step, 400))
+            clock.now += 1
+        clock.now += 30
+        with meter.away("saving"):
+            clock.now += 9
+    assert told[0] == ("", "")
+    assert "a checkpoint every 10 steps 9s" in told[1][0]
+    assert "save_steps" in told[1][1]
+
+
+def test_what_is_due_at_the_step_that_is_told_is_still_to_come(tmp_path: Path):
+    """A step is told before its evaluation and checkpoint: 5 % of a run is often such a step."""
+    from ftstudio.core.folder import JobFolder
+    from ftstudio.engine.callback import RunDirector
+
+    folder = JobFolder(tmp_path)
+    control: Any = None
+    director = RunDirector(folder, control, every=20, save=50, first=0)
+    ahead: list[dict[str, int]] = []
+    meter = SimpleNamespace(eta=lambda steps, tokens, times: ahead.append(times))
+    trainer: Any = SimpleNamespace(meter=meter, tokens_a_step=lambda first, last: 1.0)
+    for step in (19, 20, 21, 100, 110):
+        director._eta(trainer, step, 110)
+    assert [times["evaluating"] for times in ahead] == [6, 6, 5, 2, 1]
+    assert [times["saving"] for times in ahead] == [4, 4, 4, 3, 2]  # the tuned model among them

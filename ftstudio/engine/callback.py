@@ -84,7 +84,8 @@ class RunDirector:
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
         self._fault = ""  # what is rolled back for
-        self.pace = pace.Pace()
+        told = any(event.get("hint") in pace.HINTS for event in folder.events())
+        self.pace = pace.Pace(every, save, told)
         self.ended_by = ""  # the fault that stopped the run, where no person did
         self.disk = Disk(folder.path)
 
@@ -215,9 +216,10 @@ class RunDirector:
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
         """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
         last = self.steering.length or last
-        times = {"saving": last // self.save - step // self.save + (last % self.save > 0) + 1}
+        # what is due at this very step is still to come: a step is told before it is evaluated and saved
+        times = {"saving": last // self.save - (step - 1) // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
-            times["evaluating"] = last // self.every - step // self.every + (last % self.every > 0)
+            times["evaluating"] = last // self.every - (step - 1) // self.every + (last % self.every > 0)
         return trainer.meter.eta(last - step, trainer.tokens_a_step(step, last), times)
 
     def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
@@ -319,8 +321,9 @@ class RunDirector:
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
         self.tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
-        if told := self.pace.judged(trainer.meter):
-            self.folder.emit("alert", level="info", text=told, hint=pace.HINT)
+        text, hint = self.pace.judged(trainer.meter, trainer.state.global_step, trainer.state.max_steps)
+        if text:
+            self.folder.emit("alert", level="info", text=text, hint=hint)
 
     def should_stop(self) -> bool:
         """See trainer.Director."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -43,6 +44,17 @@ def locate(model: str, *, weights: bool = True) -> Located:
         raise StudioError(f"There is no model at {model}.", _near(path))
     folder = _from_hub(model, weights)
     return Located(_checked(folder, model, weights), model)
+
+
+def state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, bytes and last change of each file in FOLDER: what was found out of them holds while these do."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(OSError):  # gone by now
+            if path.is_file():
+                seen = path.stat()
+                found.append((path.name, seen.st_size, seen.st_mtime_ns))
+    return tuple(found)
 
 
 def _near(path: Path) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from ftstudio.core.launch import place
 from ftstudio.core.recipe import Recipe
+from ftstudio.core.text import one_line
 from ftstudio.engine import attention, fused, levers, masters
 from ftstudio.engine.building import BUILDING
 from ftstudio.engine.dropout import SparseDropout
@@ -27,10 +30,14 @@ from ftstudio.engine.hardware import Hardware
 from ftstudio.engine.loss import head_of, soft_prompt
 from ftstudio.engine.memory_gpu import attends, on_gpu
 from ftstudio.engine.memory_head import InChunks, Whole, chunk_rows, head_fused
+from ftstudio.engine.memory_hollow import Hollowed, run
 from ftstudio.engine.memory_track import Tracker
+
+log = logging.getLogger(__name__)
 
 REMEMBERED = 32
 _followed: dict[tuple[Any, ...], Followed] = {}
+_passed: dict[tuple[Any, ...], int] = {}
 
 ONE_ROW = "ftstudio_one_row"  # all tokens as one row: what a fused kernel keeps, whatever the lengths are
 
@@ -130,15 +137,37 @@ def follow(
     The last few are remembered: most changes to a recipe change nothing here.
     """
     checkpointing = bool(recipe.training.gradient_checkpointing)
-    key = (
+    model = (
         config.to_json_string(use_diff=False), layers, method.key, method.narrow, machine.device, machine.precision,
-        checkpointing, recipe.training.attention == "eager", recipe.training.shard, load, tuple(still),
+        recipe.training.attention == "eager", recipe.training.shard,
     )  # fmt: skip
+    key = (*model, checkpointing, load, tuple(still))
     if key not in _followed:
-        if len(_followed) >= REMEMBERED:
-            del _followed[next(iter(_followed))]
-        _followed[key] = _follow(config, layers, recipe, method, machine, load, still)
+        # nothing is computed again in a pass without gradients: the same with checkpointing and without
+        passes = {one: _passed.get((*model, one)) for one in still}
+        asked = [one for one, found in passes.items() if found is None]
+        new = lightly(partial(_follow, config, layers, recipe, method, machine, load, asked))
+        for one, found in zip(asked, new.still, strict=True):
+            passes[one] = found
+            remember(_passed, (*model, one), found)
+        remember(_followed, key, replace(new, still=[passes[one] or 0 for one in still]))
     return _followed[key]
+
+
+def remember(found: dict[Any, Any], key: Any, value: Any) -> None:
+    """Put VALUE into FOUND, and leave the oldest out where it holds many."""
+    if len(found) >= REMEMBERED:
+        found.pop(next(iter(found)), None)
+    found[key] = value
+
+
+def lightly(follow: Callable[[bool], Any]) -> Any:
+    """What FOLLOW gives with hollow tensors (True); where an operation can't do with them, with torch's fake ones."""
+    try:
+        return follow(True)
+    except Exception as error:
+        log.info("followed again with torch's own fake tensors: %s", one_line(error, 200))
+        return follow(False)
 
 
 def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half: Any) -> Any:
@@ -165,20 +194,26 @@ def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half:
 
 
 def _follow(
-    config: Any, layers: int, recipe: Recipe, method: Method, machine: Hardware, load: Load, still: Sequence[Load]
+    config: Any,
+    layers: int,
+    recipe: Recipe,
+    method: Method,
+    machine: Hardware,
+    load: Load,
+    still: Sequence[Load],
+    hollow: bool,
 ) -> Followed:
     half = None if machine.precision == "fp32" else machine.dtype
     config = with_layers(config, layers)
     with BUILDING, torch.device("meta"):
         model: Any = built(config, "eager" if recipe.training.attention == "eager" else "sdpa")
     model = dressed(model, recipe, machine, method, half)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        fake(model)
+    with faked(model, hollow) as tracks:
         parted = recipe.training.shard and not place().alone
         asks = _Asks(model, machine, half, recipe.training.attention == "eager", parted)
-        tracker, logits = _step(model, asks, load, layers)
+        tracker, logits = _step(model, asks, load, layers, tracks())
         learning = sum(item.numel() for item in model.parameters() if item.requires_grad)
-        passes = [_still(model, asks, item) for item in still]
+        passes = [_still(model, asks, item, tracks()) for item in still]
         return Followed(tracker.peaks, tracker.others, passes, logits, learning)
 
 
@@ -268,9 +303,8 @@ def _one_row(module: Any, query: Any, key: Any, value: Any, mask: Any, **named: 
     return attends(module, query, key, value, None, **kept)
 
 
-def _step(model: Any, asks: _Asks, load: Load, layers: int) -> tuple[Tracker, int]:
+def _step(model: Any, asks: _Asks, load: Load, layers: int, tracker: Tracker) -> tuple[Tracker, int]:
     """Forward, loss and backward; a phase for each layer on the way back. And the bytes of the logits."""
-    tracker = Tracker()
     tracker.ignore([*model.parameters(), *model.buffers()])
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -300,8 +334,7 @@ def _marks(tracker: Tracker, phase: str) -> Any:
     return hook
 
 
-def _still(model: Any, asks: _Asks, load: Load) -> int:
-    tracker = Tracker()
+def _still(model: Any, asks: _Asks, load: Load, tracker: Tracker) -> int:
     tracker.ignore([*model.parameters(), *model.buffers()])
     model.eval()
     with torch.no_grad(), tracker:
@@ -328,6 +361,20 @@ def four_bit(module: Any) -> FourBit:
     if isinstance(module, nn.Linear):
         rows, columns = columns, rows  # nn.Linear holds [out, in], GPT-2's Conv1D [in, out]
     return FourBit(rows, columns, bias=module.bias is not None, device="meta", dtype=module.weight.dtype)
+
+
+@contextlib.contextmanager
+def faked(model: nn.Module, hollow: bool) -> Iterator[Callable[[], Tracker]]:
+    """MODEL, made on torch's meta device, does all but compute inside; what is given back makes trackers of it. With
+    HOLLOW tensors, or torch's fake ones."""
+    if hollow:
+        with Hollowed():
+            fake(model)
+        yield lambda: Tracker(run)
+        return
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake(model)
+        yield Tracker
 
 
 def fake(model: nn.Module) -> None:

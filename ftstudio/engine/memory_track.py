@@ -7,23 +7,31 @@ milliseconds a layer.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from ftstudio.engine.memory_hollow import Hollow
+
+
+def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
+    """That of TENSOR; of a hollow one, what it is around."""
+    return tensor.meta.untyped_storage() if isinstance(tensor, Hollow) else tensor.untyped_storage()
+
 
 class Tracker(TorchDispatchMode):
     """Follows all tensors made inside; those that were there before (see `ignore`) don't count.
 
     `peaks[phase]`: most bytes alive at once while in that phase (see `enter`); `others[phase]`: the same without the
-    gradients that were told by `keep`. `grads`: bytes of these so far.
+    gradients that were told by `keep`. `grads`: bytes of these so far. DOES carries an operation out; None: torch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, does: Callable[[Any, Any, dict[str, Any]], Any] | None = None) -> None:
         super().__init__()
+        self.does = does
         self.live = self.grads = 0
         self.phase = ""
         self.peaks: dict[str, int] = {}
@@ -38,11 +46,11 @@ class Tracker(TorchDispatchMode):
     def ignore(self, tensors: Iterable[torch.Tensor]) -> None:
         """TENSORS are counted elsewhere."""
         for tensor in tensors:
-            self._watch(tensor.untyped_storage(), 0)
+            self._watch(_storage(tensor), 0)
 
     def keep(self, gradient: torch.Tensor) -> None:
         """GRADIENT stays until the optimiser's step."""
-        self.grads += gradient.untyped_storage().nbytes()
+        self.grads += _storage(gradient).nbytes()
 
     def _watch(self, storage: Any, size: int) -> None:
         key = id(storage)
@@ -58,13 +66,17 @@ class Tracker(TorchDispatchMode):
         self.peaks[self.phase] = max(self.peaks.get(self.phase, 0), self.live)
         self.others[self.phase] = max(self.others.get(self.phase, 0), self.live - self.grads)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # see Hollowed
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """See TorchDispatchMode."""
-        result = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {})) if self.does is None else self.does(func, args, kwargs or {})
         new = False
-        for item in tree_flatten(result)[0]:
+        for item in (result,) if isinstance(result, torch.Tensor) else tree_flatten(result)[0]:
             if isinstance(item, torch.Tensor):
-                storage = item.untyped_storage()
+                storage = _storage(item)
                 held = self._known.get(id(storage))
                 if held is None or held() is not storage:
                     self._watch(storage, storage.nbytes())

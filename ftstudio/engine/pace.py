@@ -1,32 +1,48 @@
-"""How much of the time goes into evaluations: their rhythm counts steps, and knows nothing of time."""
+"""How much of the time goes into evaluations and checkpoints: their rhythm counts steps, and knows nothing of time."""
 
 from __future__ import annotations
 
+from ftstudio.core.text import duration
 from ftstudio.engine.meter import Meter
 
-MUCH = 1 / 3  # of the time
-SHORT = 30.0  # seconds: nobody waits for less
-HINT = "Next time a larger evaluation.every, fewer evaluation.samples or a smaller data.eval leave more to training."
+MUCH = 0.25  # of the time
+SHORT = 60.0  # seconds of a run that all its evaluations and checkpoints may take, whatever their share
+EVALUATE = (
+    "Next time a larger evaluation.every, fewer evaluation.samples or a smaller data.eval leave more to training."
+)
+SAVE = "Next time a larger training.save_steps leaves more to training."
+HINTS = (EVALUATE, SAVE)
 
 
 class Pace:
-    """Asked before every evaluation. It speaks once."""
+    """Asked before every evaluation. It speaks once in a run: SAID tells whether it has.
 
-    def __init__(self) -> None:
-        self._trained: float | None = None  # training seconds at the last evaluation
-        self._said = False
+    It goes by the recipe's rhythm, EVERY steps an evaluation, SAVE steps a checkpoint, so that what a person asks for
+    in between, and what the last step brings with it, don't count.
+    """
 
-    def judged(self, meter: Meter) -> str:
-        """What is to be said of the evaluation before and the training since, by METER; empty for nothing."""
-        took, now = meter.last("evaluating"), meter.seconds
-        before, self._trained = self._trained, now
-        if before is None or self._said or took < SHORT:
-            return ""
-        share = took / (took + now - before)
-        self._said = share > MUCH
-        if not self._said:
-            return ""
-        return (
-            f"Evaluations take {share:.0%} of the time: the last one {took:.0f} s, the training since then "
-            f"{now - before:.0f} s."
+    def __init__(self, every: int | None = None, save: int | None = None, said: bool = False) -> None:
+        self.every, self.save, self.said = every, save, said
+        self._first: tuple[float, int] | None = None  # training seconds and step at the first evaluation
+
+    def judged(self, meter: Meter, step: int, last: int) -> tuple[str, str]:
+        """What is to be said at STEP of LAST, by METER, and how to have it otherwise; empty for nothing."""
+        if self._first is None:
+            self._first = meter.seconds, step
+        seconds, steps = meter.seconds - self._first[0], step - self._first[1]
+        if self.said or self.every is None or steps < self.every:
+            return "", ""
+        trained = seconds / steps
+        times = {name: meter.last(name) for name in ("evaluating", "saving")}
+        each = {"evaluating": times["evaluating"] / self.every, "saving": times["saving"] / (self.save or last)}
+        share = sum(each.values()) / max(1e-9, sum(each.values()) + trained)
+        if share <= MUCH or sum(each.values()) * last < SHORT:
+            return "", ""
+        self.said = True
+        text = (
+            f"Evaluations and checkpoints take {share:.0%} of the time: {self.every} steps of training take "
+            f"{duration(trained * self.every)}, an evaluation after them {duration(times['evaluating'])}"
         )
+        if self.save and times["saving"]:
+            text += f", a checkpoint every {self.save} steps {duration(times['saving'])}"
+        return f"{text}.", EVALUATE if each["evaluating"] >= each["saving"] else SAVE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ftstudio import methods, tasks
@@ -28,10 +28,16 @@ from ftstudio.engine.compatibility import (
     model_config,
 )
 from ftstudio.engine.fit import gpus
+from ftstudio.engine.locate import locate, state
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.plan_rows import LOOKED_AT, held_out, labels_of, rare_labels
 from ftstudio.engine.prepare import resolve
 from ftstudio.engine.skeleton import skeleton, weight_problems
+from ftstudio.engine.tokenised import tokenised
+
+REMEMBERED = 16  # models, as changed by a method, that are counted once
+_weighed: dict[Any, Weight] = {}
+_looked_into: dict[Any, list[suits.Sentence]] = {}
 
 _NESTED = 256  # scales that share one scale of scales in bitsandbytes' double quantisation
 _STATES_8BIT_FROM = 4096  # elements from which bitsandbytes keeps a tensor's optimiser states in 8 bits
@@ -111,7 +117,10 @@ def _suits(recipe: Recipe, encoded: EncodedSet | None) -> list[suits.Sentence]:
         head = tasks.of(recipe).head()
         found = suits.told(recipe.model, recipe.task, lengths, recipe.training.precision, head)
         found = [one for one in found if one.about != "labels" or not recipe.architecture.new_head]
-        return found + suits.looked_into(skeleton(recipe), recipe.task)
+        key = (*_model_state(recipe), recipe.task)
+        if key not in _looked_into:
+            _remember(_looked_into, key, suits.looked_into(skeleton(recipe), recipe.task))
+        return found + _looked_into[key]
     except Exception:  # the problems tell of it
         return []
 
@@ -175,10 +184,7 @@ def _tokens(
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> tuple[dict[str, Any], dict[str, Any], EncodedSet]:
-    encoded = materials.task.encode_dataset(
-        materials.train, materials.shape, materials.template, materials.tokenizer, recipe.data.max_length,
-        progress=progress, cancel=cancel,
-    )  # fmt: skip
+    encoded = tokenised(materials, progress=progress, cancel=cancel)
     stats = encoded.stats
     limit = recipe.data.max_length
     if not len(encoded):
@@ -257,9 +263,14 @@ def weights_of(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any],
     settings = method.settings(recipe.method.settings)
     key = "model"
     try:
-        model = skeleton(recipe)
-        key = "method"
-        weight = weigh(model, method, settings, machine.precision, recipe.training.optimizer)
+        known = (*_model_state(recipe), method.name, settings.model_dump_json(), machine.precision)
+        known = (*known, recipe.training.optimizer)
+        weight = _weighed.get(known)
+        if weight is None:
+            model = skeleton(recipe)
+            key = "method"
+            weight = weigh(model, method, settings, machine.precision, recipe.training.optimizer)
+            _remember(_weighed, known, replace(weight, model=None))
     except StudioError as error:
         if not any(problem.text in error.message for problem in problems):
             problems.append(Problem.of(error, key))
@@ -271,6 +282,18 @@ def weights_of(recipe: Recipe, problems: list[Problem]) -> tuple[dict[str, Any],
         text = f"{len(weight.odd)} layers' inputs aren't a multiple of {BLOCK} (such as {weight.odd[0]}): 4 bits work "
         problems.append(Problem("note", f"{text}there, slower.", "method"))
     return {"total": weight.total, "trainable": weight.trainable}, weight.parts
+
+
+def _model_state(recipe: Recipe) -> tuple[Any, ...]:
+    """What RECIPE's model depends on as long as its method changes nothing. Raises StudioError for no such model."""
+    folder = locate(recipe.model, weights=False).folder
+    return str(folder), state(folder), tasks.of(recipe).head(), recipe.architecture.model_dump_json()
+
+
+def _remember(found: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(found) >= REMEMBERED:
+        found.pop(next(iter(found)), None)
+    found[key] = value
 
 
 def _changes(recipe: Recipe, after: int | None) -> list[Problem]:

@@ -20,6 +20,7 @@ from ftstudio.engine.left_out import left_out
 from ftstudio.engine.materials import Materials, open_materials
 from ftstudio.engine.plan_rows import unusable
 from ftstudio.engine.samples import Fixed, Samples, spread
+from ftstudio.engine.tokenised import tokenised
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -114,9 +115,7 @@ def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
     """Read and tokenise what RECIPE names. Raises StudioError where no row is left to train on, Stopped when asked."""
     materials = open_materials(recipe, cancel=context.should_stop)
     limit = recipe.data.max_length
-    train = materials.task.encode_dataset(
-        materials.train, materials.shape, materials.template, materials.tokenizer, limit, cancel=context.should_stop
-    )
+    train = tokenised(materials, cancel=context.should_stop, keep=False)
     if not len(train):
         reason = train.excluded[0][1] if train.excluded else "there are none"
         raise StudioError(
