@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.folder import JobFolder
-from ftstudio.core.run import Story, smoothed
+from ftstudio.core.run import RunFolder, Story, smoothed, state_word
 from ftstudio.core.workspace import Workspace, slug
+from ftstudio.ui.runs.catalogue import Follower
+from ftstudio.ui.runs.cells import cells_of
+from ftstudio.ui.shell.strip import MARKS
 from ftstudio.ui.train.notice import notice
 
 
@@ -85,18 +88,28 @@ def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, obj
 
 
 @pytest.mark.parametrize(
-    ("losses", "mark", "told"),
+    ("losses", "collapsed", "mark", "told"),
     [
-        ([2.786, 6.931], "!", "held-out 6.931 (best was 2.786 at step 0) · enter compares"),
-        ([2.786, 1.25, 1.302], "!", "held-out 1.302 (best was 1.250 at step 10)"),
-        ([2.786, 1.300, 1.302], "✓", "held-out 1.302 · enter compares"),
-        ([], "✓", "done: saved · enter compares"),
+        ([2.786, 6.931], True, "!", "collapsed: held-out 6.931 (best was 2.786 at step 0) · enter compares"),
+        ([2.786, 1.25, 1.302], False, "✓", "held-out 1.302 (best was 1.250 at step 10)"),
+        ([2.786, 1.300, 1.302], False, "✓", "held-out 1.302 · enter compares"),
+        ([], False, "✓", "done: saved · enter compares"),
     ],
 )
-def test_a_run_that_ends_worse_than_it_was_says_so(losses: list[float], mark: str, told: str) -> None:
+def test_a_run_that_ends_worse_than_it_was_says_so(
+    losses: list[float], collapsed: bool, mark: str, told: str, tmp_path: Path
+) -> None:
+    """In the same word and with the same mark on Train, in Runs, on the strip and in `ftstudio runs`."""
     story = Story()
+    end = {"kind": "done", "path": "model", **({"collapsed": True} if collapsed else {})}
     story.feed({"kind": "eval", "step": 10 * n, "loss": loss} for n, loss in enumerate(losses))
-    story.feed([{"kind": "done"}])
+    run = RunFolder(tmp_path / "run")
+    run.emit(**end)  # type: ignore[arg-type]
+    row = Follower(run).summary()
+    assert cells_of(row)[0][0] == f"{mark} {row.word}"
+    assert row.word == ("collapsed" if collapsed else "done") == state_word("done", run.summary()["collapsed"])
+    assert MARKS[row.word] == mark
+    story.feed([end])
     story.feed([{"kind": "alert", "level": "warning", "text": "It jumped.", "hint": "Lower the rate."}])
     assert notice(story, "running", waits_for=None, asked="", resumable="")[1:] == ("!", "It jumped. Lower the rate.")
     found = notice(story, "done", waits_for=None, asked="", resumable="")

@@ -12,7 +12,7 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.recipe import Recipe
-from ftstudio.core.run import RunFolder
+from ftstudio.core.run import RunFolder, trained_text
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import title
 from ftstudio.evaluation.predictions import Prediction, from_line
@@ -265,6 +265,13 @@ class Arms:
         if own == self.run.name and rest[:1] in ("", "@", "+"):
             name = f"tuned{rest}"
         return one_line(name, width)
+
+    def trained(self, name: str) -> str:
+        """Of which step the model of arm NAME is where that isn't the end of its training, as the report tells."""
+        for entry in (self.report or {}).get("arms", ()):
+            if entry["name"] == name:
+                return one_line(trained_text(entry.get("trained")), 60)
+        return ""
 
     def title(self, metric: str, width: int = 24) -> str:
         """METRIC as people call it, in at most WIDTH cells where it is one of their own."""

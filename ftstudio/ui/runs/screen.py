@@ -32,7 +32,7 @@ SCAN_SHARE = 40  # looking at all runs may take a fortieth of the time, and happ
 AT_ONCE = 0.03  # seconds the first look may take before the screen is shown
 
 OPEN = Action("enter", "open", "open", "show the run: its curves, samples and log", priority=False)
-COMPARE = Action("c", "compare", "compare", "compare base and tuned model of a finished run")
+COMPARE = Action("c", "compare", "compare", "compare base and tuned model of a run that has saved one")
 RESUME = Action("r", "resume", "resume", "go on from the last checkpoint; starts a run that never began")
 STOP = Action("s", "stop", "stop", "save a checkpoint and stop a live run; asks first")
 DELETE = Action("d,delete", "delete", "delete", "move the run to the workspace's trash folder; asks first")
@@ -59,6 +59,7 @@ there, so runs that another terminal or another machine works on are shown live,
   ! interrupted  killed, or a power cut; it can go on
   ✗ failed       an error ended it; enter shows which
   ✓ done         trained to the end, model saved
+  ! collapsed    trained to the end, but the model learnt nothing any more, or is far worse than before
 
 r goes on with a stopped, interrupted or failed run exactly where its last checkpoint was: the same rows in the same
 order. A run that waits for its turn names what it waits for, also in another process; s takes it out of that queue.
@@ -92,6 +93,7 @@ folder of the workspace and stay there until you remove them.
         self._scanning = threading.Event()
         self._next_look = self._next_scan = 0.0
         self._resumable: tuple[object, str] = (None, "")
+        self._has_model: tuple[object, bool] = (None, False)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -206,16 +208,26 @@ folder of the workspace and stay there until you remove them.
         if row.state == "queued":
             return "dim", "…", "has not begun, and waits for nothing · r starts it"
         if row.state in steer.RESUMABLE:
-            return "warn", "!" if row.state == "interrupted" else "■", f"{row.state} · r {self._resume_text(row)}"
+            compares = " · c compares it as it is" if self._comparable(row) else ""
+            mark = "!" if row.state == "interrupted" else "■"
+            return "warn", mark, f"{row.state} · r {self._resume_text(row)}{compares}"
         if row.state == "running":
             eta = f", {duration(row.eta)} to go" if row.eta is not None else ""
             step = f", step {steps(row.step, row.total_steps)}" if row.step else ""
             return "good", "▶", f"being trained now{step}{eta} · enter shows it live"
         if row.state == "paused":
             return "warn", "‖", "paused, with the model kept in memory · enter, then p goes on"
+        if row.word == "collapsed":
+            return "bad", "!", "collapsed: the model is worth less than before · enter shows where · c compares"
         if row.state == "done":
             return "good", "✓", "done · enter shows its curves · c compares base and tuned"
         return "dim", "", ""
+
+    def _comparable(self, row: Summary) -> bool:
+        key = (row.run.path, row.state)
+        if self._has_model[0] != key:
+            self._has_model = (key, steer.comparable(row.run, row.state))
+        return self._has_model[1]
 
     def _resume_text(self, row: Summary) -> str:
         key = (row.run.path, row.state)
@@ -242,8 +254,8 @@ folder of the workspace and stay there until you remove them.
             return (OPEN, STOP, INFO, FILTER, BACK)
         if waits(self.session, row.run) is not None:
             return (OPEN, TAKE_BACK, INFO, FILTER, BACK)
-        more = {"done": (COMPARE,)} | dict.fromkeys(steer.RESUMABLE, (RESUME,))
-        return (OPEN, *more.get(row.state, ()), INFO, FILTER, DELETE, BACK)
+        more = ((RESUME,) if row.state in steer.RESUMABLE else ()) + ((COMPARE,) if self._comparable(row) else ())
+        return (OPEN, *more, INFO, FILTER, DELETE, BACK)
 
     # -- actions -----------------------------------------------------------------------------------------------------
     def action_open(self) -> None:
@@ -257,8 +269,8 @@ folder of the workspace and stay there until you remove them.
         row = self.chosen
         if row is None:
             return
-        if row.state != "done":
-            self.studio.tell(f"Comparing needs a finished run; {row.name} is {row.state}.")
+        if not steer.comparable(row.run, row.state):
+            self.studio.tell(f"{row.name} is {row.state} and has saved no model yet.")
             return
         self.session.view_run(row.run)
         self.studio.action_go("compare")

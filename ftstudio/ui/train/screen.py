@@ -109,6 +109,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
         self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which run, what is told, and when to look again
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
         self._checkpoint: tuple[object, int | None] = (None, None)
+        self._has_model: tuple[object, bool] = (None, False)
 
     def compose_body(self) -> ComposeResult:
         with Vertical(id="charts"):
@@ -198,6 +199,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
             waits_for=waits_for,
             asked=self._pending(feed),
             resumable=self._resumable(feed),
+            comparable=self._comparable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
             keys=self.app.size.width < 100,
         )
@@ -235,6 +237,13 @@ the training rows: those the model never becomes sure of are where wrong labels 
             self._checkpoint = (key, steer.last_step(feed.run) if feed.state in steer.RESUMABLE else None)
         return steer.resume_text(self._checkpoint[1])
 
+    def _comparable(self, feed: RunFeed) -> bool:
+        """Whether there is a model to compare; looked at again only when the run's state has changed."""
+        key = (feed.run.path, feed.state)
+        if self._has_model[0] != key:
+            self._has_model = (key, steer.comparable(feed.run, feed.state))
+        return self._has_model[1]
+
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
             self.call_after_refresh(self.pull)
@@ -254,6 +263,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
             rows=self.has_class("-rows"),
             apart=self.window.shown is not None or self.window.cursor is not None,
             alerts=bool(feed.story.alerts),
+            model=self._comparable(feed),
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -344,10 +354,10 @@ the training rows: those the model never becomes sure of are where wrong labels 
     def action_compare(self) -> None:
         """To the comparison."""
         feed = self.session.feed
-        if feed is not None and feed.state == "done":
+        if feed is not None and self._comparable(feed):
             self.studio.action_go("compare")
         elif feed is not None:
-            self.studio.tell("Comparing needs a finished run.")
+            self.studio.tell(f"{feed.run.name} is {feed.state} and has saved no model yet.")
 
     # -- the view ----------------------------------------------------------------------------------------------------
     def action_sample(self, by: int) -> None:
