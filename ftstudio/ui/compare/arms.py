@@ -261,10 +261,12 @@ class Arms:
     # -- what is shown ---------------------------------------------------------------------------------------------
     def label(self, name: str, width: int = 24) -> str:
         """Arm NAME in at most WIDTH cells; the run itself is `tuned`, its checkpoints `tuned@STEP`."""
-        own, rest = name[: len(self.run.name)], name[len(self.run.name) :]
-        if own == self.run.name and rest[:1] in ("", "@", "+"):
-            name = f"tuned{rest}"
-        return one_line(name, width)
+        return one_line(self.own_as(name, "tuned"), width)
+
+    def own_as(self, name: str, own: str) -> str:
+        """NAME with OWN for the run's own name, before a step or examples, too."""
+        mine, rest = name[: len(self.run.name)], name[len(self.run.name) :]
+        return f"{own}{rest}" if mine == self.run.name and rest[:1] in ("", "@", "+") else name
 
     def trained(self, name: str) -> str:
         """Of which step the model of arm NAME is where that isn't the end of its training, as the report tells."""

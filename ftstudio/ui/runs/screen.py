@@ -59,7 +59,7 @@ there, so runs that another terminal or another machine works on are shown live,
   ! interrupted  killed, or a power cut; it can go on
   ✗ failed       an error ended it; enter shows which
   ✓ done         trained to the end, model saved
-  ! collapsed    trained to the end, but the model learnt nothing any more, or is far worse than before
+  ! collapsed    trained to the end, but worth less than before training
 
 r goes on with a stopped, interrupted or failed run exactly where its last checkpoint was: the same rows in the same
 order. A run that waits for its turn names what it waits for, also in another process; s takes it out of that queue.
