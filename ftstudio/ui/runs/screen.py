@@ -194,17 +194,17 @@ folder of the workspace and stay there until you remove them.
         chosen = self.chosen
         panel = self.query_one("#detail", Said)
         width = max(20, self.app.size.width - 3)  # the panel's own is not known at the first look
-        panel.say(*(lines_of(*self._detail(chosen), width)[:2] if chosen is not None else [()]))
+        panel.say(*(lines_of(*self._detail(chosen, width), width, 2) if chosen is not None else [()]))
         if self.has_class("-info"):
             self.query_one(InfoPanel).show(chosen)
 
-    def _detail(self, row: Summary) -> tuple[str, str, str]:
-        """(ink, mark, text) about ROW."""
+    def _detail(self, row: Summary, width: int) -> tuple[str, str, str]:
+        """(ink, mark, text) about ROW, in about two lines of WIDTH cells."""
         waits_for = waits(self.session, row.run) if row.state not in LIVE else None
         if waits_for is not None:
             return "dim", "…", f"queued: waits for {waits_for}"
         if row.state == "failed":
-            return "bad", "✗", f"{row.failure or 'it failed'} · enter shows more"
+            return "bad", "✗", f"{one_line(row.failure, 2 * width - 40) or 'it failed'} · enter shows more"
         if row.state == "queued":
             return "dim", "…", "has not begun, and waits for nothing · r starts it"
         if row.state in steer.RESUMABLE:

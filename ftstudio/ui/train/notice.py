@@ -13,6 +13,7 @@ from ftstudio.ui.text.lines import Line
 from ftstudio.ui.train.samples import cut, wrap
 
 MOST = 3  # lines
+MOST_FAILED = 6  # of why a run failed and the way out, which matter more than its charts
 ABOVE = 0.01  # of the lowest held-out loss: what the last one is more than that is no noise of an evaluation
 
 PHASES = {
@@ -136,10 +137,10 @@ def done_text(story: Story) -> str:
     return f"{word}{took}: {', '.join(parts) or 'saved'}{model_text(story)} · enter compares"
 
 
-def lines_of(ink: str, mark: str, text: str, width: int) -> list[Line]:
-    """As one to three lines of WIDTH cells; an empty text is one empty line."""
+def lines_of(ink: str, mark: str, text: str, width: int, most: int = MOST) -> list[Line]:
+    """As one to MOST lines of WIDTH cells; an empty text is one empty line."""
     if not text:
         return [()]
     head = f"{mark} " if mark else ""
-    rows = cut(wrap(text, max(8, width - cell_len(head))), MOST, width - cell_len(head))
+    rows = cut(wrap(text, max(8, width - cell_len(head))), most, width - cell_len(head))
     return [((head if not at else " " * cell_len(head), ink), (row, ink)) for at, row in enumerate(rows)]

@@ -24,7 +24,7 @@ from ftstudio.ui.train import actions, course, side, steer, together
 from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import Asked
 from ftstudio.ui.train.logview import LogView
-from ftstudio.ui.train.notice import KEYS, PHASES, lines_of, notice
+from ftstudio.ui.train.notice import KEYS, MOST, MOST_FAILED, PHASES, lines_of, notice
 from ftstudio.ui.train.replay import Replay
 from ftstudio.ui.train.rowmap import RowMapPage
 from ftstudio.ui.train.samples import SamplePanel
@@ -207,7 +207,8 @@ the training rows: those the model never becomes sure of are where wrong labels 
             text = f"{text} · {of_all}"
         if self.has_class("-all") and self.all_told:
             text = self.all_told if text in ("", KEYS) else f"{text} · {self.all_told}"
-        panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
+        most = MOST_FAILED if feed.state == "failed" else MOST
+        panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3), most))
 
     def _of_sweep(self, feed: RunFeed) -> str:
         """How the sweep goes that the run is of; empty where it is of none."""
