@@ -180,7 +180,7 @@ def next_lines(run: RunFolder, story: Story) -> list[str]:
 
 def training_summary(run: RunFolder, story: Story) -> dict[str, Any]:
     """What `train --json` holds."""
-    end = story.done or {}
+    end = story.done or story.saved or {}
     evaluation = {k: v for k, v in story.judged.items() if k not in ("kind", "time", "step")}
     return {
         "run": run.name,

@@ -215,6 +215,8 @@ class Wizard(StudioScreen):
     def _go(self, at: int) -> None:
         """Show step AT."""
         self.visited.add(self.at)
+        if at != self.at:  # till the step tells about a field of its own
+            self.query_one("#about", Static).update("")
         self.at = max(0, min(at, len(self.panels) - 1))
         self.visited.add(self.at)
         self._prepare(self.at)
