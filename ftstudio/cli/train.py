@@ -145,6 +145,12 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
         out.error(last.get("text", "Training failed."), last.get("hint", ""), 1)
         return 1
     word = state_word(value["state"], story.collapsed)
+    if value["state"] == "stopped":
+        by = (story.last_state or {}).get("by")
+        word += {
+            "eval_rising": " early (the held-out loss got no better)",
+            "collapsed": ": the model had collapsed,",
+        }.get(str(by), "")
     lines = [
         f"{run.name}: {word} after {value['steps']} steps in {duration(story.seconds)}",
         f"  loss {number(value['loss']['first'])} → {number(value['loss']['last'])}"
@@ -165,7 +171,9 @@ def next_lines(run: RunFolder, story: Story) -> list[str]:
         step, loss = story.best
         own = story.trained["step"] if story.trained is not None else story.step
         low = lowest(run, story)
-        told = ": the model's" if step == own else "" if low is None or low["kept"] else ": that checkpoint wasn't kept"
+        told = ": the model's" if step == own else ""
+        if low is not None and not low["kept"]:
+            told = ": the base, before training" if step == 0 else ": that checkpoint wasn't kept"
         lines.append(f"  best held-out {number(loss)} at step {step}{told}")
         if low is not None and low["kept"]:
             compare.append(f"ftstudio compare {run.name} --arms base,tuned,tuned@{step}   (the best step beside it)")

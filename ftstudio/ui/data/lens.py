@@ -53,16 +53,18 @@ class Lens:
     def said(self, max_length: int | None) -> str:
         """Tokenizer, template and MAX_LENGTH in words."""
         cut = f"max_length {max_length:,}" if max_length else "no cut"
-        return f"tokenizer of {shown(self.model)} · template {self.template.name} · {cut}"
+        template = f"template {self.template.name}" if self.task.templates else self.task.name
+        return f"tokenizer of {shown(self.model)} · {template} · {cut}"
 
 
 LensKey = tuple[str, str, str | tuple[str, ...] | None, int | None, tuple[str, ...], Mapping[str, Any]]
 
 
-def lens_key(recipe: Recipe | None) -> LensKey:
-    """What of RECIPE a lens depends on: task, model, template, max_length, tokens it adds, options."""
+def lens_key(recipe: Recipe | None, task: str = "sft") -> LensKey:
+    """What of RECIPE a lens depends on: task, model, template, max_length, tokens it adds, options. Without one, the
+    bundled model's for TASK."""
     if recipe is None:
-        return ("sft", "demo", None, None, (), {})
+        return (task, "demo", None, None, (), {})
     data = recipe.data
     return (recipe.task, recipe.model, data.template, data.max_length, recipe.architecture.new_tokens, recipe.options)
 

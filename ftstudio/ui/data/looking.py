@@ -76,11 +76,12 @@ class Looking(StudioScreen):
         opened = self.opened
         if opened is None:
             return
-        shape = opened.shape
+        shape, key = opened.readable, lens_key(self.session.recipe)
         if shape is None:
             self.studio.tell(f"{opened.unmapped} c chooses the columns.", "warning")
             return
-        key = lens_key(self.session.recipe)
+        if opened.suited is not None and key[0] != opened.suited:
+            key = lens_key(None, opened.suited)  # the recipe at hand is of other rows
         if opened.lens is not None and opened.lens_key == key:
             then()
             return
@@ -106,9 +107,9 @@ class Looking(StudioScreen):
 
     def _tokens(self, stay: bool = False) -> None:
         opened, number = self.opened, self.grid.row_number
-        if opened is None or opened.lens is None or opened.shape is None or number is None:
+        if opened is None or opened.lens is None or opened.readable is None or number is None:
             return
-        lens, shape, limit = opened.lens, opened.shape, opened.max_length
+        lens, shape, limit = opened.lens, opened.readable, opened.max_length
 
         def done(view: TokenView) -> None:
             self.query_one(TokenPage).show(view, lens.said(limit), texts, stay=stay)
@@ -152,9 +153,9 @@ class Looking(StudioScreen):
     def _with_tokens(self, then: Any) -> None:
         """Call THEN(encoded) once all rows are tokenised with the present cut."""
         opened = self.opened
-        if opened is None or opened.lens is None or opened.shape is None:
+        if opened is None or opened.lens is None or opened.readable is None:
             return
-        lens, shape, limit = opened.lens, opened.shape, opened.max_length
+        lens, shape, limit = opened.lens, opened.readable, opened.max_length
         if limit in opened.encoded:
             then(opened.encoded[limit])
             return

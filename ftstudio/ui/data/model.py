@@ -200,6 +200,16 @@ class Opened:
         return (told, "warn"), (f"  {why}", "dim")
 
     @property
+    def suited(self) -> str | None:
+        """The task that rows without prompts suit best; None where there are prompts, or nothing was recognised."""
+        return self.likely.task if self.shape is None and self.likely is not None else None
+
+    @property
+    def readable(self) -> Shape | None:
+        """What the rows are: of no prompts, what the task that they suit best reads."""
+        return self.shape if self.shape is not None or self.likely is None else self.likely.shape
+
+    @property
     def why(self) -> str:
         """What led to the mapping, or who wanted it."""
         if self.shape is None:
@@ -314,14 +324,18 @@ def with_data(
     columns: Mapping[str, str],
     known_as: Iterable[str] = (),
     accepted: Sequence[str] = (),
+    task: str | None = None,
 ) -> Recipe:
     """RECIPE (None: a new one, with the bundled model until another is named) for SOURCE with COLUMNS.
 
     KNOWN_AS are other names of the same data: a recipe of one of them keeps what it says of the data. ACCEPTED are
-    checks whose errors must not stop a run.
+    checks whose errors must not stop a run; TASK is what the rows suit where no prompts were found in them.
     Raises UsageError.
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
+    if task not in (None, values["task"]) and (recipe is None or recipe.data.train not in (source, *known_as)):
+        values["task"] = task
+        values.pop("options", None)  # of the other task
     if recipe is not None and recipe.data.train not in (source, *known_as):  # settings of other data: they need not fit
         for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by", "parted_as", "accepted"):
             values["data"].pop(key, None)
