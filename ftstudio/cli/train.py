@@ -16,6 +16,7 @@ from ftstudio.core.text import duration, number, size
 from ftstudio.core.turn import holder
 from ftstudio.core.workspace import PRESETS, Workspace
 
+WHY = {"eval_rising": " early (the held-out loss got no better)", "collapsed": ", as the model had collapsed,"}
 SIGNS = {"good": "✓", "note": "·", "warn": "▲", "bad": "✗"}
 
 if TYPE_CHECKING:
@@ -146,11 +147,7 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
         return 1
     word = state_word(value["state"], story.collapsed)
     if value["state"] == "stopped":
-        by = (story.last_state or {}).get("by")
-        word += {
-            "eval_rising": " early (the held-out loss got no better)",
-            "collapsed": ": the model had collapsed,",
-        }.get(str(by), "")
+        word += WHY.get(str((story.last_state or {}).get("by")), "")
     lines = [
         f"{run.name}: {word} after {value['steps']} steps in {duration(story.seconds)}",
         f"  loss {number(value['loss']['first'])} → {number(value['loss']['last'])}"

@@ -333,7 +333,9 @@ def with_data(
     Raises UsageError.
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
-    if task not in (None, values["task"]) and (recipe is None or recipe.data.train not in (source, *known_as)):
+    if task not in (None, values.get("task", "sft")) and (
+        recipe is None or recipe.data.train not in (source, *known_as)
+    ):
         values["task"] = task
         values.pop("options", None)  # of the other task
     if recipe is not None and recipe.data.train not in (source, *known_as):  # settings of other data: they need not fit
