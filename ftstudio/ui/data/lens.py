@@ -60,11 +60,10 @@ class Lens:
 LensKey = tuple[str, str, str | tuple[str, ...] | None, int | None, tuple[str, ...], Mapping[str, Any]]
 
 
-def lens_key(recipe: Recipe | None, task: str = "sft") -> LensKey:
-    """What of RECIPE a lens depends on: task, model, template, max_length, tokens it adds, options. Without one, the
-    bundled model's for TASK."""
+def lens_key(recipe: Recipe | None) -> LensKey:
+    """What of RECIPE a lens depends on: task, model, template, max_length, tokens it adds, options."""
     if recipe is None:
-        return (task, "demo", None, None, (), {})
+        return ("sft", "demo", None, None, (), {})
     data = recipe.data
     return (recipe.task, recipe.model, data.template, data.max_length, recipe.architecture.new_tokens, recipe.options)
 

@@ -199,15 +199,15 @@ class Opened:
         why = one_line(f"no prompts; {self.likely.shape.why}", max(20, width - len(told) - 2))
         return (told, "warn"), (f"  {why}", "dim")
 
-    @property
-    def suited(self) -> str | None:
-        """The task that rows without prompts suit best; None where there are prompts, or nothing was recognised."""
-        return self.likely.task if self.shape is None and self.likely is not None else None
+    def suited(self, recipe: Recipe | None) -> str | None:
+        """The task that the rows suit best; None where a person chose the columns, or RECIPE is of these rows: then
+        its task counts."""
+        own = recipe is not None and recipe.data.train in (self.source, *self.known_as)
+        return self.likely.task if self.likely is not None and not self.columns and not own else None
 
-    @property
-    def readable(self) -> Shape | None:
-        """What the rows are: of no prompts, what the task that they suit best reads."""
-        return self.shape if self.shape is not None or self.likely is None else self.likely.shape
+    def readable(self, recipe: Recipe | None) -> Shape | None:
+        """What the rows are to that task."""
+        return self.likely.shape if self.likely is not None and self.suited(recipe) else self.shape
 
     @property
     def why(self) -> str:
