@@ -186,7 +186,7 @@ folder of the workspace and stay there until you remove them.
             parts.append((f" · ▶ {live} live", "good"))
         if lost:
             which = one_line(lost[0].name, 28) if len(lost) == 1 else f"{len(lost)} runs"
-            way = "was interrupted: r goes on with it" if len(lost) == 1 else "were interrupted: r goes on with one"
+            way = "was interrupted: on its row r goes on" if len(lost) == 1 else "were interrupted: on a row r goes on"
             parts.append((f" · ! {which} {way}", "warn"))
         return tuple(parts)
 
@@ -218,7 +218,7 @@ folder of the workspace and stay there until you remove them.
         if row.state == "paused":
             return "warn", "‖", "paused, with the model kept in memory · enter, then p goes on"
         if row.word == "collapsed":
-            return "bad", "!", "collapsed: the model is worth less than before · enter shows where · c compares"
+            return "bad", "!", "collapsed: worth less than before training · enter shows where · c compares"
         if row.state == "done":
             return "good", "✓", "done · enter shows its curves · c compares base and tuned"
         return "dim", "", ""

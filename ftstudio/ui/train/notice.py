@@ -59,7 +59,7 @@ def notice(
     if state == "interrupted":
         return "warn", "!", f"interrupted: the process that trained it is gone · r {resumable}{compares}"
     if state == "stopped":
-        compares = " · enter compares its model as it is" if comparable else ""
+        compares = " · enter compares it as it is" if comparable else ""
         return "warn", "■", f"{stopped_text(story)} · r {resumable}{compares}"
     if state == "queued":
         return "dim", "…", "not begun, and nobody works on it · r starts it"
@@ -89,11 +89,10 @@ def stopped_text(story: Story) -> str:
     by = (story.last_state or {}).get("by")
     if by == QUEUE:
         return "taken out of the queue before it began"
-    if story.collapsed:
-        return f"stopped at step {story.step}: the model had collapsed"
     if by != "eval_rising":
-        return f"stopped at step {story.step}"
-    return f"stopped early at step {story.step}: the held-out loss got no better{model_text(story)}"
+        return f"stopped at step {story.step}{': the model had collapsed' if story.collapsed else ''}"
+    more = "; the model had collapsed" if story.collapsed else model_text(story)
+    return f"stopped early at step {story.step}: the held-out loss got no better{more}"
 
 
 def model_text(story: Story) -> str:
