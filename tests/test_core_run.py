@@ -2,15 +2,22 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftstudio.cli.train import next_lines
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.folder import JobFolder
-from ftstudio.core.run import Story, smoothed
+from ftstudio.core.run import RunFolder, Story, smoothed, state_word, trained_text
 from ftstudio.core.workspace import Workspace, slug
+from ftstudio.ui.runs.catalogue import Follower
+from ftstudio.ui.runs.cells import cells_of
+from ftstudio.ui.shell.strip import MARKS
+from ftstudio.ui.train import steer
+from ftstudio.ui.train.actions import COMPARE, working
 from ftstudio.ui.train.notice import notice
 
 
@@ -85,23 +92,72 @@ def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, obj
 
 
 @pytest.mark.parametrize(
-    ("losses", "mark", "told"),
+    ("losses", "collapsed", "mark", "told"),
     [
-        ([2.786, 6.931], "!", "held-out 6.931 (best was 2.786 at step 0) · enter compares"),
-        ([2.786, 1.25, 1.302], "!", "held-out 1.302 (best was 1.250 at step 10)"),
-        ([2.786, 1.300, 1.302], "✓", "held-out 1.302 · enter compares"),
-        ([], "✓", "done: saved · enter compares"),
+        ([2.786, 6.931], True, "!", "collapsed: held-out 6.931 (best was 2.786 at step 0) · enter compares"),
+        ([2.786, 1.25, 1.302], False, "✓", "held-out 1.302 (best was 1.250 at step 10)"),
+        ([2.786, 1.300, 1.302], False, "✓", "held-out 1.302 · enter compares"),
+        ([], False, "✓", "done: saved · enter compares"),
     ],
 )
-def test_a_run_that_ends_worse_than_it_was_says_so(losses: list[float], mark: str, told: str) -> None:
+def test_a_run_that_ends_worse_than_it_was_says_so(
+    losses: list[float], collapsed: bool, mark: str, told: str, tmp_path: Path
+) -> None:
+    """In the same word and with the same mark on Train, in Runs, on the strip and in `ftstudio runs`."""
     story = Story()
+    end = {"kind": "done", "path": "model", **({"collapsed": True} if collapsed else {})}
     story.feed({"kind": "eval", "step": 10 * n, "loss": loss} for n, loss in enumerate(losses))
-    story.feed([{"kind": "done"}])
+    run = RunFolder(tmp_path / "run")
+    run.emit(**end)  # type: ignore[arg-type]
+    row = Follower(run).summary()
+    assert cells_of(row)[0][0] == f"{mark} {row.word}"
+    assert row.word == ("collapsed" if collapsed else "done") == state_word("done", run.summary()["collapsed"])
+    assert MARKS[row.word] == mark
+    story.feed([end])
     story.feed([{"kind": "alert", "level": "warning", "text": "It jumped.", "hint": "Lower the rate."}])
     assert notice(story, "running", waits_for=None, asked="", resumable="")[1:] == ("!", "It jumped. Lower the rate.")
     found = notice(story, "done", waits_for=None, asked="", resumable="")
     assert found[1] == mark
     assert told in found[2]
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ({"kind": "stopped", "path": "model", "step": 20}, "stopped at step 20 of 50"),
+        ({"kind": "stopped", "path": "model", "step": 20, "model_step": 10}, "the best checkpoint kept, step 10 of 50"),
+        ({"kind": "done", "path": "model", "step": 50, "model_step": 10}, "the best checkpoint kept, step 10 of 50"),
+        ({"kind": "done", "path": "model", "step": 50}, ""),
+    ],
+)
+def test_a_run_with_a_model_is_compared_and_its_step_said(tmp_path: Path, end: dict[str, Any], words: str) -> None:
+    """On Train, in Runs, at the end of `ftstudio train` and in the report: also one that was stopped, or stopped
+    early."""
+    run = RunFolder(tmp_path / "run")
+    run.emit("start", total_steps=50)
+    for step in (10, 20):
+        run.emit("step", step=step, loss=1.0)
+        run.emit("eval", step=step, loss=0.5 + step / 100)
+    assert not steer.comparable(run, "stopped")
+    assert COMPARE not in working("stopped", log=False, samples=False)
+    run.model.mkdir()
+    run.emit(**end)
+    story = Story()
+    story.feed(run.events())
+    assert trained_text(story.trained) == words
+    assert steer.comparable(run, run.state())
+    assert COMPARE in working(run.state(), log=False, samples=False, model=True)
+    said = notice(story, run.state(), waits_for=None, asked="", resumable="goes on", comparable=True)[2]
+    assert "enter compares" in said
+    lines = "\n".join(next_lines(run, story))
+    assert "best held-out 0.600 at step 10" in lines
+    assert words in lines
+    assert f"ftstudio compare {run.name}" in lines
+    assert ("--resume" in lines) == (end["kind"] == "stopped")
+    story.feed([{"kind": "start", "total_steps": 50, "resumed_from": 20}, {"kind": "failed", "text": "It broke."}])
+    said = notice(story, "failed", waits_for=None, asked="", resumable="", comparable=True)[2]
+    assert words in said
+    assert "enter compares" in said
 
 
 def test_best_and_last_evaluation() -> None:

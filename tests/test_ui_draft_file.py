@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,30 @@ def test_both_took_up_the_same_one(tmp_path: Path):
     assert write(first, "first") == tmp_path / "draft.yaml"
     assert write(second, "second") == tmp_path / "draft-2.yaml"
     assert write(first, "first again") == tmp_path / "draft.yaml"
+
+
+def test_what_another_one_wrote_and_closed_meanwhile_stays_its_own(tmp_path: Path):
+    (tmp_path / "draft.yaml").write_text("of last time")
+    first, second = DraftFile(tmp_path), DraftFile(tmp_path)
+    assert first.newest() == second.newest()
+    mine = write(first, "first")
+    first.close()
+    assert write(second, "second").name == "draft-2.yaml"
+    assert mine.read_text() == "first"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_of_several_that_write_at_once_each_has_its_own(tmp_path: Path):
+    """The door of a killed studio stands there."""
+    killed = DraftFile(tmp_path)
+    owner = write(killed, "of last time").with_name(f"draft.yaml{OWNER}")
+    files.write_json(owner, {**files.read_json(owner), "began": 1.0})
+    drafts = [DraftFile(tmp_path) for _ in range(8)]
+    assert {draft.newest() for draft in drafts} == {tmp_path / "draft.yaml"}
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda at: write(drafts[at], str(at)), range(8)))
+    assert len(set(paths)) == 8
+    assert [path.read_text() for path in paths] == [str(at) for at in range(8)]
 
 
 @pytest.mark.parametrize(("change", "free"), [({"began": 1.0}, True), ({"host": "elsewhere"}, False)])

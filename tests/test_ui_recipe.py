@@ -85,7 +85,7 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         text = await step(pilot, 0)
         assert "The model reads a prompt and learns to write the completion." in text
         text = await step(pilot, 1)
-        assert "Rows with what the model is given" in text
+        assert "The rows to learn from: prompt, completion." in text
         await pilot.press("enter")  # nothing named yet: it says so and stays
         await until(pilot, "✗ Name a file, a hub id or demo.")
         await pilot.press(*str(path))

@@ -89,15 +89,15 @@ def data_text(value: dict[str, Any]) -> str:
         *([f"  read as     {clean(read_as(value), 300)}"] if value["details"] else []),
         f"  recognised  {value['shape'] or 'nothing'}: {clean(value['why'].removeprefix(value['source'] + ': '))}",
         *([f"  mapping     {clean(mapping)}"] if mapping else []),
-        *([f"  template    {clean(value['template'], 60)}"] if value["template"] else []),
+        *([f"  template    {clean(value['template'], 60)}"] if value["template"] and _templated(value["task"]) else []),
     ]
     lines += [f"  column      {clean(column['name'], 40)} ({column['type']})" for column in value["columns"]]
     for name, found in value["lengths"].items():
-        if not found["max"]:
-            continue  # running text has no prompts
-        unit = found.get("unit", "tokens")
+        if name != "total" and not value["lengths"]["prompt"]["max"]:
+            continue  # running text and tagged words have no prompts: all of it is the one length
+        unit, told = found.get("unit", "tokens"), name if value["lengths"]["prompt"]["max"] else "length"
         lines.append(
-            f"  {name:<11} median {number(found['p50'], 0)}, 95 % under {number(found['p95'], 0)}, "
+            f"  {told:<11} median {number(found['p50'], 0)}, 95 % under {number(found['p95'], 0)}, "
             f"longest {number(found['max'], 0)} {unit}"
         )
     if value["tokens"]:
@@ -128,6 +128,13 @@ def data_text(value: dict[str, Any]) -> str:
     if not any(check["count"] for check in value["checks"]) and not value["unread"]:
         lines.append("  ✓ nothing wrong was found")
     return "\n".join(lines)
+
+
+def _templated(task: str | None) -> bool:
+    """Whether rows of TASK are written out by a template before a model sees them."""
+    from ftstudio import tasks
+
+    return task is not None and bool(tasks.get(task).templates)
 
 
 _SIGNS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}

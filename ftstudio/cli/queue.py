@@ -10,6 +10,7 @@ from ftstudio.cli.follow import Headless
 from ftstudio.cli.output import Out, table
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
+from ftstudio.core.run import state_word
 from ftstudio.core.text import clean, duration, number
 from ftstudio.core.turn import QUEUE, holder
 from ftstudio.engine.sweep import Waiting, by_text, grid, join, named, outcome
@@ -85,7 +86,8 @@ def work_through(waiting: Sequence[Waiting], out: Out) -> int:
 
 
 def _state(row: dict[str, Any]) -> str:
-    return "stopped early" if row["early"] else "taken out" if row["left"] else str(row["state"])
+    word = state_word(str(row["state"]), row["collapsed"])
+    return "stopped early" if row["early"] else "taken out" if row["left"] else word
 
 
 def outcome_text(value: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ftstudio.cli.output import Out, table
 from ftstudio.cli.train import workspace
 from ftstudio.core.errors import StudioError, UsageError
-from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.run import RunFolder, Story, state_word
 from ftstudio.core.text import clean, duration, number
 from ftstudio.core.turn import holder
 
@@ -24,7 +24,7 @@ def runs(arguments: argparse.Namespace, out: Out) -> int:
     rows = [
         [
             clean(run["run"]),
-            run["state"],
+            state_word(run["state"], run["collapsed"]),
             clean(run["task"] or "–"),
             clean(run["method"] or "–"),
             clean(_short(str(run["model"] or "–")), 28),

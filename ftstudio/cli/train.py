@@ -11,11 +11,12 @@ from ftstudio.cli.output import Out
 from ftstudio.core import files, launch
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
-from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.run import RunFolder, Story, state_word, trained_text
 from ftstudio.core.text import duration, number, size
 from ftstudio.core.turn import holder
 from ftstudio.core.workspace import PRESETS, Workspace
 
+WHY = {"eval_rising": " early (the held-out loss got no better)", "collapsed": ", as the model had collapsed,"}
 SIGNS = {"good": "✓", "note": "·", "warn": "▲", "bad": "✗"}
 
 if TYPE_CHECKING:
@@ -144,23 +145,47 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
     if last["kind"] == "failed":
         out.error(last.get("text", "Training failed."), last.get("hint", ""), 1)
         return 1
+    word = state_word(value["state"], story.collapsed)
+    if value["state"] == "stopped":
+        word += WHY.get(str((story.last_state or {}).get("by")), "")
     lines = [
-        f"{run.name}: {value['state']} after {value['steps']} steps in {duration(story.seconds)}",
+        f"{run.name}: {word} after {value['steps']} steps in {duration(story.seconds)}",
         f"  loss {number(value['loss']['first'])} → {number(value['loss']['last'])}"
-        + (f", held-out {number(story.eval_loss)}" if story.eval_loss is not None else ""),
+        + (f", held-out {number(story.judged_loss)}" if story.judged_loss is not None else ""),
         f"  {number(value['tokens_per_second'], 0)} tokens/s, peak memory {size(value['peak_memory_bytes'])}",
     ]
-    if value["state"] == "done":
-        lines.append(f"  model in {run.model}\n  next: ftstudio compare {run.name}")
-    else:
-        lines.append(f"  next: ftstudio train --resume {run.name}")
+    lines += next_lines(run, story)
     out.result(value, "\n".join(lines))
     return EXIT.get(last["kind"], 1)
 
 
+def next_lines(run: RunFolder, story: Story) -> list[str]:
+    """The best held-out loss of RUN where its model isn't as good, where that model lies, and what to type next."""
+    from ftstudio.engine.sweep import lowest
+
+    lines, compare = [], [f"ftstudio compare {run.name}"]
+    if story.best is not None:
+        step, loss = story.best
+        own = story.trained["step"] if story.trained is not None else story.step
+        low = lowest(run, story)
+        told = ": the model's" if step == own else ""
+        if low is not None and not low["kept"]:
+            told = ": the base, before training" if step == 0 else ": that checkpoint wasn't kept"
+        lines.append(f"  best held-out {number(loss)} at step {step}{told}")
+        if low is not None and low["kept"]:
+            compare.append(f"ftstudio compare {run.name} --arms base,tuned,tuned@{step}   (the best step beside it)")
+    ended = story.last_state is not None and story.last_state["kind"] == "done"
+    if not run.model.is_dir():
+        return [*lines, f"  next: ftstudio train --resume {run.name}"]
+    told = trained_text(story.trained)
+    lines.append(f"  model in {run.model}{f': {told}' if told else ''}")
+    resume = [] if ended else [f"ftstudio train --resume {run.name}   (goes on)"]
+    return [*lines, *(f"  {'next: ' if not at else '  or: '}{line}" for at, line in enumerate([*compare, *resume]))]
+
+
 def training_summary(run: RunFolder, story: Story) -> dict[str, Any]:
     """What `train --json` holds."""
-    end = story.done or {}
+    end = story.done or story.saved or {}
     evaluation = {k: v for k, v in story.judged.items() if k not in ("kind", "time", "step")}
     return {
         "run": run.name,
@@ -176,6 +201,9 @@ def training_summary(run: RunFolder, story: Story) -> dict[str, Any]:
         "seconds": story.seconds,
         "model": str(run.model) if run.model.is_dir() else None,
         "model_step": story.model_step,
+        "trained": story.trained,
+        "best": {"step": story.best[0], "loss": story.best[1]} if story.best is not None else None,
+        "collapsed": story.collapsed,
     }
 
 

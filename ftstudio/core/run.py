@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ class RunFolder(JobFolder):
             "run": self.name,
             "path": str(self.path),
             "state": self.state(story.last_state),
+            "collapsed": story.collapsed,
             "task": start.get("task"),
             "method": start.get("method"),
             "model": start.get("model"),
@@ -125,6 +126,7 @@ class Story:
     last_state: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     done: dict[str, Any] | None = None
+    saved: dict[str, Any] | None = None  # the end of the session that saved the model which is there
     phase: str = ""
     started: float | None = None
     last_time: float | None = None
@@ -151,6 +153,8 @@ class Story:
                 self.started = event.get("time")
             if kind in STATE_KINDS:
                 self.last_state = event
+            if kind in ("done", "stopped") and event.get("path"):
+                self.saved = event
             handler = getattr(self, f"_{kind}", None)
             if handler is not None:
                 handler(event)
@@ -319,6 +323,24 @@ class Story:
         return value if isinstance(value, int) else None
 
     @property
+    def trained(self) -> dict[str, Any] | None:
+        """Of which step the saved model is, where that isn't the end of the training: `{step, of, why}`, `why` being
+        `stopped` or `best` (of the checkpoints kept: early stopping). None where it is the end, or nothing is saved."""
+        end = self.saved or {}
+        step, total = end.get("model_step"), self.total_steps
+        if isinstance(step, int):
+            return {"step": step, "of": total, "why": "best"}
+        step = end.get("step")
+        if end.get("kind") != "stopped" or not isinstance(step, int):
+            return None
+        return {"step": step, "of": total, "why": "stopped"}
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the training ended with a model that had collapsed: see `training.watch.collapsed`."""
+        return bool((self.last_state or {}).get("collapsed"))
+
+    @property
     def judged(self) -> dict[str, Any]:
         """The evaluation of the weights that the saved model has; of a run without one the last evaluation."""
         at = self.model_step
@@ -344,6 +366,22 @@ class Story:
         if self.started is None or self.last_time is None:
             return None
         return max(0.0, self.last_time - self.started - self._idle)
+
+
+def state_word(state: str, collapsed: bool) -> str:
+    """STATE as it is shown everywhere: a run that went through to its end with a model that had COLLAPSED is not simply
+    done."""
+    return "collapsed" if state == "done" and collapsed else state
+
+
+def trained_text(trained: Mapping[str, Any] | None) -> str:
+    """What `Story.trained` says, in words: `stopped at step 120 of 250`; empty where there is nothing to say."""
+    if not trained:
+        return ""
+    of = f" of {trained['of']}" if trained.get("of") else ""
+    if trained.get("why") == "best":
+        return f"the best checkpoint kept, step {trained['step']}{of}"
+    return f"stopped at step {trained['step']}{of}"
 
 
 def smoothed(points: list[tuple[int, float]], beta: float = 0.9) -> list[tuple[int, float]]:

@@ -3,6 +3,7 @@
 `report.json` is what `evaluation.comparison.compare` gives, and beside it: `run`, `runs`, `model`, `data`, `decoding`,
 `device`, `dtype`, `answering`, `checks`, `versions`, `time`, and
 
+- `arms[i].trained` of a run whose model isn't that of its last step: see `core.run.Story.trained`;
 - `arms[i].kind` is `base`, `run`, `file` or `server`; `spec` the text that asked for it; `weights` whose weights answer
   (`base`, a run, `run@step`); `step` of a checkpoint; `shots` `{count, choice, rows, cut, none}` where it is shown
   examples: `rows` the training rows that all questions are shown (None where every question has its own), `cut` the
@@ -31,7 +32,7 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.jobs import Compare
 from ftstudio.core.recipe import Recipe
-from ftstudio.core.run import RunFolder
+from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import harness, judging, outside, signing, text_likelihood
 from ftstudio.engine.answer import NAME as ANSWERS
@@ -248,6 +249,11 @@ def _told(found: Gathered, name: str, asked: Sequence[Question], rows: Sequence[
     told["weights"] = found.weights(name)
     if spec.step is not None:
         told["step"] = spec.step
+    elif (arm := found.tuned.get(found.weights(name))) is not None and arm.folder is None:
+        story = Story()
+        story.feed(arm.run.events())
+        if story.trained is not None:
+            told["trained"] = story.trained
     lengths = [len(question.ids[name]) for question in asked if question.row in chosen]
     told["prompt_tokens"] = {"mean": sum(lengths) / len(lengths), "longest": max(lengths)}
     if spec.shots:

@@ -104,24 +104,25 @@ def siblings(run: RunFolder) -> list[RunFolder]:
 
 
 def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
-    """`{runs: [{name, run, state, early, left, loss, eval_loss, lowest, seconds, error}], best, by, why}`; `best` is
-    the finished run whose saved model has the lowest held-out loss (`eval_loss`), without such a loss the lowest last
-    one. The model is the last weights, with early stopping those of the best checkpoint; a lower loss on the way is
-    `lowest`: `{step, loss, kept}`, `kept` where a checkpoint has those weights. `early` are those that early stopping
-    ended: they have a model, too; `left` those that were taken out before they began. Losses on other rows, or of
-    another task, say nothing of each other: there is no best run then, and `why` tells it."""
+    """`{runs: [{name, run, state, early, left, collapsed, loss, eval_loss, lowest, seconds, error}], best, by, why}`;
+    `best` is the finished run whose saved model has the lowest held-out loss (`eval_loss`), without such a loss the
+    lowest last one. The model is the last weights, with early stopping those of the best checkpoint; a lower loss on
+    the way is `lowest`: `{step, loss, kept}`, `kept` where a checkpoint has those weights. `early` are those that early
+    stopping ended: they have a model, too; `left` those that were taken out before they began. Losses on other rows,
+    or of another task, say nothing of each other: there is no best run then, and `why` tells it."""
     rows: list[dict[str, Any]] = []
     for one in waiting:
         row: dict[str, Any] = {"name": one.name, "run": None, "state": "failed", "loss": None, "eval_loss": None}
-        row |= {"early": False, "left": False, "lowest": None}
+        row |= {"early": False, "left": False, "lowest": None, "collapsed": False}
         if one.run is not None:
             story = Story()
             story.feed(one.run.events())
             row |= {
                 "run": one.run.name, "state": one.run.state(story.last_state), "loss": story.loss,
-                "eval_loss": story.judged_loss, "seconds": story.seconds, "lowest": _lowest(one.run, story),
+                "eval_loss": story.judged_loss, "seconds": story.seconds, "lowest": lowest(one.run, story),
             }  # fmt: skip
             by = (story.last_state or {}).get("by") if row["state"] == "stopped" else None
+            row["collapsed"] = story.collapsed
             row["early"], row["left"] = by in ("eval_rising", "collapsed"), by == QUEUE
         row["error"] = one.error.message if one.error is not None else None
         rows.append(row)
@@ -134,7 +135,7 @@ def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
     return {"runs": rows, "best": best, "by": by if best else None, "why": why}
 
 
-def _lowest(run: RunFolder, story: Story) -> dict[str, Any] | None:
+def lowest(run: RunFolder, story: Story) -> dict[str, Any] | None:
     """The best evaluation of RUN, as STORY tells it, where its saved model isn't as good; else None."""
     saved = story.judged_loss
     if story.best is None or saved is None or not story.best[1] < saved:

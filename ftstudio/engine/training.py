@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.engine.unasked import Unasked
     from ftstudio.tasks.base import Task
 
 
@@ -99,6 +100,7 @@ class Training:
         self._changed: list[str] = []  # since the checkpoint that is gone on from
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
+        self._unasked: Unasked | None = None
 
     def run(self, *, resuming: bool) -> None:
         """Everything."""
@@ -171,6 +173,8 @@ class Training:
             director.tell("saving", "the tuned model")
             self._save(trainer.model, task)
             facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak} | self._of_best(best)
+            if best is None and director.watchdog.collapsed:
+                facts["collapsed"] = True
         finally:
             levers.release(model)
             if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
@@ -317,7 +321,8 @@ class Training:
             rates=self.method.rates(model, self.settings),
         )
         if self.ranks.first:
-            trainer.add_callback(Unasked(self.folder))
+            self._unasked = self._unasked or Unasked(self.folder)  # told once, however often the run goes back
+            trainer.add_callback(self._unasked)
         trainer.recomputes = bool(recipe.training.gradient_checkpointing)
         trainer.may_recompute = room.can(recipe)
         asked = fits.get("recomputes", known.get("recomputes"))

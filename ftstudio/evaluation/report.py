@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftstudio.core.run import trained_text
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import tagging
@@ -106,6 +107,7 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     leak = result.get("leak")
     if leak and leak["rows"]:
         lines += field("!", leak["words"], 2)
+    lines += _trained(result["arms"])
     lines += _shots(result["arms"])
     lines += _entities(result["arms"])
     pairs = list(dict.fromkeys((entry["a"], entry["b"]) for entry in result["differences"]))
@@ -273,6 +275,15 @@ def _entities(arms: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _type(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found["types"].get(name) or {"f1": 0.0, "support": 0}  # type: ignore[no-any-return]
+
+
+def _trained(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which models aren't those of their run's last step."""
+    lines: list[str] = []
+    for arm in arms:
+        if told := trained_text(arm.get("trained")):
+            lines += field("·", f"{one_line(arm['name'], 24)} is {told}", 2)
+    return lines
 
 
 def _shots(arms: Sequence[Mapping[str, Any]]) -> list[str]:

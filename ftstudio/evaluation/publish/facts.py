@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ftstudio.core.run import trained_text
 from ftstudio.core.text import clean, one_line
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import report as words
@@ -70,6 +71,8 @@ def arms(report: Report) -> list[Row]:
         what = kind.get(arm.get("kind", ""), "")
         if arm.get("step") is not None:
             what += f", step {arm['step']}"
+        if told := trained_text(arm.get("trained")):
+            what += f", {told}"
         shots, tokens = arm.get("shots"), arm.get("prompt_tokens")
         few = "–"
         if shots:

@@ -12,7 +12,7 @@ from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.recipe import Recipe
-from ftstudio.core.run import RunFolder
+from ftstudio.core.run import RunFolder, trained_text
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import title
 from ftstudio.evaluation.predictions import Prediction, from_line
@@ -261,10 +261,19 @@ class Arms:
     # -- what is shown ---------------------------------------------------------------------------------------------
     def label(self, name: str, width: int = 24) -> str:
         """Arm NAME in at most WIDTH cells; the run itself is `tuned`, its checkpoints `tuned@STEP`."""
-        own, rest = name[: len(self.run.name)], name[len(self.run.name) :]
-        if own == self.run.name and rest[:1] in ("", "@", "+"):
-            name = f"tuned{rest}"
-        return one_line(name, width)
+        return one_line(self.own_as(name, "tuned"), width)
+
+    def own_as(self, name: str, own: str) -> str:
+        """NAME with OWN for the run's own name, before a step or examples, too."""
+        mine, rest = name[: len(self.run.name)], name[len(self.run.name) :]
+        return f"{own}{rest}" if mine == self.run.name and rest[:1] in ("", "@", "+") else name
+
+    def trained(self, name: str) -> str:
+        """Of which step the model of arm NAME is where that isn't the end of its training, as the report tells."""
+        for entry in (self.report or {}).get("arms", ()):
+            if entry["name"] == name:
+                return one_line(trained_text(entry.get("trained")), 60)
+        return ""
 
     def title(self, metric: str, width: int = 24) -> str:
         """METRIC as people call it, in at most WIDTH cells where it is one of their own."""

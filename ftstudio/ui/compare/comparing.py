@@ -219,4 +219,4 @@ class Comparing(StudioScreen):
 def _asked_before(arms: Arms) -> tuple[str, ...]:
     """The arms of the comparison that is there, as they were asked for."""
     entries = (arms.report or {}).get("arms", ()) if arms.final else ()
-    return tuple(str(entry["spec"]) for entry in entries if isinstance(entry.get("spec"), str))
+    return tuple(arms.own_as(str(entry["spec"]), TUNED) for entry in entries if isinstance(entry.get("spec"), str))

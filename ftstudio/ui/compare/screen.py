@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 
 from ftstudio.core import files
+from ftstudio.core.run import trained_text
 from ftstudio.core.text import clean, one_line
 from ftstudio.ui.compare import actions, told
 from ftstudio.ui.compare.categories import Changes
@@ -129,7 +130,8 @@ In the word diff, [-so-] is missing and {+so+} was added.
         state = self.session.feed.state if self.session.feed is not None else ""
         others = any(arms is None or run.path != arms.run.path for run in self.tuned_runs())
         width = self.app.size.width - 7
-        lines = told.opening(arms, has_model, state, others, self.rows_wanted, self.asked, width)
+        trained = trained_text(self.session.feed.story.trained) if self.session.feed is not None else ""
+        lines = told.opening(arms, has_model, state, others, self.rows_wanted, self.asked, width, trained)
         if arms is not None and (arms.following.running or self.asked):
             lines += [(), *told.status(arms, self.session, self.asked, width)]
         self.query_one("#compare-opening", Said).say(*lines)

@@ -72,6 +72,9 @@ def headline(arms: Arms, width: int) -> Line:
         figures.append(missing(main[0]))
     parts = [begin]
     left = width - cell_len(begin[0])
+    if (told := arms.trained(arms.b)) and cell_len(told) + 3 <= left:
+        parts.append((f" ({told})", "warn"))
+        left -= cell_len(told) + 3
     for text in figures:
         if len(text) + 3 <= left:
             parts.append((f"{' · ' if len(parts) > 1 else '   '}{text}", ""))

@@ -51,10 +51,18 @@ def fitting_pairs(parts: list[Part], width: int) -> Line:
 
 
 def opening(
-    arms: Arms | None, has_model: bool, state: str, others: bool, rows: int, asked: bool, width: int
+    arms: Arms | None,
+    has_model: bool,
+    state: str,
+    others: bool,
+    rows: int,
+    asked: bool,
+    width: int,
+    trained: str = "",
 ) -> list[Line]:
     """What to do first. HAS_MODEL: the run in view has a tuned model; STATE: the run's; OTHERS: there are other runs;
-    ROWS would be answered; ASKED: the job was handed over; WIDTH the cells of a line."""
+    ROWS would be answered; ASKED: the job was handed over; WIDTH the cells of a line; TRAINED: of which step the model
+    is, where that isn't the end of its training."""
     lines: list[Line] = [(("Is the tuned model really better?", "strong"),), ()]
     if arms is None:
         if others:
@@ -76,6 +84,7 @@ def opening(
         return [*lines, (("Rows appear here as both have answered them.", ""),)]
     lines += [
         ((f"{name} against its base model", "title"),),
+        *([((f"! The model is {trained}.", "warn"),)] if trained else []),
         (),
         (("g", "key"), (f"  lets both answer the same {arms.rows_name}, {rows:,} at most,", "")),
         (("   side by side, and tells whether the difference is more than chance", "dim"),),

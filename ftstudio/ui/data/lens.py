@@ -53,7 +53,8 @@ class Lens:
     def said(self, max_length: int | None) -> str:
         """Tokenizer, template and MAX_LENGTH in words."""
         cut = f"max_length {max_length:,}" if max_length else "no cut"
-        return f"tokenizer of {shown(self.model)} · template {self.template.name} · {cut}"
+        template = f"template {self.template.name}" if self.task.templates else self.task.name
+        return f"tokenizer of {shown(self.model)} · {template} · {cut}"
 
 
 LensKey = tuple[str, str, str | tuple[str, ...] | None, int | None, tuple[str, ...], Mapping[str, Any]]

@@ -208,6 +208,16 @@ class Opened:
         why = one_line(self.unmapped.removeprefix(f"{self.dataset.source}: "), max(20, width - len(told) - 2))
         return (told, "warn"), (f"  {why}", "dim")
 
+    def suited(self, recipe: Recipe | None) -> str | None:
+        """The task that the rows suit best; None where a person chose the columns, or RECIPE is of these rows: then
+        its task counts."""
+        own = recipe is not None and recipe.data.train in (self.source, *self.known_as)
+        return self.likely.task if self.likely is not None and not self.columns and not own else None
+
+    def readable(self, recipe: Recipe | None) -> Shape | None:
+        """What the rows are to that task."""
+        return self.likely.shape if self.likely is not None and self.suited(recipe) else self.shape
+
     @property
     def why(self) -> str:
         """What led to the mapping, or who wanted it."""
@@ -323,14 +333,20 @@ def with_data(
     columns: Mapping[str, str],
     known_as: Iterable[str] = (),
     accepted: Sequence[str] = (),
+    task: str | None = None,
 ) -> Recipe:
     """RECIPE (None: a new one, with the bundled model until another is named) for SOURCE with COLUMNS.
 
     KNOWN_AS are other names of the same data: a recipe of one of them keeps what it says of the data. ACCEPTED are
-    checks whose errors must not stop a run.
+    checks whose errors must not stop a run; TASK is what the rows suit where no prompts were found in them.
     Raises UsageError.
     """
     values: dict[str, Any] = recipe.plain() if recipe is not None else {"task": "sft", "model": "demo", "data": {}}
+    if task not in (None, values.get("task", "sft")) and (
+        recipe is None or recipe.data.train not in (source, *known_as)
+    ):
+        values["task"] = task
+        values.pop("options", None)  # of the other task
     if recipe is not None and recipe.data.train not in (source, *known_as):  # settings of other data: they need not fit
         for key in ("split", "template", "limit", "columns", "mix", "replay", "split_by", "parted_as", "accepted"):
             values["data"].pop(key, None)

@@ -148,7 +148,7 @@ class Rows(Looking):
         try:
             self.session.recipe = with_data(
                 self.session.recipe, self.opened.source, self.opened.columns, self.opened.known_as,
-                self.opened.accepted(self.session.recipe),
+                self.opened.accepted(self.session.recipe), self.opened.suited(self.session.recipe),
             )  # fmt: skip
         except StudioError as error:
             self.studio.show_error(error)

@@ -79,7 +79,10 @@ class TokenPage(Page):
             merged = "  ·  prompt and answer would share a token" if view.boundary == "merged" else ""
             note = f"  ·  {one_line(view.note, 200)}" if view.note else ""
             order = f"{self.order} first (s)  ·  " if self.order else ""
-            return ((order, "mark"), (one_line(self.said, 300), "dim"), (merged, "warn"), (note, "dim"))
+            said = one_line(self.said, 300)
+            if cell_len(f"{order}{said}{merged}{note}") > self.columns:  # what is special here first
+                said, note = note.removeprefix("  ·  "), f"{'  ·  ' if note else ''}{said}"
+            return ((order, "mark"), (said, "dim"), (merged, "warn"), (note, "dim"))
         if y == 2:
             dot = {"tokens": "a·b two tokens", "ids": "a⟨7⟩ its id", "text": ""}[self.way]
             return (

@@ -343,8 +343,8 @@ meant to.
             actions.ORDER,
             actions.GROUPS,
             *work,
-            actions.EXPORT,
-            actions.OWN,
+            *((actions.EXPORT,) if answers.corrected is not None else ()),
+            *((actions.OWN,) if answers.context is not None else ()),
             actions.OUTCOME,
             actions.UNDO,
         )

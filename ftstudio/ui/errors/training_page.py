@@ -230,10 +230,11 @@ class TrainingPage(Vertical):
             return f"The nearest prompt has cosine {best:.2f}. With so few training rows nothing says what is near."
         if self._alone:
             return (
-                f"No training prompt is near: the nearest has cosine {best:.2f}, training prompts have {near:.2f} and "
-                "more to their own nearest. Rows like it may be missing."
+                f"No training prompt is near: cosine {best:.2f} at best, {near:.2f} and more among themselves. "
+                "Rows like it may be missing. The list's near counts answers, too."
             )
-        return f"The nearest prompt has cosine {best:.2f}; from {near:.2f} on counts as near in this data."
+        told = f"The nearest prompt has cosine {best:.2f}; from {near:.2f} on counts as near in this data."
+        return f"{told} The list's near counts answers, too."
 
     def _cells(self, index: int) -> Cells:
         training, row = self.training, self.rows[index]

@@ -6,15 +6,18 @@ another one has open is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import re
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from ftstudio.core import files
-from ftstudio.core.folder import Owner, here
+from ftstudio.core.folder import Owner, exclusive, here
 
 A_DAY = 86400.0
 _NAME = re.compile(r"draft(-\d+)?\.yaml")
@@ -29,6 +32,7 @@ class DraftFile:
         self.others = False
         self._token = uuid.uuid4().hex
         self._mine: Path | None = None
+        self._found: bytes | None = None  # what stood in it when it was taken up
 
     def newest(self) -> Path | None:
         """The draft that was written last and that nobody has open, ours from now on; None where there is none."""
@@ -43,31 +47,69 @@ class DraftFile:
         if not found:
             return None
         self._mine = max(found, key=_written)
+        self._found = _content(self._mine)
         return self._mine
 
     def path(self) -> Path:
-        """Where to write, ours alone. Raises StudioError where that can't be said there."""
-        if self._mine is not None and self._open_elsewhere(self._mine):  # it was taken for one of a studio that is gone
+        """Where to write, ours alone. Raises StudioError where that can't be said there.
+
+        What was taken up stays another studio's where that was the first to write there, or has written since.
+        """
+        if self._mine is not None and not self._claim(self._mine, self._found):
             self._mine = None
         if self._mine is None:
-            self._mine = self._free()
-        if self._owner(self._mine) is None:
-            files.write_json(_owner_path(self._mine), asdict(here(self._token)))
+            self._mine = next(path for path in self._names() if self._claim(path, None))
         return self._mine
+
+    def _claim(self, draft: Path, holds: bytes | None) -> bool:
+        """Whether DRAFT is ours now: nobody else has it open, and it HOLDS still what it did. Of several that try at
+        once one succeeds."""
+        owner = self._owner(draft)
+        if owner is not None:
+            return owner.token == self._token
+        door = _owner_path(draft)
+        mine = door.with_name(f".{door.name}.{self._token}")
+        try:
+            files.write_json(mine, asdict(here(self._token)))
+            if door.exists():  # of a studio that is gone
+                self._clear(door)
+            exclusive(mine, door)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise files.explain(error, door) from error
+        finally:
+            mine.unlink(missing_ok=True)
+        if _content(draft) != holds:
+            door.unlink(missing_ok=True)
+            return False
+        return True
+
+    def _clear(self, door: Path) -> None:
+        """Take away DOOR of a studio that is gone, but not that of one which has just come."""
+        aside = door.with_name(f".{door.name}.{self._token}.gone")
+        try:
+            os.rename(door, aside)
+            if self._recorded(aside) is not None:
+                with contextlib.suppress(FileExistsError):
+                    exclusive(aside, door)
+        except FileNotFoundError:
+            return
+        finally:
+            aside.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Write elsewhere: what was found can't be read, and may be mended."""
-        self._mine = None
+        self._mine = self._found = None
 
     def close(self) -> None:
         """The next studio may take it up."""
         if self._mine is not None and (owner := self._owner(self._mine)) is not None and owner.token == self._token:
             _owner_path(self._mine).unlink(missing_ok=True)
 
-    def _free(self) -> Path:
-        names = itertools.chain(["draft.yaml"], (f"draft-{number}.yaml" for number in itertools.count(2)))
-        paths = (self.folder / name for name in names)
-        return next(path for path in paths if not path.exists() and self._owner(path) is None)
+    def _names(self) -> Iterator[Path]:
+        for name in itertools.chain(["draft.yaml"], (f"draft-{number}.yaml" for number in itertools.count(2))):
+            yield self.folder / name
 
     def _open_elsewhere(self, path: Path) -> bool:
         owner = self._owner(path)
@@ -75,19 +117,29 @@ class DraftFile:
 
     def _owner(self, path: Path) -> Owner | None:
         """Who has PATH open. Of another machine one can't tell whether its process is there: for a day it counts so."""
-        value = files.read_json(_owner_path(path))
+        return self._recorded(_owner_path(path), _written(path))
+
+    def _recorded(self, door: Path, written: float = 0.0) -> Owner | None:
+        value = files.read_json(door)
         try:
             owner = Owner(**{key: value[key] for key in Owner.__dataclass_fields__}) if value else None
         except (KeyError, TypeError):
             return None
         if owner is None:
             return None
-        lately = time.time() - max(owner.heartbeat, _written(path)) < A_DAY
+        lately = time.time() - max(owner.heartbeat, written) < A_DAY
         return owner if (owner.alive() if owner.near else lately) else None
 
 
 def _owner_path(draft: Path) -> Path:
     return draft.with_name(draft.name + OWNER)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _written(path: Path) -> float:

@@ -49,7 +49,7 @@ class ModelPanel(Panel):
     """Path or hub id; what the model's own files and its class tell; its parts; changes to it."""
 
     NAME, TITLE, KEYS = "model", "Which model learns?", ("model", "architecture")
-    WHAT = "The base model: it can write already, and is to learn your task on top."
+    WHAT = "The base model: what it was trained for before stays, and it learns your task on top."
     DEFAULT_CSS = """
     ModelPanel #model-fault { height: auto; color: $error; margin-top: 1; display: none; }
     ModelPanel #model-facts { margin-top: 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.workspace import Workspace
@@ -148,8 +150,17 @@ class Wizard(StudioScreen):
         """
         if draft.plain() in ({"task": "sft"}, {}):
             return ""
-        name = time.strftime("draft-%Y%m%d-%H%M%S.yaml")
-        path = self.session.workspace.path / "trash" / name
+        now = time.strftime("draft-%Y%m%d-%H%M%S")
+        for more in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+            path = self.session.workspace.path / "trash" / f"{now}{more}.yaml"
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.open("x").close()  # ours, and no other studio's of this second
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise files.explain(error, path) from error
+            break
         draft.save(path)
         return shown(path)
 
@@ -204,6 +215,8 @@ class Wizard(StudioScreen):
     def _go(self, at: int) -> None:
         """Show step AT."""
         self.visited.add(self.at)
+        if at != self.at:  # till the step tells about a field of its own
+            self.query_one("#about", Static).update("")
         self.at = max(0, min(at, len(self.panels) - 1))
         self.visited.add(self.at)
         self._prepare(self.at)

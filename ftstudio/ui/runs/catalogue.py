@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import STATE_KINDS
-from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.run import RunFolder, Story, state_word
 from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace
 
@@ -37,6 +37,12 @@ class Summary:
     seconds: float | None = None
     eta: float | None = None
     failure: str = ""
+    collapsed: bool = False
+
+    @property
+    def word(self) -> str:
+        """Its state as it is shown."""
+        return state_word(self.state, self.collapsed)
 
     @property
     def name(self) -> str:
@@ -45,7 +51,7 @@ class Summary:
 
     def matches(self, words: list[str]) -> bool:
         """Whether every one of WORDS (in lower case) stands somewhere in it."""
-        text = f"{self.name} {self.state} {self.task} {self.method} {self.model}".lower()
+        text = f"{self.name} {self.word} {self.task} {self.method} {self.model}".lower()
         return all(word in text for word in words)
 
 
@@ -93,6 +99,7 @@ class Follower:
             story.seconds,
             story.eta,
             one_line((story.failure or {}).get("text"), 300),
+            story.collapsed,
         )
 
 

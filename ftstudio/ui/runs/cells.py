@@ -9,7 +9,10 @@ from ftstudio.ui.runs.catalogue import Summary
 from ftstudio.ui.shell.strip import MARKS
 from ftstudio.ui.text.table import Cells, Column
 
-INKS = {"running": "good", "done": "good", "failed": "bad", "interrupted": "warn", "paused": "warn", "stopped": "warn"}
+INKS = {
+    "running": "good", "done": "good", "failed": "bad", "interrupted": "warn", "paused": "warn", "stopped": "warn",
+    "collapsed": "bad",
+}  # fmt: skip
 
 COLUMNS = (
     Column("state", 13),
@@ -27,7 +30,7 @@ COLUMNS = (
 
 def cells_of(summary: Summary, now: float | None = None) -> Cells:
     """In the order of `COLUMNS`."""
-    state = summary.state
+    state = summary.word
     return (
         (f"{MARKS.get(state, '·')} {state or 'reading'}", INKS.get(state, "dim")),
         clean(summary.name, 80),

@@ -88,7 +88,7 @@ def _recipe(summary: Summary) -> list[str]:
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     steps = f"{summary.step}" + (f" of {summary.total_steps}" if summary.total_steps else "")
     found = [
-        ("state", summary.state),
+        ("state", summary.word),
         ("task", f"{summary.task or '–'}, {summary.method or '–'}, {summary.model or '–'}"),
         ("steps", f"{steps}, took {duration(summary.seconds)}"),
         ("loss", f"{number(summary.loss)} train, {number(summary.eval_loss)} held-out"),

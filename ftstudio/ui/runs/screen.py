@@ -32,7 +32,7 @@ SCAN_SHARE = 40  # looking at all runs may take a fortieth of the time, and happ
 AT_ONCE = 0.03  # seconds the first look may take before the screen is shown
 
 OPEN = Action("enter", "open", "open", "show the run: its curves, samples and log", priority=False)
-COMPARE = Action("c", "compare", "compare", "compare base and tuned model of a finished run")
+COMPARE = Action("c", "compare", "compare", "compare base and tuned model of a run that has saved one")
 RESUME = Action("r", "resume", "resume", "go on from the last checkpoint; starts a run that never began")
 STOP = Action("s", "stop", "stop", "save a checkpoint and stop a live run; asks first")
 DELETE = Action("d,delete", "delete", "delete", "move the run to the workspace's trash folder; asks first")
@@ -59,6 +59,7 @@ there, so runs that another terminal or another machine works on are shown live,
   ! interrupted  killed, or a power cut; it can go on
   ✗ failed       an error ended it; enter shows which
   ✓ done         trained to the end, model saved
+  ! collapsed    trained to the end, but worth less than before training
 
 r goes on with a stopped, interrupted or failed run exactly where its last checkpoint was: the same rows in the same
 order. A run that waits for its turn names what it waits for, also in another process; s takes it out of that queue.
@@ -92,6 +93,7 @@ folder of the workspace and stay there until you remove them.
         self._scanning = threading.Event()
         self._next_look = self._next_scan = 0.0
         self._resumable: tuple[object, str] = (None, "")
+        self._has_model: tuple[object, bool] = (None, False)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -184,7 +186,7 @@ folder of the workspace and stay there until you remove them.
             parts.append((f" · ▶ {live} live", "good"))
         if lost:
             which = one_line(lost[0].name, 28) if len(lost) == 1 else f"{len(lost)} runs"
-            way = "was interrupted: r goes on with it" if len(lost) == 1 else "were interrupted: r goes on with one"
+            way = "was interrupted: on its row r goes on" if len(lost) == 1 else "were interrupted: on a row r goes on"
             parts.append((f" · ! {which} {way}", "warn"))
         return tuple(parts)
 
@@ -192,30 +194,40 @@ folder of the workspace and stay there until you remove them.
         chosen = self.chosen
         panel = self.query_one("#detail", Said)
         width = max(20, self.app.size.width - 3)  # the panel's own is not known at the first look
-        panel.say(*(lines_of(*self._detail(chosen), width)[:2] if chosen is not None else [()]))
+        panel.say(*(lines_of(*self._detail(chosen, width), width, 2) if chosen is not None else [()]))
         if self.has_class("-info"):
             self.query_one(InfoPanel).show(chosen)
 
-    def _detail(self, row: Summary) -> tuple[str, str, str]:
-        """(ink, mark, text) about ROW."""
+    def _detail(self, row: Summary, width: int) -> tuple[str, str, str]:
+        """(ink, mark, text) about ROW, in about two lines of WIDTH cells."""
         waits_for = waits(self.session, row.run) if row.state not in LIVE else None
         if waits_for is not None:
             return "dim", "…", f"queued: waits for {waits_for}"
         if row.state == "failed":
-            return "bad", "✗", f"{row.failure or 'it failed'} · enter shows more"
+            return "bad", "✗", f"{one_line(row.failure, 2 * width - 40) or 'it failed'} · enter shows more"
         if row.state == "queued":
             return "dim", "…", "has not begun, and waits for nothing · r starts it"
         if row.state in steer.RESUMABLE:
-            return "warn", "!" if row.state == "interrupted" else "■", f"{row.state} · r {self._resume_text(row)}"
+            compares = " · c compares it as it is" if self._comparable(row) else ""
+            mark = "!" if row.state == "interrupted" else "■"
+            return "warn", mark, f"{row.state} · r {self._resume_text(row)}{compares}"
         if row.state == "running":
             eta = f", {duration(row.eta)} to go" if row.eta is not None else ""
             step = f", step {steps(row.step, row.total_steps)}" if row.step else ""
             return "good", "▶", f"being trained now{step}{eta} · enter shows it live"
         if row.state == "paused":
             return "warn", "‖", "paused, with the model kept in memory · enter, then p goes on"
+        if row.word == "collapsed":
+            return "bad", "!", "collapsed: worth less than before training · enter shows where · c compares"
         if row.state == "done":
             return "good", "✓", "done · enter shows its curves · c compares base and tuned"
         return "dim", "", ""
+
+    def _comparable(self, row: Summary) -> bool:
+        key = (row.run.path, row.state)
+        if self._has_model[0] != key:
+            self._has_model = (key, steer.comparable(row.run, row.state))
+        return self._has_model[1]
 
     def _resume_text(self, row: Summary) -> str:
         key = (row.run.path, row.state)
@@ -242,8 +254,8 @@ folder of the workspace and stay there until you remove them.
             return (OPEN, STOP, INFO, FILTER, BACK)
         if waits(self.session, row.run) is not None:
             return (OPEN, TAKE_BACK, INFO, FILTER, BACK)
-        more = {"done": (COMPARE,)} | dict.fromkeys(steer.RESUMABLE, (RESUME,))
-        return (OPEN, *more.get(row.state, ()), INFO, FILTER, DELETE, BACK)
+        more = ((RESUME,) if row.state in steer.RESUMABLE else ()) + ((COMPARE,) if self._comparable(row) else ())
+        return (OPEN, *more, INFO, FILTER, DELETE, BACK)
 
     # -- actions -----------------------------------------------------------------------------------------------------
     def action_open(self) -> None:
@@ -257,8 +269,8 @@ folder of the workspace and stay there until you remove them.
         row = self.chosen
         if row is None:
             return
-        if row.state != "done":
-            self.studio.tell(f"Comparing needs a finished run; {row.name} is {row.state}.")
+        if not steer.comparable(row.run, row.state):
+            self.studio.tell(f"{row.name} is {row.state} and has saved no model yet.")
             return
         self.session.view_run(row.run)
         self.studio.action_go("compare")

@@ -8,6 +8,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ftstudio.core.run import state_word
 from ftstudio.core.text import duration, number, one_line
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import waits
@@ -23,6 +24,7 @@ MODES = (
 )
 MARKS = {
     "queued": "…", "running": "▶", "paused": "‖", "stopped": "■", "failed": "✗", "interrupted": "!", "done": "✓",
+    "collapsed": "!",
 }  # fmt: skip
 
 
@@ -89,7 +91,8 @@ class TopStrip(Widget, can_focus=False):
         gpus = story.telemetry.get("gpus") or []
         if gpus and state == "running" and gpus[0].get("use") is not None:
             parts.append((1, f"GPU {gpus[0]['use']:.0f}%"))
-        return state, fitting(parts, self.size.width - len(self._head(state)))
+        word = state_word(state, story.collapsed)
+        return word, fitting(parts, self.size.width - len(self._head(word)))
 
     def _head(self, state: str) -> str:
         """The state's mark, and its name where there is room or it isn't the usual one."""
@@ -127,7 +130,8 @@ class TopStrip(Widget, can_focus=False):
         return segments
 
     def _line_two(self, styles: dict[str, Style], state: str, text: str) -> list[Segment]:
-        style = {"failed": "bad", "interrupted": "bad", "done": "good", "running": "good"}.get(state, "dim")
+        bad = dict.fromkeys(("failed", "interrupted", "collapsed"), "bad")
+        style = (bad | {"done": "good", "running": "good"}).get(state, "dim")
         if not state:
             return [Segment("  "), Segment(text, styles["dim"])]
         return [Segment(self._head(state), styles[style]), Segment(text, styles["text"])]

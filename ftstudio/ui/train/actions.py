@@ -14,7 +14,7 @@ EVALUATE = Action("e", "evaluate", "evaluate", "measure the held-out loss and an
 RATE = Action("R", "rate", "rate", "another learning rate from the next step on")
 LENGTH = Action("T", "length", "steps", "more or fewer steps")
 RESUME = Action("r", "resume", "resume", "go on with a run that was stopped, interrupted or has failed")
-COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run is done")
+COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run has saved one")
 LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
 CHART = Action("g", "chart", "chart", "next chart: loss, forgetting, learning rate, gradient norm, tokens/s, memory, …")
 ALL = Action("G", "all", "all charts", "many small charts at once, or one large")
@@ -70,12 +70,19 @@ ALL_ACTIONS = (
 
 
 def working(
-    state: str, *, log: bool, samples: bool, rows: bool = False, apart: bool = False, alerts: bool = False
+    state: str,
+    *,
+    log: bool,
+    samples: bool,
+    rows: bool = False,
+    apart: bool = False,
+    alerts: bool = False,
+    model: bool = False,
 ) -> tuple[Action, ...]:
     """The actions that work on a run in STATE while the chart, LOG, SAMPLES in full or the map of ROWS are in view.
 
     STATE is `replay` while it is shown once more, WAITS while its turn hasn't come. APART: a cursor stands there,
-    or a part is shown; ALERTS: there are some.
+    or a part is shown; ALERTS: there are some; MODEL: it has saved one, if it isn't done.
     """
     if state in LIVE:
         steering: tuple[Action, ...] = (GO_ON if state == "paused" else PAUSE, STOP, SAVE, EVALUATE)
@@ -84,7 +91,7 @@ def working(
     elif state == "done":
         steering = (COMPARE,)
     else:
-        steering = (*REPLAYING, BACK) if state == "replay" else (RESUME,)
+        steering = (*REPLAYING, BACK) if state == "replay" else (RESUME, *((COMPARE,) if model else ()))
     if log:
         return (FIND, NEXT, PREVIOUS, FOLLOW, BACK, *steering, LOG)
     if samples:

@@ -6,13 +6,14 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from ftstudio.core.run import Story
+from ftstudio.core.run import Story, state_word, trained_text
 from ftstudio.core.text import duration, number, one_line
 from ftstudio.core.turn import QUEUE
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.train.samples import cut, wrap
 
 MOST = 3  # lines
+MOST_FAILED = 6  # of why a run failed and the way out, which matter more than its charts
 ABOVE = 0.01  # of the lowest held-out loss: what the last one is more than that is no noise of an evaluation
 
 PHASES = {
@@ -37,30 +38,35 @@ def notice(
     waits_for: str | None,
     asked: str,
     resumable: str,
+    comparable: bool = False,
     elsewhere: str = "",
     keys: bool = False,
 ) -> tuple[str, str, str]:
     """(ink, mark, text) for the run's STATE.
 
     WAITS_FOR names the job before it in the queue, ASKED what was just requested and not answered yet, RESUMABLE what
-    resuming would mean, ELSEWHERE the process that trains it where it isn't this one. KEYS: the key line has no room
-    for those that change the view.
+    resuming would mean, COMPARABLE whether an ended run has a model to compare, ELSEWHERE the process that trains it
+    where it isn't this one. KEYS: the key line has no room for those that change the view.
     """
     if waits_for is not None:
         return "dim", "…", f"queued: waits for {waits_for}"
+    compares = f"{as_it_is(story)} · enter compares" if comparable else ""
     if state == "failed":
         failure = story.failure or {}
         hint = one_line(failure.get("hint"), 300)
         text = one_line(failure.get("text") or "it failed", 400)
-        return "bad", "✗", f"{text} {hint}{' ' if hint else ''}· l shows the log"
+        return "bad", "✗", f"{text} {hint}{' ' if hint else ''}· l shows the log{compares}"
     if state == "interrupted":
-        return "warn", "!", f"interrupted: the process that trained it is gone · r {resumable}"
+        return "warn", "!", f"interrupted: the process that trained it is gone · r {resumable}{compares}"
     if state == "stopped":
-        return "warn", "■", f"{stopped_text(story)} · r {resumable}"
+        compares = " · enter compares it as it is" if comparable else ""
+        return "warn", "■", f"{stopped_text(story)} · r {resumable}{compares}"
     if state == "queued":
         return "dim", "…", "not begun, and nobody works on it · r starts it"
     if state == "done":
-        return *(("warn", "!") if worse(story) else ("good", "✓")), done_text(story)
+        if story.collapsed:
+            return "bad", "!", done_text(story)
+        return "warn" if worse(story) else "good", "✓", done_text(story)
     if asked:
         return "warn", "→", asked
     if state == "paused":
@@ -84,14 +90,21 @@ def stopped_text(story: Story) -> str:
     if by == QUEUE:
         return "taken out of the queue before it began"
     if by != "eval_rising":
-        return f"stopped at step {story.step}"
-    return f"stopped early at step {story.step}: the held-out loss got no better{model_text(story)}"
+        return f"stopped at step {story.step}{': the model had collapsed' if story.collapsed else ''}"
+    more = "; the model had collapsed" if story.collapsed else model_text(story)
+    return f"stopped early at step {story.step}: the held-out loss got no better{more}"
 
 
 def model_text(story: Story) -> str:
     """Of which step the saved model is, where that isn't the last."""
     loss = f" (held-out {number(story.judged_loss)})" if story.judged_loss is not None else ""
     return f" · its model is that of step {story.model_step}{loss}" if story.model_step is not None else ""
+
+
+def as_it_is(story: Story) -> str:
+    """Of which step the model is that was saved before the run was taken up again; empty where no event tells."""
+    told = trained_text(story.trained)
+    return f" · its model is of an earlier session, {told}" if told else ""
 
 
 def alert_text(alert: dict[str, Any]) -> str:
@@ -119,13 +132,14 @@ def done_text(story: Story) -> str:
         told = f" (best was {number(best[1])} at step {best[0]})" if best is not None and worse(story) else ""
         parts.append(f"held-out {number(story.eval_loss)}{told}")
     took = f" in {duration(story.seconds)}" if story.seconds is not None else ""
-    return f"done{took}: {', '.join(parts) or 'saved'}{model_text(story)} · enter compares"
+    word = state_word("done", story.collapsed)
+    return f"{word}{took}: {', '.join(parts) or 'saved'}{model_text(story)} · enter compares"
 
 
-def lines_of(ink: str, mark: str, text: str, width: int) -> list[Line]:
-    """As one to three lines of WIDTH cells; an empty text is one empty line."""
+def lines_of(ink: str, mark: str, text: str, width: int, most: int = MOST) -> list[Line]:
+    """As one to MOST lines of WIDTH cells; an empty text is one empty line."""
     if not text:
         return [()]
     head = f"{mark} " if mark else ""
-    rows = cut(wrap(text, max(8, width - cell_len(head))), MOST, width - cell_len(head))
+    rows = cut(wrap(text, max(8, width - cell_len(head))), most, width - cell_len(head))
     return [((head if not at else " " * cell_len(head), ink), (row, ink)) for at, row in enumerate(rows)]

@@ -24,7 +24,7 @@ from ftstudio.ui.train import actions, course, side, steer, together
 from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import Asked
 from ftstudio.ui.train.logview import LogView
-from ftstudio.ui.train.notice import KEYS, PHASES, lines_of, notice
+from ftstudio.ui.train.notice import KEYS, MOST, MOST_FAILED, PHASES, lines_of, notice
 from ftstudio.ui.train.replay import Replay
 from ftstudio.ui.train.rowmap import RowMapPage
 from ftstudio.ui.train.samples import SamplePanel
@@ -109,6 +109,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
         self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which run, what is told, and when to look again
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
         self._checkpoint: tuple[object, int | None] = (None, None)
+        self._has_model: tuple[object, bool] = (None, False)
 
     def compose_body(self) -> ComposeResult:
         with Vertical(id="charts"):
@@ -198,6 +199,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
             waits_for=waits_for,
             asked=self._pending(feed),
             resumable=self._resumable(feed),
+            comparable=self._comparable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
             keys=self.app.size.width < 100,
         )
@@ -205,7 +207,8 @@ the training rows: those the model never becomes sure of are where wrong labels 
             text = f"{text} · {of_all}"
         if self.has_class("-all") and self.all_told:
             text = self.all_told if text in ("", KEYS) else f"{text} · {self.all_told}"
-        panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3)))
+        most = MOST_FAILED if feed.state == "failed" else MOST
+        panel.say(*lines_of(ink, mark, text, max(20, self.app.size.width - 3), most))
 
     def _of_sweep(self, feed: RunFeed) -> str:
         """How the sweep goes that the run is of; empty where it is of none."""
@@ -235,6 +238,13 @@ the training rows: those the model never becomes sure of are where wrong labels 
             self._checkpoint = (key, steer.last_step(feed.run) if feed.state in steer.RESUMABLE else None)
         return steer.resume_text(self._checkpoint[1])
 
+    def _comparable(self, feed: RunFeed) -> bool:
+        """Whether there is a model to compare; looked at again only when the run's state has changed."""
+        key = (feed.run.path, feed.state)
+        if self._has_model[0] != key:
+            self._has_model = (key, steer.comparable(feed.run, feed.state))
+        return self._has_model[1]
+
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
             self.call_after_refresh(self.pull)
@@ -254,6 +264,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
             rows=self.has_class("-rows"),
             apart=self.window.shown is not None or self.window.cursor is not None,
             alerts=bool(feed.story.alerts),
+            model=self._comparable(feed),
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -344,10 +355,10 @@ the training rows: those the model never becomes sure of are where wrong labels 
     def action_compare(self) -> None:
         """To the comparison."""
         feed = self.session.feed
-        if feed is not None and feed.state == "done":
+        if feed is not None and self._comparable(feed):
             self.studio.action_go("compare")
         elif feed is not None:
-            self.studio.tell("Comparing needs a finished run.")
+            self.studio.tell(f"{feed.run.name} is {feed.state} and has saved no model yet.")
 
     # -- the view ----------------------------------------------------------------------------------------------------
     def action_sample(self, by: int) -> None:

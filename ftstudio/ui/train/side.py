@@ -159,7 +159,8 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
         yield named("to go", "paused" if state == "paused" else duration(story.eta), "strong")
     epoch, epochs = last.get("epoch"), story.start.get("epochs")
     if epoch is not None:
-        yield named("epoch", f"{epoch:.2f}" + (f" of {epochs:g}" if isinstance(epochs, (int, float)) else ""))
+        whole = f" of {round(epochs, 2):g}" if isinstance(epochs, (int, float)) else ""
+        yield named("epoch", f"{epoch:.2f}{whole}")
     parameters = story.start.get("parameters") or {}
     if parameters.get("total"):
         trains, total = parameters.get("trainable") or 0, parameters["total"]

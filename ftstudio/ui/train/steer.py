@@ -29,6 +29,11 @@ def last_step(run: RunFolder) -> int | None:
     return None
 
 
+def comparable(run: RunFolder, state: str) -> bool:
+    """Whether RUN in STATE can be compared: it is through, or has saved a model before it ended otherwise."""
+    return state == "done" or (state in RESUMABLE and run.model.is_dir())
+
+
 def works_on(session: Session, run: RunFolder) -> bool:
     """Whether this process's worker does or waits to do something inside RUN's folder: train, compare, answer."""
     jobs = (session.worker.current, *session.worker.waiting) if session.busy else ()
