@@ -79,7 +79,7 @@ class Looking(StudioScreen):
         opened = self.opened
         if opened is None:
             return
-        shape, key = opened.readable(self.session.recipe), lens_key(self.session.recipe)
+        shape, key = opened.shape, lens_key(self.session.recipe)
         if shape is None:
             self.studio.tell(f"{opened.unmapped} c chooses the columns.", "warning")
             return
@@ -111,9 +111,9 @@ class Looking(StudioScreen):
 
     def _tokens(self, stay: bool = False) -> None:
         opened, number = self.opened, self.grid.row_number
-        if opened is None or opened.lens is None or opened.readable(self.session.recipe) is None or number is None:
+        if opened is None or opened.lens is None or opened.shape is None or number is None:
             return
-        lens, shape, limit = opened.lens, opened.readable(self.session.recipe), opened.max_length
+        lens, shape, limit = opened.lens, opened.shape, opened.max_length
 
         def done(view: TokenView) -> None:
             self.query_one(TokenPage).show(view, lens.said(limit), texts, stay=stay)
@@ -158,9 +158,9 @@ class Looking(StudioScreen):
         """Call THEN(encoded) once all rows are tokenised with the present cut; with None where the task can't, and
         they are not NEEDED."""
         opened = self.opened
-        if opened is None or opened.lens is None or opened.readable(self.session.recipe) is None:
+        if opened is None or opened.lens is None or opened.shape is None:
             return
-        lens, shape, limit = opened.lens, opened.readable(self.session.recipe), opened.max_length
+        lens, shape, limit = opened.lens, opened.shape, opened.max_length
         if limit in opened.encoded:
             then(opened.encoded[limit])
             return

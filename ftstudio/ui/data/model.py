@@ -212,11 +212,7 @@ class Opened:
         """The task that the rows suit best; None where a person chose the columns, or RECIPE is of these rows: then
         its task counts."""
         own = recipe is not None and recipe.data.train in (self.source, *self.known_as)
-        return self.likely.task if self.likely is not None and not self.columns and not own else None
-
-    def readable(self, recipe: Recipe | None) -> Shape | None:
-        """What the rows are to that task."""
-        return self.likely.shape if self.likely is not None and self.suited(recipe) else self.shape
+        return self.meant.task if self.meant.suggestions and not self.columns and not own else None
 
     @property
     def why(self) -> str:
