@@ -168,7 +168,9 @@ def _estimated(
     if task.kind != "causal-lm":
         held = some.held(training.batch_size, training.batch_tokens)
         asked = [{"input_ids": ids, "labels": [0] * some.new} for ids in some.prompts]
-        loads = memory_tasks.TaskLoads(some.piece, held, asked, some.new)
+        if task.kind == "image-text-to-text":
+            asked = some.asked
+        loads = memory_tasks.TaskLoads(some.piece, held, asked, some.new, some.pieces)
         return memory_tasks.estimate(config, recipe, task, changes, machine, counted, loads)
     load = some.loads(training.batch_size, training.batch_tokens)
     return estimate(config, recipe, changes, machine, counted, load)
