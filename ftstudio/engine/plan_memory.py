@@ -19,6 +19,7 @@ from ftstudio.engine.loads import Batches, batches
 from ftstudio.engine.materials import Materials
 
 if TYPE_CHECKING:
+    from ftstudio.engine.collate import Row
     from ftstudio.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def _estimated(
     training = recipe.training
     if task.kind != "causal-lm":
         held = some.held(training.batch_size, training.batch_tokens)
-        asked = [{"input_ids": ids, "labels": [0] * some.new} for ids in some.prompts]
+        asked: list[Row] = [{"input_ids": ids, "labels": [0] * some.new} for ids in some.prompts]
         if task.kind == "image-text-to-text":
             asked = some.asked
         loads = memory_tasks.TaskLoads(some.piece, held, asked, some.new, some.pieces)

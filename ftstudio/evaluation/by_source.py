@@ -46,7 +46,7 @@ def told(
             places.setdefault(str(source), []).append(place)
     if len(places) < 2:
         return None
-    parts = []
+    parts: list[dict[str, Any]] = []
     for name, chosen in places.items():
         mine = [[[column[place] for place in chosen] for column in every] for every in asked]
         rated = [[arm[place] for place in chosen] for arm in scores]
