@@ -405,6 +405,7 @@ def test_a_model_that_sees_holds_what_is_told(kind: str, part: str, tmp_path: Pa
     assert estimated == pytest.approx(real, rel=0.02 if part else 0.01)
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_model_that_sees_estimates_its_memory(tmp_path: Path):
     from ftstudio.engine.plan import plan
 
