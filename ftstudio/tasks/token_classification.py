@@ -84,7 +84,7 @@ class TokenClassification(ItemTask):
             if lacking:
                 told = ", ".join(one_line(kind, 30) for kind in lacking[:6]) + (", …" if lacking[6:] else "")
                 text = (
-                    f"{one_line(name, 40)} tags no {told}, as other sources do: whatever such it holds is learnt as O."
+                    f"{one_line(name, 40)} tags no {told}, as other sources do: if it holds any, they are learnt as O."
                 )
                 hint = "Tag them there too, or leave the rows that hold some out."
                 found.append(Doubt("data.train", text, hint))
