@@ -200,3 +200,69 @@ def test_lm_eval_on_local_tasks_agrees_with_our_own_likelihoods(tmp_path: Path) 
             right += logs.index(max(logs)) == 0
     assert (entry["task"], entry["metric"], entry["n"]) == ("plain_facts", "acc", 24)
     assert entry["value_b"] == pytest.approx(right / 24)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["prompt", "p-tuning", "prefix"])
+def test_a_soft_prompt_stands_before_what_lm_eval_asks(tmp_path: Path, kind: str) -> None:
+    """Against log-probabilities worked out by hand through peft, row by row; many at once and one by one."""
+    pytest.importorskip("lm_eval")
+    import torch
+    from lm_eval.api.instance import Instance
+    from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ftstudio.engine.harness_model import handed
+
+    folder = make_model(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(0)
+    common = {"task_type": "CAUSAL_LM", "num_virtual_tokens": 5}
+    config = {
+        "prompt": lambda: PromptTuningConfig(**common),
+        "p-tuning": lambda: PromptEncoderConfig(encoder_hidden_size=16, **common),
+        "prefix": lambda: PrefixTuningConfig(**common),
+    }[kind]()
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config).eval()
+    with torch.no_grad():  # so far from nothing that a prompt left out or misplaced shows
+        for weight in model.prompt_encoder.parameters():
+            weight.normal_(0, 0.7)
+    asked = [("What is 7?", " number 7"), ("Where does the otter of the long river live", " here"), ("a", " dog dog")]
+
+    def by_hand(context: str, wanted: str) -> float:
+        first = tokenizer.encode(context, add_special_tokens=False)
+        ids = tokenizer.encode(context + wanted, add_special_tokens=False)
+        with torch.no_grad():
+            tokens = torch.tensor([ids])
+            logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits[0, -len(ids) :]
+        logs = logits.log_softmax(-1)
+        return sum(float(logs[place - 1, ids[place]]) for place in range(len(first), len(ids)))
+
+    def told(lm: Any, rows: list[tuple[str, str]]) -> list[float]:
+        requests = [Instance("loglikelihood", {}, row, place) for place, row in enumerate(rows)]
+        return [value for value, _ in lm.loglikelihood(requests, disable_tqdm=True)]
+
+    def written(lm: Any, rows: list[tuple[str, str]]) -> list[str]:
+        until = {"until": ["\n\n"], "max_gen_toks": 6, "do_sample": False}
+        requests = [Instance("generate_until", {}, (row[0], dict(until)), place) for place, row in enumerate(rows)]
+        return list(lm.generate_until(requests, disable_tqdm=True))
+
+    lm = handed(model, tokenizer)
+    wanted = [by_hand(*row) for row in asked]
+    assert told(lm, asked) == pytest.approx(wanted, abs=1e-4)
+    assert [told(lm, [row])[0] for row in asked] == pytest.approx(wanted, abs=1e-4)
+    assert written(lm, asked) == [written(lm, [row])[0] for row in asked]
+    greedy = []
+    for context, _ in asked:
+        ids = tokenizer.encode(context, add_special_tokens=False)
+        for _ in range(6):
+            with torch.no_grad():
+                tokens = torch.tensor([ids])
+                ids.append(int(model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits[0, -1].argmax()))
+        greedy.append(tokenizer.decode(ids[-6:]))
+    assert written(lm, asked) == greedy
+    with model.disable_adapter():
+        base = told(handed(model, tokenizer), asked)
+        assert base == pytest.approx([by_hand(*row) for row in asked], abs=1e-4)
+    assert max(abs(a - b) for a, b in zip(base, wanted, strict=True)) > 0.05

@@ -69,10 +69,11 @@ def held(recipe: Recipe) -> tuple[int, int]:
         state = getattr(getattr(module, "weight", None), "quant_state", None)
         if state is not None:
             tracker.ignore([state.absmax, state.code, state.state2.absmax, state.state2.code, state.offset])
-    batch = chosen.collator(rows)
+    batch = chosen.laid_out(chosen.collator)(rows)
     with tracker:
         for _ in range(recipe.training.gradient_accumulation):
-            chosen.objective(model, batch).backward()
+            for piece in batch.get("pieces", [batch]):  # one after another, as the trainer does
+                chosen.objective(model, piece).backward()
     return max(tracker.peaks.values()), parts["activations"] + parts.get("logits", 0) + parts["gradients"]
 
 
@@ -452,3 +453,42 @@ def test_hollow_tensors_hold_what_torchs_fake_ones_hold(architecture: str, metho
     config = getattr(transformers, f"{architecture}Config")(**ARCHITECTURES[architecture])
     light, whole = _followed_twice(config, method, **training)
     assert light == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["", "language", "vision", "both"])
+@pytest.mark.parametrize("kind", ["idefics3", "llava", "qwen2_vl", "gemma3"])
+def test_a_model_that_sees_holds_what_is_told(kind: str, part: str, tmp_path: Path):
+    recipe = seeing(tmp_path, kind, part)
+    real, estimated = held(recipe)
+    assert estimated == pytest.approx(real, rel=0.02 if part else 0.01)
+
+
+@pytest.mark.slow
+def test_a_plan_of_a_model_that_sees_estimates_its_memory(tmp_path: Path):
+    from ftstudio.engine.plan import plan
+
+    value = plan(seeing(tmp_path, "llava", "both"), measure=False)
+    memory = value["memory"]
+    assert memory["estimated_bytes"] > 0, value["problems"]
+    assert set(memory["moments"]) == {"training", "evaluating", "answering"}
+    assert not any("can't be estimated" in problem["text"] for problem in value["problems"])
+
+
+def seeing(folder: Path, kind: str, part: str) -> Recipe:
+    """Pictures of several sizes, one or two a row, for a tiny model of KIND; LoRA on its PART, all weights for none."""
+    from tiny_pictures import make_picture, make_vlm
+
+    lines = []
+    for row in range(12):
+        path = make_picture(folder / f"{row}.png", (20 * row % 255, 90, 200 - 10 * row), (40 + 7 * row, 30 + 3 * row))
+        images = [path.name] * (1 if row % 3 else 2)
+        lines.append(
+            {"image": images, "prompt": f"What is it {'really ' * (row % 4)}?", "completion": f"A shoe {row}."}
+        )
+    rows = folder / "rows.jsonl"
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    values: dict[str, Any] = {"task": "image-text-to-text", "model": str(make_vlm(folder / "model", kind))}
+    values["method"] = {"name": "lora", "part": part} if part else "full"
+    values |= {"data": {"train": str(rows), "eval": 0.25}, "training": {"device": "cpu", "batch_size": BATCH}}
+    return check_recipe(values)

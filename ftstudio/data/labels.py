@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import number, one_line
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, text_of
-from ftstudio.data.label_cells import is_missing, label_of, listed, mark_between, number_of, several
+from ftstudio.data.label_cells import is_missing, known_as, label_of, listed, mark_between, number_of, several
+from ftstudio.data.mix import SOURCE, MixedShape
 from ftstudio.data.shape import Shape
 from ftstudio.data.shape_rows import label_role
 
@@ -25,7 +26,8 @@ SLIPS = 0.1  # of the cells of numbers may be none
 @dataclass(frozen=True)
 class Labels:
     """What the labels of a dataset are. `names` in a fixed order (numbers by value, else by name), `counts` of each;
-    for a regression `low` and `high`, the range of the numbers; `mark` stands between several labels in one text."""
+    for a regression `low` and `high`, the range of the numbers; `mark` stands between several labels in one text; of
+    several sources, `marks` has that of each that has one, by its name."""
 
     problem: str
     names: tuple[str, ...] = ()
@@ -33,49 +35,62 @@ class Labels:
     low: float = 0.0
     high: float = 0.0
     mark: str | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A cell with a label: the number of its row in its file (from 1 on), and its source (empty where there is one)."""
+
+    row: int
+    value: Any
+    source: str = ""
 
 
 def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Cancel | None = None) -> Labels:
     """The labels that DATASET holds, of several sources each in its own column. PROBLEM `auto` tells by the values:
     lists are several labels, many different or broken numbers a regression (where a few cells are none, they are left
     for whoever encodes them to count), all else one label. Of several labels in one text it is found what stands
-    between them.
+    between them. Every source of a mix is told by itself; a label that two of them have, as 1 or as 1.0, is one.
 
     Raises StudioError where nothing can be learnt: no label at all, one and the same label in every row, a label of its
-    own for every row, places of unnamed labels (lists of 0 and 1), or numbers mixed with other texts. Rows without a
-    label are left for whoever encodes them to count; what stands in rows without a text isn't counted, for nothing is
-    learnt from those.
+    own for every row, places of unnamed labels (lists of 0 and 1), numbers mixed with other texts, or sources whose
+    labels are of another kind. Rows without a label are left for whoever encodes them to count; what stands in rows
+    without a text isn't counted, for nothing is learnt from those.
     """
-    values = _values(dataset, shape, cancel)
     where = where_of(dataset, shape)
-    present = [(row, value) for row, value in values if not is_missing(value) and value != []]
+    cells = _cells(dataset, shape, cancel)
+    present = [cell for cell in cells if not is_missing(cell.value) and cell.value != []]
     if not present:
-        raise StudioError(f"{where} holds no label in any row{_unread(dataset, values)}.", _MAP)
+        raise StudioError(f"{where} holds no label in any row{_unread(dataset, cells)}.", _MAP)
+    sources: dict[str, list[_Cell]] = {}
+    for cell in present:
+        sources.setdefault(cell.source, []).append(cell)
     if problem == "auto":
-        problem = _problem(present, label_role(shape) == "score", where)
-    cells = [value for _, value in present]
+        problem = _one_problem(sources, dataset, shape)
     if problem == REGRESSION:
-        return _numbers(cells, where)
-    mark = None
-    if problem == MULTI:
-        _refuse_places(cells, where)
-        if all(isinstance(value, str) and not _lists(value) for value in cells):
-            mark = mark_between(set(cells))
+        return _numbers([cell.value for cell in present], where)
     counts: Counter[str] = Counter()
-    labelled = 0
-    for _, value in values if problem == MULTI else present:
-        try:
-            counts.update(several(value, mark) if problem == MULTI else [label_of(value)])
-        except BadRow:
-            continue
-        labelled += 1
+    labelled = sum(cell.value == [] for cell in cells) if problem == MULTI else 0  # none of the labels fits
+    marks: dict[str, str] = {}
+    for source, own in sources.items():
+        values = [cell.value for cell in own]
+        mark = None
+        if problem == MULTI:
+            _refuse_places(values, where)
+            if all(isinstance(value, str) and not _lists(value) for value in values):
+                mark = mark_between(set(values))
+        if mark is not None:
+            marks[source] = mark
+        more, counted = _counted(values, problem, mark)
+        counts, labelled = _joined(counts, more), labelled + counted
     if not counts:
-        raise StudioError(f"{where} holds no label in any row{_unread(dataset, values)}.", _MAP)
+        raise StudioError(f"{where} holds no label in any row{_unread(dataset, cells)}.", _MAP)
     if set(counts.values()) == {labelled}:
         some = ", ".join(repr(one_line(name, 40)) for name in list(counts)[:3])
         what = f"only one label ({some})" if len(counts) == 1 else f"the same labels in every row ({some})"
         raise StudioError(
-            f"{where} holds {what}{_unread(dataset, values)}: there is nothing to tell apart.",
+            f"{where} holds {what}{_unread(dataset, cells)}: there is nothing to tell apart.",
             f"Add rows of other labels{', or of none: []' if problem == MULTI else ''}, or map another column: "
             "data.columns.label.",
         )
@@ -85,7 +100,60 @@ def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Can
             "Map another column (data.columns.label), or use the task sft, which writes free text.",
         )
     names = sorted(counts, key=_order)
-    return Labels(problem, tuple(names), tuple(counts[name] for name in names), mark=mark)
+    return Labels(problem, tuple(names), tuple(counts[name] for name in names), mark=next(iter(marks.values()), None),
+                  marks=marks if len(sources) > 1 else {})  # fmt: skip
+
+
+def _one_problem(sources: Mapping[str, Sequence[_Cell]], dataset: Dataset, shape: Shape) -> str:
+    """What the labels of all SOURCES are; each is told by itself. Raises StudioError where they differ."""
+    parts = shape.parts if isinstance(shape, MixedShape) else {}
+    found: dict[str, tuple[str, _Cell]] = {}
+    for source, cells in sources.items():
+        own = parts.get(source, shape)
+        where = where_of(dataset, shape) if len(sources) == 1 else f"data.train, {one_line(source, 40)}"
+        problem = _problem([(cell.row, cell.value) for cell in cells], label_role(own) == "score", where)
+        found.setdefault(problem, (source, cells[0]))
+    if len(found) > 1:
+        said = [
+            f"{one_line(source, 40)} has {_KINDS[problem]} (row {number(cell.row)}: "
+            f"{one_line(text_of(cell.value), 30)!r})"
+            for problem, (source, cell) in found.items()
+        ]
+        raise StudioError(
+            f"The labels of the sources don't go together: {', '.join(said)}.",
+            "Train them apart, or map other columns; where one kind holds for all, say so: options.problem.",
+        )
+    return next(iter(found))
+
+
+_KINDS = {SINGLE: "one label a row", MULTI: "several labels a row", REGRESSION: "numbers"}
+
+
+def _counted(values: Sequence[Any], problem: str, mark: str | None) -> tuple[Counter[str], int]:
+    """How many of VALUES have each label, and how many have any that can be read."""
+    counts: Counter[str] = Counter()
+    labelled = 0
+    for value in values:
+        try:
+            counts.update(several(value, mark) if problem == MULTI else [label_of(value)])
+        except BadRow:
+            continue
+        labelled += 1
+    return counts, labelled
+
+
+def _joined(known: Counter[str], more: Counter[str]) -> Counter[str]:
+    """The counts in KNOWN and those in MORE, of another source: a label that says the same is counted as one."""
+    if not known:
+        return more
+    names = tuple(known)
+    found = known.copy()
+    for name, count in more.items():
+        try:
+            found[known_as(name, names)] += count
+        except BadRow:
+            found[name] += count
+    return found
 
 
 def parted(cells: Sequence[Any]) -> tuple[str, list[list[str]]]:
@@ -117,15 +185,20 @@ def where_of(dataset: Dataset, shape: Shape) -> str:
     return f"{one_line(dataset.source)}: column {' or '.join(repr(one_line(name)) for name in shape.label_columns)}"
 
 
-def _values(dataset: Dataset, shape: Shape, cancel: Cancel | None) -> list[tuple[int, Any]]:
-    """(number in its file from 1 on, label cell) of every row that has a text: no other is learnt from."""
+def _cells(dataset: Dataset, shape: Shape, cancel: Cancel | None) -> list[_Cell]:
+    """The label cell of every row that has a text: no other is learnt from."""
+    passed: Counter[str] = Counter()  # rows of each source
     found = []
-    for row in range(len(dataset)):
-        if cancel is not None and row % 4096 == 0 and cancel():
+    for place in range(len(dataset)):
+        if cancel is not None and place % 4096 == 0 and cancel():
             raise Stopped("Stopped while reading labels.")
-        cells = dataset[row]
-        if shape.asks(cells):
-            found.append((dataset.origin_of(row) + 1, shape.label(cells)))
+        row, number, source = dataset[place], dataset.origin_of(place) + 1, ""
+        if isinstance(shape, MixedShape):
+            source = str(row.get(SOURCE))
+            number = shape.number(source, passed[source])
+            passed[source] += 1
+        if shape.asks(row):
+            found.append(_Cell(number, shape.label(row), source))
     return found
 
 

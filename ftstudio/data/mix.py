@@ -41,6 +41,11 @@ class MixedShape(Shape):
 
     parts: Mapping[str, Shape] = field(default_factory=dict)
     instructions: Mapping[str, str] = field(default_factory=dict)
+    datasets: Mapping[str, Dataset] = field(default_factory=dict, compare=False, repr=False)
+
+    def number(self, source: str, place: int) -> int:
+        """How the file of SOURCE counts the row at PLACE among its rows of the mix, from 1 on."""
+        return self.datasets[source].origin_of(place) + 1 if source in self.datasets else place + 1
 
     def example(self, row: Row) -> Example:
         """ROW as an example, by the mapping of its source and with its instruction. Raises BadRow."""
@@ -119,7 +124,8 @@ def concatenated(parts: Sequence[Part]) -> tuple[Dataset, MixedShape]:
     name = first.name if first.name != "instances" else "prompt-completion"
     why = "; ".join(f"{part.name}: {part.shape.why}" for part in parts)
     asked = {part.name: part.instruction for part in parts if part.instruction}
-    return dataset, MixedShape(name, first.columns, why, (), {part.name: part.shape for part in parts}, asked)
+    shapes, whole = {part.name: part.shape for part in parts}, {part.name: part.dataset for part in parts}
+    return dataset, MixedShape(name, first.columns, why, (), shapes, asked, whole)
 
 
 class _Named(Store):

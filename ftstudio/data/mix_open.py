@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.mix import SAME, Epoch, Part, capped, concatenated, epoch, weighed
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import Shape, recognise
+from ftstudio.data.tags import brought_to_bio, first_of
 
 ASKED = ("sft", "seq2seq", "image-text-to-text")
 """Tasks whose models read what is asked of them."""
@@ -67,6 +68,7 @@ def open_sources(
         dataset = _open(data.replay, progress, cancel)
         name = _name(Source(path=data.replay.path), [part.name for part in parts])
         parts.append(Part(name, dataset, _shape(dataset, data.replay.columns, None, "data.replay", task), 1.0, True))
+    parts = _in_one_scheme(parts, cancel)
     whole, mixed = concatenated(parts)
     return Opened(whole, mixed, tuple(parts), held)
 
@@ -131,6 +133,31 @@ def _shape(
         return recognise(dataset, task=task)
     except UsageError as error:
         raise UsageError(f"{key}: {error.message}", f"Set {key}.columns, such as {{text: body}}.") from error
+
+
+def _in_one_scheme(parts: list[Part], cancel: Cancel | None) -> list[Part]:
+    """PARTS with the tags of each in BIO, from the scheme that it has by itself. Raises StudioError where the tags of
+    one mark entities and those of another are of another kind."""
+    found: list[Part] = []
+    kinds: dict[bool, Part] = {}
+    for part in parts:
+        if part.shape.name == "tokens-tags":
+            shape, scheme = brought_to_bio(part.dataset, part.shape, cancel=cancel)
+            part = replace(part, shape=shape)
+            if scheme != "plain" or first_of(part.dataset, shape, False) is not None:  # nothing but O goes with both
+                kinds.setdefault(scheme != "plain", part)
+        found.append(part)
+    if len(kinds) > 1:
+        said = []
+        for marks in (True, False):
+            row, tag = first_of(kinds[marks].dataset, kinds[marks].shape, marks) or (1, "O")
+            what = "mark entities" if marks else "mark none"
+            said.append(f"those of {one_line(kinds[marks].name, 40)} {what} ({one_line(tag, 30)!r} in row {row:,})")
+        raise StudioError(
+            f"The tags of the sources don't go together: {', '.join(said)}.",
+            "Train them apart, or map a column with tags of the same kind: data.train.0.columns.tags and so on.",
+        )
+    return found
 
 
 def _name(source: Source, taken: list[str]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.text import number, one_line
-from ftstudio.data.dataset import Cancel, Dataset
-from ftstudio.data.example import BadRow, text_of
+from ftstudio.data.dataset import Cancel, Dataset, Row
+from ftstudio.data.example import BadRow, Example, text_of
+from ftstudio.data.mix import SOURCE, MixedShape
 from ftstudio.data.read_conll import Evidence, as_bio
 from ftstudio.data.shape import Shape
 
@@ -29,6 +30,27 @@ class Tags:
     counts: tuple[int, ...]
     scheme: str
     types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaggedShape(Shape):
+    """Maps rows with tags of another scheme than BIO as BIO: what is read as any other scheme stays as it is then."""
+
+    scheme: str = "bio"
+
+    def example(self, row: Row) -> Example:
+        """ROW as an example with its tags in BIO. Raises BadRow."""
+        found = super().example(row)
+        return replace(found, fields={**found.fields, "tags": in_bio(found.fields["tags"], self.scheme)})
+
+
+def brought_to_bio(dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> tuple[Shape, str]:
+    """(SHAPE, or what maps the rows of DATASET as BIO where their tags are of another scheme; the scheme they have)."""
+    scheme = scheme_of(dataset, shape, cancel=cancel)
+    if scheme in ("bio", "plain"):
+        return shape, scheme
+    why = f"{shape.why}, {scheme.upper()} read as BIO"
+    return TaggedShape(shape.name, shape.columns, why, shape.unused, scheme), scheme
 
 
 def tags_of(value: Sequence[Any]) -> list[str]:
@@ -71,6 +93,34 @@ def scheme_of(dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -
         evidence.add(tags)
         counts.update(tags)
     return evidence.scheme if _entities(counts) else "plain"
+
+
+def first_of(dataset: Dataset, shape: Shape, marks: bool) -> tuple[int, str] | None:
+    """(row, tag) of the first tag beside O that marks an entity, or that marks none; the row as its file counts it."""
+    for index in range(len(dataset)):
+        try:
+            tags = tags_of(shape.example(dataset[index]).fields.get("tags") or ())
+        except BadRow:
+            continue
+        for tag in tags:
+            if tag != OUTSIDE and _marks(tag) == marks:
+                return dataset.origin_of(index) + 1, tag
+    return None
+
+
+def types_by_source(dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, list[str]]:
+    """The types of entities that the tags of each source of a mix mark; empty where DATASET is none."""
+    found: dict[str, set[str]] = {}
+    for index in range(len(dataset)) if isinstance(shape, MixedShape) else ():
+        if cancel is not None and index % 4096 == 0 and cancel():
+            raise Stopped("Stopped while reading tags.")
+        row = dataset[index]
+        try:
+            tags = tags_of(shape.example(row).fields.get("tags") or ())
+        except BadRow:
+            continue
+        found.setdefault(str(row.get(SOURCE)), set()).update(tag[2:] for tag in tags if tag != OUTSIDE and _marks(tag))
+    return {name: sorted(types) for name, types in found.items()} if len(found) > 1 else {}
 
 
 def _read(dataset: Dataset, shape: Shape, cancel: Cancel | None) -> Iterator[list[str]]:

@@ -76,8 +76,9 @@ def quantised_note(recipe: Recipe) -> str:
     if stored is None:
         return ""
     return (
-        f"Trained and compared over weights stored as {stored.kind}; this model has the original ones, and may score a "
-        "little differently."
+        f"Trained and compared over weights stored as {stored.kind}: figures of a comparison are of that model. This "
+        "one has the original weights (read back, it says what the adapter over those says), and may score a little "
+        "differently."
     )
 
 

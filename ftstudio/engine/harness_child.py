@@ -45,12 +45,12 @@ def _work(asked: Mapping[str, Any]) -> None:
     )
     found = gather(job)  # before the libraries, which take long
     from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
     from transformers import AutoTokenizer
 
     from ftstudio.engine import generation
     from ftstudio.engine.arms import Arms
+    from ftstudio.engine.harness_model import handed
     from ftstudio.engine.locate import locate
     from ftstudio.engine.models import ModelStore
 
@@ -65,13 +65,9 @@ def _work(asked: Mapping[str, Any]) -> None:
             own = arm.run.model if arm is not None and arm.recipe.architecture.new_tokens else base
             tokenizer = AutoTokenizer.from_pretrained(own, trust_remote_code=False)
             with arms.use(name) as model, generation.ready(model):
-                # adapters stay in the layers of the model they were put into; prompts of a soft prompt don't
-                inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-                if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
-                    raise StudioError("lm_eval can't be handed a model with a soft prompt.", "Use method lora.")
                 for task in asked["missing"][name]:
                     result = simple_evaluate(
-                        HFLM(pretrained=inner, tokenizer=tokenizer, batch_size=8),
+                        handed(model, tokenizer),
                         tasks=[task],
                         task_manager=tasks,
                         limit=asked["limit"],

@@ -31,7 +31,8 @@ class Batches:
     """`heaviest` training batch of the epochs, `usual` ones; `held_out` rows, `prompts` answered while training.
 
     `piece`: what of the heaviest batch goes through the model at once. `tokens` of every batch of an epoch, in order.
-    `prompts` are those of tasks that write.
+    `prompts` are those of tasks that write, `asked` the same with all that belongs to them, such as pictures; `pieces`
+    are all that the heaviest batch is cut into.
     """
 
     heaviest: list[Row]
@@ -41,6 +42,8 @@ class Batches:
     held_out: list[Row] = field(default_factory=list)
     prompts: list[list[int]] = field(default_factory=list)
     new: int = 0
+    asked: list[Row] = field(default_factory=list)
+    pieces: list[list[Row]] = field(default_factory=list)
 
     def held(self, batch: int, budget: int | None) -> list[Row]:
         """The first batch of held-out rows, the longest: of BATCH rows, or of BUDGET tokens."""
@@ -127,14 +130,20 @@ def batches(
     usual: list[list[Row]] = [[encoded[row] for row in everything[place]] for place in some]
     held_out: list[Row] = []
     prompts: list[list[int]] = []
+    rows_asked: list[Row] = []
     if materials.held_out is not None:
         examples = materials.examples(recipe.evaluation.rows)
         held_out = [row for _, row in encoded_rows(materials, examples, recipe.data.max_length)]
         for place in spread(len(examples), recipe.evaluation.samples) if task.generates else ():
             try:
-                prompts.append(materials.prompt(examples[place][1]).ids)
+                prompt = materials.prompt(examples[place][1])
             except BadRow:
                 continue
+            prompts.append(prompt.ids)
+            rows_asked.append(prompt.row or {"input_ids": prompt.ids})
     first: list[Row] = [encoded[row] for row in most]
     once: list[Row] = [encoded[row] for row in piece]
-    return Batches(first, once, usual, tokens, held_out, prompts, longest_new(recipe))
+    every = [once]
+    if parted:
+        every = pieces.parted(first, lambda row: len(row["input_ids"]), pieces.dear(device, weights))
+    return Batches(first, once, usual, tokens, held_out, prompts, longest_new(recipe), rows_asked, every)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from ftstudio.core.errors import UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
-from ftstudio.data.dataset import Dataset, Row
-from ftstudio.data.example import Example
+from ftstudio.data.dataset import Dataset
 from ftstudio.data.mix import AskedShape, Part
 from ftstudio.data.shape import Shape, recognise
-from ftstudio.data.tags import in_bio, scheme_of
+from ftstudio.data.tags import brought_to_bio
 
 
 def shape_like(rows: Dataset, shape: Shape, recipe: Recipe, key: str, sources: Sequence[Part] = ()) -> Shape:
@@ -22,20 +20,7 @@ def shape_like(rows: Dataset, shape: Shape, recipe: Recipe, key: str, sources: S
     found = _like(rows, shape, recipe, key, sources)
     if found.name != "tokens-tags":
         return found
-    scheme = scheme_of(rows, found)
-    return found if scheme in ("bio", "plain") else TaggedShape(found.name, found.columns, found.why, (), scheme)
-
-
-@dataclass(frozen=True)
-class TaggedShape(Shape):
-    """Maps rows with tags of another scheme than BIO as BIO: what is read as any other scheme stays as it is then."""
-
-    scheme: str = "bio"
-
-    def example(self, row: Row) -> Example:
-        """ROW as an example with its tags in BIO. Raises BadRow."""
-        found = super().example(row)
-        return replace(found, fields={**found.fields, "tags": in_bio(found.fields["tags"], self.scheme)})
+    return brought_to_bio(rows, found)[0]
 
 
 def _like(rows: Dataset, shape: Shape, recipe: Recipe, key: str, sources: Sequence[Part]) -> Shape:

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from ftstudio.engine.memory import CONTEXT, cache_bytes
 from ftstudio.engine.memory_fake import dressed, fake
+from ftstudio.engine.memory_pictures import Placed, pictured
 from ftstudio.engine.memory_track import Tracker
 from ftstudio.engine.objective import TaskObjective
 
@@ -37,12 +38,14 @@ IGNORED = -100
 @dataclass(frozen=True)
 class TaskLoads:
     """The batches that decide: the heaviest one of training `rows`, of `held_out` ones, and `prompts` that are answered
-    together by up to `new` tokens (only where the task writes)."""
+    together by up to `new` tokens (only where the task writes); `pieces` are all that the heaviest batch is cut into,
+    `rows` the one with most tokens."""
 
     rows: Sequence[Row]
     held_out: Sequence[Row] = ()
     prompts: Sequence[Row] = ()
     new: int = 0
+    pieces: Sequence[Sequence[Row]] = ()
 
 
 def estimate(
@@ -61,14 +64,26 @@ def estimate(
     asked = [int((batch["targets"] != IGNORED).sum()) for batch in real]
     model = _model(recipe, method, machine, half)
     objective = TaskObjective(task, "cpu", half)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
         fake(model)
-        peak, others = _step(model, objective, real[0], asked[0])
-        still = [_still(model, objective, batch, count) for batch, count in zip(real[1:], asked[1:], strict=True)]
-    if recipe.training.gradient_accumulation > 1:
-        peak, gradients = others + counted["gradients"], counted["gradients"]
-    else:
-        gradients = max(0, peak - others)
+    seen = task.kind == "image-text-to-text"  # the model looks at what stands in a batch
+    with Placed() if seen else mode:
+        batches = real if seen else [_faked(dict(batch)) for batch in real]
+        steps = [(*_step(model, objective, batches[0], asked[0]), _first(loads, loads.rows))]
+        if seen and (other := _most_pictured(task, loads)) is not None:
+            steps.append((*_step(model, objective, task.collate(list(other), 0), 0), _first(loads, other)))
+        still = [_still(model, objective, batch, count) for batch, count in zip(batches[1:], asked[1:], strict=True)]
+    found = []
+    for peak, others, first in steps:
+        if recipe.training.gradient_accumulation > 1 or not first:  # those of what went before lie there
+            found.append((others + counted["gradients"], counted["gradients"]))
+        else:
+            found.append((peak, max(0, peak - others)))
+    peak, gradients = max(found)
+    if seen:  # a batch comes with the pictures of all its pieces
+        whole = [pictured(task.collate(list(piece), 0)) for piece in loads.pieces]
+        peak += sum(whole) - max(whole, default=0)
     around = {"cuda": "cuda_context", "cpu": "libraries"}[machine.device]
     parts = {
         "weights": counted["weights"],
@@ -88,6 +103,22 @@ def estimate(
         cache = cache_bytes(config, machine, len(loads.prompts), longest + loads.new)
         moments["answering"] = resting + still[-1] + cache
     return {"estimated_bytes": max(moments.values()), "parts": parts, "moments": moments, "cache_bytes": cache}
+
+
+def _first(loads: TaskLoads, rows: Sequence[Row]) -> bool:
+    """Whether ROWS are the first that go through the model in a step."""
+    return not loads.pieces or _same(loads.pieces[0], rows)
+
+
+def _same(one: Sequence[Row], other: Sequence[Row]) -> bool:
+    return [row["input_ids"] for row in one] == [row["input_ids"] for row in other]
+
+
+def _most_pictured(task: Task, loads: TaskLoads) -> Sequence[Row] | None:
+    """The piece whose pictures take most bytes: they may take more than most tokens do. None where that is the one
+    with most tokens."""
+    most = max(loads.pieces, key=lambda piece: pictured(task.collate(list(piece), 0)), default=None)
+    return None if most is None or _same(most, loads.rows) else most
 
 
 def _model(recipe: Recipe, method: Method, machine: Hardware, half: torch.dtype | None) -> Any:
@@ -126,9 +157,8 @@ def _loss(model: Any, objective: TaskObjective, batch: Mapping[str, Any], asked:
         return functional.cross_entropy(some, torch.zeros(asked, dtype=torch.long), reduction="sum")
 
 
-def _step(model: Any, objective: TaskObjective, real: Mapping[str, Any], asked: int) -> tuple[int, int]:
-    """(most bytes held at once in a step on a batch like REAL, the same without the gradients)."""
-    batch = _faked(dict(real))
+def _step(model: Any, objective: TaskObjective, batch: Mapping[str, Any], asked: int) -> tuple[int, int]:
+    """(most bytes held at once in a step on BATCH, the same without the gradients)."""
     tracker = Tracker()
     tracker.ignore([*model.parameters(), *model.buffers()])
     for parameter in model.parameters():
@@ -142,9 +172,8 @@ def _step(model: Any, objective: TaskObjective, real: Mapping[str, Any], asked: 
     return max(tracker.peaks.values()), max(tracker.others.values())
 
 
-def _still(model: Any, objective: TaskObjective, real: Mapping[str, Any], asked: int) -> int:
-    """Most bytes held in a pass without gradients on a batch like REAL."""
-    batch = _faked(dict(real))
+def _still(model: Any, objective: TaskObjective, batch: Mapping[str, Any], asked: int) -> int:
+    """Most bytes held in a pass without gradients on BATCH."""
     tracker = Tracker()
     tracker.ignore([*model.parameters(), *model.buffers()])
     model.eval()

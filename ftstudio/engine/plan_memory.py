@@ -19,6 +19,7 @@ from ftstudio.engine.loads import Batches, batches
 from ftstudio.engine.materials import Materials
 
 if TYPE_CHECKING:
+    from ftstudio.engine.collate import Row
     from ftstudio.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -167,8 +168,10 @@ def _estimated(
     training = recipe.training
     if task.kind != "causal-lm":
         held = some.held(training.batch_size, training.batch_tokens)
-        asked = [{"input_ids": ids, "labels": [0] * some.new} for ids in some.prompts]
-        loads = memory_tasks.TaskLoads(some.piece, held, asked, some.new)
+        asked: list[Row] = [{"input_ids": ids, "labels": [0] * some.new} for ids in some.prompts]
+        if task.kind == "image-text-to-text":
+            asked = some.asked
+        loads = memory_tasks.TaskLoads(some.piece, held, asked, some.new, some.pieces)
         return memory_tasks.estimate(config, recipe, task, changes, machine, counted, loads)
     load = some.loads(training.batch_size, training.batch_tokens)
     return estimate(config, recipe, changes, machine, counted, load)

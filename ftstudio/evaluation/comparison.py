@@ -6,23 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.text import one_line
-from ftstudio.evaluation import likelihood, statistics, tagging
+from ftstudio.evaluation import by_source, likelihood, statistics, tagging
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation.categories import Categorised, categorise
 from ftstudio.evaluation.context import Context, build
+from ftstudio.evaluation.corpus import counts_of, summed
 from ftstudio.evaluation.extras import Extra, is_extra
 from ftstudio.evaluation.pairing import BETTER, overall, pair
 from ftstudio.evaluation.parts import Facts, parts_of, totals
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer, Scores
 from ftstudio.evaluation.similarity import Embedder
-
-if TYPE_CHECKING:
-    import numpy as np
 
 DEFAULT = ("rouge", "bleu", "similarity", "exact_match")
 EXAMPLES = 5  # rows that gained and that lost most, kept with their texts
@@ -125,6 +123,7 @@ def compare(
     - `slices[i]` `{by, value, rows, a, b, metric, mean_a, mean_b, difference, low, high, p, p_holm, n, verdict}`: the
       reference against every other arm on a part of the rows (see `parts`), first of all by `leak`: whether they
       stand in the training rows; in the main metric;
+    - `sources`: where the rows are of a mix, every metric on each source by itself (see `by_source.told`), else None;
     - `arms[i].spread`: where rows were answered more than once, the deviation of the means between repeats.
     """
     tables = aligned(arms)
@@ -152,7 +151,7 @@ def compare(
     wanted += [extra.name for extra in measured]
     better = dict(BETTER) | {extra.name: extra.better for extra in measured}
     scores = [_means(every) for every in single]
-    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], asked, present)
+    corpus = counts_of([name for name in wanted if name in m.CORPUS_METRICS], asked, present)
     skipped += [
         {"metric": name, "reason": _UNTOLD[name in likelihood.METRICS]}
         for name in wanted
@@ -164,7 +163,7 @@ def compare(
         "arms": [
             {
                 "name": name,
-                "metrics": _metrics(scores[index], {key: found[index] for key, found in corpus.items()}, wanted),
+                "metrics": summed(scores[index], {key: found[index] for key, found in corpus.items()}, wanted),
                 **({"spread": _spread(single[index], wanted)} if len(single[index]) > 1 else {}),
             }
             for index, name in enumerate(names)
@@ -173,6 +172,7 @@ def compare(
         "overall": [],
         "categories": [],
         "slices": [],
+        "sources": by_source.told(names, asked, scores, rows or {}, (wanted, resamples, seed), better),
         "leak": leak,
         "forgetting": forgetting,
         "similarity": {"name": embedder.name, "signature": embedder.signature} if embedder else None,
@@ -195,6 +195,8 @@ def compare(
         result["differences"] += differences
         result["overall"].append(overall((names[i], names[j]), differences, result["titles"]))
         result["categories"] += entries
+        parted = by_source.apart(result["sources"], names[i], names[j], result["titles"])
+        result["overall"][-1]["words"] += f"; by source: {parted}" if parted else ""
     if any(name.startswith("entity_") for name in wanted):
         right = [references[index] or "" for index in present]
         for entry, column in zip(result["arms"], columns, strict=True):
@@ -215,8 +217,8 @@ def scored(predictions: Sequence[Prediction], metrics: Sequence[str] = DEFAULT) 
         return {}
     context = build([row.prompt for row in predictions], [row.reference for row in predictions])
     scores = [dict(row) for row in RowScorer(wanted, None, context.answer).score(predictions)]
-    corpus = _corpus([name for name in wanted if name in m.CORPUS_METRICS], [[predictions]], present)
-    return _metrics(scores, {key: found[0] for key, found in corpus.items()}, wanted)
+    corpus = counts_of([name for name in wanted if name in m.CORPUS_METRICS], [[predictions]], present)
+    return summed(scores, {key: found[0] for key, found in corpus.items()}, wanted)
 
 
 def _extras(
@@ -275,38 +277,6 @@ def _spread(repeats: Sequence[Sequence[Scores]], wanted: Sequence[str]) -> dict[
         means = [[row[name] for row in scores if name in row] for scores in repeats]
         if all(means):
             found[name] = stdev(sum(values) / len(values) for values in means)
-    return found
-
-
-def _metrics(scores: Sequence[Scores], corpus: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, float]:
-    """One arm's metrics: means over the rows that have them, and the corpus metrics from their counts."""
-    found = {}
-    for name in wanted:
-        values = [row[name] for row in scores if name in row]
-        if name in corpus:
-            found[name] = float(m.corpus_metric(name).score(corpus[name].sum(axis=0, keepdims=True))[0])
-        elif values:
-            found[name] = sum(values) / len(values)
-    return found
-
-
-def _corpus(
-    names: Sequence[str], asked: Sequence[Sequence[Sequence[Prediction]]], present: Sequence[int]
-) -> dict[str, list[np.ndarray]]:
-    """Of each corpus metric, the counts of every arm's rows: the mean of its repeats."""
-    references = [asked[0][0][index].reference or "" for index in present]
-    systems = [[column[index].output for index in present] for every in asked for column in every]
-    found: dict[str, Any] = {}
-    for name in names:
-        if name in m.OF_ROWS:
-            metric = m.OF_ROWS[name](name)
-            told = [metric.of_rows([every[0][index] for index in present]) for every in asked]
-            measured = [counts for counts in told if counts is not None]
-            if len(measured) == len(asked):
-                found[name] = measured
-            continue
-        counts = iter(m.corpus_metric(name).statistics(systems, references))
-        found[name] = [sum(next(counts) for _ in every) / len(every) for every in asked]
     return found
 
 

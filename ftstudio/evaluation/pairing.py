@@ -47,23 +47,11 @@ def pair(
     """
     wanted, resamples, seed = settings
     work = _Resampling(resamples, seed)
-    for name in wanted:
-        if name not in m.CORPUS_METRICS:
-            rows = [index for index in range(len(scores[0])) if all(name in arm[index] for arm in scores)]
-            work.add(name, rows, [[scores[1][index][name] - scores[0][index][name]] for index in rows])
-    for name, (a, b) in corpus.items():
-        work.add(name, present, [[*a[index], *b[index]] for index in range(len(present))])
+    _add(work, scores, corpus, present, wanted)
     entries = [_category(names, name, *categorised, work) for name in categorised[0].rows]
     work.run()
-    differences = []
-    for name in wanted:
-        if name in m.CORPUS_METRICS:
-            found = _corpus_difference(names, name, work, better.get(name, True)) if name in corpus else None
-        else:
-            found = _row_difference(names, name, work, better.get(name, True))
-        if found is not None:
-            differences.append(found | {"better": better.get(name, True)})
-    _correct(differences)
+    found = _measured(work, names, corpus, wanted, better)
+    correct(found)
     for entry in entries:
         if entry["n"]:
             low, high = statistics.interval(work.means(f"category {entry['name']}"))
@@ -83,12 +71,63 @@ def pair(
             entry["verdict"] = "not judged"
         elif entry["n"] >= statistics.FEWEST and (p is None or p >= statistics.ALPHA):
             entry["verdict"] = "no clear difference"
-    return differences, entries
+    return found, entries
 
 
-def _correct(differences: list[dict[str, Any]]) -> None:
-    """Give DIFFERENCES their `p_holm`, corrected over the metrics that have a good end; a verdict needs both the
-    interval and that p. `needed` rows more would tell, see `power.more_rows` (0 where it is told)."""
+def differences(
+    names: tuple[str, str],
+    scores: tuple[Sequence[Scores], Sequence[Scores]],
+    corpus: Mapping[str, tuple[Any, Any]],
+    present: Sequence[int],
+    settings: tuple[Sequence[str], int, int],
+    better: Mapping[str, bool | None] = BETTER,
+) -> list[dict[str, Any]]:
+    """The differences of a pair as `pair` finds them, without categories, and not corrected yet (see `correct`)."""
+    wanted, resamples, seed = settings
+    work = _Resampling(resamples, seed)
+    _add(work, scores, corpus, present, wanted)
+    work.run()
+    return _measured(work, names, corpus, wanted, better)
+
+
+def _add(
+    work: _Resampling,
+    scores: tuple[Sequence[Scores], Sequence[Scores]],
+    corpus: Mapping[str, tuple[Any, Any]],
+    present: Sequence[int],
+    wanted: Sequence[str],
+) -> None:
+    """Give WORK what is to be resampled of the metrics WANTED."""
+    for name in wanted:
+        if name not in m.CORPUS_METRICS:
+            rows = [index for index in range(len(scores[0])) if all(name in arm[index] for arm in scores)]
+            work.add(name, rows, [[scores[1][index][name] - scores[0][index][name]] for index in rows])
+    for name, (a, b) in corpus.items():
+        work.add(name, present, [[*a[index], *b[index]] for index in range(len(present))])
+
+
+def _measured(
+    work: _Resampling,
+    names: tuple[str, str],
+    corpus: Mapping[str, tuple[Any, Any]],
+    wanted: Sequence[str],
+    better: Mapping[str, bool | None],
+) -> list[dict[str, Any]]:
+    """The differences in the metrics WANTED, from what WORK has resampled."""
+    found = []
+    for name in wanted:
+        if name in m.CORPUS_METRICS:
+            entry = _corpus_difference(names, name, work, better.get(name, True)) if name in corpus else None
+        else:
+            entry = _row_difference(names, name, work, better.get(name, True))
+        if entry is not None:
+            found.append(entry | {"better": better.get(name, True)})
+    return found
+
+
+def correct(differences: Sequence[dict[str, Any]]) -> None:
+    """Give DIFFERENCES their `p_holm`, corrected over those that have a good end; a verdict needs both the interval
+    and that p. `needed` rows more would tell, see `power.more_rows` (0 where it is told)."""
     judged = [entry for entry in differences if entry["better"] is not None]
     for entry in differences:
         entry["p_holm"] = entry["p"]

@@ -16,7 +16,7 @@ from ftstudio.evaluation.categories import every
 MOST = 20  # different values of a column that parts the rows
 FEWEST = 2  # rows that a value has on average
 _LABEL = 5  # words of a label at most
-_SOURCE = "_source"  # the column of a mix that names where a row is from
+SOURCE = "_source"  # the column of a mix that names where a row is from
 CATEGORY = "error category"
 LEAK, TRAINED = "leak", "in training"  # rows that stand in the training rows: no verdict on those
 SLICED_ROWS = 4_000_000  # resampled values a slice costs at most: 10,000 samples of 400 rows
@@ -51,7 +51,7 @@ def parts_of(facts: Mapping[int, Facts], leaked: Collection[int] = ()) -> list[P
     if any(row in leaked for row in facts):
         found.append(Part(LEAK, "not in training", tuple(row for row in facts if row not in leaked)))
         found.append(Part(LEAK, TRAINED, tuple(row for row in facts if row in leaked)))
-    found += _grouped("source", {row: fact.columns.get(_SOURCE) for row, fact in facts.items()})
+    found += _grouped("source", {row: fact.columns.get(SOURCE) for row, fact in facts.items()})
     label = {
         row: fact.reference
         for row, fact in facts.items()
@@ -71,7 +71,7 @@ def parts_of(facts: Mapping[int, Facts], leaked: Collection[int] = ()) -> list[P
     for name in sorted(by_category, key=lambda name: (-len(by_category[name]), name)):
         title = known[name].category.title if name in known else name
         found.append(Part(CATEGORY, title, tuple(by_category[name])))
-    names = dict.fromkeys(name for fact in facts.values() for name in fact.columns if name != _SOURCE)
+    names = dict.fromkeys(name for fact in facts.values() for name in fact.columns if name != SOURCE)
     for name in names:
         values = {row: fact.columns.get(name) for row, fact in facts.items()}
         if all(isinstance(value, str | int | bool | None) for value in values.values()):

@@ -7,8 +7,8 @@ from typing import Any
 
 from ftstudio.core.run import trained_text
 from ftstudio.core.text import one_line
+from ftstudio.evaluation import by_source, tagging
 from ftstudio.evaluation import metrics as m
-from ftstudio.evaluation import tagging
 from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
 from ftstudio.evaluation.statistics import FEWEST
@@ -122,6 +122,7 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
             *table(header, [_metric_row(entry, values, result.get("titles")) for entry in chosen], left=(0, 6)),
         ]
         lines += _categories([entry for entry in result["categories"] if entry["arms"] == [a, b]], short)
+        lines += _sources(result, (a, b), short)
         lines += _slices([one for one in result.get("slices", ()) if (one["a"], one["b"]) == (a, b)], short)
     judge = result.get("judge")
     lines += ["", f"judge {one_line(judge['model'], 60)}"] if judge else []
@@ -330,6 +331,25 @@ def _slices(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) -> lis
     ]
     title = m.TITLES.get(metric, one_line(metric, 14))
     return ["", *table((f"{title} by", "rows", *short, "diff", "95 % interval", ""), rows, left=(0, 6))]
+
+
+def _sources(result: Mapping[str, Any], pair: tuple[str, str], short: tuple[str, str]) -> list[str]:
+    """Every metric on each source of a mix, the pair's names in SHORT."""
+    found = by_source.against(result.get("sources"), *pair)
+    rows: list[tuple[str, ...]] = []
+    for part, entries in found:
+        name = one_line(part["name"], 26 - sum(max(0, len(one) - 5) for one in short))
+        rows.append((name, f"{part['rows']:,}", "", "", "", "", ""))
+        values = {arm["name"]: arm["metrics"] for arm in part["arms"]}
+        for entry in entries:
+            title, a, b, difference, interval, _, word = _metric_row(entry, values, result.get("titles"))
+            n = "" if entry["n"] == part["rows"] else f"{entry['n']:,}"
+            rows.append((f"  {title}", n, a, b, difference, interval, word))
+    if not rows:
+        return []
+    lines = ["", *table(("by source", "rows", *short, "diff", "95 % interval", ""), rows, left=(0, 6))]
+    sources = result["sources"]
+    return [*lines, *field("", sources["pooled"], 2), *field("", sources["note"], 2)]
 
 
 def _notes(result: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from ftstudio.data.example import BadRow, Example
 from ftstudio.data.framing import frame
 from ftstudio.data.label_cells import known_as, label_of, number_of, several
 from ftstudio.data.labels import MULTI, REGRESSION, SINGLE
+from ftstudio.data.mix import SOURCE
 from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
@@ -73,7 +74,8 @@ class TextClassification(ItemTask):
 
     # -- what the labels are ---------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
-        """`{problem, labels, counts}`, `range` of a regression, and the `mark` between several labels in one text."""
+        """`{problem, labels, counts}`, `range` of a regression, the `mark` between several labels in one text, and the
+        `marks` of the sources of a mix by their names."""
         wanted = _PROBLEMS.get(self.options.problem, "auto")
         found = reading.survey(dataset, shape, wanted, cancel=cancel)
         facts: dict[str, Any] = {"problem": found.problem, "labels": list(found.names), "counts": list(found.counts)}
@@ -81,6 +83,8 @@ class TextClassification(ItemTask):
             facts["range"] = [found.low, found.high]
         if found.mark is not None:
             facts["mark"] = found.mark
+        if found.marks:
+            facts["marks"] = dict(found.marks)
         return facts
 
     def told(self) -> str:
@@ -143,21 +147,24 @@ class TextClassification(ItemTask):
         value = example.fields.get("raw_label")
         if self.problem == REGRESSION:
             return number_of(value)
-        names = self._names(value)
+        names = self._names(example)
         if self.problem == MULTI:
             return [float(name in names) for name in self.labels]
         return self.labels.index(names[0])
 
-    def _names(self, value: Any) -> list[str]:
-        """The labels in the cell VALUE as the head knows them. Raises BadRow."""
-        names = several(value, self.facts.get("mark")) if self.problem == MULTI else [label_of(value)]
+    def _names(self, example: Example) -> list[str]:
+        """The labels of EXAMPLE as the head knows them. Raises BadRow."""
+        value, mark = example.fields.get("raw_label"), self.facts.get("mark")
+        source = example.fields.get(SOURCE)
+        if source is not None and self.facts.get("marks"):
+            mark = self.facts["marks"].get(source)
+        names = several(value, mark) if self.problem == MULTI else [label_of(value)]
         return [known_as(name, self.labels) for name in names]
 
     def _reference(self, example: Example) -> str:
-        value = example.fields.get("raw_label")
         if self.problem == REGRESSION:
-            return f"{number_of(value):.12g}"
-        return classification.joined(self._names(value))
+            return f"{number_of(example.fields.get('raw_label')):.12g}"
+        return classification.joined(self._names(example))
 
     def items(
         self, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None

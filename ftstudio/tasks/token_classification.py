@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ftstudio.core.text import number
+from ftstudio.core.text import number, one_line
 from ftstudio.data import tags as reading
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.encode import IGNORED
@@ -64,14 +64,31 @@ class TokenClassification(ItemTask):
 
     # -- what the tags are -------------------------------------------------------------------------------------------
     def survey(self, dataset: Dataset, shape: Shape, *, cancel: Cancel | None = None) -> dict[str, Any]:
-        """`{labels, counts, scheme, types}`."""
+        """`{labels, counts, scheme, types}`, and of a mix the types by source, `sources`."""
         found = reading.survey(dataset, shape, cancel=cancel)
-        return {
+        facts: dict[str, Any] = {
             "labels": list(found.names),
             "counts": list(found.counts),
             "scheme": found.scheme,
             "types": list(found.types),
         }
+        sources = reading.types_by_source(dataset, shape, cancel=cancel) if found.types else {}
+        return {**facts, "sources": sources} if sources else facts
+
+    def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
+        """Types that some sources of a mix never tag: their entities are taught as none there."""
+        sources: Mapping[str, Sequence[str]] = self.facts.get("sources") or {}
+        found = []
+        for name, own in sources.items():
+            lacking = [kind for kind in self.facts.get("types") or () if kind not in own]
+            if lacking:
+                told = ", ".join(one_line(kind, 30) for kind in lacking[:6]) + (", …" if lacking[6:] else "")
+                text = (
+                    f"{one_line(name, 40)} tags no {told}, as other sources do: if it holds any, they are learnt as O."
+                )
+                hint = "Tag them there too, or leave the rows that hold some out."
+                found.append(Doubt("data.train", text, hint))
+        return found
 
     def told(self) -> str:
         """The scheme of the tags, and their entities by type; or the tags with how often each occurs."""

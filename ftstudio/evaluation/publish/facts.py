@@ -8,6 +8,7 @@ from typing import Any
 
 from ftstudio.core.run import trained_text
 from ftstudio.core.text import clean, one_line
+from ftstudio.evaluation import by_source
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import report as words
 from ftstudio.evaluation.categories import all_categories
@@ -86,11 +87,16 @@ def arms(report: Report) -> list[Row]:
 
 def metrics(report: Report, pair: tuple[str, str]) -> list[Row]:
     """Metric, a, b, difference, interval, p, p after Holm, n, verdict, more rows needed."""
-    values = {arm["name"]: arm["metrics"] for arm in report["arms"]}
+    entries = [entry for entry in report["differences"] if (entry["a"], entry["b"]) == pair]
+    return _rows(report, pair, report["arms"], entries)
+
+
+def _rows(
+    report: Report, pair: tuple[str, str], arms: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]
+) -> list[Row]:
+    values = {arm["name"]: arm["metrics"] for arm in arms}
     found: list[Row] = []
-    for entry in report["differences"]:
-        if (entry["a"], entry["b"]) != pair:
-            continue
+    for entry in entries:
         name = entry["metric"]
         more = entry.get("needed")
         found.append(
@@ -110,6 +116,24 @@ def metrics(report: Report, pair: tuple[str, str]) -> list[Row]:
 
 
 METRICS = ("metric", "a", "b", "b − a", "95 % interval", "p", "p (Holm)", "rows", "verdict", "more rows needed")
+
+
+def sources(report: Report, pair: tuple[str, str]) -> list[Row]:
+    """Source of a mix, then what METRICS has, of every metric on it."""
+    return [
+        (f"{one_line(part['name'], 60)} ({part['rows']:,} rows)", *row)
+        for part, entries in by_source.against(report.get("sources"), *pair)
+        for row in _rows(report, pair, part["arms"], entries)
+    ]
+
+
+SOURCES = ("source", *METRICS)
+
+
+def about_sources(report: Report) -> list[str]:
+    """What the figures of all rows pool, and how those of a source are to be read; nothing without a mix."""
+    found = report.get("sources")
+    return [found["pooled"], found["note"]] if found else []
 
 
 def errors(report: Report, pair: tuple[str, str]) -> list[Row]:

@@ -30,6 +30,10 @@ def text(report: Report) -> str:
         if wins + ties + losses:
             by = _plain(facts.title(report["gain"], report))
             lines += ["", f"By {by}: {wins:,} rows won, {ties:,} equal, {losses:,} lost."]
+        found = facts.sources(report, pair)
+        if found:
+            lines += ["", *(f"{_plain(one)}\n" for one in facts.about_sources(report))]
+            lines += _table(facts.under(facts.SOURCES, pair), found)
         found = facts.errors(report, pair)
         lines += ["", *_table(facts.under(facts.ERRORS, pair), found)] if found else []
         found = facts.slices(report, pair)

@@ -87,6 +87,9 @@ def _pair(report: Report, pair: tuple[str, str]) -> list[str]:
         by = escape(facts.title(report["gain"], report))
         body += [f"<p class='dim'>Rows by {by}</p>", svg.outcome(*facts.outcome(report, pair))]
         body.append(svg.distribution(facts.gains(report, pair)))
+    if found := facts.sources(report, pair):
+        body += [f"<p class='dim'>{escape(sentence)}</p>" for sentence in facts.about_sources(report)]
+        body.append(_table(facts.under(facts.SOURCES, pair), found))
     for header, rows in ((facts.ERRORS, facts.errors(report, pair)), (facts.SLICES, facts.slices(report, pair))):
         body += [_table(facts.under(header, pair), rows)] if rows else []
     return body

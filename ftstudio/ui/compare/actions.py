@@ -15,6 +15,7 @@ FILTER = Action(
     "f", "filter", "of a category", "rows of one category: fixed or broke, fixed, broke, base had it, tuned has it"
 )
 SLICES = Action("i", "slices", "slices", "every part of the rows by itself: source, lengths, labels, columns, errors")
+SOURCES = Action("u", "sources", "sources", "of a mix: every metric on each source by itself")
 FIGURES = Action("t", "figures", "totals", "every metric with its verdict in words, and pictures of the differences")
 METRIC = Action("m", "metric", "metric", "another metric")
 FORGETTING = Action("e", "forgetting", "forgetting", "what the tuning cost on general text, and what to do about it")
@@ -50,8 +51,9 @@ IN_DETAIL = (NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY, CATEGORIES, EXPORT, BACK)
 IN_CATEGORIES = (OPEN, EXPORT, BACK)
 IN_SLICES = (OPEN, METRIC, OWN, EXPORT, BACK)
 IN_JUDGE = (ARMS, VOTE, EXPORT, BACK)
+IN_SOURCES = (ARMS, SLICES, FIGURES, EXPORT, BACK)
 IN_FIGURES = (METRIC, SLICES, CATEGORIES, ARMS, EXPORT, BACK)
 ALL_ACTIONS = (
-    *IN_LIST, METRIC, JUDGE, ARMS, COMPARE, WANTED, STOP, RUN, ROWS, PART, NEXT, PREVIOUS, DIFFERENCE, FOLD, COPY,
-    EXPORT, BACK,
+    *IN_LIST, SOURCES, METRIC, JUDGE, ARMS, COMPARE, WANTED, STOP, RUN, ROWS, PART, NEXT, PREVIOUS, DIFFERENCE, FOLD,
+    COPY, EXPORT, BACK,
 )  # fmt: skip

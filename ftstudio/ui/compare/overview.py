@@ -13,6 +13,7 @@ from ftstudio.ui.compare import summary
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.judged import headline as judged
 from ftstudio.ui.compare.rows import COLUMNS, Choice, Rows
+from ftstudio.ui.compare.sources import brief
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import Said, fitting
 from ftstudio.ui.text.table import Cells, Table
@@ -80,7 +81,10 @@ class Overview(Vertical):
         metrics.say(*lines)
         changes.display = screen >= BESIDE
         changes.say(*summary.change_lines(arms, len(lines) - 1))
-        notes = summary.notes(arms, screen - 3)
+        sources = brief(arms)
+        notes = [sources] if sources is not None else []
+        for text, ink in summary.notes(arms, screen - 3):
+            notes.append((f" · {text}" if notes and not text.startswith(" · ") else text, ink))
         if (judge := judged(arms)) is not None:
             notes.append((f"{' · ' if notes else ''}{judge[0]}", judge[1]))
         self.query_one("#compare-notes", Said).say(fitting(notes, screen - 3))

@@ -1,4 +1,4 @@
-"""The pages of a comparison beside its rows: categories, slices, totals, forgetting, judge, filters of one's own."""
+"""The pages of a comparison beside its rows: categories, slices, sources, totals, forgetting, judge, own filters."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ftstudio.ui.compare.overview import Overview
 from ftstudio.ui.compare.remedies import changed
 from ftstudio.ui.compare.rows import Choice
 from ftstudio.ui.compare.slicing import Slices, Wanted, wanted
+from ftstudio.ui.compare.sources import Sources, mixed
 from ftstudio.ui.shell.dialogs import Prompt
 
 
@@ -48,6 +49,8 @@ class Pages(Comparing):
             self.query_one(Figures).show(arms)
         elif self.view == "forgetting":
             self.query_one(Forgetting).show(arms)
+        elif self.view == "sources":
+            self.query_one(Sources).show(arms)
         elif self.view == "judge":
             self.query_one(JudgePage).show(arms)
         elif self.view == "slices":
@@ -70,6 +73,13 @@ class Pages(Comparing):
     def action_figures(self) -> None:
         """Totals and pictures."""
         self.turn_to("figures")
+
+    def action_sources(self) -> None:
+        """Every metric, source by source."""
+        if mixed(self.arms):
+            self.turn_to("sources")
+        elif self.view != "opening":
+            self.studio.tell("These rows are of one source: i shows other parts of them.")
 
     def action_forgetting(self) -> None:
         """What the tuning cost elsewhere."""

@@ -22,6 +22,7 @@ from ftstudio.ui.compare.overview import Overview
 from ftstudio.ui.compare.pages import Pages
 from ftstudio.ui.compare.rows import Choice
 from ftstudio.ui.compare.slicing import Slices
+from ftstudio.ui.compare.sources import Sources, mixed
 from ftstudio.ui.compare.views import VIEWS, rule
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.text.copying import copy, shown
@@ -33,6 +34,7 @@ PAGES: dict[str, type[Widget]] = {
     "detail": CompareDetail,
     "changes": Changes,
     "slices": Slices,
+    "sources": Sources,
     "figures": Figures,
     "forgetting": Forgetting,
     "judge": JudgePage,
@@ -52,6 +54,9 @@ ROUGE counts shared words with the reference: ROUGE-1 single words, ROUGE-2 pair
 difference is tuned minus base. Its 95 % interval is where the true difference lies, given how few rows these are: \
 if it excludes zero, the difference is more than chance. p is the chance of so large a difference if both were alike; \
 where many parts are looked at, it is corrected for that (Holm).
+
+Of a mix, u shows every metric on each source by itself: figures over all rows pool them, and one source may have \
+gained what another lost.
 
 A row is right by exact match where the recipe asks for it, else where no error was found in the answer. Fixed: wrong \
 before, right after; broken: the other way round.
@@ -149,6 +154,7 @@ In the word diff, [-so-] is missing and {+so+} was added.
             "detail": actions.IN_DETAIL,
             "changes": actions.IN_CATEGORIES,
             "slices": actions.IN_SLICES,
+            "sources": actions.IN_SOURCES,
             "figures": actions.IN_FIGURES,
             "judge": actions.IN_JUDGE,
         }
@@ -168,7 +174,8 @@ In the word diff, [-so-] is missing and {+so+} was added.
             return (*work, *((actions.CHAT,) if arms.run.model.is_dir() else ()))
         first = (actions.BACK,) if self.overview.choice.narrowed else ()
         more = (actions.ARMS,) if len(arms.names) > 2 else ()
-        return (*first, *actions.IN_LIST, *more, *work, actions.EXPORT)
+        own = (actions.SOURCES,) if mixed(arms) else ()
+        return (*first, *own, *actions.IN_LIST, *more, *work, actions.EXPORT)
 
     def on_overview_opened(self, event: Overview.Opened) -> None:
         self.look("detail")
