@@ -452,3 +452,18 @@ def test_hollow_tensors_hold_what_torchs_fake_ones_hold(architecture: str, metho
     config = getattr(transformers, f"{architecture}Config")(**ARCHITECTURES[architecture])
     light, whole = _followed_twice(config, method, **training)
     assert light == whole
+
+
+@pytest.mark.parametrize(("every", "told"), [(10, "41% of the time, 3m24s"), (1000, "")])
+def test_evaluations_that_would_take_much_of_the_time_are_told_before_it_begins(every: int, told: str):
+    from ftstudio.engine import plan_memory
+
+    recipe = check_recipe({"model": "demo", "data": {"train": "demo"}, "evaluation": {"every": every}})
+    some: Any = SimpleNamespace(tokens=[100, 300], held_out=[{}])
+    found = {"tokens": 200, "step_seconds": 0.5, "usual": [(100, 0.25)], "load_seconds": 40.0,
+             "evaluation_seconds": 2.0, "answering_seconds": 2.0}  # fmt: skip
+    seconds = plan_memory.seconds_of(recipe, some, found, 500)
+    assert seconds["training"] == pytest.approx(250)
+    assert seconds["evaluating"] == 4.0 * (1 + 500 / every if every < 500 else 2)
+    problem = plan_memory._much(seconds)
+    assert (told in problem.text and problem.key == "evaluation.every") if problem else not told
