@@ -422,6 +422,7 @@ ARCHITECTURES = {
     "Qwen3": TINY | {"num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": True},
     "Gemma": TINY | {"num_key_value_heads": 2, "head_dim": 16},
     "Gemma3Text": TINY | {"num_key_value_heads": 2, "head_dim": 16, "sliding_window": 8},
+    "Gemma2": TINY | {"num_key_value_heads": 2, "head_dim": 16},
     "GPT2": {"vocab_size": 96, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64},
     "Phi3": TINY | {"num_key_value_heads": 2, "pad_token_id": 0},
     "OPT": {"vocab_size": 96, "hidden_size": 64, "ffn_dim": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
