@@ -423,6 +423,7 @@ ARCHITECTURES = {
     "Qwen3": TINY | {"num_key_value_heads": 2, "head_dim": 16, "tie_word_embeddings": True},
     "Gemma": TINY | {"num_key_value_heads": 2, "head_dim": 16},
     "Gemma3Text": TINY | {"num_key_value_heads": 2, "head_dim": 16, "sliding_window": 8},
+    "Gemma2": TINY | {"num_key_value_heads": 2, "head_dim": 16},
     "GPT2": {"vocab_size": 96, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64},
     "Phi3": TINY | {"num_key_value_heads": 2, "pad_token_id": 0},
     "OPT": {"vocab_size": 96, "hidden_size": 64, "ffn_dim": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -492,3 +493,18 @@ def seeing(folder: Path, kind: str, part: str) -> Recipe:
     values["method"] = {"name": "lora", "part": part} if part else "full"
     values |= {"data": {"train": str(rows), "eval": 0.25}, "training": {"device": "cpu", "batch_size": BATCH}}
     return check_recipe(values)
+
+
+@pytest.mark.parametrize(("every", "told"), [(10, "41% of the time, 3m24s"), (1000, "")])
+def test_evaluations_that_would_take_much_of_the_time_are_told_before_it_begins(every: int, told: str):
+    from ftstudio.engine import plan_memory
+
+    recipe = check_recipe({"model": "demo", "data": {"train": "demo"}, "evaluation": {"every": every}})
+    some: Any = SimpleNamespace(tokens=[100, 300], held_out=[{}])
+    found = {"tokens": 200, "step_seconds": 0.5, "usual": [(100, 0.25)], "load_seconds": 40.0,
+             "evaluation_seconds": 2.0, "answering_seconds": 2.0}  # fmt: skip
+    seconds = plan_memory.seconds_of(recipe, some, found, 500)
+    assert seconds["training"] == pytest.approx(250)
+    assert seconds["evaluating"] == 4.0 * (1 + 500 / every if every < 500 else 2)
+    problem = plan_memory._much(seconds)
+    assert (told in problem.text and problem.key == "evaluation.every") if problem else not told

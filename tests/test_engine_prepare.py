@@ -281,6 +281,43 @@ def test_real_files_are_prepared_without_a_mapping(shared: Path, tmp_path: Path,
     ]
 
 
+def test_rows_are_tokenised_again_only_for_what_changes_them(model: Path, tmp_path: Path) -> None:
+    """What a person sees on Review after another setting is changed; and a training takes the rows over."""
+    from ftstudio.engine.tokenised import tokenised
+
+    rows = rows_file(tmp_path / "rows.jsonl", 40)
+
+    def seen(keep: bool = True, **more: Any) -> Any:
+        return tokenised(resolve(recipe_of(model, rows, **more))[1], keep=keep)
+
+    first = seen()
+    assert seen(training={"batch_size": 3, "epochs": 7}) is first
+    assert seen(method={"name": "full"}) is first
+    assert seen(data={"accepted": ["exact_leak"]}) is first
+    for change in ({"data": {"max_length": 9}}, {"data": {"eval": 0.5}}, {"data": {"template": "alpaca"}}):
+        other = seen(**change)
+        assert other is not first
+        assert [*other] == [*open_rows_anew(recipe_of(model, rows, **change))]
+    first = seen()
+    assert seen(keep=False) is first  # a training's own, from here on
+    second = seen()
+    assert second is not first
+    rows_file(rows, 40, "no {}")
+    assert [*seen()] != [*second]
+    third = seen()
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 77}))
+    assert seen() is not third
+
+
+def open_rows_anew(recipe: Recipe) -> Any:
+    """The training rows of RECIPE, tokenised."""
+    resolved, materials = resolve(recipe)
+    return materials.task.encode_dataset(
+        materials.train, materials.shape, materials.template, materials.tokenizer, resolved.data.max_length
+    )
+
+
 @pytest.mark.parametrize(
     ("labels", "kept"),
     [

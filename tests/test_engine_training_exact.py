@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_models import make_model
 
 from ftstudio.engine.collate import Collator, PaddingFree, split, trained
-from ftstudio.engine.order import LengthGrouped
+from ftstudio.engine.order import LengthGrouped, Shuffled
 
 ROWS = [
     {"input_ids": [256, 5, 6, 7, 8, 257], "labels": [-100, -100, -100, 7, 8, 257]},
@@ -239,9 +239,9 @@ def test_held_out_rows_fill_a_gpu_and_what_it_will_not_hold_is_remembered(
 
 
 def trained_step(
-    folder: Path, tmp_path: Path, batch: int, accumulation: int, layout: Any = None
+    folder: Path, tmp_path: Path, batch: int, accumulation: int, layout: Any = None, **training: Any
 ) -> list[dict[str, float]]:
-    """Loss and gradient norm of the optimiser steps of one epoch over ROWS."""
+    """Loss and gradient norm of the optimiser steps of one epoch over ROWS; TRAINING says what is otherwise."""
     from ftstudio.engine import quiet
     from ftstudio.engine.arguments import arguments
     from ftstudio.engine.hardware import Hardware
@@ -256,7 +256,7 @@ def trained_step(
             "model": str(folder),
             "method": "full",
             "data": {"train": "rows.jsonl"},
-            "training": {"epochs": 1, "batch_size": batch, "gradient_accumulation": accumulation},
+            "training": {"batch_size": batch, "gradient_accumulation": accumulation, **(training or {"epochs": 1})},
         }
     )
     seen: list[dict[str, float]] = []
@@ -301,6 +301,38 @@ def test_accumulated_micro_batches_equal_one_batch(folder: Path, tmp_path: Path)
     for other in (parts, uneven, padded):
         assert other[0]["loss"] == pytest.approx(whole[0]["loss"], abs=1e-6)
         assert other[0]["grad_norm"] == pytest.approx(whole[0]["grad_norm"], rel=1e-5)
+
+
+def gradient_norm(model: Any) -> float:
+    import torch
+
+    return float(torch.stack([item.grad.norm() for item in model.parameters()]).norm())
+
+
+def test_steps_that_are_not_full_weigh_their_own_tokens(folder: Path, tmp_path: Path):
+    """Accumulation that doesn't go into an epoch's batches: the last step of each epoch has what is left, over its own
+    tokens; more steps than epochs go on with the next order, and the last epoch ends in its midst."""
+    seen = trained_step(folder, tmp_path, 1, 3, steps=5, learning_rate=1e-12)
+    order = Shuffled([len(row["input_ids"]) for row in ROWS], 1, 0)
+    taken = [rows for epoch in range(3) for whole in [order.order(epoch)] for rows in (whole[:3], whole[3:])][:5]
+    assert [len(rows) for rows in taken] == [3, 1, 3, 1, 3]
+    assert len(seen) == 5
+    for step, rows in zip(seen, taken, strict=True):
+        plain = load(folder)
+        loss = plain_loss(plain, [ROWS[row] for row in rows])
+        loss.backward()
+        assert step["loss"] == pytest.approx(loss.item(), abs=1e-5)
+        assert step["grad_norm"] == pytest.approx(gradient_norm(plain), rel=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "epochs", "steps"), [(8, 0.01, 1), (3, 0.5, 1), (1, 0.6, 3), (8, 2.5, 3)])
+def test_a_part_of_an_epoch_is_rounded_up_to_whole_steps(batch: int, epochs: float, steps: int):
+    from ftstudio.engine.plan import steps_of
+    from ftstudio.engine.recipes import check_recipe
+
+    training = {"epochs": epochs, "batch_size": batch}
+    recipe = check_recipe({"model": "demo", "data": {"train": "demo"}, "training": training})
+    assert steps_of(recipe, [len(row["input_ids"]) for row in ROWS]) == steps
 
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=700)

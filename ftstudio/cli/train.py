@@ -245,7 +245,9 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
 
     lines += [f"  {'memory' if not place else '':<12}{line}" for place, line in enumerate(text_of(value["memory"]))]
     if value.get("seconds_estimated"):
-        lines.append(f"  time        about {duration(value['seconds_estimated'])}, from measured steps")
+        evaluating = value["seconds"]["evaluating"]
+        part = f"; evaluations {duration(evaluating)} of it" if evaluating else ""
+        lines.append(f"  time        about {duration(value['seconds_estimated'])}, from measured steps{part}")
     for about, key in (("model", "model"), ("worth it?", "worth")):
         for place, said in enumerate(value.get(key) or ()):
             lines.append(f"  {about if not place else '':<12}{SIGNS[said['sign']]} {clean(said['text'])}")

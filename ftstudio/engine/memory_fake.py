@@ -222,7 +222,8 @@ def built(config: Any, attends: str = "sdpa") -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        return AutoModelForCausalLM.from_config(config, attn_implementation=attends)
+        # a copy: transformers writes into it what it then refuses (Gemma2, GptOss)
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation=attends)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error) and "sdpa" not in str(error):
             raise
@@ -257,6 +258,11 @@ class _Asks:
         if self.head is not None:
             self.fused_from = fused.worth_from(self.head.out_features, (half or self.head.weight.dtype).itemsize)
         self.free = bool(getattr(inner, "_supports_attention_backend", False)) and not soft_prompt(model) and not whole
+        if not getattr(
+            inner, "_supports_sdpa", True
+        ):  # scores that are capped, or sinks: flash kernels alone know them
+            kernel = attention.kernels(machine.device, machine.dtype)[0]
+            self.free = self.free and kernel in (attention.FLASH, attention.FLASH3)
         if self.free and machine.device == "cpu":
             attention.use(model, attention.SEGMENTS)
         elif self.free:

@@ -54,9 +54,9 @@ def plan(
     held: int | None = 0,
 ) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
-    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated, gpus,
-    labels:{text,…}, model:[{about,text,sign}], worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in
-    WORKSPACE count.
+    memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated,
+    seconds:{loading,training,evaluating}, gpus, labels:{text,…}, model:[{about,text,sign}],
+    worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in WORKSPACE count.
 
     MEASURE: a few real steps in a process of its own; None: where that is cheap. HELD: bytes of models that this
     process holds and a training takes over or lets go of; None: all that it holds on a GPU. Never raises for what is
@@ -103,7 +103,8 @@ def plan(
         "rows": rows,
         "labels": labels,
         "steps": steps,
-        "seconds_estimated": seconds,
+        "seconds_estimated": sum(seconds.values()) if seconds else None,
+        "seconds": seconds,
         "gpus": 0 if final.training.device == "cpu" else gpus(),
         "model": [sentence.to_dict() for sentence in _suits(final, encoded) if config is not None],
         "worth": [sentence.to_dict() for sentence in _worth(final, workspace, encoded, parameters["total"])],

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ftstudio import methods
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.recipe import Recipe
-from ftstudio.core.text import one_line, size
+from ftstudio.core.text import duration, one_line, size
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.engine import fit, hardware, reshaping, room
+from ftstudio.engine import fit, hardware, pace, reshaping, room
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.loads import Batches, batches
 from ftstudio.engine.materials import Materials
@@ -39,8 +39,8 @@ def look(
     measured: bool | None,
     cancel: Cancel | None,
     held: int | None = 0,
-) -> tuple[dict[str, Any], float | None]:
-    """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, smaller}`, seconds of the run).
+) -> tuple[dict[str, Any], dict[str, float] | None]:
+    """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, smaller}`, `seconds_of` the run).
 
     COUNTED are the bytes of weights, adapter, gradients and optimizer, TOTAL the model's weights. MEASURED, HELD: see
     `plan`. What can't be told is None, and why is a problem in the list. `checkpointing` tells whether activations are
@@ -96,6 +96,7 @@ def look(
         else:
             memory |= {"measured_bytes": found["bytes"], "measured": found}
             seconds = seconds_of(recipe, some, found, steps)
+            problems += filter(None, [_much(seconds)])
     if recipe.training.shard:
         text = "these figures are of one process; of several each holds its share of gradients and optimiser states."
         problems.append(Problem("note", text, "training.shard"))
@@ -177,8 +178,9 @@ def _estimated(
     return estimate(config, recipe, changes, machine, counted, load)
 
 
-def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int) -> float:
-    """Seconds from the start to the end, from what was measured: a micro-batch costs a constant and so much a token."""
+def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int) -> dict[str, float]:
+    """Seconds from the start to the end, from what was measured: `loading`, `training` (a micro-batch costs a constant
+    and so much a token) and `evaluating` (held-out loss and samples)."""
     import numpy as np
 
     accumulation = recipe.training.gradient_accumulation
@@ -194,8 +196,21 @@ def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int)
     evaluations = 0
     if some.held_out:
         evaluations = 1 + math.ceil(steps / recipe.evaluation.every)  # before the first step, and at the last
-    return float(
-        found["load_seconds"] + training + evaluations * (found["evaluation_seconds"] + found["answering_seconds"])
+    return {
+        "loading": float(found["load_seconds"]),
+        "training": float(training),
+        "evaluating": float(evaluations * (found["evaluation_seconds"] + found["answering_seconds"])),
+    }
+
+
+def _much(seconds: dict[str, float]) -> Problem | None:
+    """A word where evaluations take much of the SECONDS of a run."""
+    share, took = seconds["evaluating"] / max(1e-9, sum(seconds.values())), seconds["evaluating"]
+    if share <= pace.MUCH or took < pace.SHORT:
+        return None
+    text = f"evaluations and their samples take {share:.0%} of the time, {duration(took)} in all."
+    return Problem(
+        "note", text, "evaluation.every", "A larger one, or fewer evaluation.samples, leave more to training."
     )
 
 

@@ -298,7 +298,9 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
         more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes smaller batches."
         lines += _hung(sign, f"{found['text']}.{more}", width)
     if plan.get("seconds_estimated"):
-        say("time", f"about {duration(plan['seconds_estimated'])}", "from measured steps")
+        evaluating = (plan.get("seconds") or {}).get("evaluating")
+        part = f"; evaluations {duration(evaluating)} of it" if evaluating else ""
+        say("time", f"about {duration(plan['seconds_estimated'])}", f"from measured steps{part}")
     told = [said for said in plan.get("model") or () if said["sign"] in ("warn", "bad")]
     told += plan.get("worth") or ()
     if told:
