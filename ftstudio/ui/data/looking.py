@@ -108,9 +108,10 @@ class Looking(StudioScreen):
 
     def _tokens(self, stay: bool = False) -> None:
         opened, number = self.opened, self.grid.row_number
-        if opened is None or opened.lens is None or opened.readable(self.session.recipe) is None or number is None:
+        shape = opened.readable(self.session.recipe) if opened is not None else None
+        if opened is None or opened.lens is None or shape is None or number is None:
             return
-        lens, shape, limit = opened.lens, opened.readable(self.session.recipe), opened.max_length
+        lens, limit = opened.lens, opened.max_length
 
         def done(view: TokenView) -> None:
             self.query_one(TokenPage).show(view, lens.said(limit), texts, stay=stay)
@@ -154,9 +155,10 @@ class Looking(StudioScreen):
     def _with_tokens(self, then: Any) -> None:
         """Call THEN(encoded) once all rows are tokenised with the present cut."""
         opened = self.opened
-        if opened is None or opened.lens is None or opened.readable(self.session.recipe) is None:
+        shape = opened.readable(self.session.recipe) if opened is not None else None
+        if opened is None or opened.lens is None or shape is None:
             return
-        lens, shape, limit = opened.lens, opened.readable(self.session.recipe), opened.max_length
+        lens, limit = opened.lens, opened.max_length
         if limit in opened.encoded:
             then(opened.encoded[limit])
             return
