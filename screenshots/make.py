@@ -28,7 +28,7 @@ PICTURES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
             ("", "as it grows"),
             ("enter", "rows to train on"),
             ("enter", "weights, stored"),
-            ("enter", "Which weights learn"),
+            ("enter", "a run saves"),
         ),
     ),
     "train": ("train", (("", "enter compares"),)),
@@ -56,7 +56,7 @@ async def draw(workspace: Path, size: tuple[int, int], only: list[str]) -> None:
                 for _ in range(20 if key.endswith("*") else 1):
                     if key:
                         await pilot.press(key.rstrip("*"))
-                    if await _settle(app, pilot, text, 2 if key.endswith("*") else 120):
+                    if await _settle(app, pilot, text, 2 if key.endswith("*") else 480):
                         break
                 else:
                     raise SystemExit(f"{name}: {text!r} never came up")

@@ -163,7 +163,8 @@ def next_lines(run: RunFolder, story: Story) -> list[str]:
     """The best held-out loss of RUN where its model isn't as good, where that model lies, and what to type next."""
     from ftstudio.engine.sweep import lowest
 
-    lines, compare = [], [f"ftstudio compare {run.name}"]
+    lines: list[str] = []
+    compare = [f"ftstudio compare {run.name}"]
     if story.best is not None:
         step, loss = story.best
         own = story.trained["step"] if story.trained is not None else story.step

@@ -283,7 +283,7 @@ def _trained(arms: Sequence[Mapping[str, Any]]) -> list[str]:
     lines: list[str] = []
     for arm in arms:
         if told := trained_text(arm.get("trained")):
-            lines += field("·", f"{one_line(arm['name'], 24)} is {told}", 2)
+            lines += field("·", f"{one_line(arm['name'], 24)}: {told}", 2)
     return lines
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ftstudio.core.text import one_line
 from ftstudio.data import labels as reading
 from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.example import BadRow, Example
@@ -18,6 +19,7 @@ from ftstudio.data.row_set import Item
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.data.view import Piece, TokenView
 from ftstudio.evaluation import calibration, classification
 from ftstudio.tasks.base import Doubt, Head, Kind, Options, Predicted, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
@@ -191,6 +193,25 @@ class TextClassification(ItemTask):
         """The text with its frame, and the label as reference."""
         [row] = self.rows_of(example, template, tokenizer, max_length)
         return Prompt(list(row["input_ids"]), "\n".join(_texts(example)), self._reference(example), row)
+
+    def view(
+        self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None
+    ) -> TokenView:
+        """The text of a row, or both, with its frame; the label is no token."""
+        try:
+            example = shape.example(dataset[row])
+            [part] = frame(tokenizer, [_texts(example)], max_length)
+        except BadRow as error:
+            return TokenView(row, problem=str(error))
+        if _empty(example):
+            return TokenView(row, problem="the text is empty")
+        pieces = tuple(
+            Piece(text, token, False, False, token in tokenizer.special_ids)
+            for text, token in zip(tokenizer.tokens(part.ids), part.ids, strict=True)
+        )
+        label = one_line(str(example.fields.get("raw_label")), 60)
+        note = f"label: {label}, learnt by the head; no token is learnt by itself"
+        return TokenView(row, pieces, masked=len(pieces), lost=part.lost, ends=None, note=note)
 
     # -- batches ---------------------------------------------------------------------------------------------------
     def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class VectorTask(Task):
         lost = sum(piece.lost for piece in pieces)
         what = "text becomes one vector" if len(texts) == 1 else "texts become a vector each"
         return TokenView(
-            row, tuple(pieces), masked=len(pieces) - lost, lost=lost,
+            row, tuple(pieces), masked=len(pieces) - lost, lost=lost, ends=None,
             note=f"{len(texts)} {what}; no token is learnt by itself",
         )  # fmt: skip
 

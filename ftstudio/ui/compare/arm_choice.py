@@ -94,7 +94,7 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
             yield table
             yield Static("", id="arms-fault")
             hint = (
-                "space ticks · e examples by hand · + another · enter starts · esc back\n"
+                "space ticks · e examples by hand · + another · enter starts · esc\n"
                 "The others are held against the first."
             )
             yield Static(Content(hint), classes="dialog-hint")

@@ -49,7 +49,9 @@ def chance(p: float | None) -> str:
 def headline(arms: Arms, width: int) -> Line:
     """What came of it, in one sentence and as many figures as fit into WIDTH cells."""
     main = main_differences(arms)
-    name = one_line(arms.b, 30)
+    name, told = one_line(arms.b, 30), arms.trained(arms.b)
+    if told:  # the longest sentence has room for it, or the step alone stands there
+        name = f"{name} ({told})" if len(name) + len(told) + 42 <= width else f"{name} ({told[told.rindex('step') :]})"
     other = "its base model" if arms.a == BASE and arms.b == arms.run.name else one_line(arms.a, 30)
     if not main:
         return ((f"{name} against {other}", "title"),)
@@ -72,9 +74,6 @@ def headline(arms: Arms, width: int) -> Line:
         figures.append(missing(main[0]))
     parts = [begin]
     left = width - cell_len(begin[0])
-    if (told := arms.trained(arms.b)) and cell_len(told) + 3 <= left:
-        parts.append((f" ({told})", "warn"))
-        left -= cell_len(told) + 3
     for text in figures:
         if len(text) + 3 <= left:
             parts.append((f"{' · ' if len(parts) > 1 else '   '}{text}", ""))

@@ -84,7 +84,7 @@ def opening(
         return [*lines, (("Rows appear here as both have answered them.", ""),)]
     lines += [
         ((f"{name} against its base model", "title"),),
-        *([((f"! The model is {trained}.", "warn"),)] if trained else []),
+        *([((f"! Its model: {trained}", "warn"),)] if trained else []),
         (),
         (("g", "key"), (f"  lets both answer the same {arms.rows_name}, {rows:,} at most,", "")),
         (("   side by side, and tells whether the difference is more than chance", "dim"),),

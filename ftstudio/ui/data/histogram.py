@@ -33,10 +33,12 @@ class LengthsPage(Page):
         self.encoded: EncodedSet | None = None
         self.max_length: int | None = None
         self.said = ""
+        self.parted = True
 
-    def show(self, encoded: EncodedSet, max_length: int | None, said: str) -> None:
-        """Show the lengths in ENCODED, cut at MAX_LENGTH; SAID names tokenizer and template."""
-        self.encoded, self.max_length, self.said = encoded, max_length, said
+    def show(self, encoded: EncodedSet, max_length: int | None, said: str, *, parted: bool = True) -> None:
+        """Show the lengths in ENCODED, cut at MAX_LENGTH; SAID names tokenizer and template. PARTED: rows have a prompt
+        and a completion that is trained, token by token."""
+        self.encoded, self.max_length, self.said, self.parted = encoded, max_length, said, parted
         self.fresh()
 
     def compose_lines(self, width: int) -> list[Line]:
@@ -50,7 +52,7 @@ class LengthsPage(Page):
         span = max(20, min(width - 9, 120))
         each = (self.size.height - 2) // 3  # lines for a title, the bars and an axis
         height, apart = max(3, min(8, each - 3)), each >= 6
-        for name, title in NAMES.items():
+        for name, title in NAMES.items() if self.parted else (("total", "tokens a row"),):
             values = [table[name][row] for row in usable]
             found = lengths(values, limit=self.max_length, bins=span)
             lines += [()] if apart else []
@@ -62,18 +64,21 @@ class LengthsPage(Page):
         assert self.encoded is not None
         stats = self.encoded.stats
         trained = f"{stats.trained:,} of {stats.tokens:,} tokens are trained"
+        if not self.parted:
+            trained = f"{stats.tokens:,} tokens"
         if self.max_length is None:
             return ((f"no cut; {trained}", ""),)
         if not stats.lost:
             return (("✓ nothing is cut", "good"), (f"; {trained}", ""))
         rows = 100 * stats.truncated / max(1, stats.rows)
+        of = f", {stats.lost_completion:,} of them trained" if self.parted else ""
         return (
             (
                 f"! {stats.truncated:,} {'row' if stats.truncated == 1 else 'rows'} ({rows:.1f} %) "
                 f"{'is' if stats.truncated == 1 else 'are'} cut",
                 "warn",
             ),
-            (f": {stats.lost:,} tokens lost, {stats.lost_completion:,} of them trained", ""),
+            (f": {stats.lost:,} tokens lost{of}", ""),
         )
 
     def _chart(self, title: str, found: Lengths, limit: int | None, height: int) -> list[Line]:

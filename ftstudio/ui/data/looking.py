@@ -190,7 +190,8 @@ class Looking(StudioScreen):
         opened = self.opened
         if opened is not None and opened.lens is not None:
             limit = opened.max_length
-            self.query_one(LengthsPage).show(encoded, limit, opened.lens.said(limit))
+            said, parted = opened.lens.said(limit), opened.lens.task.generates
+            self.query_one(LengthsPage).show(encoded, limit, said, parted=parted)
             self.show_view("lengths")
 
     # -- figures and checks ------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class DataPanel(Panel):
         return super().owns(key) and key not in ("data.max_length", "data.limit")
 
     @property
-    def what_for(self) -> Task:
+    def learnt(self) -> Task:
         """The draft's task."""
         name = str(self.draft.get("task"))
         return tasks.get(name if name in tasks.names() else "sft")
@@ -123,11 +123,11 @@ class DataPanel(Panel):
     # -- fields ------------------------------------------------------------------------------------------------------
     def show(self) -> None:
         self.field.put(str(self.draft.get("data.train") or ""))
-        roles = ", ".join(role.name for role in self.what_for.roles[:2])  # the others instead of these, or beside them
+        roles = ", ".join(role.name for role in self.learnt.roles[:2])  # the others instead of these, or beside them
         self.query_one(".step-help", Static).update(Content(f"{self.WHAT.rstrip('.')}: {roles}."))
         for row in self.query(FieldRow):
             if row.spec is TEMPLATE:  # a task that knows how its rows are read has none
-                row.display = bool(self.what_for.templates) or self.draft.has(TEMPLATE.key)
+                row.display = bool(self.learnt.templates) or self.draft.has(TEMPLATE.key)
             row.put(self._eval_text() if row.spec.key == "data.eval" else self.draft.get(row.spec.key))
         self._say_faults()
         mapping = self.draft.get("data.columns")
@@ -186,7 +186,7 @@ class DataPanel(Panel):
         if self.field.has_focus_within:
             self.post_message(About(HELP))
         elif self.columns_line.has_focus:
-            roles = "; ".join(f"{role.name}: {role.help}" for role in self.what_for.roles if role.help)
+            roles = "; ".join(f"{role.name}: {role.help}" for role in self.learnt.roles if role.help)
             self.post_message(About(f"Which column is which; space opens the list. {one_line(roles, 180)}"))
         else:
             super().on_descendant_focus()
@@ -225,7 +225,7 @@ class DataPanel(Panel):
         width, most = max(30, self.size.width - 2), 3 if self.size.height < 24 else 8
         held = f"{found.held_out:,} held out" if found.held_out else "none held out"
         first = f"{found.train:,} rows to train on, {held}"
-        template = f"  template {found.template}" if self.what_for.templates else ""
+        template = f"  template {found.template}" if self.learnt.templates else ""
         lines: list[Line] = [(("✓ ", "good"), (first, "strong"), (template, "dim"))]
         if not isinstance(self.draft.get("data.columns"), dict):  # else the line of columns says it all
             lines += hung("  ", f"guessed: {found.shape.why}", width, 2)
@@ -235,7 +235,7 @@ class DataPanel(Panel):
             masked = "".join(piece.text for piece in found.example if not piece.trained)
             trained = "".join(piece.text for piece in found.example if piece.trained)
             lines += [(), *hung("reads   ", masked or "nothing", width, most)]
-            lines += hung("writes  " if self.what_for.generates else "learns  ", trained, width, most, "ins")
+            lines += hung("writes  " if self.learnt.generates else "learns  ", trained, width, most, "ins")
         return lines
 
     def on_columns_line_pressed(self, event: ColumnsLine.Pressed) -> None:

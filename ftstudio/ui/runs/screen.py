@@ -186,7 +186,9 @@ folder of the workspace and stay there until you remove them.
             parts.append((f" · ▶ {live} live", "good"))
         if lost:
             which = one_line(lost[0].name, 28) if len(lost) == 1 else f"{len(lost)} runs"
-            way = "was interrupted: on its row r goes on" if len(lost) == 1 else "were interrupted: on a row r goes on"
+            here = self.chosen is not None and self.chosen.run.path == lost[0].run.path
+            way = f"was interrupted: {'r goes on with it' if here else 'r on its row goes on'}"
+            way = way if len(lost) == 1 else "were interrupted: r on a row goes on with it"
             parts.append((f" · ! {which} {way}", "warn"))
         return tuple(parts)
 
