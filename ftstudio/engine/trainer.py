@@ -20,7 +20,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, chain
-from ftstudio.engine import attention, gradient_cache, loading, paging, resume, sentence, soft_prompts
+from ftstudio.engine import attention, capacity, gradient_cache, loading, paging, resume, sentence, soft_prompts
 from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import trained
@@ -426,7 +426,8 @@ class StudioTrainer(Trainer):
 
     def _what_fits(self) -> list[dict[str, Any]]:
         """What memory holds, of every process."""
-        return [{"held": self.held.values(), "still": self.still.values(), "recomputes": self.recomputes}]
+        fits = {"held": self.held.values(), "still": self.still.values(), "recomputes": self.recomputes}
+        return [fits | {"memory": capacity.memory(self.args.device.type)}]
 
     def _judged(self) -> float | None:
         """The held-out loss of the weights as they are; None where they weren't evaluated."""
