@@ -28,6 +28,10 @@ class UsageError(StudioError):
     code = 2
 
 
+class DiskFull(StudioError):
+    """There was no room for what was to be written: the disk is full, or a quota used up."""
+
+
 class Stopped(StudioError):
     """The person asked for it to stop (exit status 130)."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import DiskFull, StudioError
 
 
 def explain(error: OSError, path: Path | str) -> StudioError:
@@ -26,7 +26,8 @@ def explain(error: OSError, path: Path | str) -> StudioError:
         errno.EISDIR: ("That is a folder", "Name a file."),
         errno.ENOTDIR: ("A part of that path is a file, not a folder", "Choose another path."),
     }.get(error.errno or 0, (error.strerror or str(error), ""))
-    return StudioError(f"{what[0]}: {path}.", what[1])
+    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StudioError
+    return kind(f"{what[0]}: {path}.", what[1])
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -74,7 +74,7 @@ def run(job: Answer, context: JobContext) -> None:
         text = f"{len(left_out)} held-out rows are left out (row {left_out[0][0]}: {left_out[0][1]})."
         folder.emit("alert", level="warning", text=text)
     if job.run is not None:
-        versions_alert(recipe, folder)
+        versions_alert(recipe, folder, arms)
     weights = RunFolder(job.run).model if job.run is not None else None
     settings = settings_of(materials, recipe, arms.specification(name), decoding, weights)
     outputs = Outputs(folder.path, NAME, settings)

@@ -348,10 +348,13 @@ def _chunks(
             yield [part[index] for index in chosen], room
 
 
-def versions_alert(recipe: Recipe, folder: Any) -> None:
-    """Tell where a library that changes answers is another version than when the run was made."""
+def versions_alert(recipe: Recipe, folder: Any, arms: Arms) -> None:
+    """Tell where a library that changes answers is another version than when the run was made, or the base under one
+    of ARMS another."""
     from ftstudio.engine.prepare import facts_differ
 
+    for text in arms.over_others():
+        folder.emit("alert", level="warning", text=text, hint="Put the old files back, or train it again.")
     changed = {
         name: pair
         for name, pair in facts_differ(recipe).items()

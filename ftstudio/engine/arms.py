@@ -16,6 +16,7 @@ from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
+from ftstudio.engine import going_on
 from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.reshaping import untouched
 from ftstudio.tasks.base import Prompt, Task
@@ -134,6 +135,11 @@ class Arms:
         else:
             with self._loaded(partner).as_base() as model:
                 yield model
+
+    def over_others(self) -> list[str]:
+        """What to tell of adapters that were trained over another base."""
+        each = (going_on.other_base(arm.run, arm.recipe, arm.folder) for arm in self.tuned.values())
+        return list(dict.fromkeys(text for text in each if text))
 
     def _partner(self) -> str | None:
         """An adapter whose load serves the base too; None where the base is loaded for itself."""

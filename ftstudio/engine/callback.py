@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, gauges, pace, resume
+from ftstudio.engine import alerting, gauges, going_on, pace, resume
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.disk import Disk
@@ -81,6 +81,7 @@ class RunDirector:
         self.ahead = Ahead(every, save, best, self.watch.eval_rising == "stop")
         self._saved, self._saved_step = 0.0, first  # training seconds and step at the last checkpoint
         self.trainer: StudioTrainer | None = None
+        self.changed: list[str] = []  # what isn't as it was when the checkpoint gone on from was written
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
         self._fault = ""  # what is rolled back for
@@ -92,6 +93,7 @@ class RunDirector:
         """See trainer.Director. Looks whether a resumed run goes on where it was."""
         self.trainer = trainer
         known = self._known
+        self._found([Fault("resume_fault", text, going_on.HINT) for text in self.changed])
         if known.get("rate") is not None and trainer.state.global_step:
             rate = trainer.rate()
             if not math.isclose(rate, known["rate"], rel_tol=1e-6, abs_tol=1e-15):
@@ -114,9 +116,10 @@ class RunDirector:
             return
         if isinstance(facts.get("eval_loss"), float):
             self.evaluated_at = (self.first, facts["eval_loss"])
-        story = Story()
-        story.feed(self.folder.events())
-        self.ahead.goes_on(self.folder.events(), self.first)
+        events, story = self.folder.events(), Story()
+        self.evaluation, self.last_loss = going_on.told(events, self.first)
+        self.ahead.goes_on(events, self.first)
+        story.feed(events)
         for step, loss in story.curves.get("eval_loss", ()):
             if step <= self.first:
                 self.watchdog.evaluated(step, loss)
@@ -295,8 +298,8 @@ class RunDirector:
         """A disk that takes no events pauses the run until there is room, where the recipe says so."""
         try:
             yield
-        except StudioError as error:
-            if ("full" not in error.message and "quota" not in error.message) or not self.unsaved(error):
+        except DiskFull as error:
+            if not self.unsaved(error):
                 raise
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:

@@ -66,6 +66,8 @@ def run(job: Chat, context: JobContext) -> None:
     arms = Arms(context.models, recipe, tuned)
     names = [name for name in turn.arms if name in arms.names]
     folder.emit("start", arms=names, model=recipe.model, turn=turn.number)
+    for text in arms.over_others():
+        folder.emit("alert", level="warning", text=text)
     context.phase("loading model", recipe.model)
     told = False
     for name in (name for group in arms.groups for name in group):

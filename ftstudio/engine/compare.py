@@ -87,7 +87,7 @@ def run(job: Compare, context: JobContext) -> None:
     if left_out:
         text = f"{len(left_out)} held-out rows are left out (row {left_out[0][0]}: {left_out[0][1]})."
         folder.emit("alert", level="warning", text=text)
-    versions_alert(recipe, folder)
+    versions_alert(recipe, folder, arms)
     checks: dict[str, Check] = {}
     if found.tuned:
         context.phase("loading model", recipe.model)

@@ -18,7 +18,7 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import clean, number, one_line, size
-from ftstudio.engine import gguf, reshaping, weights
+from ftstudio.engine import gguf, going_on, reshaping, weights
 
 KINDS = ("adapter", "merged", "gguf", "card")
 PROBE = 32  # tokens two models are compared on
@@ -64,7 +64,8 @@ def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    note = quantised_note(recipe) if kind in ("merged", "gguf") else ""
+    notes = [quantised_note(recipe), going_on.other_base(run, recipe)] if kind in ("merged", "gguf") else []
+    note = " ".join(text for text in notes if text)
     return {"path": str(target), "kind": kind, "verified": verified, "difference": difference, "note": note}
 
 
@@ -234,7 +235,8 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
         for arm in report["arms"]:
             told = ", ".join(f"{name} {number(value)}" for name, value in (arm.get("metrics") or {}).items())
             lines.append(f"- {one_line(arm.get('name', ''), 60)}: {clean(told)}")
-    note = quantised_note(recipe) if kind in ("merged", "gguf") else ""
+    notes = [quantised_note(recipe), going_on.other_base(run, recipe)] if kind in ("merged", "gguf") else []
+    note = " ".join(text for text in notes if text)
     if note:
         lines += ["", note]
     changed = reshaping.told(recipe)

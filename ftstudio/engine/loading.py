@@ -188,6 +188,16 @@ def _check_weights(model: Any, name: str, kind: Kind) -> None:
         )
 
 
+def check_saved(model: Any, name: str) -> None:
+    """Refuse MODEL, which a run called NAME saved, where a weight wasn't in its files: it saves its head, too."""
+    lacking = sorted({*model.ftstudio_missing, *model.ftstudio_other})
+    if lacking:
+        raise StudioError(
+            f"{name}'s files lack {len(lacking)} of its weights (such as {lacking[0]}): they would be random.",
+            "Save it again from a checkpoint, or train it again.",
+        )
+
+
 def explain(
     error: Exception, name: str, kind: Kind = "causal-lm", again: str = "Fetch the model again."
 ) -> StudioError:

@@ -164,7 +164,9 @@ class ModelStore:
         if self._whole is None or self._whole[0] != key:
             self._whole = None
             loading.free()
-            self._whole = (key, loading.load(Located(folder, str(folder)), _named(spec, name)))
+            model = loading.load(Located(folder, str(folder)), _named(spec, name))
+            loading.check_saved(model, name)
+            self._whole = (key, model)
         return Loaded(self._whole[1], spec.device, spec, files=key[0])
 
     def holds(self, recipe: Recipe) -> int:

@@ -128,14 +128,19 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__name__}"
 
 
-def restore(model: Any, folder: Path) -> None:
-    """Put the weights of the modules that were saved in FOLDER, a checkpoint, back into MODEL."""
-    sentence = of(model)
+def restore(model: Any, folder: Path) -> list[str]:
+    """Put the weights of the modules that were saved in FOLDER, a checkpoint, back into MODEL; those it lacks."""
+    sentence, lacking = of(model), []
     if sentence is None:
-        return
+        return []
     from safetensors.torch import load_file
 
     for path, part in zip(sentence.paths, sentence.parts, strict=True):
         weights = folder / path / "model.safetensors"
-        if any(True for _ in part.parameters()) and weights.is_file():
+        if not any(True for _ in part.parameters()):
+            continue
+        if weights.is_file():
             part.load_state_dict(load_file(weights))
+        else:
+            lacking.append(f"{path}/{weights.name}")
+    return lacking

@@ -20,7 +20,17 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, chain
-from ftstudio.engine import attention, capacity, gradient_cache, loading, paging, resume, sentence, soft_prompts
+from ftstudio.engine import (
+    attention,
+    capacity,
+    going_on,
+    gradient_cache,
+    loading,
+    paging,
+    resume,
+    sentence,
+    soft_prompts,
+)
 from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import trained
@@ -29,6 +39,7 @@ from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
+from ftstudio.engine.restoring import restore
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
 from ftstudio.engine.trouble import out_of_memory
 
@@ -164,6 +175,8 @@ class StudioTrainer(Trainer):
         self._epoch: tuple[int, float] | None = None  # tokens and batches of an epoch
         self.peak: float | None = None  # FLOP/s of the GPU, where known
         self.flops: float | None = None  # a token takes, where known
+        self.unjudged = False  # what is gone on from wasn't evaluated
+        self.made_by: dict[str, Any] = {}  # what training depends on beside the checkpoint: see `going_on`
 
     # -- data --------------------------------------------------------------------------------------------------
     def order(self, follow: Callable[[int, int], None] | None = None) -> Order:
@@ -195,6 +208,15 @@ class StudioTrainer(Trainer):
         """transformers' own, but for the epochs: the run ends after its steps, which may become more."""
         found = super().set_initial_training_values(*args, **kwargs)
         return (sys.maxsize, *found[1:])
+
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        """transformers' own; where the checkpoint's step is the last one, no epoch is begun: it looks whether to stop
+        after a step only."""
+        found = super()._init_training_state(max_steps, *args, **kwargs)
+        if self.state.global_step < max_steps:
+            return found
+        self.args.eval_on_start = self.unjudged
+        return sys.maxsize, 0
 
     def order_digest(self) -> str:
         """Stands for the order of the rows: a resumed run has to have the same."""
@@ -409,6 +431,7 @@ class StudioTrainer(Trainer):
                     order=self.order_digest(),
                     eval_loss=self._judged(),
                     ranks=max(1, self.args.world_size),
+                    made_by=self.made_by,
                 )
                 self.director.owned()  # writing takes long
                 resume.settle(saving, target)
@@ -439,14 +462,13 @@ class StudioTrainer(Trainer):
         self._save_checkpoint(self.model_wrapped, None)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        with soft_prompts.with_network(model or self.model, folder):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        sentence.restore(model or self.model, folder)
+        restore(model or self.model, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        decay = [group.get("weight_decay") for group in self.optimizer.param_groups]
         with paging.kept(self.optimizer):
             super()._load_optimizer_and_scheduler(checkpoint)
+        going_on.decay_as(self.optimizer, decay)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir or ".")

@@ -14,12 +14,11 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
-from ftstudio.data.new_tokens import save_extended
-from ftstudio.data.tokenizer import TOOL_TEMPLATE
 from ftstudio.engine import (
     accepting,
     capacity,
     flops,
+    going_on,
     hardware,
     loading,
     quiet,
@@ -45,27 +44,13 @@ from ftstudio.engine.ranks import ALONE, Ranks
 from ftstudio.engine.rows import TrainingRows, open_rows, samples
 from ftstudio.engine.steering import BACK
 from ftstudio.engine.together import Follower, Leader
+from ftstudio.engine.with_tokenizer import copy_tokenizer
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
     from ftstudio.tasks.base import Task
-
-# the tokenizer's files, so that the saved folder can be loaded by transformers and peft as it stands
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "tokenizer.model",
-    "spiece.model",
-    TOOL_TEMPLATE,
-)
 
 
 def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
@@ -111,6 +96,8 @@ class Training:
         self.method = methods.get(self.recipe.method.name)
         self.settings = self.method.settings(self.recipe.method.settings)
         self._head = ""  # what became of the head that the model brought
+        self._made_by: dict[str, Any] = {}
+        self._changed: list[str] = []  # since the checkpoint that is gone on from
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
 
@@ -137,6 +124,9 @@ class Training:
         self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
+            if self.ranks.first:
+                self._made_by = going_on.made_by(self.recipe)
+                self._changed = going_on.look(self.folder, self.recipe, checkpoint, self._made_by)
             while True:
                 trainer, director = self._trainer(model, rows, machine, checkpoint)
                 self._start(trainer, rows, machine, checkpoint, resuming)
@@ -249,11 +239,7 @@ class Training:
         if best is None:
             return {}
         step = resume.step_of(best)
-        told = [event for event in self.folder.events() if event.get("kind") == "eval" and event.get("step") == step]
-        return {
-            "model_step": step,
-            "eval": {name: value for name, value in told[-1].items() if name not in ("kind", "time", "step")},
-        }
+        return {"model_step": step, "eval": going_on.told(self.folder.events(), step)[0]}
 
     # -- setting up ----------------------------------------------------------------------------------------------
     def _settle(self, rows: TrainingRows, machine: Hardware, checkpoint: Path | None) -> None:
@@ -342,7 +328,8 @@ class Training:
         if fits["recomputes"] and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
             levers.recompute(model)
             trainer.recomputes = True
-        trainer.flops = needed
+        trainer.flops, trainer.made_by = needed, self._made_by
+        trainer.unjudged = bool(rows.held_out and checkpoint and known.get("eval_loss") is None)
         if machine.device == "cuda":
             import torch
 
@@ -384,6 +371,7 @@ class Training:
             best=recipe.training.save_best or recipe.training.watch.eval_rising == "stop",
         )
         director.goes_on(known)
+        director.changed, self._changed = self._changed, []
         director.first_loss = known.get("first_loss")
         director.doing = rows.materials.task.phases().get("training", "")
         return director
@@ -461,12 +449,7 @@ class Training:
             task.finish(model, beside)
             if self.recipe.data.max_length is not None:
                 sentence.limit(beside, self.recipe.data.max_length)
-            for name in TOKENIZER:
-                if (where.folder / name).is_file():
-                    (beside / name).parent.mkdir(exist_ok=True)
-                    shutil.copyfile(where.folder / name, beside / name)
-            if self.recipe.architecture.new_tokens:
-                save_extended(where.folder, self.recipe.architecture.new_tokens, beside / "tokenizer.json")
+            copy_tokenizer(where.folder, beside, self.recipe.architecture.new_tokens)
             old = self.folder.path / ".model-old"
             shutil.rmtree(old, ignore_errors=True)
             if self.folder.model.exists():

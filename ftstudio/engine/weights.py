@@ -6,6 +6,7 @@ data_offsets}; the tensors, whose offsets count from there (https://github.com/h
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ from ftstudio.core.text import size as bytes_text
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _LONGEST_HEADER = 100_000_000  # bytes: what the library itself accepts
+_PIECES, _PIECE = 64, 16 << 10  # of each file, and bytes of each
 _POINTER = b"version https://git-lfs"
 _AGAIN = "Fetch the model again."
 
@@ -72,6 +74,25 @@ def whole(folder: Path) -> bool:
     except StudioError:
         return False
     return True
+
+
+def mark(folder: Path, model: str) -> str:
+    """Stands for the weights in FOLDER wherever it lies and whenever they were written: sizes, headers and pieces of
+    the contents, so that it takes no time. Raises StudioError where files are missing."""
+    found = hashlib.blake2b(digest_size=12)
+    for path in weight_files(folder, model):
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                found.update(f"{path.name}\0{size}\0".encode())
+                for piece in range(_PIECES):
+                    file.seek(piece * max(_PIECE, size // _PIECES))
+                    found.update(file.read(_PIECE))
+                file.seek(max(0, size - _PIECE))
+                found.update(file.read(_PIECE))
+        except OSError as error:
+            raise files.explain(error, path) from error
+    return found.hexdigest()
 
 
 def header(path: Path) -> dict[str, dict[str, Any]]:

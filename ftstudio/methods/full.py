@@ -37,8 +37,10 @@ class Full(Method):
     model = FullSettings
 
     def apply(self, model: nn.Module, settings: Any, encode: Encode | None = None) -> nn.Module:
-        """MODEL with every weight set to learn. A quantised model is refused."""
+        """MODEL with every weight set to learn but those that its files never hold (Marian's positions, which are
+        computed): what they learnt would be lost. A quantised model is refused."""
         refuse_quantised(model, "Full fine-tuning")
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
+        computed = getattr(model, "_keys_to_ignore_on_save", None) or ()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name not in computed)
         return model

@@ -1,0 +1,125 @@
+"""A run that goes on from a checkpoint: what was told of that step, and what isn't as it was when it was written.
+
+Optimiser and schedule come back from the checkpoint with the rate and decay they were saved with, and an adapter goes
+over whatever lies in the base's folder by now: a recipe edited since, or another base, would show nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftstudio import methods
+from ftstudio.core.errors import StudioError
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.recipe import Recipe
+from ftstudio.core.run import RunFolder
+from ftstudio.core.text import one_line
+from ftstudio.engine import resume, weights
+from ftstudio.engine.locate import locate
+
+HINT = "It counts from here on; to go on as before, put back what there was."
+EDITED = "recipe.yaml was edited"  # why a rate is steered
+RATE = "training.learning_rate"
+# what changes nothing that is learnt, or is looked at elsewhere: the rows have hashes, the base a mark
+_IDLE = frozenset(
+    ("model", "data.train", "data.eval", "data.test", "data.replay", "training.save_steps", "training.save_best",
+     "training.keep_checkpoints", "training.gradient_checkpointing", "training.compile", "training.shard",
+     "training.device", "training.steps", "training.epochs")
+)  # fmt: skip
+_PARTS = ("task", "method", "architecture", "data", "training")
+
+
+def made_by(recipe: Recipe) -> dict[str, Any]:
+    """`{recipe, base}`: what a checkpoint that is sealed now depends on. Settings by key, and a mark of the base's
+    weights where the tuned model is one over them. Raises StudioError where the base isn't there."""
+    whole = recipe.model_dump(mode="json")
+    settings = {
+        key: value
+        for part in _PARTS
+        for key, value in _flat(part, whole.get(part))
+        if key not in _IDLE and not key.startswith("training.watch.")
+    }
+    adapter = methods.get(recipe.method.name).adapter
+    return {"recipe": settings, "base": weights.mark(locate(recipe.model).folder, recipe.model) if adapter else None}
+
+
+def _flat(key: str, value: Any) -> Iterable[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from _flat(f"{key}.{name}", inner)
+
+
+def look(folder: JobFolder, recipe: Recipe, checkpoint: Path | None, now: Mapping[str, Any]) -> list[str]:
+    """What isn't as it was when CHECKPOINT was sealed, a sentence each; NOW: `made_by` of RECIPE. None: there is none.
+
+    An edited learning rate is steered to at that step. A checkpoint of an earlier version tells nothing.
+    """
+    known = resume.facts(checkpoint).get("made_by") if checkpoint is not None else None
+    if checkpoint is None or not isinstance(known, dict):
+        return []
+    step, then, found = resume.step_of(checkpoint), known.get("recipe"), []
+    then = then if isinstance(then, dict) else {}
+    other = [key for key, value in now["recipe"].items() if key in then and then[key] != value]
+    if other:
+        each = [f"{key} is {_shown(now['recipe'][key])} (it was {_shown(then[key])})" for key in other[:6]]
+        more = f", and {len(other) - 6} more" if len(other) > 6 else ""
+        found.append(f"recipe.yaml was edited since the checkpoint of step {step}: {', '.join(each)}{more}.")
+    _steer(folder, step, recipe.training.learning_rate, RATE in other)
+    if known.get("base") is not None and now["base"] is not None and known["base"] != now["base"]:
+        found.append(f"The weights of {one_line(recipe.model, 60)} aren't those that this run was trained on so far.")
+    return found
+
+
+def other_base(run: RunFolder, recipe: Recipe, checkpoint: Path | None = None) -> str:
+    """What to tell where RUN's adapter (or that in CHECKPOINT) was trained over other weights than RECIPE's model holds
+    now; "" where nothing is known of it. Reads no weights whole."""
+    if not methods.get(recipe.method.name).adapter:
+        return ""
+    place = checkpoint or next(iter(resume.checkpoints(run.checkpoints)), None)
+    known = resume.facts(place).get("made_by") if place is not None else None
+    base = known.get("base") if isinstance(known, dict) else None
+    try:
+        if base is None or weights.mark(locate(recipe.model).folder, recipe.model) == base:
+            return ""
+    except StudioError:
+        return ""  # loading it says what is wrong
+    return f"{run.name} was trained over other weights than those {one_line(recipe.model, 60)} holds now."
+
+
+def _shown(value: Any) -> str:
+    return one_line(str(value), 40)
+
+
+def _steer(folder: JobFolder, step: int, rate: float | None, edited: bool) -> None:
+    """Note that RATE counts from STEP on, where the recipe was EDITED, or was and no longer is."""
+    last: dict[str, Any] = {}
+    for event in folder.events():
+        at = event.get("step")
+        if event.get("kind") == "steer" and event.get("what") == "learning_rate" and isinstance(at, int) and at <= step:
+            last = event
+    before = last.get("why") == EDITED
+    if rate is not None and (edited or before) and not (before and last.get("value") == rate):
+        folder.emit("steer", step=step, what="learning_rate", value=rate, why=EDITED)
+
+
+def told(events: Iterable[Mapping[str, Any]], step: int) -> tuple[dict[str, Any], float | None]:
+    """(figures of the held-out rows, loss) that EVENTS tell of STEP; empty and None where they don't."""
+    figures: dict[str, Any] = {}
+    loss = None
+    for event in events:
+        if event.get("step") == step and event.get("kind") == "eval":
+            figures = {name: value for name, value in event.items() if name not in ("kind", "time", "step")}
+        elif event.get("step") == step and event.get("kind") == "step":
+            loss = event.get("loss")
+    return figures, loss
+
+
+def decay_as(optimizer: Any, decay: Sequence[float | None]) -> None:
+    """Let OPTIMIZER's groups decay by DECAY, which the recipe says, not as the checkpoint that was read remembers."""
+    for group, value in zip(optimizer.param_groups, decay, strict=True):
+        if value is not None:
+            group["weight_decay"] = value
