@@ -435,7 +435,8 @@ class Training:
     def _save(self, model: Any, task: Task) -> None:
         """The tuned model with its tokenizer, written beside and then put in place at once."""
         from ftstudio.engine import sentence
-        from ftstudio.engine.trainer import disk_trouble, save_weights
+        from ftstudio.engine.disk import disk_trouble
+        from ftstudio.engine.trainer import save_weights
 
         where = locate(self.recipe.model, weights=False)
         beside = self.folder.path / ".model"
