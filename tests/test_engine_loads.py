@@ -66,8 +66,10 @@ def test_measuring_warms_up_until_the_optimiser_has_its_states():
     optimizer = AcceleratedOptimizer(plain, scaler=scaler)
 
     class Probe(measure._Probe):
+        steps = 0
+
         def __init__(self) -> None:
-            self.trainer, self.steps = SimpleNamespace(optimizer=optimizer), 0
+            self.__dict__["trainer"] = SimpleNamespace(optimizer=optimizer)
 
         def _step(self, model: Any, rows: list[Any], accumulation: int | None = None) -> float:
             self.steps += 1

@@ -49,9 +49,11 @@ def stamp(model: str | Path) -> Stamp:
     """The files of MODEL (as a recipe names it, or a folder) as they lie on this machine now; the hub isn't asked, and
     nothing is read. Empty where it isn't here."""
     folder = _folder(model)
-    found = [] if folder is None else [(str(folder), 0, 0)]
+    if folder is None:
+        return ()
+    found = [(str(folder), 0, 0)]
     # the modules of an embedding model lie in folders of their own: 1_Pooling, 2_Dense
-    for pattern in _FILES if folder is not None else ():
+    for pattern in _FILES:
         for path in (*folder.glob(pattern), *folder.glob(f"[0-9]*_*/{pattern}")):
             with contextlib.suppress(OSError):
                 stat = path.stat()
