@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ftstudio.engine import capacity
 from ftstudio.engine.collate import Collator, PaddingFree, split, trained
 from ftstudio.engine.held import Held, Load, load_of
 from ftstudio.engine.pieces import pieced
@@ -163,3 +164,23 @@ def test_gradients_that_are_under_way_end_the_run_with_a_way_out():
     assert "Halve training.batch_size" in found.value.hint
     one._by_hand = True
     assert one._may_shrink(torch.OutOfMemoryError("CUDA out of memory."))
+
+
+def test_what_did_not_fit_is_forgotten_on_a_larger_device_alone(monkeypatch: pytest.MonkeyPatch):
+    held = {"fitted": [[8, 8, 4]], "failed": [[16, 16, 4]]}
+    small = {"held": held, "still": {"fitted": [], "failed": []}, "recomputes": True, "memory": 24 << 30}
+    known = {"recomputes": True, "held": [small, {**small, "memory": 80 << 30}]}
+    monkeypatch.setattr(capacity, "memory", lambda device: 80 << 30)
+    assert capacity.carried(known, 1, "cuda") == (known["held"][1], "")  # the other process had as much before
+    found, told = capacity.carried(known, 0, "cuda")
+    assert found["held"] == {**held, "failed": []}
+    assert not found["recomputes"]
+    assert told.startswith("This device has 80")
+    assert "24" in told
+    monkeypatch.setattr(capacity, "memory", lambda device: 16 << 30)
+    assert capacity.carried(known, 0, "cuda") == (small, "")
+    monkeypatch.setattr(capacity, "memory", lambda device: 80 << 30)
+    still = {**small, "held": small["still"]}
+    assert not capacity.carried({"held": [still]}, 0, "cuda", again=True)[1]  # the recipe says so
+    for before in ({}, {"recomputes": True, "parts": 2}):  # checkpoints of earlier versions
+        assert capacity.carried(before, 0, "cuda") == ({"recomputes": before.get("recomputes")}, "")

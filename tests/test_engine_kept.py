@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ftstudio.core.arm import parse
+from ftstudio.core.files import LineWriter
 from ftstudio.core.folder import JobFolder
 from ftstudio.engine import outside
 from ftstudio.engine.cache import AnswerCache
@@ -54,6 +55,27 @@ def test_where_a_tuned_model_ends_counts_too(tmp_path: Path, model: Path) -> Non
     assert before == texts_mark(model)  # an adapter has no settings of its own
     (tuned / "generation_config.json").write_text("{}")
     assert texts_mark(model, tuned) != before
+
+
+@pytest.mark.parametrize("file", ["preprocessor_config.json", "modules.json", "1_Pooling/config.json"])
+def test_how_pictures_are_read_and_vectors_are_made_counts_too(model: Path, file: str) -> None:
+    before = texts_mark(model)
+    (model / file).parent.mkdir(exist_ok=True)
+    (model / file).write_text("{}")
+    after = texts_mark(model)
+    assert after != before
+    (model / file).write_text("[]")
+    assert texts_mark(model) != after
+
+
+def test_what_was_measured_with_another_tokenizer_is_measured_again(tmp_path: Path) -> None:
+    from ftstudio.engine.harness import _known
+
+    path, values = tmp_path / "benchmarks.jsonl", {"facts": {"acc": {"0": 1.0}}}
+    LineWriter(path).append({"key": "k", "task": "older", "values": values})  # of a studio that kept no mark
+    LineWriter(path).append({"key": "k", "task": "facts", "values": values, "texts": "one"})
+    assert _known(path, {"base": "k"}, "one")["base"].keys() == {"older", "facts"}
+    assert _known(path, {"base": "k"}, "two")["base"].keys() == {"older"}
 
 
 def test_answers_remembered_under_another_tokenizer_are_others(tmp_path: Path) -> None:

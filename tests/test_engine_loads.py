@@ -48,3 +48,38 @@ def test_padding_counts_where_batches_are_padded():
     lengths, batches = [100, 1, 60, 60], [[0, 1], [2, 3]]
     assert memory.heaviest(lengths, [0] * 4, batches, 1, 1) == [2, 3]
     assert memory.heaviest(lengths, [0] * 4, batches, 1, 1, padded=True) == [0, 1]
+
+
+def test_measuring_warms_up_until_the_optimiser_has_its_states():
+    """In fp16 the first steps overflow: left out, they make no states, and those would be missing from what is
+    measured."""
+    import torch
+    from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
+
+    from ftstudio.engine import measure
+
+    Accelerator(cpu=True)
+    weight = torch.nn.Parameter(torch.ones(4))
+    plain = torch.optim.AdamW([weight], fused=False)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    optimizer = AcceleratedOptimizer(plain, scaler=scaler)
+
+    class Probe(measure._Probe):
+        steps = 0
+
+        def __init__(self) -> None:
+            self.__dict__["trainer"] = SimpleNamespace(optimizer=optimizer)
+
+        def _step(self, model: Any, rows: list[Any], accumulation: int | None = None) -> float:
+            self.steps += 1
+            scaler.scale((weight * 1e35).sum()).backward()
+            scaler.unscale_(plain)
+            optimizer.step()
+            optimizer.zero_grad()
+            return 0.0
+
+    probe = Probe()
+    probe._warm_up(None, [])
+    assert probe.steps > 3
+    assert plain.state

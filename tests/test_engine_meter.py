@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.flops import peak
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.pace import Pace
@@ -48,6 +49,49 @@ def test_the_time_to_the_end_is_right_early(share: float):
             left, begun = meter.eta(400 - step, mean, ahead), clock.now
     assert left is not None
     assert left == pytest.approx(clock.now - begun, rel=0.1)
+
+
+@pytest.mark.parametrize(("until", "judging", "saving"), [(1.0, 20, 19), (0.4, 20, 19), (1.0, 2, 60)])
+def test_checkpoints_of_the_best_evaluations_are_expected(until: float, judging: float, saving: float):
+    """It gets better at every evaluation UNTIL some part of the run; a checkpoint takes as long as an evaluation, or
+    much longer, and is then made only now and then (`callback._keep_best`)."""
+    clock, every, save, last = Clock(), 50, 1000, 1000
+    meter, ahead = Meter(clock=clock), Ahead(every, save, best=True, early=False)
+    saved, told = 0.0, 0.0
+
+    def work(kind: str, seconds: float) -> None:
+        with meter.away(kind):
+            clock.now += seconds
+
+    work("evaluating", judging)
+    for step in range(1, last + 1):
+        clock.now += 1
+        meter.tokens += 1000
+        meter.step()
+        if step % every == 0:
+            work("evaluating", judging)
+            if step < last:
+                kept = step <= until * last and meter.last("saving") <= max(judging, SAVING * (meter.seconds - saved))
+                ahead.chance(kept)
+                if kept or step % save == 0:
+                    work("saving", saving)
+                    saved = meter.seconds
+        if step == 51:  # a little over 5 %
+            eta = meter.eta(last - step, 1000.0, ahead.counts(step, last, 1000.0, meter))
+            assert eta is not None
+            told = clock.now + eta
+    work("saving", saving)
+    work("saving", saving)  # the model
+    assert told == pytest.approx(clock.now, rel=0.1)
+
+
+def test_a_resumed_run_knows_how_often_an_evaluation_was_saved():
+    ahead = Ahead(10, 20, best=True, early=False)
+    events = [{"kind": "eval", "step": step} for step in (0, 10, 20, 30, 40, 50, 70)]
+    events += [{"kind": "checkpoint", "step": step, "reason": "every 20 steps"} for step in (20, 40)]
+    events += [{"kind": "checkpoint", "step": step, "reason": BEST} for step in (10, 30, 70)]
+    ahead.goes_on(events, 50)
+    assert (ahead.chances, ahead.kept) == (3, 2)  # 10 and 30 of 10, 30 and 50
 
 
 def test_a_machine_that_becomes_slower_is_followed():

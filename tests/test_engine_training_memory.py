@@ -15,7 +15,7 @@ from tiny_models import make_model, make_rows, recipe_values
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import report, resume
+from ftstudio.engine import capacity, report, resume
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
@@ -214,6 +214,16 @@ def test_a_resumed_run_knows_what_fits(
     assert asked == before[-len(asked) :]
     after = events(run, "step")[-2:]
     assert {event["step"]: event["loss"] for event in after} == {step: losses[step] for step in (7, 8)}
+
+    undone(run)
+    shutil.rmtree(run.checkpoints / "checkpoint-8")
+    monkeypatch.setattr(capacity, "memory", lambda device: 2 * known["memory"])
+    limit(monkeypatch, 10 * room, when="forward")
+    worker.execute(Train(run.path, resume=True))
+    assert "what didn't fit there is tried again" in events(run, "alert")[-1]["text"]
+    after = resume.facts(run.checkpoints / "checkpoint-8")["held"][0]
+    assert after["memory"] == 2 * known["memory"]
+    assert not after["held"]["failed"]
 
 
 def test_a_row_that_does_not_fit_by_itself_fails_with_a_way_out(

@@ -118,6 +118,22 @@ def test_held_out_rows_are_asked_the_same_every_time(texts: Any, tokenizer: Toke
     assert "0x" not in prompt.identity
 
 
+def test_rows_that_differ_in_what_is_hidden_alone_are_remembered_apart(texts: Any, tokenizer: Tokenizer) -> None:
+    """How well the hidden words were told stands with the answer."""
+    shape = recognise(texts, {"text": "text"}, task="masked-lm")
+    template = Template.resolve(None, tokenizer, shape)
+    task = tasks.get("masked-lm").bound({"probability": 0.3, "mask": 1.0, "random": 0.0})
+    words = ("a", "b", "c", "d")
+    rows = [shape.example({"text": f"{one} {two}"}) for one in words for two in words]
+    prompts = [task.prompt(example, template, tokenizer, 64) for example in rows]
+    alike: dict[tuple[int, ...], dict[str | None, Any]] = {}
+    for prompt in prompts:
+        alike.setdefault(tuple(prompt.ids), {})[prompt.reference] = prompt.identity
+    several = [found for found in alike.values() if len(found) > 1]
+    assert several
+    assert all(len(set(found.values())) == len(found) for found in several)
+
+
 def test_a_tokenizer_without_a_mask_is_refused(texts: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no mask token"):
         encoded(texts, load_tokenizer(save_unigram(tmp_path)))

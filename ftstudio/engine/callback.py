@@ -15,6 +15,7 @@ from ftstudio.core.run import Story
 from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
 from ftstudio.engine import alerting, gauges, going_on, pace, resume
+from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.disk import Disk
 from ftstudio.engine.report import StepReport
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ftstudio.engine.dynamics import Recorder
     from ftstudio.engine.trainer import StudioTrainer
 
-SAVING = 0.05  # of the time trained: a checkpoint that isn't in the rhythm may take so much
 SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
 COLLAPSED = "The model had collapsed before, and so has the last checkpoint: train again with a lower learning rate."
 
@@ -78,6 +78,7 @@ class RunDirector:
         self.watchdog = Watchdog(self.watch)
         self.steering = steering or Steering(folder, first)
         self.best = best
+        self.ahead = Ahead(every, save, best, self.watch.eval_rising == "stop")
         self._saved, self._saved_step = 0.0, first  # training seconds and step at the last checkpoint
         self.trainer: StudioTrainer | None = None
         self.changed: list[str] = []  # what isn't as it was when the checkpoint gone on from was written
@@ -118,6 +119,7 @@ class RunDirector:
             self.evaluated_at = (self.first, facts["eval_loss"])
         events, story = self.folder.events(), Story()
         self.evaluation, self.last_loss = going_on.told(events, self.first)
+        self.ahead.goes_on(events, self.first)
         story.feed(events)
         for step, loss in story.curves.get("eval_loss", ()):
             if step <= self.first:
@@ -216,11 +218,8 @@ class RunDirector:
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
         """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
         last = self.steering.length or last
-        # what is due at this very step is still to come: a step is told before it is evaluated and saved
-        times = {"saving": last // self.save - (step - 1) // self.save + (last % self.save > 0) + 1}
-        if self.every is not None:
-            times["evaluating"] = last // self.every - (step - 1) // self.every + (last % self.every > 0)
-        return trainer.meter.eta(last - step, trainer.tokens_a_step(step, last), times)
+        tokens = trainer.tokens_a_step(step, last)
+        return trainer.meter.eta(last - step, tokens, self.ahead.counts(step, last, tokens, trainer.meter))
 
     def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
         """Keep what each row of the step lost; the loss of each source where several are mixed."""
@@ -349,8 +348,10 @@ class RunDirector:
             self.tell("measuring forgetting", self.drift.told)
             if not self._beside("Forgetting is no longer measured while it trains", self.drift, trainer, step):
                 self.drift = None
-        if step and self.watchdog.best < best and self.best and not self._wish:
-            self._keep_best(trainer, time.perf_counter() - began)
+        if step and self.best and not self._wish and not trainer.control.should_save:
+            if self.watchdog.best < best:
+                self._keep_best(trainer, time.perf_counter() - began)
+            self.ahead.chance(kept=trainer.control.should_save)
         self._trains_again()
 
     def _beside(self, without: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> bool:
@@ -370,8 +371,8 @@ class RunDirector:
         allowed = max(evaluating, meter.last("evaluating"), SAVING * (meter.seconds - self._saved))
         if self.watch.eval_rising == "stop":  # early stopping: it is the model that the run is to end with
             allowed = math.inf
-        if not trainer.control.should_save and meter.last("saving") <= allowed and self.disk.fits():
-            trainer.control.should_save, self._reason = True, "the best so far"
+        if meter.last("saving") <= allowed and self.disk.fits():
+            trainer.control.should_save, self._reason = True, BEST
 
     def unsound(self) -> None:
         """See trainer.Director."""

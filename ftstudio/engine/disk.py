@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from pathlib import Path
 
+from ftstudio.core import files
+from ftstudio.core.errors import StudioError, chain
 from ftstudio.engine import resume
 
 LOOK = 2.0  # seconds between two looks whether the disk has room again
@@ -48,3 +51,18 @@ class Disk:
             return False
         self._look_again = now + LOOK
         return self.free() > max(self.needed() * SPARE or 1, self._free + (64 << 10))
+
+
+def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
+    """ERROR as a full disk, quota or permission on PATH; None where it is something else.
+
+    torch and safetensors hide the operating system's error in theirs, so the text is read too.
+    """
+    for seen in chain(error):
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            return files.explain(seen, path)
+    text = str(error)
+    full = "No space left" in text or "PytorchStreamWriter failed" in text or "unexpected pos" in text
+    if full or "os error 28" in text:
+        return files.explain(OSError(errno.ENOSPC, "No space left on device"), path)
+    return None

@@ -26,7 +26,7 @@ from ftstudio.engine.arms import Arms
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.gathering import Gathered
 from ftstudio.engine.locate import locate
-from ftstudio.engine.marks import weights_mark
+from ftstudio.engine.marks import texts_mark, weights_mark
 from ftstudio.evaluation import statistics
 from ftstudio.evaluation.directions import HIGHER_IS_BETTER
 from ftstudio.evaluation.power import more_rows
@@ -96,7 +96,8 @@ def _scored(
     tasks = _tasks_mark(job.benchmark_path) if job.benchmark_path is not None else None
     keys = {name: _key(job, found, arms, name, tasks) for name in names}
     path = context.folder.path / FILE
-    known = _known(path, keys)
+    texts = texts_mark(locate(found.recipe.model).folder)
+    known = _known(path, keys, texts)
     missing = {name: [task for task in job.benchmarks if task not in known.get(name, {})] for name in names}
     missing = {name: wanted for name, wanted in missing.items() if wanted}
     failure = ""
@@ -105,17 +106,23 @@ def _scored(
             raise StudioError("lm_eval isn't installed.", "pip install ftstudio[harness]")
         context.phase("benchmarks", f"lm_eval: {', '.join(job.benchmarks)}")
         context.models.unload()  # the other process needs the room
-        failure = _child(job, context, missing, keys, path)
-        known = _known(path, keys)
+        failure = _child(job, context, missing, keys, path, texts)
+        known = _known(path, keys, texts)
     groups = {name: {label: values for part in tasks.values() for label, values in part.items()}
               for name, tasks in known.items()}  # fmt: skip
     return {name: groups[name] for name in names if name in groups}, failure
 
 
 def _child(
-    job: Compare, context: JobContext, missing: Mapping[str, Sequence[str]], keys: Mapping[str, str], path: Path
+    job: Compare,
+    context: JobContext,
+    missing: Mapping[str, Sequence[str]],
+    keys: Mapping[str, str],
+    path: Path,
+    texts: str,
 ) -> str:
-    """Measure what is MISSING in another process, which appends it to PATH; why it failed, or nothing."""
+    """Measure what is MISSING in another process, which appends it to PATH; why it failed, or nothing. TEXTS: the mark
+    of the tokenizer."""
     place = job.benchmark_path.expanduser().absolute() if job.benchmark_path is not None else None
     if place is not None and not place.is_dir():
         raise StudioError(f"There is no folder of tasks {place}.", "Name the folder that holds the tasks' YAML files.")
@@ -123,7 +130,7 @@ def _child(
         "folder": str(job.folder), "runs": [str(run) for run in job.runs], "arms": job.arms, "rows": job.rows,
         "overrides": list(job.overrides), "missing": {name: list(tasks) for name, tasks in missing.items()},
         "keys": dict(keys), "out": str(path), "include": str(place) if place is not None else None,
-        "limit": job.benchmark_limit,
+        "limit": job.benchmark_limit, "texts": texts,
     }  # fmt: skip
     command = [sys.executable, "-m", "ftstudio.engine.harness_child"]
     log = context.folder.path / "benchmarks.log"
@@ -151,12 +158,14 @@ def _child(
     return f"lm_eval failed: {last} (see {log})"
 
 
-def _known(path: Path, keys: Mapping[str, str]) -> dict[str, dict[str, Values]]:
-    """What is measured already: arm, task that was asked for, then what it gave."""
+def _known(path: Path, keys: Mapping[str, str], texts: str) -> dict[str, dict[str, Values]]:
+    """What is measured already with the tokenizer of the mark TEXTS (older lines name none): arm, task that was asked
+    for, then what it gave."""
     found: dict[str, dict[str, Values]] = {}
     for line in files.read_lines(path):
         for name, key in keys.items():
-            if line.get("key") == key and isinstance(line.get("values"), dict):
+            same = line.get("key") == key and line.get("texts", texts) == texts
+            if same and isinstance(line.get("values"), dict):
                 found.setdefault(name, {})[str(line["task"])] = dict(_values(line["values"]))
     return found
 

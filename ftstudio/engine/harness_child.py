@@ -79,6 +79,7 @@ def _work(asked: Mapping[str, Any]) -> None:
                         fewshot_random_seed=0,
                     )
                     line = {"key": asked["keys"][name], "arm": name, "task": task, "values": values(result)}
+                    line["texts"] = asked["texts"]
                     writer.append(line | {"higher": directions(result)})
 
 

@@ -30,7 +30,7 @@ from ftstudio.engine.context import JobContext
 from ftstudio.engine.endpoint import Endpoint
 from ftstudio.engine.likelihood import log_likelihoods
 from ftstudio.engine.locate import locate
-from ftstudio.engine.marks import weights_mark
+from ftstudio.engine.marks import texts_mark, weights_mark
 from ftstudio.evaluation.judge import asking
 from ftstudio.evaluation.judge.tally import Said, tally
 from ftstudio.evaluation.predictions import Prediction
@@ -67,7 +67,7 @@ class Judging:
         names = list(predictions)
         self.pairs: list[Pair] = [(names[0], name) for name in names[1:]]
         self.path: Path = context.folder.path / FILE
-        self.key = _key(settings, recipe)
+        self.key, self.texts = _key(settings, recipe), _texts(settings, recipe)
         self._writer = files.LineWriter(self.path)
         rows = list(self.tables[names[0]])
         random.Random(recipe.training.seed).shuffle(rows)
@@ -137,6 +137,7 @@ class Judging:
             whole = type(line.get("row")) is int and all(isinstance(text, str) for text in (*place[0], *place[2:]))
             if (
                 line.get("key") == self.key
+                and line.get("texts", self.texts) == self.texts  # older lines name none
                 and whole  # a line that somebody changed may hold what can't be looked up
                 and place in wanted
                 and line.get("choice") in ("first", "second", "tie", None)
@@ -148,7 +149,7 @@ class Judging:
         a, b = ask.pair
         self._writer.append(
             {"key": self.key, "a": a, "b": b, "row": ask.row, "first": ask.first, "answers": ask.answers,
-             "choice": choice, **facts}
+             "choice": choice, "texts": self.texts, **facts}
         )  # fmt: skip
 
     def _served(
@@ -225,6 +226,16 @@ def _key(settings: Judge, recipe: Recipe) -> str:
         except StudioError:
             value["weights"] = None
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _texts(settings: Judge, recipe: Recipe) -> str | None:
+    """The mark of a local judge's tokenizer and template; None for one on a server, or that isn't here."""
+    if settings.url is not None:
+        return None
+    try:
+        return texts_mark(locate(recipe.model if settings.model == "base" else settings.model).folder)
+    except StudioError:
+        return None
 
 
 def _ids(messages: Sequence[Mapping[str, str]], template: Template, tokenizer: Tokenizer) -> list[int]:

@@ -84,7 +84,8 @@ def padding_free(config: Any, recipe: Recipe) -> bool:
 
     if recipe.training.attention == "eager" or recipe.method.name == "prompt":
         return False
-    kind = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    mapping: Any = AutoModelForCausalLM._model_mapping
+    kind = mapping.get(type(config), None)
     return bool(getattr(kind, "_supports_attention_backend", False))
 
 

@@ -7,11 +7,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from ftstudio.data.sentence_files import CONFIG, LENGTH, MODULES
 from ftstudio.data.tokenizer import FILES as READ
 from ftstudio.demo import MODEL as DEMO
 from ftstudio.engine import hub_cache
+from ftstudio.tasks.picture_reader import FILES as PICTURES
 
 _WEIGHTS = ("*.safetensors", "adapter_config.json", "config.json")
+_VECTORS = (MODULES, LENGTH, CONFIG, "[0-9]*_*/*.json", "[0-9]*_*/*.safetensors")  # small: a layer at most
 _FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -29,11 +32,12 @@ def weights_mark(folder: Path) -> list[list[Any]]:
 
 
 def texts_mark(folder: Path, tuned: Path | None = None) -> str:
-    """A hash of what makes ids of texts in the model's FOLDER, and of what says where an answer ends, there and in the
-    folder of the TUNED model: tokenizer, chat template, generation settings."""
+    """A hash of what makes ids of texts and numbers of pictures in the model's FOLDER, of what makes one vector of a
+    text, and of what says where an answer ends, there and in the folder of the TUNED model: tokenizer, chat template,
+    processor, modules of an embedding model, generation settings."""
     found = hashlib.blake2b(digest_size=10)
     names = [name for name in READ if name != "config.json"]  # that one goes with the weights
-    paths = {path for name in names for path in folder.glob(name)}
+    paths = {path for name in (*names, *PICTURES, *_VECTORS) for path in folder.glob(name)}
     for path in [*sorted(paths), *([tuned / "generation_config.json"] if tuned is not None else [])]:
         with contextlib.suppress(OSError):
             content = path.read_bytes()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.loads import Batches
 
 TIMEOUT = 1800.0  # seconds: a big model on a slow disk takes its time to load
+WARM_UP = 25  # steps: by then the scaler's factor of 2^16 is below 1
 RESULT = "ftstudio-measured "
 BYTES = "ftstudio-bytes"
 # glibc keeps freed blocks for later, up to two thirds as much as is in use: here they go back at once, so that what is
@@ -231,7 +232,7 @@ class _Probe:
         model.train()
         heaviest, usual = self.request["heaviest"], self.request["usual"]
         try:
-            self._step(model, heaviest)  # the optimiser's states come with the first step, kernels are chosen
+            self._warm_up(model, heaviest)
             _reset_peak(self.machine.device)
             seconds = min(self._step(model, heaviest) for _ in range(2))
             moments = {"training": _peak(self.machine.device)}
@@ -254,6 +255,14 @@ class _Probe:
             "usual": pairs, "evaluation_seconds": evaluation, "answering_seconds": answering,
             "parts": parts, "recomputes": self.said.recomputes and not self.recomputed,
         }  # fmt: skip
+
+    def _warm_up(self, model: Any, rows: list[Any]) -> None:
+        """Steps until the optimiser has its states, and kernels are chosen: in fp16 the scaler leaves out those whose
+        gradients overflow, and halves its factor each time."""
+        for _ in range(WARM_UP):
+            self._step(model, rows)
+            if not self.trainer.optimizer.step_was_skipped:
+                return
 
     def _batch(self, rows: list[Any]) -> dict[str, Any]:
         return self.levers.laid_out(self.levers.collator)(rows)

@@ -102,7 +102,7 @@ class Meter:
         for place, value in enumerate((1.0, count, span, count * count, count * span)):
             self._sums[place] = FADES * self._sums[place] + value
 
-    def eta(self, steps: int, tokens: float, ahead: Mapping[str, int]) -> float | None:
+    def eta(self, steps: int, tokens: float, ahead: Mapping[str, float]) -> float | None:
         """Seconds to the end: STEPS more of TOKENS each on average, and AHEAD how often which other work comes.
 
         A step takes a constant and so much a token, both by least squares over the steps lately: batches of like

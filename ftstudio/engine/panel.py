@@ -40,7 +40,7 @@ from ftstudio.engine.arms import BASE, Arms
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.gathering import Gathered
 from ftstudio.engine.locate import locate
-from ftstudio.engine.marks import weights_mark
+from ftstudio.engine.marks import texts_mark, weights_mark
 from ftstudio.engine.neutral import PROMPTS
 from ftstudio.evaluation import canaries, flips, forgotten, statistics
 from ftstudio.evaluation.categories import categories, categorise
@@ -206,11 +206,18 @@ class Panel:
     def _kept(self, name: str) -> dict[str, Any] | None:
         value = files.read_json(self._path(name))
         wanted = {"bits", "bytes", "tokens", "right", "forms", "answers"}
-        return value if isinstance(value, dict) and wanted <= value.keys() else None
+        if not isinstance(value, dict) or not wanted <= value.keys():
+            return None
+        texts = self._texts()
+        return value if value.get("texts", texts) == texts else None  # older ones name none
 
     def _keep(self, name: str, facts: Mapping[str, Any]) -> None:
         with contextlib.suppress(StudioError):  # a full disk costs the next comparison's time
-            files.write_json(self._path(name), dict(facts))
+            files.write_json(self._path(name), {**facts, "texts": self._texts()})
+
+    def _texts(self) -> str:
+        """The mark of what makes ids of texts: figures by another tokenizer are others."""
+        return texts_mark(locate(self.found.recipe.model).folder)
 
 
 def held_out(report: Mapping[str, Any], name: str) -> dict[str, Any] | None:

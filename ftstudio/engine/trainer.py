@@ -5,7 +5,6 @@ The loop, accumulation, clipping, schedule, optimiser and their checkpoints are 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 import sys
@@ -18,12 +17,22 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
-from ftstudio.core import files
-from ftstudio.core.errors import StudioError, chain
-from ftstudio.engine import attention, going_on, gradient_cache, loading, paging, resume, sentence, soft_prompts
+from ftstudio.core.errors import StudioError
+from ftstudio.engine import (
+    attention,
+    capacity,
+    going_on,
+    gradient_cache,
+    loading,
+    paging,
+    resume,
+    sentence,
+    soft_prompts,
+)
 from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import trained
+from ftstudio.engine.disk import disk_trouble
 from ftstudio.engine.held import Held, Load, load_of
 from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
@@ -439,7 +448,8 @@ class StudioTrainer(Trainer):
 
     def _what_fits(self) -> list[dict[str, Any]]:
         """What memory holds, of every process."""
-        return [{"held": self.held.values(), "still": self.still.values(), "recomputes": self.recomputes}]
+        fits = {"held": self.held.values(), "still": self.still.values(), "recomputes": self.recomputes}
+        return [fits | {"memory": capacity.memory(self.args.device.type)}]
 
     def _judged(self) -> float | None:
         """The held-out loss of the weights as they are; None where they weren't evaluated."""
@@ -480,18 +490,3 @@ def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) 
         own = None if sentence.of(model) is None else sentence.own_weights(state or model.state_dict())
         model.save_pretrained(str(folder), state_dict=own or state)
     sentence.save(model, folder)
-
-
-def disk_trouble(error: BaseException, path: Path) -> StudioError | None:
-    """ERROR as a full disk, quota or permission on PATH; None where it is something else.
-
-    torch and safetensors hide the operating system's error in theirs, so the text is read too.
-    """
-    for seen in chain(error):
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            return files.explain(seen, path)
-    text = str(error)
-    full = "No space left" in text or "PytorchStreamWriter failed" in text or "unexpected pos" in text
-    if full or "os error 28" in text:
-        return files.explain(OSError(errno.ENOSPC, "No space left on device"), path)
-    return None

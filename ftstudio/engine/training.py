@@ -16,6 +16,7 @@ from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.engine import (
     accepting,
+    capacity,
     flops,
     going_on,
     hardware,
@@ -116,7 +117,7 @@ class Training:
         if not resuming:
             accepting.refuse(self.recipe, accepting.errors_of_encoded(rows.train, rows.materials.train))
         self.context.check()
-        self._settle(rows, machine)
+        self._settle(rows, machine, checkpoint)
         steps = rows.materials.task.phases()
         if "pairs" in steps:
             self.context.phase("pairs", steps["pairs"])
@@ -245,17 +246,18 @@ class Training:
         return {"model_step": step, "eval": going_on.told(self.folder.events(), step)[0]}
 
     # -- setting up ----------------------------------------------------------------------------------------------
-    def _settle(self, rows: TrainingRows, machine: Hardware) -> None:
+    def _settle(self, rows: TrainingRows, machine: Hardware, checkpoint: Path | None) -> None:
         """Whether activations are computed again, where the recipe leaves it open. The first process decides."""
-        on, self._why = self.ranks.tell(self._recompute(rows, machine) if self.ranks.first else None)
+        known = resume.facts(checkpoint) if checkpoint else {}
+        on, self._why = self.ranks.tell(self._recompute(rows, machine, known) if self.ranks.first else None)
         self.recipe = self.recipe.with_changes({"training.gradient_checkpointing": on})
 
-    def _recompute(self, rows: TrainingRows, machine: Hardware) -> tuple[bool, str]:
-        """(whether, why): as the run began, where it has."""
+    def _recompute(self, rows: TrainingRows, machine: Hardware, known: dict[str, Any]) -> tuple[bool, str]:
+        """(whether, why): as the run began, where it has, but for a larger device; KNOWN as the checkpoint says."""
         wanted = self.recipe.training.gradient_checkpointing
         starts = [event for event in self.folder.events() if event.get("kind") == "start"]
         before = starts[-1].get("gradient_checkpointing") if starts else None
-        if wanted is None and isinstance(before, bool):
+        if wanted is None and isinstance(before, bool) and not (before and capacity.larger(known, 0, machine.device)):
             return before, "as the run began"
         if wanted is None and self._shards:
             return False, "not decided for weights that lie in parts on several GPUs"
@@ -294,7 +296,10 @@ class Training:
 
         recipe = self.recipe
         known = resume.facts(checkpoint) if checkpoint else {}
-        fits = dict(enumerate(known.get("held", ()))).get(self.ranks.rank, {})  # what memory holds in this process
+        again = bool(recipe.training.gradient_checkpointing)
+        fits, told = capacity.carried(known, self.ranks.rank, machine.device, again)
+        if told and self.ranks.first:
+            self.folder.emit("alert", level="info", text=told)
         director = self._director(rows, checkpoint, known) if self.ranks.first else Follower(self.ranks)
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
@@ -323,10 +328,9 @@ class Training:
         if self.ranks.first:
             self._unasked = self._unasked or Unasked(self.folder)  # told once, however often the run goes back
             trainer.add_callback(self._unasked)
-        trainer.recomputes = bool(recipe.training.gradient_checkpointing)
+        trainer.recomputes = again
         trainer.may_recompute = room.can(recipe)
-        asked = fits.get("recomputes", known.get("recomputes"))
-        if asked and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
+        if fits["recomputes"] and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
             levers.recompute(model)
             trainer.recomputes = True
         trainer.flops, trainer.made_by = needed, self._made_by
@@ -436,7 +440,8 @@ class Training:
     def _save(self, model: Any, task: Task) -> None:
         """The tuned model with its tokenizer, written beside and then put in place at once."""
         from ftstudio.engine import sentence
-        from ftstudio.engine.trainer import disk_trouble, save_weights
+        from ftstudio.engine.disk import disk_trouble
+        from ftstudio.engine.trainer import save_weights
 
         where = locate(self.recipe.model, weights=False)
         beside = self.folder.path / ".model"

@@ -67,7 +67,8 @@ class Role:
 @dataclass(frozen=True)
 class Prompt:
     """What a model is fed for a row: `ids` (int token ids), their `text`, the `reference` answer, the `row` that a task
-    which doesn't write text collates, and `state`, that of the files which the row only names."""
+    which doesn't write text collates, and `state`: what else its answer depends on, such as files that the row only
+    names."""
 
     ids: list[int]
     text: str
@@ -77,7 +78,7 @@ class Prompt:
 
     @property
     def identity(self) -> Sequence[int] | str:
-        """What an answer is remembered by: the ids, or what the row holds but its labels, and the state of files."""
+        """What an answer is remembered by: the ids, or what the row holds but its labels, and `state`."""
         if self.row is None:
             return self.ids
         known = {key: value for key, value in self.row.items() if key != "labels" and not callable(value)}

@@ -123,7 +123,9 @@ class MaskedLm(ItemTask):
         inner = list(row["input_ids"])[len(tokenizer.prefix) :]
         text = tokenizer.decode(inner[: len(inner) - frame], skip_special=False)
         answers = [label for label in row["labels"] if label != IGNORED]
-        return Prompt(list(row["input_ids"]), text, _said(tokenizer.tokens(answers)), row)
+        # how well they were told goes with the answer: another text may differ in what is hidden alone
+        state = " ".join(map(str, answers))
+        return Prompt(list(row["input_ids"]), text, _said(tokenizer.tokens(answers)), row, state)
 
     def view(
         self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None

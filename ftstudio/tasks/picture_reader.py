@@ -20,6 +20,7 @@ FILES = (
     "chat_template.jinja",
 )  # fmt: skip
 """A processor's files beside the tokenizer's."""
+_READ = ("*.json", "*.jinja", "*.model", "*.txt")  # what a processor and its tokenizer are made of
 _TYPES = ("token_type_ids", "mm_token_type_ids")
 
 
@@ -172,7 +173,12 @@ def _without_video(kind: Any) -> Any:
     return PicturesOnly
 
 
-@functools.lru_cache(maxsize=4)
 def reader_of(folder: Path) -> PictureReader:
-    """The reader of the model in FOLDER, made once."""
+    """The reader of the model in FOLDER, made once for its files as they are."""
+    stats = [(path, path.stat()) for pattern in _READ for path in folder.glob(pattern)]
+    return _reader(folder, tuple(sorted((path.name, stat.st_size, stat.st_mtime_ns) for path, stat in stats)))
+
+
+@functools.lru_cache(maxsize=4)
+def _reader(folder: Path, state: tuple[tuple[str, int, int], ...]) -> PictureReader:
     return PictureReader(folder)
