@@ -72,8 +72,8 @@ def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Can
     if not counts:
         raise StudioError(f"{where} holds no label in any row{_unread(dataset, values)}.", _MAP)
     if set(counts.values()) == {labelled}:
-        names = ", ".join(repr(one_line(name, 40)) for name in list(counts)[:3])
-        what = f"only one label ({names})" if len(counts) == 1 else f"the same labels in every row ({names})"
+        told = ", ".join(repr(one_line(name, 40)) for name in list(counts)[:3])
+        what = f"only one label ({told})" if len(counts) == 1 else f"the same labels in every row ({told})"
         raise StudioError(
             f"{where} holds {what}{_unread(dataset, values)}: there is nothing to tell apart.",
             f"Add rows of other labels{', or of none: []' if problem == MULTI else ''}, or map another column: "
