@@ -344,6 +344,21 @@ def test_a_task_finds_what_it_cannot_learn(task: str, rows: list[dict[str, Any]]
         assert "(rows 1, " in data_text({**value, "reading": [], "unread_file": None})
 
 
+@pytest.mark.parametrize(("checks", "told"), [
+    ("none", "  · no checks were made"),
+    ("exact_duplicate", "  ✓ the check found nothing"),
+    ("exact_duplicate,unusable", "  ✓ none of the 2 checks asked for found anything"),
+    ("exact_leak,empty", "  · exact_leak left out: it needs held-out rows: --eval FILE\n  ✓ the check found nothing"),
+    ("cut_by_max_length", "  · cut_by_max_length left out: it needs a tokenizer: --model MODEL --max-length N\n"
+                          "  · no checks were made"),
+])  # fmt: skip
+def test_nothing_found_is_worth_as_much_as_was_looked_for(checks: str, told: str) -> None:
+    value = profile_dataset(from_rows([{"prompt": f"p {n}", "completion": f"c {n}"} for n in range(3)]), checks=checks)
+    text = data_text({**value, "reading": [], "unread_file": None})
+    assert text.endswith(f"\n{told}")
+    assert "nothing wrong" not in text
+
+
 @pytest.mark.parametrize(("task", "rows", "why"), [
     ("text-classification", [{"text": f"text {n}", "note": f"note number {n}"} for n in range(8)],
      "no columns for text-classification among text, note."),

@@ -258,9 +258,26 @@ def test_bad_names_give_one_sentence_and_a_way_out(tmp_path: Path) -> None:
         open_dataset(" ")
     empty = tmp_path / "folder"
     empty.mkdir()
-    with pytest.raises(StudioError, match="without a data file"):
+    with pytest.raises(StudioError, match="without a data file") as caught:
         open_dataset(empty)
+    assert "text" in caught.value.hint
     assert len(open_dataset(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(("names", "told", "named"), [
+    (("test.txt", "valid.txt", "LICENSE"), "2 data files: test.txt, valid.txt and none is called train.", "test.txt"),
+    (("test.txt",), "1 data file: test.txt, which isn't called train.", "test.txt"),
+    (("test.jsonl", "valid.jsonl"), "2 data files: test.jsonl, valid.jsonl and none is called train.", "test.jsonl"),
+    (("a.jsonl", "b.csv"), "2 data files: a.jsonl, b.csv.", "a.jsonl"),
+])  # fmt: skip
+def test_a_folder_of_other_splits_names_its_files(tmp_path: Path, names: Any, told: str, named: str) -> None:
+    for name in names:
+        (tmp_path / name).write_text('{"text": "a"}\n')
+    with pytest.raises(StudioError) as caught:
+        open_dataset(tmp_path)
+    assert caught.value.message == f"{tmp_path} is a folder with {told}"
+    assert f"{tmp_path}/{named}" in caught.value.hint
+    assert len(open_dataset(tmp_path / named))
 
 
 def test_permission_is_explained(tmp_path: Path) -> None:

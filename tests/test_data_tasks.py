@@ -205,6 +205,26 @@ def test_half_a_mapping_names_the_other_half(columns: dict[str, str], hint: str)
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(("rows", "task", "why", "hint"), [
+    (many(text=lambda n: f"a text {n}", price=lambda n: n % 2, service=lambda n: str(n % 2), taste=lambda n: n % 3 > 1),
+     "text-classification", "'price', 'service', 'taste' hold 0 or 1, each for a label of its own",
+     '["price", "taste"] or []; or learn one of them: data.columns.label=price.'),
+    (many(text=lambda n: f"a text {n}", good=lambda n: n % 2, bad=lambda n: 1 - n % 2), "few-shot-classification",
+     "'good', 'bad' hold 0 or 1", 'the name of the one that is 1, such as "bad"'),
+    (many(text=lambda n: f"Ada lives {n}", entities=lambda n: [{"start": 0, "end": 3, "label": "PER"}] * (n % 2)),
+     "token-classification", "'entities' holds places in the text (start and end)", 'tags, one a word'),
+    (many(text=lambda n: f"Ada lives {n}", label=lambda n: [[0, 3, "PER"]]), "token-classification",
+     "'label' holds places in the text", 'such as ["B-PER", "O"]'),
+    (many(text=lambda n: f"a text {n}", odd=lambda n: n % 2, note=lambda n: f"more text {n}"), "token-classification",
+     "no columns for token-classification among text, odd, note.", "It looks like"),
+])  # fmt: skip
+def test_the_form_that_is_wanted_is_named(rows: Dataset, task: str, why: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        recognise(rows, task=task)
+    assert why in caught.value.message
+    assert hint in caught.value.hint
+
+
 def test_what_only_looks_a_little_like_labels_is_none() -> None:
     assert suggest(many(id=lambda n: n, words=lambda n: f"w{n}")) == []
     assert suggest(many(a=lambda n: n % 2, b=lambda n: n % 3)) == []

@@ -126,7 +126,7 @@ def data_text(value: dict[str, Any]) -> str:
         lines.append(f"  {mark} {check['name'].replace('_', ' ')}: {text}")
     lines += [f"  · {name} left out: {why}" for name, why in value["left_out"].items()]
     if not any(check["count"] for check in value["checks"]) and not value["unread"]:
-        lines.append("  ✓ nothing wrong was found")
+        lines.append(f"  {_nothing(value)}")
     return "\n".join(lines)
 
 
@@ -135,6 +135,18 @@ def _templated(task: str | None) -> bool:
     from ftstudio import tasks
 
     return task is not None and bool(tasks.get(task).templates)
+
+
+def _nothing(value: dict[str, Any]) -> str:
+    """What is said where no check found anything: that is worth as much as was looked for."""
+    from ftstudio.data.checks import CHECKS
+
+    made = [name for name in value["checked"] if name not in value["left_out"]]
+    if not made:
+        return "· no checks were made"
+    if len(value["checked"]) == len(CHECKS):
+        return "✓ nothing wrong was found"
+    return f"✓ none of the {len(made)} checks asked for found anything" if made[1:] else "✓ the check found nothing"
 
 
 _SIGNS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}

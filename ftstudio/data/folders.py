@@ -47,10 +47,10 @@ def read_folder(folder: Path, source: str, split: str, reading: Reading, watch: 
         return found_text
     if not known and (found_images := class_folders(folder, source)) is not None:
         return found_images
-    if known:
-        raise _many(folder, known, split)
+    if known or any(kind_of(path) == "text" for path in texts):
+        raise _many(folder, known or [path for path in texts if kind_of(path) == "text"], split)
     below_names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    hint = "Name a file (JSONL, JSON, CSV, TSV, Parquet)."
+    hint = "Name a file (JSONL, JSON, CSV, TSV, Parquet, text)."
     if picture_folders(folder) == [folder]:
         message = f"{folder} holds pictures, and nothing that tells about them."
         raise StudioError(message, "Name the table with their file names (images=FOLDER says where they are), or put "
@@ -60,11 +60,14 @@ def read_folder(folder: Path, source: str, split: str, reading: Reading, watch: 
     raise StudioError(f"{folder} is a folder without a data file.", hint)
 
 
-def _many(folder: Path, known: Sequence[Path], split: str) -> StudioError:
-    names = ", ".join(file.name for file in known[:6]) + (", …" if len(known) > 6 else "")
-    what = f" and none is called {split}" if split != "train" else ""
+def _many(folder: Path, files: Sequence[Path], split: str = "") -> StudioError:
+    """Why none of FILES is taken: they are of other splits than SPLIT, or of several formats."""
+    names = ", ".join(file.name for file in files[:6]) + (", …" if len(files) > 6 else "")
+    count = "1 data file" if len(files) == 1 else f"{len(files)} data files"
+    what = "" if not split else f", which isn't called {split}" if len(files) == 1 else f" and none is called {split}"
     return StudioError(
-        f"{folder} is a folder with {len(known)} data files: {names}{what}.", "Name one of them, or a pattern."
+        f"{folder} is a folder with {count}: {names}{what}.",
+        f"Name {'it' if len(files) == 1 else 'one of them, or a pattern'}: {folder}/{files[0].name}.",
     )
 
 
@@ -102,7 +105,7 @@ def _sizes_of(folder: Path, split: str) -> list[Path]:
 def _together(folder: Path, files: Sequence[Path], source: str, split: str, reading: Reading, watch: Watch) -> Dataset:
     """FILES, alike in format and columns, as one."""
     if len({kind_of(path) for path in files}) > 1:
-        raise _many(folder, files, "train")
+        raise _many(folder, files)
     quiet = watch if len(files) == 1 else watch.quiet
     parts = [read_file(path, source, split, reading, quiet) for path in files]
     must_be_alike(parts, folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ftstudio.data.columns import Look, key
 from ftstudio.data.guess import guess_chat, guess_chosen, guess_examples, guess_pair, guess_text
@@ -96,16 +98,50 @@ def _tagged(look: Look) -> Shape | None:
     return shaped(look, "tokens-tags", {"tokens": tokens, "tags": tags}, why)
 
 
-def why_not(look: Look, task: str) -> str:
-    """What keeps columns that are called right from being TASK's, in a sentence; empty where none is called so."""
+def why_not(look: Look, task: str) -> tuple[str, str]:
+    """What keeps columns that are nearly TASK's from being so, in a sentence, and the form that is wanted; both empty
+    where there are none."""
     if task == "token-classification":
         tokens, tags = look.find(_TOKENS), look.find(_TAGS)
         if tokens is not None and tags is not None:
-            return f"the cells of {tokens!r} and {tags!r} are not lists of the same length, a tag for each word"
+            why = f"the cells of {tokens!r} and {tags!r} are not lists of the same length, a tag for each word"
+            return why, 'Write lists, such as ["Ada", "lives"].'
+        spans = next((name for name in look.columns if _are_spans(look.values(name))), None)
+        if spans is not None:
+            hint = 'Write two lists: tokens, such as ["Ada", "lives"], and tags, one a word, such as ["B-PER", "O"].'
+            return f"{spans!r} holds places in the text (start and end), and tags of words are wanted", hint
+    if task in ("text-classification", "few-shot-classification"):
+        switches = [name for name in look.columns if _is_switch(look, name)]
+        if len(switches) > 1 and (look.find(_TEXTS) is not None or any(map(look.is_text, look.columns))):
+            told = ", ".join(map(repr, switches[:6])) + (", …" if len(switches) > 6 else "")
+            form = f'a list of the names of those that are 1, such as ["{switches[0]}", "{switches[-1]}"] or []'
+            if task == "few-shot-classification":
+                form = f'the name of the one that is 1, such as "{switches[-1]}"'
+            hint = f"Write in one column, label, {form}; or learn one of them: data.columns.label={switches[0]}."
+            return f"{told} hold 0 or 1, each for a label of its own", hint
     column = look.find(("text", "content"))
     if task in ("causal-lm", "masked-lm") and column is not None:
-        return f"the cells of {column!r} are no texts"
-    return ""
+        return f"the cells of {column!r} are no texts", "Write them as texts (in quotes)."
+    return "", ""
+
+
+def _are_spans(values: Sequence[Any]) -> bool:
+    """Whether VALUES, cells of a column, are lists of spans of characters: objects with a start and an end, or
+    [start, end, label]."""
+    parts = [part for value in values for part in (as_list(value) or ())]
+    return bool(parts) and all(
+        {"start", "end"} <= part.keys() if isinstance(part, Mapping) else _is_span(part) for part in parts
+    )
+
+
+def _is_span(part: Any) -> bool:
+    return isinstance(part, (list, tuple)) and len(part) == 3 and sum(isinstance(one, int) for one in part) == 2
+
+
+def _is_switch(look: Look, name: str) -> bool:
+    """Whether NAME holds nothing but 0 and 1, or false and true."""
+    values = {str(value).strip().lower() for value in look.values(name)}
+    return bool(values) and (values <= {"0", "1"} or values <= {"false", "true"} or values <= {"0.0", "1.0"})
 
 
 def _pictured(look: Look) -> Shape | None:

@@ -87,8 +87,8 @@ def survey(dataset: Dataset, shape: Shape, problem: str = "auto", *, cancel: Can
     if not counts:
         raise StudioError(f"{where} holds no label in any row{_unread(dataset, cells)}.", _MAP)
     if set(counts.values()) == {labelled}:
-        some = ", ".join(repr(one_line(name, 40)) for name in list(counts)[:3])
-        what = f"only one label ({some})" if len(counts) == 1 else f"the same labels in every row ({some})"
+        told = ", ".join(repr(one_line(name, 40)) for name in list(counts)[:3])
+        what = f"only one label ({told})" if len(counts) == 1 else f"the same labels in every row ({told})"
         raise StudioError(
             f"{where} holds {what}{_unread(dataset, cells)}: there is nothing to tell apart.",
             f"Add rows of other labels{', or of none: []' if problem == MULTI else ''}, or map another column: "

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ftstudio.core.text import one_line
-from ftstudio.data.checks import Check, left_out, names_of
+from ftstudio.data.checks import CHECKS, Check, left_out, names_of
+from ftstudio.data.checks.found import blind
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.examined import ByTask, examine
@@ -268,9 +269,13 @@ def profile(
     elif shape is not None:
         found = character_lengths(dataset, shape, cancel=cancel)
     made_of = mixture(dataset, shape, cancel=cancel)
+    lacking = left_out(wanted)
+    if len(wanted) < len(CHECKS):  # asked for by name: it is told why they have nothing to say
+        told = blind(wanted, model=tokenizer is not None, cut=max_length is not None, held_out=held_out is not None)
+        lacking |= {name: f"it needs {what}" for name, what in told.items()}
     return Profile(
         dataset, shape, taken.why_not, seen.template, stats, found, seen.checks, seen.encoded, taken.task or "sft",
-        taken.suggestions, made_of, left_out(wanted), wanted,
+        taken.suggestions, made_of, lacking, wanted,
     )  # fmt: skip
 
 

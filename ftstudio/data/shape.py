@@ -99,9 +99,8 @@ def recognise(dataset: Dataset, columns: Mapping[str, str | None] | None = None,
         if suggestion.task in wanted:
             return suggestion.shape
     have = ", ".join(dataset.names[:12])
-    why = why_not(look, task or "sft")
+    why, hint = why_not(look, task or "sft")
     if why:
-        hint = 'Write lists, such as ["Ada", "lives"].' if "lists" in why else "Write them as texts (in quotes)."
         raise UsageError(f"{dataset.source}: no columns for {task}: {why}.", hint)
     if others:
         likely = others[0]

@@ -40,9 +40,7 @@ class Ahead:
     def counts(self, step: int, last: int, tokens: float, meter: Meter) -> dict[str, float]:
         """How often from STEP of LAST on each kind of work that METER knows is to come, the saved model included; steps
         have TOKENS on average."""
-        before = (
-            step - 1
-        )  # what is due at this very step is to come: it is told before it is judged and saved
+        before = step - 1  # what is due at this very step is to come: it is told before it is judged and saved
         found: dict[str, float] = {"saving": last // self.save - before // self.save + (last % self.save > 0) + 1}
         if self.every is not None:
             found["evaluating"] = last // self.every - before // self.every + (last % self.every > 0)
