@@ -136,7 +136,7 @@ def test_an_edited_rate_and_another_base_are_told_and_the_rate_is_taken(tmp_path
     since = len(run.events())
     Worker().execute(Train(run.path, resume=True))
     events = run.events()[since:]
-    assert events[-1]["kind"] == "done", events[-1]
+    assert run.state() == "done", events[-1]
     assert [event["lr"] for event in events if event["kind"] == "step"] == [1e-4, 1e-4]
     told = [event["text"] for event in events if event["kind"] == "alert" and event.get("watch") == "resume_fault"]
     assert len(told) == 2

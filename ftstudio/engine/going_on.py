@@ -61,7 +61,8 @@ def look(folder: JobFolder, recipe: Recipe, checkpoint: Path | None, now: Mappin
     known = resume.facts(checkpoint).get("made_by") if checkpoint is not None else None
     if checkpoint is None or not isinstance(known, dict):
         return []
-    step, then, found = resume.step_of(checkpoint), known.get("recipe"), []
+    step, found = resume.step_of(checkpoint), list[str]()
+    then = known.get("recipe")
     then = then if isinstance(then, dict) else {}
     other = [key for key, value in now["recipe"].items() if key in then and then[key] != value]
     if other:

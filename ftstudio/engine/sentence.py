@@ -130,11 +130,12 @@ def _name(kind: type) -> str:
 
 def restore(model: Any, folder: Path) -> list[str]:
     """Put the weights of the modules that were saved in FOLDER, a checkpoint, back into MODEL; those it lacks."""
-    sentence, lacking = of(model), []
+    sentence = of(model)
     if sentence is None:
         return []
     from safetensors.torch import load_file
 
+    lacking = []
     for path, part in zip(sentence.paths, sentence.parts, strict=True):
         weights = folder / path / "model.safetensors"
         if not any(True for _ in part.parameters()):
