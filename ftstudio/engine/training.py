@@ -320,7 +320,8 @@ class Training:
             trainer.add_callback(Unasked(self.folder))
         trainer.recomputes = bool(recipe.training.gradient_checkpointing)
         trainer.may_recompute = room.can(recipe)
-        asked = fits.get("recomputes", known.get("recomputes"))
+        alone = trainer.held.forewarned(self.ranks.tell(self.ranks.noted(self.folder)))
+        asked = fits.get("recomputes", known.get("recomputes")) or alone
         if asked and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
             levers.recompute(model)
             trainer.recomputes = True
