@@ -174,12 +174,57 @@ def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: P
     for step, values in expected.items():
         assert found[step] == pytest.approx(values, rel=1e-4), step
     for mine, other in zip(told(parts, "eval"), told(single, "eval"), strict=True):
-        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        # norms that differ by 1e-7 turn the rounding of some weights, and 16 bits tell no more than 4e-3 apart
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4 if precision == "fp32" else 4e-3)
     start, alone = told(parts, "start")[0], told(single, "start")[0]
     assert "in parts" in start["engine"]["sharding"]
     assert start["parameters"] == alone["parameters"]
-    for folder in ("model", "checkpoints/checkpoint-4"):
+    for folder in ("model", "checkpoints/checkpoint-4") if precision == "fp32" else ():
         assert_close(parts.path / folder, single.path / folder)
+
+
+TASKS = """\
+task: {task}
+options: {options}
+model: {place}/encoder
+method: {method}
+data: {{train: {place}/{task}.jsonl, eval: {place}/{task}.jsonl, max_length: 32}}
+training: {{steps: 7, batch_size: 4, gradient_accumulation: {accumulation}, save_steps: 100, learning_rate: 1.0e-4,
+  device: cpu, save_best: false, precision: bf16}}
+evaluation: {{every: 10, samples: 0, rows: 10}}
+"""
+FROZEN = "{name: freeze, layers: 1}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("task", "options", "method"), [("embedding", "{chunk: 2}", "full"), ("text-classification", "{}", FROZEN)]
+)
+def test_tasks_of_their_own_learn_with_weights_in_parts(
+    nursery: Nursery, tmp_path: Path, task: str, options: str, method: str
+):
+    """In half precision. The last of 19 rows make a batch of 3, which are two chunks: the other process, which has no
+    row left, makes as many passes. With layers that don't learn, too."""
+    place = Place.make(tmp_path, nursery)
+    make_encoder(tmp_path / "encoder", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    names = ("Anna", "Bert", "Clara", "David", "red", "green", "blue", "seven", "nine", "cats")
+    words = [f"{one} {other}" for one in names for other in ("dogs", "birds")][:19]
+    pairs = [{"sentence1": f"{one} run {n}", "sentence2": f"{one} live {n}"} for n, one in enumerate(words)]
+    texts = [{"text": one, "label": one.split()[1]} for one in words]
+    for name, rows in (("embedding", pairs), ("text-classification", texts)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for processes in (1, 2):
+        text = TASKS.format(place=tmp_path, task=task, options=options, method=method, accumulation=2 // processes)
+        (tmp_path / f"for{processes}.yaml").write_text(text)
+    one = place.launched(1, "one", "train", "for1.yaml")
+    two = place.launched(2, "two", "train", "for2.yaml", "training.shard=true")
+    assert place.ended([*one, *two]) == [0, 0, 0], place.said("one") + place.said("two")
+    expected, found = steps_of(place.last("one")), steps_of(place.last("two"))
+    assert found.keys() == expected.keys() == set(range(1, 8))
+    for step, values in expected.items():
+        assert found[step][:2] == pytest.approx(values[:2], rel=1e-2), step  # bf16; of rows left out it were far off
+        assert found[step][2] == values[2]
 
 
 def assert_close(mine: Path, other: Path) -> None:

@@ -98,6 +98,7 @@ def test_all_processes_stop_early_and_the_model_is_the_best_checkpoint(
     assert (stopped["by"], stopped["step"], stopped["model_step"]) == ("eval_rising", 8, 4)
     assert stopped["eval"]["loss"] == 3.0
     assert max(steps_of(run)) == 8
+    assert "held-out 3.000 at step 4" in place.said("run")
     assert_close(run.model, run.checkpoints / "checkpoint-4")
 
 

@@ -144,18 +144,21 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
     if last["kind"] == "failed":
         out.error(last.get("text", "Training failed."), last.get("hint", ""), 1)
         return 1
+    early = last.get("by") == "eval_rising"  # as the recipe wished: there is a model, and it is the best
+    of = f" at step {story.model_step}, whose weights the model has" if story.model_step is not None else ""
     lines = [
-        f"{run.name}: {value['state']} after {value['steps']} steps in {duration(story.seconds)}",
+        f"{run.name}: {value['state']}{' early' if early else ''} after {value['steps']} steps in "
+        f"{duration(story.seconds)}",
         f"  loss {number(value['loss']['first'])} → {number(value['loss']['last'])}"
-        + (f", held-out {number(story.eval_loss)}" if story.eval_loss is not None else ""),
+        + (f", held-out {number(story.judged_loss)}{of}" if story.judged_loss is not None else ""),
         f"  {number(value['tokens_per_second'], 0)} tokens/s, peak memory {size(value['peak_memory_bytes'])}",
     ]
-    if value["state"] == "done":
+    if value["state"] == "done" or early:
         lines.append(f"  model in {run.model}\n  next: ftstudio compare {run.name}")
     else:
         lines.append(f"  next: ftstudio train --resume {run.name}")
     out.result(value, "\n".join(lines))
-    return EXIT.get(last["kind"], 1)
+    return 0 if early else EXIT.get(last["kind"], 1)
 
 
 def training_summary(run: RunFolder, story: Story) -> dict[str, Any]:
