@@ -117,9 +117,12 @@ def learnt(model: Any) -> tuple[float, dict[str, Any], int]:
     return float(loss.detach()), whole, held
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_no_rounded_copy_of_all_weights_waits_for_the_way_back_and_the_numbers_are_the_same(base: Any, frozen: bool):
-    """Also where a part of the weights doesn't learn; each that does has a gradient that lies in parts."""
+@pytest.mark.parametrize(("frozen", "again"), [(False, False), (True, False), (False, True)])
+def test_no_rounded_copy_of_all_weights_waits_for_the_way_back_and_the_numbers_are_the_same(
+    base: Any, frozen: bool, again: bool
+):
+    """Also where a part of the weights doesn't learn, or activations are computed AGAIN on the way back; each that
+    learns has a gradient that lies in parts."""
     from torch.distributed.tensor import DTensor
 
     from ftstudio.engine import sharding
@@ -132,6 +135,8 @@ def test_no_rounded_copy_of_all_weights_waits_for_the_way_back_and_the_numbers_a
     layers = range(1 if frozen else 0, 2)
     matrices = [weight for at in layers for weight in base.model.layers[at].parameters() if weight.dim() == 2]
     assert held >= 2 * sum(weight.numel() for weight in matrices)
+    if again:
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     sharding.spread(base, "cpu")
     found = learnt(base)
     assert found[2] == 0

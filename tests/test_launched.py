@@ -188,7 +188,7 @@ task: {task}
 options: {options}
 model: {place}/encoder
 method: {method}
-data: {{train: {place}/{task}.jsonl, eval: {place}/{task}.jsonl, max_length: 32}}
+data: {{train: {place}/{task}.jsonl, eval: {place}/held-{task}.jsonl, max_length: 32}}
 training: {{steps: 7, batch_size: 4, gradient_accumulation: {accumulation}, save_steps: 100, learning_rate: 1.0e-4,
   device: cpu, save_best: false, precision: bf16}}
 evaluation: {{every: 10, samples: 0, rows: 10}}
@@ -209,11 +209,12 @@ def test_tasks_of_their_own_learn_with_weights_in_parts(
     place = Place.make(tmp_path, nursery)
     make_encoder(tmp_path / "encoder", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     names = ("Anna", "Bert", "Clara", "David", "red", "green", "blue", "seven", "nine", "cats")
-    words = [f"{one} {other}" for one in names for other in ("dogs", "birds")][:19]
-    pairs = [{"sentence1": f"{one} run {n}", "sentence2": f"{one} live {n}"} for n, one in enumerate(words)]
-    texts = [{"text": one, "label": one.split()[1]} for one in words]
-    for name, rows in (("embedding", pairs), ("text-classification", texts)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [f"{one} {other}" for one in names for other in ("dogs", "birds")]
+    for held, some in (("", words[:19]), ("held-", [f"no {one}" for one in words[2:8]])):
+        pairs = [{"sentence1": f"{one} run {n}", "sentence2": f"{one} live {n}"} for n, one in enumerate(some)]
+        texts = [{"text": one, "label": one.split()[-1]} for one in some]
+        for name, rows in (("embedding", pairs), ("text-classification", texts)):
+            (tmp_path / f"{held}{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for processes in (1, 2):
         text = TASKS.format(place=tmp_path, task=task, options=options, method=method, accumulation=2 // processes)
         (tmp_path / f"for{processes}.yaml").write_text(text)
