@@ -147,7 +147,7 @@ def test_two_processes_learn_what_one_does_and_one_writes(nursery: Nursery, tmp_
     mine, other = dynamics.read(both.path), dynamics.read(single.path)
     assert mine is not None
     assert other is not None
-    assert (mine.losses.shape, mine.kinds()) == ((2, 17), other.kinds())
+    assert (mine.losses.shape, mine.kinds) == ((2, 17), other.kinds)
     assert mine.losses == pytest.approx(other.losses, rel=1e-4, nan_ok=True)
 
 

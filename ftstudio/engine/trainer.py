@@ -304,7 +304,8 @@ class StudioTrainer(Trainer):
         for part, pull, draw in zip(parts, pulls, draws, strict=True):
             with draw.again():
                 super().training_step(model, {**part, "pulls": pull}, count)
-        return loss / (count if count is not None else trained(batch).clamp(min=1))
+        share = loss / (count if count is not None else trained(batch).clamp(min=1))
+        return share * self.accelerator.num_processes if self.args.world_size > 1 else share  # see compute_loss
 
     def _may_shrink(self, error: BaseException) -> bool:
         """Whether smaller parts may help, or computing activations again."""
