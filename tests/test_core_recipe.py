@@ -14,7 +14,11 @@ class Rank(BaseModel):
     r: int = 16
 
 
-METHODS = {"lora": Rank, "full": Rank}
+class Nothing(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+METHODS = {"lora": Rank, "qlora": Rank, "full": Rank, "head": Nothing}
 GOOD = "task: sft\nmodel: demo\nmethod: {name: lora, r: 4}\ndata: {train: a.jsonl}\ntraining: {learning_rate: 2e-4}\n"
 
 
@@ -36,6 +40,23 @@ def test_overrides_are_yaml_at_dotted_paths() -> None:
     recipe = read(GOOD, "training.epochs=2", "data.columns.prompt=q", "evaluation.metrics=[rouge]", "data.eval=")
     assert (recipe.training.epochs, recipe.data.columns and recipe.data.columns.prompt) == (2, "q")
     assert (recipe.evaluation.metrics, recipe.data.eval) == (("rouge",), None)
+
+
+def test_another_method_typed_over_the_file_s_leaves_what_only_that_one_knew() -> None:
+    assert read(GOOD, "method.name=qlora").method.settings == {"r": 4}
+    assert read(GOOD, "method.name=head").method.settings == {}
+    for typed in (["method.r=8", "method.name=head"], ["method.name=head", "method.r=8"]):
+        with pytest.raises(UsageError, match=r"method\.r, as you typed it: there is no such key"):
+            read(GOOD, *typed)
+
+
+def test_steps_typed_over_the_file_s_epochs_replace_them() -> None:
+    recipe = read(GOOD.replace("2e-4", "2e-4, epochs: 3"), "training.steps=12")
+    assert (recipe.training.steps, recipe.training.epochs) == (12, None)
+    recipe = read(GOOD.replace("2e-4", "2e-4, steps: 3"), "training.epochs=1.5")
+    assert (recipe.training.steps, recipe.training.epochs) == (None, 1.5)
+    with pytest.raises(UsageError, match="not both"):
+        read(GOOD, "training.steps=12", "training.epochs=1")
 
 
 def test_a_method_may_be_just_its_name() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ftstudio.engine.arguments import arguments
-from ftstudio.engine.hardware import Hardware
+from ftstudio.engine.hardware import Hardware, resolve
 from ftstudio.engine.recipes import load_recipe
 from ftstudio.methods import get
 
@@ -22,3 +22,12 @@ def test_one_process_trains_on_one_gpu_however_many_it_sees(tmp_path: Path, monk
     found = arguments(load_recipe(PRESETS / "demo.yaml", []), get("lora"), machine, tmp_path, evaluate=False)
     assert found.n_gpu == 1
     assert found.train_batch_size == found.per_device_train_batch_size == 8
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_bf16_on_a_cpu_without_units_for_it_is_told_to_be_slow(units: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units)
+    asked = ["training.device=cpu", "training.precision=bf16"]
+    machine = resolve(load_recipe(PRESETS / "demo.yaml", asked))
+    assert machine.precision == "bf16"
+    assert ("several times slower than fp32" in machine.why) is not units

@@ -279,3 +279,41 @@ def test_real_files_are_prepared_without_a_mapping(shared: Path, tmp_path: Path,
     assert [before.prompt(example).ids for _, example in before.examples(5)] == [
         after.prompt(example).ids for _, example in after.examples(5)
     ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [
+        ([place / 7 for place in range(40)], ("spearman", "pearson", "absolute_error")),
+        ([["a"], ["a", "b"], []] * 14, ("accuracy", "f1")),
+        (["a", "b"] * 20, ("accuracy", "f1", "mcc")),
+    ],
+)
+def test_metrics_that_say_nothing_about_such_answers_are_left_out_and_told(
+    tmp_path: Path, model: Path, labels: list[Any], kept: tuple[str, ...]
+) -> None:
+    """The accuracy of numbers is 0 however near they are: the best model would be as good as none."""
+    train = tmp_path / "rows.jsonl"
+    train.write_text(
+        "".join(json.dumps({"text": f"text {at}", "label": label}) + "\n" for at, label in enumerate(labels))
+    )
+    asked = ("accuracy", "f1", "mcc")
+    recipe = recipe_of(model, train, task="text-classification", evaluation={"metrics": asked})
+    for _ in range(2):  # what was resolved stays as it is
+        recipe, _ = resolve(recipe)
+        assert recipe.evaluation.metrics == kept
+        assert ("metrics" in (recipe.resolved or {})) is (kept != asked)
+
+
+def test_the_length_of_texts_is_told_as_it_was_before_the_cut(tmp_path: Path, model: Path) -> None:
+    """Of several texts in a row each is read by itself."""
+    rows = [{"anchor": "a" * 150, "positive": "b" * 120}, {"anchor": "a" * 20, "positive": "b" * 500}]
+    train = tmp_path / "rows.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows * 6))
+    recipe, materials = resolve(recipe_of(model, train, task="embedding", data={"max_length": 160, "eval": None}))
+    encoded = materials.task.encode_dataset(
+        materials.train, materials.shape, materials.template, materials.tokenizer, recipe.data.max_length
+    )
+    frame = min(encoded.uncut) - 20
+    assert sorted(set(encoded.uncut)) == [20 + frame, 120 + frame, 150 + frame, 500 + frame]
+    assert max(encoded.lengths) < 500

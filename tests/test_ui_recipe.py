@@ -98,7 +98,7 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         await step(pilot, 2)
         await press(pilot, "text:demo enter")
         text = await until(pilot, "LlamaForCausalLM")
-        assert "It reads 512 tokens; of 36 rows half have up to" in text
+        assert "It reads 512 tokens; of 36 texts half have up to" in text
         text = await step(pilot, 3)
         assert "small adapters learn, the base stays" in text
         await pilot.press("down")

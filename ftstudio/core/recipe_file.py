@@ -46,13 +46,20 @@ def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModel
     if not isinstance(tree, dict):
         raise UsageError(f"{source} holds no recipe.", "A recipe begins with `task:` and `model:`; see presets/.")
     values = _plain(tree)
-    typed = []
+    typed: list[str] = []
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip(" ."):
             raise UsageError(f"{override!r} is no override.", "Write key=value, such as training.epochs=2.")
-        typed.append(key.strip())
-        put(values, typed[-1], _value(typed[-1], value))
+        key = key.strip()
+        wanted = _value(key, value)
+        if key == "method.name":
+            _leave(values, wanted, methods, typed)
+        other = _INSTEAD.get(key)
+        if other and other not in typed and wanted is not None:  # two that are typed are refused
+            put(values, other, None)
+        typed.append(key)
+        put(values, key, wanted)
     return check(values, source, methods, tasks, Origin(source, tree, tuple(typed)))
 
 
@@ -68,6 +75,18 @@ def _value(key: str, text: str) -> Any:
         what = getattr(error, "problem", None) or "not YAML"
         hint = "Quote texts with such signs in them: " + f"'{key}=\"…\"'."
         raise UsageError(f"{key}={text}: {what}.", hint) from error
+
+
+_INSTEAD = {"training.steps": "training.epochs", "training.epochs": "training.steps"}  # one replaces the file's other
+
+
+def _leave(values: dict[str, Any], wanted: Any, methods: MethodModels, typed: Sequence[str]) -> None:
+    """Take out of VALUES the settings that the method WANTED doesn't know: the file chose them for the one that it
+    replaces. What was TYPED stays, and is refused."""
+    now = values.get("method")
+    if isinstance(now, dict) and wanted in methods and now.get("name") != wanted:
+        known = methods[wanted].model_fields
+        values["method"] = {key: value for key, value in now.items() if key in known or f"method.{key}" in typed}
 
 
 def check(

@@ -59,6 +59,7 @@ class EncodedSet:
     excluded: list[tuple[int, str]] = field(default_factory=list)
     all_masked: list[int] = field(default_factory=list)
     unread: dict[Unread, list[int]] = field(default_factory=dict)
+    uncut: array[int] = field(default_factory=lambda: array("i"))  # tokens of each text kept, before the cut
     table: dict[str, array[int]] = field(default_factory=lambda: {name: array("i") for name in _TABLE})
 
     def __len__(self) -> int:
@@ -133,6 +134,7 @@ class EncodedSet:
         self.flags += tokens.flags[:keep]
         self.starts.append(len(self.ids))
         self.rows.append(row)
+        self.uncut.append(total)
 
     def note_unread(self, row: int, example: Example, template: Template) -> None:
         """Note what of EXAMPLE, row ROW, TEMPLATE doesn't write as its model's servers do."""

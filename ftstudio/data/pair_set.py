@@ -22,7 +22,8 @@ class PairSet(EncodedSet):
     """An `EncodedSet` whose rows are pairs: `{"input_ids", "parts", "labels"}`, labels 1.0 for texts of one label.
 
     `texts` are the framed texts (`{"input_ids", …}`), `numbers` the row of each in its dataset; `first`, `second` and
-    `alike` [pairs] say what a pair is; `rows` and `table` tell of the texts. `lost`: tokens that max_length cut off.
+    `alike` [pairs] say what a pair is; `rows` and `table` tell of the texts. `lost`: tokens of each text
+    that max_length cut off.
     """
 
     texts: Sequence[Mapping[str, Any]] = ()
@@ -30,8 +31,7 @@ class PairSet(EncodedSet):
     first: Any = None
     second: Any = None
     alike: Any = None
-    lost: int = 0
-    cut: int = 0
+    lost: Sequence[int] = ()
     text_sizes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -40,6 +40,8 @@ class PairSet(EncodedSet):
             self.starts.append(len(self.ids))
             self.rows.append(number)
             self.text_sizes.append(len(text["input_ids"]))
+        lost = self.lost or [0] * len(self.text_sizes)
+        self.uncut.extend(length + more for length, more in zip(self.text_sizes, lost, strict=True))
         size = dict(zip(self.numbers, self.text_sizes, strict=True))
         for row in range(
             max(self.numbers, default=-1) + 1
@@ -80,7 +82,8 @@ class PairSet(EncodedSet):
         """The account: `rows` are texts, `kept` and `trained` pairs, `tokens` those of all pairs."""
         return Stats(
             rows=len(self.texts) + len(self.excluded), kept=len(self), tokens=int(self.lengths.sum()),
-            trained=len(self), lost=self.lost, lost_completion=0, truncated=self.cut, all_masked=0,
+            trained=len(self), lost=sum(self.lost), lost_completion=0,
+            truncated=sum(more > 0 for more in self.lost), all_masked=0,
             unusable=len(self.excluded), not_ended=0, merged=0,
         )  # fmt: skip
 

@@ -29,6 +29,7 @@ class Item:
     targets: int = 1
     lost: int = 0
     lost_targets: int = 0
+    texts: tuple[int, ...] = ()  # tokens before the cut of each text, where the model reads several one by one
 
     @property
     def row(self) -> dict[str, Any]:
@@ -92,6 +93,8 @@ class RowSet(EncodedSet):
         self.starts.append(len(self.ids))
         self.rows.append(row)
         self.more.append(item.more)
+        aside = item.lost_targets if self.beside else 0
+        self.uncut.extend(item.texts or (len(item.ids) + item.lost - aside,))
         self.targets += item.targets
 
     def account(self, items: Iterable[Item]) -> None:

@@ -80,6 +80,8 @@ def resolve(recipe: Recipe) -> Hardware:
         device = "cuda" if there else "cpu"
     precision = training.precision
     why = "as the recipe says"
+    if precision == "bf16" and device == "cpu" and not _cpu_has_bf16():
+        why += "; this CPU has no units for bf16 and imitates it, several times slower than fp32"
     if precision == "auto":
         if device == "cpu":
             precision, why = "fp32", _why_exact()
@@ -95,12 +97,16 @@ def resolve(recipe: Recipe) -> Hardware:
     return Hardware(device, precision, threads(), why)
 
 
-def _why_exact() -> str:
-    """Why a CPU computes in 32 bits unless told otherwise, and whether telling it would pay."""
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in units of its own."""
     import torch
 
-    has = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    if has:
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def _why_exact() -> str:
+    """Why a CPU computes in 32 bits unless told otherwise, and whether telling it would pay."""
+    if _cpu_has_bf16():
         return "exact, the same on every CPU; this one has units for bf16, faster from some 10M parameters on"
     return "exact, the same on every CPU; this one has no units for bf16"
 

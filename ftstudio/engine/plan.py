@@ -106,7 +106,7 @@ def plan(
 
 def _suits(recipe: Recipe, encoded: EncodedSet | None) -> list[suits.Sentence]:
     """How RECIPE's model goes with task and rows; what the plan says elsewhere isn't said again."""
-    lengths = [int(length) for length in encoded.lengths[:LOOKED_AT]] if encoded is not None else None
+    lengths = list(encoded.uncut[:LOOKED_AT]) if encoded is not None else None
     try:
         head = tasks.of(recipe).head()
         found = suits.told(recipe.model, recipe.task, lengths, recipe.training.precision, head)
@@ -207,6 +207,8 @@ def _tokens(
         problems.append(Problem("warning", text, "data.template"))
     problems += [Problem("warning", doubt.text, doubt.key, doubt.hint) for doubt in materials.task.doubts(tokenizer)]
     problems += [Problem("warning", doubt.text, doubt.key, doubt.hint) for doubt in materials.task.unlearnt(encoded)]
+    metrics = (materials.recipe.resolved or {}).get("metrics")
+    problems += [Problem("warning", str(metrics), "evaluation.metrics")] if metrics else []
     unread = unread_parts(encoded)
     if unread.count:
         hint = "Use a model whose chat template has them, or a Jinja string that writes {{ tools }} and {{ messages }}."

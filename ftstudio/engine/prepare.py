@@ -26,7 +26,7 @@ from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow
 from ftstudio.data.shape import recognise
 from ftstudio.data.tokenizer import model_folder
-from ftstudio.engine import accepting
+from ftstudio.engine import accepting, fitting
 from ftstudio.engine.compatibility import check_config, check_machine, model_config, model_limit
 from ftstudio.engine.locate import locate
 from ftstudio.engine.materials import (
@@ -149,13 +149,17 @@ def resolve(
         }
     )
     evaluation = recipe.evaluation.model_copy(update=_judged(recipe, materials, limit))
+    facts = recipe.resolved or _facts(recipe, materials)
+    told = fitting.told(recipe.evaluation.metrics, evaluation.metrics) if _names_metrics(recipe) else ""
+    if told:
+        facts = facts | {"metrics": told}
     tree = recipe.model_dump(mode="json") | {
         "method": {"name": recipe.method.name, **settings},
         "data": data.model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
         "evaluation": evaluation.model_dump(mode="json"),
         "model": _model(recipe.model),
-        "resolved": recipe.resolved or _facts(recipe, materials),
+        "resolved": facts,
     }
     resolved = Recipe.model_validate(tree)
     return resolved, Materials(**{**materials.__dict__, "recipe": resolved})
@@ -172,13 +176,19 @@ def _judged(recipe: Recipe, materials: Materials, limit: int | None) -> dict[str
     """What the evaluation leaves open, for the task at hand: metrics, length of answers, forgetting."""
     task = materials.task
     found: dict[str, Any] = {}
-    if "metrics" not in recipe.evaluation.model_fields_set:
+    if not _names_metrics(recipe):
         found["metrics"] = task.metrics()
+    elif fitting.unfit(recipe.evaluation.metrics, task):
+        found["metrics"] = fitting.fitting(recipe.evaluation.metrics, task)
     if task.generates:
         found["max_new_tokens"] = recipe.evaluation.max_new_tokens or _new_tokens(materials, limit)
     if task.kind == "image-text-to-text" and "forgetting" not in recipe.evaluation.model_fields_set:
         found["forgetting"] = False  # the general texts come without pictures
     return found
+
+
+def _names_metrics(recipe: Recipe) -> bool:
+    return "metrics" in recipe.evaluation.model_fields_set
 
 
 def run_stem(recipe: Recipe) -> str:

@@ -163,6 +163,8 @@ def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[t
     found: list[tuple[str, str]] = [("info", text) for text in materials.notes]
     told = materials.task.told()
     found += [("info", f"learns {told}")] if told else []
+    metrics = (materials.recipe.resolved or {}).get("metrics")
+    found += [("warning", str(metrics))] if metrics else []
     unread = unread_parts(train)
     found += [("warning", doubt.text) for doubt in materials.task.doubts(materials.tokenizer)]
     found += [("warning", doubt.text) for doubt in materials.task.unlearnt(train)]

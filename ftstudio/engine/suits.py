@@ -58,8 +58,8 @@ def told(
     precision: str = "auto",
     head: Head | None = None,
 ) -> list[Sentence]:
-    """What the files of MODEL say about training it for TASK on rows of LENGTHS tokens, with the HEAD that their labels
-    ask for. Raises StudioError."""
+    """What the files of MODEL say about training it for TASK on texts of LENGTHS tokens, with the HEAD that their
+    labels ask for. Raises StudioError."""
     config = model_config(model)
     folder, _ = model_folder(model)
     try:
@@ -134,7 +134,7 @@ def _context(config: Mapping[str, Any], lengths: Sequence[int] | None) -> list[S
     order = sorted(lengths)
     middle, longest = order[len(order) // 2], order[-1]
     over = sum(length > limit for length in order)
-    text = f"It reads {limit:,} tokens; of {len(order):,} rows half have up to {middle:,}, the longest {longest:,}"
+    text = f"It reads {limit:,} tokens; of {len(order):,} texts half have up to {middle:,}, the longest {longest:,}"
     if over:
         return [Sentence("context", f"{text}: {100 * over / len(order):.0f} % are longer and would be cut.", "warn")]
     return [Sentence("context", f"{text}: all fit.", "good")]

@@ -295,6 +295,10 @@ class Task(ABC):
         """The metrics that fit these data, where the recipe names none."""
         return self.default_metrics
 
+    def unfit(self) -> tuple[str, ...]:
+        """The metrics that say nothing about answers to these data, such as accuracy about numbers."""
+        return ()
+
     def categories(self) -> tuple[str, ...]:
         """The error categories that make sense of its answers to these data; none named: those of written text."""
         return self.error_categories

@@ -194,6 +194,13 @@ class Embedding(ItemTask, VectorTask):
             self.form, self.default_metrics
         )
 
+    def unfit(self) -> tuple[str, ...]:
+        """What needs another form of rows: correlations need scores, places in a search need partners."""
+        found, like = tuple(ranking.METRICS), ("spearman", "pearson")
+        if self.form in (SCORES, LABELS):
+            return ("accuracy", *found)
+        return like if self.form == PAIRS else (*like, *found)
+
     def categories(self) -> tuple[str, ...]:
         """Those of scores, or those of search."""
         return ranking.SCORED if self.form in (SCORES, LABELS) else ranking.SEARCHED
@@ -252,7 +259,8 @@ class Embedding(ItemTask, VectorTask):
                 found.append(one)
                 continue
             ids, parts, lost = next(framed)
-            found.append([Item(ids, {"parts": parts, "labels": one[1]}, 1, lost)])
+            texts = tuple(length + more for length, more in zip(parts, lost, strict=True))
+            found.append([Item(ids, {"parts": parts, "labels": one[1]}, 1, sum(lost), texts=texts)])
         return found
 
     def rows_of(

@@ -85,7 +85,7 @@ class FewShotClassification(VectorTask):
         super().__init__(options, facts)
         self._examples: list[Row] = []  # the few, framed
         self._places: list[int] = []  # their rows in the training data
-        self._lost = (0, 0)  # tokens, texts
+        self._cut_off: list[int] = []  # tokens of each example
         self._seed = 0
         self._head: Any = None  # (weights [labels, width], bias [labels])
         self._hollow = False
@@ -151,7 +151,7 @@ class FewShotClassification(VectorTask):
             for (ids, parts, _), (_, place, _) in zip(framed, drawn, strict=True)
         ]
         found._places = [row for row, _, _ in drawn]
-        found._lost = (sum(lost for _, _, lost in framed), sum(lost > 0 for _, _, lost in framed))
+        found._cut_off = [sum(lost) for _, _, lost in framed]
         found._seed = seed
         rows = {
             self.labels[place]: [train.origin_of(row) for row, _ in sorted(kept)] for place, kept in by_label.items()
@@ -224,7 +224,7 @@ class FewShotClassification(VectorTask):
         first, second, alike = task._pairs()
         return PairSet(
             texts=task._examples, numbers=task._places, first=first, second=second, alike=alike,
-            lost=task._lost[0], cut=task._lost[1],
+            lost=task._cut_off,
         )  # fmt: skip
 
     def rows_of(

@@ -117,6 +117,14 @@ class TextClassification(ItemTask):
             REGRESSION: ("spearman", "pearson", "absolute_error"), MULTI: ("accuracy", "f1", "f1_micro", "brier", "ece")
         }.get(self.problem, self.default_metrics)  # fmt: skip
 
+    def unfit(self) -> tuple[str, ...]:
+        """Of numbers, what counts equal labels; of sets of labels Matthews' coefficient, defined for one a row; of
+        labels, what needs numbers."""
+        numbers, equal = ("spearman", "pearson", "absolute_error"), ("accuracy", "exact", "f1", "f1_micro", "mcc")
+        if self.problem == REGRESSION:
+            return (*equal, "brier", "ece")
+        return ("mcc", *numbers) if self.problem == MULTI else numbers
+
     def categories(self) -> tuple[str, ...]:
         """Those of labels, or the one of numbers."""
         return ("far_off",) if self.problem == REGRESSION else self.error_categories

@@ -96,6 +96,14 @@ class TokenClassification(ItemTask):
         """A token classifier with an output a tag."""
         return Head(self.kind, self.labels or (reading.OUTSIDE,), "", seed)
 
+    def metrics(self) -> tuple[str, ...]:
+        """Those of entities; of tags that mark none, such as parts of speech, how many are right."""
+        return self.default_metrics if self.facts.get("types") else ("tag_accuracy",)
+
+    def unfit(self) -> tuple[str, ...]:
+        """Those of entities where the tags mark none: all would be 0."""
+        return () if self.facts.get("types") else tuple(name for name in tagging.METRICS if name.startswith("entity"))
+
     # -- rows ------------------------------------------------------------------------------------------------------
     def fault(self, example: Example) -> str:
         """Whether the head doesn't know a tag."""

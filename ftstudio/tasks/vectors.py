@@ -53,14 +53,15 @@ class VectorTask(Task):
 
     def framed(
         self, examples: Sequence[Sequence[str]], tokenizer: Tokenizer, max_length: int | None
-    ) -> list[tuple[list[int], list[int], int]]:
-        """(ids of all texts, how many belong to each, tokens cut off) of each of EXAMPLES; MAX_LENGTH is a text's."""
+    ) -> list[tuple[list[int], list[int], list[int]]]:
+        """(ids of all texts, how many belong to each, how many were cut off each) of each of EXAMPLES; MAX_LENGTH is a
+        text's."""
         whole = iter(frame(tokenizer, [(text,) for texts in examples for text in texts], max_length))
         found = []
         for texts in examples:
             parts = [next(whole) for _ in texts]
             ids = [token for part in parts for token in part.ids]
-            found.append((ids, [len(part.ids) for part in parts], sum(part.lost for part in parts)))
+            found.append((ids, [len(part.ids) for part in parts], [part.lost for part in parts]))
         return found
 
     def view(
