@@ -276,14 +276,19 @@ def test_all_processes_are_steered_and_a_resumed_run_goes_on(nursery: Nursery, t
     (place.path / "for2.yaml").unlink()
 
 
+KILLED = [(rank, shard, "lora", "fp32") for rank in (0, 1) for shard in ("false", "true")]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("rank", "shard"), [(0, "false"), (1, "false"), (0, "true"), (1, "true")])
-def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(nursery: Nursery, tmp_path: Path, rank: int, shard: str):
-    place = Place.make(tmp_path, nursery, steps=14)
-    shards = f"training.shard={shard}"
-    whole = place.launched(2, "whole", "train", "for2.yaml", shards)
-    processes = place.launched(2, "run", "train", "for2.yaml", shards, PACE="0.2")
+@pytest.mark.parametrize(("rank", "shard", "method", "precision"), [*KILLED, (1, "true", "full", "bf16")])
+def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(
+    nursery: Nursery, tmp_path: Path, rank: int, shard: str, method: str, precision: str
+):
+    place = Place.make(tmp_path, nursery, steps=14, method=method)
+    words = [f"training.shard={shard}", f"training.precision={precision}"]
+    whole = place.launched(2, "whole", "train", "for2.yaml", *words)
+    processes = place.launched(2, "run", "train", "for2.yaml", *words, PACE="0.2")
     until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 6, "at step 6", 120)
     run = place.last("run")
     os.kill(processes[rank], signal.SIGKILL)
