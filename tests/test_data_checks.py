@@ -19,7 +19,10 @@ from ftstudio import tasks
 from ftstudio.cli.inspect import data_text
 from ftstudio.core.errors import Stopped, StudioError, UsageError
 from ftstudio.data.checks import CHECKS, Check, run_checks
+from ftstudio.data.checks.tokens import errors_of_tokens
 from ftstudio.data.dataset import from_rows
+from ftstudio.data.encode import Tokens
+from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.normal import normal
 from ftstudio.data.profile import column_stats, lengths, profile, profile_dataset
 from ftstudio.data.read import open_dataset
@@ -355,3 +358,19 @@ def test_pictures_that_are_missing_empty_or_broken_are_told_by_name(tmp_path: Pa
     assert (check.name, check.severity, check.rows) == ("unusable", "error", (20, 21, 22))
     for part in ("gone.png isn't there", "empty.png is empty (0 bytes)", "broken.png can't be read"):
         assert part in check.text
+
+
+@pytest.mark.parametrize("name", ["rows.txt", "rows.jsonl"])
+def test_blank_lines_of_a_text_part_it_and_are_no_errors(tmp_path: Path, name: str) -> None:
+    """In a table an empty cell is one: somebody meant to say something there."""
+    path, lines = tmp_path / name, ["one two", "", "three four", "  ", "five six"]
+    path.write_text("".join(f"{json.dumps({'text': line}) if name.endswith('jsonl') else line}\n" for line in lines))
+    dataset = open_dataset(str(path))
+    encoded = EncodedSet()
+    for row, line in enumerate(lines):
+        if line.strip():
+            encoded.add(row, Tokens([1, 2, 3], bytearray(b"\1\1\1"), False), frozenset(), None)
+        else:
+            encoded.leave_out(row, "the text is empty")
+    errors = errors_of_tokens(encoded, dataset)
+    assert [check.rows for check in errors] == ([] if name == "rows.txt" else [(1, 3)])

@@ -42,7 +42,7 @@ def errors_of_encoded(encoded: EncodedSet, train: Dataset) -> list[Check]:
     """Errors that tokenising the training rows (TRAIN) brings up: rows that can't be used, or would train nothing. Each
     names rows by their numbers in their file, from 1 on."""
     found, why = [], dict(encoded.excluded)
-    for check in errors_of_tokens(encoded):
+    for check in errors_of_tokens(encoded, train):
         if check.name == "unusable":  # each reason with its rows
             told = left_out([(train.origin_of(row), why[row]) for row in check.rows])
             found.append(replace(check, text=f"{said(check.rows)} unusable: {told}."))

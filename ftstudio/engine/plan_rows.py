@@ -7,6 +7,7 @@ from typing import Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import number, one_line
+from ftstudio.data.checks.tokens import blank_line
 from ftstudio.data.example import BadRow
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.left_out import left_out
@@ -26,6 +27,8 @@ def unusable(materials: Materials) -> list[tuple[int, str]]:
     if held_out is None:
         return found
     for row in range(min(len(held_out), ASKED)):
+        if blank_line(held_out, row):
+            continue
         try:
             example = materials.held_out_shape.example(held_out[row])
             if not materials.task.usable(example):

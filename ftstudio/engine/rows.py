@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.text import number, one_line
-from ftstudio.data.checks.tokens import unread_parts
+from ftstudio.data.checks.tokens import blank_lines, unread_parts
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.mix import SOURCE
@@ -178,11 +178,12 @@ def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[t
                 f"{number(stats['lost_completion'])} of them would have been trained.",
             )
         )
-    if train.excluded:
-        text = left_out([(materials.train.origin_of(row), reason) for row, reason in train.excluded])
-        found.append(
-            ("warning", f"{number(len(train.excluded))} of {number(stats['rows'])} rows can't be used: {text}.")
-        )
+    blank = blank_lines(train, materials.train)
+    found += [("info", f"{number(len(blank))} blank lines part the text.")] if blank else []
+    excluded = [(row, reason) for row, reason in train.excluded if row not in blank]
+    if excluded:
+        text = left_out([(materials.train.origin_of(row), reason) for row, reason in excluded])
+        found.append(("warning", f"{number(len(excluded))} of {number(stats['rows'])} rows can't be used: {text}."))
     bad = unusable(materials)
     if bad:
         found.append(("warning", f"{number(len(bad))} held-out rows can't be used: {left_out(bad)}."))

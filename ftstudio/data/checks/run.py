@@ -61,7 +61,7 @@ def run_checks(
         results += looker.checks()
     if encoded is not None:
         known = {check.name: set(check.rows) for check in results}
-        results += of_tokens(encoded, max_length, known, tokenizer.bos_id if tokenizer is not None else None)
+        results += of_tokens(encoded, dataset, max_length, known, tokenizer.bos_id if tokenizer is not None else None)
     names = list(CHECKS)
     kept = [check for check in results if check.count and check.name in wanted]
     return sorted(kept, key=lambda check: (ORDER[check.severity], names.index(check.name)))

@@ -65,9 +65,14 @@ def _variables(template: Template, dataset: Dataset, shape: Shape) -> list[Check
 
 
 def of_tokens(
-    encoded: EncodedSet, max_length: int | None, known: dict[str, set[int]], start: int | None = None
+    encoded: EncodedSet,
+    dataset: Dataset,
+    max_length: int | None,
+    known: dict[str, set[int]],
+    start: int | None = None,
 ) -> list[Check]:
-    """What the tokens tell; KNOWN are rows by check that were told already, START is the id of the start token."""
+    """What the tokens of DATASET tell; KNOWN are rows by check that were told already, START is the id of the start
+    token."""
     table = encoded.table
     cut = [row for row, lost in enumerate(table["lost_completion"]) if lost or table["lost_prompt"][row]]
     lost, whole = encoded.stats.lost_completion, sum(table["completion"])
@@ -76,7 +81,8 @@ def of_tokens(
     cut_rows = set(cut)
     open_end = [row for row in encoded.rows if not table["ends"][row] and row not in cut_rows]
     share = 100 * lost / max(1, whole)
-    skip = known.get("unusable", set())
+    blank = blank_lines(encoded, dataset)
+    skip = known.get("unusable", set()) | blank
     twice = _double(encoded, start)
     checks = [
         unread_parts(encoded),
@@ -89,7 +95,7 @@ def of_tokens(
             lost_tokens=encoded.stats.lost,
             lost_trained=lost,
         ),
-        _masked(encoded),
+        _masked(encoded, blank),
         found(
             "end_not_learnt",
             "warning",
@@ -142,10 +148,21 @@ def _double(encoded: EncodedSet, start: int | None) -> list[int]:
     ]
 
 
-def errors_of_tokens(encoded: EncodedSet) -> list[Check]:
+def errors_of_tokens(encoded: EncodedSet, dataset: Dataset) -> list[Check]:
     """The errors alone: rows that can't be used, and rows of which nothing would be trained."""
+    blank = blank_lines(encoded, dataset)
     gone = set(encoded.all_masked)
-    return [check for check in (_unusable(encoded, gone), _masked(encoded)) if check.count]
+    return [check for check in (_unusable(encoded, gone | blank), _masked(encoded, blank)) if check.count]
+
+
+def blank_lines(encoded: EncodedSet, dataset: Dataset) -> set[int]:
+    """The rows left out of ENCODED that are blank lines of a text file: they part its paragraphs, and lack nothing."""
+    return {row for row, _ in encoded.excluded if blank_line(dataset, row)}
+
+
+def blank_line(dataset: Dataset, row: int) -> bool:
+    """Whether ROW is a blank line of a text file."""
+    return set(dataset.format.split(" + ")) == {"text"} and not str(dataset[row].get("text") or "").strip()
 
 
 def _unusable(encoded: EncodedSet, skip: set[int]) -> Check:
@@ -153,8 +170,8 @@ def _unusable(encoded: EncodedSet, skip: set[int]) -> Check:
     return found("unusable", "error", [row for row, _ in rows], _unusable_text(rows))
 
 
-def _masked(encoded: EncodedSet) -> Check:
-    rows = encoded.all_masked
+def _masked(encoded: EncodedSet, skip: set[int]) -> Check:
+    rows = [row for row in encoded.all_masked if row not in skip]
     return found(
         "all_labels_masked",
         "error",
