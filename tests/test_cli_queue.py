@@ -13,6 +13,7 @@ from ftstudio.cli import main
 from ftstudio.cli.comparing import _runs
 from ftstudio.cli.output import Out
 from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text, work_through
+from ftstudio.cli.train import finish
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.files import read_lines
 from ftstudio.core.recipe import Recipe
@@ -62,6 +63,24 @@ def made(place: Workspace, name: str, held_out: float | None, kind: str = "done"
         run.emit("eval", step=4, loss=held_out)
     run.emit(kind, text="it broke", **more)
     return run
+
+
+@pytest.mark.parametrize(("by", "status"), [("eval_rising", 0), ("spike", 130), (None, 130)])
+def test_early_stopping_is_an_end_that_was_wished_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], by: str | None, status: int
+):
+    """A launcher takes any other status for a failure. What is told is of the model, not of the last weights."""
+    run = Workspace(tmp_path).new_run("a")
+    run.emit("start", total_steps=9)
+    for step, loss in ((2, 0.5), (4, 0.75)):
+        run.emit("step", step=step, loss=loss, lr=1e-4)
+        run.emit("eval", step=step, loss=loss)
+    last = run.emit("stopped", step=4, text="", by=by, **({"model_step": 2} if by == "eval_rising" else {}))
+    assert finish(run, last, Out(json=False)) == status
+    said = capfd.readouterr().out
+    assert ("held-out 0.500 at step 2, whose weights the model has" in said) == (by == "eval_rising")
+    assert ("next: ftstudio compare" in said) == (by == "eval_rising")
+    assert ("next: ftstudio train --resume" in said) == (by != "eval_rising")
 
 
 def test_a_checkpoint_of_a_run_without_a_model_can_be_compared_by_either_name(tmp_path: Path):

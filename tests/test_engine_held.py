@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ftstudio.core.errors import StudioError
+from ftstudio.core.folder import JobFolder
 from ftstudio.engine import capacity
 from ftstudio.engine.collate import Collator, PaddingFree, split, trained
-from ftstudio.engine.held import Held, Load, load_of
+from ftstudio.engine.held import Held, Load, NotHeld, load_of
 from ftstudio.engine.pieces import pieced
+from ftstudio.engine.ranks import Ranks
 
 
 def rows_of(*lengths: int, labels: int | None = None) -> list[dict[str, Any]]:
@@ -150,20 +154,70 @@ def test_the_trainer_takes_a_long_batch_in_parts_and_the_next_short_one_whole(mo
         one.training_step(model, batch, torch.tensor(1))
 
 
-def test_gradients_that_are_under_way_end_the_run_with_a_way_out():
+def test_gradients_that_are_under_way_end_the_run_with_a_way_out(tmp_path: Path):
     import torch
 
-    from ftstudio.core.errors import StudioError
     from ftstudio.engine.ranked import RankedTrainer
 
     one = RankedTrainer.__new__(RankedTrainer)
     one.__dict__ |= {"_by_hand": False, "held": Held(), "_rows": 4, "_passing": (9, 9, 9), "may_recompute": False}
+    one.__dict__ |= {"_doubted": False, "_step": [{}, {}], "_taken": 2, "recomputes": False}
+    short = torch.OutOfMemoryError("CUDA out of memory.")
     assert not one._may_shrink(RuntimeError("something else"))
-    with pytest.raises(StudioError, match=r"not enough GPU memory\. A step of several processes") as found:
-        one._may_shrink(torch.OutOfMemoryError("CUDA out of memory."))
-    assert "Halve training.batch_size" in found.value.hint
-    one._by_hand = True
-    assert one._may_shrink(torch.OutOfMemoryError("CUDA out of memory."))
+    words = r"not enough GPU memory for 4 rows at once \(9 tokens\), and a step of several processes"
+    with pytest.raises(NotHeld, match=words) as found:
+        one._may_shrink(short)
+    assert "--resume" in found.value.hint
+    for free in ({"_taken": 1}, {"_doubted": True}, {"_by_hand": True}):  # the others have seen nothing of it yet
+        before, one.__dict__ = one.__dict__, {**one.__dict__, **free}
+        assert one._may_shrink(short), free
+        one.__dict__ = before
+    ranks, folder = Ranks(), JobFolder(tmp_path)  # who goes on knows it
+    ranks.fail(folder, StudioError("Something else."))
+    ranks.fail(folder, found.value)
+    held = Held()
+    assert not held.forewarned(json.loads(json.dumps(ranks.noted(folder))))
+    assert held.failed == [(9, 9, 9)]
+    one._rows = 1
+    assert not one._may_shrink(short)  # nothing makes a single row less
+    one.may_recompute = True
+    with pytest.raises(NotHeld, match="for a single row") as found:
+        one._may_shrink(short)
+    ranks.fail(folder, found.value)
+    assert Held().forewarned(ranks.noted(folder))
+
+
+def test_only_what_went_through_before_is_sure():
+    held = Held()
+    assert not held.sure((10, 5, 5))
+    held.took((10, 5, 5))
+    assert held.sure((8, 5, 4))
+    assert not held.sure((8, 6, 4))
+    held.ran_out((9, 4, 4))
+    assert not held.sure((10, 5, 5))
+    assert held.sure((8, 3, 4)) is False  # what it was known by went with it
+
+
+@pytest.mark.parametrize("real", [0, 1, 2])
+def test_passes_that_others_wait_for_teach_nothing(real: int):
+    """Of a batch in parts the empty ones at its end change nothing; an empty batch has no gradients at all."""
+    import torch
+
+    from ftstudio.engine import gradient_cache
+
+    model = torch.nn.Linear(3, 2, bias=False)
+    task = SimpleNamespace(loss=lambda outputs, batch: (outputs[0] @ outputs[0].T).square().sum())
+    objective: Any = SimpleNamespace(task=task, outputs=lambda model, part: [model(part["inputs"])])
+    parts: list[Any] = [{"inputs": torch.randn(2, 3), "lengths": (3, 3)} for _ in range(3)]
+    for part in parts[real:]:
+        part["void"] = True
+    batch = {"targets": torch.zeros(2 * real)}
+    loss, pulls, _ = gradient_cache.look(objective, model, batch, parts)
+    assert [pull[0].shape for pull in pulls] == [(2, 2)] * 3
+    assert all(not pull[0].any() for pull in pulls[real:])
+    wanted, some, _ = gradient_cache.look(objective, model, batch, parts[:real]) if real else (0.0, [], [])
+    assert float(loss) == float(wanted)
+    assert all(torch.equal(mine[0], other[0]) for mine, other in zip(pulls, some, strict=False))
 
 
 def test_what_did_not_fit_is_forgotten_on_a_larger_device_alone(monkeypatch: pytest.MonkeyPatch):

@@ -13,15 +13,20 @@ torch = pytest.importorskip("torch")
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Iterator[Any]:
-    from peft import LoraConfig, get_peft_model
+def base(tmp_path: Path) -> Iterator[Any]:
     from torch import distributed
     from transformers import AutoModelForCausalLM
 
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    base = AutoModelForCausalLM.from_pretrained(make_model(tmp_path / "model"))
-    yield get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)).eval()
+    yield AutoModelForCausalLM.from_pretrained(make_model(tmp_path / "model"))
     distributed.destroy_process_group()
+
+
+@pytest.fixture
+def model(base: Any) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)).eval()
 
 
 def says(model: Any) -> Any:
@@ -86,3 +91,88 @@ def test_the_optimisers_state_is_whole_in_a_checkpoint_and_in_parts_again(model:
     for entry, moment in zip(optimizer.state_dict()["state"].values(), moments, strict=True):
         assert isinstance(entry["exp_avg"], DTensor)
         assert torch.equal(entry["exp_avg"].full_tensor(), moment)
+
+
+def learnt(model: Any) -> tuple[float, dict[str, Any], int]:
+    """(loss, gradients, bytes of rounded copies of MODEL's weights that wait for the way back) of a pass in bf16."""
+    from torch.distributed.tensor import DTensor
+
+    shapes = {tuple(weight.shape) for weight in model.parameters() if weight.dim() == 2}
+    kept: dict[int, Any] = {}
+
+    def pack(tensor: Any) -> Any:
+        if tensor.dtype == torch.bfloat16 and {tuple(tensor.shape), tuple(reversed(tensor.shape))} & shapes:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    model.zero_grad()
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16):
+        logits = model(input_ids=torch.arange(1, 8)[None], use_cache=False).logits
+    held = sum(storage.size() for storage in kept.values())
+    loss = logits.float().log_softmax(-1)[..., 3].sum()
+    loss.backward()
+    found = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    whole = {name: grad.full_tensor() if isinstance(grad, DTensor) else grad.clone() for name, grad in found.items()}
+    return float(loss.detach()), whole, held
+
+
+@pytest.mark.parametrize(("frozen", "again"), [(False, False), (True, False), (False, True)])
+def test_no_rounded_copy_of_all_weights_waits_for_the_way_back_and_the_numbers_are_the_same(
+    base: Any, frozen: bool, again: bool
+):
+    """Also where a part of the weights doesn't learn, or activations are computed AGAIN on the way back; each that
+    learns has a gradient that lies in parts."""
+    from torch.distributed.tensor import DTensor
+
+    from ftstudio.engine import sharding
+
+    base.train().model.layers[0].requires_grad_(not frozen)
+    with torch.no_grad():
+        for weight in base.parameters():  # nothing that 16 bits could hold as it is
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 1e-3)
+    loss, gradients, held = learnt(base)
+    layers = range(1 if frozen else 0, 2)
+    matrices = [weight for at in layers for weight in base.model.layers[at].parameters() if weight.dim() == 2]
+    assert held >= 2 * sum(weight.numel() for weight in matrices)
+    if again:
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    sharding.spread(base, "cpu")
+    found = learnt(base)
+    assert found[2] == 0
+    assert found[0] == loss
+    assert found[1].keys() == gradients.keys() == {n for n, weight in base.named_parameters() if weight.requires_grad}
+    for name, wanted in gradients.items():
+        assert torch.equal(found[1][name], wanted), name
+    assert all(isinstance(weight.grad, DTensor) for weight in base.parameters() if weight.requires_grad)
+    sharding.gather(base)
+    assert not any("forward" in vars(module) for module in base.modules())
+    assert learnt(base)[0] == loss
+
+
+def test_what_multiplies_lean_is_what_autocast_multiplies(tmp_path: Path):
+    """Biases, weights that are tied or lie turned (GPT-2's), inputs and weights that learn nothing; none in 32 bits."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from ftstudio.engine import rounding
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.LayerNorm(6), Conv1D(8, 6), nn.Linear(8, 8, bias=False), nn.Linear(8, 4))
+    model[3].weight.requires_grad_(False)
+    asked = torch.randn(2, 3, 8)
+
+    def step(precision: Any) -> list[Any]:
+        inputs = asked.clone().requires_grad_()
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision):
+            found = model(inputs)
+        found.float().square().sum().backward()
+        return [found, inputs.grad, *(weight.grad for weight in model.parameters() if weight.requires_grad)]
+
+    before = {precision: [one.clone() for one in step(precision)] for precision in (True, False)}
+    assert rounding.lean(model) == 4
+    for precision, wanted in before.items():
+        for one, other in zip(step(precision), wanted, strict=True):
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)

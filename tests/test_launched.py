@@ -20,7 +20,7 @@ from paced import PROGRAM, last_step, until
 from terminal import Terminal
 from tiny_encoders import make_encoder
 
-from ftstudio.core import launch
+from ftstudio.core import dynamics, launch
 from ftstudio.core.errors import UsageError
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
@@ -144,21 +144,29 @@ def test_two_processes_learn_what_one_does_and_one_writes(nursery: Nursery, tmp_
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(kept)
     # the losses of all rows, each once an epoch, were written by the first process
     assert not list((both.path / "dynamics").glob("*rank*"))
-    mine, other = (
-        [path.stat().st_size for path in sorted((run.path / "dynamics").glob("epoch-*"))] for run in (both, single)
-    )
-    assert mine == other
+    mine, other = dynamics.read(both.path), dynamics.read(single.path)
+    assert mine is not None
+    assert other is not None
+    assert (mine.losses.shape, mine.kinds) == ((2, 17), other.kinds)
+    assert mine.losses == pytest.approx(other.losses, rel=1e-4, nan_ok=True)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "method", [pytest.param("full", marks=pytest.mark.slow), pytest.param("lora", marks=pytest.mark.slow), "qlora"]
+    ("method", "precision"),
+    [
+        pytest.param("full", "fp32", marks=pytest.mark.slow),
+        pytest.param("full", "bf16", marks=pytest.mark.slow),
+        pytest.param("lora", "fp32", marks=pytest.mark.slow),
+        ("qlora", "fp32"),
+    ],
 )
-def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: Path, method: str):
+def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: Path, method: str, precision: str):
     """FSDP: losses, evaluations, what is saved, and going on from a checkpoint that one process wrote."""
     place = Place.make(tmp_path, nursery, method=method)
-    one = place.launched(1, "one", "train", "for1.yaml")
-    two = place.launched(2, "two", "train", "for2.yaml", "training.shard=true")
+    said = f"training.precision={precision}"
+    one = place.launched(1, "one", "train", "for1.yaml", said)
+    two = place.launched(2, "two", "train", "for2.yaml", said, "training.shard=true")
     assert place.ended([*one, *two]) == [0, 0, 0], place.said("two")
     single, parts = place.last("one"), place.last("two")
     expected, found = steps_of(single), steps_of(parts)
@@ -166,12 +174,58 @@ def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: P
     for step, values in expected.items():
         assert found[step] == pytest.approx(values, rel=1e-4), step
     for mine, other in zip(told(parts, "eval"), told(single, "eval"), strict=True):
-        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        # norms that differ by 1e-7 turn the rounding of some weights, and 16 bits tell no more than 4e-3 apart
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4 if precision == "fp32" else 4e-3)
     start, alone = told(parts, "start")[0], told(single, "start")[0]
     assert "in parts" in start["engine"]["sharding"]
     assert start["parameters"] == alone["parameters"]
-    for folder in ("model", "checkpoints/checkpoint-4"):
+    for folder in ("model", "checkpoints/checkpoint-4") if precision == "fp32" else ():
         assert_close(parts.path / folder, single.path / folder)
+
+
+TASKS = """\
+task: {task}
+options: {options}
+model: {place}/encoder
+method: {method}
+data: {{train: {place}/{task}.jsonl, eval: {place}/held-{task}.jsonl, max_length: 32}}
+training: {{steps: 7, batch_size: 4, gradient_accumulation: {accumulation}, save_steps: 100, learning_rate: 1.0e-4,
+  device: cpu, save_best: false, precision: bf16}}
+evaluation: {{every: 10, samples: 0, rows: 10}}
+"""
+FROZEN = "{name: freeze, layers: 1}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("task", "options", "method"), [("embedding", "{chunk: 2}", "full"), ("text-classification", "{}", FROZEN)]
+)
+def test_tasks_of_their_own_learn_with_weights_in_parts(
+    nursery: Nursery, tmp_path: Path, task: str, options: str, method: str
+):
+    """In half precision. The last of 19 rows make a batch of 3, which are two chunks: the other process, which has no
+    row left, makes as many passes. With layers that don't learn, too."""
+    place = Place.make(tmp_path, nursery)
+    make_encoder(tmp_path / "encoder", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    names = ("Anna", "Bert", "Clara", "David", "red", "green", "blue", "seven", "nine", "cats")
+    words = [f"{one} {other}" for one in names for other in ("dogs", "birds")]
+    for held, some in (("", words[:19]), ("held-", [f"no {one}" for one in words[2:8]])):
+        pairs = [{"sentence1": f"{one} run {n}", "sentence2": f"{one} live {n}"} for n, one in enumerate(some)]
+        texts = [{"text": one, "label": one.split()[-1]} for one in some]
+        for name, rows in (("embedding", pairs), ("text-classification", texts)):
+            (tmp_path / f"{held}{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for processes in (1, 2):
+        text = TASKS.format(place=tmp_path, task=task, options=options, method=method, accumulation=2 // processes)
+        (tmp_path / f"for{processes}.yaml").write_text(text)
+    one = place.launched(1, "one", "train", "for1.yaml")
+    two = place.launched(2, "two", "train", "for2.yaml", "training.shard=true")
+    assert place.ended([*one, *two]) == [0, 0, 0], place.said("one") + place.said("two")
+    expected, found = steps_of(place.last("one")), steps_of(place.last("two"))
+    assert found.keys() == expected.keys() == set(range(1, 8))
+    for step, values in expected.items():
+        assert found[step][:2] == pytest.approx(values[:2], rel=1e-2), step  # bf16; of rows left out it were far off
+        assert found[step][2] == values[2]
 
 
 def assert_close(mine: Path, other: Path) -> None:
@@ -188,9 +242,10 @@ def assert_close(mine: Path, other: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_all_processes_are_steered_and_a_resumed_run_goes_on(nursery: Nursery, tmp_path: Path):
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_all_processes_are_steered_and_a_resumed_run_goes_on(nursery: Nursery, tmp_path: Path, shard: str):
     place = Place.make(tmp_path, nursery, steps=200)
-    processes = place.launched(2, "run", "train", "for2.yaml", PACE="0.1")
+    processes = place.launched(2, "run", "train", "for2.yaml", f"training.shard={shard}", PACE="0.1")
     until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 8, "past the warm-up", 120)
     run = place.last("run")
     place.asked("run", "pause", "last")
@@ -221,14 +276,19 @@ def test_all_processes_are_steered_and_a_resumed_run_goes_on(nursery: Nursery, t
     (place.path / "for2.yaml").unlink()
 
 
+KILLED = [(rank, shard, "lora", "fp32") for rank in (0, 1) for shard in ("false", "true")]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("rank", "shard"), [(0, "false"), (1, "false"), (0, "true"), (1, "true")])
-def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(nursery: Nursery, tmp_path: Path, rank: int, shard: str):
-    place = Place.make(tmp_path, nursery, steps=14)
-    shards = f"training.shard={shard}"
-    whole = place.launched(2, "whole", "train", "for2.yaml", shards)
-    processes = place.launched(2, "run", "train", "for2.yaml", shards, PACE="0.2")
+@pytest.mark.parametrize(("rank", "shard", "method", "precision"), [*KILLED, (1, "true", "full", "bf16")])
+def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(
+    nursery: Nursery, tmp_path: Path, rank: int, shard: str, method: str, precision: str
+):
+    place = Place.make(tmp_path, nursery, steps=14, method=method)
+    words = [f"training.shard={shard}", f"training.precision={precision}"]
+    whole = place.launched(2, "whole", "train", "for2.yaml", *words)
+    processes = place.launched(2, "run", "train", "for2.yaml", *words, PACE="0.2")
     until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 6, "at step 6", 120)
     run = place.last("run")
     os.kill(processes[rank], signal.SIGKILL)
@@ -306,67 +366,6 @@ def failing(self, *args, **named):
 ranked.RankedTrainer.training_step = failing
 from ftstudio.cli import main""",
 )
-
-
-BROKEN = PROGRAM.replace(
-    "from ftstudio.cli import main",
-    """
-from ftstudio.engine import callback, ranked
-callback.SAVING = 1e9  # however long it takes
-loss, broken = ranked.RankedTrainer.compute_loss, []
-def once(self, *args, **named):
-    found = loss(self, *args, **named)
-    if self.state.global_step == 5 and not broken:
-        broken.append(True)
-        return found * float("nan")
-    return found
-ranked.RankedTrainer.compute_loss = once
-from ftstudio.cli import main""",
-)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("shard", ["false", "true"])
-def test_all_processes_go_back_to_the_last_good_checkpoint(nursery: Nursery, tmp_path: Path, shard: str):
-    place = Place.make(tmp_path, nursery, steps=8)
-    (place.path / "program.py").write_text(BROKEN)
-    words = ["for2.yaml", f"training.shard={shard}", "training.watch.not_finite=rollback", "training.save_best=true"]
-    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
-    run = place.last("run")
-    assert run.state() == "done"
-    assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]  # not 4: the best so far
-    assert max(steps_of(run)) == 8
-
-
-NO_NUMBER = PROGRAM.replace(
-    "from ftstudio.cli import main",
-    """
-from ftstudio.engine import ranked
-merged, broken = ranked.RankedTrainer._merged, []
-def once(self, *args, **named):
-    found = merged(self, *args, **named)
-    if self.state.global_step == 10 and not broken:
-        broken.append(True)
-        found["loss"] = float("nan")
-    return found
-ranked.RankedTrainer._merged = once
-from ftstudio.cli import main""",
-)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_held_out_loss_that_is_no_number_calls_the_checkpoint_off_in_all_processes(nursery: Nursery, tmp_path: Path):
-    """Both had been told to save: one that did alone would wait for the other without end."""
-    place = Place.make(tmp_path, nursery, steps=11)
-    (place.path / "program.py").write_text(NO_NUMBER)
-    words = ["for2.yaml", "training.watch.not_finite=rollback", "training.save_steps=5"]
-    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
-    run = place.last("run")
-    assert run.state() == "done"
-    assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]
-    assert max(steps_of(run)) == 11
 
 
 @pytest.mark.slow

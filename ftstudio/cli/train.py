@@ -145,6 +145,7 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
     if last["kind"] == "failed":
         out.error(last.get("text", "Training failed."), last.get("hint", ""), 1)
         return 1
+    early = last.get("by") == "eval_rising"  # as the recipe wished: there is a model, and it is the best
     word = state_word(value["state"], story.collapsed)
     if value["state"] == "stopped":
         word += WHY.get(str((story.last_state or {}).get("by")), "")
@@ -156,7 +157,7 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
     ]
     lines += next_lines(run, story)
     out.result(value, "\n".join(lines))
-    return EXIT.get(last["kind"], 1)
+    return 0 if early else EXIT.get(last["kind"], 1)
 
 
 def next_lines(run: RunFolder, story: Story) -> list[str]:

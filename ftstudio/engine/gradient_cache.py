@@ -45,17 +45,22 @@ def look(
     objective: TaskObjective, model: Any, batch: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> tuple[torch.Tensor, list[list[torch.Tensor]], list[Draws]]:
     """Of BATCH, which is PARTS: its summed loss; the gradients of that with regard to the outputs of each part, and
-    where chance stood before each."""
+    where chance stood before each. Parts that are `void` are no part of it: others wait for their passes."""
     found, draws = [], []
     with torch.no_grad():
         for part in parts:
             draws.append(Draws(batch["targets"].device))
             found.append(objective.outputs(model, part))
-    whole = [torch.cat(columns).detach().requires_grad_() for columns in zip(*found, strict=True)]
+    nothing = [[torch.zeros_like(column) for column in columns] for columns in found]
+    real = [at for at, part in enumerate(parts) if not part.get("void")]
+    if not real:
+        return torch.zeros((), device=batch["targets"].device), nothing, draws
+    whole = [torch.cat(columns).detach().requires_grad_() for columns in zip(*(found[at] for at in real), strict=True)]
     loss = objective.task.loss(whole, batch)
     pulls = torch.autograd.grad(loss, whole)
-    sizes = [len(part["lengths"]) for part in parts]
-    return loss.detach(), [list(one) for one in zip(*(pull.split(sizes) for pull in pulls), strict=True)], draws
+    sizes = [len(parts[at]["lengths"]) for at in real]
+    each = dict(zip(real, zip(*(pull.split(sizes) for pull in pulls), strict=True), strict=True))
+    return loss.detach(), [list(each.get(at, nothing[at])) for at in range(len(parts))], draws
 
 
 def pulled(objective: TaskObjective, model: Any, part: Mapping[str, Any]) -> torch.Tensor:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftstudio.core.errors import StudioError
 from ftstudio.engine.collate import split
 
 Load = tuple[int, int, int]
 """What memory goes by: tokens of a batch with its padding, places whose loss is asked, tokens of its longest row."""
 
 REMEMBERED = 64  # loads that fitted and none of which says more than another
+
+
+class NotHeld(StudioError):
+    """Memory didn't do for LOAD of ROWS, in a step that this process can't take again by itself: others wait for what
+    it was about to tell them. Whoever goes on from the last checkpoint is to know it beforehand."""
+
+    def __init__(self, message: str, hint: str, load: Load, rows: int) -> None:
+        super().__init__(message, hint)
+        self.load, self.rows = load, rows
 
 
 def load_of(batch: Mapping[str, Any]) -> Load:
@@ -56,6 +66,10 @@ class Held:
             return True
         return not any(4 * load[0] > 3 * tokens and 4 * load[1] > 3 * places for tokens, places, _ in self.failed)
 
+    def sure(self, load: Load) -> bool:
+        """Whether as much as LOAD went through at once before, and nothing is known against it."""
+        return self.parts == 1 and any(_within(load, one) for one in self.fitted) and self.fits(load)
+
     def took(self, load: Load) -> None:
         """LOAD fitted."""
         if any(_within(load, one) for one in self.fitted):
@@ -68,6 +82,14 @@ class Held:
         """Memory didn't do for LOAD: nor does it for what is more, whatever was seen before."""
         self.fitted = [one for one in self.fitted if not _within(load, one)]
         self.failed = [one for one in self.failed if not _within(load, one)] + [load]
+
+    def forewarned(self, noted: Sequence[tuple[Sequence[int], int]]) -> bool:
+        """Loads and their rows are NOTED that a process ran out of memory with and couldn't take again: see NotHeld.
+        Whether a single row was one."""
+        for (tokens, places, longest), rows in noted:
+            if rows > 1:
+                self.ran_out((tokens, places, longest))
+        return any(rows == 1 for _, rows in noted)
 
     def forget(self) -> None:
         """A pass takes less memory from now on: what didn't fit may."""

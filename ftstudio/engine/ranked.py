@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import tempfile
@@ -14,10 +15,10 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 
-from ftstudio.core.errors import StudioError
 from ftstudio.engine import attention, gradients
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Collate, Row, trained
+from ftstudio.engine.held import NotHeld, load_of
 from ftstudio.engine.held_out import Rows, held_out_loss, in_turn
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
@@ -57,6 +58,7 @@ class RankedTrainer(StudioTrainer):
         self.data_collator: Any = filled(self.data_collator)  # type: ignore[arg-type]
         self._told = [0, 0, 0, 0]  # how often this process ran out of memory; the last time's rows, tokens, recomputes
         self._heard: dict[int, int] = {}  # how often the others did
+        self._doubted = False  # whether a process can't be sure that its part of this step goes through at once
         self._fits: list[dict[str, Any]] = []  # of all processes, while a checkpoint is written
         self._states: list[bytes] = []  # of the random generators of all processes, while a checkpoint is written
 
@@ -70,12 +72,19 @@ class RankedTrainer(StudioTrainer):
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
         real = [batch for batch in batch_samples if not batch.get("void")]
         count = sum(int(trained(one)) for one in real)
-        own = torch.tensor([[count, sum(one["tokens"] for one in real), *self._told]])
+        own = torch.tensor([[count, sum(one["tokens"] for one in real), self._doubts(batch_samples), *self._told]])
         each: Any = self.accelerator.gather(own.to(device))
-        self._hear(each[:, 2:].tolist())
+        told = each[:, 2:].tolist()
+        self._doubted = any(doubts for doubts, *_ in told)
+        self._hear([one[1:] for one in told])
         found = each.sum(0)
         self.meter.tokens += int(found[1] - own[0, 1].to(device))  # those of the others; the own ones as they are taken
         return found[0].clamp(min=1)  # type: ignore[no-any-return]
+
+    def _doubts(self, batches: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether one of the BATCHES of a step may have to be taken in parts here, for all that is known. Gradients are
+        exchanged on the way back only where all processes are sure: what isn't exchanged yet can be taken again."""
+        return not (self._by_hand or all(self.held.sure(load_of(batch)) for batch in batches))
 
     def _hear(self, told: Sequence[Sequence[int]]) -> None:
         """Tell the person in the first process which others ran out of memory, of what each has TOLD."""
@@ -95,20 +104,32 @@ class RankedTrainer(StudioTrainer):
 
     def training_step(self, *args: Any, **named: Any) -> torch.Tensor:
         """See StudioTrainer. After the last micro-batch of a step the gradients are those of all processes."""
-        loss = super().training_step(*args, **named)
-        if self._by_hand and self._taken == len(self._step):
+        kept_back = self._doubted and not self.shards and not self._by_hand  # from torch's data parallelism
+        with self.accelerator.no_sync(self.model_wrapped) if kept_back else contextlib.nullcontext():
+            loss = super().training_step(*args, **named)
+        if (self._by_hand or kept_back) and self._taken == len(self._step):
             gradients.average(self.model)
         return loss
 
     def _may_shrink(self, error: BaseException) -> bool:
-        """See StudioTrainer. A process that averages its gradients by hand takes its part of the step again alone,
-        before the others have seen any of it; they wait. Raises StudioError where gradients are under way."""
-        if self._by_hand or not out_of_memory(error):
-            return super()._may_shrink(error)
+        """See StudioTrainer. A process takes its part of the step again alone, before the others have seen any of it;
+        they wait. Raises NotHeld where they already have: where weights lie in parts, or gradients are under way."""
+        may = super()._may_shrink(error)
+        last = self._taken == len(self._step)
+        if not out_of_memory(error) or not (self.shards or (last and not self._by_hand and not self._doubted)):
+            return may
         told = explain(error)
-        how = "so many gradients" if not self.shards else "weights in parts"
-        raise StudioError(
-            f"{told.message} A step of several processes with {how} can't be taken again in smaller parts.", told.hint
+        if not may:
+            return False
+        how = "weights in parts" if self.shards else "gradients under way"
+        what = f"{self._rows} rows at once" if self._rows > 1 else "a single row"
+        raise NotHeld(
+            f"{told.message[:-1]} for {what} ({self._passing[0]:,} tokens), and a step of several processes with {how} "
+            "can't be taken again by one of them.",
+            "Go on with `ftstudio train --resume` under the same launcher: from the last checkpoint on it is taken in "
+            "smaller parts.",
+            self._passing,
+            self._rows,
         ) from error
 
     def _shrink(self) -> None:

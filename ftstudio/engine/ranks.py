@@ -18,6 +18,7 @@ from ftstudio.core import ending, files
 from ftstudio.core.errors import StudioError, chain
 from ftstudio.core.folder import JobFolder, Owner, here
 from ftstudio.core.launch import Place, place
+from ftstudio.engine.held import Load, NotHeld
 
 PATIENCE = timedelta(days=30)  # how long a process waits for the others' words: a person may pause a run
 SHORT = 1 << 10  # bytes of a message that goes at once
@@ -173,6 +174,8 @@ class Ranks:
 
         A process that fails leaves its own words in FOLDER's control.jsonl, after byte SINCE.
         """
+        if isinstance(error, NotHeld):
+            self.fail(folder, error)
         if self.alone or isinstance(error, StudioError):
             return None
         ending.abrupt = True  # the group is broken
@@ -205,10 +208,25 @@ class Ranks:
         return f"Rank {rank} of {self.count}{where}"
 
     def fail(self, folder: JobFolder, error: StudioError) -> None:
-        """Leave word of this process's ERROR for the first one."""
-        line = {"kind": FAILED, "time": time.time(), "rank": self.rank, "text": error.message, "hint": error.hint}
+        """Leave word of this process's ERROR for the first one, and of what its memory didn't hold: see `noted`."""
+        line: dict[str, Any] = {"kind": FAILED, "time": time.time(), "rank": self.rank, "text": error.message}
+        line |= {"hint": error.hint}
+        if isinstance(error, NotHeld):
+            line |= {"load": error.load, "rows": error.rows}
         with contextlib.suppress(StudioError):
             files.LineWriter(folder.control_path).append(line)
+
+    def noted(self, folder: JobFolder) -> list[tuple[Load, int]]:
+        """What memory didn't hold in processes of FOLDER's run that couldn't go on by themselves: loads and their rows.
+        To be told by the first one."""
+        if not self.first:
+            return []
+        found = []
+        for row in self._last_words(folder, 0):
+            load, rows = row.get("load"), row.get("rows")
+            if isinstance(load, list) and len(load) == 3 and isinstance(rows, int):
+                found.append(((load[0], load[1], load[2]), rows))
+        return found
 
     @staticmethod
     def _last_words(folder: JobFolder, since: int) -> Iterator[dict[str, Any]]:

@@ -6,13 +6,15 @@ answered and checkpoints written. A checkpoint holds what one process's would: i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
-from ftstudio.engine import sharding
+from ftstudio.engine import gradient_cache, sharding
+from ftstudio.engine.collate import split
 from ftstudio.engine.ranked import RankedTrainer
 
 
@@ -31,6 +33,22 @@ class ShardedTrainer(RankedTrainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         return _full(super()._get_grad_norm(model, grad_norm))
+
+    # -- passes: each of a process waits for one of every other, so all make as many ------------------------------
+    def _doubts(self, batches: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether one of BATCHES may come in more parts than one: nothing is tried that isn't known to fail."""
+        held, objective = self.held, self.levers.objective
+        whole = all(gradient_cache.wanted(objective, len(batch["lengths"])) == 1 for batch in batches)
+        return bool(held.failed) or held.parts > 1 or not whole
+
+    def _cut(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
+        """See StudioTrainer. As many as in the process with the most: at the end some that teach nothing."""
+        parts = super()._cut(batch)
+        if not self._doubted:
+            return parts
+        counts: Any = self.accelerator.gather(torch.tensor([len(parts)], device=self.args.device))
+        nothing = {**split(batch, len(batch["lengths"]))[0], "rows": (), "void": True, "tokens": 0}
+        return parts + [dict(nothing) for _ in range(int(counts.max()) - len(parts))]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """See RankedTrainer. Each looks at rows of its own, so none may wait for another's parts."""

@@ -2,7 +2,8 @@
 
 Each layer's weights are put together for its pass and let go of after it; gradients and the optimiser's states are only
 ever held in parts (Zhao et al. 2023, "PyTorch FSDP"; Rajbhandari et al. 2020, "ZeRO", stage 3). Weights of bitsandbytes
-stay whole on each process: their numbers mean nothing without the state beside them.
+stay whole on each process: their numbers mean nothing without the state beside them. Under autocast no layer's rounded
+weights outlive its product (see `rounding`), or all of them together would lie whole on every process.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import torch
 from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from ftstudio.engine import rounding
 
 QUANTISED = ("Int8Params",)
 _HOOKS = (
@@ -50,6 +53,7 @@ def spread(model: nn.Module, device: str) -> None:
         if type(module).__name__ in layers and module is not model:
             fully_shard(module, mesh=mesh, ignored_params=whole)
     fully_shard(model, mesh=mesh, ignored_params=whole)
+    rounding.lean(model)
 
 
 def is_spread(model: nn.Module) -> bool:
@@ -101,6 +105,7 @@ def whole(model: nn.Module, written: bool = False) -> Iterator[None]:
 def gather(model: nn.Module) -> None:
     """Make MODEL the plain module again that it was before `spread`, its weights whole on every process."""
     done: dict[int, nn.Parameter] = {}
+    rounding.release(model)
     for place in slots(model):
         key = id(place.weight)
         if key not in done:

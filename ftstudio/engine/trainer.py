@@ -298,10 +298,14 @@ class StudioTrainer(Trainer):
             self._shrink()
             again = [*(self._prepare_inputs(batch) for batch in self._step[: self._taken - 1]), inputs]
 
+    def _cut(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
+        """BATCH as it goes through the model, one after another."""
+        return self.held.parts_of(batch, gradient_cache.wanted(self.levers.objective, len(batch["lengths"])))
+
     def _in_parts(self, model: nn.Module, batch: dict[str, Any], count: Any) -> torch.Tensor:
         losses, done = [], 0
         self._passing, self._rows = load_of(batch), len(batch["lengths"])
-        parts = self.held.parts_of(batch, gradient_cache.wanted(self.levers.objective, len(batch["lengths"])))
+        parts = self._cut(batch)
         if len(parts) > 1 and self.levers.texts is not None:
             return self._together(model, batch, parts, count)
         for part in parts:  # in the order of the batch's rows
@@ -321,7 +325,8 @@ class StudioTrainer(Trainer):
         for part, pull, draw in zip(parts, pulls, draws, strict=True):
             with draw.again():
                 super().training_step(model, {**part, "pulls": pull}, count)
-        return loss / (count if count is not None else trained(batch).clamp(min=1))
+        share = loss / (count if count is not None else trained(batch).clamp(min=1))
+        return share * self.accelerator.num_processes if self.args.world_size > 1 else share  # see compute_loss
 
     def _may_shrink(self, error: BaseException) -> bool:
         """Whether smaller parts may help, or computing activations again."""

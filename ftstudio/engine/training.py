@@ -330,7 +330,9 @@ class Training:
             trainer.add_callback(self._unasked)
         trainer.recomputes = again
         trainer.may_recompute = room.can(recipe)
-        if fits["recomputes"] and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
+        alone = trainer.held.forewarned(self.ranks.tell(self.ranks.noted(self.folder)))
+        asked = fits["recomputes"] or alone
+        if asked and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
             levers.recompute(model)
             trainer.recomputes = True
         trainer.flops, trainer.made_by = needed, self._made_by

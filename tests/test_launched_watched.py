@@ -1,0 +1,171 @@
+"""A run of several processes that is watched: gone back, stopped early, out of memory. The real command in each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from nursery import Nursery
+from paced import PROGRAM
+from test_launched import Place, assert_close, steps_of, told
+
+BROKEN = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import callback, ranked
+callback.SAVING = 1e9  # however long it takes
+loss, broken = ranked.RankedTrainer.compute_loss, []
+def once(self, *args, **named):
+    found = loss(self, *args, **named)
+    if self.state.global_step == 5 and not broken:
+        broken.append(True)
+        return found * float("nan")
+    return found
+ranked.RankedTrainer.compute_loss = once
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_all_processes_go_back_to_the_last_good_checkpoint(nursery: Nursery, tmp_path: Path, shard: str):
+    place = Place.make(tmp_path, nursery, steps=8)
+    (place.path / "program.py").write_text(BROKEN)
+    words = ["for2.yaml", f"training.shard={shard}", "training.watch.not_finite=rollback", "training.save_best=true"]
+    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
+    run = place.last("run")
+    assert run.state() == "done"
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]  # not 4: the best so far
+    assert max(steps_of(run)) == 8
+
+
+NO_NUMBER = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import ranked
+merged, broken = ranked.RankedTrainer._merged, []
+def once(self, *args, **named):
+    found = merged(self, *args, **named)
+    if self.state.global_step == 10 and not broken:
+        broken.append(True)
+        found["loss"] = float("nan")
+    return found
+ranked.RankedTrainer._merged = once
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_held_out_loss_that_is_no_number_calls_the_checkpoint_off_in_all_processes(nursery: Nursery, tmp_path: Path):
+    """Both had been told to save: one that did alone would wait for the other without end."""
+    place = Place.make(tmp_path, nursery, steps=11)
+    (place.path / "program.py").write_text(NO_NUMBER)
+    words = ["for2.yaml", "training.watch.not_finite=rollback", "training.save_steps=5"]
+    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
+    run = place.last("run")
+    assert run.state() == "done"
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]
+    assert max(steps_of(run)) == 11
+
+
+RISING = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import ranked
+merged, losses = ranked.RankedTrainer._merged, {0: 5.0, 2: 4.0, 4: 3.0, 6: 3.5, 8: 4.0}
+def rising(self, *args, **named):
+    return {**merged(self, *args, **named), "loss": losses[self.state.global_step]}
+ranked.RankedTrainer._merged = rising
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("shard", "method"), [("false", "lora"), ("true", "full")])
+def test_all_processes_stop_early_and_the_model_is_the_best_checkpoint(
+    nursery: Nursery, tmp_path: Path, shard: str, method: str
+):
+    place = Place.make(tmp_path, nursery, steps=20, method=method)
+    (place.path / "program.py").write_text(RISING)
+    words = ["for2.yaml", f"training.shard={shard}", "evaluation.every=2", "training.save_steps=100"]
+    words += ["training.watch.eval_rising=stop", "training.watch.patience=2"]
+    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
+    run = place.last("run")
+    stopped = told(run, "stopped")[0]
+    assert (stopped["by"], stopped["step"], stopped["model_step"]) == ("eval_rising", 8, 4)
+    assert stopped["eval"]["loss"] == 3.0
+    assert max(steps_of(run)) == 8
+    assert "held-out 3.000 at step 4" in place.said("run")
+    assert_close(run.model, run.checkpoints / "checkpoint-4")
+
+
+# the process called SHORT doesn't hold two rows at once from step WHEN on: it finds out with its gradients under way
+SHORT = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+import torch
+from ftstudio.engine import ranked
+ranked.SMALL = int(os.environ.get("SMALL", ranked.SMALL))
+loss = ranked.RankedTrainer.compute_loss
+def short(self, model, inputs, *args, **named):
+    found = loss(self, model, inputs, *args, **named)
+    here = str(self.ranks.rank) == os.environ.get("SHORT")
+    if here and self.state.global_step == int(os.environ["WHEN"]) and len(inputs["lengths"]) > 1:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+    return found
+ranked.RankedTrainer.compute_loss = short
+from ftstudio.cli import main""",
+)
+
+
+def assert_same_losses(place: Place) -> None:
+    expected, found = steps_of(place.last("whole")), steps_of(place.last("run"))
+    assert found.keys() == expected.keys() == set(range(1, 7))
+    for step, values in expected.items():
+        assert found[step][:2] == pytest.approx(values[:2], rel=1e-4), step
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("rank", "small"), [(0, None), (1, "0")])
+def test_a_process_out_of_memory_takes_its_part_again_while_the_others_wait(
+    nursery: Nursery, tmp_path: Path, rank: int, small: str | None
+):
+    """Also where gradients are so large that torch exchanges them on the way back (SMALL): not before all are sure."""
+    place = Place.make(tmp_path, nursery)
+    (place.path / "program.py").write_text(SHORT)
+    env = {"WHEN": "0", **({"SMALL": small} if small else {})}
+    whole = place.launched(2, "whole", "train", "for2.yaml", **env)
+    short = place.launched(2, "run", "train", "for2.yaml", SHORT=str(rank), **env)
+    assert place.ended([*whole, *short]) == [0, 0, 0, 0], place.said("run")
+    assert_same_losses(place)
+    warned = [alert["text"] for alert in told(place.last("run"), "alert") if alert["level"] == "warning"]
+    assert len([text for text in warned if "not enough memory for 2 rows at once" in text]) == 1
+    assert place.last("run").state() == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_weights_in_parts_out_of_memory_end_the_run_which_goes_on_in_smaller_parts(
+    nursery: Nursery, tmp_path: Path, rank: int
+):
+    """Nobody hangs, and who goes on knows what failed: all processes make as many passes then."""
+    place = Place.make(tmp_path, nursery)
+    (place.path / "program.py").write_text(SHORT)
+    env = {"WHEN": "5", "SHORT": str(rank)}
+    whole = place.launched(2, "whole", "train", "for2.yaml", "training.shard=true", WHEN="5")
+    short = place.launched(2, "run", "train", "for2.yaml", "training.shard=true", **env)
+    assert place.ended([*whole, *short]) == [0, 0, 1, 1], place.said("run")
+    run = place.last("run")
+    failed = told(run, "failed")
+    assert len(failed) == 1
+    assert "not enough GPU memory for 2 rows at once" in failed[0]["text"]
+    assert ("Rank 1 of 2" in failed[0]["text"]) == (rank == 1)
+    assert "--resume" in failed[0]["hint"]
+    assert place.ended(place.launched(2, "run", "train", "--resume", "last", **env)) == [0, 0], place.said("run")
+    assert told(run, "start")[-1]["resumed_from"] == 4
+    assert_same_losses(place)
