@@ -78,7 +78,7 @@ def test_early_stopping_is_an_end_that_was_wished_for(
     early = by == "eval_rising"
     if early:
         run.model.mkdir()
-    last = run.emit("stopped", step=4, text="", by=by, **({"model_step": 2} if early else {}))
+    last = run.emit("stopped", step=4, text="", by=by, **({"model_step": 2, "path": str(run.model)} if early else {}))
     assert finish(run, last, Out(json=False)) == status
     said = capfd.readouterr().out
     assert ("held-out 0.500\n" in said) == ("best held-out 0.500 at step 2: the model's" in said) == early
