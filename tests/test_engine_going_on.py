@@ -116,6 +116,7 @@ def test_only_a_full_disk_waits_for_room(name: str, tmp_path: Path):
     assert director.paused
 
 
+@pytest.mark.slow
 def test_an_edited_rate_and_another_base_are_told_and_the_rate_is_taken(tmp_path: Path):
     from safetensors.torch import load_file, save_file
 

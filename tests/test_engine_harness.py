@@ -100,7 +100,7 @@ def test_a_process_that_fails_is_told_with_its_last_line(tmp_path: Path, monkeyp
 def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def child(job: Any, context: Any, missing: Any, keys: Any, path: Path) -> str:
+    def child(job: Any, context: Any, missing: Any, keys: Any, path: Path, texts: str) -> str:
         calls.append({name: list(tasks) for name, tasks in missing.items()})
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a") as file:
@@ -121,7 +121,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: py
 def test_edited_tasks_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def child(job: Any, context: Any, missing: Any, keys: Any, path: Path) -> str:
+    def child(job: Any, context: Any, missing: Any, keys: Any, path: Path, texts: str) -> str:
         calls.append(sorted(missing))
         for name in missing:
             values = {"facts": {"acc": {str(q): 1.0 for q in range(30)}}}

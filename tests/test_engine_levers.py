@@ -391,7 +391,8 @@ def test_a_base_that_is_kept_loaded_doesnt_count_against_the_training_that_takes
     context: Any = types.SimpleNamespace(models=store)
     training = Training(run, context, *(None,) * 2)  # type: ignore[arg-type]
     rows: Any = types.SimpleNamespace(lengths=[20])
-    assert training._recompute(rows, types.SimpleNamespace(device="cpu")) == (False, "not needed")  # type: ignore[arg-type]
+    machine: Any = types.SimpleNamespace(device="cpu")
+    assert training._recompute(rows, machine, {}) == (False, "not needed")
     assert asked == [20 << 20]
 
 

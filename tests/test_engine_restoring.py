@@ -14,7 +14,7 @@ from tiny_models import make_encoder, make_labelled, make_rows, make_tokenizer, 
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import resume
+from ftstudio.engine import report, resume
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
@@ -99,13 +99,16 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     "make",
     [
         pytest.param(experts, marks=pytest.mark.slow),
-        legacy,
+        pytest.param(legacy, marks=pytest.mark.slow),
         pytest.param(tagged_on_base, marks=pytest.mark.slow),
         pytest.param(lambda folder: legacy(folder, "masked-lm"), marks=pytest.mark.slow, id="legacy-masked"),
         pytest.param(pictures, marks=pytest.mark.slow),
     ],
 )
-def test_a_run_that_goes_on_ends_as_the_unbroken_one(make: Callable[[Path], dict[str, Any]], tmp_path: Path):
+def test_a_run_that_goes_on_ends_as_the_unbroken_one(
+    make: Callable[[Path], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(report, "INTERVAL", 0.0)  # every step is told
     run, worker = run_of(make(tmp_path), tmp_path / "space"), Worker()
     worker.execute(Train(run.path))
     assert run.state() == "done", ended(run)
@@ -181,6 +184,7 @@ def test_all_that_learns_comes_back(zoo: str, case: str, tmp_path: Path):
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(trained.parameters(), other.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_model_in_several_files_comes_back(tmp_path: Path):
     import torch
     from tiny_zoo import make

@@ -50,6 +50,7 @@ def test_a_base_whose_files_have_changed_is_read_again(tmp_path: Path):
     assert store.base(recipe(folder)).model.generation_config.repetition_penalty == 1.5
 
 
+@pytest.mark.slow
 def test_weights_that_change_while_they_answer_end_the_job(tmp_path: Path):
     """Its settings name the weights that it began with. The next job reads the new ones, of an adapter too."""
     run, store = adapted(tmp_path, 5.0), ModelStore()
