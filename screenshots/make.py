@@ -28,7 +28,7 @@ PICTURES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
             ("", "as it grows"),
             ("enter", "rows to train on"),
             ("enter", "weights, stored"),
-            ("enter", "a run saves"),
+            ("enter", "on disk"),
         ),
     ),
     "train": ("train", (("", "enter compares"),)),

@@ -8,7 +8,7 @@ from ftstudio.engine.structure import Row
 from ftstudio.ui.common.fields import Picker
 from ftstudio.ui.text.lines import Line, fit
 
-HEADING = f"    {'':<9}{'learns':>8}{'memory':>11}{'a run saves':>12}{'forgets':>8}{'work':>6}"
+HEADING = f"    {'':<9}{'learns':>7}{'memory':>10}{'on disk':>10}{'forgets':>8}{'work':>6}"
 
 
 def short(count: int) -> str:
@@ -43,11 +43,10 @@ class MethodTable(Picker):
         ink = "" if here else "dim"
         if choice.refused:
             return (*head, (fit(f" ✗ {choice.refused}", max(4, self.columns - 13)), "dim"))
-        cells = (
-            f"{short(choice.trainable):>8}{size(choice.memory):>11}{size(choice.saved):>12}"
-            f"{choice.forgets:>8}{choice.work:>6.0%}"
-        )
-        return (*head, (fit(cells, max(4, self.columns - 13)), ink))
+        cells = f"{short(choice.trainable):>7}{size(choice.memory):>10}{size(choice.saved):>10}{choice.forgets:>8}"
+        work = f"{choice.work:>6.0%}"
+        room = max(4, self.columns - 13)
+        return (*head, (cells + work if len(cells + work) <= room else fit(cells, room), ink))
 
 
 def tree_lines(rows: tuple[Row, ...], width: int) -> list[str]:
