@@ -41,8 +41,8 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "EVERY", 0.0)
 
 
-def prepared(base: Path, space: Path, **training: Any) -> RunFolder:
-    values = recipe_values(base / "model", base / "rows.jsonl", "lora", **training)
+def prepared(base: Path, space: Path, method: str = "lora", **training: Any) -> RunFolder:
+    values = recipe_values(base / "model", base / "rows.jsonl", method, **training)
     values["evaluation"] |= {"samples": 0, "forgetting": False, "every": 100}
     return prepare_run(check_recipe(values), Workspace(space))
 
@@ -114,21 +114,71 @@ def test_a_run_is_shortened(base: Path, worker: Worker, tmp_path: Path, monkeypa
     assert events(run, "done")[0]["step"] == 3
 
 
-def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def no_number_once(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """The loss of the step after AT is no number the first time."""
     import torch
 
     from ftstudio.engine.trainer import StudioTrainer
-    from ftstudio.engine.training import Training
 
-    loss = StudioTrainer.compute_loss
-    asked = []
+    loss, asked = StudioTrainer.compute_loss, []
 
     def broken(self: Any, *args: Any, **named: Any) -> Any:
         asked.append(self.state.global_step)
         found = loss(self, *args, **named)
-        return found * torch.tensor(float("nan")) if asked.count(4) == 1 and asked[-1] == 4 else found
+        return found * torch.tensor(float("nan")) if asked.count(at) == 1 and asked[-1] == at else found
 
     monkeypatch.setattr(StudioTrainer, "compute_loss", broken)
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "qlora"])
+def test_a_run_that_went_back_and_is_killed_then_goes_on_exactly(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    """From the checkpoint that it went back to, and from one that was written after that."""
+    told: list[dict[int, Any]] = []
+    for name, at in (("whole", 0), ("before", 5), ("after", 7)):
+        run = prepared(base, tmp_path / name, method, steps=9, save_steps=3, watch={"not_finite": "rollback"})
+        with monkeypatch.context() as patch:
+            no_number_once(patch, 5)
+            times: list[int] = []
+
+            def once_more(director: Any, at: int = at, times: list[int] = times) -> None:
+                times.append(director.trainer.state.global_step)
+                if times.count(at) == (2 if at < 6 else 1):
+                    crash(director)
+
+            every_step_does(patch, once_more)
+            worker.execute(Train(run.path))
+        if at:
+            assert run.state() == "failed"
+            worker.execute(Train(run.path, resume=True))
+        assert run.state() == "done", events(run, "failed")
+        starts = events(run, "start")
+        expected = [None, 3, *{5: [3], 7: [6]}.get(at, [])]
+        assert [start["resumed_from"] for start in starts] == expected
+        assert all(start["engine"] == starts[0]["engine"] for start in starts)
+        told.append({step["step"]: (step["loss"], step["lr"], step["grad_norm"]) for step in events(run, "step")})
+    assert len(told[0]) == 9
+    assert told[0] == told[1]
+    assert told[0] == told[2]
+
+
+def every_step_does(monkeypatch: pytest.MonkeyPatch, deed: Callable[[Any], None]) -> None:
+    """After each step was told, do DEED."""
+    stepped = callback.RunDirector.stepped
+
+    def then(self: Any, trainer: Any, logs: Any) -> None:
+        stepped(self, trainer, logs)
+        deed(self)
+
+    monkeypatch.setattr(callback.RunDirector, "stepped", then)
+
+
+def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.engine.training import Training
+
+    no_number_once(monkeypatch, 4)
     optimizers: list[weakref.ref[Any]] = []
     held: list[bool] = []
     create, again = StudioTrainer.create_optimizer, Training._model_again
@@ -148,7 +198,10 @@ def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: 
     worker.execute(Train(run.path))
     assert held == [False]  # the first one's states are out of memory before the second one's are made
     assert run.state() == "done", [event for event in run.events() if event["kind"] != "telemetry"]
-    assert [start["resumed_from"] for start in events(run, "start")] == [None, 3]
+    first, again = events(run, "start")
+    assert (first["resumed_from"], again["resumed_from"]) == (None, 3)
+    assert first["engine"] == again["engine"]  # nothing is tried on weights that are no numbers
+    assert "no padding" in again["engine"]["batches"]
     alert = next(alert for alert in events(run, "alert") if alert.get("watch") == "not_finite")
     assert (alert["action"], alert["level"], alert["step"]) == ("rollback", "error", 5)
     rates = [step["lr"] for step in events(run, "step")]

@@ -123,7 +123,6 @@ class Training:
             self.context.phase("pairs", steps["pairs"])
         if self.ranks.first:
             unchanged.measure(self.recipe, rows, self.context)
-        self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
             if self.ranks.first:
@@ -146,10 +145,10 @@ class Training:
                 if back is None:
                     break
                 checkpoint, resuming = self._back(trainer, back), True
-                levers.release(model)
                 del trainer, director
-                loading.free()
-                model = self._model_again(model, rows)
+                self._let_go(model)
+                model = None
+                model = self._model_again(rows)
             best = self._best(trainer, director)
             if best is not None:
                 trainer._load_from_checkpoint(str(best))
@@ -177,9 +176,7 @@ class Training:
             if best is None and director.watchdog.collapsed:
                 facts["collapsed"] = True
         finally:
-            levers.release(model)
-            if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
-                self.context.models.give_back(model)
+            self._let_go(model)
         task, pad = rows.materials.task, rows.pad
         del trainer, model, plain, director.samples, director.drift
         loading.free()
@@ -268,6 +265,7 @@ class Training:
         """The model with what learns set to learn. Raises StudioError where the tokenizer doesn't fit it."""
         from transformers import set_seed
 
+        self.context.phase("loading model", self.recipe.model)
         base = self.context.models.to_train(self.recipe)
         room = base.get_input_embeddings().num_embeddings
         if rows.highest >= room:
@@ -279,13 +277,23 @@ class Training:
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
         return self.method.apply(base, self.settings, rows.materials.tokenizer.encode)
 
-    def _model_again(self, model: Any, rows: TrainingRows) -> Any:
-        """MODEL for another trainer: anew, where its weights lie in parts."""
-        if not self._shards:
-            return model
-        del model
-        self.context.models.unload()
+    def _model_again(self, rows: TrainingRows) -> Any:
+        """The model for another trainer, as after a resume: what is tried for the levers is tried on the weights that
+        training began with, not on those that are no good any more."""
+        if self._shards:
+            self.context.models.unload()  # the base, too, lies in parts
+        loading.free()
         return self._model(rows)
+
+    def _let_go(self, model: Any) -> None:
+        """MODEL, where there is one, isn't trained any more: its base is as it was loaded, for others to use."""
+        from ftstudio.engine import levers
+
+        if model is None:
+            return
+        levers.release(model)
+        if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
+            self.context.models.give_back(model)
 
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
