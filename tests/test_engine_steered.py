@@ -106,6 +106,45 @@ def test_rate_and_length_change_while_it_runs_and_again_after_a_crash(
     assert not [alert for alert in events(crashed, "alert") if alert.get("watch")]
 
 
+@pytest.mark.parametrize(
+    "asks",
+    [
+        [("steps", 20)],
+        [("steps", 8)],
+        [("learning_rate", 5e-4)],
+        [("steps", 20), ("learning_rate", 5e-4)],
+    ],
+)
+def test_what_was_changed_in_a_pause_counts_from_the_first_step_after_a_crash(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: list[tuple[str, float]]
+):
+    """The checkpoint of the step it paused at was written before the change."""
+    wait = control.Control.wait
+    told = []
+    for name, more in (("whole", {}), ("crashed", {7: crash})):
+        run = prepared(base, tmp_path / name, steps=9, save_steps=3, scheduler="linear", warmup=0)
+        due: list[Callable[[], Any]] = [lambda run=run, what=what, value=value: run.request(what, value=value)
+                                        for what, value in asks]  # fmt: skip
+        due.append(lambda run=run: run.request("resume"))
+
+        def waits(self: Any, seconds: float, due: list[Callable[[], Any]] = due) -> None:
+            due.pop(0)() if due else wait(self, seconds)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(control.Control, "wait", waits)
+            at_step(patch, {6: lambda director: director.folder.request("pause")} | more)
+            worker.execute(Train(run.path))
+        if more:
+            assert run.state() == "failed"
+            worker.execute(Train(run.path, resume=True))
+            assert [start["resumed_from"] for start in events(run, "start")] == [None, 6]
+        assert run.state() == "done", events(run, "failed")
+        assert {change["step"] for change in events(run, "steer")} == {6}
+        assert not [alert for alert in events(run, "alert") if alert.get("watch") == "resume_fault"]
+        told.append({step["step"]: (step["loss"], step["lr"]) for step in events(run, "step")})
+    assert told[0] == told[1]
+
+
 def test_a_run_is_shortened(base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = prepared(base, tmp_path, steps=30)
     at_step(monkeypatch, {2: lambda director: director.folder.request("steps", value=1)})

@@ -95,7 +95,7 @@ class RunDirector:
         self.trainer = trainer
         known = self._known
         self._found([Fault("resume_fault", text, going_on.HINT) for text in self.changed])
-        if known.get("rate") is not None and trainer.state.global_step:
+        if known.get("rate") is not None and trainer.state.global_step and not self.steering.lengthened:
             rate = trainer.rate()
             if not math.isclose(rate, known["rate"], rel_tol=1e-6, abs_tol=1e-15):
                 text = f"The learning rate is {rate:.4g} where the checkpoint was written with {known['rate']:.4g}."

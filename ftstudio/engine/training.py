@@ -146,7 +146,7 @@ class Training:
                     break
                 checkpoint, resuming = self._back(trainer, back), True
                 del trainer, director
-                self._let_go(model)
+                self._let_go(model, whole=not self._shards)
                 model = None
                 model = self._model_again(rows)
             best = self._best(trainer, director)
@@ -285,14 +285,14 @@ class Training:
         loading.free()
         return self._model(rows)
 
-    def _let_go(self, model: Any) -> None:
-        """MODEL, where there is one, isn't trained any more: its base is as it was loaded, for others to use."""
+    def _let_go(self, model: Any, *, whole: bool = True) -> None:
+        """MODEL, where there is one, isn't trained any more: a WHOLE one's base is as it was loaded, to be used again."""
         from ftstudio.engine import levers
 
         if model is None:
             return
         levers.release(model)
-        if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
+        if whole and hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
             self.context.models.give_back(model)
 
     def _trainer(
