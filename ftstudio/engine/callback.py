@@ -123,7 +123,11 @@ class RunDirector:
         story.feed(events)
         for step, loss in story.curves.get("eval_loss", ()):
             if step <= self.first:
-                self.watchdog.evaluated(step, loss)
+                self.watchdog.evaluated(step, loss, counts=self._in_rhythm(step))
+
+    def _in_rhythm(self, step: int) -> bool:
+        """Whether an evaluation is due at STEP, asked for or not."""
+        return self.every is None or step % self.every == 0
 
     # -- what is due ---------------------------------------------------------------------------------------------
     def planned(self, step: int, last: int) -> set[str]:
@@ -339,7 +343,8 @@ class RunDirector:
         began, best = time.perf_counter(), self.watchdog.best
         if isinstance(metrics.get("loss"), float):
             self.evaluated_at = (step, metrics["loss"])
-            self._found(self.watchdog.evaluated(step, metrics["loss"]))
+            due = self._in_rhythm(step) or step >= trainer.state.max_steps
+            self._found(self.watchdog.evaluated(step, metrics["loss"], counts=due))
         if self.samples is not None:
             self.tell("generating samples", "")
             if not self._beside("Samples are no longer made", self.samples, trainer, step):
@@ -402,16 +407,7 @@ class RunDirector:
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""
         last = trainer.state.global_step >= trainer.state.max_steps
-        wish, self._wish = self._wish, ""
-        if wish == "rollback":
-            self.flush()
-            raise RolledBack(self._fault)
-        if wish == "stop" and not last:
-            self.stopped, self.paused = True, False
-            self._reason = "stopped"
-            if self.ended_by != "disk":  # which has no room for one
-                self._checkpoint(trainer)
-            trainer.control.should_training_stop = True
+        if self._as_watched(trainer, last):
             return
         if self.control.stopping and not self.stopped and not last:  # it was asked for during an evaluation
             due: set[str] = set()
@@ -422,6 +418,22 @@ class RunDirector:
                 trainer.control.should_training_stop = True
         if self.paused and (not last or self.disk.owed):
             self._rest(trainer)
+            self._as_watched(trainer, trainer.state.global_step >= trainer.state.max_steps)
+
+    def _as_watched(self, trainer: StudioTrainer, last: bool) -> bool:
+        """Do what a fault asks for, by the recipe. Whether that ends the run before its LAST step."""
+        wish, self._wish = self._wish, ""
+        if wish == "rollback":
+            self.flush()
+            raise RolledBack(self._fault)
+        if wish != "stop" or last:
+            return False
+        self.stopped, self.paused = True, False
+        self._reason = "stopped"
+        if self.ended_by != "disk":  # which has no room for one
+            self._checkpoint(trainer)
+        trainer.control.should_training_stop = True
+        return True
 
     def _rest(self, trainer: StudioTrainer) -> None:
         where = f"at step {trainer.state.global_step}"
@@ -448,6 +460,8 @@ class RunDirector:
                         self._checkpoint(trainer)
                 if "stop" in due:
                     trainer.control.should_training_stop = True
+                elif self._wish:  # of what was seen meanwhile: it is told, and done
+                    self.paused = False
                 elif due:
                     told = self._said_paused(where)
             if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:

@@ -15,7 +15,7 @@ from ftstudio.core.folder import JobFolder
 if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
 
-BACK = "went back"  # why a rollback steers: what was asked for after that checkpoint no longer counts
+BACK = "went back"  # why a rollback steers: a rate that was asked for after that checkpoint no longer counts
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ def changes(events: Iterable[dict[str, Any]]) -> list[Change]:
         step, value = event.get("step"), event.get("value")
         if event.get("kind") != "steer" or not isinstance(step, int) or not isinstance(value, (int, float)):
             continue
-        back, what = event.get("why") == BACK, event.get("what")
-        # of steps that were lost by a crash, too, the same was asked for anew
-        found = [change for change in found if change.step <= step or not (back or change.what == what)]
-        found.append(Change(step, str(event.get("what")), float(value)))
+        what = str(event.get("what"))
+        # of steps that were lost, by a crash or a rollback, the same was asked for anew; a length isn't lost by that
+        found = [change for change in found if change.step <= step or change.what != what]
+        found.append(Change(step, what, float(value)))
     return sorted(found, key=lambda change: change.step)  # stable: of one step the later
 
 

@@ -42,7 +42,7 @@ from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.ranks import ALONE, Ranks
 from ftstudio.engine.rows import TrainingRows, open_rows, samples
-from ftstudio.engine.steering import BACK
+from ftstudio.engine.steering import BACK, Steering
 from ftstudio.engine.together import Follower, Leader
 from ftstudio.engine.with_tokenizer import copy_tokenizer
 
@@ -214,6 +214,11 @@ class Training:
             resume.set_aside(folder, resume.step_of(checkpoint))
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
         self.folder.emit("steer", step=resume.step_of(checkpoint), what="learning_rate", value=peak, why=BACK)
+        if self.ranks.first:
+            kept = Steering(self.folder, resume.step_of(checkpoint))
+            if kept.length != kept.total:  # it was asked for after that step
+                text = f"The length that was asked for stays: the run still ends at step {kept.length}."
+                self.folder.emit("alert", level="info", text=text)
         return checkpoint
 
     def _best(self, trainer: StudioTrainer, director: RunDirector | Follower) -> Path | None:
