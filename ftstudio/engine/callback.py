@@ -14,7 +14,7 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, gauges, going_on, pace, resume
+from ftstudio.engine import alerting, gauges, going_on, held, pace, resume
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.disk import Disk
@@ -89,25 +89,14 @@ class RunDirector:
         self.pace = pace.Pace(every, save, told)
         self.ended_by = ""  # the fault that stopped the run, where no person did
         self.disk = Disk(folder.path)
+        self._unwritten = self._unsound = False  # told already, and it still is so
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Looks whether a resumed run goes on where it was."""
         self.trainer = trainer
-        known = self._known
         self._found([Fault("resume_fault", text, going_on.HINT) for text in self.changed])
-        if known.get("rate") is not None and trainer.state.global_step and not self.steering.lengthened:
-            rate = trainer.rate()
-            if not math.isclose(rate, known["rate"], rel_tol=1e-6, abs_tol=1e-15):
-                text = f"The learning rate is {rate:.4g} where the checkpoint was written with {known['rate']:.4g}."
-                self._found([Fault("resume_fault", text)])
-        if known.get("order") is not None and known["order"] != trainer.order_digest():
-            text = "The rows come in another order than before: the data or the size of the batches have changed."
-            self._found([Fault("resume_fault", text, "Start a new run, or put them back.")])
-        before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
-        if known and before != now:
-            text = f"So far {before} process{'es' if before > 1 else ''} trained this run, now {now}: "
-            text += f"a step learns from {now / before:.3g} times as many rows, and others."
-            self._found([Fault("resume_fault", text, f"Launch {before} again for the run that was begun.")])
+        found = going_on.otherwise(self._known, trainer, steered=self.steering.lengthened)
+        self._found([Fault("resume_fault", text, hint) for text, hint in found])
         self.steering.begun(trainer)
 
     def goes_on(self, facts: dict[str, Any]) -> None:
@@ -215,7 +204,7 @@ class RunDirector:
                 **({"skipped": True} if skipped else {}),
             }
 
-        with self._on_disk(trainer):
+        with self._on_disk():
             self.report.step(fields)
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
@@ -292,34 +281,25 @@ class RunDirector:
 
     def unsaved(self, error: StudioError) -> bool:
         """See trainer.Director. The last checkpoint is whole; a pause lets a person make room."""
-        if self.watch.disk != "pause":
-            return False
         self._found([Fault("disk", error.message, error.hint)])
-        self.disk.owes()
+        if self.watch.disk == "pause":
+            self.disk.owes()
         return True
 
     @contextlib.contextmanager
-    def _on_disk(self, trainer: StudioTrainer) -> Iterator[None]:
-        """A disk that takes no events pauses the run until there is room, where the recipe says so."""
+    def _on_disk(self) -> Iterator[None]:
+        """What is done about a disk that takes no events is the recipe's deed, told once until it takes some again."""
         try:
             yield
+            self._unwritten = False
         except DiskFull as error:
-            if not self.unsaved(error):
-                raise
+            if not self._unwritten or self.watch.disk == "pause":
+                self._unwritten = True
+                self.unsaved(error)
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
-        if recomputes:
-            text = (
-                f"There was not enough memory for a single row (of {tokens:,} tokens): "
-                "activations are computed again on the way back from now on (checkpointing), about 30 % slower."
-            )
-        else:
-            text = (
-                f"There was not enough memory for {rows} rows at once ({tokens:,} tokens): batches as large are taken "
-                "in parts from now on. Each step still learns from as many rows."
-            )
-        self.folder.emit("alert", level="warning", text=text)
+        self.folder.emit("alert", level="warning", text=held.short(rows, tokens, recomputes))
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -339,7 +319,8 @@ class RunDirector:
             return
         step = trainer.state.global_step
         self.evaluation = metrics
-        self.folder.emit("eval", step=step, **metrics)
+        with self._on_disk():
+            self.folder.emit("eval", step=step, **metrics)
         began, best = time.perf_counter(), self.watchdog.best
         if isinstance(metrics.get("loss"), float):
             self.evaluated_at = (step, metrics["loss"])
@@ -361,7 +342,7 @@ class RunDirector:
 
     def _beside(self, without: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> bool:
         """Let GAUGE look at the model. Where it fails, it is False, and told as WITHOUT and why: training goes on."""
-        with self._on_disk(trainer):
+        with self._on_disk():
             why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
             if why is None:
                 return True
@@ -382,7 +363,11 @@ class RunDirector:
     def unsound(self) -> None:
         """See trainer.Director."""
         text = "No checkpoint was written: the weights are no finite numbers any more."
-        self.folder.emit("alert", level="error", text=text, hint=SOUND)
+        event = {"level": "error", "text": text, "hint": SOUND}
+        if not self._unsound:
+            alerting.tell(self.watch, self.folder.name, event)
+        self._unsound = True
+        self.folder.emit("alert", **event)
 
     def owned(self) -> None:
         """See trainer.Director."""
@@ -396,7 +381,8 @@ class RunDirector:
         """See trainer.Director."""
         step = trainer.state.global_step
         self._saved, self._saved_step = trainer.meter.seconds, step
-        self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
+        with self._on_disk():
+            self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
         self._trains_again()
 
     def _trains_again(self) -> None:
@@ -488,13 +474,17 @@ class RunDirector:
 
     def _said_paused(self, where: str) -> bool:
         try:
-            self.tell("paused", where)
+            self._tell("paused", where)
         except StudioError:
             return False
         return True
 
     def tell(self, phase: str, text: str) -> None:
         """A phase, after the step that was held back."""
+        with self._on_disk():
+            self._tell(phase, text)
+
+    def _tell(self, phase: str, text: str) -> None:
         self.watchdog.away()
         self.flush()
         self.folder.emit("phase", phase=phase, text=text)

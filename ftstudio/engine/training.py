@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,7 @@ from ftstudio.engine import (
     reloading,
     resume,
     room,
+    saving,
     unchanged,
 )
 from ftstudio.engine.budget import batches_in
@@ -35,7 +35,6 @@ from ftstudio.engine.control import Control
 from ftstudio.engine.drift import gauge
 from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.held import Held
-from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
 from ftstudio.engine.probing import numbers_of
@@ -44,14 +43,12 @@ from ftstudio.engine.ranks import ALONE, Ranks
 from ftstudio.engine.rows import TrainingRows, open_rows, samples
 from ftstudio.engine.steering import BACK, Steering
 from ftstudio.engine.together import Follower, Leader
-from ftstudio.engine.with_tokenizer import copy_tokenizer
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
     from ftstudio.engine.unasked import Unasked
-    from ftstudio.tasks.base import Task
 
 
 def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
@@ -171,7 +168,7 @@ class Training:
             task = rows.materials.task.fitted(plain, rows.pad)
             self.folder.keep()
             director.tell("saving", "the tuned model")
-            self._save(trainer.model, task)
+            saving.save(self.folder, self.recipe, trainer.model, task, stopped=director.stopped)
             facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak} | self._of_best(best)
             if best is None and director.watchdog.collapsed:
                 facts["collapsed"] = True
@@ -291,7 +288,7 @@ class Training:
         return self._model(rows)
 
     def _let_go(self, model: Any, *, whole: bool = True) -> None:
-        """MODEL, where there is one, isn't trained any more: a WHOLE one's base is as it was loaded, to be used again."""
+        """MODEL, where there is one, isn't trained any more: under a WHOLE one the base is as it was loaded."""
         from ftstudio.engine import levers
 
         if model is None:
@@ -452,38 +449,6 @@ class Training:
         return any(event.get("kind") in ("step", "eval") for event in self.folder.events())
 
     # -- ending --------------------------------------------------------------------------------------------------
-    def _save(self, model: Any, task: Task) -> None:
-        """The tuned model with its tokenizer, written beside and then put in place at once."""
-        from ftstudio.engine import sentence
-        from ftstudio.engine.disk import disk_trouble
-        from ftstudio.engine.trainer import save_weights
-
-        where = locate(self.recipe.model, weights=False)
-        beside = self.folder.path / ".model"
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
-            if hasattr(model, "peft_config"):
-                for config in model.peft_config.values():
-                    config.base_model_name_or_path = where.name
-            save_weights(model, beside)
-            self.method.finish(model, self.settings, beside)
-            task.finish(model, beside)
-            if self.recipe.data.max_length is not None:
-                sentence.limit(beside, self.recipe.data.max_length)
-            copy_tokenizer(where.folder, beside, self.recipe.architecture.new_tokens)
-            old = self.folder.path / ".model-old"
-            shutil.rmtree(old, ignore_errors=True)
-            if self.folder.model.exists():
-                self.folder.model.rename(old)
-            beside.rename(self.folder.model)
-            shutil.rmtree(old, ignore_errors=True)
-        except Exception as error:
-            shutil.rmtree(beside, ignore_errors=True)
-            told = disk_trouble(error, self.folder.model)
-            if told is None:
-                raise
-            raise told from error
-
     def _facts(self, trainer: StudioTrainer, director: RunDirector, began: float) -> dict[str, Any]:
         meter = trainer.meter
         return {
