@@ -70,6 +70,18 @@ def test_a_run_that_fails_is_told_once(
     assert ends("stopped", Stopped("Stopped.")) == ("stopped", [])
 
 
+def test_what_was_told_of_an_earlier_session_or_of_a_pause_hides_no_failure(
+    tmp_path: Path, heard: list[tuple[str, str]]
+) -> None:
+    run, error = run_of(tmp_path / "run"), StudioError("The disk is full: x.")
+    alerting.emit(run, Watch(), Fault("disk", error.message), "pause", 3)
+    for _ in range(2):
+        alerting.failed(run, error, 4)
+        alerting.failed(run, error, 4)
+        alerting.begins(run)
+    assert [text for address, text in heard if address] == ["The run has failed: The disk is full: x."] * 2
+
+
 def test_a_lost_process_is_told_before_this_one_ends(
     tmp_path: Path, heard: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

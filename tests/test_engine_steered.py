@@ -132,7 +132,7 @@ def test_what_was_changed_in_a_pause_counts_from_the_first_step_after_a_crash(
 
         with monkeypatch.context() as patch:
             patch.setattr(control.Control, "wait", waits)
-            at_step(patch, {6: lambda director: director.folder.request("pause")} | more)
+            at_step(patch, {5: lambda director: director.folder.request("pause")} | more)
             worker.execute(Train(run.path))
         if more:
             assert run.state() == "failed"

@@ -24,7 +24,7 @@ def note(trainer):
         os._exit(9)
 leads, follows, rest = together.Leader.stepped, together.Follower.stepped, callback.RunDirector._rest
 def leading(self, trainer, logs):
-    if trainer.state.global_step == 4 and os.environ.get("PAUSES"):
+    if trainer.state.global_step == 3 and os.environ.get("PAUSES"):
         self.folder.request("pause")
     leads(self, trainer, logs)
     note(trainer)

@@ -32,7 +32,7 @@ UNWRITTEN: deque[str] = deque(maxlen=20)
 TIMEOUT = 30.0  # seconds a program may take, and an address to answer
 LAST = 5.0  # seconds that the process waits at its end for what is being told: often that the run has failed
 _telling: deque[threading.Thread] = deque(maxlen=20)
-_told: dict[Path, str] = {}  # what was told of each run last
+_told: dict[Path, str] = {}  # what was told of each run last, where that may be why it fails
 
 DEEDS = {
     "pause": "The run is paused",
@@ -55,11 +55,23 @@ def emit(folder: JobFolder, watch: Watch, fault: Fault, deed: str, step: int | N
         "step": step,
     }
     tell(watch, folder.name, event)
-    _told[folder.path] = text
+    _told[folder.path] = text if deed == "stop" else ""
     try:
         folder.emit("alert", **event)
     except StudioError:  # a full disk takes no event: whoever runs this process says it
         UNWRITTEN.append(text)
+
+
+def begins(folder: JobFolder) -> None:
+    """FOLDER's run begins, or goes on: what it fails by now is news, though it may have failed by the same before."""
+    _told.pop(folder.path, None)
+
+
+def tell_new(watch: Watch, folder: JobFolder, event: Mapping[str, Any]) -> None:
+    """`tell` of EVENT in FOLDER, where it isn't what was told of it last."""
+    if _told.get(folder.path) != event["text"]:
+        _told[folder.path] = event["text"]
+        tell(watch, folder.name, event)
 
 
 def failed(run: RunFolder, error: StudioError, step: int | None) -> None:

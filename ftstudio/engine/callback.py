@@ -89,7 +89,7 @@ class RunDirector:
         self.pace = pace.Pace(every, save, told)
         self.ended_by = ""  # the fault that stopped the run, where no person did
         self.disk = Disk(folder.path)
-        self._unwritten = self._unsound = False  # told already, and it still is so
+        self._unwritten = False  # it took no event lately, which is told
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Looks whether a resumed run goes on where it was."""
@@ -180,10 +180,8 @@ class RunDirector:
         self.last_loss = loss
         if self.first_loss is None:
             self.first_loss = loss
-
         trainer.meter.step()
         sources = self._record(trainer, step)
-
         scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
         skipped = scaled and norm is not None and not math.isfinite(norm)
 
@@ -293,9 +291,12 @@ class RunDirector:
             yield
             self._unwritten = False
         except DiskFull as error:
-            if not self._unwritten or self.watch.disk == "pause":
-                self._unwritten = True
+            told, self._unwritten = self._unwritten, True
+            if not told:
                 self.unsaved(error)
+            elif self.watch.disk == "pause":
+                self.paused = True
+                self.disk.owes()
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
@@ -303,7 +304,7 @@ class RunDirector:
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
-        self.tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
+        self._tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
         text, hint = self.pace.judged(trainer.meter, trainer.state.global_step, trainer.state.max_steps)
         if text:
             self.folder.emit("alert", level="info", text=text, hint=hint)
@@ -315,7 +316,7 @@ class RunDirector:
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """See trainer.Director."""
         if metrics is None:
-            self.tell("stopping", "")
+            self._tell("stopping", "")
             return
         step = trainer.state.global_step
         self.evaluation = metrics
@@ -327,11 +328,11 @@ class RunDirector:
             due = self._in_rhythm(step) or step >= trainer.state.max_steps
             self._found(self.watchdog.evaluated(step, metrics["loss"], counts=due))
         if self.samples is not None:
-            self.tell("generating samples", "")
+            self._tell("generating samples", "")
             if not self._beside("Samples are no longer made", self.samples, trainer, step):
                 self.samples = None
         if self.drift is not None:
-            self.tell("measuring forgetting", self.drift.told)
+            self._tell("measuring forgetting", self.drift.told)
             if not self._beside("Forgetting is no longer measured while it trains", self.drift, trainer, step):
                 self.drift = None
         if step and self.best and not self._wish and not trainer.control.should_save:
@@ -364,9 +365,7 @@ class RunDirector:
         """See trainer.Director."""
         text = "No checkpoint was written: the weights are no finite numbers any more."
         event = {"level": "error", "text": text, "hint": SOUND}
-        if not self._unsound:
-            alerting.tell(self.watch, self.folder.name, event)
-        self._unsound = True
+        alerting.tell_new(self.watch, self.folder, event)
         self.folder.emit("alert", **event)
 
     def owned(self) -> None:
@@ -375,7 +374,7 @@ class RunDirector:
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
-        self.tell("saving", f"checkpoint of step {trainer.state.global_step}")
+        self._tell("saving", f"checkpoint of step {trainer.state.global_step}")
 
     def saved(self, trainer: StudioTrainer, path: Path) -> None:
         """See trainer.Director."""
@@ -388,7 +387,7 @@ class RunDirector:
     def _trains_again(self) -> None:
         """Tell that it trains again, unless a pause comes, or goes on."""
         if not self.paused:
-            self.tell("training", self.doing)
+            self._tell("training", self.doing)
 
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""
@@ -453,7 +452,7 @@ class RunDirector:
             if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:
                 self._finish(trainer)
         self.rest(False)
-        self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
+        self._tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
 
     def _finish(self, trainer: StudioTrainer) -> None:
         """This was the last step, since the run was shortened while it paused: what is due then."""
@@ -474,20 +473,20 @@ class RunDirector:
 
     def _said_paused(self, where: str) -> bool:
         try:
-            self._tell("paused", where)
+            self.tell("paused", where)
         except StudioError:
             return False
         return True
 
     def tell(self, phase: str, text: str) -> None:
-        """A phase, after the step that was held back."""
-        with self._on_disk():
-            self._tell(phase, text)
-
-    def _tell(self, phase: str, text: str) -> None:
+        """A phase, after the step that was held back. Raises StudioError where it can't be written."""
         self.watchdog.away()
         self.flush()
         self.folder.emit("phase", phase=phase, text=text)
+
+    def _tell(self, phase: str, text: str) -> None:
+        with self._on_disk():
+            self.tell(phase, text)
 
     def flush(self) -> None:
         """Write what was held back: the last step, the losses of its rows."""

@@ -272,8 +272,9 @@ class Worker:
             heartbeat=pulse.beat,
         )
         if isinstance(job, Train):
-            from ftstudio.engine import training
+            from ftstudio.engine import alerting, training
 
+            alerting.begins(folder)
             training.run(job, context, control, pulse)
         elif isinstance(job, Answer):
             from ftstudio.engine import answer
