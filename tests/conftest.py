@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,6 +163,18 @@ TELLING = {
 }
 
 
+def pytest_collection() -> None:
+    """Libraries and tests are there for good: Python's collector needn't look through half a million objects of theirs
+    while they are imported, nor each time that the studio gives memory back."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """See `pytest_collection`."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the LONG and WIDE ones; put the FIRST files first."""
     for item in items:
@@ -193,12 +206,12 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 @pytest.fixture(autouse=True)
 def _quick_screens(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pilot presses the next key as soon as the screen has taken in the last, in files that wait for what they look
-    for."""
-    if request.node.path.name.startswith(("test_ui_data", "test_ui_recipe")):
+    """A pilot presses the next key as soon as the screen has taken in the last; but in files that wait for what they
+    look for, it lets a thread of the screen's end first."""
+    if request.node.path.name.startswith("test_ui_"):
         from screens import quicken
 
-        quicken(monkeypatch)
+        quicken(monkeypatch, patient=not request.node.path.name.startswith(("test_ui_data", "test_ui_recipe")))
 
 
 @pytest.fixture(autouse=True)
