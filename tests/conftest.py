@@ -132,7 +132,6 @@ LONG = (
     "test_real_files.py::test_a_real_file_is_recognised_and_what_is_cut_is_counted[gsm8k]",
     "test_engine_training_models.py::test_the_base_stays_loaded_until_another_is_wanted",
     "test_engine_plan.py::test_counts_and_bytes_are_those_of_the_loaded_model[model-lora]",
-    "test_engine_soft_prompts.py::test_a_run_goes_on_as_if_it_had_never_been_cut_off[projected]",
     "test_ui_runs.py::test_a_run_that_waits_in_another_process_is_told_so_and_only_taken_out",
     "test_engine_training_runs.py::test_rows_that_are_cut_or_left_out_are_counted_and_told",
     "test_ui_data_sheets.py::test_all_that_is_done_is_done_again_without_a_screen",
