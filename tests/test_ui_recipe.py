@@ -112,7 +112,7 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         await until(pilot, "by the steps")  # not the usual number of epochs
         await press(pilot, "up 2 down down text:1e-3")
         text = await step(pilot, 5)
-        text = await until(pilot, "updates of the weights", 60)
+        text = await until(pilot, "updates of the weights", 150)
         assert "36 to train on" in text
         assert "Start training" in text
         assert "command     ftstudio train" in text  # as this machine's tests have no GPU
