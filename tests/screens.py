@@ -32,11 +32,12 @@ def shown(app: Any) -> str:
 
 async def until(pilot: Pilot[Any], text: str, seconds: float = 10.0, *, gone: bool = False) -> str:
     """Wait until TEXT is on screen (GONE: is not); gives the screen. Fails with what is there instead."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.02
     while (text in (screen := shown(pilot.app))) == gone:
         if time.monotonic() > end:
             raise AssertionError(f"{text!r} is {'still' if gone else 'not'} on screen:\n{screen}")
-        await pilot.pause(0.02)
+        await pilot.pause(pause)
+        pause = min(0.1, pause * 1.25)  # looking, too, takes time from the thread that is waited for
     return screen
 
 
