@@ -145,6 +145,7 @@ class Training:
                 del trainer, director
                 self._let_go(model, whole=not self._shards)
                 model = None
+                loading.free()
                 model = self._model_again(rows)
             best = self._best(trainer, director)
             if best is not None:
@@ -284,7 +285,6 @@ class Training:
         training began with, not on those that are no good any more."""
         if self._shards:
             self.context.models.unload()  # the base, too, lies in parts
-        loading.free()
         return self._model(rows)
 
     def _let_go(self, model: Any, *, whole: bool = True) -> None:
