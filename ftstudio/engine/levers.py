@@ -183,7 +183,7 @@ def _of_task(
         told["batches"] = "padded, rows of like length together: each row counts the same"
     if "training" in task.phases():
         told["task"] = task.phases()["training"]
-    texts = None if task.divisible else task.texts_apart(rows)
+    texts = None if task.divisible else task.texts_apart(getattr(rows, "all", rows))
     if texts is not None:
         told["batches"] = "padded, mixed at random: the loss holds the rows of a batch against each other"
         told["batch size"] = "part of what is learnt: more rows at once are told apart from more"

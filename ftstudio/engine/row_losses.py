@@ -27,10 +27,11 @@ class Wrapped:
 
 
 class Numbered(Wrapped):
-    """ROWS, each with its number as `row`."""
+    """ROWS, each with its number as `row`; where each epoch sees others (see `drawn`), its number among them all."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.rows[index], "row": index}
+        number = getattr(self.rows, "number", None)
+        return {**self.rows[index], "row": index if number is None else number(index)}
 
 
 def numbered(collate: Collate) -> Collate:
