@@ -72,7 +72,7 @@ def test_what_stands_where_follows_from_the_epoch_alone(mixed: dict[str, Any]) -
     resumed = Shuffled(other.longest, 4, 0, other.at)  # in another process, without the epochs before
     resumed.set_epoch(3)
     assert [other[place] for place in resumed] == late
-    assert late != [row for row in one.all.parts[0]]
+    assert late != list(one.all.parts[0])
     _, different, others = opened(mixed, training={"epochs": 5, "seed": 1})
     assert [others[at] for at in different.numbers(1)] != [numbers[at] for at in one.numbers(1)]
 

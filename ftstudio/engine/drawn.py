@@ -30,7 +30,8 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 class Drawn:
     """The rows of an epoch. TRAIN are those of the first, MORE what later ones draw beside them; both are numbered
-    through, TRAIN first; `highest` is the highest token id in MORE. SOURCES: of each source that goes round, its places in TRAIN and its rows in MORE.
+    through, TRAIN first; `highest` is the highest token id in MORE. SOURCES: of each source that goes round, its places
+    in TRAIN and its rows in MORE.
 
     `at` says which epoch it is.
     """

@@ -103,8 +103,9 @@ class Mixed(Shuffled):
     """A sampler for losses that hold the rows of a batch against each other: length says something of what a text is,
     so batches of like length are easier or harder than those the model will meet, and their order is never learnt.
 
-    TEXTS are the numbers of each row's texts (of an epoch, where it has other rows): as far as can be, rows that share one don't meet in a batch, where each
-    would be told that the other's partner is wrong (as sentence-transformers' NO_DUPLICATES).
+    TEXTS are the numbers of each row's texts (of an epoch, where it has other rows): as far as can be, rows that share
+    one don't meet in a batch, where each would be told that the other's partner is wrong (as sentence-transformers'
+    NO_DUPLICATES).
     """
 
     def __init__(

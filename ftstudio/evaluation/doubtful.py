@@ -28,8 +28,8 @@ NAME = "label_error"
 
 @dataclass(frozen=True)
 class Doubts:
-    """`found`: the category alone, with the reason where the classifier isn't heard. `likelier`: by row number the label
-    that is held likelier. `right`: the share of the rows that the classifier labels as they are labelled."""
+    """`found`: the category alone, with the reason where the classifier isn't heard. `likelier`: by row number the
+    label that is held likelier. `right`: the share of the rows that the classifier labels as they are labelled."""
 
     found: Categorised
     likelier: Mapping[int, str]
