@@ -112,8 +112,8 @@ class TextClassification(ItemTask):
         if max(abs(low), abs(high)) <= FAR:
             return []
         text = (
-            f"the scores go from {low:,g} to {high:,g}, and a head that is new begins near 0: each step moves its answers "
-            "by little more than the learning rate, so most of the training goes into getting there at all."
+            f"the scores go from {low:,g} to {high:,g}, and a head that is new begins near 0: each step moves its "
+            "answers by little more than the learning rate, so most of the training goes into getting there at all."
         )
         return [Doubt("data.train", text, "Bring them to about 0 to 1 first (divide them, or take their logarithm).")]
 
