@@ -125,6 +125,8 @@ def trained(batch: Mapping[str, Any]) -> torch.Tensor:
 
 def asked(targets: torch.Tensor) -> torch.Tensor:
     """Which of TARGETS are learnt, as truths: all but the number that stands for none. A score may be that number."""
+    import torch
+
     return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
 
 
