@@ -9,7 +9,6 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +33,6 @@ from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import trained
 from ftstudio.engine.disk import disk_trouble
-from ftstudio.engine.drawn import Drawn
 from ftstudio.engine.held import Held, Load, load_of
 from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
@@ -158,7 +156,7 @@ class StudioTrainer(Trainer):
             self.remove_callback(callback)
         self.add_callback(_Plan(director, self))
         self.director, self.meter, self.keep = director, meter, keep
-        self.held_out, self.sources, self.rows = held_out, sources, train
+        self.held_out, self.sources = held_out, sources
         self.lengths = lengths
         self.levers, self.budget = levers, budget
         self.held, self.still = held or Held(), still or Held()
@@ -184,8 +182,6 @@ class StudioTrainer(Trainer):
         """The order of the rows; FOLLOW is told seed and epoch."""
         args = self.args
         ways, texts = max(1, args.world_size), self.levers.texts
-        if texts and isinstance(self.rows, Drawn):
-            texts = partial(self.rows.texts, texts)
         alike = self.levers.alike
         return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, ways, follow, texts, alike)
 
