@@ -16,7 +16,7 @@ from ftstudio.core import files
 from ftstudio.core.text import clean
 from ftstudio.data.dataset import from_rows
 from ftstudio.engine.recipes import check_recipe
-from ftstudio.ui.common.paths import complete
+from ftstudio.ui.common.paths import absent, complete, is_folder
 from ftstudio.ui.data.cells import cell, widths
 from ftstudio.ui.data.histogram import bars
 from ftstudio.ui.data.lens import make_lens, next_cut
@@ -103,6 +103,11 @@ def test_paths_are_completed_as_a_shell_does(tmp_path: Path, monkeypatch: pytest
     assert complete("data/ls-b").value == "data/mails-b.jsonl"  # within the name
     assert complete("nowhere/x").options == ()
     assert complete("\x00").options == ()
+    assert absent("data/mails-a.jsonl") == absent("data/*.jsonl") == absent("demo") == absent("\x00") == ""
+    assert absent("data/mials.jsonl") == "there is no mials.jsonl in data"
+    assert absent("dta/mails.jsonl") == "there is no folder dta"
+    assert "on the hub" in absent("owner/name")
+    assert "on the hub" in absent("gpt2", is_folder)
 
 
 def test_a_recipe_from_other_data_keeps_the_model_and_drops_what_was_the_datas(tmp_path: Path) -> None:
