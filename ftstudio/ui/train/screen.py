@@ -202,6 +202,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
             comparable=self._comparable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
             keys=self.app.size.width < 100,
+            read=self.alerts_read,
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
             text = f"{text} · {of_all}"

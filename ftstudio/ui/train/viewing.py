@@ -38,6 +38,7 @@ class Viewing(StudioScreen):
         self._overlays: Overlays | None = None
         self._all_next = self._rows_next = 0.0
         self._at_once = 1  # how many charts there is room for
+        self.alerts_read = 0  # of those of the run in view
         self.all_told = ""  # which of the charts stand there, where not all do
 
     @property
@@ -56,7 +57,7 @@ class Viewing(StudioScreen):
         """Another run is in view."""
         self.replay, self._memory = None, charts.Memory()
         self.window.reset()
-        self._rows_next = 0.0
+        self._rows_next, self.alerts_read = 0.0, 0
         self.row_map.take(None, looked=False)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
@@ -209,6 +210,8 @@ class Viewing(StudioScreen):
         """All alerts."""
         feed = self.feed
         if feed is not None:
+            if feed is self.session.feed:  # a replay may not have come to the later ones
+                self.alerts_read = len(feed.story.alerts)
             self.studio.push_screen(AlertPage(feed.run.name, feed.story))
 
     def action_replay(self) -> None:
