@@ -20,7 +20,9 @@ class Frequencies:
     """Values of COLUMN and how many of ROWS rows have each, the most frequent first.
 
     Of a column of lists (words, tags, labels) the values are their items, and `times` says in the same order how often
-    each occurs in all; it is empty where no cell is a list. `uncounted`: rows whose values came after the 300,000th different one, or after 64 million characters of them.
+    each occurs in all; it is empty where no cell is a list.
+
+    `uncounted`: rows whose values came after the 300,000th different one, or after 64 million characters of them.
     """
 
     column: str

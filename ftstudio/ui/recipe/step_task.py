@@ -125,7 +125,8 @@ class TaskPanel(Panel):
                 named = [(f"{'' if place else 'Reads':<{LABEL}}", "bold"), (f"{role.name:<12}", "bold")]
                 parts += [*named, f"{role.help}\n"]
         parts += [] if self.low else example
-        parts += [*self._named("Answers", task.answers), *self._named("Judged", f"by {', '.join(task.default_metrics)}")]
+        judged = f"by {', '.join(task.default_metrics)}"
+        parts += [*self._named("Answers", task.answers), *self._named("Judged", judged)]
         parts[-1] = str(parts[-1]).rstrip()
         self.query_one("#task-help", Static).update(Content.assemble(*parts))
         if self.picker.has_focus:
