@@ -289,8 +289,8 @@ def test_the_strip_drops_the_least_important_first(parts: list[tuple[int, str]],
 
 def test_help_flows_and_is_compact() -> None:
     assert flowing("one\ntwo\n\nthree\n- four\n- five\n  six", 60) == "one two\n\nthree\n- four\n- five\n  six"
-    long = "  cat dog   both words, in any column"
-    assert flowing(long, 24) == "  cat dog   both words,\n            in any\n            column"
+    long = "one\n  cat dog   both words, in any column"
+    assert flowing(long, 24) == "one\n  cat dog   both words,\n            in any\n            column"
     assert flowing("- four and five", 9) == "- four\n  and\n  five"
     actions = compact(EVERYWHERE)
     assert actions[0].key == "1 … 6"
