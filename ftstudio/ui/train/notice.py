@@ -78,12 +78,12 @@ def notice(
         text = one_line((story.last_state or {}).get("text"), 120)
         said = PHASES.get(story.phase, story.phase)
         return "dim", "▶", f"{said}{f': {text}' if text and text not in said else ''}"
-    rest = f"trained by {elsewhere}, and steered from here, too" if elsewhere else KEYS if keys else ""
+    rest = f"trained by {elsewhere}, steered from here too" if elsewhere else KEYS if keys else ""
     if alerts := story.alerts_now:
         ink, mark = MARKS.get(str(alerts[-1].get("level")), ("dim", "i"))
         if _fresh(alerts[-1], story) and len(story.alerts) > read:
             return ink, mark, alert_text(alerts[-1])
-        told = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''}: ! lists {'them' if len(alerts) > 1 else 'it'}"
+        told = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} (!)"
         return "dim" if len(story.alerts) <= read else ink, mark, " · ".join(part for part in (told, rest) if part)
     return "dim", "", rest
 
