@@ -109,9 +109,7 @@ def horizontal(right: float, width: int, left: float = 0.0) -> Axis:
     first = math.ceil(left / step - 1e-9)
     values = [float(index * step) for index in range(first, math.floor(right / step + 1e-9) + 1)]
     last = values[-1] if values else left - span
-    apart = (
-        len(label(last)) / 2 + len(label(right)) + 2
-    )  # cells from the tick before: the end's label stands left of it
+    apart = len(label(last)) / 2 + len(label(right)) + 2  # cells: the end's label stands left of its tick
     if not left and right > last and (right - last) / span * cells >= apart:
         values.append(right)
     return Axis(left, right, tuple((value, label(value)) for value in values))
