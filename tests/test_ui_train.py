@@ -70,8 +70,8 @@ async def now(pilot: Pilot[Any]) -> str:
 async def test_without_a_run_it_names_the_keys_that_lead_on(workspace: Workspace, size: tuple[int, int]) -> None:
     async with studio(workspace).run_test(size=size) as pilot:
         text = await made.until(pilot, "No run is in view")
-        assert "3  make a recipe and start training" in text
-        assert "6  open an earlier run" in text
+        assert "3  makes a recipe and starts training" in text
+        assert "6  opens an earlier run" in text
 
 
 @pytest.mark.parametrize("size", SIZES)
