@@ -15,10 +15,11 @@ from rich.cells import cell_len
 from ftstudio.core import files
 from ftstudio.core.text import clean
 from ftstudio.data.dataset import from_rows
+from ftstudio.data.row_set import Item, RowSet
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.common.paths import absent, complete, is_folder
 from ftstudio.ui.data.cells import cell, widths
-from ftstudio.ui.data.histogram import bars
+from ftstudio.ui.data.histogram import LengthsPage, bars
 from ftstudio.ui.data.lens import make_lens, next_cut
 from ftstudio.ui.data.model import open_source, with_data
 from ftstudio.ui.data.sheet import Layer, Search, Sheet, scan
@@ -151,3 +152,21 @@ def test_every_line_of_tokens_fits(tmp_path: Path) -> None:
             assert cell_len(text) <= 61  # the dot behind a last token may stand in the edge's column
             assert made.harmless(clean(text))
             assert made.harmless(text)
+
+
+def test_windows_are_not_shown_as_a_cut() -> None:
+    encoded = RowSet()
+    items = [Item([7] * 32, {"labels": [7] * 32}, 31) for _ in range(5)]  # a text of 160 tokens
+    for item in items:
+        encoded.take(0, item)
+    encoded.account(items)
+    page = LengthsPage()
+    page.encoded, page.max_length, page.parted = encoded, 32, False
+
+    def told() -> str:
+        return "\n".join("".join(text for text, _ in line) for line in page.compose_lines(80))
+
+    assert "░" in told()
+    page.windows = True
+    assert "✓ nothing is cut: 5 windows of at most 32 tokens" in told()
+    assert "░" not in told()

@@ -22,7 +22,7 @@ from ftstudio.tasks.label_words import joined_doubts, spelling_doubts
 
 _REASONS = 3
 DECODED = 2_000  # pictures that are decoded whole, evenly spread; of the others the head is read
-_IN_WINDOWS = ("causal-lm", "masked-lm")
+IN_WINDOWS = ("causal-lm", "masked-lm")
 _UNTOLD = ("sft", "causal-lm", "masked-lm")  # what they can't learn is known once the rows are tokens
 
 
@@ -92,7 +92,7 @@ def encode_by(
 ) -> EncodedSet | None:
     """DATASET in tokens as the task NAME reads running text: in windows, of which none is cut and each document has its
     end. None for tasks whose rows are prompt and answer. Raises UsageError where TOKENIZER doesn't serve, Stopped."""
-    if name not in _IN_WINDOWS or shape.name not in tasks.get(name).shapes:
+    if name not in IN_WINDOWS or shape.name not in tasks.get(name).shapes:
         return None
     return tasks.get(name).encode_dataset(
         dataset, shape, template, tokenizer, max_length, progress=progress, cancel=cancel

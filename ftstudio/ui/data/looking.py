@@ -16,7 +16,7 @@ from ftstudio.data.personal import texts_in
 from ftstudio.data.profile import column_stats
 from ftstudio.data.shape import Shape
 from ftstudio.data.view import TokenView
-from ftstudio.tasks.checked import checks_of
+from ftstudio.tasks.checked import IN_WINDOWS, checks_of
 from ftstudio.ui.common.background import Background, Work
 from ftstudio.ui.data.cells import row_text
 from ftstudio.ui.data.checks_page import BY_LINE, WAY_OUT, ChecksTable, ProblemsPage
@@ -191,8 +191,9 @@ class Looking(StudioScreen):
         opened = self.opened
         if opened is not None and opened.lens is not None:
             limit = opened.max_length
-            said, parted = opened.lens.said(limit), opened.lens.task.generates
-            self.query_one(LengthsPage).show(encoded, limit, said, parted=parted)
+            said, task = opened.lens.said(limit), opened.lens.task
+            parted = task.generates and (opened.shape is None or opened.shape.name != "text")
+            self.query_one(LengthsPage).show(encoded, limit, said, parted=parted, windows=task.name in IN_WINDOWS)
             self.show_view("lengths")
 
     # -- figures and checks ------------------------------------------------------------------------------------------
