@@ -19,6 +19,9 @@ def test_what_a_person_wrote_stays() -> None:
 
 
 def test_escape_sequences_are_shown_not_obeyed() -> None:
+    hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "obey")  # tags: text that nobody sees but a model
+    assert clean(f"a\u200bb\u2060c{hidden}") == "a\ufffdb\ufffdc" + "\ufffd" * 4
+    assert clean("\U0001f469\u200d\U0001f467 \u0645\u200c\u06cc") == "\U0001f469\u200d\U0001f467 \u0645\u200c\u06cc"
     assert clean("a\x1b[31mred\x1b]0;title\x07b\x00") == "a␛red␛b␀"
 
 

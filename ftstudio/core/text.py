@@ -10,8 +10,11 @@ _ESCAPE = re.compile(
     "|[\x1b\x9b]\\[?[0-?]*[ -/]*[@-~]",  # CSI and two-character sequences
     re.DOTALL,
 )
-# C0 but tab and newline, DEL, C1, and the bidirectional overrides that reorder what is around them
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+# C0 but tab and newline, DEL, C1, the bidirectional overrides that reorder what is around them, and what has no width:
+# terminals disagree about its place, and a person would never see that it is there (joiners of emoji and scripts stay)
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 _SPACE = re.compile(r"\s+")
 
 
@@ -47,6 +50,11 @@ def one_line(text: object, limit: int = 200) -> str:
     """TEXT on one line: safe, runs of white space folded, cut to LIMIT characters with an ellipsis."""
     value = _SPACE.sub(" ", clean(text, limit * 4)).strip()
     return value if len(value) <= limit else value[: max(0, limit - 1)] + "…"
+
+
+def counted(count: int, noun: str) -> str:
+    """COUNT things: `1 word`, `1,204 words`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from ftstudio import tasks
 from ftstudio.core.text import clean, one_line
+from ftstudio.engine.task_fit import row_of
 from ftstudio.tasks.base import Task
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.common.fields import LABEL, FieldRow
@@ -234,8 +235,13 @@ class DataPanel(Panel):
         if found.example:
             masked = "".join(piece.text for piece in found.example if not piece.trained)
             trained = "".join(piece.text for piece in found.example if piece.trained)
-            lines += [(), *hung("reads   ", masked or "nothing", width, most)]
-            lines += hung("writes  " if self.learnt.generates else "learns  ", trained, width, most, "ins")
+            if masked or self.learnt.generates:
+                lines += [(), *hung("reads   ", masked or "nothing", width, most)]
+                lines += hung("writes  " if self.learnt.generates else "learns  ", trained, width, most, "ins")
+            else:  # words and their tags, texts in which words are hidden: the columns say what is what
+                parts = row_of(found.dataset, found.shape.columns)
+                indent = max((len(role) for role, _ in parts), default=6) + 2
+                lines += [(), *(line for role, text in parts for line in hung(f"{role:<{indent}}", text, width, most))]
         return lines
 
     def on_columns_line_pressed(self, event: ColumnsLine.Pressed) -> None:
