@@ -28,6 +28,7 @@ from ftstudio.ui.recipe.survey import Survey, key_of, survey
 from ftstudio.ui.text.lines import Line, Lines, fit
 from ftstudio.ui.text.said import Said
 
+GUESSED = "  (guessed)"
 NONE = ("none", "null", "no")
 HELP = "JSONL, JSON, CSV, TSV, Parquet, Arrow or text, a folder with one, or a hub id. demo is the bundled example."
 
@@ -55,7 +56,8 @@ class ColumnsLine(Lines):
     def line(self, index: int) -> Line:
         label = fit("columns", LABEL)
         room = max(4, self.columns - LABEL)
-        text = one_line(self.text, room) or "guessed once the data is read"
+        text = self.text if len(self.text) <= room else self.text.removesuffix(GUESSED)  # said below, too
+        text = one_line(text, room) or "guessed once the data is read"
         hint = "  space changes" if self.has_focus and len(text) + 15 <= room else ""
         return ((label, "key" if self.has_focus else ""), (text, "" if self.text else "dim"), (hint, "dim"))
 
@@ -134,7 +136,7 @@ class DataPanel(Panel):
         mapping = self.draft.get("data.columns")
         shape = self.found.shape
         shown = mapping if isinstance(mapping, dict) else dict(shape.columns) if shape is not None else {}
-        guessed = "" if isinstance(mapping, dict) or not shown else "  (guessed)"
+        guessed = "" if isinstance(mapping, dict) or not shown else GUESSED
         self.columns_line.say(", ".join(f"{role} = {name}" for role, name in shown.items()) + guessed)
 
     def _say_faults(self) -> None:
@@ -235,10 +237,10 @@ class DataPanel(Panel):
         if found.example:
             masked = "".join(piece.text for piece in found.example if not piece.trained)
             trained = "".join(piece.text for piece in found.example if piece.trained)
-            if masked or self.learnt.generates:
-                lines += [(), *hung("reads   ", masked or "nothing", width, most)]
+            if masked:
+                lines += [(), *hung("reads   ", masked, width, most)]
                 lines += hung("writes  " if self.learnt.generates else "learns  ", trained, width, most, "ins")
-            else:  # words and their tags, texts in which words are hidden: the columns say what is what
+            else:  # running text, words and their tags: the columns say what is what
                 parts = row_of(found.dataset, found.shape.columns)
                 indent = max((len(role) for role, _ in parts), default=6) + 2
                 lines += [(), *(line for role, text in parts for line in hung(f"{role:<{indent}}", text, width, most))]
