@@ -44,3 +44,10 @@ def test_numbers_for_people() -> None:
     ]
     assert [duration(v) for v in (None, 4, 192, 7500, 90000)] == ["–", "4s", "3m12s", "2h05m", "1d01h"]
     assert [size(v) for v in (None, 812, 43_307_000)] == ["–", "812 B", "41.3 MiB"]
+
+
+def test_bytes_take_nine_cells_at_most() -> None:
+    assert [size(count) for count in (999, 1000, 1_040_179, 41.3 * 2**20, 2**40)] == [
+        "999 B", "1.0 KiB", "1.0 MiB", "41.3 MiB", "1024.0 GiB",
+    ]  # fmt: skip
+    assert max(len(size(count)) for count in range(0, 2**24, 4099)) <= 9

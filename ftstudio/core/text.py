@@ -85,12 +85,12 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Bytes for people: `812 B`, `41.3 MiB`."""
+    """Bytes for people, in nine cells at most below 1,000 GiB: `812 B`, `41.3 MiB`; `1.0 MiB` from 1,000 KiB on."""
     if count is None:
         return "–"
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024 or unit == "GiB":
+        if abs(value) < 999.95 or unit == "GiB":
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return ""
