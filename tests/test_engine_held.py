@@ -154,7 +154,7 @@ def test_the_trainer_takes_a_long_batch_in_parts_and_the_next_short_one_whole(mo
         one.training_step(model, batch, torch.tensor(1))
 
 
-def test_gradients_that_are_under_way_end_the_run_with_a_way_out(tmp_path: Path):
+def test_gradients_that_are_under_way_end_the_run_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import torch
 
     from ftstudio.engine.ranked import RankedTrainer
@@ -162,6 +162,7 @@ def test_gradients_that_are_under_way_end_the_run_with_a_way_out(tmp_path: Path)
     one = RankedTrainer.__new__(RankedTrainer)
     one.__dict__ |= {"_by_hand": False, "held": Held(), "_rows": 4, "_passing": (9, 9, 9), "may_recompute": False}
     one.__dict__ |= {"_doubted": False, "_step": [{}, {}], "_taken": 2, "recomputes": False}
+    one.args = SimpleNamespace(device=torch.device("cpu"))
     short = torch.OutOfMemoryError("CUDA out of memory.")
     assert not one._may_shrink(RuntimeError("something else"))
     words = r"not enough GPU memory for 4 rows at once \(9 tokens\), and a step of several processes"
@@ -176,15 +177,19 @@ def test_gradients_that_are_under_way_end_the_run_with_a_way_out(tmp_path: Path)
     ranks.fail(folder, StudioError("Something else."))
     ranks.fail(folder, found.value)
     held = Held()
-    assert not held.forewarned(json.loads(json.dumps(ranks.noted(folder))))
+    assert not held.forewarned(json.loads(json.dumps(ranks.noted(folder, "cpu"))))
     assert held.failed == [(9, 9, 9)]
+    with monkeypatch.context() as larger:  # a device of twice the memory tries anew
+        larger.setattr(capacity, "memory", lambda device: 2 * found.value.memory)
+        assert found.value.memory > 0
+        assert not ranks.noted(folder, "cpu")
     one._rows = 1
     assert not one._may_shrink(short)  # nothing makes a single row less
     one.may_recompute = True
     with pytest.raises(NotHeld, match="for a single row") as found:
         one._may_shrink(short)
     ranks.fail(folder, found.value)
-    assert Held().forewarned(ranks.noted(folder))
+    assert Held().forewarned(ranks.noted(folder, "cpu"))
 
 
 def test_only_what_went_through_before_is_sure():

@@ -25,7 +25,11 @@ def memory(device: str) -> int:
 
 def larger(known: Mapping[str, Any], rank: int, device: str) -> bool:
     """Whether DEVICE has more memory than the one on which process RANK sealed the checkpoint that says KNOWN."""
-    before = _entry(known, rank).get("memory")
+    return more(_entry(known, rank).get("memory"), device)
+
+
+def more(before: object, device: str) -> bool:
+    """Whether DEVICE has more memory than the one of BEFORE (bytes; anything else where it isn't known)."""
     return isinstance(before, int) and memory(device) > LARGER * before
 
 

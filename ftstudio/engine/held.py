@@ -16,11 +16,12 @@ REMEMBERED = 64  # loads that fitted and none of which says more than another
 
 class NotHeld(StudioError):
     """Memory didn't do for LOAD of ROWS, in a step that this process can't take again by itself: others wait for what
-    it was about to tell them. Whoever goes on from the last checkpoint is to know it beforehand."""
+    it was about to tell them. Whoever goes on from the last checkpoint, on a device of no more MEMORY (bytes), is to
+    know it beforehand."""
 
-    def __init__(self, message: str, hint: str, load: Load, rows: int) -> None:
+    def __init__(self, message: str, hint: str, load: Load, rows: int, memory: int) -> None:
         super().__init__(message, hint)
-        self.load, self.rows = load, rows
+        self.load, self.rows, self.memory = load, rows, memory
 
 
 def load_of(batch: Mapping[str, Any]) -> Load:

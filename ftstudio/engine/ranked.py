@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 
-from ftstudio.engine import attention, gradients
+from ftstudio.engine import attention, capacity, gradients
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Collate, Row, trained
 from ftstudio.engine.held import NotHeld, load_of
@@ -130,6 +130,7 @@ class RankedTrainer(StudioTrainer):
             "smaller parts.",
             self._passing,
             self._rows,
+            capacity.memory(self.args.device.type),
         ) from error
 
     def _shrink(self) -> None:

@@ -18,6 +18,7 @@ from ftstudio.core import ending, files
 from ftstudio.core.errors import StudioError, chain
 from ftstudio.core.folder import JobFolder, Owner, here
 from ftstudio.core.launch import Place, place
+from ftstudio.engine import capacity
 from ftstudio.engine.held import Load, NotHeld
 
 PATIENCE = timedelta(days=30)  # how long a process waits for the others' words: a person may pause a run
@@ -212,19 +213,20 @@ class Ranks:
         line: dict[str, Any] = {"kind": FAILED, "time": time.time(), "rank": self.rank, "text": error.message}
         line |= {"hint": error.hint}
         if isinstance(error, NotHeld):
-            line |= {"load": error.load, "rows": error.rows}
+            line |= {"load": error.load, "rows": error.rows, "memory": error.memory}
         with contextlib.suppress(StudioError):
             files.LineWriter(folder.control_path).append(line)
 
-    def noted(self, folder: JobFolder) -> list[tuple[Load, int]]:
+    def noted(self, folder: JobFolder, device: str) -> list[tuple[Load, int]]:
         """What memory didn't hold in processes of FOLDER's run that couldn't go on by themselves: loads and their rows.
-        To be told by the first one."""
+        Left out is what a smaller DEVICE than this one said. To be told by the first one."""
         if not self.first:
             return []
         found = []
         for row in self._last_words(folder, 0):
             load, rows = row.get("load"), row.get("rows")
-            if isinstance(load, list) and len(load) == 3 and isinstance(rows, int):
+            smaller = capacity.more(row.get("memory"), device)
+            if isinstance(load, list) and len(load) == 3 and isinstance(rows, int) and not smaller:
                 found.append(((load[0], load[1], load[2]), rows))
         return found
 

@@ -298,7 +298,7 @@ class Training:
         known = resume.facts(checkpoint) if checkpoint else {}
         again = bool(recipe.training.gradient_checkpointing)
         fits, told = capacity.carried(known, self.ranks.rank, machine.device, again)
-        if told and self.ranks.first:
+        if told and self.ranks.first and self._unasked is None:  # once, as below
             self.folder.emit("alert", level="info", text=told)
         director = self._director(rows, checkpoint, known) if self.ranks.first else Follower(self.ranks)
         values = arguments(
@@ -330,7 +330,7 @@ class Training:
             trainer.add_callback(self._unasked)
         trainer.recomputes = again
         trainer.may_recompute = room.can(recipe)
-        alone = trainer.held.forewarned(self.ranks.tell(self.ranks.noted(self.folder)))
+        alone = trainer.held.forewarned(self.ranks.tell(self.ranks.noted(self.folder, machine.device)))
         asked = fits["recomputes"] or alone
         if asked and trainer.may_recompute and not trainer.recomputes:  # memory asked for it before
             levers.recompute(model)
