@@ -28,6 +28,7 @@ from ftstudio.ui.recipe.survey import Survey, key_of, survey
 from ftstudio.ui.text.lines import Line, Lines, fit
 from ftstudio.ui.text.said import Said
 
+WHOLE = ": all of its text is trained"  # what isn't so where words are hidden in it
 GUESSED = "  (guessed)"
 NONE = ("none", "null", "no")
 HELP = "JSONL, JSON, CSV, TSV, Parquet, Arrow or text, a folder with one, or a hub id. demo is the bundled example."
@@ -231,7 +232,8 @@ class DataPanel(Panel):
         template = f"  template {found.template}" if self.learnt.templates else ""
         lines: list[Line] = [(("✓ ", "good"), (first, "strong"), (template, "dim"))]
         if not isinstance(self.draft.get("data.columns"), dict):  # else the line of columns says it all
-            lines += hung("  ", f"guessed: {found.shape.why}", width, 2)
+            why = found.shape.why if self.learnt.generates else found.shape.why.removesuffix(WHOLE)
+            lines += hung("  ", f"guessed: {why}", width, 2)
         if found.note:
             lines += hung("  ", found.note, width, 2)
         if found.example:
