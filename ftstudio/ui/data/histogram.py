@@ -72,7 +72,7 @@ class LengthsPage(Page):
             trained = f"{stats.tokens:,} tokens"
         if self.max_length is None:
             return ((f"no cut; {trained}", ""),)
-        if self.windows:
+        if self.windows and stats.kept > stats.rows - stats.unusable:
             windows = f": {stats.kept:,} windows of at most {self.max_length:,} tokens"
             return (("✓ nothing is cut", "good"), (f"{windows}; {trained}", ""))
         if not stats.lost:
