@@ -19,6 +19,7 @@ from ftstudio.data.row_set import Item, RowSet
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.common.paths import absent, complete, is_folder
 from ftstudio.ui.data.cells import cell, widths
+from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.histogram import LengthsPage, bars
 from ftstudio.ui.data.lens import make_lens, next_cut
 from ftstudio.ui.data.model import open_source, with_data
@@ -170,3 +171,17 @@ def test_windows_are_not_shown_as_a_cut() -> None:
     page.windows = True
     assert "✓ nothing is cut: 5 windows of at most 32 tokens" in told()
     assert "░" not in told()
+
+
+def test_columns_come_back_into_view_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid()
+    grid._widths, grid.column = [30, 30], 1
+
+    def first(room: int) -> int:
+        monkeypatch.setattr(Grid, "columns", property(lambda _: room))
+        grid._follow()
+        return grid.first
+
+    assert first(1) == 0  # while another view stands there
+    assert first(50) == 1
+    assert first(80) == 0
