@@ -202,6 +202,10 @@ class PathField(Vertical):
         self.options.display = bool(self.options.options)
         self._say("" if known or self.options.options else absent(text.strip(), self.wanted))
 
+    def hush(self) -> None:
+        """What is wrong with the line is said by who opened it."""
+        self._say("")
+
     def _say(self, text: str) -> None:
         """Where nothing is called so, say so while it is typed."""
         note = self.query_one(".path-note", Static)
@@ -215,7 +219,7 @@ class PathField(Vertical):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self._say("")  # what is wrong with it is said by who opens it
+        self.hush()
         self.post_message(self.Chosen(self, self.value))
 
     def on_options_taken(self, event: Options.Taken) -> None:

@@ -276,7 +276,10 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
     if tokens.get("total"):
         share = 100 * tokens["trained"] / max(1, tokens["total"])
         lost = f", {tokens['lost']:,} cut off" if tokens.get("lost") else ", nothing cut off"
-        say("tokens", f"{tokens['total']:,}", f"{tokens['trained']:,} trained ({share:.0f} %){lost}")
+        learnt = f"{tokens['trained']:,} trained ({share:.0f} %)"
+        if tokens["trained"] == rows.get("train"):  # a share of the tokens would say nothing
+            learnt = "read; a label or score a row is learnt"
+        say("tokens", f"{tokens['total']:,}", f"{learnt}{lost}")
     if plan.get("steps"):
         say("steps", f"{plan['steps']:,}", "updates of the weights")
     if weights.get("total"):
