@@ -91,8 +91,9 @@ def notice(
 def _fresh(alert: dict[str, Any], story: Story) -> bool:
     """Whether ALERT is to be told in full: errors always, what is known of the data only as the training begins."""
     moment, last = alert.get("time"), story.last_time
-    known = isinstance(moment, (int, float)) and isinstance(last, (int, float))
-    return alert.get("level") == "error" or not known or last - moment < FRESH
+    if alert.get("level") == "error" or not isinstance(moment, (int, float)) or last is None:
+        return True
+    return last - moment < FRESH
 
 
 def stopped_text(story: Story) -> str:
