@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ from made_runs import waits_elsewhere
 from ftstudio.cli import main
 from ftstudio.cli.comparing import _runs
 from ftstudio.cli.output import Out
-from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text, work_through
+from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text, queue, work_through
 from ftstudio.cli.train import finish
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.files import read_lines
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import resume
+from ftstudio.engine import judged_on, resume
 from ftstudio.engine.sweep import SWEEP, join, siblings, words_of
 
 
@@ -151,10 +152,102 @@ def test_the_best_run_is_named_past_failures(tmp_path: Path):
     value = outcome([*waiting[:2], Waiting("g", early)])
     assert value["best"] == "g-1"
     assert "stopped early" in outcome_text(value)
-    early.recipe_path.write_text("{model: demo, task: masked-lm, data: {train: rows.jsonl}}")
-    value = outcome([*waiting[:2], Waiting("g", early)])
-    assert value["best"] is None
-    assert "judged on different rows or tasks" in outcome_text(value)
+
+
+RECIPE = "{model: demo, task: sft, data: {train: rows.jsonl, eval: 0.1, max_length: 64}, training: {seed: 0}, "
+NOTED = "{template: plain, data: {train: {sha256: a, rows: 40}, eval: {rows: 4}}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differ"),
+    [
+        ("task: sft", "task: masked-lm", "different tasks"),
+        ("seed: 0", "seed: 1", r"different held-out rows \(a file as data.eval"),
+        ("sha256: a", "sha256: b", "different held-out rows"),
+        ("eval: 0.1", "eval: 0.2", "different held-out rows"),
+        ("max_length: 64", "max_length: 32", "different lengths"),
+        ("template: plain", "template: alpaca", "different templates"),
+        ("model: demo", "model: elsewhere/else", "different tokenizers"),
+        ("seed: 0", "seed: 0, learning_rate: 1", ""),
+    ],
+)
+def test_only_losses_of_the_same_thing_make_a_best_run(tmp_path: Path, old: str, new: str, differ: str):
+    place, text = Workspace(tmp_path), f"{RECIPE} resolved: {NOTED}}}"
+    assert text.count(old) == 1
+    runs = [made(place, "a", 1.5), made(place, "b", 1.2)]
+    for run, recipe in zip(runs, (text, text.replace(old, new)), strict=True):
+        run.recipe_path.write_text(recipe)
+    value = outcome([Waiting(run.name, run) for run in runs])
+    assert value["best"] == (None if differ else "b-1")
+    assert re.search(f"no best run: .*{differ}" if differ else "best by", outcome_text(value))
+
+
+def test_the_tokenizer_counts_and_not_where_the_model_lies(tmp_path: Path):
+    place, runs = Workspace(tmp_path / "studio"), []
+    for name, words in (("a", "same"), ("b", "same"), ("c", "other")):
+        model = tmp_path / name
+        model.mkdir()
+        (model / "tokenizer.json").write_text(words)
+        runs.append(made(place, name, 1.0))
+        runs[-1].recipe_path.write_text(f"{RECIPE.replace('demo', str(model))} resolved: {NOTED}}}")
+    assert judged_on.differing(runs[:2], held_out=True) == ""
+    assert judged_on.differing(runs, held_out=True) == "tokenizers"
+
+
+def test_a_sweep_that_was_cut_short_goes_on_and_is_judged_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place, jobs = Workspace(tmp_path), list[Any]()
+    done, broken, waits = made(place, "a", 1.0), place.new_run("b"), place.new_run("c")
+    alone = place.new_run("alone")
+    for run in (broken, alone):
+        run.emit("phase", phase="training")
+    for run in (done, broken, waits, alone):
+        run.recipe_path.write_text(f"{RECIPE} resolved: {NOTED}}}")
+    join([done, broken, waits])
+
+    class Fake:
+        def __init__(self, out: Out): ...
+
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        interrupted = False
+
+        def expect(self, run: RunFolder) -> None: ...
+
+        def expects(self, run: RunFolder) -> bool:
+            return True
+
+        def run(self, job: Any, folder: Path) -> dict[str, Any]:
+            jobs.append((folder.name, job.resume))
+            run = RunFolder(folder)
+            run.emit("eval", step=4, loss=2.0)
+            return run.emit("done")
+
+    monkeypatch.setattr("ftstudio.cli.queue.Headless", Fake)
+    told = Told(json=True)
+    assert queue(argparse.Namespace(workspace=str(tmp_path)), told) == 0
+    assert jobs == [("b-1", True), ("c-1", False)]
+    assert told.value["best"] == "a-1"
+    assert [row["run"] for row in told.value["runs"]] == ["a-1", "b-1", "c-1"]
+    assert queue(argparse.Namespace(workspace=str(tmp_path)), told) == 0  # nothing waits: what was cut short is named
+    assert told.value["interrupted"] == ["alone-1"]
+    assert "ftstudio train --resume alone-1" in told.text
+
+
+class Told(Out):
+    """Keeps what it is given."""
+
+    def result(self, value: Any, text: str) -> None:
+        self.value, self.text = value, text
+
+
+def test_a_sweep_over_a_key_that_is_none_is_wrong_use(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    words = ["train", "demo", "--sweep", "training.nosuch=1,2", "--workspace", str(tmp_path)]
+    assert main(words) == 2
+    assert "nosuch" in capfd.readouterr().err
+    assert not Workspace(tmp_path).runs()
 
 
 def test_runs_are_judged_by_the_model_they_saved(tmp_path: Path):

@@ -89,6 +89,8 @@ def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, obj
     story.feed([{"kind": "telemetry", "time": 5000}, {"kind": "phase", "time": 5001, "phase": "preparing data"}])
     story.feed([{"kind": "start", "time": 5003, "resumed_from": 2}, {"kind": "step", "time": 5010, "step": 3}])
     assert story.seconds == 30 + 9
+    story.feed([{"kind": "step", "time": 1010, "step": 4}, {"kind": "step", "time": 1012, "step": 5}])  # clock set back
+    assert story.seconds == 30 + 9 + 2
 
 
 @pytest.mark.parametrize(

@@ -31,3 +31,12 @@ def test_bf16_on_a_cpu_without_units_for_it_is_told_to_be_slow(units: bool, monk
     machine = resolve(load_recipe(PRESETS / "demo.yaml", asked))
     assert machine.precision == "bf16"
     assert ("several times slower than fp32" in machine.why) is not units
+
+
+def test_a_launcher_does_not_change_the_arithmetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`accelerate launch --mixed_precision bf16` says so in the environment, where transformers looks."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    recipe = load_recipe(PRESETS / "demo.yaml", ["training.device=cpu", "training.precision=fp32"])
+    machine = resolve(recipe)
+    assert "mixed_precision (bf16) doesn't count" in machine.why
+    assert arguments(recipe, get("lora"), machine, tmp_path, evaluate=False).mixed_precision == "no"

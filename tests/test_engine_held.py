@@ -14,9 +14,13 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.engine import capacity
 from ftstudio.engine.collate import Collator, PaddingFree, split, trained
+from ftstudio.engine.fit import lighter
 from ftstudio.engine.held import Held, Load, NotHeld, load_of
 from ftstudio.engine.pieces import pieced
 from ftstudio.engine.ranks import Ranks
+from ftstudio.engine.recipes import load_recipe
+
+PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 
 def rows_of(*lengths: int, labels: int | None = None) -> list[dict[str, Any]]:
@@ -243,3 +247,15 @@ def test_what_did_not_fit_is_forgotten_on_a_larger_device_alone(monkeypatch: pyt
     assert not capacity.carried({"held": [still]}, 0, "cuda", again=True)[1]  # the recipe says so
     for before in ({}, {"recomputes": True, "parts": 2}):  # checkpoints of earlier versions
         assert capacity.carried(before, 0, "cuda") == ({"recomputes": before.get("recomputes")}, "")
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "hint"),
+    [
+        ("full", False, "Use method qlora or lora, a smaller model, or a device with more memory."),
+        ("lora", True, "Use method qlora, a smaller model, a lower data.max_length, or a device with more memory."),
+        ("qlora", False, "Use a smaller model, or a device with more memory."),
+    ],
+)
+def test_the_way_out_of_too_little_memory_is_none_that_was_taken(method: str, rows: bool, hint: str):
+    assert lighter(load_recipe(PRESETS / "demo.yaml", [f"method.name={method}"]), rows) == hint

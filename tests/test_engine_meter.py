@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
-from ftstudio.engine.flops import peak
+from ftstudio.engine.flops import peak, per_token
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.pace import Pace
 
@@ -221,3 +221,22 @@ def test_what_is_due_at_the_step_that_is_told_is_still_to_come(tmp_path: Path):
         director._eta(trainer, step, 110)
     assert [times["evaluating"] for times in ahead] == [6, 6, 5, 2, 1]
     assert [times["saving"] for times in ahead] == [4, 4, 4, 3, 2]  # the tuned model among them
+
+
+def test_of_a_mixture_only_the_experts_that_a_token_meets_are_counted():
+    """By hand: 6 a weight that learns, 2 of 8 experts; queries may be wider than the model."""
+    import torch
+    from transformers import AutoModelForCausalLM, MixtralConfig
+
+    width, wide, layers, heads, each, experts, met, words = 16, 32, 2, 4, 8, 8, 2, 64
+    config = MixtralConfig(
+        vocab_size=words, hidden_size=width, intermediate_size=wide, num_hidden_layers=layers, head_dim=each,
+        num_attention_heads=heads, num_key_value_heads=heads, num_local_experts=experts, num_experts_per_tok=met,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    attention, expert, router = 4 * width * heads * each, 3 * width * wide, width * experts
+    weights = layers * (attention + met * expert + router)
+    rows, labels = 10.0, 0.5
+    wanted = 6 * weights + 6 * layers * heads * each * rows + 6 * labels * width * words
+    assert per_token(model, rows, labels) == pytest.approx(wanted)

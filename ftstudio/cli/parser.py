@@ -218,7 +218,10 @@ def build() -> argparse.ArgumentParser:
     sub.add_argument("--votes", action="store_true", help="no comparison: the tally of the blind votes on it so far")
 
     add(
-        "queue", "queue:queue", "train the runs that wait, one after another", "Those that were prepared and not begun."
+        "queue",
+        "queue:queue",
+        "train the runs that wait, one after another",
+        "Those that were prepared and not begun; of a sweep that was cut short, the interrupted ones go on, too.",
     )
     add("runs", "runs:runs", "runs and their state")
     for name, text in (

@@ -8,12 +8,14 @@ from typing import Any
 
 from ftstudio.cli.follow import Headless
 from ftstudio.cli.output import Out, table
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import state_word
 from ftstudio.core.text import clean, duration, number
-from ftstudio.core.turn import QUEUE, holder
-from ftstudio.engine.sweep import Waiting, by_text, grid, join, named, outcome
+from ftstudio.core.turn import QUEUE
+from ftstudio.engine.sweep import Waiting, by_text, grid, join, left, named, outcome, with_siblings
+
+MOST_NAMED = 3  # interrupted runs
 
 
 def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: list[str], out: Out) -> int:
@@ -32,22 +34,28 @@ def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: 
                 one.error = error
                 out.say(f"  {clean(one.name)}: {clean(error.message)}")
             waiting.append(one)
+    used = [one.error for one in waiting if isinstance(one.error, UsageError)]
+    if len(used) == len(waiting):  # nothing was begun: the words are wrong, not one of the trainings
+        raise used[0]
     if arguments.sweep:
         join([one.run for one in waiting if one.run is not None])
     return work_through(waiting, out)
 
 
 def queue(arguments: argparse.Namespace, out: Out) -> int:
-    """Train the runs of the workspace that wait: prepared, but never begun."""
+    """Train the runs of the workspace that wait: prepared, but never begun, or interrupted within their sweep."""
     from ftstudio.cli.train import workspace
 
-    queued = [run for run in reversed(workspace(arguments).runs()) if run.state() == "queued"]
-    found = [run for run in queued if holder(run.path) is None]
-    if not found:
-        more = f": {len(queued)} wait for their turn in another process" if queued else ""
-        out.result({"runs": [], "best": None}, f"No run waits{more}.\n  next: ftstudio train A.yaml B.yaml")
-        return 0
-    return work_through([Waiting(run.name, run) for run in found], out)
+    runs = list(reversed(workspace(arguments).runs()))
+    waiting, broken = left(runs)
+    if waiting:
+        return work_through(waiting, out)
+    elsewhere = sum(run.state() == "queued" for run in runs)
+    more = f": {elsewhere} wait for their turn in another process" if elsewhere else ""
+    was = [f"  interrupted: ftstudio train --resume {run.name}" for run in broken[-MOST_NAMED:]]
+    lines = [f"No run waits{more}.", *(was or ["  next: ftstudio train A.yaml B.yaml"])]
+    out.result({"runs": [], "best": None, "interrupted": [run.name for run in broken]}, "\n".join(lines))
+    return 0
 
 
 def work_through(waiting: Sequence[Waiting], out: Out) -> int:
@@ -66,9 +74,10 @@ def work_through(waiting: Sequence[Waiting], out: Out) -> int:
             for place, (one, run) in enumerate(ready, 1):
                 if not headless.expects(run):
                     continue
-                out.say(f"Training {run.name} ({place} of {len(ready)})")
+                how = "Going on with" if one.resume else "Training"
+                out.say(f"{how} {run.name} ({place} of {len(ready)})")
                 try:
-                    last = headless.run(Train(run.path), run.path)
+                    last = headless.run(Train(run.path, resume=one.resume), run.path)
                 except StudioError as error:
                     one.error = error
                     continue
@@ -78,11 +87,13 @@ def work_through(waiting: Sequence[Waiting], out: Out) -> int:
                 stopped = headless.interrupted or (last["kind"] == "stopped" and not of_the_run)
                 if stopped:
                     break
-    value = outcome(waiting)
+    value = outcome(with_siblings(waiting))
     out.result(value, outcome_text(value))
     if stopped:
         return 130
-    return 0 if all(row["state"] == "done" or row["early"] or row["left"] for row in value["runs"]) else 1
+    own = {one.run.name if one.run is not None else None for one in waiting}
+    rows = [row for row in value["runs"] if row["run"] in own]
+    return 0 if all(row["state"] == "done" or row["early"] or row["left"] for row in rows) else 1
 
 
 def _state(row: dict[str, Any]) -> str:

@@ -135,7 +135,8 @@ class Story:
     version: int = 0
     evaluated: int = 0  # evaluations told so far, those of lost steps and of the same step among them
     _earlier: int = 0  # alerts of sessions before this one
-    _idle: float = 0.0  # seconds between its sessions
+    _passed: float = 0.0  # seconds from event to event
+    _idle: float = 0.0  # those of them between its sessions
     _active: float | None = None  # of its last event but telemetry, which a thread of its own writes
     _speed: float | None = None
     _evaluations: list[dict[str, Any]] = field(default_factory=list)
@@ -148,7 +149,10 @@ class Story:
         for event in events:
             self.version += 1
             kind = event.get("kind")
-            self.last_time = event.get("time", self.last_time)
+            moment = event.get("time", self.last_time)
+            if moment is not None and self.last_time is not None:
+                self._passed += max(0.0, moment - self.last_time)  # a clock that is set back takes nothing away
+            self.last_time = moment
             if self.started is None:
                 self.started = event.get("time")
             if kind in STATE_KINDS:
@@ -365,7 +369,7 @@ class Story:
         """From the first event to the last, without what lay between one session's end and the next one's start."""
         if self.started is None or self.last_time is None:
             return None
-        return max(0.0, self.last_time - self.started - self._idle)
+        return max(0.0, self._passed - self._idle)
 
 
 def state_word(state: str, collapsed: bool) -> str:

@@ -69,4 +69,6 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
     # One process trains on one GPU: over all that it sees transformers would spread each batch (torch's DataParallel),
     # which cuts rows laid end to end apart. Several GPUs have a process each, which torchrun starts.
     found._n_gpu = min(1, found.n_gpu)
+    # `accelerate launch --mixed_precision` (or its configuration) would lay an autocast of its own round the model
+    found.mixed_precision = "fp16" if machine.precision == "fp16" else "no"
     return found

@@ -187,6 +187,14 @@ def smaller(recipe: Recipe) -> str:
     return "training.gradient_checkpointing: much less memory, about 30 % slower"
 
 
+def lighter(recipe: Recipe, rows: bool = False) -> str:
+    """What makes weights and optimiser states less that the RECIPE trains with, as a hint; ROWS: or what goes through
+    at once."""
+    methods = {"qlora": [], "lora": ["method qlora"]}.get(recipe.method.name, ["method qlora or lora"])
+    ways = [*methods, "a smaller model", *(["a lower data.max_length"] if rows else []), "a device with more memory"]
+    return f"Use {', '.join(ways[:-1])}, or {ways[-1]}."
+
+
 def moments_of(memory: Mapping[str, Any]) -> list[str]:
     """What is held at each moment of a run, estimated beside measured where it was: one line."""
     measured = (memory.get("measured") or {}).get("moments") or {}

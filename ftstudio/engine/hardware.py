@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.launch import place
+from ftstudio.core.text import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +95,9 @@ def resolve(recipe: Recipe) -> Hardware:
             "training.precision fp16 needs a GPU: its gradients under- and overflow on the CPU.",
             "Use precision auto, fp32 or bf16.",
         )
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if launched not in ("no", precision):
+        why += f"; accelerate's mixed_precision ({one_line(launched, 10)}) doesn't count, training.precision does"
     return Hardware(device, precision, threads(), why)
 
 

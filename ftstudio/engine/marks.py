@@ -48,7 +48,7 @@ def texts_mark(folder: Path, tuned: Path | None = None) -> str:
 def stamp(model: str | Path) -> Stamp:
     """The files of MODEL (as a recipe names it, or a folder) as they lie on this machine now; the hub isn't asked, and
     nothing is read. Empty where it isn't here."""
-    folder = _folder(model)
+    folder = folder_of(model)
     if folder is None:
         return ()
     found = [(str(folder), 0, 0)]
@@ -61,7 +61,8 @@ def stamp(model: str | Path) -> Stamp:
     return tuple(sorted(found))
 
 
-def _folder(model: str | Path) -> Path | None:
+def folder_of(model: str | Path) -> Path | None:
+    """Where the files of MODEL lie on this machine; None where they don't. The hub isn't asked."""
     if model == "demo":
         return DEMO
     path = Path(model).expanduser()

@@ -27,7 +27,7 @@ from ftstudio.engine.compatibility import (
     machine_problems,
     model_config,
 )
-from ftstudio.engine.fit import gpus
+from ftstudio.engine.fit import gpus, lighter
 from ftstudio.engine.locate import locate, state
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.plan_rows import LOOKED_AT, held_out, labels_of, rare_labels
@@ -411,4 +411,4 @@ def _machine_memory(recipe: Recipe, parts: dict[str, int], problems: list[Proble
         there, what = reading["ram_total"], "this machine"
     if there and needed > there:
         text = f"weights, gradients and optimiser alone take {size(needed)}; {what} has {size(there)}."
-        problems.append(Problem("error", text, "method", "Use method qlora or lora, or a smaller model."))
+        problems.append(Problem("error", text, "method", lighter(recipe)))

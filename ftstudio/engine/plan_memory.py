@@ -110,9 +110,12 @@ def look(
         memory["fits"][0] = fit.refused(memory["fits"][0], found)
         best = memory["fits"][0]["fits"]
     if best in ("no", "busy"):
-        hint = "Use method qlora, a smaller model, or lower data.max_length."
-        hint = f"Try {memory['smaller']}." if memory["smaller"] else hint
-        problems.append(Problem("warning", memory["fits"][0]["text"] + ".", "training.batch_size", hint))
+        beyond = sum(counted.values()) > there[0]["total"]  # whatever goes through at once
+        hint = fit.lighter(recipe, rows=not beyond)
+        if memory["smaller"] and not beyond:
+            hint = f"Try {memory['smaller']}."
+        about = "method" if beyond else "training.batch_size"
+        problems.append(Problem("warning", memory["fits"][0]["text"] + ".", about, hint))
     return memory, seconds
 
 

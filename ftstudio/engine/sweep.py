@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.run import RunFolder, Story
-from ftstudio.core.turn import QUEUE
+from ftstudio.core.turn import QUEUE, holder
 from ftstudio.core.workspace import slug
-from ftstudio.engine import resume
+from ftstudio.engine import judged_on, resume
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -22,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Waiting:
-    """A training of the queue: its run, or why there is none."""
+    """A training of the queue: its run (RESUME: to go on from its last checkpoint), or why there is none."""
 
     name: str
     run: RunFolder | None = None
     error: StudioError | None = None
+    resume: bool = False
 
 
 def grid(sweep: Sequence[str]) -> list[list[str]]:
@@ -103,13 +103,39 @@ def siblings(run: RunFolder) -> list[RunFolder]:
     return [one for one in found if one.recipe_path.is_file()]
 
 
+def left(runs: Sequence[RunFolder]) -> tuple[list[Waiting], list[RunFolder]]:
+    """(what of RUNS is still to be trained, in their order; other runs that were interrupted). To be trained are those
+    that wait, but in the queue of no other process, and of their sweeps the interrupted ones: they go on."""
+    states = {run.name: run.state() for run in runs}
+    free = [run for run in runs if holder(run.path) is None]
+    found = [run for run in free if states[run.name] == "queued"]
+    broken = [run for run in free if states[run.name] == "interrupted"]
+    swept = {one.name for run in found for one in siblings(run)}
+    todo = [run for run in free if run in found or (run in broken and run.name in swept)]
+    return (
+        [Waiting(run.name, run, resume=run in broken) for run in todo],
+        [run for run in broken if run.name not in swept],
+    )
+
+
+def with_siblings(waiting: Sequence[Waiting]) -> list[Waiting]:
+    """WAITING, and beside each the other runs of its sweep, which were trained before or elsewhere: in their order."""
+    mine = {one.run.name: one for one in waiting if one.run is not None}
+    found: dict[str, Waiting] = {}
+    for one in waiting:
+        for run in siblings(one.run) if one.run is not None else ():
+            found.setdefault(run.name, mine.get(run.name) or Waiting(run.name, run))
+        found.setdefault(one.run.name if one.run is not None else one.name, one)
+    return list(found.values())
+
+
 def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
     """`{runs: [{name, run, state, early, left, collapsed, loss, eval_loss, lowest, seconds, error}], best, by, why}`;
     `best` is the finished run whose saved model has the lowest held-out loss (`eval_loss`), without such a loss the
     lowest last one. The model is the last weights, with early stopping those of the best checkpoint; a lower loss on
     the way is `lowest`: `{step, loss, kept}`, `kept` where a checkpoint has those weights. `early` are those that early
-    stopping ended: they have a model, too; `left` those that were taken out before they began. Losses on other rows,
-    or of another task, say nothing of each other: there is no best run then, and `why` tells it."""
+    stopping ended: they have a model, too; `left` those that were taken out before they began. Losses of other rows,
+    tokens or tasks say nothing of each other: there is no best run then, and `why` tells it."""
     rows: list[dict[str, Any]] = []
     for one in waiting:
         row: dict[str, Any] = {"name": one.name, "run": None, "state": "failed", "loss": None, "eval_loss": None}
@@ -129,9 +155,9 @@ def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
     done = [(one, row) for one, row in zip(waiting, rows, strict=True) if row["state"] == "done" or row["early"]]
     by = "eval_loss" if all(row["eval_loss"] is not None for _, row in done) else "loss"
     judged = [(one, row) for one, row in done if row[by] is not None]
-    alike = len({_judged_on(one.run) for one, _ in judged if one.run is not None}) == 1
-    best = min((row for _, row in judged), key=lambda row: row[by])["run"] if judged and alike else None
-    why = "no best run: they are judged on different rows or tasks" if judged and not alike else ""
+    differ = judged_on.differing([one.run for one, _ in judged if one.run is not None], by == "eval_loss")
+    best = min((row for _, row in judged), key=lambda row: row[by])["run"] if judged and not differ else None
+    why = f"no best run: their losses are of different {differ}" if differ else ""
     return {"runs": rows, "best": best, "by": by if best else None, "why": why}
 
 
@@ -148,17 +174,3 @@ def lowest(run: RunFolder, story: Story) -> dict[str, Any] | None:
 def by_text(by: str) -> str:
     """What an `outcome` goes BY, in words."""
     return "the model's held-out loss" if by == "eval_loss" else "training loss"
-
-
-def _judged_on(run: RunFolder) -> str:
-    """What the losses of RUN are losses of: its task, template and held-out rows."""
-    from ftstudio.engine.recipes import load_recipe
-
-    try:
-        recipe = load_recipe(run.recipe_path)
-    except StudioError:  # harmed since
-        return ""
-    resolved = recipe.resolved or {}
-    data = resolved.get("data") or {}
-    rows = data if data.get("eval") is None else {"eval": data["eval"]}
-    return json.dumps([recipe.task, resolved.get("template"), rows], sort_keys=True, default=str)

@@ -24,5 +24,6 @@ def told(session: Session, run: RunFolder) -> tuple[str, bool]:
     failed = sum(row["state"] == "failed" for row in found["runs"])
     more = f", {failed} failed" if failed else ""
     if found["best"] is None:
-        return f"the sweep's {len(runs)} runs have ended{more}", True
+        why = f": {found['why']}" if found["why"] else ""
+        return f"the sweep's {len(runs)} runs have ended{more}{why}", True
     return f"best of the sweep's {len(runs)} by {by_text(found['by'])}{more}: {one_line(found['best'], 60)}", True
