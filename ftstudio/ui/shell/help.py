@@ -56,10 +56,10 @@ def flowing(text: str, width: int) -> str:
             lines[-1] += f" {line}"
         else:
             lines.append(line)
-    return "\n".join(_hanging(line, width) if line.startswith((" ", "- ", "• ")) else line for line in lines)
+    return "\n".join(hanging(line, width) if line.startswith((" ", "- ", "• ")) else line for line in lines)
 
 
-def _hanging(line: str, width: int) -> str:
+def hanging(line: str, width: int) -> str:
     """LINE (two columns parted by two blanks, or a list's item) wrapped, its further lines below its last column."""
     found = re.match(r"[-•] | *\S.*?\S {2,}| +", line)
     indent = found.end() if found else 0
