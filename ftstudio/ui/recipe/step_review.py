@@ -266,7 +266,7 @@ def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> lis
     lines: list[Line] = []
 
     def say(name: str, text: str, note: str = "") -> None:
-        first, *rest = hung(f"{name:<12}", f"{text}  {note}", width, 3)
+        first, *rest = hung(f"{name:<12}", f"{text}  {note}", width, 4)
         said = first[1][0]
         bold = text if said.startswith(text) else ""
         lines.extend([(first[0], (bold, "strong"), (said[len(bold) :], "")), *rest])
