@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,7 +132,6 @@ LONG = (
     "test_real_files.py::test_a_real_file_is_recognised_and_what_is_cut_is_counted[gsm8k]",
     "test_engine_training_models.py::test_the_base_stays_loaded_until_another_is_wanted",
     "test_engine_plan.py::test_counts_and_bytes_are_those_of_the_loaded_model[model-lora]",
-    "test_engine_soft_prompts.py::test_a_run_goes_on_as_if_it_had_never_been_cut_off[projected]",
     "test_ui_runs.py::test_a_run_that_waits_in_another_process_is_told_so_and_only_taken_out",
     "test_engine_training_runs.py::test_rows_that_are_cut_or_left_out_are_counted_and_told",
     "test_ui_data_sheets.py::test_all_that_is_done_is_done_again_without_a_screen",
@@ -161,6 +161,18 @@ TELLING = {
         "test_tokens_of_labelled_rows_are_not_told_as_a_share_that_is_trained",
     ),
 }
+
+
+def pytest_collection() -> None:
+    """Libraries and tests are there for good: Python's collector needn't look through half a million objects of theirs
+    while they are imported, nor each time that the studio gives memory back."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """See `pytest_collection`."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -194,12 +206,12 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 @pytest.fixture(autouse=True)
 def _quick_screens(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pilot presses the next key as soon as the screen has taken in the last, in files that wait for what they look
-    for."""
-    if request.node.path.name.startswith(("test_ui_data", "test_ui_recipe")):
+    """A pilot presses the next key as soon as the screen has taken in the last; but in files that wait for what they
+    look for, it lets a thread of the screen's end first."""
+    if request.node.path.name.startswith("test_ui_"):
         from screens import quicken
 
-        quicken(monkeypatch)
+        quicken(monkeypatch, patient=not request.node.path.name.startswith(("test_ui_data", "test_ui_recipe")))
 
 
 @pytest.fixture(autouse=True)

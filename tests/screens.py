@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import unicodedata
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from textual import events
 from textual._context import visible_screen_stack
+from textual._wait import wait_for_idle
 from textual.app import App
 from textual.keys import REPLACED_KEYS, _character_to_key, _get_unicode_name_from_key
 from textual.pilot import Pilot
@@ -30,11 +32,12 @@ def shown(app: Any) -> str:
 
 async def until(pilot: Pilot[Any], text: str, seconds: float = 10.0, *, gone: bool = False) -> str:
     """Wait until TEXT is on screen (GONE: is not); gives the screen. Fails with what is there instead."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.02
     while (text in (screen := shown(pilot.app))) == gone:
         if time.monotonic() > end:
             raise AssertionError(f"{text!r} is {'still' if gone else 'not'} on screen:\n{screen}")
-        await pilot.pause(0.02)
+        await pilot.pause(pause)
+        pause = min(0.1, pause * 1.25)  # looking, too, takes time from the thread that is waited for
     return screen
 
 
@@ -62,11 +65,32 @@ async def _pause(pilot: Pilot[Any], delay: float | None = None) -> None:
     pilot.app.screen._on_timer_update()
 
 
-def quicken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on a pilot goes on as soon as its messages are taken in. Textual's own waits after each key until the
-    whole process is idle: 40 ms at best, two seconds while a thread counts."""
-    monkeypatch.setattr(Pilot, "press", _press)
-    monkeypatch.setattr(Pilot, "pause", _pause)
+async def _press_patiently(pilot: Pilot[Any], *keys: str) -> None:
+    for key in keys:
+        await _press(pilot, key)
+        await _threads(pilot)
+
+
+async def _pause_patiently(pilot: Pilot[Any], delay: float | None = None) -> None:
+    await _pause(pilot, delay)
+    if delay is None:
+        await _threads(pilot)
+
+
+async def _threads(pilot: Pilot[Any]) -> None:
+    """While a thread works for the screen: wait as Textual's own pilot does, until the process is idle."""
+    busy = any(not worker.is_finished for worker in pilot.app.workers)
+    if busy or any(thread.name.startswith("screen-") for thread in threading.enumerate()):
+        await wait_for_idle(0)
+        await settle(pilot)
+
+
+def quicken(monkeypatch: pytest.MonkeyPatch, *, patient: bool = False) -> None:
+    """From now on a pilot goes on as soon as its messages are taken in; PATIENT: and no thread of the screen's works.
+    Textual's own waits after each key until the whole process is idle: 40 ms at best, two seconds while a thread
+    counts."""
+    monkeypatch.setattr(Pilot, "press", _press_patiently if patient else _press)
+    monkeypatch.setattr(Pilot, "pause", _pause_patiently if patient else _pause)
 
 
 def send_key(app: App[Any], key: str) -> None:

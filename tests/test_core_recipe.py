@@ -59,6 +59,19 @@ def test_steps_typed_over_the_file_s_epochs_replace_them() -> None:
         read(GOOD, "training.steps=12", "training.epochs=1")
 
 
+def test_what_is_read_once_is_the_same_when_it_is_read_again() -> None:
+    """What the YAML says is kept; what is typed beside it, and where it was read from, is not."""
+    text = GOOD + "# read twice\n"
+    plain, changed, again = read(text), read(text, "method.r=9", "data.columns.prompt=q"), read(text)
+    assert changed.method.settings == {"r": 9}
+    assert again == plain
+    assert again.method.settings == {"r": 4}
+    wrong = GOOD.replace("r: 4", "rank: 4")
+    for source in ("one.yaml", "two.yaml"):
+        with pytest.raises(UsageError, match=source):
+            parse(wrong, source, (), METHODS, tasks.models())
+
+
 def test_a_method_may_be_just_its_name() -> None:
     assert read(GOOD.replace("{name: lora, r: 4}", "full")).method.name == "full"
 

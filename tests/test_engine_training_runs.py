@@ -356,10 +356,14 @@ def test_pause_checkpoint_evaluate_resume(base: Path, worker: Worker, tmp_path: 
     run = prepared(base, tmp_path, "lora")
 
     def while_paused() -> None:
-        before = len(losses(run))
+        before, kinds = len(losses(run)), ("checkpoint", "eval")
+        told, end = [len(events(run, kind)) for kind in kinds], time.monotonic() + 60
         run.request("checkpoint")
         run.request("evaluate")
-        time.sleep(1.0)
+        while run.state() != "paused" or any(len(events(run, kind)) == n for kind, n in zip(kinds, told, strict=True)):
+            assert time.monotonic() < end, run.events()[-1]
+            time.sleep(0.02)
+        time.sleep(0.5)  # three steps, if it went on
         assert len(losses(run)) == before  # it waits
         assert run.state() == "paused"
         run.request("resume")

@@ -10,6 +10,7 @@ import made_answers as made
 import made_runs
 import pytest
 from screens import IdleWorker, press, shown, until
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -89,7 +90,8 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         assert "The rows to learn from: prompt, completion." in text
         await pilot.press("enter")  # nothing named yet: it says so and stays
         await until(pilot, "✗ Name a file, a hub id or demo.")
-        await pilot.press(*str(path))
+        pilot.app.post_message(events.Paste(str(path)))  # as a terminal hands on what is pasted into it
+        await pilot.pause()
         assert recipe(pilot)["data"]["train"] == str(path)
         await pilot.press("enter")
         await until(pilot, "to train on, 4 held out", 30)
@@ -111,7 +113,7 @@ async def test_six_steps_lead_from_nothing_to_a_run(tmp_path: Path, size: Any) -
         await until(pilot, "by the steps")  # not the usual number of epochs
         await press(pilot, "up 2 down down text:1e-3")
         text = await step(pilot, 5)
-        text = await until(pilot, "updates of the weights", 60)
+        text = await until(pilot, "updates of the weights", 150)
         assert "36 to train on" in text
         assert "Start training" in text
         assert "command     ftstudio train" in text  # as this machine's tests have no GPU

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -459,3 +460,18 @@ def test_train_and_compare_are_dispatched(script: Script, tmp_path: Path, monkey
     worker.execute(Train(tmp_path / "a"))
     worker.execute(Compare(tmp_path / "b", ()))
     assert seen == [Train, Compare]
+
+
+def test_what_stays_for_good_is_not_looked_through_when_memory_is_given_back():
+    assert gc.isenabled()
+    with quiet.unwatched():
+        assert not gc.isenabled()
+        kept: list[object] = [{}]
+    assert gc.isenabled()
+    later: list[object] = [{}]
+    watched = {id(one) for one in gc.get_objects()}
+    assert id(later) in watched
+    assert id(kept) not in watched
+    with pytest.raises(ImportError), quiet.unwatched():
+        raise ImportError("no torch here")
+    assert gc.isenabled()

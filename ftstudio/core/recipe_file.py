@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def load(path: Path, overrides: Sequence[str], methods: MethodModels, tasks: Tas
 def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModels, tasks: TaskModels) -> Recipe:
     """The recipe in TEXT; SOURCE names it in errors."""
     try:
-        tree = YAML(typ="rt").load(text)
+        tree = _tree(text)
     except RecursionError:
         raise UsageError(f"{source} is nested too deeply.", "A recipe has two levels; see presets/.") from None
     except YAMLError as error:
@@ -61,6 +62,13 @@ def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModel
         typed.append(key)
         put(values, key, wanted)
     return check(values, source, methods, tasks, Origin(source, tree, tuple(typed)))
+
+
+@lru_cache(maxsize=64)
+def _tree(text: str) -> Any:
+    """The YAML in TEXT, with its lines. Kept, and so not to be changed: a run's recipe takes 50 ms, and screens, jobs
+    and lists of runs read the same one again."""
+    return YAML(typ="rt").load(text)
 
 
 def _value(key: str, text: str) -> Any:

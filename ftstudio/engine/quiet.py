@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 import threading
 import time
 import traceback as traces
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 NAMES = ("transformers", "peft", "accelerate", "datasets", "huggingface_hub", "bitsandbytes", "torch", "py.warnings")
@@ -36,8 +39,25 @@ def libraries() -> None:
     """
     with _importing:
         if not _done.is_set():
-            _import()
+            with unwatched():
+                _import()
             _done.set()
+
+
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """What is made meanwhile stays for good: Python's collector looks through none of it, now or later.
+
+    The libraries are half a million objects, half a second each time that memory is given back (see `loading.free`).
+    """
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if on:
+            gc.enable()
 
 
 def _import() -> None:

@@ -108,7 +108,24 @@ def by_studio(folder: Path, options: argparse.Namespace, seed: int) -> dict[str,
     if options.task == "seq2seq":
         report = told(["compare", found["run"], "--arms", "base,tuned"], folder)
         scores["bleu"] = report["arms"][-1]["metrics"]["bleu"]
+    if options.task == "masked-lm" and options.method == "full":
+        # which tokens are hidden is drawn by each evaluation: both models are asked for the same ones
+        model, collator, (_, held_out), score = built(folder, options, found["model"])
+        scores |= score(model.eval(), held_out, collator)
     return scores
+
+
+def built(folder: Path, options: argparse.Namespace, model: str) -> Any:
+    """(the MODEL, collator, rows in tokens, how it is scored) of the hand-written side."""
+    from by_hand import BUILD
+    from transformers import AutoTokenizer
+
+    parts = [
+        [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        for name in ("train.jsonl", "eval.jsonl")
+    ]
+    asked = argparse.Namespace(**{**vars(options), "model": model})
+    return BUILD[options.task](parts, AutoTokenizer.from_pretrained(model), asked)
 
 
 def told(command: list[str], folder: Path) -> dict[str, Any]:
@@ -129,16 +146,11 @@ def lora(options: argparse.Namespace) -> dict[str, Any]:
 def by_hand(folder: Path, options: argparse.Namespace, seed: int) -> dict[str, float]:
     """The same with transformers' Trainer and collators."""
     import transformers
-    from by_hand import BUILD, adapted
-    from transformers import AutoTokenizer, Trainer, TrainingArguments
+    from by_hand import adapted
+    from transformers import Trainer, TrainingArguments
 
     transformers.set_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
-    parts = [
-        [json.loads(line) for line in (folder / name).read_text().splitlines()]
-        for name in ("train.jsonl", "eval.jsonl")
-    ]
-    model, collator, (train, held_out), score = BUILD[options.task](parts, tokenizer, options)
+    model, collator, (train, held_out), score = built(folder, options, options.model)
     if options.method == "lora":
         model = adapted(model, options.task, lora(options))
     per_epoch = -(-len(train) // options.batch)
