@@ -161,7 +161,8 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
         f"{len(parts.test):,} test rows are kept apart, neither trained nor held out" if parts.test is not None else ""
     )
     asked = asked_as(held_out_shape, "eval", opened.parts) if isinstance(data.eval, str) else ""
-    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, first, kept, asked) if text)
+    written = template.note if task.templates else ""  # others read rows in a way of their own
+    notes = tuple(text for text in (written, unread, *parts.notes, chosen.note, first, kept, asked) if text)
     report = {**parts.report, **({"epoch": dict(chosen.counts)} if chosen.counts else {})}
     found = Materials(
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,

@@ -190,7 +190,8 @@ def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[t
         found.append(
             (
                 "warning",
-                f"{number(stats['truncated'])} of {number(stats['rows'])} rows are longer than {limit} tokens "
+                f"{number(stats['truncated'])} of {number(stats['rows'])} rows "
+                f"{'is' if stats['truncated'] == 1 else 'are'} longer than {limit} tokens "
                 f"(data.max_length): {number(stats['lost'])} tokens are cut off, "
                 f"{number(stats['lost_completion'])} of them would have been trained.",
             )
