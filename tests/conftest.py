@@ -49,7 +49,6 @@ LONG = (
     "test_engine_plan.py::test_counts_and_bytes_are_those_of_the_loaded_model[model-qlora]",
     "test_engine_training_runs.py::test_two_adapters_over_one_base_keep_apart",
     "test_engine_training_runs.py::test_a_real_model_learns_real_rows",
-    "test_engine_training_runs.py::test_a_full_disk_keeps_the_last_checkpoint_and_says_so",
     "test_engine_training_runs.py::test_the_store_serves_base_and_tuned_from_one_load[full]",
     "test_engine_training_runs.py::test_the_store_serves_base_and_tuned_from_one_load[qlora]",
     "test_engine_compare.py::test_runs_of_other_methods_are_further_arms",

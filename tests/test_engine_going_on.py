@@ -105,13 +105,13 @@ def test_only_a_full_disk_waits_for_room(name: str, tmp_path: Path):
     run = RunFolder(tmp_path / "runs" / name)
     run.path.mkdir(parents=True)
     director = RunDirector(run, Control(LineReader(run.control_path)), every=None, save=10, first=0)
-    with pytest.raises(StudioError, match="Permission denied"), director._on_disk(None):  # type: ignore[arg-type]
+    with pytest.raises(StudioError, match="Permission denied"), director._on_disk():
         raise files.explain(OSError(errno.EACCES, "x"), run.events_path)
     assert not director.paused
     for number in (errno.ENOSPC, errno.EDQUOT):
         error = files.explain(OSError(number, "x"), run.events_path)
         assert isinstance(error, DiskFull)
-        with director._on_disk(None):  # type: ignore[arg-type]
+        with director._on_disk():
             raise error
     assert director.paused
 

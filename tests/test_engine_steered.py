@@ -41,8 +41,8 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "EVERY", 0.0)
 
 
-def prepared(base: Path, space: Path, **training: Any) -> RunFolder:
-    values = recipe_values(base / "model", base / "rows.jsonl", "lora", **training)
+def prepared(base: Path, space: Path, method: str = "lora", **training: Any) -> RunFolder:
+    values = recipe_values(base / "model", base / "rows.jsonl", method, **training)
     values["evaluation"] |= {"samples": 0, "forgetting": False, "every": 100}
     return prepare_run(check_recipe(values), Workspace(space))
 
@@ -106,6 +106,45 @@ def test_rate_and_length_change_while_it_runs_and_again_after_a_crash(
     assert not [alert for alert in events(crashed, "alert") if alert.get("watch")]
 
 
+@pytest.mark.parametrize(
+    "asks",
+    [
+        [("steps", 20)],
+        [("steps", 8)],
+        [("learning_rate", 5e-4)],
+        [("steps", 20), ("learning_rate", 5e-4)],
+    ],
+)
+def test_what_was_changed_in_a_pause_counts_from_the_first_step_after_a_crash(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: list[tuple[str, float]]
+):
+    """The checkpoint of the step it paused at was written before the change."""
+    wait = control.Control.wait
+    told = []
+    for name, more in (("whole", {}), ("crashed", {7: crash})):
+        run = prepared(base, tmp_path / name, steps=9, save_steps=3, scheduler="linear", warmup=0)
+        due: list[Callable[[], Any]] = [lambda run=run, what=what, value=value: run.request(what, value=value)
+                                        for what, value in asks]  # fmt: skip
+        due.append(lambda run=run: run.request("resume"))
+
+        def waits(self: Any, seconds: float, due: list[Callable[[], Any]] = due) -> None:
+            due.pop(0)() if due else wait(self, seconds)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(control.Control, "wait", waits)
+            at_step(patch, {5: lambda director: director.folder.request("pause")} | more)
+            worker.execute(Train(run.path))
+        if more:
+            assert run.state() == "failed"
+            worker.execute(Train(run.path, resume=True))
+            assert [start["resumed_from"] for start in events(run, "start")] == [None, 6]
+        assert run.state() == "done", events(run, "failed")
+        assert {change["step"] for change in events(run, "steer")} == {6}
+        assert not [alert for alert in events(run, "alert") if alert.get("watch") == "resume_fault"]
+        told.append({step["step"]: (step["loss"], step["lr"]) for step in events(run, "step")})
+    assert told[0] == told[1]
+
+
 def test_a_run_is_shortened(base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = prepared(base, tmp_path, steps=30)
     at_step(monkeypatch, {2: lambda director: director.folder.request("steps", value=1)})
@@ -114,21 +153,73 @@ def test_a_run_is_shortened(base: Path, worker: Worker, tmp_path: Path, monkeypa
     assert events(run, "done")[0]["step"] == 3
 
 
-def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def no_number_once(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """The loss of the step after AT is no number the first time."""
     import torch
 
     from ftstudio.engine.trainer import StudioTrainer
-    from ftstudio.engine.training import Training
 
-    loss = StudioTrainer.compute_loss
-    asked = []
+    loss, asked = StudioTrainer.compute_loss, []
 
     def broken(self: Any, *args: Any, **named: Any) -> Any:
         asked.append(self.state.global_step)
         found = loss(self, *args, **named)
-        return found * torch.tensor(float("nan")) if asked.count(4) == 1 and asked[-1] == 4 else found
+        return found * torch.tensor(float("nan")) if asked.count(at) == 1 and asked[-1] == at else found
 
     monkeypatch.setattr(StudioTrainer, "compute_loss", broken)
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "qlora"])
+def test_a_run_that_went_back_and_is_killed_then_goes_on_exactly(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    """From the checkpoint that it went back to, and from one that was written after that."""
+    told: list[dict[int, Any]] = []
+    for name, at in (("whole", 0), ("before", 5), ("after", 7)):
+        run = prepared(base, tmp_path / name, method, steps=9, save_steps=3, watch={"not_finite": "rollback"})
+        with monkeypatch.context() as patch:
+            no_number_once(patch, 5)
+            times: list[int] = []
+
+            def once_more(director: Any, at: int = at, times: list[int] = times) -> None:
+                times.append(director.trainer.state.global_step)
+                if times.count(at) == (2 if at < 6 else 1):
+                    crash(director)
+
+            every_step_does(patch, once_more)
+            worker.execute(Train(run.path))
+        if at:
+            assert run.state() == "failed"
+            worker.execute(Train(run.path, resume=True))
+        assert run.state() == "done", events(run, "failed")
+        starts = events(run, "start")
+        expected = [None, 3, *{5: [3], 7: [6]}.get(at, [])]
+        assert [start["resumed_from"] for start in starts] == expected
+        for start in starts:  # the same, but for what is told of memory: "as the run began"
+            start["engine"].pop("memory")
+            assert start["engine"] == starts[0]["engine"]
+        told.append({step["step"]: (step["loss"], step["lr"], step["grad_norm"]) for step in events(run, "step")})
+    assert len(told[0]) == 9
+    assert told[0] == told[1]
+    assert told[0] == told[2]
+
+
+def every_step_does(monkeypatch: pytest.MonkeyPatch, deed: Callable[[Any], None]) -> None:
+    """After each step was told, do DEED."""
+    stepped = callback.RunDirector.stepped
+
+    def then(self: Any, trainer: Any, logs: Any) -> None:
+        stepped(self, trainer, logs)
+        deed(self)
+
+    monkeypatch.setattr(callback.RunDirector, "stepped", then)
+
+
+def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.engine.training import Training
+
+    no_number_once(monkeypatch, 4)
     optimizers: list[weakref.ref[Any]] = []
     held: list[bool] = []
     create, again = StudioTrainer.create_optimizer, Training._model_again
@@ -148,7 +239,10 @@ def test_back_to_the_last_good_checkpoint(base: Path, worker: Worker, tmp_path: 
     worker.execute(Train(run.path))
     assert held == [False]  # the first one's states are out of memory before the second one's are made
     assert run.state() == "done", [event for event in run.events() if event["kind"] != "telemetry"]
-    assert [start["resumed_from"] for start in events(run, "start")] == [None, 3]
+    first, again = events(run, "start")
+    assert (first["resumed_from"], again["resumed_from"]) == (None, 3)
+    assert first["engine"] == again["engine"]  # nothing is tried on weights that are no numbers
+    assert "no padding" in again["engine"]["batches"]
     alert = next(alert for alert in events(run, "alert") if alert.get("watch") == "not_finite")
     assert (alert["action"], alert["level"], alert["step"]) == ("rollback", "error", 5)
     rates = [step["lr"] for step in events(run, "step")]

@@ -412,8 +412,10 @@ def test_a_loss_that_is_no_number_fails_the_run_and_saves_nothing(base: Path, wo
         assert "NaN" not in json.dumps(json.loads(line, parse_constant=lambda name: f"{name}!"), allow_nan=True)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("deed", "end", "kept"), [("stop", "stopped", [3]), ("alert", "done", [3, 8])])
 def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(
-    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str, end: str, kept: list[int]
 ):
     import errno
 
@@ -431,14 +433,18 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(
         save(value, path, *args, **kwargs)
 
     monkeypatch.setattr(torch, "save", full)
-    run = prepared(base, tmp_path, "lora", watch={"disk": "stop"})
+    run = prepared(base, tmp_path, "lora", watch={"disk": deed})
     worker.execute(Train(run.path))
     assert calls
-    failed = events(run, "failed")[0]
-    assert "disk is full" in failed["text"]
-    assert failed["hint"]
-    assert [path.name for path in run.checkpoints.iterdir()] == ["checkpoint-3"]
-    assert resume.newest(run.checkpoints) == run.checkpoints / "checkpoint-3"
+    assert run.state() == end
+    [alert] = [alert for alert in events(run, "alert") if alert.get("watch") == "disk"]
+    assert alert["action"] == deed
+    assert "disk is full" in alert["text"]
+    assert {path.name for path in run.checkpoints.iterdir()} == {f"checkpoint-{step}" for step in kept}
+    assert resume.newest(run.checkpoints) == run.checkpoints / f"checkpoint-{kept[-1]}"
+    if deed == "alert":
+        return
+    assert run.events()[-1]["by"] == "disk"
     monkeypatch.undo()
     monkeypatch.setattr(report, "INTERVAL", 0.0)
     worker.execute(Train(run.path, resume=True))

@@ -217,12 +217,8 @@ def test_a_resumed_run_that_goes_on_otherwise(tmp_path: Path, deed: str, known: 
     [
         ("spike", lambda director, trainer: [step(director, trainer, loss) for loss in [*NOISE, 9.0]]),
         ("zero_loss", lambda director, trainer: [step(director, trainer, loss) for loss in [1.0, *[0.0] * 6]]),
-        ("collapsed", lambda director, trainer: [
-            director.evaluated(trainer, {"loss": loss}) for loss in (2.0, 7.0)
-        ]),
-        ("eval_rising", lambda director, trainer: [
-            director.evaluated(trainer, {"loss": loss}) for loss in (2.0, 2.1, 2.2, 2.3)
-        ]),
+        ("collapsed", lambda director, trainer: judged(director, trainer, 2.0, 7.0)),
+        ("eval_rising", lambda director, trainer: judged(director, trainer, 2.0, 2.1, 2.2, 2.3)),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("deed", ["alert", "pause", "rollback", "stop"])
@@ -272,6 +268,13 @@ def test_a_bad_step_is_not_saved_and_not_gone_back_to(tmp_path: Path):
     trainer.state.global_step = 2  # nothing to go back to from here
     with pytest.raises(StudioError, match="not a finite number"):
         step(director, trainer, float("nan"))
+
+
+def judged(director: RunDirector, trainer: Stepping, *losses: float) -> None:
+    """One evaluation a step, with these LOSSES."""
+    for loss in losses:
+        trainer.state.global_step += 1
+        director.evaluated(trainer, {"loss": loss})  # type: ignore[arg-type]
 
 
 def step(director: RunDirector, trainer: Stepping, loss: float) -> None:
@@ -349,6 +352,75 @@ def test_patience_goes_on_after_a_resume(tmp_path: Path):
     [fault] = director.watchdog.evaluated(200, 1.3)
     assert "no better since step 50" in fault.text
     assert "3 evaluations" in fault.text
+
+
+def test_to_look_ends_no_run_also_after_a_resume(tmp_path: Path):
+    """What was asked for beside the rhythm has no part in patience, neither has a second look at the same step."""
+    director, trainer = directed(tmp_path, patience=2, eval_rising="stop"), Stepping(0)
+    director.every = 4
+    for number, loss in ((0, 3.0), (4, 1.0), (5, 1.0), (5, 1.0), (6, 0.5), (6, 0.5), (8, 0.9), (8, 0.9), (8, 0.9)):
+        trainer.state.global_step = number
+        director.evaluated(trainer, {"loss": loss})  # type: ignore[arg-type]
+    assert alerts(director) == []
+    assert director.watchdog.best == 0.5  # which is worth a checkpoint all the same
+    again = directed(tmp_path, patience=2, eval_rising="stop")
+    again.every, again.first = 4, 8
+    again.goes_on({"step": 8, "eval_loss": 0.9})
+    for followed in (director, again):
+        for number, loss in ((8, 0.9), (10, 1.5), (12, 0.95)):
+            trainer.state.global_step = number
+            followed.evaluated(trainer, {"loss": loss})  # type: ignore[arg-type]
+        assert followed._wish == ""
+        trainer.state.global_step = trainer.state.max_steps = 13  # the last step's counts
+        followed.evaluated(trainer, {"loss": 1.1})  # type: ignore[arg-type]
+        trainer.state.max_steps = 20
+        assert followed._wish == "stop"
+        assert "since step 8 (0.9, now 1.1): 2 evaluations" in alerts(director)[-1][2]
+
+
+@pytest.mark.parametrize("deed", ["stop", "rollback"])
+def test_what_is_seen_in_a_pause_is_done_in_it(tmp_path: Path, deed: str):
+    """It is told that the run is stopped, or goes back: it doesn't wait on for somebody to resume it."""
+    director, trainer = directed(tmp_path, collapsed=deed), Stepping(7)
+    director.every, director.paused = 5, True
+    director.evaluated(trainer, {"loss": 2.0})  # type: ignore[arg-type]
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights").write_bytes(b"x")
+    resume.seal(checkpoint, step=3)
+    trainer.evaluate = lambda: director.evaluated(trainer, {"loss": 9.0})  # type: ignore[arg-type, attr-defined]
+    trainer.control.should_save = False
+    polls = iter([[Request("evaluate")]])
+    director.control.poll = lambda now=False: next(polls)  # type: ignore[method-assign]
+    director.control.wait = lambda seconds: None  # type: ignore[method-assign]
+    director.trainer = trainer  # type: ignore[assignment]
+    if deed == "rollback":
+        with pytest.raises(RolledBack):
+            director.between(trainer)  # type: ignore[arg-type]
+    else:
+        director.between(trainer)  # type: ignore[arg-type]
+        assert (trainer.written, trainer.control.should_training_stop, director.stopped) == ([7], True, True)
+    assert [(kind, action) for kind, action, _ in alerts(director)] == [("collapsed", deed)]
+
+
+@pytest.mark.parametrize("deed", ["alert", "pause", "stop"])
+def test_a_checkpoint_that_the_disk_did_not_take_is_told_and_the_deed_done(tmp_path: Path, deed: str):
+    director, trainer = directed(tmp_path, disk=deed), Stepping(7)
+    director.trainer = trainer  # type: ignore[assignment]
+    error = files.explain(OSError(28, "No space left on device"), tmp_path / "checkpoint-7")
+    assert director.unsaved(error)
+    [(kind, action, text)] = alerts(director)
+    assert (kind, action) == ("disk", deed)
+    assert text.startswith("The disk is full")
+    assert (director.paused, director.disk.owed) == (deed == "pause", deed == "pause")
+    if deed != "pause":
+        director.between(trainer)  # type: ignore[arg-type]
+        assert trainer.control.should_training_stop == (deed == "stop")
+        assert trainer.written == []
+        for _ in range(3):  # events that it doesn't take, either: once
+            with director._on_disk():
+                raise error
+        assert len(alerts(director)) == 2
 
 
 @pytest.mark.parametrize(
@@ -559,11 +631,14 @@ def test_the_best_checkpoint_stays_beside_the_last(tmp_path: Path):
 def test_changes_after_a_checkpoint_that_was_gone_back_to_no_longer_count():
     events = [
         {"kind": "steer", "step": 5, "what": "learning_rate", "value": 1e-3},
+        {"kind": "steer", "step": 8, "what": "learning_rate", "value": 2e-3},
         {"kind": "steer", "step": 9, "what": "steps", "value": 40},
         {"kind": "steer", "step": 7, "what": "learning_rate", "value": 5e-4, "why": BACK},
         {"kind": "steer", "step": "?", "what": "steps", "value": 1},
     ]
-    assert [(change.step, change.value) for change in changes(events)] == [(5, 1e-3), (7, 5e-4)]
+    found = [(change.step, change.what, change.value) for change in changes(events)]
+    # how long it is to train is no fault of the weights: that stays
+    assert found == [(5, "learning_rate", 1e-3), (7, "learning_rate", 5e-4), (9, "steps", 40)]
 
 
 def test_a_run_lengthened_before_it_was_killed_is_told_with_its_whole_length(

@@ -36,14 +36,19 @@ class Watch(BaseModel):
     resume_fault: Deed = Field("alert", description="a resumed run goes on with another learning rate or row order")
     disk: Literal["alert", "pause", "stop"] = Field("pause", description="the next checkpoint won't fit on the disk")
     gpu: Literal["alert", "pause", "stop"] = Field("alert", description="a GPU is throttled by heat or power, or lost")
-    patience: int = Field(3, ge=1, description="evaluations without a better held-out loss until it counts as rising")
+    patience: int = Field(
+        3, ge=1, description="evaluations that were due, without a better held-out loss, until it counts as rising"
+    )
     spike_score: float = Field(10.0, gt=1, description="robust z-score from which a loss is a spike")
     stall: float = Field(20.0, gt=1, description="how many times the median step a stalled one takes (60 s at least)")
     rollbacks: int = Field(2, ge=0, description="how often a run goes back before it stops instead")
     rollback_rate: float = Field(0.5, gt=0, le=1, description="the learning rate after going back, as a factor")
     command: str | None = Field(
-        None, description="a program to run at every alert, never waited for; FTSTUDIO_TEXT and others tell it why"
+        None,
+        description="a program to run at every alert and when the run fails, never waited for; FTSTUDIO_TEXT says why",
     )
     webhook: str | None = Field(
-        None, pattern=r"^https?://", description="an address that every alert is posted to, as JSON"
+        None,
+        pattern=r"^https?://",
+        description="an address that every alert is posted to, as JSON, and that the run failed",
     )

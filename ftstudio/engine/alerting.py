@@ -1,4 +1,5 @@
-"""Tells the world of an alert: a program of the person's, an address of theirs. Never waited for, never fatal."""
+"""Tells the world of an alert, and of a run that failed: a program of the person's, an address of theirs. Never waited
+for, never fatal."""
 
 from __future__ import annotations
 
@@ -14,10 +15,13 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ftstudio.core import ending
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
+from ftstudio.core.run import RunFolder
 from ftstudio.core.watch import Watch
 from ftstudio.engine import quiet
 from ftstudio.engine.watchdog import Fault
@@ -28,7 +32,7 @@ UNWRITTEN: deque[str] = deque(maxlen=20)
 TIMEOUT = 30.0  # seconds a program may take, and an address to answer
 LAST = 5.0  # seconds that the process waits at its end for what is being told: often that the run has failed
 _telling: deque[threading.Thread] = deque(maxlen=20)
-
+_told: dict[Path, str] = {}  # what was told of each run last, where that may be why it fails
 
 DEEDS = {
     "pause": "The run is paused",
@@ -51,10 +55,37 @@ def emit(folder: JobFolder, watch: Watch, fault: Fault, deed: str, step: int | N
         "step": step,
     }
     tell(watch, folder.name, event)
+    _told[folder.path] = text if deed == "stop" else ""
     try:
         folder.emit("alert", **event)
     except StudioError:  # a full disk takes no event: whoever runs this process says it
         UNWRITTEN.append(text)
+
+
+def begins(folder: JobFolder) -> None:
+    """FOLDER's run begins, or goes on: what it fails by now is news, though it may have failed by the same before."""
+    _told.pop(folder.path, None)
+
+
+def tell_new(watch: Watch, folder: JobFolder, event: Mapping[str, Any]) -> None:
+    """`tell` of EVENT in FOLDER, where it isn't what was told of it last."""
+    if _told.get(folder.path) != event["text"]:
+        _told[folder.path] = event["text"]
+        tell(watch, folder.name, event)
+
+
+def failed(run: RunFolder, error: StudioError, step: int | None) -> None:
+    """Tell of RUN, which failed by ERROR after STEP, as its recipe says: once, and not where the alert of what ended it
+    told so already. From any thread."""
+    from ftstudio.engine.recipes import load_recipe
+
+    if _told.get(run.path, "").startswith(error.message):
+        return
+    with contextlib.suppress(StudioError, OSError):  # without its recipe there is nobody to tell
+        watch = load_recipe(run.recipe_path).training.watch
+        _told[run.path] = error.message
+        event = {"level": "error", "text": f"The run has failed: {error.message}", "action": "failed", "step": step}
+        tell(watch, run.name, event)
 
 
 def tell(watch: Watch, run: str, event: Mapping[str, Any]) -> threading.Thread | None:
@@ -69,12 +100,14 @@ def tell(watch: Watch, run: str, event: Mapping[str, Any]) -> threading.Thread |
     thread = threading.Thread(target=_tell, args=(watch, told), name="ftstudio-alert", daemon=True)
     thread.start()
     if not _telling:
-        atexit.register(_let_out)
+        atexit.register(let_out)
+        ending.before.append(let_out)
     _telling.append(thread)
     return thread
 
 
-def _let_out() -> None:
+def let_out() -> None:
+    """Wait for what is being told, but for no more than `LAST` seconds."""
     end = time.monotonic() + LAST
     for thread in _telling:
         thread.join(max(0.0, end - time.monotonic()))

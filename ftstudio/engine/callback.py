@@ -14,7 +14,7 @@ from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, gauges, going_on, pace, resume
+from ftstudio.engine import alerting, gauges, going_on, held, pace, resume
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.disk import Disk
@@ -89,25 +89,14 @@ class RunDirector:
         self.pace = pace.Pace(every, save, told)
         self.ended_by = ""  # the fault that stopped the run, where no person did
         self.disk = Disk(folder.path)
+        self._unwritten = False  # it took no event lately, which is told
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Looks whether a resumed run goes on where it was."""
         self.trainer = trainer
-        known = self._known
         self._found([Fault("resume_fault", text, going_on.HINT) for text in self.changed])
-        if known.get("rate") is not None and trainer.state.global_step:
-            rate = trainer.rate()
-            if not math.isclose(rate, known["rate"], rel_tol=1e-6, abs_tol=1e-15):
-                text = f"The learning rate is {rate:.4g} where the checkpoint was written with {known['rate']:.4g}."
-                self._found([Fault("resume_fault", text)])
-        if known.get("order") is not None and known["order"] != trainer.order_digest():
-            text = "The rows come in another order than before: the data or the size of the batches have changed."
-            self._found([Fault("resume_fault", text, "Start a new run, or put them back.")])
-        before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
-        if known and before != now:
-            text = f"So far {before} process{'es' if before > 1 else ''} trained this run, now {now}: "
-            text += f"a step learns from {now / before:.3g} times as many rows, and others."
-            self._found([Fault("resume_fault", text, f"Launch {before} again for the run that was begun.")])
+        found = going_on.otherwise(self._known, trainer, steered=self.steering.lengthened)
+        self._found([Fault("resume_fault", text, hint) for text, hint in found])
         self.steering.begun(trainer)
 
     def goes_on(self, facts: dict[str, Any]) -> None:
@@ -123,7 +112,11 @@ class RunDirector:
         story.feed(events)
         for step, loss in story.curves.get("eval_loss", ()):
             if step <= self.first:
-                self.watchdog.evaluated(step, loss)
+                self.watchdog.evaluated(step, loss, counts=self._in_rhythm(step))
+
+    def _in_rhythm(self, step: int) -> bool:
+        """Whether an evaluation is due at STEP, asked for or not."""
+        return self.every is None or step % self.every == 0
 
     # -- what is due ---------------------------------------------------------------------------------------------
     def planned(self, step: int, last: int) -> set[str]:
@@ -187,10 +180,8 @@ class RunDirector:
         self.last_loss = loss
         if self.first_loss is None:
             self.first_loss = loss
-
         trainer.meter.step()
         sources = self._record(trainer, step)
-
         scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
         skipped = scaled and norm is not None and not math.isfinite(norm)
 
@@ -211,7 +202,7 @@ class RunDirector:
                 **({"skipped": True} if skipped else {}),
             }
 
-        with self._on_disk(trainer):
+        with self._on_disk():
             self.report.step(fields)
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
@@ -288,38 +279,32 @@ class RunDirector:
 
     def unsaved(self, error: StudioError) -> bool:
         """See trainer.Director. The last checkpoint is whole; a pause lets a person make room."""
-        if self.watch.disk != "pause":
-            return False
         self._found([Fault("disk", error.message, error.hint)])
-        self.disk.owes()
+        if self.watch.disk == "pause":
+            self.disk.owes()
         return True
 
     @contextlib.contextmanager
-    def _on_disk(self, trainer: StudioTrainer) -> Iterator[None]:
-        """A disk that takes no events pauses the run until there is room, where the recipe says so."""
+    def _on_disk(self) -> Iterator[None]:
+        """What is done about a disk that takes no events is the recipe's deed, told once until it takes some again."""
         try:
             yield
+            self._unwritten = False
         except DiskFull as error:
-            if not self.unsaved(error):
-                raise
+            told, self._unwritten = self._unwritten, True
+            if not told:
+                self.unsaved(error)
+            elif self.watch.disk == "pause":
+                self.paused = True
+                self.disk.owes()
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
-        if recomputes:
-            text = (
-                f"There was not enough memory for a single row (of {tokens:,} tokens): "
-                "activations are computed again on the way back from now on (checkpointing), about 30 % slower."
-            )
-        else:
-            text = (
-                f"There was not enough memory for {rows} rows at once ({tokens:,} tokens): batches as large are taken "
-                "in parts from now on. Each step still learns from as many rows."
-            )
-        self.folder.emit("alert", level="warning", text=text)
+        self.folder.emit("alert", level="warning", text=held.short(rows, tokens, recomputes))
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
-        self.tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
+        self._tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
         text, hint = self.pace.judged(trainer.meter, trainer.state.global_step, trainer.state.max_steps)
         if text:
             self.folder.emit("alert", level="info", text=text, hint=hint)
@@ -331,21 +316,23 @@ class RunDirector:
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """See trainer.Director."""
         if metrics is None:
-            self.tell("stopping", "")
+            self._tell("stopping", "")
             return
         step = trainer.state.global_step
         self.evaluation = metrics
-        self.folder.emit("eval", step=step, **metrics)
+        with self._on_disk():
+            self.folder.emit("eval", step=step, **metrics)
         began, best = time.perf_counter(), self.watchdog.best
         if isinstance(metrics.get("loss"), float):
             self.evaluated_at = (step, metrics["loss"])
-            self._found(self.watchdog.evaluated(step, metrics["loss"]))
+            due = self._in_rhythm(step) or step >= trainer.state.max_steps
+            self._found(self.watchdog.evaluated(step, metrics["loss"], counts=due))
         if self.samples is not None:
-            self.tell("generating samples", "")
+            self._tell("generating samples", "")
             if not self._beside("Samples are no longer made", self.samples, trainer, step):
                 self.samples = None
         if self.drift is not None:
-            self.tell("measuring forgetting", self.drift.told)
+            self._tell("measuring forgetting", self.drift.told)
             if not self._beside("Forgetting is no longer measured while it trains", self.drift, trainer, step):
                 self.drift = None
         if step and self.best and not self._wish and not trainer.control.should_save:
@@ -356,7 +343,7 @@ class RunDirector:
 
     def _beside(self, without: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> bool:
         """Let GAUGE look at the model. Where it fails, it is False, and told as WITHOUT and why: training goes on."""
-        with self._on_disk(trainer):
+        with self._on_disk():
             why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
             if why is None:
                 return True
@@ -377,7 +364,9 @@ class RunDirector:
     def unsound(self) -> None:
         """See trainer.Director."""
         text = "No checkpoint was written: the weights are no finite numbers any more."
-        self.folder.emit("alert", level="error", text=text, hint=SOUND)
+        event = {"level": "error", "text": text, "hint": SOUND}
+        alerting.tell_new(self.watch, self.folder, event)
+        self.folder.emit("alert", **event)
 
     def owned(self) -> None:
         """See trainer.Director."""
@@ -385,33 +374,25 @@ class RunDirector:
 
     def saving(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
-        self.tell("saving", f"checkpoint of step {trainer.state.global_step}")
+        self._tell("saving", f"checkpoint of step {trainer.state.global_step}")
 
     def saved(self, trainer: StudioTrainer, path: Path) -> None:
         """See trainer.Director."""
         step = trainer.state.global_step
         self._saved, self._saved_step = trainer.meter.seconds, step
-        self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
+        with self._on_disk():
+            self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
         self._trains_again()
 
     def _trains_again(self) -> None:
         """Tell that it trains again, unless a pause comes, or goes on."""
         if not self.paused:
-            self.tell("training", self.doing)
+            self._tell("training", self.doing)
 
     def between(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Waits here while the run is paused; the model stays loaded."""
         last = trainer.state.global_step >= trainer.state.max_steps
-        wish, self._wish = self._wish, ""
-        if wish == "rollback":
-            self.flush()
-            raise RolledBack(self._fault)
-        if wish == "stop" and not last:
-            self.stopped, self.paused = True, False
-            self._reason = "stopped"
-            if self.ended_by != "disk":  # which has no room for one
-                self._checkpoint(trainer)
-            trainer.control.should_training_stop = True
+        if self._as_watched(trainer, last):
             return
         if self.control.stopping and not self.stopped and not last:  # it was asked for during an evaluation
             due: set[str] = set()
@@ -422,6 +403,22 @@ class RunDirector:
                 trainer.control.should_training_stop = True
         if self.paused and (not last or self.disk.owed):
             self._rest(trainer)
+            self._as_watched(trainer, trainer.state.global_step >= trainer.state.max_steps)
+
+    def _as_watched(self, trainer: StudioTrainer, last: bool) -> bool:
+        """Do what a fault asks for, by the recipe. Whether that ends the run before its LAST step."""
+        wish, self._wish = self._wish, ""
+        if wish == "rollback":
+            self.flush()
+            raise RolledBack(self._fault)
+        if wish != "stop" or last:
+            return False
+        self.stopped, self.paused = True, False
+        self._reason = "stopped"
+        if self.ended_by != "disk":  # which has no room for one
+            self._checkpoint(trainer)
+        trainer.control.should_training_stop = True
+        return True
 
     def _rest(self, trainer: StudioTrainer) -> None:
         where = f"at step {trainer.state.global_step}"
@@ -448,12 +445,14 @@ class RunDirector:
                         self._checkpoint(trainer)
                 if "stop" in due:
                     trainer.control.should_training_stop = True
+                elif self._wish:  # of what was seen meanwhile: it is told, and done
+                    self.paused = False
                 elif due:
                     told = self._said_paused(where)
             if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:
                 self._finish(trainer)
         self.rest(False)
-        self.tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
+        self._tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
 
     def _finish(self, trainer: StudioTrainer) -> None:
         """This was the last step, since the run was shortened while it paused: what is due then."""
@@ -480,10 +479,14 @@ class RunDirector:
         return True
 
     def tell(self, phase: str, text: str) -> None:
-        """A phase, after the step that was held back."""
+        """A phase, after the step that was held back. Raises StudioError where it can't be written."""
         self.watchdog.away()
         self.flush()
         self.folder.emit("phase", phase=phase, text=text)
+
+    def _tell(self, phase: str, text: str) -> None:
+        with self._on_disk():
+            self.tell(phase, text)
 
     def flush(self) -> None:
         """Write what was held back: the last step, the losses of its rows."""

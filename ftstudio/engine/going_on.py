@@ -6,9 +6,10 @@ over whatever lies in the base's folder by now: a recipe edited since, or anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftstudio import methods
 from ftstudio.core.errors import StudioError
@@ -18,6 +19,9 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
 from ftstudio.engine import resume, weights
 from ftstudio.engine.locate import locate
+
+if TYPE_CHECKING:
+    from ftstudio.engine.trainer import StudioTrainer
 
 HINT = "It counts from here on; to go on as before, put back what there was."
 EDITED = "recipe.yaml was edited"  # why a rate is steered
@@ -89,6 +93,23 @@ def other_base(run: RunFolder, recipe: Recipe, checkpoint: Path | None = None) -
     except StudioError:
         return ""  # loading it says what is wrong
     return f"{run.name} was trained over other weights than those {one_line(recipe.model, 60)} holds now."
+
+
+def otherwise(known: Mapping[str, Any], trainer: StudioTrainer, *, steered: bool) -> Iterator[tuple[str, str]]:
+    """What isn't as the checkpoint that TRAINER goes on from says (KNOWN): texts and hints. STEERED: its length was
+    changed at that very step, so that another rate may be right."""
+    rate, then = trainer.rate(), known.get("rate")
+    same = then is None or steered or not trainer.state.global_step
+    if not same and not math.isclose(rate, then, rel_tol=1e-6, abs_tol=1e-15):
+        yield f"The learning rate is {rate:.4g} where the checkpoint was written with {then:.4g}.", ""
+    if known.get("order") is not None and known["order"] != trainer.order_digest():
+        text = "The rows come in another order than before: the data or the size of the batches have changed."
+        yield text, "Start a new run, or put them back."
+    before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
+    if known and before != now:
+        text = f"So far {before} process{'es' if before > 1 else ''} trained this run, now {now}: "
+        text += f"a step learns from {now / before:.3g} times as many rows, and others."
+        yield text, f"Launch {before} again for the run that was begun."
 
 
 def _shown(value: Any) -> str:

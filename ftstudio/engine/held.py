@@ -105,3 +105,16 @@ class Held:
         if len(part["lengths"]) == 1 or self.fits(load_of(part)):
             return [part]
         return [some for half in split(part, 2) for some in self._cut(half)]
+
+
+def short(rows: int, tokens: int, recomputes: bool) -> str:
+    """That memory didn't do for ROWS of TOKENS in all, for a person, and what is done about it."""
+    if recomputes:
+        return (
+            f"There was not enough memory for a single row (of {tokens:,} tokens): "
+            "activations are computed again on the way back from now on (checkpointing), about 30 % slower."
+        )
+    return (
+        f"There was not enough memory for {rows} rows at once ({tokens:,} tokens): batches as large are taken "
+        "in parts from now on. Each step still learns from as many rows."
+    )

@@ -15,7 +15,7 @@ from ftstudio.core.folder import JobFolder
 if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
 
-BACK = "went back"  # why a rollback steers: what was asked for after that checkpoint no longer counts
+BACK = "went back"  # why a rollback steers: a rate that was asked for after that checkpoint no longer counts
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,11 @@ class Steering:
         self.folder = folder
         self.rate: float | None = None  # the peak learning rate, where it isn't the recipe's
         self.total: int | None = None  # the steps, where they aren't
+        self.lengthened = False  # or shortened at FIRST itself, maybe after the checkpoint of that step was written
         self._again: list[Change] = []
         for change in changes(folder.events()):
             if change.step <= first:
+                self.lengthened |= change.step == first and change.what == "steps"
                 self._remember(change)
             else:
                 self._again.append(change)
@@ -70,9 +72,11 @@ class Steering:
             self._make(trainer, self._again.pop(0))
 
     def begun(self, trainer: StudioTrainer) -> None:
-        """A checkpoint holds the rate it was written with; one that was set after it was written counts."""
+        """A checkpoint holds the rate it was written with; rate and length that were set after it was written count."""
         if self.rate is not None:
             set_rate(trainer, self.rate)
+        elif self.total is not None:  # the schedule is that of such a run already, but no step was taken by it
+            _apply(_scheduler(trainer))
 
     def _make(self, trainer: StudioTrainer, change: Change) -> None:
         self._remember(change)
@@ -89,10 +93,10 @@ def changes(events: Iterable[dict[str, Any]]) -> list[Change]:
         step, value = event.get("step"), event.get("value")
         if event.get("kind") != "steer" or not isinstance(step, int) or not isinstance(value, (int, float)):
             continue
-        back, what = event.get("why") == BACK, event.get("what")
-        # of steps that were lost by a crash, too, the same was asked for anew
-        found = [change for change in found if change.step <= step or not (back or change.what == what)]
-        found.append(Change(step, str(event.get("what")), float(value)))
+        what = str(event.get("what"))
+        # of steps that were lost, by a crash or a rollback, the same was asked for anew; a length isn't lost by that
+        found = [change for change in found if change.step <= step or change.what != what]
+        found.append(Change(step, what, float(value)))
     return sorted(found, key=lambda change: change.step)  # stable: of one step the later
 
 

@@ -7,11 +7,14 @@ orders come one by one, until it says `go`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.core.run import RunFolder
+from ftstudio.engine import alerting
 from ftstudio.engine.callback import RolledBack, RunDirector
 from ftstudio.engine.ranks import Ranks
 from ftstudio.engine.steering import set_rate, set_steps
@@ -108,7 +111,11 @@ class Leader(RunDirector):
         elif now - self._missed > HANGS:
             told = self.ranks.gone(lost[0])
             step = self.trainer.state.global_step if self.trainer is not None else None
-            self.folder.emit("failed", text=told.message, hint=told.hint, step=step)
+            if isinstance(self.folder, RunFolder):
+                alerting.failed(self.folder, told, step)
+            with contextlib.suppress(StudioError):  # a full disk takes no event
+                self.folder.emit("failed", text=told.message, hint=told.hint, step=step)
+            alerting.let_out()
             os._exit(told.code)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,7 @@ from ftstudio.engine import (
     reloading,
     resume,
     room,
+    saving,
     unchanged,
 )
 from ftstudio.engine.budget import batches_in
@@ -35,23 +35,20 @@ from ftstudio.engine.control import Control
 from ftstudio.engine.drift import gauge
 from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.held import Held
-from ftstudio.engine.locate import locate
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.models import recipe_of
 from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.ranks import ALONE, Ranks
 from ftstudio.engine.rows import TrainingRows, open_rows, samples
-from ftstudio.engine.steering import BACK
+from ftstudio.engine.steering import BACK, Steering
 from ftstudio.engine.together import Follower, Leader
-from ftstudio.engine.with_tokenizer import copy_tokenizer
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
     from ftstudio.engine.unasked import Unasked
-    from ftstudio.tasks.base import Task
 
 
 def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
@@ -123,7 +120,6 @@ class Training:
             self.context.phase("pairs", steps["pairs"])
         if self.ranks.first:
             unchanged.measure(self.recipe, rows, self.context)
-        self.context.phase("loading model", self.recipe.model)
         model = self._model(rows)
         try:
             if self.ranks.first:
@@ -146,10 +142,11 @@ class Training:
                 if back is None:
                     break
                 checkpoint, resuming = self._back(trainer, back), True
-                levers.release(model)
                 del trainer, director
+                self._let_go(model, whole=not self._shards)
+                model = None
                 loading.free()
-                model = self._model_again(model, rows)
+                model = self._model_again(rows)
             best = self._best(trainer, director)
             if best is not None:
                 trainer._load_from_checkpoint(str(best))
@@ -172,14 +169,12 @@ class Training:
             task = rows.materials.task.fitted(plain, rows.pad)
             self.folder.keep()
             director.tell("saving", "the tuned model")
-            self._save(trainer.model, task)
+            saving.save(self.folder, self.recipe, trainer.model, task, stopped=director.stopped)
             facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak} | self._of_best(best)
             if best is None and director.watchdog.collapsed:
                 facts["collapsed"] = True
         finally:
-            levers.release(model)
-            if hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
-                self.context.models.give_back(model)
+            self._let_go(model)
         task, pad = rows.materials.task, rows.pad
         del trainer, model, plain, director.samples, director.drift
         loading.free()
@@ -217,6 +212,11 @@ class Training:
             resume.set_aside(folder, resume.step_of(checkpoint))
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
         self.folder.emit("steer", step=resume.step_of(checkpoint), what="learning_rate", value=peak, why=BACK)
+        if self.ranks.first:
+            kept = Steering(self.folder, resume.step_of(checkpoint))
+            if kept.length != kept.total:  # it was asked for after that step
+                text = f"The length that was asked for stays: the run still ends at step {kept.length}."
+                self.folder.emit("alert", level="info", text=text)
         return checkpoint
 
     def _best(self, trainer: StudioTrainer, director: RunDirector | Follower) -> Path | None:
@@ -268,6 +268,7 @@ class Training:
         """The model with what learns set to learn. Raises StudioError where the tokenizer doesn't fit it."""
         from transformers import set_seed
 
+        self.context.phase("loading model", self.recipe.model)
         base = self.context.models.to_train(self.recipe)
         room = base.get_input_embeddings().num_embeddings
         if rows.highest >= room:
@@ -279,13 +280,22 @@ class Training:
         set_seed(self.recipe.training.seed)  # the adapter's first weights are drawn from here
         return self.method.apply(base, self.settings, rows.materials.tokenizer.encode)
 
-    def _model_again(self, model: Any, rows: TrainingRows) -> Any:
-        """MODEL for another trainer: anew, where its weights lie in parts."""
-        if not self._shards:
-            return model
-        del model
-        self.context.models.unload()
+    def _model_again(self, rows: TrainingRows) -> Any:
+        """The model for another trainer, as after a resume: what is tried for the levers is tried on the weights that
+        training began with, not on those that are no good any more."""
+        if self._shards:
+            self.context.models.unload()  # the base, too, lies in parts
         return self._model(rows)
+
+    def _let_go(self, model: Any, *, whole: bool = True) -> None:
+        """MODEL, where there is one, isn't trained any more: under a WHOLE one the base is as it was loaded."""
+        from ftstudio.engine import levers
+
+        if model is None:
+            return
+        levers.release(model)
+        if whole and hasattr(model, "peft_config") and not self.method.alters_base(self.settings):
+            self.context.models.give_back(model)
 
     def _trainer(
         self, model: Any, rows: TrainingRows, machine: Hardware, checkpoint: Path | None
@@ -439,38 +449,6 @@ class Training:
         return any(event.get("kind") in ("step", "eval") for event in self.folder.events())
 
     # -- ending --------------------------------------------------------------------------------------------------
-    def _save(self, model: Any, task: Task) -> None:
-        """The tuned model with its tokenizer, written beside and then put in place at once."""
-        from ftstudio.engine import sentence
-        from ftstudio.engine.disk import disk_trouble
-        from ftstudio.engine.trainer import save_weights
-
-        where = locate(self.recipe.model, weights=False)
-        beside = self.folder.path / ".model"
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
-            if hasattr(model, "peft_config"):
-                for config in model.peft_config.values():
-                    config.base_model_name_or_path = where.name
-            save_weights(model, beside)
-            self.method.finish(model, self.settings, beside)
-            task.finish(model, beside)
-            if self.recipe.data.max_length is not None:
-                sentence.limit(beside, self.recipe.data.max_length)
-            copy_tokenizer(where.folder, beside, self.recipe.architecture.new_tokens)
-            old = self.folder.path / ".model-old"
-            shutil.rmtree(old, ignore_errors=True)
-            if self.folder.model.exists():
-                self.folder.model.rename(old)
-            beside.rename(self.folder.model)
-            shutil.rmtree(old, ignore_errors=True)
-        except Exception as error:
-            shutil.rmtree(beside, ignore_errors=True)
-            told = disk_trouble(error, self.folder.model)
-            if told is None:
-                raise
-            raise told from error
-
     def _facts(self, trainer: StudioTrainer, director: RunDirector, began: float) -> dict[str, Any]:
         meter = trainer.meter
         return {

@@ -46,8 +46,9 @@ class Watchdog:
         self._first: tuple[int, float] | None = None  # step and loss of the first evaluation
         self._far = False
         self._best = math.inf
-        self._best_step = 0
-        self._worse = 0
+        self._least, self._least_step = math.inf, 0  # the best of those that patience counts, and
+        self._worse = 0  # how many of them came since
+        self._judged: int | None = None  # the last step of which one counted
         self._cards: dict[str, str] = {}
 
     def step(self, step: int, loss: float, norm: float | None, *, scaled: bool = False) -> list[Fault]:
@@ -102,24 +103,14 @@ class Watchdog:
         """Whether the model is worth less now than before training: what was saved of it lately is, too."""
         return self._far or self._still >= ZEROS
 
-    def evaluated(self, step: int, loss: float) -> list[Fault]:
-        """The held-out LOSS at STEP."""
+    def evaluated(self, step: int, loss: float, *, counts: bool = True) -> list[Fault]:
+        """The held-out LOSS at STEP. Patience COUNTS those that are due, of each step one: to look ends no run."""
         if not math.isfinite(loss):
             return [Fault("not_finite", f"The held-out loss is not a finite number ({loss}) at step {step}.")]
         if self._first is None:
             self._first = step, loss
-        if loss < self._best:
-            self._best, self._best_step, self._worse, self._far = loss, step, 0, False
-            return []
-        found = []
-        self._worse += 1
-        if self._worse % self.watch.patience == 0:
-            text = (
-                f"The held-out loss got no better since step {self._best_step} ({self._best:.4g}, now {loss:.4g}): "
-                f"{self._worse} evaluations."
-            )
-            hint = f"Stop, and use the checkpoint nearest to step {self._best_step}."
-            found.append(Fault("eval_rising", text, hint))
+        self._best = min(self._best, loss)
+        found = self._patient(step, loss) if counts and step != self._judged else []
         before, start = self._first
         far = loss >= FAR * start and loss - start >= LEAST_RISE
         if far and not self._far:
@@ -127,6 +118,20 @@ class Watchdog:
             found.append(Fault("collapsed", f"{text}the model is worse than it was before.", LOWER))
         self._far = far
         return found
+
+    def _patient(self, step: int, loss: float) -> list[Fault]:
+        self._judged = step
+        if loss < self._least:
+            self._least, self._least_step, self._worse = loss, step, 0
+            return []
+        self._worse += 1
+        if self._worse % self.watch.patience:
+            return []
+        text = (
+            f"The held-out loss got no better since step {self._least_step} ({self._least:.4g}, now {loss:.4g}): "
+            f"{self._worse} evaluations."
+        )
+        return [Fault("eval_rising", text, f"Stop, and use the checkpoint nearest to step {self._least_step}.")]
 
     # -- time: asked by another thread -----------------------------------------------------------------------------
     def away(self) -> None:

@@ -272,8 +272,9 @@ class Worker:
             heartbeat=pulse.beat,
         )
         if isinstance(job, Train):
-            from ftstudio.engine import training
+            from ftstudio.engine import alerting, training
 
+            alerting.begins(folder)
             training.run(job, context, control, pulse)
         elif isinstance(job, Answer):
             from ftstudio.engine import answer
@@ -301,7 +302,7 @@ class Worker:
 
     def _failed(self, folder: JobFolder, error: BaseException) -> None:
         """Tell how a job ended that did not end by itself; the traceback goes to the log alone."""
-        from ftstudio.engine import trouble
+        from ftstudio.engine import alerting, trouble
 
         told = trouble.explain(error)
         self.last_error = told
@@ -312,6 +313,8 @@ class Worker:
             if isinstance(error, Stopped):
                 folder.emit("stopped", text=told.message, step=step)
             else:
+                if isinstance(folder, RunFolder) and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    alerting.failed(folder, told, step)  # first: who waits for it needs no room on the disk
                 folder.emit("failed", text=told.message, hint=told.hint, step=step)
         trouble.beyond_repair(error)
         if not isinstance(error, Stopped):

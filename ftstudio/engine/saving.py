@@ -1,0 +1,57 @@
+"""The tuned model with its tokenizer into the run's folder: written beside, then put in place at once."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from ftstudio import methods
+from ftstudio.core.errors import DiskFull, Stopped
+from ftstudio.core.run import RunFolder
+from ftstudio.engine.disk import disk_trouble
+from ftstudio.engine.locate import locate
+from ftstudio.engine.with_tokenizer import copy_tokenizer
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
+    from ftstudio.tasks.base import Task
+
+
+def save(run: RunFolder, recipe: Recipe, model: Any, task: Task, *, stopped: bool) -> None:
+    """Save MODEL, trained by RECIPE for TASK, as RUN's. What stood there before goes once it is there.
+
+    Raises StudioError where it can't be written; `Stopped` where the run was STOPPED and there is no room for it: its
+    checkpoints are what it goes on from.
+    """
+    from ftstudio.engine import sentence
+    from ftstudio.engine.trainer import save_weights
+
+    method = methods.get(recipe.method.name)
+    where = locate(recipe.model, weights=False)
+    beside = run.path / ".model"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        if hasattr(model, "peft_config"):
+            for config in model.peft_config.values():
+                config.base_model_name_or_path = where.name
+        save_weights(model, beside)
+        method.finish(model, method.settings(recipe.method.settings), beside)
+        task.finish(model, beside)
+        if recipe.data.max_length is not None:
+            sentence.limit(beside, recipe.data.max_length)
+        copy_tokenizer(where.folder, beside, recipe.architecture.new_tokens)
+        old = run.path / ".model-old"
+        shutil.rmtree(old, ignore_errors=True)
+        if run.model.exists():
+            run.model.rename(old)
+        beside.rename(run.model)
+        shutil.rmtree(old, ignore_errors=True)
+    except Exception as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        told = disk_trouble(error, run.model)
+        if told is None:
+            raise
+        if stopped and isinstance(told, DiskFull):
+            text = f"Stopped, and the tuned model isn't saved: {told.message} Free some space, then resume."
+            raise Stopped(text) from error
+        raise told from error

@@ -1,0 +1,117 @@
+"""Who set a command or an address for the night is told of a run that failed: once, with the reason. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ftstudio.core import ending
+from ftstudio.core.errors import Stopped, StudioError
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder
+from ftstudio.core.watch import Watch
+from ftstudio.engine import alerting, together
+from ftstudio.engine.callback import RunDirector
+from ftstudio.engine.together import Leader
+from ftstudio.engine.watchdog import Fault
+from ftstudio.engine.worker import Worker
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """(address, text) of what is told to the world."""
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(alerting, "tell", lambda watch, run, event: found.append((watch.webhook, event["text"])))
+    return found
+
+
+NIGHT = """\
+task: sft
+model: demo
+method: lora
+data: {train: demo}
+training: {watch: {webhook: "http://127.0.0.1:9/x"}}
+"""
+
+
+def run_of(path: Path) -> RunFolder:
+    """A run with somebody to be told of it."""
+    run = RunFolder(path)
+    run.path.mkdir(parents=True)
+    run.recipe_path.write_text(NIGHT)
+    return run
+
+
+def test_a_run_that_fails_is_told_once(
+    tmp_path: Path, heard: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(name: str, error: BaseException) -> tuple[str, list[str]]:
+        run = run_of(tmp_path / name)
+
+        def work(self: Any, job: Any, folder: JobFolder, *_: Any) -> None:
+            if name == "alerted":
+                alerting.emit(folder, Watch(webhook="http://127.0.0.1:9/x"), Fault("not_finite", str(error)), "stop", 3)
+            raise error
+
+        monkeypatch.setattr(Worker, "_work", work)
+        Worker().execute(Train(run.path))
+        told = [text for address, text in heard if address == "http://127.0.0.1:9/x"]
+        heard.clear()
+        return run.state(), told
+
+    assert ends("bug", ValueError("a bug")) == ("failed", ["The run has failed: ValueError: a bug."])
+    assert ends("memory", MemoryError()) == ("failed", ["The run has failed: There is not enough memory."])
+    state, told = ends("alerted", StudioError("The loss is not a finite number (nan) at step 3."))
+    assert (state, told) == ("failed", ["The loss is not a finite number (nan) at step 3. The run is stopped."])
+    assert ends("stopped", Stopped("Stopped.")) == ("stopped", [])
+
+
+def test_what_was_told_of_an_earlier_session_or_of_a_pause_hides_no_failure(
+    tmp_path: Path, heard: list[tuple[str, str]]
+) -> None:
+    run, error = run_of(tmp_path / "run"), StudioError("The disk is full: x.")
+    alerting.emit(run, Watch(), Fault("disk", error.message), "pause", 3)
+    for _ in range(2):
+        alerting.failed(run, error, 4)
+        alerting.failed(run, error, 4)
+        alerting.begins(run)
+    assert [text for address, text in heard if address] == ["The run has failed: The disk is full: x."] * 2
+
+
+def test_a_lost_process_is_told_before_this_one_ends(
+    tmp_path: Path, heard: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[Any] = []
+    ranks: Any = SimpleNamespace(lost=lambda: [1], gone=lambda rank: StudioError("Rank 1 of 2 is gone.", "Resume it."))
+    run, control = run_of(tmp_path / "run"), SimpleNamespace()
+    leader = Leader(run, control, every=None, save=100, first=6, watch=Watch(), ranks=ranks)  # type: ignore[arg-type]
+    monkeypatch.setattr(together, "HANGS", -1.0)
+    monkeypatch.setattr(together.os, "_exit", lambda code: ended.append((code, len(heard))))
+    monkeypatch.setattr(alerting, "let_out", lambda: ended.append("waited"))
+    leader.looked(None)
+    leader.looked(None)
+    assert ended == ["waited", (1, 1)]
+    assert heard == [("http://127.0.0.1:9/x", "The run has failed: Rank 1 of 2 is gone.")]
+    assert run.state() == "failed"
+
+
+def test_weights_that_are_no_numbers_are_told_once_however_often_they_are_not_saved(
+    tmp_path: Path, heard: list[tuple[str, str]]
+) -> None:
+    director = RunDirector(JobFolder(tmp_path), SimpleNamespace(), every=None, save=9, first=0)  # type: ignore[arg-type]
+    director.unsound()
+    director.unsound()
+    assert [text for _, text in heard] == ["No checkpoint was written: the weights are no finite numbers any more."]
+
+
+def test_what_ends_at_once_still_lets_its_last_alert_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(ending, "abrupt", True)
+    monkeypatch.setattr(ending, "before", [lambda: done.append("told")])
+    monkeypatch.setattr(ending.os, "_exit", done.append)
+    ending.end(1)
+    assert done == ["told", 1]
