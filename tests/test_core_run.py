@@ -123,6 +123,23 @@ def test_a_run_that_ends_worse_than_it_was_says_so(
     assert told in found[2]
 
 
+def test_a_warning_makes_room_again_and_an_error_stays_until_it_is_read() -> None:
+    def told(story: Story, read: int = 0) -> str:
+        return notice(story, "running", waits_for=None, asked="", resumable="", read=read)[2]
+
+    story = Story()
+    story.feed([{"kind": "alert", "time": 100.0, "level": "warning", "text": "Three rows are empty."}])
+    story.feed([{"kind": "telemetry", "time": 130.0}])
+    assert told(story) == "Three rows are empty."
+    assert told(story, read=1) == "1 alert (!)"
+    story.feed([{"kind": "telemetry", "time": 161.0}])
+    assert told(story) == "1 alert (!)"
+    story.feed([{"kind": "alert", "time": 170.0, "level": "error", "text": "Not finite."}])
+    story.feed([{"kind": "telemetry", "time": 999.0}])
+    assert told(story) == told(story, read=1) == "Not finite."
+    assert told(story, read=2) == "2 alerts (!)"
+
+
 @pytest.mark.parametrize(
     ("end", "words"),
     [

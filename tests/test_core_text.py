@@ -19,6 +19,9 @@ def test_what_a_person_wrote_stays() -> None:
 
 
 def test_escape_sequences_are_shown_not_obeyed() -> None:
+    hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "obey")  # tags: text that nobody sees but a model
+    assert clean(f"a\u200bb\u2060c{hidden}") == "a\ufffdb\ufffdc" + "\ufffd" * 4
+    assert clean("\U0001f469\u200d\U0001f467 \u0645\u200c\u06cc") == "\U0001f469\u200d\U0001f467 \u0645\u200c\u06cc"
     assert clean("a\x1b[31mred\x1b]0;title\x07b\x00") == "a␛red␛b␀"
 
 
@@ -41,3 +44,10 @@ def test_numbers_for_people() -> None:
     ]
     assert [duration(v) for v in (None, 4, 192, 7500, 90000)] == ["–", "4s", "3m12s", "2h05m", "1d01h"]
     assert [size(v) for v in (None, 812, 43_307_000)] == ["–", "812 B", "41.3 MiB"]
+
+
+def test_bytes_take_nine_cells_at_most() -> None:
+    assert [size(count) for count in (999, 1000, 1_040_179, 41.3 * 2**20, 2**40)] == [
+        "999 B", "1.0 KiB", "1.0 MiB", "41.3 MiB", "1024.0 GiB",
+    ]  # fmt: skip
+    assert max(len(size(count)) for count in range(0, 2**24, 4099)) <= 9

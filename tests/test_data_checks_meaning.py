@@ -220,6 +220,14 @@ def test_labels_that_thinning_leaves_few_of_are_passed_over_alone(monkeypatch: p
     doubts = in_doubt(index, dict(enumerate(names)), Context())
     assert doubts is not None
     assert doubts.right > 0.5
+    assert doubts.found.judged["label_error"] == 60
+    # labels that have nothing to do with the texts: what the classifier doubts of them says nothing
+    mixed = random.Random(0).choices(("yes", "no"), k=120)
+    doubts = in_doubt(index, dict(enumerate(mixed)), Context())
+    assert doubts is not None
+    assert not doubts.likelier
+    assert not doubts.found.rows["label_error"]
+    assert "most frequent label" in doubts.found.reasons["label_error"]
 
 
 @pytest.mark.slow  # eight seconds, all of them for importing cleanlab

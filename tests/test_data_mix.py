@@ -143,7 +143,7 @@ def test_weights_caps_and_temperature_say_what_an_epoch_holds(sources: tuple[Pat
     asked, told, _ = map(str, sources)
     even = opened([{"path": asked, "weight": 1}, {"path": told, "weight": 1}], eval=None)
     assert counted(even) == {"asked": 30, "told": 30}
-    assert "the same rows in every epoch" in even.notes[-1]
+    assert "told: each epoch draws other rows" in even.notes[-1]
     assert len({json.dumps(row) for row in even.train.iter()}) == 60  # none twice
     more = opened([{"path": asked, "weight": 3}, {"path": told, "weight": 1}], eval=None, mix={"rows": 80})
     assert counted(more) == {"asked": 60, "told": 20}

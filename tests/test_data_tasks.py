@@ -208,9 +208,9 @@ def test_half_a_mapping_names_the_other_half(columns: dict[str, str], hint: str)
 @pytest.mark.parametrize(("rows", "task", "why", "hint"), [
     (many(text=lambda n: f"a text {n}", price=lambda n: n % 2, service=lambda n: str(n % 2), taste=lambda n: n % 3 > 1),
      "text-classification", "'price', 'service', 'taste' hold 0 or 1, each for a label of its own",
-     '["price", "taste"] or []; or learn one of them: data.columns.label=price.'),
+     "data.reading.labels=[price, service, taste]; or learn one of them: data.columns.label=price."),
     (many(text=lambda n: f"a text {n}", good=lambda n: n % 2, bad=lambda n: 1 - n % 2), "few-shot-classification",
-     "'good', 'bad' hold 0 or 1", 'the name of the one that is 1, such as "bad"'),
+     "'good', 'bad' hold 0 or 1", "data.reading.labels=[good, bad]; or learn one of them"),
     (many(text=lambda n: f"Ada lives {n}", entities=lambda n: [{"start": 0, "end": 3, "label": "PER"}] * (n % 2)),
      "token-classification", "'entities' holds places in the text (start and end)", 'tags, one a word'),
     (many(text=lambda n: f"Ada lives {n}", label=lambda n: [[0, 3, "PER"]]), "token-classification",

@@ -166,7 +166,7 @@ def test_all_that_learns_comes_back(zoo: str, case: str, tmp_path: Path):
     from ftstudio import methods
     from ftstudio.engine import soft_prompts
     from ftstudio.engine.restoring import restore
-    from ftstudio.engine.trainer import save_weights
+    from ftstudio.engine.saving import save_weights
 
     if (zoo, case) in REFUSED:
         pytest.skip("refused")

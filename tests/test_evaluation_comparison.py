@@ -344,3 +344,24 @@ def test_off_topic_counts_all_that_are_by_one_bound_for_both_and_gives_no_verdic
     entry = next(one for one in found["categories"] if one["name"] == "off_topic")
     assert (entry["count_a"], entry["count_b"]) == (round(few * 240), round(many * 240))
     assert (entry["verdict"], entry["p_holm"], entry["reason"]) == ("not judged", None, "")
+
+
+def test_what_one_arm_alone_could_not_be_judged_on_is_told_with_its_name() -> None:
+    """A base whose head is new doubts nothing; the tuned model may."""
+    draw = random.Random(0)
+
+    def arm(name: str, right: float) -> Arm:
+        rows = []
+        for row in range(60):
+            label = "ab"[row % 2]
+            told = label if draw.random() < right else "ba"[row % 2]
+            extra = {"probabilities": {told: 0.9, "ba"["ab".index(told)]: 0.1}}
+            rows.append(Prediction(row, f"text {row}", label, told, extra=extra))
+        return Arm(name, rows)
+
+    context = of_predictions(arm("x", 1.0).predictions, only=("wrong_label", "label_error"))
+    found = compare([arm("base", 0.5), arm("tuned", 0.95)], context, None, (), resamples=100)
+    entry = next(one for one in found["categories"] if one["name"] == "label_error")
+    assert entry["verdict"] == "not judged"
+    assert entry["reason"].startswith("base: the model is right in ")
+    assert "tuned: " not in entry["reason"]

@@ -87,6 +87,18 @@ def test_planted_label_errors_are_found_like_cleanlab_would() -> None:
     assert len(doubted - swapped) <= 0.02 * len(rows)
 
 
+def test_a_model_without_skill_doubts_no_label() -> None:
+    """One that tells the commonest label always, or guesses, would doubt every row of the others."""
+    draw = random.Random(1)
+    always = [answer(row, "a" if row % 3 else "b", "a", a=0.6 + 0.1 * draw.random(), b=0.3) for row in range(90)]
+    said = categorise(always, of_predictions(always, only=CATEGORIES))
+    assert said.rows["label_error"] == []
+    assert "right in 67% of the rows" in said.reasons["label_error"]
+    assert len(said.rows["wrong_label"]) == 30  # what is wrong is still told
+    guessed = [answer(row, "ab"[row % 2], "ab"[row // 2 % 2], a=draw.random(), b=draw.random()) for row in range(80)]
+    assert found(guessed)["label_error"] == []
+
+
 def test_without_probabilities_it_is_said() -> None:
     rows = [answer(row, "a" if row % 2 else "b", "a") for row in range(30)]
     said = categorise(rows, of_predictions(rows, only=CATEGORIES))

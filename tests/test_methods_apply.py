@@ -130,8 +130,8 @@ def test_a_pooler_that_no_file_holds_learns_beside_the_adapter_and_is_saved(tmp_
     from ftstudio.engine.locate import Located
     from ftstudio.engine.plan import weigh
     from ftstudio.engine.recipes import check_recipe
+    from ftstudio.engine.saving import save_weights
     from ftstudio.engine.skeleton import skeleton
-    from ftstudio.engine.trainer import save_weights
     from ftstudio.tasks.base import Head
 
     base = make_encoder(tmp_path / "masked", "BertForMaskedLM")  # a masked model has no pooler

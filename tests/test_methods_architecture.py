@@ -41,7 +41,7 @@ def check(zoo: str, change: str, case: str, folder: Path) -> None:
     import torch
 
     from ftstudio.engine.adapters import off, take_off
-    from ftstudio.engine.trainer import save_weights
+    from ftstudio.engine.saving import save_weights
 
     name, values = METHODS[case]
     method = methods.get(name)

@@ -71,7 +71,7 @@ def trained(zoo: str, case: str, folder: Path) -> None:
     import torch
 
     from ftstudio.engine.adapters import kind_of, off, take_off
-    from ftstudio.engine.trainer import save_weights
+    from ftstudio.engine.saving import save_weights
     from ftstudio.methods.from_weights import off_is_base
 
     name, values = CASES[case]

@@ -10,8 +10,10 @@ import pytest
 from tiny_encoders import make_encoder, save_unigram, save_word_pieces
 
 from ftstudio import tasks
+from ftstudio.cli.inspect import data_text
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.data.masking import MaskedSet, masking_of
+from ftstudio.data.profile import profile_dataset
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import recognise
 from ftstudio.data.template import Template
@@ -19,6 +21,7 @@ from ftstudio.data.tokenizer import Tokenizer, load_tokenizer
 from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.context import of_predictions
 from ftstudio.evaluation.predictions import Prediction
+from ftstudio.tasks.checked import encode_by
 
 TEXTS = ["Anna Smith visited Paris, unbelievable birds and seven cats.", "", "Rome " * 60, "dogs"]
 
@@ -225,3 +228,24 @@ def test_the_token_view_shows_what_is_hidden(texts: Any, tokenizer: Tokenizer) -
     hidden = [piece.text for piece in view.pieces if piece.trained]
     assert hidden == [f"[MASK]‹{word}›" for word in (prompt.reference or "").split()]
     assert task.view(texts, 1, shape, template, tokenizer, 64).problem == "the text is empty"
+
+
+def test_figures_of_data_are_those_of_the_task_and_not_of_prompts_and_answers(texts: Any, tokenizer: Tokenizer) -> None:
+    def figures(task: str) -> dict[str, Any]:
+        found = profile_dataset(
+            texts,
+            tokenizer=tokenizer,
+            max_length=32,
+            task=task,
+            encode=encode_by,
+            checks="end_not_learnt,cut_by_max_length",
+        )
+        return {**found, "found": [check["name"] for check in found["checks"]]}
+
+    masked = figures("masked-lm")
+    own = encoded(texts, tokenizer).stats
+    assert masked["tokens"]["kept"] == own.kept > 3  # the long text becomes several windows, and nothing is lost
+    assert (masked["tokens"]["trained"], masked["tokens"]["lost"]) == (own.trained, 0)
+    assert masked["found"] == figures("causal-lm")["found"] == []
+    assert "to be filled in" in data_text({**masked, "unread_file": None, "reading": {}})
+    assert figures("sft")["found"] == ["cut_by_max_length", "end_not_learnt"]

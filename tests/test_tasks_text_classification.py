@@ -145,6 +145,24 @@ def test_a_label_in_another_form_is_the_same_one() -> None:
     assert [doubt.text for doubt in found if "'Pos' 3 and 'pos' 4" in doubt.text]
 
 
+def test_scores_that_a_new_head_takes_long_to_get_to_are_told() -> None:
+    """From 0 to 90 in 150 steps the mean squared error went from 3,047 to 2,935 (a tiny BERT, 5e-4)."""
+    task: Any = tasks.get("text-classification")
+    for low, high, told in ((0.0, 5.0, False), (1.0, 10.0, False), (0.0, 90.0, True), (-100.0, -50.0, True)):
+        found = task.bound({}, {"problem": labels.REGRESSION, "labels": [], "range": [low, high]}).doubts(None)
+        assert bool(found) == told
+        assert all(f"from {low:g} to {high:g}" in doubt.text for doubt in found)
+
+
+def test_a_score_may_be_the_number_that_stands_for_no_target() -> None:
+    import torch
+
+    from ftstudio.engine.collate import asked
+
+    assert asked(torch.tensor([-100.0, 3.0])).tolist() == [True, True]
+    assert asked(torch.tensor([[-100, 3]])).tolist() == [[False, True]]
+
+
 def test_rows_without_a_known_label_are_counted_with_their_reason(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(make_encoder(tmp_path / "m"))
     rows = [{"text": "red cats run", "label": label} for label in ("a", "b", "", None, "c", "a")]

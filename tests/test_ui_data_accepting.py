@@ -12,6 +12,7 @@ from data_screen import screen, settled, studio
 from screens import press, until
 
 from ftstudio.core.recipe import Recipe
+from ftstudio.data.checks import Check
 from ftstudio.engine.accepting import errors_of_rows, problems
 from ftstudio.engine.materials import open_materials
 from ftstudio.engine.recipes import check_recipe
@@ -57,6 +58,18 @@ async def test_an_error_is_accepted_on_the_data_screen_and_stops_a_run_again(tmp
         table = screen(pilot).query_one(ChecksTable)
         assert table.at_hand is not None
         assert table.at_hand.name not in app.session.recipe.data.accepted
+
+
+def test_what_no_task_can_learn_is_not_said_to_be_mended_by_accepting_it() -> None:
+    table = ChecksTable()
+    table.accepted = ["unlearnable"]  # by hand in a recipe, or by an earlier version
+    table.checks = [Check("unlearnable", "error", 9, (), "for text-classification: one label only.")]
+    text = "".join(part for line in table.about(200) for part, _ in line)
+    assert "Accepting doesn't help: choose another task" in text
+    assert "a accepts" not in text
+    assert table._cells(0)[0] == ("✗ error", "bad")
+    table.checks = [Check("exact_leak", "error", 9, (), "9 prompts.")]
+    assert "until a accepts it" in "".join(part for line in table.about(200) for part, _ in line)
 
 
 async def test_what_is_accepted_before_there_is_a_recipe_goes_into_it(tmp_path: Path) -> None:

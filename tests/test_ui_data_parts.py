@@ -15,10 +15,12 @@ from rich.cells import cell_len
 from ftstudio.core import files
 from ftstudio.core.text import clean
 from ftstudio.data.dataset import from_rows
+from ftstudio.data.row_set import Item, RowSet
 from ftstudio.engine.recipes import check_recipe
-from ftstudio.ui.common.paths import complete
+from ftstudio.ui.common.paths import absent, complete, is_folder
 from ftstudio.ui.data.cells import cell, widths
-from ftstudio.ui.data.histogram import bars
+from ftstudio.ui.data.grid import Grid
+from ftstudio.ui.data.histogram import LengthsPage, bars
 from ftstudio.ui.data.lens import make_lens, next_cut
 from ftstudio.ui.data.model import open_source, with_data
 from ftstudio.ui.data.sheet import Layer, Search, Sheet, scan
@@ -103,6 +105,11 @@ def test_paths_are_completed_as_a_shell_does(tmp_path: Path, monkeypatch: pytest
     assert complete("data/ls-b").value == "data/mails-b.jsonl"  # within the name
     assert complete("nowhere/x").options == ()
     assert complete("\x00").options == ()
+    assert absent("data/mails-a.jsonl") == absent("data/*.jsonl") == absent("demo") == absent("\x00") == ""
+    assert absent("data/mials.jsonl") == "there is no mials.jsonl in data"
+    assert absent("dta/mails.jsonl") == "there is no folder dta"
+    assert "on the hub" in absent("owner/name")
+    assert "on the hub" in absent("gpt2", is_folder)
 
 
 def test_a_recipe_from_other_data_keeps_the_model_and_drops_what_was_the_datas(tmp_path: Path) -> None:
@@ -146,3 +153,35 @@ def test_every_line_of_tokens_fits(tmp_path: Path) -> None:
             assert cell_len(text) <= 61  # the dot behind a last token may stand in the edge's column
             assert made.harmless(clean(text))
             assert made.harmless(text)
+
+
+def test_windows_are_not_shown_as_a_cut() -> None:
+    encoded = RowSet()
+    items = [Item([7] * 32, {"labels": [7] * 32}, 31) for _ in range(5)]  # a text of 160 tokens
+    for item in items:
+        encoded.take(0, item)
+    encoded.account(items)
+    page = LengthsPage()
+    page.encoded, page.max_length, page.parted = encoded, 32, False
+
+    def told() -> str:
+        return "\n".join("".join(text for text, _ in line) for line in page.compose_lines(80))
+
+    assert "░" in told()
+    page.windows = True
+    assert "✓ nothing is cut: 5 windows of at most 32 tokens" in told()
+    assert "░" not in told()
+
+
+def test_columns_come_back_into_view_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid()
+    grid._widths, grid.column = [30, 30], 1
+
+    def first(room: int) -> int:
+        monkeypatch.setattr(Grid, "columns", property(lambda _: room))
+        grid._follow()
+        return grid.first
+
+    assert first(1) == 0  # while another view stands there
+    assert first(50) == 1
+    assert first(80) == 0

@@ -25,6 +25,7 @@ from ftstudio.ui.recipe.forms import BATCH, EVAL, GROUPS, JUDGING, LENGTH, MORE,
 from ftstudio.ui.recipe.presets import as_preset, description
 from ftstudio.ui.recipe.screen import RecipeScreen
 from ftstudio.ui.recipe.step_method import MethodPanel
+from ftstudio.ui.recipe.step_review import _plan_lines
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
 
@@ -457,3 +458,13 @@ def test_a_preset_tells_what_it_is_and_reads_back(tmp_path: Path) -> None:
     assert made.harmless(description(path))
     assert description(path).startswith("about [b]")
     assert load_recipe(path) == made_of
+
+
+def test_tokens_of_labelled_rows_are_not_told_as_a_share_that_is_trained() -> None:
+    def told(trained: int, **more: bool) -> str:
+        plan = {"rows": {"train": 10, "eval": 2}, "tokens": {"total": 200, "trained": trained}}
+        return "\n".join("".join(text for text, _ in line) for line in _plan_lines(plan, 100, **more))
+
+    assert "90 trained (45 %), nothing cut off" in told(90)
+    assert "200  read; a label or score a row is learnt, nothing cut off" in told(10)
+    assert "pairs       10 to train on" in told(10, pairs=True)

@@ -106,8 +106,8 @@ async def test_the_keys_on_the_last_line_are_those_that_work_on_this_run(tmp_pat
 async def test_nothing_trained_yet_names_the_next_keys(tmp_path: Path) -> None:
     async with studio(Workspace(tmp_path)).run_test(size=(80, 24)) as pilot:
         text = await until(pilot, "No runs yet")
-        assert "1  look at your data" in text
-        assert "3  make a recipe and train" in text
+        assert "1  opens your data" in text
+        assert "3  makes a recipe and trains" in text
         assert "ftstudio demo" in text
         assert "1 data" in text.splitlines()[-1]
         await press(pilot, "enter d r s c i")  # nothing to do anything with

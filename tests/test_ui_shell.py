@@ -20,7 +20,7 @@ from ftstudio.core.jobs import Train
 from ftstudio.core.workspace import Workspace
 from ftstudio.ui.run import _tell_fault
 from ftstudio.ui.shell.app import EVERYWHERE, StudioApp
-from ftstudio.ui.shell.help import compact, flowing
+from ftstudio.ui.shell.help import compact, flowing, hanging
 from ftstudio.ui.shell.session import RunFeed, Session
 from ftstudio.ui.shell.signals import Signals, Unbroken
 from ftstudio.ui.shell.strip import fitting
@@ -288,7 +288,12 @@ def test_the_strip_drops_the_least_important_first(parts: list[tuple[int, str]],
 
 
 def test_help_flows_and_is_compact() -> None:
-    assert flowing("one\ntwo\n\nthree\n- four\n- five\n  six") == "one two\n\nthree\n- four\n- five\n  six"
+    assert flowing("one\ntwo\n\nthree\n- four\n- five\n  six", 60) == "one two\n\nthree\n- four\n- five\n  six"
+    long = "one\n  cat dog   both words, in any column"
+    assert flowing(long, 24) == "one\n  cat dog   both words,\n            in any\n            column"
+    assert hanging("least sure   where tags say least", 24) == "least sure   where tags say least"  # no room to hang
+    assert hanging("low   where tags say least", 16) == "low   where tags\n      say least"
+    assert flowing("- four and five", 9) == "- four\n  and\n  five"
     actions = compact(EVERYWHERE)
     assert actions[0].key == "1 … 6"
     assert not any(action.run.startswith("go(") for action in actions[1:])

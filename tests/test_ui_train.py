@@ -70,8 +70,8 @@ async def now(pilot: Pilot[Any]) -> str:
 async def test_without_a_run_it_names_the_keys_that_lead_on(workspace: Workspace, size: tuple[int, int]) -> None:
     async with studio(workspace).run_test(size=size) as pilot:
         text = await made.until(pilot, "No run is in view")
-        assert "3  make a recipe and start training" in text
-        assert "6  open an earlier run" in text
+        assert "3  makes a recipe and starts training" in text
+        assert "6  opens an earlier run" in text
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -158,7 +158,7 @@ async def test_a_run_of_another_machine_is_watched_and_steered(workspace: Worksp
     there = dataclasses.asdict(dataclasses.replace(owner, host="gpu7", process=4711, heartbeat=time.time()))
     run.owner_path.write_text(json.dumps(there))
     async with studio(workspace, RunFolder(run.path)).run_test(size=(80, 24)) as pilot:
-        text = await made.until(pilot, "trained by process 4711 on gpu7, and steered from here, too")
+        text = await made.until(pilot, "trained by process 4711 on gpu7, steered from here too")
         assert "p pause" in text
         await pilot.press("c")
         await made.until(pilot, "saving a checkpoint after this step")

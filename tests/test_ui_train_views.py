@@ -34,6 +34,7 @@ from ftstudio.ui.train.overlays import FILE, Overlays, told_apart
 from ftstudio.ui.train.recipe_diff import differing, settings
 from ftstudio.ui.train.replay import LONGEST, Replay
 from ftstudio.ui.train.rowmap import RowMapPage
+from ftstudio.ui.train.viewing import _numbers
 
 
 @pytest.fixture
@@ -79,6 +80,20 @@ def test_a_window_stays_within_the_run_and_around_its_cursor(keys: list[tuple[st
     assert (window.shown, window.cursor) == (None, None)
 
 
+def test_zoom_early_in_a_long_run_shows_what_there_is() -> None:
+    window = Window()
+    for size in (1500, 750, 375):
+        window.zoom(0.5, 3000.0, 13.0)
+        assert window.shown == (0.0, float(size))
+    window.reset()
+    window.zoom(0.5, 3000.0, 2900.0)
+    assert window.shown == (750.0, 2250.0)
+
+
+def test_many_charts_are_told_by_their_places() -> None:
+    assert [_numbers(*told) for told in ((0, 6, 7), (6, 6, 7), (3, 4, 7), (6, 1, 7))] == ["1–6", "7, 1–5", "4–7", "7"]
+
+
 def test_a_part_of_a_curve_keeps_its_points_and_smooths_over_all_before() -> None:
     points = [(float(x), float(x * x)) for x in range(101)]
     part, whole = Curve(0.9), Curve(0.9)
@@ -104,12 +119,14 @@ async def test_the_cursor_tells_what_the_curves_are_and_zoom_shows_a_part(worksp
             return [int(word) for word in plot.text().splitlines()[-1].split()]
 
         await press(pilot, "plus plus")
-        low, *_, high = labels()
+        window = pilot.app.screen.window
+        low, high = window.shown
         assert high - low == 50
         assert low <= 194 <= high
+        assert all(step % 10 == 0 and low <= step <= high for step in labels())
         await press(pilot, "less_than_sign")
-        assert labels()[0] == low - 12
-        assert f"│ step {labels()[-1]} ·" in shown(pilot.app)  # the cursor goes along
+        assert window.shown == (low - 12, high - 12)
+        assert f"│ step {high - 12:.0f} ·" in shown(pilot.app)  # the cursor goes along
         await press(pilot, "0")
         await until(pilot, "enter compares")
         assert labels()[0] == 0

@@ -35,7 +35,7 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
     from ftstudio.data.profile import profile_dataset
     from ftstudio.data.read import open_dataset
     from ftstudio.data.tokenizer import load_tokenizer
-    from ftstudio.tasks.checked import by_name
+    from ftstudio.tasks.checked import by_name, encode_by
 
     how = reading.parse(arguments.reading)
     known_task(arguments.task)
@@ -54,6 +54,7 @@ def data(arguments: argparse.Namespace, out: Out) -> int:
         checks=arguments.checks,
         task=arguments.task,
         by_task=by_name,
+        encode=encode_by,
     )
     value |= {"reading": how.set, "unread_file": None if unread is None else str(unread)}
     out.result(value, data_text(value))
@@ -92,17 +93,21 @@ def data_text(value: dict[str, Any]) -> str:
         *([f"  template    {clean(value['template'], 60)}"] if value["template"] and _templated(value["task"]) else []),
     ]
     lines += [f"  column      {clean(column['name'], 40)} ({column['type']})" for column in value["columns"]]
+    parted = value["shape"] != "text" and bool(value["lengths"].get("prompt", {}).get("max"))
     for name, found in value["lengths"].items():
-        if name != "total" and not value["lengths"]["prompt"]["max"]:
+        if name != "total" and not parted:
             continue  # running text and tagged words have no prompts: all of it is the one length
-        unit, told = found.get("unit", "tokens"), name if value["lengths"]["prompt"]["max"] else "length"
+        unit, told = found.get("unit", "tokens"), name if parted else "length"
         lines.append(
             f"  {told:<11} median {number(found['p50'], 0)}, 95 % under {number(found['p95'], 0)}, "
             f"longest {number(found['max'], 0)} {unit}"
         )
     if value["tokens"]:
         tokens = value["tokens"]
-        lines.append("  tokens      " + ", ".join(f"{number(n)} {k.replace('_', ' ')}" for k, n in tokens.items() if n))
+        words = {"kept": "windows"} if value["task"] in ("causal-lm", "masked-lm") else {}
+        words |= {"trained": "to be filled in, others in each epoch"} if value["task"] == "masked-lm" else {}
+        told_tokens = (f"{number(n)} {words.get(k, k.replace('_', ' '))}" for k, n in tokens.items() if n)
+        lines.append(f"  tokens      {', '.join(told_tokens)}")
     for side, mix in value["mixture"]["languages"].items():
         shares = ", ".join(f"{code} {100 * count / max(1, sum(mix.values())):.0f} %" for code, count in mix.items())
         lines.append(f"  language    {side}: {clean(shares, 120)}")

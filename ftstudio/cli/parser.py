@@ -141,7 +141,7 @@ def build() -> argparse.ArgumentParser:
         nargs="*",
         metavar="KEY=VALUE",
         help="how to read it: encoding, delimiter, quoted, header, line_ends, format, unit, chunk, overlap, label, "
-        "scheme, table, pair, images",
+        "labels, scheme, table, pair, images",
     )
     sub.add_argument("--task", metavar="TASK", help="what the rows are for (default: what they suit best)")
     sub.add_argument("--eval", metavar="DATASET", help="held-out rows, to look for leaks")

@@ -95,11 +95,11 @@ class Repairing:
 
     def _found(self, dataset: Dataset, check: str) -> list[int]:
         from ftstudio.data.examined import examine
-        from ftstudio.tasks.checked import by_name
+        from ftstudio.tasks.checked import by_name, encode_by
 
         seen = examine(
             dataset, self.meant, columns=self.columns, tokenizer=self.tokenizer, template=self.template,
-            max_length=self.max_length, held_out=self.held_out, only=[check], by_task=by_name,
+            max_length=self.max_length, held_out=self.held_out, only=[check], by_task=by_name, encode=encode_by,
         )  # fmt: skip
         return [row for found in seen.checks if found.name == check for row in found.rows]
 

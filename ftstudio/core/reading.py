@@ -35,6 +35,9 @@ class Reading(BaseModel):
     scheme: Literal["bio", "iob1", "bioes", "keep"] | None = Field(
         None, description="of the tags in a CoNLL file: converted to BIO, or kept as they stand"
     )
+    labels: tuple[str, ...] | None = Field(
+        None, min_length=2, description="columns of 0 and 1, one a label: read as one column of lists, `labels`"
+    )
     table: str | None = Field(None, description="table of an SQLite file")
     pair: str | None = Field(None, description="the second file of parallel text, line by line")
     images: str | None = Field(None, description="folder of the pictures that the rows name")
@@ -51,6 +54,15 @@ class Reading(BaseModel):
         if not getattr(found, "_is_text_encoding", True):
             raise ValueError("no encoding of text")
         return value.strip().lower().replace("_", "-") if found.name.startswith("utf") else value
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.strip("[] ").split(",") if part.strip()]
+        if isinstance(value, (list, tuple)) and len({str(part) for part in value}) < len(value):
+            raise ValueError("a column stands there twice")
+        return value
 
     @field_validator("delimiter")
     @classmethod

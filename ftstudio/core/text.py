@@ -10,8 +10,11 @@ _ESCAPE = re.compile(
     "|[\x1b\x9b]\\[?[0-?]*[ -/]*[@-~]",  # CSI and two-character sequences
     re.DOTALL,
 )
-# C0 but tab and newline, DEL, C1, and the bidirectional overrides that reorder what is around them
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+# C0 but tab and newline, DEL, C1, the bidirectional overrides that reorder what is around them, and what has no width:
+# terminals disagree about its place, and a person would never see that it is there (joiners of emoji and scripts stay)
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 _SPACE = re.compile(r"\s+")
 
 
@@ -49,6 +52,11 @@ def one_line(text: object, limit: int = 200) -> str:
     return value if len(value) <= limit else value[: max(0, limit - 1)] + "…"
 
 
+def counted(count: int, noun: str) -> str:
+    """COUNT things: `1 word`, `1,204 words`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number for people: `1,204`, `0.731`, `1.2e-05`, `–` when absent."""
     if value is None:
@@ -77,12 +85,12 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Bytes for people: `812 B`, `41.3 MiB`."""
+    """Bytes for people, in nine cells at most below 1,000 GiB: `812 B`, `41.3 MiB`; `1.0 MiB` from 1,000 KiB on."""
     if count is None:
         return "–"
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024 or unit == "GiB":
+        if abs(value) < 999.95 or unit == "GiB":
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return ""

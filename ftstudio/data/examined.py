@@ -16,6 +16,8 @@ from ftstudio.data.shape import Shape, recognise
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 
+Encode = Callable[..., EncodedSet | None]
+"""`encode_by` of `tasks.checked`: a task's rows in tokens where it reads them in a way of its own, else None."""
 ByTask = Callable[[str, Dataset, Shape, bool], list[Check]]
 """The checks of a task: its name, the rows, how they are mapped, whether a person named it."""
 
@@ -40,19 +42,25 @@ def examine(
     held_out: Dataset | None = None,
     only: str | Collection[str] | None = None,
     by_task: ByTask | None = None,
+    encode: Encode | None = None,
     whole: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Examined:
     """The checks ONLY names (None: all), made of DATASET's rows as they are MEANT, which COLUMNS said; HELD_OUT rows
-    are mapped alike. WHOLE: bring all rows into tokens, whether or not a check looks at those. Raises UsageError for a
-    faulty TEMPLATE or check, and for held-out rows without such columns; Stopped when CANCEL says so."""
+    are mapped alike. ENCODE brings rows into tokens as their task does. WHOLE: all rows, whether or not a check looks
+    at their tokens. Raises UsageError for a faulty TEMPLATE or check, and for held-out rows without such columns;
+    Stopped when CANCEL says so."""
     wanted, shape = names_of(only), meant.shape
     encoded, chosen, other = None, None, None
     if shape is not None:
         chosen = Template.resolve(template, tokenizer, shape)
         if tokenizer is not None and (whole or set(wanted) & set(OF_ENCODED)):
-            encoded = encode_dataset(dataset, shape, chosen, tokenizer, max_length, progress=progress, cancel=cancel)
+            rows = (dataset, shape, chosen, tokenizer, max_length)
+            if encode is not None and meant.task is not None:
+                encoded = encode(meant.task, *rows, progress=progress, cancel=cancel)
+            if encoded is None:
+                encoded = encode_dataset(*rows, progress=progress, cancel=cancel)
         if held_out is not None:
             other = mapped_alike(held_out, columns, meant.task)
     found = run_checks(

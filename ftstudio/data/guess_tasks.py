@@ -111,13 +111,11 @@ def why_not(look: Look, task: str) -> tuple[str, str]:
             hint = 'Write two lists: tokens, such as ["Ada", "lives"], and tags, one a word, such as ["B-PER", "O"].'
             return f"{spans!r} holds places in the text (start and end), and tags of words are wanted", hint
     if task in ("text-classification", "few-shot-classification"):
-        switches = [name for name in look.columns if _is_switch(look, name)]
+        switches = _switches(look)
         if len(switches) > 1 and (look.find(_TEXTS) is not None or any(map(look.is_text, look.columns))):
             told = ", ".join(map(repr, switches[:6])) + (", …" if len(switches) > 6 else "")
-            form = f'a list of the names of those that are 1, such as ["{switches[0]}", "{switches[-1]}"] or []'
-            if task == "few-shot-classification":
-                form = f'the name of the one that is 1, such as "{switches[-1]}"'
-            hint = f"Write in one column, label, {form}; or learn one of them: data.columns.label={switches[0]}."
+            one = f"data.columns.label={switches[0]}"
+            hint = f"Read them as one column: {_read_joined(switches)}; or learn one of them: {one}."
             return f"{told} hold 0 or 1, each for a label of its own", hint
     column = look.find(("text", "content"))
     if task in ("causal-lm", "masked-lm") and column is not None:
@@ -136,6 +134,15 @@ def _are_spans(values: Sequence[Any]) -> bool:
 
 def _is_span(part: Any) -> bool:
     return isinstance(part, (list, tuple)) and len(part) == 3 and sum(isinstance(one, int) for one in part) == 2
+
+
+def _switches(look: Look) -> list[str]:
+    return [name for name in look.columns if _is_switch(look, name)]
+
+
+def _read_joined(switches: Sequence[str]) -> str:
+    """The setting that reads the columns SWITCHES as one."""
+    return f"data.reading.labels=[{', '.join(switches)}]"
 
 
 def _is_switch(look: Look, name: str) -> bool:
@@ -265,6 +272,9 @@ def _labelled(look: Look) -> Shape | None:
         label, how = labels[0], "judged by what is in them"
     count = len({str(value) for value in look.values(label)})
     why = f"text in {text!r} with a label in {label!r} ({count} seen in {len(look.across)} rows), {how}"
+    switches = _switches(look)
+    if label in switches and len(switches) > 1:
+        why += f"; {', '.join(map(repr, switches))} hold 0 or 1 each: {_read_joined(switches)} learns all of them"
     return shaped(look, "text-label", {"text": text, "label": label}, why)
 
 

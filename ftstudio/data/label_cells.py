@@ -28,7 +28,12 @@ _EXACT = 2.0**53  # whole floats up to here are exact
 
 def label_of(value: Any) -> str:
     """A cell as the name of a label, a whole float (3.0) as the whole number; a ` | ` in it becomes ` ¦ `, for that is
-    what stands between several labels. Raises BadRow for an empty one and for what pandas writes for none (NaN)."""
+    what stands between several labels. A list of one is that one. Raises BadRow for a list of none or several, for an
+    empty cell and for what pandas writes for none (NaN)."""
+    if isinstance(value, (list, tuple)):
+        if len(value) != 1:
+            raise BadRow(f"the row has {len(value) or 'no'} labels, and one is wanted")
+        value = value[0]
     if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
         value = int(value)
     text = text_of(value).strip() if not isinstance(value, bool) else str(value).lower()

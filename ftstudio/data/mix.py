@@ -7,6 +7,7 @@ section 3.5.2): T = 1 leaves them as they are, a high T makes them even. Without
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -20,6 +21,7 @@ from ftstudio.data.shape import Shape
 from ftstudio.data.versions.edit import WEIGHT, weight_of
 
 SAME = "the same rows in every epoch, the others are never trained"
+ANEW = "each epoch draws other rows"
 SOURCE = "_source"  # the column with the name of the source a row is from
 
 
@@ -203,11 +205,15 @@ def weighed(dataset: Dataset, rows: Sequence[int], draw: random.Random, cancel: 
 
 @dataclass(frozen=True)
 class Epoch:
-    """`rows` of the mix in a seeded order, as often as each is trained; `counts` by source, `note` in words."""
+    """`rows` of the mix in a seeded order, as often as each is trained; `counts` by source, `note` in words.
+
+    `spare`: of each source that an epoch holds a part of, the other rows in the order in which later epochs draw them.
+    """
 
     rows: list[int]
     counts: Mapping[str, int]
     note: str
+    spare: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def epoch(
@@ -220,12 +226,14 @@ def epoch(
     rows: int | None = None,
     replay: float | None = None,
     seed: int = 0,
+    anew: bool = False,
     cancel: Cancel | None = None,
 ) -> Epoch:
     """What of the TRAIN rows of DATASET (`concatenated` PARTS) an epoch holds.
 
     WEIGHTS: shares are those of the parts' weights; else by TEMPERATURE, else all rows. ROWS: how many rows the epoch
-    has, without those of the replay, whose share of all is REPLAY. The same for the same SEED.
+    has, without those of the replay, whose share of all is REPLAY. ANEW: each epoch draws other rows of a source that
+    it holds a part of. The same for the same SEED.
     """
     starts = [0]
     for part in parts:
@@ -241,19 +249,28 @@ def epoch(
     wanted = shares(counts, [parts[place].weight for place in main] if weights else None, temperature)
     chosen: list[int] = []
     by_name: dict[str, int] = {}
+    spare: dict[str, list[int]] = {}
+
+    def take(place: int, count: int) -> None:
+        found, name = drawn(there[place], count, draw), parts[place].name
+        chosen.extend(found)
+        by_name[name] = count
+        if 0 < count < len(there[place]):
+            rest = list((Counter(there[place]) - Counter(found)).elements())
+            random.Random(f"{seed} {name} later").shuffle(rest)
+            spare[name] = rest
+
     for place, count in zip(main, epoch_counts(counts, wanted, rows), strict=True):
-        chosen += drawn(there[place], count, draw)
-        by_name[parts[place].name] = count
+        take(place, count)
     total = len(chosen)
     for place, part in enumerate(parts):
         if part.replay and replay is not None:
-            count = max(1, round(total * replay / (1 - replay)))
-            chosen += drawn(there[place], count, draw)
-            by_name[part.name] = count
+            take(place, max(1, round(total * replay / (1 - replay))))
     draw.shuffle(chosen)
     said = [_said(part, by_name.get(part.name, 0), len(there[place]), len(chosen)) for place, part in enumerate(parts)]
     fewer = any(by_name.get(part.name, 0) < len(there[place]) for place, part in enumerate(parts))
-    return Epoch(chosen, by_name, f"an epoch holds {', '.join(said)}{f'; {SAME}' if fewer else ''}")
+    how = f"; {', '.join(spare)}: {ANEW}" if anew and spare else f"; {SAME}" if fewer else ""
+    return Epoch(chosen, by_name, f"an epoch holds {', '.join(said)}{how}", spare if anew else {})
 
 
 def _said(part: Part, count: int, there: int, total: int) -> str:

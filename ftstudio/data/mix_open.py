@@ -73,8 +73,11 @@ def open_sources(
     return Opened(whole, mixed, tuple(parts), held)
 
 
-def epoch_of(opened: Opened, data: Data, train: list[int], seed: int, cancel: Cancel | None = None) -> Epoch:
-    """What of the TRAIN rows of OPENED an epoch holds, as DATA says; of one source without weights all of them."""
+def epoch_of(
+    opened: Opened, data: Data, train: list[int], seed: int, cancel: Cancel | None = None, *, anew: bool = False
+) -> Epoch:
+    """What of the TRAIN rows of OPENED an epoch holds, as DATA says; of one source without weights all of them. ANEW:
+    see `epoch`."""
     if not opened.parts:
         import random
 
@@ -97,6 +100,7 @@ def epoch_of(opened: Opened, data: Data, train: list[int], seed: int, cancel: Ca
         rows=mix.rows if mix else None,
         replay=data.replay.share if data.replay else None,
         seed=seed,
+        anew=anew,
         cancel=cancel,
     )
 

@@ -14,7 +14,7 @@ from ftstudio.data.checks import CHECKS, Check, left_out, names_of
 from ftstudio.data.checks.found import blind
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
-from ftstudio.data.examined import ByTask, examine
+from ftstudio.data.examined import ByTask, Encode, examine
 from ftstudio.data.example import BadRow, text_of
 from ftstudio.data.meant import meant
 from ftstudio.data.mixture import Mixture, mixture
@@ -245,12 +245,13 @@ def profile(
     checks: str | Collection[str] | None = None,
     task: str | None = None,
     by_task: ByTask | None = None,
+    encode: Encode | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Profile:
     """DATASET in figures. Without TOKENIZER lengths are in characters and checks on tokens are left out. TASK is what
     the rows are wanted for; None: what they suit best. BY_TASK gives the checks of that task (its name, the rows, their
-    shape, whether a person named it).
+    shape, whether a person named it), ENCODE its tokens where it reads rows in a way of its own.
 
     Where nothing is recognised and no COLUMNS are given, columns are described all the same. Raises UsageError for
     faulty COLUMNS, TEMPLATE or CHECKS, Stopped when CANCEL says so.
@@ -261,7 +262,7 @@ def profile(
     stats = column_stats(dataset, progress=progress, cancel=cancel)
     seen = examine(
         dataset, taken, columns=columns, tokenizer=tokenizer, template=template, max_length=max_length,
-        held_out=held_out, only=wanted, by_task=by_task, whole=True, progress=progress, cancel=cancel,
+        held_out=held_out, only=wanted, by_task=by_task, encode=encode, whole=True, progress=progress, cancel=cancel,
     )  # fmt: skip
     found: dict[str, Lengths] = {}
     if seen.encoded is not None:

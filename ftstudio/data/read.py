@@ -11,6 +11,7 @@ from ftstudio.core.files import explain
 from ftstudio.core.reading import DETECT, Reading
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.folders import read_folder
+from ftstudio.data.onehot import joined
 from ftstudio.data.places import (
     KNOWN,
     are_counterparts,
@@ -58,8 +59,11 @@ def open_dataset(
     given = {key: value for key, value in short.items() if value is not None}
     how = (reading or DETECT).model_copy(update=given) if given else reading or DETECT
     look = watch or Watch(progress, cancel)
+    if how.labels:
+        look = Watch(look.progress, look.cancel)  # rows are shown once they have their labels
     try:
-        return _open(name, relative_to, split, how, look)
+        found = _open(name, relative_to, split, how, look)
+        return joined(found, how.labels) if how.labels else found
     except (StudioError, MemoryError):
         raise
     except OSError as error:

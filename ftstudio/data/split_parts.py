@@ -16,7 +16,7 @@ from typing import Any
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.data.dataset import Cancel, Dataset, Progress, Row
 from ftstudio.data.example import BadRow, text_of
-from ftstudio.data.normal import row_key
+from ftstudio.data.normal import prompt_key, row_key
 from ftstudio.data.shape import Shape
 from ftstudio.data.split_near import Sets, near_groups
 from ftstudio.data.versions.identity import canonical
@@ -106,10 +106,13 @@ def value_of(row: Row, column: str) -> str | None:
 
 
 def asked(row: Row, shape: Shape | None) -> str:
-    """What a model is asked in ROW (all of a running text): that is what must not leak."""
+    """What a model is asked in ROW (all of a running text): that is what must not leak. Where it is asked about a
+    picture, what stands for both: the same question about another picture is no leak."""
     if shape is not None:
         try:
             example = shape.example(row)
+            if example.fields.get("images"):
+                return prompt_key(example).hex()
             turns = example.messages if example.is_text else example.messages[: example.answer_at]
             return "\n".join(turn.content for turn in turns)
         except BadRow:

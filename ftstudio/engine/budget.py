@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ftstudio.engine.order import LengthGrouped, Mixed, Shuffled
+from ftstudio.engine.order import LengthGrouped, Mixed, Shuffled, Texts
 
 ALIKE = 0.8  # the shortest row of a bucket against its longest: padding, and room left in a batch, stay below a fifth
 
@@ -112,7 +112,7 @@ def order_of(
     seed: int,
     ways: int = 1,
     follow: Callable[[int, int], None] | None = None,
-    texts: Sequence[Sequence[int]] | None = None,
+    texts: Texts | None = None,
     alike: bool = False,
 ) -> Order:
     """The order of rows of LENGTHS tokens: in batches of BATCH rows, or of BUDGET tokens where that is given, for WAYS

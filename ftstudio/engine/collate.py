@@ -120,8 +120,14 @@ def _laid_out(ids: torch.Tensor, following: torch.Tensor, lengths: tuple[int, ..
 
 def trained(batch: Mapping[str, Any]) -> torch.Tensor:
     """How many tokens BATCH trains on."""
-    count: torch.Tensor = (batch["targets"] != IGNORED).sum()
-    return count
+    return asked(batch["targets"]).sum()
+
+
+def asked(targets: torch.Tensor) -> torch.Tensor:
+    """Which of TARGETS are learnt, as truths: all but the number that stands for none. A score may be that number."""
+    import torch
+
+    return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
 
 
 def split(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ from ftstudio.core.errors import StudioError
 if TYPE_CHECKING:
     import numpy as np
 
-    from ftstudio.data.encoded_set import EncodedSet
     from ftstudio.engine.materials import Materials
 
 EVERY = 2.0  # seconds between two writes at least; a checkpoint, an evaluation, a pause and the end write at once
@@ -118,9 +117,8 @@ def _append(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def recorder(run: Path, materials: Materials, encoded: EncodedSet, rank: int = 0) -> Recorder:
-    """The recorder of a run on the ENCODED rows of MATERIALS."""
-    rows = [materials.train.origin_of(row) for row in encoded.rows]
+def recorder(run: Path, materials: Materials, rows: Sequence[int], rank: int = 0) -> Recorder:
+    """The recorder of a run on MATERIALS, whose training rows have these numbers in the data: ROWS."""
     ends = list(accumulate((len(part.dataset) for part in materials.sources), initial=0))
     sources = [
         Source(part.name, start, stop) for part, start, stop in zip(materials.sources, ends, ends[1:], strict=False)

@@ -102,7 +102,7 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     from ftstudio.engine import adapters, loading, tying
     from ftstudio.engine.loading import ModelSpec
     from ftstudio.engine.locate import Located, locate
-    from ftstudio.engine.trainer import save_weights
+    from ftstudio.engine.saving import save_weights
 
     method = methods.get(recipe.method.name)
     settings = method.settings(recipe.method.settings)

@@ -99,8 +99,8 @@ def otherwise(known: Mapping[str, Any], trainer: StudioTrainer, *, steered: bool
     """What isn't as the checkpoint that TRAINER goes on from says (KNOWN): texts and hints. STEERED: its length was
     changed at that very step, so that another rate may be right."""
     rate, then = trainer.rate(), known.get("rate")
-    changes = steered or not trainer.state.global_step
-    if then is not None and not changes and not math.isclose(rate, then, rel_tol=1e-6, abs_tol=1e-15):
+    begun = trainer.state.global_step and not steered
+    if begun and then is not None and not math.isclose(rate, then, rel_tol=1e-6, abs_tol=1e-15):
         yield f"The learning rate is {rate:.4g} where the checkpoint was written with {then:.4g}.", ""
     if known.get("order") is not None and known["order"] != trainer.order_digest():
         text = "The rows come in another order than before: the data or the size of the batches have changed."

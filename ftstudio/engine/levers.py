@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
@@ -12,9 +13,11 @@ from ftstudio.core.text import number
 from ftstudio.engine import attention, compiling, dropout, fused, masters, pieces
 from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
+from ftstudio.engine.drawn import Drawn
 from ftstudio.engine.fused_probe import PIECES, from_places, tried
 from ftstudio.engine.loss import Head, Objective, head_of, soft_prompt
 from ftstudio.engine.objective import TaskCollator, TaskObjective
+from ftstudio.engine.order import Texts
 from ftstudio.engine.parity import Parity, choose_rows, probe
 from ftstudio.engine.trouble import out_of_memory
 
@@ -40,7 +43,7 @@ class Levers:
     collator: Collate
     objective: Objective | TaskObjective
     told: dict[str, str] = field(default_factory=dict)
-    texts: Sequence[Sequence[int]] | None = None
+    texts: Texts | None = None
     """Where the loss holds the rows of a batch against each other: the texts of each (`order.Mixed`), maybe none."""
     alike: bool = False
     """Whether rows of like length share a batch (`order.LengthGrouped`)."""
@@ -183,7 +186,9 @@ def _of_task(
         told["batches"] = "padded, rows of like length together: each row counts the same"
     if "training" in task.phases():
         told["task"] = task.phases()["training"]
-    texts = None if task.divisible else task.texts_apart(rows)
+    apart = None if task.divisible else task.texts_apart(getattr(rows, "all", rows))
+    # where later epochs have other rows, those of the epoch
+    texts: Texts | None = partial(rows.texts, apart) if apart and isinstance(rows, Drawn) else apart
     if texts is not None:
         told["batches"] = "padded, mixed at random: the loss holds the rows of a batch against each other"
         told["batch size"] = "part of what is learnt: more rows at once are told apart from more"

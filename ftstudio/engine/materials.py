@@ -38,6 +38,7 @@ class Materials:
     training (None where the recipe holds none out). `origin_of` of both gives row numbers in the file they come from.
     `held_out_shape` is how the held-out rows are mapped: another file may have other columns. `test` are rows that are
     neither trained nor held out, `report` counts the parts and what an epoch holds, `sources` are those of a mix.
+    `train` is what the first epoch of a mix holds, `spare` what later ones draw beside it: rows of `whole` by source.
     `part` is `test` where `held_out` are the test rows.
     """
 
@@ -56,6 +57,7 @@ class Materials:
     report: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Part, ...] = ()
     part: str = "eval"
+    spare: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def examples(self, count: int | None = None) -> list[tuple[int, Example]]:
         """COUNT held-out rows as (row number in its file, example), in order of their numbers; all where COUNT is None.
@@ -146,7 +148,9 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
         held_out_shape = shape_like(parts.held_out, shape, recipe, "eval", opened.parts)
     if parts.test is not None and isinstance(data.test, str):
         _same(recipe, "test", parts.test)
-    chosen = epoch_of(opened, data, parts.train, seed, cancel)
+    chosen = epoch_of(opened, data, parts.train, seed, cancel, anew=_anew(recipe, task))
+    if chosen.spare and data.limit is not None and len(chosen.rows) > data.limit:  # only the first ones are wanted
+        chosen = epoch_of(opened, data, parts.train, seed, cancel)
     train = whole if chosen.rows == list(range(len(whole))) else whole.select(chosen.rows)
     first = ""
     if data.limit is not None and len(train) > data.limit:
@@ -157,13 +161,21 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
         f"{len(parts.test):,} test rows are kept apart, neither trained nor held out" if parts.test is not None else ""
     )
     asked = asked_as(held_out_shape, "eval", opened.parts) if isinstance(data.eval, str) else ""
-    notes = tuple(text for text in (template.note, unread, *parts.notes, chosen.note, first, kept, asked) if text)
+    written = template.note if task.templates else ""  # others read rows in a way of their own
+    notes = tuple(text for text in (written, unread, *parts.notes, chosen.note, first, kept, asked) if text)
     report = {**parts.report, **({"epoch": dict(chosen.counts)} if chosen.counts else {})}
     found = Materials(
         recipe, task, tokenizer, template, shape, whole, train, parts.held_out, held_out_shape, parts.note, notes,
-        parts.test, report, opened.parts,
+        parts.test, report, opened.parts, spare=chosen.spare,
     )  # fmt: skip
     return _grounded(found)
+
+
+def _anew(recipe: Recipe, task: Task) -> bool:
+    """Whether each epoch draws other rows of a source that it holds a part of: not where pairs are made of the rows
+    once for all, nor in a run that began without."""
+    before = (recipe.resolved or {}).get("data")
+    return "pairs" not in task.phases() and (before is None or bool(before.get("drawn")))
 
 
 def _grounded(found: Materials) -> Materials:

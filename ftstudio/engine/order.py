@@ -19,6 +19,8 @@ POOL = 64
 # Rows that are passed over for a batch, times its size, before one that shares a text is taken all the same.
 PASSED = 50
 
+Texts = Sequence[Sequence[int]] | Callable[[int], Sequence[Sequence[int]]]
+
 
 class Shuffled:
     """A sampler: a seeded permutation of the rows, cut into batches.
@@ -101,13 +103,14 @@ class Mixed(Shuffled):
     """A sampler for losses that hold the rows of a batch against each other: length says something of what a text is,
     so batches of like length are easier or harder than those the model will meet, and their order is never learnt.
 
-    TEXTS are the numbers of each row's texts: as far as can be, rows that share one don't meet in a batch, where each
-    would be told that the other's partner is wrong (as sentence-transformers' NO_DUPLICATES).
+    TEXTS are the numbers of each row's texts (of an epoch, where it has other rows): as far as can be, rows that share
+    one don't meet in a batch, where each would be told that the other's partner is wrong (as sentence-transformers'
+    NO_DUPLICATES).
     """
 
     def __init__(
         self, lengths: Sequence[int], batch: int, seed: int, follow: Callable[[int, int], None] | None = None,
-        texts: Sequence[Sequence[int]] = (),
+        texts: Texts = (),
     ) -> None:  # fmt: skip
         self.texts = texts
         super().__init__(lengths, batch, seed, follow)
@@ -115,6 +118,7 @@ class Mixed(Shuffled):
     def order(self, epoch: int) -> list[int]:
         """Row numbers of EPOCH, each once."""
         waiting = deque(np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths)).tolist())
+        texts = self.texts(epoch) if callable(self.texts) else self.texts
         whole: list[list[int]] = []
         while len(waiting) >= self.batch:
             chosen: list[int] = []
@@ -122,7 +126,7 @@ class Mixed(Shuffled):
             met: set[int] = set()
             while waiting and len(chosen) < self.batch and len(passed) < PASSED * self.batch:
                 row = waiting.popleft()
-                mine = self.texts[row] if self.texts else ()
+                mine = texts[row] if texts else ()
                 if met.isdisjoint(mine):
                     chosen.append(row)
                     met.update(mine)

@@ -200,9 +200,8 @@ def _tokens(
     except StudioError as error:
         problems.append(Problem.of(error, accepting.KEY))
     if stats.truncated:
-        text = (
-            f"{number(stats.truncated)} rows are longer than {limit} tokens: {number(stats.lost)} tokens are cut off, "
-        )
+        many = "row is" if stats.truncated == 1 else "rows are"
+        text = f"{number(stats.truncated)} {many} longer than {limit} tokens: {number(stats.lost)} tokens are cut off, "
         text += f"{number(stats.lost_completion)} of them would have been trained."
         problems.append(Problem("warning", text, "data.max_length", "Raise data.max_length, or shorten the rows."))
     tokenizer = materials.tokenizer

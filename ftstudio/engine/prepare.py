@@ -24,6 +24,7 @@ from ftstudio.core.workspace import Workspace, slug
 from ftstudio.data import sentence_files
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import BadRow
+from ftstudio.data.mix import ANEW
 from ftstudio.data.shape import recognise
 from ftstudio.data.tokenizer import model_folder
 from ftstudio.engine import accepting, fitting
@@ -316,6 +317,8 @@ def _facts(recipe: Recipe, materials: Materials) -> dict[str, Any]:
         data["test"] = _data_facts(materials.test) if named else {"rows": len(materials.test)}
     if materials.sources:
         data["sources"] = {part.name: _data_facts(part.dataset) for part in materials.sources}
+    if materials.spare:
+        data["drawn"] = ANEW
     if materials.report:
         data["parts"] = dict(materials.report)
     if materials.notes:

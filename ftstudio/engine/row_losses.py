@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from ftstudio.data.encode import IGNORED
-from ftstudio.engine.collate import Collate
+from ftstudio.engine.collate import Collate, asked
 
 
 class Wrapped:
@@ -27,10 +26,11 @@ class Wrapped:
 
 
 class Numbered(Wrapped):
-    """ROWS, each with its number as `row`."""
+    """ROWS, each with its number as `row`; where each epoch sees others (see `drawn`), its number among them all."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.rows[index], "row": index}
+        number = getattr(self.rows, "number", None)
+        return {**self.rows[index], "row": index if number is None else number(index)}
 
 
 def numbered(collate: Collate) -> Collate:
@@ -70,14 +70,14 @@ class RowLosses:
         part = losses.new_zeros((2, len(batch["rows"])))
         if "inputs" in batch:
             part[0] = losses.flatten(1).sum(1) if losses.dim() > 1 else losses
-            asked = batch["targets"] != IGNORED
-            part[1] = asked.flatten(1).sum(1) if asked.dim() > 1 else asked
+            learnt = asked(batch["targets"])
+            part[1] = learnt.flatten(1).sum(1) if learnt.dim() > 1 else learnt
             self._rows += batch["rows"]
             self._parts.append(part)
             return
         where = row_of(batch)
         part[0].index_add_(0, where, losses)
-        part[1].index_add_(0, where, (batch["targets"] != IGNORED).to(losses.dtype))
+        part[1].index_add_(0, where, asked(batch["targets"]).to(losses.dtype))
         self._rows += batch["rows"]
         self._parts.append(part)
 

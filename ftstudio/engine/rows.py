@@ -16,6 +16,7 @@ from ftstudio.data.example import BadRow, Example
 from ftstudio.data.mix import SOURCE
 from ftstudio.engine.collate import Row
 from ftstudio.engine.context import JobContext
+from ftstudio.engine.drawn import Drawn, draw_more
 from ftstudio.engine.left_out import left_out
 from ftstudio.engine.materials import Materials, open_materials
 from ftstudio.engine.plan_rows import unusable
@@ -33,7 +34,8 @@ class TrainingRows:
     """`train` and `held_out` rows as ids and labels; `examples` are the held-out rows with their numbers.
 
     `held_out` are at most `evaluation.rows`, the same ones that are answered and compared; `held_out_total` counts all.
-    `sources` tells of each held-out row which source of a mix it is from; empty where there is no mix.
+    `sources` tells of each held-out row which source of a mix it is from; empty where there is no mix. `train` are the
+    rows of the first epoch; where later ones draw others, `drawn` is what is trained, `more` their numbers in the data.
     """
 
     materials: Materials
@@ -42,11 +44,26 @@ class TrainingRows:
     examples: list[tuple[int, Example]]
     notes: list[tuple[str, str]]
     sources: list[str]
+    drawn: Drawn | None = None
+    more: Sequence[int] = ()
+
+    @property
+    def trained(self) -> EncodedSet | Drawn:
+        """The rows as training takes them."""
+        return self.train if self.drawn is None else self.drawn
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number in the data of each row that is trained in any epoch."""
+        return [*(self.materials.train.origin_of(row) for row in self.train.rows), *self.more]
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each training row, those of a decoder among them."""
-        return [int(length) for length in self.train.batch_lengths]
+        """Tokens of each training row, those of a decoder among them; where batches hold so many tokens and epochs
+        other rows, of the longest that comes to its place."""
+        by_tokens = self.materials.recipe.training.batch_tokens is not None
+        sizes = self.drawn.longest if self.drawn is not None and by_tokens else self.train.batch_lengths
+        return [int(length) for length in sizes]
 
     @property
     def held_out_total(self) -> int:
@@ -63,7 +80,8 @@ class TrainingRows:
     def highest(self) -> int:
         """The highest token id in any row: the model must have it."""
         held = max((max(row["input_ids"]) for row in self.held_out), default=0)
-        return max(max(self.train.ids, default=0), held)
+        later = self.drawn.highest if self.drawn is not None else 0
+        return max(max(self.train.ids, default=0), held, later)
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -125,9 +143,9 @@ def open_rows(recipe: Recipe, context: JobContext) -> TrainingRows:
     examples = materials.examples(recipe.evaluation.rows) if materials.held_out is not None else []
     encoded = encoded_rows(materials, examples, limit)
     held_out, numbers = [row for _, row in encoded], [row for row, _ in encoded]
-    return TrainingRows(
-        materials, train, held_out, examples, _notes(materials, train, limit), _sources(materials, numbers)
-    )
+    drawn, more, told = draw_more(materials, train, cancel=context.should_stop)
+    notes = [*_notes(materials, train, limit), *told]
+    return TrainingRows(materials, train, held_out, examples, notes, _sources(materials, numbers), drawn, more)
 
 
 def _sources(materials: Materials, numbers: list[int]) -> list[str]:
@@ -172,7 +190,8 @@ def _notes(materials: Materials, train: EncodedSet, limit: int | None) -> list[t
         found.append(
             (
                 "warning",
-                f"{number(stats['truncated'])} of {number(stats['rows'])} rows are longer than {limit} tokens "
+                f"{number(stats['truncated'])} of {number(stats['rows'])} rows "
+                f"{'is' if stats['truncated'] == 1 else 'are'} longer than {limit} tokens "
                 f"(data.max_length): {number(stats['lost'])} tokens are cut off, "
                 f"{number(stats['lost_completion'])} of them would have been trained.",
             )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio import methods
 from ftstudio.core.errors import DiskFull, Stopped
 from ftstudio.core.run import RunFolder
+from ftstudio.engine import sentence
 from ftstudio.engine.disk import disk_trouble
 from ftstudio.engine.locate import locate
 from ftstudio.engine.with_tokenizer import copy_tokenizer
@@ -23,9 +27,6 @@ def save(run: RunFolder, recipe: Recipe, model: Any, task: Task, *, stopped: boo
     Raises StudioError where it can't be written; `Stopped` where the run was STOPPED and there is no room for it: its
     checkpoints are what it goes on from.
     """
-    from ftstudio.engine import sentence
-    from ftstudio.engine.trainer import save_weights
-
     method = methods.get(recipe.method.name)
     where = locate(recipe.model, weights=False)
     beside = run.path / ".model"
@@ -55,3 +56,25 @@ def save(run: RunFolder, recipe: Recipe, model: Any, task: Task, *, stopped: boo
             text = f"Stopped, and the tuned model isn't saved: {told.message} Free some space, then resume."
             raise Stopped(text) from error
         raise told from error
+
+
+@contextlib.contextmanager
+def _no_card(model: Any) -> Iterator[None]:
+    """Saving MODEL writes no model card meanwhile: peft's is an empty template, that takes as long as the weights."""
+    model.create_or_update_model_card = lambda folder: None
+    try:
+        yield
+    finally:
+        del model.create_or_update_model_card
+
+
+def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """MODEL's weights (an adapter's alone, where it has one) and configuration into FOLDER, as safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if hasattr(model, "peft_config"):
+        with _no_card(model):
+            model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)
+    else:
+        own = None if sentence.of(model) is None else sentence.own_weights(state or model.state_dict())
+        model.save_pretrained(str(folder), state_dict=own or state)
+    sentence.save(model, folder)

@@ -15,6 +15,8 @@ from ftstudio.data.example import text_of
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import recognise, suggest
 
+LOOKED = 50  # rows in which one with a text is looked for
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -67,11 +69,21 @@ def _fit(dataset: Dataset, name: str) -> Fit:
         needed = [role.name for role in task.roles if role.required] or [role.name for role in task.roles[:2]]
         there = ", ".join(dataset.names[:8])
         return Fit(problem=f"no columns for {' and '.join(needed)} among {one_line(there, 80)}")
-    row = dataset[0]
-    shown = []
-    for role, column in shape.columns.items():
-        value: Any = row
-        for part in [column] if column in row else column.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        shown.append((role, one_line(text_of(value), 160)))
-    return Fit(dict(shape.columns), tuple(shown))
+    return Fit(dict(shape.columns), row_of(dataset, shape.columns))
+
+
+def row_of(dataset: Dataset, columns: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What stands in COLUMNS (role → column) of the first row of DATASET that says anything: (role, text) each."""
+    found: tuple[tuple[str, str], ...] = ()
+    for number in range(min(LOOKED, len(dataset))):
+        row = dataset[number]
+        shown = []
+        for role, column in columns.items():
+            value: Any = row
+            for part in [column] if column in row else column.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
+            shown.append((role, one_line(text_of(value), 160)))
+        found = found or tuple(shown)
+        if any(text.strip() for _, text in shown):
+            return tuple(shown)
+    return found

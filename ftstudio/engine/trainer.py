@@ -5,11 +5,10 @@ The loop, accumulation, clipping, schedule, optimiser and their checkpoints are 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +26,6 @@ from ftstudio.engine import (
     loading,
     paging,
     resume,
-    sentence,
     soft_prompts,
 )
 from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
@@ -41,6 +39,7 @@ from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.restoring import restore
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
+from ftstudio.engine.saving import save_weights
 from ftstudio.engine.trouble import out_of_memory
 
 
@@ -484,25 +483,3 @@ class StudioTrainer(Trainer):
 def sound(model: nn.Module) -> bool:
     """Whether all weights that learn are finite numbers."""
     return all(bool(item.isfinite().all()) for item in model.parameters() if item.requires_grad)
-
-
-@contextlib.contextmanager
-def _no_card(model: Any) -> Iterator[None]:
-    """Saving MODEL writes no model card meanwhile: peft's is an empty template, that takes as long as the weights."""
-    model.create_or_update_model_card = lambda folder: None
-    try:
-        yield
-    finally:
-        del model.create_or_update_model_card
-
-
-def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
-    """MODEL's weights (an adapter's alone, where it has one) and configuration into FOLDER, as safetensors."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if hasattr(model, "peft_config"):
-        with _no_card(model):
-            model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)
-    else:
-        own = None if sentence.of(model) is None else sentence.own_weights(state or model.state_dict())
-        model.save_pretrained(str(folder), state_dict=own or state)
-    sentence.save(model, folder)

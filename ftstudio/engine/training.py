@@ -322,10 +322,10 @@ class Training:
         trainer = self._kind()(
             model,
             values,
-            rows.train,
+            rows.trained,
             rows.held_out,
             rows.lengths,
-            levers.choose(model, rows.train, rows.lengths, machine, recipe, rows.pad, rows.materials.task, self._why),
+            levers.choose(model, rows.trained, rows.lengths, machine, recipe, rows.pad, rows.materials.task, self._why),
             director,
             Meter(known.get("seconds", 0.0), known.get("tokens", 0), took=known.get("took")),
             keep=recipe.training.keep_checkpoints,
@@ -371,7 +371,7 @@ class Training:
     def _director(self, rows: TrainingRows, checkpoint: Path | None, known: dict[str, Any]) -> RunDirector:
         """Who decides between steps; KNOWN is what the CHECKPOINT that is gone on from says."""
         recipe = self.recipe
-        kept = recorder(self.folder.path, rows.materials, rows.train)
+        kept = recorder(self.folder.path, rows.materials, rows.numbers)
         kept.begin(resumed=checkpoint is not None)
         kind = RunDirector if self.ranks.alone else partial(Leader, ranks=self.ranks)
         director = kind(

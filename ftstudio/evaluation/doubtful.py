@@ -1,7 +1,8 @@
 """Training labels that are likely wrong: the detector `label_error` over what a quick classifier of other rows thinks.
 
 The classifier reads the vectors of the prompts and judges every row by a model that has not seen it (5 folds), as the
-check `label_noise` of the data does. No model of the studio is asked, no torch imported.
+check `label_noise` of the data does; where it is hardly more often right than the most frequent label alone, its doubts
+say nothing, and none is told. No model of the studio is asked, no torch imported.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ftstudio.data.checks.found import spread
 from ftstudio.data.checks.labels import FEWEST, MOST, MOST_CELLS, MOST_JUDGED, WEAK, out_of_fold
+from ftstudio.data.skill import unheard
 from ftstudio.evaluation.categories import Categorised, Categoriser, every
 from ftstudio.evaluation.context import Context
 from ftstudio.evaluation.neighbours import Neighbours
@@ -26,8 +28,8 @@ NAME = "label_error"
 
 @dataclass(frozen=True)
 class Doubts:
-    """`found`: the category alone. `likelier`: by row number the label that is held likelier. `right`: the share of the
-    rows that the classifier labels as they are labelled."""
+    """`found`: the category alone, with the reason where the classifier isn't heard. `likelier`: by row number the
+    label that is held likelier. `right`: the share of the rows that the classifier labels as they are labelled."""
 
     found: Categorised
     likelier: Mapping[int, str]
@@ -62,6 +64,9 @@ def in_doubt(
     given = [number[labels[index.rows[place]]] for place in places]
     shares: np.ndarray = out_of_fold(index.prompts[np.asarray(places)], given, should_stop)
     best = shares.argmax(axis=1).tolist()
+    right = sum(label == guess for label, guess in zip(given, best, strict=True)) / len(given)
+    if why := unheard("a quick classifier of the other rows", right, given):
+        return Doubts(Categorised((), {}, {NAME: []}, {NAME: 0}, {NAME: why}), {}, right)
     work = Categoriser(context, detectors={NAME: every()[NAME]}, references=False)
     for place, label, guess, row in zip(places, given, best, shares.tolist(), strict=True):
         told = dict(zip(names, row, strict=True))
@@ -74,7 +79,6 @@ def in_doubt(
         if guess != label and index.rows[place] in found.findings
     }
     kept = {row: told for row, told in found.findings.items() if row in likelier}
-    right = sum(label == guess for label, guess in zip(given, best, strict=True)) / len(given)
     rows = {NAME: [row for row in found.rows[NAME] if row in likelier]}
     return Doubts(Categorised(found.predictions, kept, rows, found.judged, found.reasons), likelier, right)
 

@@ -257,7 +257,7 @@ def _category(pair: tuple[str, str], name: str, a: Categorised, b: Categorised, 
     """A category before and after, over the rows judged in both; its interval comes from WORK later."""
     known = a.categories | b.categories
     title = known[name].title if name in known else name
-    reason = a.reasons.get(name) or b.reasons.get(name) or ""
+    reason = _reason(pair, a.reasons.get(name, ""), b.reasons.get(name, ""))
     skip = a.unjudged.get(name, frozenset()) | b.unjudged.get(name, frozenset())
     order = [prediction.row for prediction in a.predictions]
     rows = [] if reason else [row for row in order if row not in skip]
@@ -287,6 +287,14 @@ def _category(pair: tuple[str, str], name: str, a: Categorised, b: Categorised, 
         "arms": list(pair),
         "reason": "",
     }
+
+
+def _reason(pair: tuple[str, str], a: str, b: str) -> str:
+    """Why a category can't be compared, from why it couldn't be judged in either arm; with the arm, where the other
+    could, or had another reason."""
+    if a == b:
+        return a
+    return "; ".join(f"{arm}: {reason}" for arm, reason in zip(pair, (a, b), strict=True) if reason)
 
 
 def _unjudged(pair: tuple[str, str], name: str, title: str, reason: str) -> dict[str, Any]:

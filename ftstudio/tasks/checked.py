@@ -11,14 +11,18 @@ from ftstudio.core.text import one_line
 from ftstudio.data import looked
 from ftstudio.data.checks.found import Check, Severity, found, said, spread
 from ftstudio.data.dataset import Cancel, Dataset, Progress
+from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.data.example import BadRow, Example
 from ftstudio.data.labels import MULTI
 from ftstudio.data.shape import Shape
+from ftstudio.data.template import Template
+from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.tasks.base import Task
 from ftstudio.tasks.label_words import joined_doubts, spelling_doubts
 
 _REASONS = 3
 DECODED = 2_000  # pictures that are decoded whole, evenly spread; of the others the head is read
+IN_WINDOWS = ("causal-lm", "masked-lm")
 _UNTOLD = ("sft", "causal-lm", "masked-lm")  # what they can't learn is known once the rows are tokens
 
 
@@ -73,6 +77,26 @@ def checks_of(
 def by_name(name: str, dataset: Dataset, shape: Shape, sure: bool) -> list[Check]:
     """`checks_of` the task NAME with its usual options. Raises UsageError for an unknown one, Stopped."""
     return checks_of(tasks.get(name), dataset, shape, sure)
+
+
+def encode_by(
+    name: str,
+    dataset: Dataset,
+    shape: Shape,
+    template: Template,
+    tokenizer: Tokenizer,
+    max_length: int | None,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> EncodedSet | None:
+    """DATASET in tokens as the task NAME reads running text: in windows, of which none is cut and each document has its
+    end. None for tasks whose rows are prompt and answer. Raises UsageError where TOKENIZER doesn't serve, Stopped."""
+    if name not in IN_WINDOWS or shape.name not in tasks.get(name).shapes:
+        return None
+    return tasks.get(name).encode_dataset(
+        dataset, shape, template, tokenizer, max_length, progress=progress, cancel=cancel
+    )
 
 
 def _spelling(task: Task) -> list[Check]:

@@ -69,7 +69,7 @@ class Embedding(ItemTask, VectorTask):
     """A vector a text, learnt from texts that belong together."""
 
     name = "embedding"
-    title = "Embedding (text → vector, near where the meaning is)"
+    title = "Embedding (text → vector: alike is near)"
     help = (
         "The model turns texts into vectors whose cosine says how alike they are: for search, clustering, finding "
         "duplicates. It learns from pairs that belong together (question and answer), from triplets with a text that "

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 _PROBLEMS = {"single": SINGLE, "multi": MULTI, "regression": REGRESSION}
+FAR = 10.0  # of a score from 0: up to ten stars or points a new head gets there in some hundred steps
 THRESHOLD = 0.5  # of a label's probability, where a row may have several
 
 
@@ -99,9 +100,22 @@ class TextClassification(ItemTask):
         return f"several{mark} of {counted}" if self.problem == MULTI else counted
 
     def doubts(self, tokenizer: Tokenizer) -> list[Doubt]:
-        """Labels that look like several in one text, and such as are told apart by their spelling only."""
+        """Labels that look like several in one text, and such as are told apart by their spelling only; numbers that a
+        new head takes very long to get to."""
+        if self.problem == REGRESSION:
+            return self._far()
         joined = joined_doubts(self.labels) if self.problem == SINGLE else []
         return joined + spelling_doubts(self.labels, self.facts.get("counts") or ())
+
+    def _far(self) -> list[Doubt]:
+        low, high = self.facts["range"]
+        if max(abs(low), abs(high)) <= FAR:
+            return []
+        text = (
+            f"the scores go from {low:,g} to {high:,g}, and a head that is new begins near 0: each step moves its "
+            "answers by little more than the learning rate, so most of the training goes into getting there at all."
+        )
+        return [Doubt("data.train", text, "Bring them to about 0 to 1 first (divide them, or take their logarithm).")]
 
     @property
     def problem(self) -> str:

@@ -45,7 +45,9 @@ class Alike:
         self.texts: list[str] = []
 
     def add(self, index: int, asked: str, answered: str, example: Example | None) -> None:
-        """Keep the row's text."""
+        """Keep the row's text, where that is all there is of it: with pictures, alike texts are about other things."""
+        if example is not None and example.fields.get("images"):
+            return
         text = (asked if self.labelled or not answered else f"{asked}\n{answered}")[:_TEXT]
         if index % self.step == 0 and len(text) > SHORTEST:
             self.rows.append(index)

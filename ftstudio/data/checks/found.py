@@ -58,6 +58,8 @@ OF_TOKENIZER = (*OF_ENCODED[1:], "special_tokens")
 CUT = "cut_by_max_length"
 OF_HELD_OUT = ("exact_leak", "ngram_leak", "near_leak", "semantic_leak")
 """Checks that find nothing without held-out rows."""
+FINAL = ("unlearnable",)
+"""Checks whose errors can't be accepted: with such rows no run of the task can begin."""
 BY_TASK = ("unusable", "unlearnable", "label_spelling")
 """Checks that a task makes."""
 

@@ -7,7 +7,6 @@ label, at least as sure as it is on average for the rows of that label, and does
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from ftstudio.data.checks.found import Check, Severity, found, of_some, said, sp
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.example import Example, text_of
 from ftstudio.data.labels import SINGLE, parted
+from ftstudio.data.skill import telling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +32,6 @@ STEPS = 30  # of the optimiser
 MOST_CELLS = 1_000_000  # rows times labels: 10 seconds or so
 MOST_JUDGED = 200  # labels
 WEAK = 0.8  # accuracy of the classifier under which what it says is only a hint
-# to be heard at all, it must spare this share of the mistakes that telling the most frequent label always makes …
-SKILL = 0.25
-SURE = 2.0  # … and be right more often than that by so many standard errors
 
 
 class Labels:
@@ -109,14 +106,6 @@ class Labels:
         text = f"{said(rows)} likely to have a wrong label, as {told}.{few}{some}"
         severity: Severity = "note" if accuracy < WEAK else "warning"
         return found("label_noise", severity, rows, text, likely=likely, accuracy=round(accuracy, 4))
-
-
-def telling(accuracy: float, labels: Sequence[int]) -> bool:
-    """Whether a classifier, right with ACCURACY on LABELS, knows enough to be heard: clearly more often than one that
-    tells the most frequent label always. What one that guesses doubts would be most of the rows."""
-    share = max(Counter(labels).values()) / len(labels)
-    error = math.sqrt(share * (1 - share) / len(labels))
-    return accuracy >= share + max(SKILL * (1 - share), SURE * error)
 
 
 def out_of_fold(vectors: np.ndarray, labels: Sequence[int], cancel: Cancel | None = None) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Runs of words that many training rows have, such as an instruction that all rows share, are no leak and don't count.
 A row is told under the strictest of the kinds that were asked for: exact, shared runs of words, nearly equal, same
-meaning.
+meaning. Questions about pictures are looked for with them, so only as they are: another picture is another question.
 """
 
 from __future__ import annotations
@@ -73,14 +73,15 @@ class Leaks:
         """Look for the row."""
         if example is None:
             return
-        shared, count = self._shared(asked)
+        pictured = bool(example.fields.get("images"))
+        shared, count = self._shared("" if pictured else asked)
         if (rows := self.held.keys.get(prompt_key(example))) is not None and "exact_leak" in self.wanted:
             self.exact.append(index)
             self.proven.update(rows)
             return
         if shared and len(shared) >= SHARE * count:
             self.met.append((index, count, shared))
-        if index % self.step == 0 and len(asked) > SHORTEST:
+        if index % self.step == 0 and len(asked) > SHORTEST and not pictured:
             self.rows.append(index)
             self.texts.append(asked)
 
@@ -143,6 +144,8 @@ def _read(dataset: Dataset, shape: Shape, runs: bool, cancel: Cancel | None) -> 
         except BadRow:
             continue
         held.keys.setdefault(prompt_key(example), []).append(index)
+        if example.fields.get("images"):
+            continue
         asked = asked_of(example)
         held.texts.append(asked)
         if runs:

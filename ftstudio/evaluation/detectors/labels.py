@@ -3,7 +3,8 @@
 Probabilities are those that a classifier's predictions bring (`probabilities` of a prediction: label → probability).
 Suspected label errors are told by confident learning (Northcutt, Jiang & Chuang 2021, "Confident Learning: Estimating
 Uncertainty in Dataset Labels"): the model, which never saw the row, is at least as sure of another label as it is on
-average of rows that bear that label, and less sure of the given one.
+average of rows that bear that label, and less sure of the given one. A model that is hardly more often right than the
+most frequent label says nothing by that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from statistics import stdev
 from typing import Any
 
 from ftstudio.core.text import one_line
+from ftstudio.data.skill import unheard
 from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding, Verdict
 from ftstudio.evaluation.classification import number_in, parted
 from ftstudio.evaluation.context import Context
@@ -93,6 +95,10 @@ def _label_error(rows: Sequence[Row], context: Context, embedder: Any) -> Mappin
         return "it needs a classifier's probabilities" if not known else f"it needs {FEWEST} rows"
     if any(len(parted(row.prediction.reference or "")) != 1 for row, _ in known):
         return "it is told for rows with one label each"
+    given = [(row.prediction.reference or "").strip() for row, _ in known]
+    right = sum(row.text.strip() == label for (row, _), label in zip(known, given, strict=True)) / len(known)
+    if why := unheard("the model", right, given):
+        return why
     sums: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for row, shares in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ftstudio.core.text import counted
 from ftstudio.evaluation.categories import UNJUDGED, Category, Detector, Finding, Verdict
 from ftstudio.evaluation.context import CLOSING, FEWEST, Context, closed
 from ftstudio.evaluation.rows import Row
@@ -25,12 +26,14 @@ def _empty(row: Row, context: Context) -> Verdict:
 def _too_long(row: Row, context: Context) -> Verdict:
     if row.reference_length is not None:
         if row.length > context.limits.too_long * row.reference_length:
-            return Finding("too_long", f"{row.length} words, the reference has {row.reference_length}")
+            return Finding("too_long", f"{counted(row.length, 'word')}, the reference has {row.reference_length}")
         return None
     if context.longest is None:
         return UNJUDGED
     if row.length > context.longest:
-        return Finding("too_long", f"{row.length} words, 99 % of the answers have at most {context.longest:.0f}")
+        return Finding(
+            "too_long", f"{counted(row.length, 'word')}, 99 % of the answers have at most {context.longest:.0f}"
+        )
     return None
 
 
@@ -40,7 +43,7 @@ def _too_short(row: Row, context: Context) -> Verdict:
     if row.reference_length is None:
         return UNJUDGED
     if row.length < context.limits.too_short * row.reference_length:
-        return Finding("too_short", f"{row.length} words, the reference has {row.reference_length}")
+        return Finding("too_short", f"{counted(row.length, 'word')}, the reference has {row.reference_length}")
     return None
 
 

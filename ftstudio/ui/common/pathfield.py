@@ -9,11 +9,12 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from ftstudio.core.text import one_line
-from ftstudio.ui.common.paths import Wanted, complete, is_data, options
+from ftstudio.ui.common.paths import Wanted, absent, complete, is_data, options
 from ftstudio.ui.common.textline import TextLine
 from ftstudio.ui.text.lines import Line, Lines, fit
 
@@ -117,6 +118,7 @@ class PathField(Vertical):
 
     DEFAULT_CSS = """
     PathField { height: auto; }
+    PathField > .path-note { height: auto; color: $warning; padding-left: 2; display: none; }
     """
 
     @dataclass
@@ -162,6 +164,7 @@ class PathField(Vertical):
     def compose(self) -> ComposeResult:
         yield self.input
         yield self.options
+        yield Static("", classes="path-note")
 
     def on_mount(self) -> None:
         self._look()
@@ -197,6 +200,17 @@ class PathField(Vertical):
             near = [offer for offer in self.offers if text.lower() in offer[0].lower() and offer[0] not in found]
             self.options.offer([*([] if alone else [(path, "") for path in found]), *near])
         self.options.display = bool(self.options.options)
+        self._say("" if known or self.options.options else absent(text.strip(), self.wanted))
+
+    def hush(self) -> None:
+        """What is wrong with the line is said by who opened it."""
+        self._say("")
+
+    def _say(self, text: str) -> None:
+        """Where nothing is called so, say so while it is typed."""
+        note = self.query_one(".path-note", Static)
+        note.update(Content(f"! {one_line(text, 300)}" if text else ""))
+        note.display = bool(text)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -205,6 +219,7 @@ class PathField(Vertical):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self.hush()
         self.post_message(self.Chosen(self, self.value))
 
     def on_options_taken(self, event: Options.Taken) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftstudio.data.places import counterparts
+from ftstudio.data.read_hub import looks_like_hub_id
+
 DATA_SUFFIXES = frozenset(
     {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".arrow", ".feather", ".ipc", ".txt", ".text",
      ".md", ".gz", ".zst"}
@@ -80,6 +83,25 @@ def complete(text: str, wanted: Wanted = is_data) -> Completion:
     if not common.startswith(text):  # found within names: the only one is taken, several are shown
         common = found[0] if len(found) == 1 else text
     return Completion(common, found)
+
+
+def absent(text: str, wanted: Wanted = is_data) -> str:
+    """What a person should know of TEXT while it is typed, where nothing here is called so; empty where something is.
+
+    Data may be rows of the hub, two files of parallel text, a pattern or a version; a model any name that the hub has.
+    """
+    if text in ("", "-", "demo") or any(mark in text for mark in "*?[@\0"):
+        return ""
+    folder, name = os.path.split(text)
+    try:
+        if Path(text).expanduser().exists() or (wanted is is_data and counterparts(Path(text).expanduser())):
+            return ""
+        there = Path(folder or ".").expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):
+        return ""
+    if looks_like_hub_id(text) or (wanted is is_folder and not folder and not text.startswith((".", "~"))):
+        return f"nothing here is called {text}: enter looks for it on the hub"
+    return f"there is no {name} in {folder or 'this folder'}" if there and name else f"there is no folder {folder}"
 
 
 def shown(path: str | os.PathLike[str]) -> str:

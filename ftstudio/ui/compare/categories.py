@@ -25,7 +25,7 @@ COLUMNS = (
     Column("difference", 10, "right"),
     Column("95 % interval", 15, "right", least=76),
     Column("fixed", 5, "right"),
-    Column("broke", 5, "right"),
+    Column("broke", 5, "right", least=64),
     Column("p (Holm)", 8, "right", least=100),
     Column("verdict", 0, least=100),
 )

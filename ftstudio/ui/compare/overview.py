@@ -74,7 +74,7 @@ class Overview(Vertical):
         self.rows.arrange(arms, self.choice)
         screen = self.app.size.width
         self.query_one("#compare-head", Said).say(summary.headline(arms, screen - 3), *status)
-        width = summary.WIDE if screen >= HUGE else summary.NARROW
+        width = summary.WIDE if screen >= HUGE else min(summary.NARROW, screen - 3)
         lines = summary.metric_lines(arms, width)
         metrics, changes = self.query_one("#compare-metrics", Said), self.query_one("#compare-changes", Said)
         metrics.styles.width = width + 1 if screen >= BESIDE else "1fr"

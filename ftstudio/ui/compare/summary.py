@@ -107,11 +107,13 @@ def fell_and_rose(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def metric_lines(arms: Arms, width: int) -> list[Line]:
-    """The table of metrics in lines of WIDTH cells, NARROW or WIDE; p is left out where it is narrow."""
-    wide = width >= WIDE
+    """The table of metrics in lines of WIDTH cells, NARROW or WIDE; p is left out where it is narrow, the interval
+    where it would be cut: the verdict stands on it."""
+    wide, whole = width >= WIDE, width >= NARROW
     first, second = (fit(arms.label(name), 7).rstrip() for name in (arms.a, arms.b))
     columns = [("metric", 11, False), (first, 7, True), (second, 7, True), ("difference", 10, True)]
-    columns += [("95 % interval", 17, True), *([("p", 6, True)] if wide else []), ("verdict", 9, False)]
+    columns += [*([("95 % interval", 17, True)] if whole else []), *([("p", 6, True)] if wide else [])]
+    columns.append(("verdict", 9, False))
 
     def line(cells: Sequence[Part]) -> Line:
         parts: list[Part] = []
@@ -128,7 +130,7 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
             (figure(name, base.get(name)), ""),
             (figure(name, tuned.get(name)), "strong"),
             (figure(name, entry["difference"], True), verdict(entry["verdict"])[1]),
-            (f"{figure(name, entry['low'], True)} … {figure(name, entry['high'], True)}", ""),
+            *([(f"{figure(name, entry['low'], True)} … {figure(name, entry['high'], True)}", "")] if whole else []),
             *([(chance(entry["p"]), "dim")] if wide else []),
             verdict(entry["verdict"]),
         ]

@@ -42,7 +42,12 @@ TABLE = (
     Action("slash", "search", "search", "search in all columns; n and N go to the next and the previous hit"),
     Action("f", "filter", "filter", "show only rows that match; filters stack, esc takes the last away"),
     Action("equals_sign", "where", "where", "show only rows where an expression holds, such as words(answer) > 200"),
-    Action("F", "frequency", "values", "how often each value of the column at hand occurs in the rows in view"),
+    Action(
+        "F",
+        "frequency",
+        "values",
+        "how often each value of the column at hand occurs in the rows in view; of lists, their items",
+    ),
     Action("h", "lengths", "lengths", "how long prompts and completions are in tokens, and what max_length cuts"),
     COLUMNS,
     OPEN,

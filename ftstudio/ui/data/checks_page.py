@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ftstudio.core.text import one_line
 from ftstudio.data.checks import CHECKS, Check
+from ftstudio.data.checks.found import FINAL
 from ftstudio.data.dataset import Problem
 from ftstudio.data.versions.repairs import REPAIRS, repairs_of
 from ftstudio.ui.data.page import Page
@@ -14,6 +15,7 @@ from ftstudio.ui.text.marked import mark, wrap
 from ftstudio.ui.text.table import Column, Table
 
 SIGNS = {"error": ("✗ error", "bad"), "warning": ("! warning", "warn"), "note": ("· note", "dim")}
+WAY_OUT = "Accepting doesn't help: choose another task (3), say which column is which (esc, c), or open other rows (o)."
 BY_LINE = ("unreadable", "ragged")  # checks whose numbers are lines of the file, not rows of the table
 
 
@@ -36,7 +38,7 @@ class ChecksTable(Table):
     def _cells(self, index: int) -> tuple[str | tuple[str, str], ...]:
         check = self.checks[index]
         name = check.name.replace("_", " ")
-        taken = check.severity == "error" and check.name in self.accepted
+        taken = check.severity == "error" and check.name in self.accepted and check.name not in FINAL
         sign = ("· accepted", "warn") if taken else SIGNS[check.severity]
         return sign, f"{check.count:,}", name, one_line(check.text, 300)
 
@@ -51,7 +53,9 @@ class ChecksTable(Table):
         if check is None:
             return []
         text = f"{one_line(check.text, 600)}  Looks for {CHECKS.get(check.name, check.name)}."
-        if check.severity == "error":
+        if check.severity == "error" and check.name in FINAL:
+            text += f"  {WAY_OUT}"
+        elif check.severity == "error":
             taken = check.name in self.accepted
             text += "  Accepted: a run goes on with it (a)." if taken else "  Stops a run until a accepts it."
         if names := repairs_of(check.name):

@@ -9,20 +9,23 @@ from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.table import Column, Table
 
 BAR = 24
+ROWS, SHARE, TIMES = (Column(name, wide, "right") for name, wide in (("rows", 11), ("of rows", 8), ("times", 11)))
+REST = (Column("", BAR, least=99), Column("value"))
+COLUMNS, OF_LISTS = (ROWS, SHARE, *REST), (ROWS, SHARE, TIMES, *REST)
 
 
 class FrequencyTable(Table):
     """A line a value, the most frequent first; enter shows its rows."""
 
     def __init__(self, id: str | None = None) -> None:
-        columns = (Column("rows", 11, "right"), Column("share", 8, "right"), Column("", BAR, least=99), Column("value"))
-        super().__init__(columns, self._cells, empty="No rows, no values.", id=id)
+        super().__init__(COLUMNS, self._cells, empty="No rows, no values.", id=id)
         self.found: Frequencies | None = None
         self.bare = False
 
     def fill(self, found: Frequencies) -> None:
         """List FOUND."""
         self.found = found
+        self.layout_columns = OF_LISTS if found.times else COLUMNS
         self.show(len(found.counts), 0)
         self.again()
 
@@ -52,4 +55,5 @@ class FrequencyTable(Table):
         bar = "█" * max(1, round(BAR * count / self.found.counts[0][1]))
         shown = value if self.bare else masked(value)
         text = (one_line(shown, 400), "") if value.strip() else ("(empty)", "dim")
-        return f"{count:,}", f"{100 * count / max(1, self.found.rows):.1f} %", (bar, "key"), text
+        times = (f"{self.found.times[index]:,}",) if self.found.times else ()
+        return f"{count:,}", f"{100 * count / max(1, self.found.rows):.1f} %", *times, (bar, "key"), text

@@ -178,11 +178,17 @@ class Grid(Lines):
             return
         self.first = min(self.first, self.column)
         room = self.columns - self._side
-        while (
-            self.first < self.column
-            and sum(self._widths[self.first : self.column + 1]) + 2 * (self.column - self.first) > room
-        ):
+        if room < 4:  # not in view: nothing fits, which says nothing of later
+            return
+
+        def needed(first: int, last: int) -> int:
+            return sum(self._widths[first : last + 1]) + 2 * (last - first)
+
+        while self.first < self.column and needed(self.first, self.column) > room:
             self.first += 1
+        end = len(self._widths) - 1
+        while self.first and needed(self.first - 1, end) <= room:  # no room is left empty at the right
+            self.first -= 1
 
     def _fitting(self) -> list[tuple[int, int]]:
         """(column, cells wide) of those in view; the last may be cut at the edge."""

@@ -33,12 +33,15 @@ class LengthsPage(Page):
         self.encoded: EncodedSet | None = None
         self.max_length: int | None = None
         self.said = ""
-        self.parted = True
+        self.parted, self.windows = True, False
 
-    def show(self, encoded: EncodedSet, max_length: int | None, said: str, *, parted: bool = True) -> None:
+    def show(
+        self, encoded: EncodedSet, max_length: int | None, said: str, *, parted: bool = True, windows: bool = False
+    ) -> None:
         """Show the lengths in ENCODED, cut at MAX_LENGTH; SAID names tokenizer and template. PARTED: rows have a prompt
-        and a completion that is trained, token by token."""
-        self.encoded, self.max_length, self.said, self.parted = encoded, max_length, said, parted
+        and a completion that is trained, token by token. WINDOWS: a longer row becomes several, and loses nothing."""
+        self.encoded, self.max_length, self.said = encoded, max_length, said
+        self.parted, self.windows = parted, windows
         self.fresh()
 
     def compose_lines(self, width: int) -> list[Line]:
@@ -56,7 +59,8 @@ class LengthsPage(Page):
             values = [table[name][row] for row in usable]
             found = lengths(values, limit=self.max_length, bins=span)
             lines += [()] if apart else []
-            lines += self._chart(title, found, self.max_length if name == "total" else None, height)
+            cut = self.max_length if name == "total" and not self.windows else None
+            lines += self._chart(title, found, cut, height)
         return lines
 
     def _loss(self) -> Line:
@@ -68,6 +72,9 @@ class LengthsPage(Page):
             trained = f"{stats.tokens:,} tokens"
         if self.max_length is None:
             return ((f"no cut; {trained}", ""),)
+        if self.windows and stats.kept > stats.rows - stats.unusable:
+            windows = f": {stats.kept:,} windows of at most {self.max_length:,} tokens"
+            return (("✓ nothing is cut", "good"), (f"{windows}; {trained}", ""))
         if not stats.lost:
             return (("✓ nothing is cut", "good"), (f"; {trained}", ""))
         rows = 100 * stats.truncated / max(1, stats.rows)

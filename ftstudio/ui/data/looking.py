@@ -8,6 +8,7 @@ from ftstudio import tasks
 from ftstudio.core.errors import Stopped, StudioError, UsageError
 from ftstudio.core.text import one_line
 from ftstudio.data.checks import CHECKS, Check, run_checks
+from ftstudio.data.checks.found import FINAL
 from ftstudio.data.dataset import Dataset
 from ftstudio.data.examined import mapped_alike, with_task
 from ftstudio.data.mixture import Mixture, mixture
@@ -15,10 +16,10 @@ from ftstudio.data.personal import texts_in
 from ftstudio.data.profile import column_stats
 from ftstudio.data.shape import Shape
 from ftstudio.data.view import TokenView
-from ftstudio.tasks.checked import checks_of
+from ftstudio.tasks.checked import IN_WINDOWS, checks_of
 from ftstudio.ui.common.background import Background, Work
 from ftstudio.ui.data.cells import row_text
-from ftstudio.ui.data.checks_page import BY_LINE, ChecksTable, ProblemsPage
+from ftstudio.ui.data.checks_page import BY_LINE, WAY_OUT, ChecksTable, ProblemsPage
 from ftstudio.ui.data.finding import Finder
 from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.histogram import LengthsPage
@@ -190,8 +191,9 @@ class Looking(StudioScreen):
         opened = self.opened
         if opened is not None and opened.lens is not None:
             limit = opened.max_length
-            said, parted = opened.lens.said(limit), opened.lens.task.generates
-            self.query_one(LengthsPage).show(encoded, limit, said, parted=parted)
+            said, task = opened.lens.said(limit), opened.lens.task
+            parted = task.generates and (opened.shape is None or opened.shape.name != "text")
+            self.query_one(LengthsPage).show(encoded, limit, said, parted=parted, windows=task.name in IN_WINDOWS)
             self.show_view("lengths")
 
     # -- figures and checks ------------------------------------------------------------------------------------------
@@ -279,6 +281,9 @@ class Looking(StudioScreen):
             return
         if check.severity != "error":
             self.studio.tell("Only errors need to be accepted: this doesn't stop a run.")
+            return
+        if check.name in FINAL:
+            self.studio.tell(WAY_OUT, "warning")
             return
         names = [name for name in opened.accepted(self.session.recipe) if name != check.name]
         if len(names) == len(opened.accepted(self.session.recipe)):

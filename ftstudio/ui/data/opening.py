@@ -56,3 +56,5 @@ class OpenPanel(Vertical):
         line = self.query_one("#open-fault", Static)
         line.update(Content(f"✗ {clean(text, 600)}" if text else ""))
         line.display = bool(text)
+        if text:
+            self.field.hush()

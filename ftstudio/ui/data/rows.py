@@ -98,6 +98,7 @@ class Rows(Looking):
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._preview)
+        self.call_after_refresh(self.tell)  # the line above is cut to the width
 
     def action_row(self) -> None:
         """The row at hand, whole."""

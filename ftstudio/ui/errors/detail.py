@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from ftstudio.core.text import clean, one_line
+from ftstudio.core.text import clean, counted, one_line
 from ftstudio.evaluation.categories import Finding
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.tagged_text import RIGHT, pieces
@@ -132,7 +132,7 @@ def _panes(prediction: Prediction, findings: Sequence[Finding], known: Known, di
         output = Pane("output", mark(prediction.output, spans), note)
     if reference is None:
         return [prompt, output]
-    return [prompt, Pane("reference", mark(reference), f"{len(reference.split())} words", fold=True), output]
+    return [prompt, Pane("reference", mark(reference), counted(len(reference.split()), "word"), fold=True), output]
 
 
 def _in_text(prediction: Prediction, known: Known) -> Pane:

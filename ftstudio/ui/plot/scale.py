@@ -100,10 +100,25 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def horizontal(right: float, width: int, left: float = 0.0) -> Axis:
-    """The axis of steps from LEFT to RIGHT, in quarters where WIDTH cells carry them."""
-    parts = 4 if width >= 40 else 2
-    values = sorted({round(left + (right - left) * part / parts) for part in range(parts + 1)})
+    """The axis of steps from LEFT to RIGHT with round ticks as WIDTH cells carry them, and its end where there is room.
+
+    The end of a whole run is its number of steps: worth a label. Of a part of it only the round ones are.
+    """
+    cells, span = max(1, width - LABEL - 2), max(1e-9, right - left)
+    step = _whole_step(span / max(2, min(6, cells // (LABEL + 3))))
+    first = math.ceil(left / step - 1e-9)
+    values = [float(index * step) for index in range(first, math.floor(right / step + 1e-9) + 1)]
+    last = values[-1] if values else left - span
+    apart = len(label(last)) / 2 + len(label(right)) + 2  # cells: the end's label stands left of its tick
+    if not left and right > last and (right - last) / span * cells >= apart:
+        values.append(right)
     return Axis(left, right, tuple((value, label(value)) for value in values))
+
+
+def _whole_step(least: float) -> int:
+    """The smallest round number of steps that is at least LEAST: 1, 2, 5, 10, 20, 25, 50, 100, …"""
+    power = 10 ** max(0, math.floor(math.log10(max(1.0, least))))
+    return next(int(nice * power) for nice in (1, 2, 2.5, 5, 10) if nice * power >= least and nice * power % 1 == 0)
 
 
 def label(value: float) -> str:

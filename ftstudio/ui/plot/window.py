@@ -23,14 +23,18 @@ class Window:
         """All steps, no cursor."""
         self.left, self.right, self.cursor = 0.0, None, None
 
-    def zoom(self, factor: float, end: float) -> None:
-        """FACTOR times as many steps in view (below 1: closer), around the cursor, else around the middle."""
+    def zoom(self, factor: float, end: float, last: float | None = None) -> None:
+        """FACTOR times as many steps in view (below 1: closer), around the cursor, else around the middle; but around
+        LAST, the newest step, where that lies before it: there is nothing to be seen behind."""
         low, high = self.left, self.right if self.right is not None else end
         size = max(LEAST, (high - low) * factor)
         if size >= end:
             self.left, self.right = 0.0, None
             return
         middle = self.cursor if self.cursor is not None else (low + high) / 2
+        if self.cursor is None and last is not None and last < middle:
+            self._place(last - size / 2, size, end)
+            return
         share = (middle - low) / (high - low) if high > low else 0.5
         self._place(middle - share * size, size, end)
 

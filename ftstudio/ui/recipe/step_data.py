@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from ftstudio import tasks
 from ftstudio.core.text import clean, one_line
+from ftstudio.engine.task_fit import row_of
 from ftstudio.tasks.base import Task
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.common.fields import LABEL, FieldRow
@@ -27,6 +28,8 @@ from ftstudio.ui.recipe.survey import Survey, key_of, survey
 from ftstudio.ui.text.lines import Line, Lines, fit
 from ftstudio.ui.text.said import Said
 
+WHOLE = ": all of its text is trained"  # what isn't so where words are hidden in it
+GUESSED = "  (guessed)"
 NONE = ("none", "null", "no")
 HELP = "JSONL, JSON, CSV, TSV, Parquet, Arrow or text, a folder with one, or a hub id. demo is the bundled example."
 
@@ -54,7 +57,8 @@ class ColumnsLine(Lines):
     def line(self, index: int) -> Line:
         label = fit("columns", LABEL)
         room = max(4, self.columns - LABEL)
-        text = one_line(self.text, room) or "guessed once the data is read"
+        text = self.text if len(self.text) <= room else self.text.removesuffix(GUESSED)  # said below, too
+        text = one_line(text, room) or "guessed once the data is read"
         hint = "  space changes" if self.has_focus and len(text) + 15 <= room else ""
         return ((label, "key" if self.has_focus else ""), (text, "" if self.text else "dim"), (hint, "dim"))
 
@@ -133,7 +137,7 @@ class DataPanel(Panel):
         mapping = self.draft.get("data.columns")
         shape = self.found.shape
         shown = mapping if isinstance(mapping, dict) else dict(shape.columns) if shape is not None else {}
-        guessed = "" if isinstance(mapping, dict) or not shown else "  (guessed)"
+        guessed = "" if isinstance(mapping, dict) or not shown else GUESSED
         self.columns_line.say(", ".join(f"{role} = {name}" for role, name in shown.items()) + guessed)
 
     def _say_faults(self) -> None:
@@ -228,14 +232,20 @@ class DataPanel(Panel):
         template = f"  template {found.template}" if self.learnt.templates else ""
         lines: list[Line] = [(("✓ ", "good"), (first, "strong"), (template, "dim"))]
         if not isinstance(self.draft.get("data.columns"), dict):  # else the line of columns says it all
-            lines += hung("  ", f"guessed: {found.shape.why}", width, 2)
+            why = found.shape.why if self.learnt.generates else found.shape.why.removesuffix(WHOLE)
+            lines += hung("  ", f"guessed: {why}", width, 2)
         if found.note:
             lines += hung("  ", found.note, width, 2)
         if found.example:
             masked = "".join(piece.text for piece in found.example if not piece.trained)
             trained = "".join(piece.text for piece in found.example if piece.trained)
-            lines += [(), *hung("reads   ", masked or "nothing", width, most)]
-            lines += hung("writes  " if self.learnt.generates else "learns  ", trained, width, most, "ins")
+            if masked:
+                lines += [(), *hung("reads   ", masked, width, most)]
+                lines += hung("writes  " if self.learnt.generates else "learns  ", trained, width, most, "ins")
+            else:  # running text, words and their tags: the columns say what is what
+                parts = row_of(found.dataset, found.shape.columns)
+                indent = max((len(role) for role, _ in parts), default=6) + 2
+                lines += [(), *(line for role, text in parts for line in hung(f"{role:<{indent}}", text, width, most))]
         return lines
 
     def on_columns_line_pressed(self, event: ColumnsLine.Pressed) -> None:

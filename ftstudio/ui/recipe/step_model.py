@@ -28,9 +28,19 @@ from ftstudio.ui.text.marked import wrap
 from ftstudio.ui.text.said import Said
 
 HELP = (
-    "A folder with config.json, tokenizer and .safetensors, or a hub id such as Qwen/Qwen3-0.6B (fetched when it isn't "
-    "here yet). What you type also searches the models of your runs and of the hub's cache here; ↓ goes into the list."
+    "A folder with config.json, tokenizer and .safetensors, or a hub id such as {} (fetched when it isn't here yet). "
+    "What you type also searches the models of your runs and of the hub's cache here; ↓ goes into the list."
 )
+USUAL = "Qwen/Qwen3-0.6B"
+FITTING = {  # what else a task wants, and one of the hub's
+    "masked-lm": ("an encoder", "google-bert/bert-base-uncased"),
+    "token-classification": ("best an encoder", "answerdotai/ModernBERT-base"),
+    "text-classification": ("best an encoder", "answerdotai/ModernBERT-base"),
+    "few-shot-classification": ("best a sentence encoder", "sentence-transformers/all-MiniLM-L6-v2"),
+    "embedding": ("best a sentence encoder", "sentence-transformers/all-MiniLM-L6-v2"),
+    "seq2seq": ("an encoder-decoder", "google-t5/t5-small"),
+    "image-text-to-text": ("a vision-language model", "HuggingFaceTB/SmolVLM-256M-Instruct"),
+}
 SIGNS = {"good": ("✓ ", "good"), "warn": ("! ", "warn"), "bad": ("✗ ", "bad"), "note": ("· ", "dim")}
 AFTER = 0.4  # seconds after the last change that the parts are counted again
 
@@ -210,7 +220,9 @@ class ModelPanel(Panel):
         line = self.query_one("#model-fault", Static)
         text = text or self.problem
         if text == "needed":
-            text = self.needed("Name a model. demo is the bundled one.")
+            kind, one = FITTING.get(self._task_named, ("", ""))
+            like = f": {kind}, such as {one}." if kind else ". demo is the bundled one."
+            text = self.needed(f"Name a model{like}")
         line.update(Content(f"✗ {clean(text, 600)}" if text else ""))
         line.display = bool(text)
 
@@ -227,7 +239,7 @@ class ModelPanel(Panel):
 
     def on_descendant_focus(self) -> None:
         if self.field.has_focus_within:
-            self.post_message(About(HELP))
+            self.post_message(About(HELP.format(FITTING.get(self._task_named, ("", USUAL))[1])))
         elif self.tree_fold.has_focus:
             self.post_message(About("The parts of the model, how many weights each has, and how many of them learn."))
         elif self.change_fold.has_focus:

@@ -195,7 +195,9 @@ class ReviewPanel(Panel):
             return [(("▶ ", "good"), (work.text, "strong"))]
         if self.trouble:
             return _hung(("✗ ", "bad"), self.trouble, width)
-        return self._command(width) + _plan_lines(self.plan or {}, width)
+        return self._command(width) + _plan_lines(
+            self.plan or {}, width, pairs=self.draft.get("task") == "few-shot-classification"
+        )
 
     def _command(self, width: int) -> list[Line]:
         """The command that trains this without a screen, on all GPUs that the plan saw."""
@@ -257,14 +259,14 @@ def _hung(sign: Part, text: str, width: int) -> list[Line]:
     ]
 
 
-def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
-    """PLAN for a person."""
+def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> list[Line]:
+    """PLAN for a person. PAIRS: of the rows pairs are made, which are what is trained."""
     rows, tokens = plan.get("rows") or {}, plan.get("tokens") or {}
     weights, parts = plan.get("parameters") or {}, (plan.get("memory") or {}).get("parts") or {}
     lines: list[Line] = []
 
     def say(name: str, text: str, note: str = "") -> None:
-        first, *rest = hung(f"{name:<12}", f"{text}  {note}", width, 3)
+        first, *rest = hung(f"{name:<12}", f"{text}  {note}", width, 4)
         said = first[1][0]
         bold = text if said.startswith(text) else ""
         lines.extend([(first[0], (bold, "strong"), (said[len(bold) :], "")), *rest])
@@ -272,11 +274,14 @@ def _plan_lines(plan: dict[str, Any], width: int) -> list[Line]:
     if rows.get("train") is not None:
         gone = f", {rows['test']:,} for the test" if rows.get("test") else ""
         gone += f", {rows['excluded']:,} left out" if rows.get("excluded") else ""
-        say("rows", f"{rows['train']:,} to train on", f"{rows.get('eval') or 0:,} held out{gone}")
+        say("pairs" if pairs else "rows", f"{rows['train']:,} to train on", f"{rows.get('eval') or 0:,} held out{gone}")
     if tokens.get("total"):
         share = 100 * tokens["trained"] / max(1, tokens["total"])
         lost = f", {tokens['lost']:,} cut off" if tokens.get("lost") else ", nothing cut off"
-        say("tokens", f"{tokens['total']:,}", f"{tokens['trained']:,} trained ({share:.0f} %){lost}")
+        learnt = f"{tokens['trained']:,} trained ({share:.0f} %)"
+        if tokens["trained"] == rows.get("train"):  # a share of the tokens would say nothing
+            learnt = f"read; {'whether a pair shares its label' if pairs else 'a label or score a row'} is learnt"
+        say("tokens", f"{tokens['total']:,}", f"{learnt}{lost}")
     if plan.get("steps"):
         say("steps", f"{plan['steps']:,}", "updates of the weights")
     if weights.get("total"):

@@ -117,16 +117,17 @@ class TaskPanel(Panel):
         example: Parts = [*self._named("Example", row), *self._named("", f"→ {answer}"), *self._yours(task)]
         self.query_one(".step-help").display = not self.low
         # on a low screen what a row looks like comes first; what the task is for stands below, in the line of help
-        parts: Parts = [*example, ("Reads    ", "bold")] if self.low else [f"{task.help}\n\n", ("Reads    ", "bold")]
+        parts: Parts = list(example) if self.low else [f"{task.help}\n\n"]
         if self.size.width < 78:
-            parts.append(", ".join(role.name for role in task.roles))
+            parts += self._named("Reads", ", ".join(role.name for role in task.roles))
         else:
             for place, role in enumerate(task.roles):
-                parts += [("         " if place else "", ""), (f"{role.name:<12}", "bold"), f"{role.help}\n"]
-            parts[-1] = str(parts[-1]).rstrip()
-        parts += ["\n"] if self.low else ["\n", *example]
-        parts += [("Answers  ", "bold"), task.answers]
-        parts += [("\nJudged   ", "bold"), "by ", ", ".join(task.default_metrics)]
+                named = [(f"{'' if place else 'Reads':<{LABEL}}", "bold"), (f"{role.name:<12}", "bold")]
+                parts += [*named, f"{role.help}\n"]
+        parts += [] if self.low else example
+        judged = f"by {', '.join(task.default_metrics)}"
+        parts += [*self._named("Answers", task.answers), *self._named("Judged", judged)]
+        parts[-1] = str(parts[-1]).rstrip()
         self.query_one("#task-help", Static).update(Content.assemble(*parts))
         if self.picker.has_focus:
             self._tell()

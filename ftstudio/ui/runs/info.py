@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from ftstudio.core.text import clean, duration, number
 from ftstudio.ui.runs.catalogue import Summary
-from ftstudio.ui.text.lines import Line, Lines
+from ftstudio.ui.text.lines import Line, Lines, fit
 from ftstudio.ui.train.samples import wrap
 
 LONGEST = 1 << 16  # bytes of a recipe that are shown
+LEAST = 12  # cells of a comment that are worth showing
 
 
 class InfoPanel(Lines, can_focus=True):
@@ -100,8 +102,11 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
 
 
 def _yaml(line: str, width: int) -> Line:
-    body = line[: width + 1]
+    body, gap, comment = line.partition("  # ")
+    room = width - cell_len(body) - 2
+    said = (fit(f"  # {comment}", room), "dim") if gap and room >= LEAST else ("", "")
+    body = body if cell_len(body) <= width else fit(body, width)
     name, colon, rest = body.partition(":")
     if colon and not name.strip().startswith(("#", "- ")) and " " not in name.strip():
-        return ((f"{name}{colon}", "key"), (rest, ""))
-    return ((body, "dim" if body.strip().startswith("#") else ""),)
+        return ((f"{name}{colon}", "key"), (rest, ""), said)
+    return ((body, "dim" if body.strip().startswith("#") else ""), said)

@@ -7,7 +7,6 @@ import time
 
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.content import Content
 from textual.widgets import Static
 
 from ftstudio.core.errors import StudioError
@@ -19,6 +18,7 @@ from ftstudio.ui.runs.info import InfoPanel
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.text.empty import nothing
 from ftstudio.ui.text.following import waits
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.said import Said
@@ -110,12 +110,12 @@ folder of the workspace and stay there until you remove them.
         yield Said(grow=True, id="detail")
         place = one_line(str(self.session.workspace.path), 60)
         yield Static(
-            Content(
-                f"No runs yet in {place}.\n\n"
-                "  1  look at your data: a file or a hub id\n"
-                "  3  make a recipe and train\n\n"
-                "To see the whole loop first, quit with q and run `ftstudio demo`:\n"
-                "a small bundled model, fine-tuned on a bundled dataset in a few minutes."
+            nothing(
+                f"No runs yet in {place}.",
+                ("1", "opens your data: a file or a hub id"),
+                ("3", "makes a recipe and trains"),
+                more="To see the whole loop first, quit with q and run `ftstudio demo`:\n"
+                "a small bundled model, fine-tuned on a bundled dataset in a few minutes.",
             ),
             id="runs-empty",
             classes="empty",

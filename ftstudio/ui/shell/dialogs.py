@@ -10,7 +10,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from ftstudio.core.text import clean
+from ftstudio.ui.shell.help import hanging
 from ftstudio.ui.text.safe import SafeInput
+
+KEY = 6  # cells of an answer's key
+EDGES = 6  # cells of a dialog's border and padding
 
 
 class Ask(ModalScreen[str | None]):
@@ -26,8 +30,14 @@ class Ask(ModalScreen[str | None]):
             if self.text:
                 yield Static(Content(clean(self.text, 4000)), classes="dialog-text")
             for key, label in self.answers.items():
-                yield Static(Content.assemble((f" {key} ", "bold"), f" {label}"), classes="dialog-answer")
-            yield Static(Content.assemble((" esc ", "bold"), " go back"), classes="dialog-answer")
+                yield self._answer(key, label)
+            yield self._answer("esc", "go back")
+
+    def _answer(self, key: str, label: str) -> Static:
+        """KEY and what it does, in two columns."""
+        room = min(72, self.app.size.width * 96 // 100) - EDGES - KEY
+        said = hanging(clean(label, 400), max(20, room)).replace("\n", f"\n{' ' * KEY}")
+        return Static(Content.assemble((f" {key:<{KEY - 2}} ", "bold $accent"), said), classes="dialog-answer")
 
     def on_key(self, event: events.Key) -> None:
         event.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from textual.app import ComposeResult
@@ -27,22 +28,27 @@ class Help(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog help"):
             yield Static(Content(self.title_text), classes="dialog-title")
-            yield Static(Content(flowing(self.text)), classes="dialog-text")
+            yield Static(Content(flowing(self.text, self._width)), classes="dialog-text")
             yield Static(self._table("Here", self.actions))
             yield Static(self._table("Everywhere", self.everywhere))
             yield Static(Content("esc closes"), classes="dialog-hint")
 
+    @property
+    def _width(self) -> int:
+        """Cells of a line: the dialog less its border, padding and bar."""
+        return min(78, self.app.size.width * 96 // 100) - 8
+
     def _table(self, title: str, actions: tuple[Action, ...]) -> Content:
         parts: list[tuple[str, str] | str] = [(f"{title}\n", "bold")]
-        width = min(78, self.app.size.width * 96 // 100) - 8 - KEYS  # the dialog less its border, padding and bar
         for action in compact(actions):
-            said = textwrap.fill(action.help, max(20, width), subsequent_indent=" " * KEYS)
+            said = textwrap.fill(action.help, max(20, self._width - KEYS), subsequent_indent=" " * KEYS)
             parts += [(f"  {action.keys:<{KEYS - 3}}", "bold $accent"), f" {said}\n"]
         return Content.assemble(*parts)
 
 
-def flowing(text: str) -> str:
-    """TEXT with each paragraph on one line, to be wrapped to any width; indented and listed lines stay."""
+def flowing(text: str, width: int) -> str:
+    """TEXT with each paragraph on one line, to be wrapped to any width; indented and listed lines stay, and what of
+    them WIDTH cells don't hold goes on below their explanation."""
     lines: list[str] = []
     for line in text.strip().split("\n"):
         goes_on = line and lines and lines[-1] and not line.startswith((" ", "- ", "• "))
@@ -50,7 +56,18 @@ def flowing(text: str) -> str:
             lines[-1] += f" {line}"
         else:
             lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(hanging(line, width) if line.startswith((" ", "- ", "• ")) else line for line in lines)
+
+
+def hanging(line: str, width: int) -> str:
+    """LINE (two columns parted by two blanks, or a list's item) wrapped, its further lines below its last column."""
+    found = re.match(r"[-•] | *\S.*?\S {2,}| +", line)
+    indent = found.end() if found else 0
+    if len(line) <= width or indent > width // 2:
+        return line
+    # textwrap would squeeze no blanks between the columns, but break at them: only the last column is wrapped
+    said = textwrap.wrap(line[indent:], width - indent)
+    return f"\n{' ' * indent}".join([line[:indent] + said[0], *said[1:]])
 
 
 def compact(actions: tuple[Action, ...]) -> list[Action]:

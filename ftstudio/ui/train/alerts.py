@@ -16,6 +16,7 @@ from ftstudio.ui.text.lines import Line, Lines
 from ftstudio.ui.train.notice import alert_text
 from ftstudio.ui.train.samples import wrap
 
+FRAME = 8  # lines of the dialog around its list: border, padding, title, hint
 LOUD = ("warning", "error")
 SIGNS = {"error": ("✗ error", "bad"), "warning": ("! warning", "warn")}
 
@@ -55,6 +56,7 @@ class AlertList(Lines):
         if not self._rows:
             self._rows = [(("Nothing was warned of.", "dim"),)]
         self.total = len(self._rows)
+        self.styles.height = max(1, min(self.total, self.app.size.height * 9 // 10 - FRAME))  # no larger than its text
 
     def line(self, index: int) -> Line:
         return self._rows[index]
@@ -71,7 +73,6 @@ class AlertPage(ModalScreen[None]):
         ("pagedown", "scroll(10)", "down"),
     ]
     DEFAULT_CSS = """
-    AlertPage .dialog { height: 70%; }
     AlertPage AlertList { background: $surface; }
     """
 

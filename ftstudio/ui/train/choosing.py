@@ -14,6 +14,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.text import number, one_line
 from ftstudio.ui.runs.catalogue import Follower, Summary
 from ftstudio.ui.text.table import Column, Table
+from ftstudio.ui.train.alerts import FRAME
 from ftstudio.ui.train.overlays import MOST, Overlays
 
 COLUMNS = (
@@ -37,7 +38,6 @@ class ChooseRuns(ModalScreen[str | None]):
         ("d", "difference", "recipes"),
     ]
     DEFAULT_CSS = """
-    ChooseRuns .dialog { height: 80%; }
     ChooseRuns Table { background: $surface; }
     """
 
@@ -61,6 +61,15 @@ class ChooseRuns(ModalScreen[str | None]):
         table = self.query_one(Table)
         table.show(len(self.runs))
         table.focus()
+        self._fit()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """As many lines as there are runs, and a heading; or as there is room for."""
+        room = self.app.size.height * 9 // 10 - FRAME
+        self.query_one(Table).styles.height = max(2, min(len(self.runs or [""]) + 1, room))
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         """Enter."""

@@ -14,6 +14,7 @@ from ftstudio.ui.train.samples import cut, wrap
 
 MOST = 3  # lines
 MOST_FAILED = 6  # of why a run failed and the way out, which matter more than its charts
+FRESH = 60.0  # seconds of training that an alert fills the notice; what went wrong with the figures stays
 ABOVE = 0.01  # of the lowest held-out loss: what the last one is more than that is no noise of an evaluation
 
 PHASES = {
@@ -27,7 +28,7 @@ PHASES = {
     "stopping": "stopping after a checkpoint",
 }
 
-
+MARKS = {"error": ("bad", "✗"), "warning": ("warn", "!")}  # of alerts
 KEYS = "g next chart · v samples in full · m next sample · l log"
 
 
@@ -41,12 +42,14 @@ def notice(
     comparable: bool = False,
     elsewhere: str = "",
     keys: bool = False,
+    read: int = 0,
 ) -> tuple[str, str, str]:
     """(ink, mark, text) for the run's STATE.
 
     WAITS_FOR names the job before it in the queue, ASKED what was just requested and not answered yet, RESUMABLE what
     resuming would mean, COMPARABLE whether an ended run has a model to compare, ELSEWHERE the process that trains it
     where it isn't this one. KEYS: the key line has no room for those that change the view.
+    READ: how many of the alerts have been looked at.
     """
     if waits_for is not None:
         return "dim", "…", f"queued: waits for {waits_for}"
@@ -75,13 +78,22 @@ def notice(
         text = one_line((story.last_state or {}).get("text"), 120)
         said = PHASES.get(story.phase, story.phase)
         return "dim", "▶", f"{said}{f': {text}' if text and text not in said else ''}"
-    if story.alerts_now:
-        alert = story.alerts_now[-1]
-        ink, mark = {"error": ("bad", "✗"), "warning": ("warn", "!")}.get(str(alert.get("level")), ("dim", "i"))
-        return ink, mark, alert_text(alert)
-    if elsewhere:
-        return "dim", "", f"trained by {elsewhere}, and steered from here, too"
-    return "dim", "", KEYS if keys else ""
+    rest = f"trained by {elsewhere}, steered from here too" if elsewhere else KEYS if keys else ""
+    if alerts := story.alerts_now:
+        ink, mark = MARKS.get(str(alerts[-1].get("level")), ("dim", "i"))
+        if _fresh(alerts[-1], story) and len(story.alerts) > read:
+            return ink, mark, alert_text(alerts[-1])
+        told = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} (!)"
+        return "dim" if len(story.alerts) <= read else ink, mark, " · ".join(part for part in (told, rest) if part)
+    return "dim", "", rest
+
+
+def _fresh(alert: dict[str, Any], story: Story) -> bool:
+    """Whether ALERT is to be told in full: errors always, what is known of the data only as the training begins."""
+    moment, last = alert.get("time"), story.last_time
+    if alert.get("level") == "error" or not isinstance(moment, (int, float)) or last is None:
+        return True
+    return last - moment < FRESH
 
 
 def stopped_text(story: Story) -> str:

@@ -77,6 +77,6 @@ class Replay:
     def told(self) -> str:
         """How far it is and which keys there are."""
         how = "at its end" if self.ended else "standing still" if self.resting else f"{self.speed} times as fast"
-        return (
-            f"replay {how}, {duration(self.at)} in · space {'goes on' if self.resting else 'halts'} · [ ] speed · esc"
-        )
+        at = min(self.at, self._due) if self.ended else self.at  # its clock goes on: a live run brings more
+        turn = "goes on" if self.resting else "halts"
+        return f"replay {how}, {duration(at)} in · space {turn} · [ ] speed · esc ends it"

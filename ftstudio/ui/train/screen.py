@@ -9,7 +9,6 @@ from typing import Any
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Grid, Horizontal, Vertical
-from textual.content import Content
 from textual.widgets import Static
 
 from ftstudio.core.errors import StudioError
@@ -17,6 +16,7 @@ from ftstudio.ui.plot.chart import LinePlot
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Prompt
 from ftstudio.ui.shell.session import RunFeed
+from ftstudio.ui.text.empty import nothing
 from ftstudio.ui.text.following import waits
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
@@ -124,11 +124,11 @@ the training rows: those the model never becomes sure of are where wrong labels 
         yield LogView(id="log")
         yield Said(grow=True, id="notice")
         yield Static(
-            Content(
-                "No run is in view.\n\n"
-                "  3  make a recipe and start training\n"
-                "  6  open an earlier run\n"
-                "  1  look at your data first"
+            nothing(
+                "No run is in view.",
+                ("3", "makes a recipe and starts training"),
+                ("6", "opens an earlier run"),
+                ("1", "looks at your data first"),
             ),
             id="train-empty",
             classes="empty",
@@ -202,6 +202,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
             comparable=self._comparable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
             keys=self.app.size.width < 100,
+            read=self.alerts_read,
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
             text = f"{text} · {of_all}"

@@ -38,6 +38,7 @@ class Viewing(StudioScreen):
         self._overlays: Overlays | None = None
         self._all_next = self._rows_next = 0.0
         self._at_once = 1  # how many charts there is room for
+        self.alerts_read = 0  # of those of the run in view
         self.all_told = ""  # which of the charts stand there, where not all do
 
     @property
@@ -56,7 +57,7 @@ class Viewing(StudioScreen):
         """Another run is in view."""
         self.replay, self._memory = None, charts.Memory()
         self.window.reset()
-        self._rows_next = 0.0
+        self._rows_next, self.alerts_read = 0.0, 0
         self.row_map.take(None, looked=False)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
@@ -76,8 +77,7 @@ class Viewing(StudioScreen):
         first, self._at_once = found.index(self.chart), max(1, len(plots))
         self.all_told = ""
         if len(plots) < len(found):
-            last = (first + len(plots) - 1) % len(found) + 1
-            self.all_told = f"charts {first + 1}–{last} of {len(found)} · g next"
+            self.all_told = f"charts {_numbers(first, len(plots), len(found))} of {len(found)} · g next"
         for place, plot in enumerate(plots):
             self._draw(plot, (found * 2)[first + place] if place < len(found) else "", feed, message)
 
@@ -103,8 +103,15 @@ class Viewing(StudioScreen):
             cursor=self.window.cursor,
             log=self.log_axis,
             below=self.has_class("-all"),
-            message=message if chart == "loss" or not feed.story.step else "nothing measured yet",
+            message=self._instead(chart, feed, message),
         )
+
+    def _instead(self, chart: str, feed: RunFeed | Replay, message: str) -> str:
+        """What stands where CHART has no points: MESSAGE before the first step, else why there are none."""
+        if self.window.shown is not None and feed.story.step:
+            low, high = self.window.shown
+            return f"nothing between step {low:.0f} and {high:.0f}: 0 shows the whole run, < and > move"
+        return message if chart == "loss" or not feed.story.step else "nothing measured yet"
 
     def _end(self, feed: RunFeed | Replay, others: list[tuple[str, charts.Story]]) -> int | None:
         """The last step that the chart has room for; None where nobody knows how many there will be."""
@@ -160,7 +167,7 @@ class Viewing(StudioScreen):
 
     def action_zoom(self, factor: float) -> None:
         """Closer, or further away."""
-        self.window.zoom(factor, self._reach()[0])
+        self.window.zoom(factor, *self._reach())
         self.look_again()
 
     def action_pan(self, share: float) -> None:
@@ -209,6 +216,8 @@ class Viewing(StudioScreen):
         """All alerts."""
         feed = self.feed
         if feed is not None:
+            if feed is self.session.feed:  # a replay may not have come to the later ones
+                self.alerts_read = len(feed.story.alerts)
             self.studio.push_screen(AlertPage(feed.run.name, feed.story))
 
     def action_replay(self) -> None:
@@ -296,3 +305,11 @@ class Viewing(StudioScreen):
             self.studio.action_go("data")
 
         self.attempt(go)
+
+
+def _numbers(first: int, count: int, all_: int) -> str:
+    """The places (from 1 on) of COUNT charts of ALL_, the one at FIRST (from 0 on) before all; they go on at the first.
+
+    `1–6`; `7, 1–5`."""
+    parts = [(first + 1, min(all_, first + count)), (1, first + count - all_)]
+    return ", ".join(f"{low}–{high}" if high > low else f"{low}" for low, high in parts if high >= low)
