@@ -12,7 +12,7 @@ from ftstudio.core import files, launch
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story, state_word, trained_text
-from ftstudio.core.text import duration, number, size
+from ftstudio.core.text import clean, duration, number, size
 from ftstudio.core.turn import holder
 from ftstudio.core.workspace import PRESETS, Workspace
 
@@ -155,6 +155,8 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
         + (f", held-out {number(story.judged_loss)}" if story.judged_loss is not None else ""),
         f"  {number(value['tokens_per_second'], 0)} tokens/s, peak memory {size(value['peak_memory_bytes'])}",
     ]
+    if last["kind"] == "stopped" and last.get("text") and not run.model.is_dir():
+        lines.append(f"  {clean(last['text'])}")
     lines += next_lines(run, story)
     out.result(value, "\n".join(lines))
     return 0 if early else EXIT.get(last["kind"], 1)
@@ -221,7 +223,6 @@ def plan(arguments: argparse.Namespace, out: Out) -> int:
 
 def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
     """A plan for people."""
-    from ftstudio.core.text import clean
 
     weights, tokens, rows = value["parameters"], value["tokens"], value["rows"]
     lines = [f"{recipe.task} · {recipe.method.name} · {clean(recipe.model)}"]

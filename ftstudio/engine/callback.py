@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
-from ftstudio.core.text import size
 from ftstudio.core.watch import Watch
 from ftstudio.engine import alerting, gauges, going_on, held, pace, resume
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
@@ -271,8 +270,7 @@ class RunDirector:
         """Whether the disk takes another checkpoint, as big as the last one; where not, the recipe's deed is done."""
         if self.disk.takes():
             return True
-        text = f"The next checkpoint takes {size(self.disk.needed())}, and the disk has {size(self.disk.free())} left."
-        self._found([Fault("disk", text, "Free some space, then resume.")])
+        self._found([Fault("disk", self.disk.short(), "Free some space, then resume.")])
         if self.watch.disk == "pause":
             self.disk.owes()
         return self.watch.disk == "alert"

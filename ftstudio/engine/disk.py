@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError, chain
+from ftstudio.core.text import size
 from ftstudio.engine import resume
 
 LOOK = 2.0  # seconds between two looks whether the disk has room again
@@ -34,6 +35,13 @@ class Disk:
     def fits(self) -> bool:
         """Whether it takes another checkpoint, as big as the last one."""
         return self.free() > self.needed() * SPARE
+
+    def short(self) -> str:
+        """That it takes no other one, for a person."""
+        needed = self.needed()
+        if not needed:
+            return f"The disk is full: {self.folder}."
+        return f"The next checkpoint takes {size(needed)}, and the disk has {size(self.free())} left."
 
     def takes(self) -> bool:
         """The same, where what was set aside may go for it."""
