@@ -117,6 +117,21 @@ def test_a_token_across_the_boundary_is_split_off() -> None:
     assert SFT.prompt(pair(" t", "he"), template, tokenizer).ids == tokenizer.encode(" t")
 
 
+def test_behind_a_token_that_was_split_off_a_conversation_is_as_in_its_whole_text(stories: Tokenizer) -> None:
+    """`: I` is one token, so the first answer stands by itself; the turn behind it begins as the model will meet it."""
+    text = (
+        "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}{% if turn.role == 'assistant' %}</s>{% endif %}"
+    )
+    turns = (Turn("user", "Hi\n"), Turn("assistant", "I am."), Turn("user", "Who\n"), Turn("assistant", "I am you."))
+    template = Template.resolve(text + "{% endfor %}", stories, PAIR)
+    found = SFT.encode(Example(turns), template, stories)
+    assert found.boundary == "merged"
+    end = found.input_ids.index(stories.eos_id) + 1
+    behind = stories.encode("a</s>user: Who\n")
+    behind = behind[behind.index(stories.eos_id) + 1 :]
+    assert found.input_ids[end : end + len(behind)] == behind
+
+
 def test_continuation_of_a_sentencepiece_prompt_has_no_stray_space(stories: Tokenizer) -> None:
     template = Template.resolve("{{ prompt }}{{ completion }}", stories, PAIR)
     for prompt, completion in [("Once up", "on a time"), ("Tom was ", "Lily"), ("a\n", "b")]:

@@ -121,15 +121,21 @@ class Tokens(NamedTuple):
 
 
 def _assemble(segments: Sequence[Segment], encoded: Sequence[list[int]], tokenizer: Tokenizer, special: bool) -> Tokens:
-    """The row from the ids of the text up to the end of each segment (without special tokens)."""
+    """The row from the ids of the text up to the end of each segment (without special tokens).
+
+    A segment whose first token would hold the end of the one before is brought into tokens by itself; those behind it
+    are as they are in the whole text.
+    """
     ids: list[int] = []
+    before: list[int] = []
     flags, merged = bytearray(), False
     for segment, upto in zip(segments, encoded, strict=True):
-        if upto[: len(ids)] == ids:
-            new = upto[len(ids) :]
+        if upto[: len(before)] == before:
+            new = upto[len(before) :]
         else:
             merged = True
             new = tokenizer.encode_after(segment.text)
+        before = upto
         ids += new
         flags += (b"\1" if segment.trained else b"\0") * len(new)
     prefix = tokenizer.prefix

@@ -198,6 +198,35 @@ def instructor(parts: list[Any], tokenizer: Any, options: argparse.Namespace) ->
     return model, DataCollatorForSeq2Seq(tokenizer), sets, score
 
 
+# the turns of an assistant and their ends are what is learnt, by transformers' own marks
+CHAT = (
+    "{% for turn in messages %}{{ turn['role'] + ':\n' }}{% if turn['role'] == 'assistant' %}{% generation %}"
+    "{{ turn['content'] + eos_token }}{% endgeneration %}{% else %}{{ turn['content'] + '\n' }}{% endif %}{% endfor %}"
+)
+
+
+def talker(parts: list[Any], tokenizer: Any, options: argparse.Namespace) -> Built:
+    """A causal language model that learns each turn of the assistant, by its chat template's generation marks."""
+    from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq
+
+    model = AutoModelForCausalLM.from_pretrained(options.model)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+
+    def encode(row: dict[str, Any]) -> dict[str, Any]:
+        found = tokenizer.apply_chat_template(
+            row["messages"], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
+        ids, learnt = found["input_ids"], found["assistant_masks"]
+        labels = [token if on else -100 for token, on in zip(ids, learnt, strict=True)]
+        return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+
+    def score(model: Any, rows: list[Any], collator: Any) -> dict[str, float]:
+        return {"loss": mean_loss(model, rows, collator)}
+
+    sets = [[row for row in map(encode, part) if len(row["input_ids"]) <= options.length] for part in parts]
+    return model, DataCollatorForSeq2Seq(tokenizer), sets, score
+
+
 def translator(parts: list[Any], tokenizer: Any, options: argparse.Namespace) -> Built:
     """An encoder-decoder with labels from `text_target`, scored by its loss and by BLEU of greedy translations."""
     import sacrebleu
@@ -230,4 +259,5 @@ def translator(parts: list[Any], tokenizer: Any, options: argparse.Namespace) ->
 BUILD = {
     "token-classification": tagger, "masked-lm": filler, "seq2seq": translator, "text-classification": classifier,
     "regression": regressor, "causal-lm": writer, "sft": instructor,
+    "chat": talker,
 }  # fmt: skip

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,15 +28,18 @@ SHAPES = {
     "masked-lm": ("text",),
     "causal-lm": ("text",),
     "sft": ("prompt", "completion"),
+    "chat": ("messages",),
     "seq2seq": ("source", "target"),
     "text-classification": ("text", "label"),
     "regression": ("sentence1", "sentence2", "score"),
 }
+KINDS = {"regression": "text-classification", "chat": "sft"}  # the studio's names
 SCORES = {
     "token-classification": ("loss", "entity_f1", "tag_accuracy"),
     "masked-lm": ("loss", "masked_accuracy"),
     "causal-lm": ("loss",),
     "sft": ("loss",),
+    "chat": ("loss",),
     "seq2seq": ("loss", "bleu"),
     "text-classification": ("loss", "accuracy"),
     "regression": ("loss", "spearman"),
@@ -49,10 +53,14 @@ def rows_of(path: str, task: str, count: int, reading: dict[str, Any]) -> Iterat
     from ftstudio.data.shape import recognise
 
     dataset = open_dataset(path, reading=Reading(**reading))
-    shape = recognise(dataset, task="text-classification" if task == "regression" else task)
+    shape = recognise(dataset, task=KINDS.get(task, task))
     for index in range(len(dataset)):
         row = dataset[index]
-        found = plain(row, shape.columns, task)
+        if task == "chat":
+            turns = shape.example(row).messages
+            found = {"messages": [{"role": turn.role, "content": turn.content} for turn in turns]}
+        else:
+            found = plain(row, shape.columns, task)
         if all(value not in (None, "", []) for value in found.values()) and (
             "text" not in found or found["text"].strip()
         ):
@@ -80,7 +88,7 @@ def by_studio(folder: Path, options: argparse.Namespace, seed: int) -> dict[str,
     """What `ftstudio train` tells of its last evaluation; of translations also what `ftstudio compare` scores."""
     length: dict[str, Any] = {"steps": options.steps} if options.steps else {"epochs": options.epochs}
     recipe = {
-        "task": "text-classification" if options.task == "regression" else options.task,
+        "task": KINDS.get(options.task, options.task),
         "model": options.model,
         "method": {"name": "full"} if options.method == "full" else {"name": "lora", **lora(options)},
         "data": {
@@ -99,6 +107,8 @@ def by_studio(folder: Path, options: argparse.Namespace, seed: int) -> dict[str,
     if options.task == "sft":
         # by hand, too, a row whose prompt fills the length is left out
         recipe["data"] |= {"template": "alpaca", "accepted": ["exact_leak", "all_labels_masked"]}
+    if options.task == "chat":
+        recipe["data"] |= {"template": "chat"}
     if options.task == "seq2seq":
         recipe["evaluation"] |= {"metrics": ["bleu"], "max_new_tokens": options.length}
     path = folder / f"recipe-{seed}.yaml"
@@ -225,7 +235,18 @@ def main() -> None:
         for name, count, reading in named:
             rows = rows_of(getattr(options, name), options.task, count, options.reading if reading is None else reading)
             (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        if options.task == "chat":
+            options.model = with_template(options.model, folder / "model")
         compare(folder, options)
+
+
+def with_template(model: str, folder: Path) -> str:
+    """A copy of MODEL in FOLDER whose chat template marks what is learnt."""
+    from by_hand import CHAT
+
+    shutil.copytree(model, folder)
+    (folder / "chat_template.jinja").write_text(CHAT)
+    return str(folder)
 
 
 if __name__ == "__main__":
