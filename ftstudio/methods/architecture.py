@@ -287,7 +287,8 @@ def new_rows(model: Any) -> tuple[int, ...]:
 def trainable_rows(model: Any) -> dict[str, list[int]] | None:
     """The new rows of MODEL in the words of peft's `trainable_token_indices`; None where there are none.
 
-    Raises StudioError where the head adds a bias: peft's layer would leave it out.
+    Raises StudioError where the head adds a bias, which peft's layer would leave out, and where encoder and decoder of
+    a classifier look tokens up in one table, which peft doesn't know of: the rows would learn nothing.
     """
     from ftstudio.methods import anatomy
 
@@ -298,6 +299,13 @@ def trainable_rows(model: Any) -> dict[str, list[int]] | None:
     if head is not None and getattr(head, "bias", None) is not None:
         raise StudioError(
             f"architecture.new_tokens: the head of {type(model).__name__} adds a bias, which an adapter's rows lose.",
+            "Use method full, or freeze with embeddings: true.",
+        )
+    there = [part for _, part in model.named_modules(remove_duplicate=False)]  # the same one may stand in two places
+    if head is None and sum(getattr(part, "weight", None) is table.weight for part in there) > 1:
+        raise StudioError(
+            f"architecture.new_tokens: encoder and decoder of {type(model).__name__} look tokens up in one table, and "
+            "an adapter would train a copy that neither asks.",
             "Use method full, or freeze with embeddings: true.",
         )
     found = {_name(model, table): rows}
