@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from made_runs import waits_elsewhere
@@ -100,23 +100,30 @@ def test_a_checkpoint_of_a_run_without_a_model_can_be_compared_by_either_name(tm
         _runs(asked, place)
 
 
+class Trainingless:
+    """Takes jobs as `Headless` does; what comes of one is for a test to say."""
+
+    interrupted = False
+
+    def __init__(self, out: Out): ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def expect(self, run: RunFolder) -> None: ...
+
+    def expects(self, run: RunFolder) -> bool:
+        return True
+
+
 def test_early_stopping_ends_its_run_and_not_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     place, began = Workspace(tmp_path), []
     early, out = {"kind": "stopped", "by": "eval_rising"}, {"kind": "stopped", "by": "queue"}
     ends = iter([early, out, {"kind": "done"}, {"kind": "stopped"}, {"kind": "done"}])
 
-    class Fake:
-        def __init__(self, out: Out): ...
-
-        def __enter__(self) -> Fake:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        interrupted = False
-
-        def expect(self, run: RunFolder) -> None: ...
-
+    class Fake(Trainingless):
         def expects(self, run: RunFolder) -> bool:
             return run.name != "taken-out-1"
 
@@ -204,21 +211,7 @@ def test_a_sweep_that_was_cut_short_goes_on_and_is_judged_as_a_whole(tmp_path: P
         run.recipe_path.write_text(f"{RECIPE} resolved: {NOTED}}}")
     join([done, broken, waits])
 
-    class Fake:
-        def __init__(self, out: Out): ...
-
-        def __enter__(self) -> Fake:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        interrupted = False
-
-        def expect(self, run: RunFolder) -> None: ...
-
-        def expects(self, run: RunFolder) -> bool:
-            return True
-
+    class Fake(Trainingless):
         def run(self, job: Any, folder: Path) -> dict[str, Any]:
             jobs.append((folder.name, job.resume))
             run = RunFolder(folder)
