@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from screens import shown, until
+from textual.app import App, ComposeResult
+from textual.widgets import Static
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
@@ -89,6 +91,26 @@ def test_saved_bytes_leave_the_same_picture(pieces: list[tuple[str, Any]]) -> No
 def test_bytes_are_saved() -> None:
     styled = "".join(f"\x1b[38;2;208;208;208;48;2;18;18;18m{word}\x1b[0m" for word in ["one ", "two ", "three "] * 5)
     assert len(Thrift().rewrite(styled)) < len(styled) / 4
+
+
+async def test_a_widget_that_comes_between_two_layouts_makes_no_line_wider_than_the_terminal() -> None:
+    class Two(App[None]):
+        CSS = "Screen { layers: below above; } #above { layer: above; width: 20; offset: 30 0; display: none; }"
+
+        def compose(self) -> ComposeResult:
+            yield Static("below " * 13, id="below")
+            yield Static("above", id="above")
+
+    async with Two().run_test(size=(60, 4)) as pilot:
+        compositor, above = pilot.app.screen._compositor, pilot.app.query_one("#above")
+        assert compositor.cuts[0] == [0, 60]
+        with pilot.app.batch_update():  # no layout yet
+            above.styles.display = "block"
+            compositor._full_map_invalidated = True  # as scrolling and new widgets do
+            assert above in compositor.full_map
+            strips = compositor.render_strips()
+        assert compositor.cuts[0] == [0, 30, 50, 60]
+        assert [strip.cell_length for strip in strips] == [60] * 4
 
 
 def test_a_terminal_that_is_gone_does_not_end_the_thread_that_writes() -> None:
