@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from textual._compositor import Compositor, CompositorMap
 
-_whole = Compositor.full_map
-assert isinstance(_whole, property) and _whole.fget is not None
-_make = _whole.fget
+_whole: property = vars(Compositor)["full_map"]
 
 
 def _full_map(self: Compositor) -> CompositorMap:
     if self._full_map_invalidated:
         self._cuts = None
-    made: CompositorMap = _make(self)
+    made: CompositorMap = _whole.__get__(self)
     return made
 
 
-Compositor.full_map = property(_full_map, doc=_whole.__doc__)  # type: ignore[assignment]
+Compositor.full_map = property(_full_map, doc=_whole.__doc__)  # type: ignore[method-assign, assignment]
