@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import PurePath
 
 from ftstudio.core.workspace import slug
@@ -42,10 +42,15 @@ def _apart(different: list[str]) -> dict[str, str]:
         return {value: value for value in different}
     parts = [list(PurePath(value).parts) or [value] for value in different]
     room = min(map(len, parts)) - 1  # something is left of each
-    lead = min(room, len(commonprefix(parts)))
-    trail = min(room - lead, len(commonprefix([one[::-1] for one in parts])))
+    lead = min(room, _alike(parts))
+    trail = min(room - lead, _alike([one[::-1] for one in parts]))
     kept = [one[lead : len(one) - trail] for one in parts]
     if not trail:
         stems = [[*one[:-1], PurePath(one[-1]).stem] for one in kept]
         kept = stems if len({tuple(one) for one in stems}) == len(kept) else kept
     return {value: "/".join(one) for value, one in zip(different, kept, strict=True)}
+
+
+def _alike(parts: list[list[str]]) -> int:
+    """With how many of the same PARTS all begin."""
+    return sum(1 for _ in takewhile(lambda each: len(set(each)) == 1, zip(*parts, strict=False)))

@@ -246,7 +246,7 @@ class RecipeScreen(Wizard):
             self.panel.measure(self.session.busy)
 
     def action_smaller(self) -> None:
-        """Smaller micro-batches and more of them, on the review step."""
+        """Less at once through the model, on the review step."""
         if isinstance(self.panel, ReviewPanel):
             said = self.panel.smaller()
             self.studio.tell(f"Now {said}." if said else "There is nothing left to make smaller: see 'qlora'.")

@@ -149,13 +149,16 @@ class ReviewPanel(Panel):
         self._plan(recipe, "taking a few real steps", True)
 
     def smaller(self) -> str:
-        """Make the micro-batch smaller; gives back in words what it is now, empty where nothing is left."""
+        """Let less go through the model at once; gives back in words what it is now, empty where nothing is left."""
         recipe = self.draft.recipe
         if recipe is None:
             return ""
-        said, less = fit.smaller(recipe), fit.shrink(recipe)
+        divisible = ((self.plan or {}).get("memory") or {}).get("divisible")  # the rows may tell which loss it is
+        said, less = fit.smaller(recipe, divisible), fit.shrink(recipe, divisible)
         if less is None:
             return ""
+        if less.options != recipe.options:
+            self.draft.set("options.chunk", less.options["chunk"])
         for key in ("batch_size", "batch_tokens", "gradient_accumulation", "gradient_checkpointing"):
             value = getattr(less.training, key)
             if value != getattr(recipe.training, key):
@@ -300,7 +303,7 @@ def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> lis
         lines += [line for text in fit.moments_of(memory) for line in hung(f"{'':<12}", text, width, 3)]
     for found in memory.get("fits") or ():
         sign = {"yes": ("✓ ", "good"), "tight": ("! ", "warn")}.get(found["fits"], ("✗ ", "bad"))
-        more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes smaller batches."
+        more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes less at once."
         lines += _hung(sign, f"{found['text']}.{more}", width)
     if plan.get("seconds_estimated"):
         evaluating = (plan.get("seconds") or {}).get("evaluating")
