@@ -93,6 +93,25 @@ def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, obj
     assert story.seconds == 30 + 9 + 2
 
 
+@pytest.mark.parametrize("end", [{"kind": "failed", "time": 1006, "text": "No such file"}, {"kind": "telemetry"}])
+@pytest.mark.parametrize("first", [True, False])
+def test_nor_is_that_after_a_session_that_ended_before_it_trained(end: dict[str, object], first: bool) -> None:
+    """It failed, or was killed, while it prepared its data; so may the first of them all."""
+    story = Story()
+
+    def begins(at: int) -> list[dict[str, object]]:
+        told = [{"kind": "phase", "time": at, "phase": "loading libraries"}]
+        return [*told, {"kind": "phase", "time": at + 6, "phase": "preparing data"}]
+
+    if first:
+        story.feed([*begins(0), {"kind": "start", "time": 10}, {"kind": "phase", "time": 10, "phase": "training"}])
+        story.feed([{"kind": "step", "time": 60, "step": 1, "loss": 1.0}])
+    story.feed([*begins(1000), end, *begins(86400), {"kind": "start", "time": 86410, "resumed_from": 1}])
+    assert story.seconds == 60 * first + 6 + 10
+    story.feed([{"kind": "failed", "time": 86411}, {"kind": "phase", "time": 99999, "phase": "preparing data"}])
+    assert story.seconds == 60 * first + 6 + 11
+
+
 @pytest.mark.parametrize(
     ("losses", "collapsed", "mark", "told"),
     [
