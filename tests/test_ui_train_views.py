@@ -381,7 +381,7 @@ async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
         assert re.search(r"\b7\b", text)
         await press(pilot, "4 escape")
         await until(pilot, "enter compares")
-        Recorder(run.path, range(60), without=tasks.get("embedding").unmapped()).begin(resumed=False)
+        Recorder(run.path, range(60), without=tasks.get("embedding").unmapped()).begin()
         await press(pilot, "h")  # a task without probabilities says why there is no map
         text = await until(pilot, "Rows of this task have no place on this map")
         assert "Listed:" not in text
