@@ -48,6 +48,7 @@ def look(
     computed again, and why; where the recipe leaves it open, the figures are those of what was decided.
     """
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": dict(counted)}
+    memory["divisible"] = materials.task.divisible
     try:
         machine = hardware.resolve(recipe)
         config = _config(recipe)
@@ -105,7 +106,6 @@ def look(
     if needed is None:
         return memory, seconds
     memory["fits"] = fit.verdicts(needed, there, machine.device)
-    memory["divisible"] = materials.task.divisible
     memory["smaller"] = fit.smaller(recipe, materials.task.divisible)
     best = memory["fits"][0]["fits"]  # the first device is the one that is trained on
     if found is not None or (no_room and best in ("yes", "tight")):

@@ -71,6 +71,11 @@ class StartLine(Lines):
         self.action_press()
 
 
+def _rows_of(recipe: Recipe) -> str:
+    """What the loss of RECIPE goes by."""
+    return f"{recipe.task} {recipe.options.get('loss')} {recipe.data.model_dump_json()}"
+
+
 class ReviewPanel(Panel):
     """The plan in figures, its problems, and the line that starts it."""
 
@@ -85,6 +90,7 @@ class ReviewPanel(Panel):
         self.background = Background(self)
         self.start_line = StartLine()
         self.planned: Recipe | None = None
+        self.divisible: dict[str, bool] = {}  # whether a batch may be halved, as was found out for these rows
         self.plan: dict[str, Any] | None = None
         self.trouble = ""
 
@@ -153,7 +159,7 @@ class ReviewPanel(Panel):
         recipe = self.draft.recipe
         if recipe is None:
             return ""
-        divisible = ((self.plan or {}).get("memory") or {}).get("divisible")  # the rows may tell which loss it is
+        divisible = self.divisible.get(_rows_of(recipe))  # the rows may tell which loss it is
         said, less = fit.smaller(recipe, divisible), fit.shrink(recipe, divisible)
         if less is None:
             return ""
@@ -168,6 +174,9 @@ class ReviewPanel(Panel):
 
     def _found(self, found: dict[str, Any]) -> None:
         self.plan = found
+        told = found["memory"].get("divisible")
+        if self.planned is not None and told is not None:
+            self.divisible = {_rows_of(self.planned): told}
         self._tell()
 
     def _failed(self, error: BaseException) -> None:
