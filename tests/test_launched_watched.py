@@ -40,6 +40,74 @@ def test_all_processes_go_back_to_the_last_good_checkpoint(nursery: Nursery, tmp
     assert max(steps_of(run)) == 8
 
 
+# step 26 fails the first time it is taken, in one process alone; DIES: the step after which RANK is killed, once it has
+# been taken since the run went back
+GOES_BACK = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+import signal
+from ftstudio.engine import trainer
+loss, rank, broken, back = trainer.StudioTrainer.compute_loss, os.environ.get("RANK", "0"), [], []
+def once(self, *args, **named):
+    found = loss(self, *args, **named)
+    if self.state.global_step == 25 and not broken and os.environ.get("FACTOR"):
+        broken.append(True)
+        return found * float(os.environ["FACTOR"]) if rank == os.environ["LAST"] else found
+    return found
+trainer.StudioTrainer.compute_loss = once
+step = trainer.StudioTrainer.training_step
+def dies(self, *args, **named):
+    if broken and self.state.global_step == 24:
+        back.append(True)
+    if back and str(self.state.global_step) == os.environ.get("DIES") and rank == os.environ["LAST"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *args, **named)
+trainer.StudioTrainer.training_step = dies
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("count", "method", "fault", "factor"),
+    [
+        (1, "qlora", "not_finite", "nan"),
+        (1, "qlora", "spike", "100"),
+        (2, "lora", "not_finite", "nan"),
+        (2, "lora", "spike", "100"),
+        (2, "full", "not_finite", "nan"),
+        (2, "qlora", "not_finite", "nan"),
+    ],
+)
+def test_a_run_that_went_back_and_is_killed_then_goes_on_exactly(
+    nursery: Nursery, tmp_path: Path, count: int, method: str, fault: str, factor: str
+):
+    """From the checkpoint that it went back to, and from one that was written since; with weights in parts."""
+    place = Place.make(tmp_path, nursery, steps=32, method=method)
+    (place.path / "program.py").write_text(GOES_BACK)
+    words = [f"for{count}.yaml", f"training.watch.{fault}=rollback", "training.watch.collapsed=alert"]
+    words += [f"training.shard={str(count > 1).lower()}", "evaluation.every=100", "training.warmup=0"]
+    env = {"FACTOR": factor, "LAST": str(count - 1)}
+    assert set(place.ended(place.launched(count, "whole", "train", *words, **env))) == {0}, place.said("whole")
+    whole = place.last("whole")
+    assert [start["resumed_from"] for start in told(whole, "start")] == [None, 24]
+    assert [alert["step"] for alert in told(whole, "alert") if alert.get("action") == "rollback"] == [26]
+    expected = {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(whole, "step")}
+    assert set(expected) == set(range(1, 33))
+    for dies, begins in (("26", 24), ("30", 28)):
+        assert -9 in place.ended(place.launched(count, f"at{dies}", "train", *words, DIES=dies, **env))
+        resumed = place.launched(count, f"at{dies}", "train", "--resume", "last", LAST="")
+        assert set(place.ended(resumed)) == {0}, place.said(f"at{dies}")
+        run = place.last(f"at{dies}")
+        assert [start["resumed_from"] for start in told(run, "start")] == [None, 24, begins]
+        found = {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(run, "step")}
+        assert found == expected  # bit by bit
+        assert not [alert for alert in told(run, "alert") if alert.get("watch") == "resume_fault"]
+        for name in sorted(path.name for path in whole.model.glob("*.safetensors")):
+            assert (run.model / name).read_bytes() == (whole.model / name).read_bytes()
+
+
 NO_NUMBER = PROGRAM.replace(
     "from ftstudio.cli import main",
     """
