@@ -13,7 +13,6 @@ from ftstudio.core import files
 from ftstudio.core.folder import STATE_KINDS, JobFolder
 from ftstudio.core.turn import holder
 
-
 TIMED = frozenset(("start", "step", "telemetry", *STATE_KINDS))  # events that tell how long the run has run by then
 
 
