@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from nursery import Nursery
-from paced import PROGRAM
+from paced import PROGRAM, last_step, until
 from test_launched import Place, assert_close, steps_of, told
 
 BROKEN = PROGRAM.replace(
@@ -235,3 +242,63 @@ def test_weights_in_parts_out_of_memory_end_the_run_which_goes_on_in_smaller_par
     assert place.ended(place.launched(2, "run", "train", "--resume", "last", **env)) == [0, 0], place.said("run")
     assert told(run, "start")[-1]["resumed_from"] == 4
     assert_same_losses(place)
+
+
+class Listening:
+    """An address of this machine that keeps what is posted to it."""
+
+    def __enter__(self) -> Listening:
+        heard = self.heard = []  # type: list[dict[str, Any]]
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/hook"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_world_hears_of_a_lost_process(tmp_path: Path, nursery: Nursery, lost: int):
+    """Under torchrun, which ends the other one as soon as it has noticed itself. Of the first one the second tells."""
+    place = Place.make(tmp_path, nursery, steps=5000)
+    words = ["train", "for2.yaml", "evaluation.every=1000"]
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ftstudio"]
+    with Listening() as world:
+        note = tmp_path / "note.sh"
+        note.write_text('echo "$FTSTUDIO_RUN|$FTSTUDIO_LEVEL|$FTSTUDIO_TEXT" >> heard.txt\n')
+        words += [f"training.watch.webhook={world.address}", f"training.watch.command=sh {note}"]
+        process = subprocess.Popen(
+            [*program, *place.words("run", words)], cwd=place.path, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=(tmp_path / "out.txt").open("w"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 6, "training", 120)
+            ranks = {child.environ().get("RANK"): child for child in psutil.Process(process.pid).children()}
+            ranks[str(lost)].kill()
+            assert process.wait(60) == 1
+        finally:
+            process.kill()
+        run = place.last("run")
+        assert run.state() == ("failed" if lost else "interrupted")
+        failed = told(run, "failed")
+        assert [f"Rank {lost} of 2" in event["text"] and "--resume" in event["hint"] for event in failed] == [
+            True
+        ] * lost
+        assert [(one["run"], one["level"], one["action"]) for one in world.heard] == [(run.name, "error", "failed")]
+        text = world.heard[0]["text"]
+        assert f"Rank {lost} of 2, process {ranks[str(lost)].pid} on" in text
+        assert (tmp_path / "heard.txt").read_text() == f"{run.name}|error|{text}\n"

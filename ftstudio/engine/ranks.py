@@ -170,6 +170,16 @@ class Ranks:
         mine = socket.gethostname()
         return [rank for rank, peer in enumerate(self.peers) if peer.host == mine and not peer.alive()]
 
+    def heir(self, folder: JobFolder) -> bool:
+        """Whether the first process was killed before FOLDER's run had ended, and this is the next one on its machine.
+        Waits a little for the first one to be gone."""
+        until = time.monotonic() + GRACE
+        while 0 not in (lost := self.lost()) and time.monotonic() < until:
+            time.sleep(0.1)
+        mine = self.peers[self.rank].host
+        left = (rank for rank, peer in enumerate(self.peers) if peer.host == mine and rank not in lost)
+        return 0 in lost and next(left) == self.rank and folder.state() == "interrupted"
+
     def explain(self, error: Exception, folder: JobFolder, since: int) -> StudioError | None:
         """What ERROR means where another process is its cause; None where it is this one's own.
 
