@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ import pytest
 from nursery import Nursery
 from paced import PROGRAM, last_step, until
 from test_launched import Place, assert_close, steps_of, told
+
+from ftstudio.core.run import RunFolder
 
 BROKEN = PROGRAM.replace(
     "from ftstudio.cli import main",
@@ -238,7 +241,7 @@ def test_weights_in_parts_out_of_memory_end_the_run_which_goes_on_in_smaller_par
     assert len(failed) == 1
     assert "not enough GPU memory for 2 rows at once" in failed[0]["text"]
     assert ("Rank 1 of 2" in failed[0]["text"]) == (rank == 1)
-    assert "--resume" in failed[0]["hint"]
+    assert f"torchrun --nproc-per-node 2 -m ftstudio train --resume {run.name} --workspace" in failed[0]["hint"]
     assert place.ended(place.launched(2, "run", "train", "--resume", "last", **env)) == [0, 0], place.said("run")
     assert told(run, "start")[-1]["resumed_from"] == 4
     assert_same_losses(place)
@@ -295,10 +298,32 @@ def test_the_world_hears_of_a_lost_process(tmp_path: Path, nursery: Nursery, los
         run = place.last("run")
         assert run.state() == ("failed" if lost else "interrupted")
         failed = told(run, "failed")
-        assert [f"Rank {lost} of 2" in event["text"] and "--resume" in event["hint"] for event in failed] == [
-            True
-        ] * lost
+        assert [f"Rank {lost} of 2" in end["text"] for end in failed] == [True] * lost
         assert [(one["run"], one["level"], one["action"]) for one in world.heard] == [(run.name, "error", "failed")]
         text = world.heard[0]["text"]
         assert f"Rank {lost} of 2, process {ranks[str(lost)].pid} on" in text
         assert (tmp_path / "heard.txt").read_text() == f"{run.name}|error|{text}\n"
+    if failed:
+        assert typed(place, run, failed[0]["hint"]) % 4 == 0
+
+
+def typed(place: Place, run: RunFolder, hint: str) -> int:
+    """From which step RUN goes on by the command in HINT, typed as it stands there; it is stopped then."""
+    setting, torchrun, *words = shlex.split(hint.partition(": ")[2])
+    name, _, value = setting.partition("=")
+    assert torchrun == "torchrun"
+    before = len(told(run, "step"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *words], cwd=place.path, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1", name: value},
+    )  # fmt: skip
+    try:
+        until(lambda: len(told(run, "step")) > before, "going on", 120)
+        place.asked(run.path.parents[1].name, "stop", run.name)
+        process.wait(60)
+    finally:
+        process.kill()
+    assert run.state() == "stopped"
+    start = told(run, "start")[-1]
+    assert start["processes"] == 2
+    return int(start["resumed_from"])

@@ -46,7 +46,7 @@ def follow() -> int:
             if not ranks.of_peers(error):
                 together.fail(run, trouble.explain(error))
             elif together.heir(run):  # the first one was killed, and can't tell the world
-                alerting.failed(run, together.gone(0), trouble.last_step(run))
+                alerting.failed(run, together.gone(0, run), trouble.last_step(run))
                 alerting.let_out()
     if status:
         os._exit(status)  # a group that broke may hang in its library's goodbye
