@@ -288,6 +288,7 @@ def test_a_killed_process_ends_the_run_and_it_goes_on_exactly(
     """In the second epoch, whose order is another than the first one's."""
     place = Place.make(tmp_path, nursery, steps=14, method=method)
     words = [f"training.shard={shard}", f"training.precision={precision}"]
+    words += ["method.dropout=0.1"] if method == "lora" else []
     whole = place.launched(2, "whole", "train", "for2.yaml", *words)
     processes = place.launched(2, "run", "train", "for2.yaml", *words, PACE="0.2")
     until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 9, "at step 9", 120)
