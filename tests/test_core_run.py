@@ -93,6 +93,18 @@ def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, obj
     assert story.seconds == 30 + 9 + 2
 
 
+def test_a_run_that_paused_by_itself_says_why() -> None:
+    story = Story()
+    alert = {"kind": "alert", "level": "error", "action": "pause", "step": 4, "text": "The disk is full. It is paused."}
+    story.feed([{"kind": "step", "step": 4, "loss": 2.0}, {**alert, "hint": "Free some space."}])
+    story.feed([{"kind": "alert", "level": "info", "text": "something else"}, {"kind": "phase", "phase": "paused"}])
+    said = notice(story, "paused", waits_for=None, asked="", resumable="")[2]
+    assert said == "The disk is full. It is paused. Free some space. · p goes on"
+    story.feed([{"kind": "step", "step": 5, "loss": 2.0}])
+    said = notice(story, "paused", waits_for=None, asked="", resumable="")[2]
+    assert said == "paused at step 5; the model stays loaded · p goes on"
+
+
 @pytest.mark.parametrize("jump", [7200.0, -7200.0])
 def test_a_clock_that_is_set_while_it_runs_changes_nothing_of_how_long_it_ran(
     jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
