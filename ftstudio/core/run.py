@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftstudio.core import files
 from ftstudio.core.folder import STATE_KINDS, JobFolder
 from ftstudio.core.turn import holder
 
@@ -73,9 +72,9 @@ class RunFolder(JobFolder):
 
     def summary(self) -> dict[str, Any]:
         """What `ftstudio runs --json` tells of it."""
-        story = Story()
-        story.feed(files.read_lines(self.events_path))
-        return self.summary_of(story)
+        from ftstudio.core.skimmed import Skimmed  # a Story in short: it stands on this module
+
+        return self.summary_of(Skimmed(self.events_path).read())
 
     def summary_of(self, story: Story) -> dict[str, Any]:
         """The same, from a STORY already read."""
@@ -83,7 +82,7 @@ class RunFolder(JobFolder):
         return {
             "run": self.name,
             "path": str(self.path),
-            "state": self.state(story.last_state),
+            "state": self.state(story.last_state or {}),
             "collapsed": story.collapsed,
             "task": start.get("task"),
             "method": start.get("method"),
@@ -228,7 +227,9 @@ class Story:
             for name, value in values.items() if isinstance(values, dict) else ():
                 self._measure(f"{metric} of source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
-        if losses:
+        if losses and self.best is not None and self.best[0] != losses[-1][0]:
+            self.best = min(self.best, losses[-1], key=lambda point: point[1])
+        elif losses:  # the first one, or the best one measured again
             self.best = min(losses, key=lambda point: point[1])
 
     def _forgetting(self, event: dict[str, Any]) -> None:
