@@ -50,7 +50,7 @@ def test_smoothing_is_the_one_that_reports_use(numbers: list[float], beta: float
 
 
 @given(st.integers(0, 5000), st.sampled_from([0.0, 0.9, 0.98]), st.integers(1, 5000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_the_cursor_reads_what_the_curve_is_there_however_thinned(x: int, beta: float, taken: int) -> None:
     points = [(float(step), 3.0 if step % 97 == 0 else loss(step)) for step in range(5, 5005)]
     curve, grown = Curve(beta), points[:taken]

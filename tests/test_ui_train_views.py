@@ -33,7 +33,7 @@ from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import RowsAsked, RunFeed, Session
 from ftstudio.ui.train import beside, charts, course, side
-from ftstudio.ui.train.overlays import BUDGET, FILE, Overlays, told_apart
+from ftstudio.ui.train.overlays import FILE, SECONDS, Overlays, told_apart
 from ftstudio.ui.train.recipe_diff import differing, settings
 from ftstudio.ui.train.replay import LONGEST, Replay
 from ftstudio.ui.train.rowmap import RowMapPage
@@ -258,18 +258,27 @@ def test_held_out_losses_of_several_runs_stand_in_one_chart_those_by_source_say_
     assert charts.laid_over("sources", [("other", story)], 0.9) == []
 
 
-def test_a_look_at_runs_laid_over_takes_as_long_as_one_whatever_they_hold(
+def test_runs_laid_over_are_read_in_turns_and_never_by_who_draws_them(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlays, asked = Overlays(workspace), []
-    monkeypatch.setattr(RunFeed, "poll", lambda self, seconds=0.05: asked.append(seconds))
-    for name in "abcd":
-        overlays.toggle(workspace.new_run(name).name)
-    overlays.poll("here")
+
+    def piece(self: RunFeed, seconds: float = 0.05) -> bool:
+        asked.append(self.run.name)
+        time.sleep(0.01)
+        return True  # there is always more
+
+    monkeypatch.setattr(RunFeed, "poll", piece)
+    names = [workspace.new_run(name).name for name in "abcd"]
+    assert all(overlays.toggle(name) for name in names)
     for _ in range(9):  # a chart each
-        assert [name for name, _ in overlays.stories("here")] == overlays.names("here")
-    assert len(asked) == 4
-    assert sum(asked) == pytest.approx(BUDGET)
+        assert overlays.stories("here") == []
+    assert asked == []
+    began = time.monotonic()
+    overlays.poll("here")
+    assert time.monotonic() < began + SECONDS + 5
+    assert asked[:8] == names * 2
+    assert [name for name, _ in overlays.stories("here")] == names
 
 
 def test_a_deleted_run_is_no_baseline_and_lies_over_nothing(workspace: Workspace) -> None:

@@ -35,18 +35,21 @@ class Curve:
         self.version += 1
 
     def update(self, points: Sequence[Point], right: float, bins: int, left: float = 0.0) -> bool:
-        """Take in what is new in POINTS. True where anything may look different. Outside LEFT…RIGHT nothing is kept."""
-        bins = max(1, bins)
+        """Take in what is new in POINTS. True where anything may look different. Outside LEFT…RIGHT nothing is kept.
+
+        Another thread may append to POINTS meanwhile: that is taken in the next time.
+        """
+        bins, end = max(1, bins), len(points)
         # a resumed run replaces its list by a shorter one; another size of the chart means other stretches
-        if points is not self._source or len(points) < self._taken or (left, right, bins) != self._grid:
+        if points is not self._source or end < self._taken or (left, right, bins) != self._grid:
             self._source, self._grid = points, (left, right, bins)
             self._restart()
-        elif len(points) == self._taken:
+        elif end == self._taken:
             return False
         before = self.version
         scale = bins / (right - left) if right > left else 0.0
         beta, average, weight, store = self.beta, self._average, self._weight, self._bins
-        for index in range(self._taken, len(points)):
+        for index in range(self._taken, end):
             x, y = points[index]
             if beta:
                 if not index % EVERY:
@@ -67,9 +70,9 @@ class Curve:
             else:
                 continue
             self.version += 1
-        if points:
-            self.last = (points[-1][0], y)
-        self._average, self._weight, self._taken = average, weight, len(points)
+        if end:
+            self.last = (points[end - 1][0], y)
+        self._average, self._weight, self._taken = average, weight, end
         return self.version != before
 
     def points(self) -> list[Point]:

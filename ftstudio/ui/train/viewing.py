@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Viewing(StudioScreen):
         self._memory = charts.Memory()
         self._memories: dict[str, charts.Memory] = {}  # of the runs laid over
         self._overlays: Overlays | None = None
+        self._reading = threading.Event()  # set while the runs laid over are read
         self._beside: tuple[object, str | None] = (None, None)  # for which two runs, and what `differing` found
         self._all_next = self._rows_next = 0.0
         self._at_once = 1  # how many charts there is room for
@@ -67,7 +69,7 @@ class Viewing(StudioScreen):
     # -- drawing -----------------------------------------------------------------------------------------------------
     def show_charts(self, feed: RunFeed | Replay, message: str) -> None:
         """Bring the chart, or all of them, up to date; MESSAGE stands where there are no points yet."""
-        self.overlays.poll(feed.run.name)
+        self._read_others(feed.run.name)
         found = charts.available(feed.story)
         if self.chart not in found:
             self.chart = found[0]
@@ -85,6 +87,20 @@ class Viewing(StudioScreen):
             self.all_told = f"charts {_numbers(first, len(plots), len(found))} of {len(found)} · g next"
         for place, plot in enumerate(plots):
             self._draw(plot, (found * 2)[first + place] if place < len(found) else "", feed, message)
+
+    def _read_others(self, here: str) -> None:
+        """Have the runs laid over the run HERE read on beside the screen; what is read is drawn at the next look."""
+        if self._reading.is_set() or not self.overlays.names(here):
+            return
+        self._reading.set()
+
+        def work() -> None:
+            try:
+                self.overlays.poll(here)
+            finally:
+                self._reading.clear()
+
+        self.run_worker(work, thread=True, group="others", exit_on_error=False)
 
     def _draw(self, plot: LinePlot, chart: str, feed: RunFeed | Replay, message: str) -> None:
         if not chart:
