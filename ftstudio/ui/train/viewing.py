@@ -43,6 +43,7 @@ class Viewing(StudioScreen):
         self._reading = threading.Event()  # set while the runs laid over are read
         self._beside: tuple[object, str | None] = (None, None)  # for which two runs, and what `differing` found
         self._all_next = self._rows_next = 0.0
+        self._rows_stamp: object = None  # of what the map shows
         self._at_once = 1  # how many charts there is room for
         self.alerts_read = 0  # of those of the run in view
         self.all_told = ""  # which of the charts stand there, where not all do
@@ -63,7 +64,7 @@ class Viewing(StudioScreen):
         """Another run is in view."""
         self.replay, self._memory = None, charts.Memory()
         self.window.reset()
-        self._rows_next, self.alerts_read = 0.0, 0
+        self._rows_next, self._rows_stamp, self.alerts_read = 0.0, None, 0
         self.row_map.take(None, looked=False)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
@@ -307,16 +308,20 @@ class Viewing(StudioScreen):
         if now < self._rows_next:
             return
         self._rows_next = now + (ROWS_SECONDS if feed.state in LIVE else float("inf"))
-        page, path = self.row_map, feed.run.path
+        page, path, known = self.row_map, feed.run.path, self._rows_stamp
 
         def work() -> None:
+            stamp = rowmap.stamp(path)
+            if stamp is not None and stamp == known:
+                return
             found = rowmap.read(path)
             if self.is_mounted:
-                self.app.call_from_thread(take, found)
+                self.app.call_from_thread(take, found, stamp)
 
-        def take(found: Any) -> None:
+        def take(found: Any, stamp: object) -> None:
             now = self.session.feed  # another run may have come into view while this one's was read
             if now is not None and now.run.path == path:
+                self._rows_stamp = stamp
                 page.take(found)
 
         self.run_worker(work, thread=True, exclusive=True, group="rows", exit_on_error=False)
