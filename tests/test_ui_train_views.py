@@ -27,7 +27,7 @@ from ftstudio.core.workspace import Workspace
 from ftstudio.data.dataset import from_rows
 from ftstudio.engine.dynamics import Recorder
 from ftstudio.engine.sweep import join
-from ftstudio.ui.plot.chart import LinePlot
+from ftstudio.ui.plot.chart import LinePlot, Series
 from ftstudio.ui.plot.curve import Curve
 from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.app import StudioApp
@@ -256,6 +256,14 @@ def test_held_out_losses_of_several_runs_stand_in_one_chart_those_by_source_say_
     assert (line.shown, line.beta, line.line, mark.line) == ("other", 0.0, True, False)
     assert mark.marker != own[-1].marker  # without colours, too
     assert charts.laid_over("sources", [("other", story)], 0.9) == []
+    sources = charts.series_of("sources", story, 0.9, charts.Memory())
+    assert charts.beside("loss by source", sources, [], "here") == ("loss by source · this run alone", sources)
+    title, series = charts.beside("eval loss", own, [line, mark], "here")
+    assert (title, [one.shown for one in series]) == ("eval loss", ["other", "", "", "here"])
+    assert (
+        charts.beside("eval loss", own, [], "here")[1][-1].shown == "here alone"
+    )  # a title has no room in small charts
+    assert charts.beside("MFU", [Series("", [])], [], "here") == ("MFU", [Series("", [])])  # nothing measured yet
 
 
 def test_runs_laid_over_are_read_in_turns_and_never_by_who_draws_them(

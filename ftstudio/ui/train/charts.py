@@ -126,9 +126,15 @@ def _sources(story: Story) -> list[str]:
     return list(dict.fromkeys(names + [name.removeprefix(SOURCE) for name in story.curves if name.startswith(SOURCE)]))
 
 
-def named(series: Series, name: str) -> Series:
-    """SERIES with NAME in the legend: where other runs are laid over, each says whose it is."""
-    return replace(series, shown=one_line(name, 40))
+def beside(title: str, series: list[Series], over: list[Series], name: str) -> tuple[str, list[Series]]:
+    """(title, curves) of a chart of the run NAME where others are laid OVER: each curve says whose it is, and where no
+    other one is there, that is said."""
+    points = any(one.points for one in series)
+    alone = points and not over
+    if not points or series[-1].shown or not series[-1].points:
+        return title + ALONE * alone, [*over, *series]
+    own = replace(series[-1], shown=one_line(name, 40) + " alone" * alone)
+    return title, [*over, *series[:-1], own]
 
 
 def laid_over(

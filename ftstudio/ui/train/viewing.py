@@ -115,10 +115,7 @@ class Viewing(StudioScreen):
             names = self.overlays.labels(feed.run.name, max(8, min(40, room)))
             told = [(names.get(name, name), story) for name, story in others]
             over = charts.laid_over(chart, told, smoothing, self._memories)
-            title += charts.ALONE if not over and any(one.points for one in series) else ""
-            here = names[feed.run.name]
-            own = [charts.named(one, here) if not one.shown and one.points else one for one in series[-1:]]
-            series = [*over, *series[:-1], *own]
+            title, series = charts.beside(title, series, over, names[feed.run.name])
         plot.show(
             title,
             series,
