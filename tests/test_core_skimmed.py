@@ -10,7 +10,7 @@ import made_runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.run import TIMED, RunFolder, Story
 from ftstudio.core.skimmed import Skimmed
 from ftstudio.core.workspace import Workspace
 from ftstudio.ui.runs.catalogue import Follower
@@ -24,7 +24,7 @@ def figures(story: Story) -> dict[str, Any]:
             for name in FIGURES}  # fmt: skip
 
 
-def line(kind: str, time: float, **fields: Any) -> str:
+def as_line(kind: str, time: float, **fields: Any) -> str:
     return json.dumps({"kind": kind, "time": time, **fields}, separators=(",", ":")) + "\n"
 
 
@@ -32,6 +32,12 @@ def line(kind: str, time: float, **fields: Any) -> str:
 def histories(draw: st.DrawFn) -> list[str]:
     """The lines of a run of a few sessions: steps taken again, evaluations, telemetry, a clock that is set back."""
     lines, time, step, total = [], 1000.0, 0, 40
+    knows = draw(st.booleans())  # how long it ran by a clock of its own
+
+    def line(kind: str, time: float, **fields: Any) -> str:
+        ran = {"ran": 5.0 + len(lines)} if knows and kind in TIMED else {}
+        return as_line(kind, time, **fields, **ran)
+
     for session in range(draw(st.integers(1, 4))):
         time += draw(st.sampled_from([0.0, 5.0, 86400.0]))
         if session == 0 and draw(st.booleans()):
@@ -92,13 +98,13 @@ def test_passing_over_lines_changes_no_figure_however_they_come(
 def test_a_run_resumed_the_next_day_and_made_longer_is_told_alike_everywhere(tmp_path: Path) -> None:
     """In Runs, among the runs to lay over and by the command: what came after the first `start` counts, too."""
     run = Workspace(tmp_path).new_run("long")
-    lines = [line("start", 0.0, total_steps=100, resumed_from=None)]
-    lines += [line("step", float(step), step=step, loss=2.0) for step in range(1, 61)]
-    lines += [line("eval", 60.5, step=40, loss=0.9), line("eval", 60.5, step=60, loss=0.5)]
-    lines += [line("phase", 86400.0, phase="loading libraries")]
-    lines += [line("start", 86402.0, total_steps=100, resumed_from=50)]
-    lines += [line("step", 86402.0 + step, step=50 + step, loss=1.0) for step in range(1, 6)]
-    lines += [line("steer", 86408.0, step=55, what="steps", value=200, why="as asked")]
+    lines = [as_line("start", 0.0, total_steps=100, resumed_from=None)]
+    lines += [as_line("step", float(step), step=step, loss=2.0) for step in range(1, 61)]
+    lines += [as_line("eval", 60.5, step=40, loss=0.9), as_line("eval", 60.5, step=60, loss=0.5)]
+    lines += [as_line("phase", 86400.0, phase="loading libraries")]
+    lines += [as_line("start", 86402.0, total_steps=100, resumed_from=50)]
+    lines += [as_line("step", 86402.0 + step, step=50 + step, loss=1.0) for step in range(1, 6)]
+    lines += [as_line("steer", 86408.0, step=55, what="steps", value=200, why="as asked")]
     run.events_path.write_text("".join(lines))
     found, told = Follower(run).summary(), run.summary()
     assert (found.step, found.total_steps, found.eval_loss, found.seconds) == (55, 200, 0.9, 60.5 + 8.0)

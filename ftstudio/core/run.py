@@ -33,9 +33,9 @@ class RunFolder(JobFolder):
 
     def _ran(self) -> float:
         if self._session is None:
-            before = Story()
-            before.feed(files.read_lines(self.events_path))
-            self._session = (before.seconds or 0.0, time.monotonic())
+            from ftstudio.core.skimmed import Skimmed
+
+            self._session = (Skimmed(self.events_path).read().seconds or 0.0, time.monotonic())
         before_it, began = self._session
         return before_it + time.monotonic() - began
 

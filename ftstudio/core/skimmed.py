@@ -13,7 +13,6 @@ from ftstudio.core.run import Story
 # LineWriter puts `kind` and `time` first, so that what a line is and when it was written is known without parsing it
 STEP = b'{"kind":"step","time":'
 PASSED = (STEP, b'{"kind":"telemetry","time":', b'{"kind":"sample","time":')  # nearly all of a run's lines
-TELEMETRY = PASSED[1]
 KIND, START = b'{"kind":"', b'{"kind":"start",'
 BLOCK = 1 << 18  # bytes that are looked through at once, backwards
 
@@ -75,20 +74,18 @@ class Skimmed:
         self.story.feed([event])
 
     def _feed_passed(self) -> None:
-        """Of the lines passed over those that tell how far the run is and how long it took: the last step, the last
-        line and the last one but telemetry. From one to the next no clock was set back, so that the ends are enough."""
+        """Of the lines passed over those that tell how far the run is and how long it took: the last step and the last
+        of each kind after it. From one to the next no clock was set back, so that the ends are enough."""
         found: list[dict[str, Any]] = []
-        step = active = False
+        told: set[bytes] = set()
         for line in reversed(self._passed):
-            stepped, told = line.startswith(STEP), not line.startswith(TELEMETRY)
-            if found and not (stepped and not step) and not (told and not active):
-                continue
-            event = _event(line)
+            kind = next(one for one in PASSED if line.startswith(one))
+            event = None if kind in told else _event(line)
             if event is None:
                 continue
             found.append(event)
-            step, active = step or stepped, active or told
-            if step:
+            told.add(kind)
+            if kind == STEP:
                 break
         self._passed.clear()
         self.story.feed(reversed(found))
