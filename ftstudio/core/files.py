@@ -109,6 +109,21 @@ class LineReader:
 
     def poll(self, limit: int = 4 << 20) -> list[dict[str, Any]]:
         """What was appended since the last call: whole lines only, about LIMIT bytes at most."""
+        rows = []
+        for line in self.lines(limit):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                self.skipped += 1
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+            else:
+                self.skipped += 1
+        return rows
+
+    def lines(self, limit: int = 4 << 20) -> list[bytes]:
+        """The same as it stands there, without blank lines."""
         self.restarted = False
         try:
             status = os.stat(self.path)
@@ -130,20 +145,7 @@ class LineReader:
             return []
         whole = data.rfind(b"\n") + 1
         self.offset += whole
-        rows = []
-        for line in data[:whole].split(b"\n"):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                self.skipped += 1
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-            else:
-                self.skipped += 1
-        return rows
+        return [line for line in data[:whole].split(b"\n") if line and not line.isspace()]
 
     def all(self) -> list[dict[str, Any]]:
         """Everything from here to the end."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftstudio.core import files
 from ftstudio.core.folder import STATE_KINDS, JobFolder
 from ftstudio.core.turn import holder
 
@@ -34,10 +33,13 @@ class RunFolder(JobFolder):
 
     def _ran(self) -> float:
         if self._session is None:
-            before = Story()
-            last = [event for event in self._tail() if "ran" in event][-1:]
-            before.feed(last or map(_moment, files.each_line(self.events_path)))  # an earlier version told no `ran`
-            self._session = (before.seconds or 0.0, time.monotonic())
+            from ftstudio.core.skimmed import Skimmed
+
+            told = [event["ran"] for event in self._tail() if isinstance(event.get("ran"), (int, float))]
+            before = (
+                told[-1] if told else Skimmed(self.events_path).read().seconds
+            )  # of an earlier version none is told
+            self._session = (before or 0.0, time.monotonic())
         before_it, began = self._session
         return before_it + time.monotonic() - began
 
@@ -98,9 +100,9 @@ class RunFolder(JobFolder):
 
     def summary(self) -> dict[str, Any]:
         """What `ftstudio runs --json` tells of it."""
-        story = Story()
-        story.feed(files.read_lines(self.events_path))
-        return self.summary_of(story)
+        from ftstudio.core.skimmed import Skimmed  # a Story in short: it stands on this module
+
+        return self.summary_of(Skimmed(self.events_path).read())
 
     def summary_of(self, story: Story) -> dict[str, Any]:
         """The same, from a STORY already read."""
@@ -108,7 +110,7 @@ class RunFolder(JobFolder):
         return {
             "run": self.name,
             "path": str(self.path),
-            "state": self.state(story.last_state),
+            "state": self.state(story.last_state or {}),
             "collapsed": story.collapsed,
             "task": start.get("task"),
             "method": start.get("method"),
@@ -121,11 +123,6 @@ class RunFolder(JobFolder):
             "seconds": story.seconds,
             "waits_in": waits.named if (waits := holder(self.path)) is not None else None,
         }
-
-
-def _moment(event: dict[str, Any]) -> dict[str, Any]:
-    """What of EVENT tells how long a run ran."""
-    return {key: event[key] for key in ("kind", "time", "phase") if key in event}
 
 
 FIRST_PHASES = ("loading libraries", "preparing data")  # with which a process that trains begins
@@ -263,7 +260,9 @@ class Story:
             for name, value in values.items() if isinstance(values, dict) else ():
                 self._measure(f"{metric} of source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
-        if losses:
+        if losses and self.best is not None and self.best[0] != losses[-1][0]:
+            self.best = min(self.best, losses[-1], key=lambda point: point[1])
+        elif losses:  # the first one, or the best one measured again
             self.best = min(losses, key=lambda point: point[1])
 
     def _forgetting(self, event: dict[str, Any]) -> None:
