@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 LEAST = (60, 18)  # columns, lines
+BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-huge")]  # columns from which on a screen has a class
 
 
 class StudioScreen(Screen[None]):
@@ -39,7 +40,12 @@ class StudioScreen(Screen[None]):
     TITLE_TEXT: ClassVar[str] = ""
     HELP: ClassVar[str] = ""
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-huge")]
+    HORIZONTAL_BREAKPOINTS = BREAKPOINTS
+
+    @staticmethod
+    def width_class(width: int) -> str:
+        """The class that a screen of WIDTH columns has by its breakpoints."""
+        return next(name for least, name in reversed(BREAKPOINTS) if width >= least)
 
     @property
     def studio(self) -> StudioApp:
