@@ -75,6 +75,11 @@ class StudioScreen(Screen[None]):
             yield from self.compose_body()
         yield KeyLine()
 
+    def _compositor_refresh(self) -> None:
+        """See Screen. A frame drawn while the app holds its output back would be thrown away."""
+        if not self.app._batch_count:
+            super()._compositor_refresh()
+
     def on_resize(self, event: events.Resize) -> None:
         """Below the smallest size that shows anything whole, say so instead."""
         width, height = event.size
