@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from screens import shown, until
 from textual.app import App, ComposeResult
+from textual.css.stylesheet import Stylesheet
 from textual.widgets import Static
 
 from ftstudio.core.errors import StudioError
@@ -25,7 +26,7 @@ from ftstudio.ui.shell.app import EVERYWHERE, StudioApp
 from ftstudio.ui.shell.help import compact, flowing, hanging
 from ftstudio.ui.shell.session import RunFeed, Session
 from ftstudio.ui.shell.signals import Signals, Unbroken
-from ftstudio.ui.shell.strip import fitting
+from ftstudio.ui.shell.strip import TopStrip, fitting
 from ftstudio.ui.shell.thrift import Thrift
 
 SIZES = [(80, 24), (120, 40)]
@@ -167,10 +168,12 @@ def test_signals_stay_out_of_other_threads() -> None:
 
 # -- the frame of every screen -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("size", SIZES)
-async def test_strip_keys_and_help(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_strip_keys_and_help(tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path)
     made_runs.finished(workspace)
     app = studio(workspace)
+    parsed, whole = [], Stylesheet.reparse
+    monkeypatch.setattr(Stylesheet, "reparse", lambda sheet: (parsed.append(app.theme), whole(sheet)))
     async with app.run_test(size=size) as pilot:
         screen = await until(pilot, "tickets-1")
         assert "▸6 Runs◂" in screen.splitlines()[0]
@@ -184,6 +187,14 @@ async def test_strip_keys_and_help(tmp_path: Path, size: tuple[int, int]) -> Non
         await until(pilot, "▸6 Runs◂")
         await pilot.press("4")
         await until(pilot, "No run is in view")
+        assert not parsed  # style sheets are parsed once, for all screens, …
+        strip = app.screen.query_one(TopStrip)
+        before = strip.render_line(0)
+        app.theme = "textual-light"
+        await pilot.pause()
+        assert parsed == ["textual-light"]  # … and again for other colours
+        assert strip.render_line(0).text == before.text
+        assert strip.render_line(0) != before
 
 
 async def test_every_action_is_found_by_its_name(tmp_path: Path) -> None:
