@@ -143,16 +143,13 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
         """Name another arm."""
 
         def typed(text: str | None) -> None:
-            if not text or not text.strip():
-                return
-            try:
-                spec = arm.parse(text)
-            except UsageError as error:
-                self._say(str(error))
-                return
-            self._take(spec.text, "named by you")
+            if text and text.strip():
+                self._take(arm.parse(text).text, "named by you")
 
-        self.app.push_screen(Prompt("Which arm?", "", HINT), typed)
+        def check(text: str) -> object:
+            return text.strip() and arm.parse(text)
+
+        self.app.push_screen(Prompt("Which arm?", "", HINT, check=check), typed)
 
     def _say(self, text: str) -> None:
         self.query_one("#arms-fault", Static).update(Content(f"✗ {one_line(text, 300)}" if text else ""))

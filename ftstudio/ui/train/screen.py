@@ -320,13 +320,16 @@ the training rows: those the model never becomes sure of are where wrong labels 
             return
         now = course.peak(feed.run, feed.story)
 
+        def check(text: str) -> object:
+            return text.strip() and course.rate_of(text, now)
+
         def typed(text: str | None) -> None:
             if text and text.strip():
                 self.attempt(lambda: self._ask("learning_rate", value=course.rate_of(text, now)))
 
         told = "–" if now is None else f"{now:g}"
         hint = f"its peak is {told} now; a number such as 1e-4, or x0.5 for half"
-        self.studio.push_screen(Prompt("Which learning rate from here on?", "", hint), typed)
+        self.studio.push_screen(Prompt("Which learning rate from here on?", "", hint, check=check), typed)
 
     def action_length(self) -> None:
         """Ask for more or fewer steps."""
@@ -334,13 +337,18 @@ the training rows: those the model never becomes sure of are where wrong labels 
         if feed is None or feed.state not in steer.LIVE:
             return
 
+        def meant(text: str) -> int:
+            return course.steps_of(text, feed.story.step, feed.story.total_steps)
+
+        def check(text: str) -> object:
+            return text.strip() and meant(text)
+
         def typed(text: str | None) -> None:
             if text and text.strip():
-                story = feed.story
-                self.attempt(lambda: self._ask("steps", value=course.steps_of(text, story.step, story.total_steps)))
+                self.attempt(lambda: self._ask("steps", value=meant(text)))
 
         hint = f"{feed.story.total_steps or '?'} now; all in all, or +100 for more, -50 for fewer"
-        self.studio.push_screen(Prompt("How many steps?", "", hint), typed)
+        self.studio.push_screen(Prompt("How many steps?", "", hint, check=check), typed)
 
     def action_resume(self) -> None:
         """Go on with a run nobody works on."""
