@@ -151,6 +151,22 @@ def test_signals_are_told_remembered_and_let_go_of_the_terminal_first() -> None:
     ) == before
 
 
+def test_without_a_screen_going_on_means_what_it_does_to_any_process() -> None:
+    """A hang-up comes with SIGCONT, and Textual's handler for that raises once its screen is gone."""
+    before = signal.getsignal(signal.SIGCONT), signal.getsignal(signal.SIGTSTP)
+    signals, drawn = Signals(), []
+    signals.install()
+    try:
+        for number in (signal.SIGCONT, signal.SIGTSTP):
+            signal.signal(number, lambda *_: drawn.append("the screen"))
+        signals.without_screen()
+        os.kill(os.getpid(), signal.SIGCONT)
+        assert not drawn
+        assert (signal.getsignal(signal.SIGCONT), signal.getsignal(signal.SIGTSTP)) == before
+    finally:
+        signals.restore()
+
+
 def test_signals_stay_out_of_other_threads() -> None:
     found: list[BaseException] = []
 

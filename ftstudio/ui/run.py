@@ -78,6 +78,7 @@ def open_studio(
         finally:
             sys.__stderr__ = screen  # type: ignore
             signals.listen(None)
+            signals.without_screen()
             if signals.hung_up:
                 capture.release_terminal()
             else:
