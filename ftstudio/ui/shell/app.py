@@ -64,7 +64,7 @@ def _screen(mode: str) -> Callable[[], Screen[Any]]:
     def make() -> Screen[Any]:
         module = importlib.import_module(f"ftstudio.ui.{mode}.screen")
         made: StudioScreen = getattr(module, f"{mode.capitalize()}Screen")()
-        made.add_class(made.width_class(made.app.size.width), update=False)  # else it is styled twice
+        made.add_class(*made.size_classes(made.app.size), update=False)  # else it is styled twice
         return made
 
     return make

@@ -9,6 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 
 LEAST = (60, 18)  # columns, lines
-BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-huge")]  # columns from which on a screen has a class
 
 
 class StudioScreen(Screen[None]):
@@ -40,12 +40,13 @@ class StudioScreen(Screen[None]):
     TITLE_TEXT: ClassVar[str] = ""
     HELP: ClassVar[str] = ""
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
-    HORIZONTAL_BREAKPOINTS = BREAKPOINTS
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-huge")]
 
-    @staticmethod
-    def width_class(width: int) -> str:
-        """The class that a screen of WIDTH columns has by its breakpoints."""
-        return next(name for least, name in reversed(BREAKPOINTS) if width >= least)
+    @classmethod
+    def size_classes(cls, size: Size) -> list[str]:
+        """The classes that a screen of SIZE has by its breakpoints."""
+        by = ((size.width, cls.HORIZONTAL_BREAKPOINTS), (size.height, cls.VERTICAL_BREAKPOINTS))
+        return [next(name for least, name in reversed(points) if length >= least) for length, points in by if points]
 
     @property
     def studio(self) -> StudioApp:

@@ -61,8 +61,9 @@ token; 0 is not at all); of an encoder-decoder the second halves of the texts, w
 masked model the hidden words. ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in
 help. The base is the model as it was, also where the recipe leaves layers out or adds tokens.
 
-← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline (▲ in the legend), h maps
-the training rows: those the model never becomes sure of are where wrong labels sit.
+← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline (▲ in the legend): its
+held-out loss, and how far this run's lies below (▼) or above (▲) it, at the same step while it trains and best beside
+best at the end. h maps the training rows: those the model never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -201,7 +202,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
             resumable=self._resumable(feed),
             comparable=self._comparable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
-            keys=self.app.size.width < 100,
+            keys=self.app.size.width < 100 and not (self.classes & {"-log", "-samples", "-rows"}),
             read=self.alerts_read,
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -120,6 +121,21 @@ def _host(story: Story, width: int, brief: bool) -> list[Line]:
     return found
 
 
+def _beside(story: Story, baseline: Story, live: bool) -> tuple[float, float] | None:
+    """Held-out losses of the run and of BASELINE: at the run's last evaluation while it is LIVE, else the best ones."""
+    points, mine = baseline.curves.get("eval_loss", []), story.curves.get("eval_loss", [])
+    if not points or not mine:
+        return None
+    if not live:
+        return (story.best[1], baseline.best[1]) if story.best and baseline.best else None
+    step, value = mine[-1]
+    after = bisect_left(points, step, key=lambda point: point[0])
+    if after == len(points) or after == 0:  # it has ended before, or its first evaluation came later
+        return value, points[min(after, len(points) - 1)][1]
+    (left, low), (right, high) = points[after - 1], points[after]
+    return value, low + (high - low) * (step - left) / (right - left)
+
+
 def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> Iterable[Line]:
     last = story.last_step
     live = state in ("running", "paused", "replay")
@@ -131,11 +147,12 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     yield named("eval", number(story.eval_loss))
     best = story.best
     yield named("best", f"{number(best[1])} @ {best[0]}" if best else "–", "good" if best else "")
-    if baseline is not None and baseline.best and best:
-        step = best[1] - baseline.best[1]
+    if baseline is not None and (both := _beside(story, baseline, live)):
+        mine, its = both
+        step = mine - its
         by = f"{step:+.3f}{' ▼' if step < 0 else ' ▲' if step > 0 else ''}"
-        both = f"{number(baseline.best[1])} ({by})"
-        told = both if len(both) <= width - NAME else by
+        whole = f"{number(its)} ({by})"
+        told = whole if len(whole) <= width - NAME else by
         yield named("baseline", told, "good" if step < 0 else "warn" if step > 0 else "")
     forgotten = story.forgetting.get("change")
     if isinstance(forgotten, (int, float)):
