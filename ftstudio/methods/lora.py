@@ -61,7 +61,6 @@ class Lora(Method):
     costs = "Saves as a few MB, and base and tuned answer from one load."
     limits = (
         "Learns less new knowledge than full fine-tuning on large data.",
-        "Fused experts (Mixtral and its like) take an adapter only with dropout: 0.",
         "pissa and olora train a copy of the base that they change; what is saved is an adapter of twice the rank over "
         "the untouched base.",
     )

@@ -94,8 +94,9 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
             yield table
             yield Static("", id="arms-fault")
             hint = (
-                "space ticks · e examples by hand · + another · enter starts · esc\n"
-                "The others are held against the first."
+                "The others are held against the first.\n"
+                "space ticks · e examples by hand · + another · enter starts\n"
+                "esc goes back"
             )
             yield Static(Content(hint), classes="dialog-hint")
 

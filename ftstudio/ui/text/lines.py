@@ -134,7 +134,8 @@ class Lines(Widget, can_focus=True):
         base = self.rich_style
         if ground:
             base = base + Style(bgcolor=self._inks[ground].bgcolor)
-        segments = [Segment(text, base + self._ink(ink) if ink else base) for text, ink in parts]
+        plain = ("", "dim") if ground == "cursor" else ("",)  # what is dim can't be read on the cursor's ground
+        segments = [Segment(text, base if ink in plain else base + self._ink(ink)) for text, ink in parts]
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _ink(self, name: str) -> Style:
