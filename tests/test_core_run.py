@@ -93,6 +93,55 @@ def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, obj
     assert story.seconds == 30 + 9 + 2
 
 
+def test_a_run_that_paused_by_itself_says_why() -> None:
+    story = Story()
+    alert = {"kind": "alert", "level": "error", "action": "pause", "step": 4, "text": "The disk is full. It is paused."}
+    story.feed([{"kind": "step", "step": 4, "loss": 2.0}, {**alert, "hint": "Free some space."}])
+    story.feed([{"kind": "alert", "level": "info", "text": "something else"}, {"kind": "phase", "phase": "paused"}])
+    said = notice(story, "paused", waits_for=None, asked="", resumable="")[2]
+    assert said == "The disk is full. It is paused. Free some space. · p goes on"
+    story.feed([{"kind": "step", "step": 5, "loss": 2.0}])
+    said = notice(story, "paused", waits_for=None, asked="", resumable="")[2]
+    assert said == "paused at step 5; the model stays loaded · p goes on"
+
+
+@pytest.mark.parametrize("jump", [7200.0, -7200.0])
+def test_a_clock_that_is_set_while_it_runs_changes_nothing_of_how_long_it_ran(
+    jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does the night between two sessions, also for who reads but the file's ends."""
+    wall, ticks = [1e9], [50.0]
+    monkeypatch.setattr("time.time", lambda: wall[0])
+    monkeypatch.setattr("time.monotonic", lambda: ticks[0])
+    made = RunFolder(tmp_path)
+
+    def emit(seconds: float, kind: str, set_by: float = 0.0, **fields: Any) -> None:
+        wall[0], ticks[0] = wall[0] + seconds + set_by, ticks[0] + seconds
+        made.emit(kind, **fields)
+
+    made.claim()
+    emit(0, "phase", phase="loading libraries")
+    emit(5, "start", resumed_from=None, total_steps=9)
+    emit(10, "step", step=1, loss=2.0)
+    emit(10, "step", jump, step=2, loss=2.0)
+    emit(5, "stopped", step=2)
+    made.release()
+    expected = 30.0
+    for _ in range(2):
+        story = Story()
+        story.feed(made.events())
+        assert story.seconds == Follower(made).summary().seconds == expected
+        wall[0], ticks[0] = wall[0] + 40_000, ticks[0] + 40_000
+        made.claim()
+        emit(1, "phase", phase="loading libraries")
+        emit(9, "start", resumed_from=2, total_steps=9)
+        emit(20, "telemetry", -jump)
+        made.release()
+        expected += 30 - 1  # of a session its first event begins the count
+    story.feed(made.events())
+    assert story.seconds == expected
+
+
 @pytest.mark.parametrize(
     ("losses", "collapsed", "mark", "told"),
     [

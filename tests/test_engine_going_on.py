@@ -100,6 +100,44 @@ def test_the_mark_of_weights_goes_by_what_they_are(tmp_path: Path):
     assert first != written(tmp_path / "c", b"2")
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_hub_model_that_has_moved_on_is_told_with_the_way_back(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    entry = tmp_path / "cache" / "models--acme--tiny"
+    snapshots = {sign: entry / "snapshots" / (sign * 40) for sign in "abc"}
+    for sign, folder in snapshots.items():  # c: other words about the same weights
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        save_file({"w": np.full(3, float(sign == "b"))}, folder / "model.safetensors")
+    (entry / "refs").mkdir()
+    main = entry / "refs" / "main"
+    main.write_text("a" * 40)
+    values = {**VALUES, "model": "acme/tiny", "method": {"name": method}}
+    run, checkpoint = sealed(tmp_path, values)
+    recipe = check_recipe({**values, "resolved": {"model": {"name": "acme/tiny", "revision": "a" * 40}}})
+    told = going_on.other_base if method == "lora" else going_on.began_elsewhere
+    for sign in "ac":
+        main.write_text(sign * 40)
+        assert told(run, recipe) == ""
+    main.write_text("b" * 40)
+    text = told(run, recipe)
+    assert "other weights than those acme/tiny holds now. The hub's cache went from commit aaaaaaaaaaaa to" in text
+    assert text.endswith(f"set `model` in the run's recipe.yaml to {snapshots['a']}.")
+    if method == "lora":
+        resumed = going_on.look(run, recipe, checkpoint, going_on.made_by(recipe))
+        assert resumed[0].endswith(text.partition(" holds now.")[2])
+    back = recipe.model_copy(update={"model": str(snapshots["a"])})
+    assert told(run, back) == ""
+    assert going_on.look(run, back, checkpoint, going_on.made_by(back)) == []
+    shutil.rmtree(snapshots["a"])
+    assert told(run, recipe).endswith("that one isn't on this machine any more.")
+
+
 @pytest.mark.parametrize("name", ["gsm8k-lora-1", "gsm8k-full-1"])
 def test_only_a_full_disk_waits_for_room(name: str, tmp_path: Path):
     run = RunFolder(tmp_path / "runs" / name)

@@ -495,6 +495,17 @@ def seeing(folder: Path, kind: str, part: str) -> Recipe:
     return check_recipe(values)
 
 
+def test_the_last_step_of_an_epoch_takes_the_batches_that_are_left():
+    from ftstudio.engine import plan_memory
+
+    values = {"model": "demo", "data": {"train": "demo"}, "training": {"gradient_accumulation": 8}}
+    some: Any = SimpleNamespace(tokens=[200] * 10, held_out=[])  # two steps an epoch, of eight batches and of two
+    found = {"tokens": 200, "step_seconds": 4.0, "usual": [(100, 2.0)], "load_seconds": 0.0,
+             "evaluation_seconds": 0.0, "answering_seconds": 0.0, "gauge_seconds": 0.0}  # fmt: skip
+    seconds = plan_memory.seconds_of(check_recipe(values), some, found, 7)
+    assert seconds["training"] == pytest.approx(0.5 * (3 * 10 + 8))  # not 7 steps of eight
+
+
 @pytest.mark.parametrize(("every", "told"), [(10, "41% of the time, 3m24s"), (1000, "")])
 def test_evaluations_that_would_take_much_of_the_time_are_told_before_it_begins(every: int, told: str):
     from ftstudio.engine import plan_memory
@@ -502,7 +513,7 @@ def test_evaluations_that_would_take_much_of_the_time_are_told_before_it_begins(
     recipe = check_recipe({"model": "demo", "data": {"train": "demo"}, "evaluation": {"every": every}})
     some: Any = SimpleNamespace(tokens=[100, 300], held_out=[{}])
     found = {"tokens": 200, "step_seconds": 0.5, "usual": [(100, 0.25)], "load_seconds": 40.0,
-             "evaluation_seconds": 2.0, "answering_seconds": 2.0}  # fmt: skip
+             "evaluation_seconds": 2.0, "answering_seconds": 1.5, "gauge_seconds": 0.5}  # fmt: skip
     seconds = plan_memory.seconds_of(recipe, some, found, 500)
     assert seconds["training"] == pytest.approx(250)
     assert seconds["evaluating"] == 4.0 * (1 + 500 / every if every < 500 else 2)

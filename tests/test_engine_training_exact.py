@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import make_model
 
+from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collator, PaddingFree, split, trained
 from ftstudio.engine.order import LengthGrouped, Shuffled
 
@@ -365,3 +366,46 @@ def test_order_saves_padding_and_changes_with_the_epoch():
     assert max(lengths) in [lengths[row] for row in sampler.order(0)[:8]]
     halves = [sum(lengths[row] for row in sampler.order(1)[half : half + 1500]) for half in (0, 1500)]
     assert 0.9 < halves[0] / halves[1] < 1.1  # not sorted over the epoch
+
+
+@pytest.mark.parametrize("kind", [Shuffled, TokenBudget])
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_rest_of_an_epoch_that_is_gone_on_with_is_in_its_own_order(
+    monkeypatch: pytest.MonkeyPatch, kind: Any, count: int
+):
+    """Between the order and who says which epoch it is lie wrappers: one of accelerate's for several processes, one
+    that skips what was taken before."""
+    import transformers
+    from accelerate.data_loader import BatchSamplerShard, DataLoaderShard
+    from torch.utils.data import BatchSampler, DataLoader
+
+    from ftstudio.engine.trainer import StudioTrainer
+
+    seen: list[list[int]] = []
+
+    class Stop(Exception):
+        pass
+
+    class Taken(DataLoader[Any]):
+        def __iter__(self) -> Any:
+            seen.extend(list(self.batch_sampler))
+            raise Stop
+
+    lengths = [2, 9, 4, 3, 7, 5, 6, 8] * 3
+    order: Any = kind(lengths, 2, 0) if kind is Shuffled else kind(lengths, 12, 0, count)
+    expected = order.batches(1)
+    batches: Any = BatchSampler(order, 2, drop_last=False) if kind is Shuffled else order
+    if count > 1:
+        batches = BatchSamplerShard(batches, count, 1, even_batches=kind is Shuffled)
+        expected = expected[1::2]
+    monkeypatch.setattr(DataLoaderShard, "__iter__", Taken.__iter__)
+    loader = DataLoaderShard(range(len(lengths)), batch_sampler=batches)
+    trainer = object.__new__(StudioTrainer)
+    trainer.args = transformers.TrainingArguments(use_cpu=True)
+    with pytest.raises(Stop):
+        trainer._run_epoch(
+            model=None, epoch=1, train_dataloader=loader, steps_in_epoch=9, num_update_steps_per_epoch=9, trial=None,
+            ignore_keys_for_eval=None, start_time=0.0, resume_from_checkpoint="here", epochs_trained=1,
+            steps_trained_in_current_epoch=2,
+        )  # fmt: skip
+    assert seen == expected[2:]

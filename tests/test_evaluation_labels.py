@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from textual.app import App, ComposeResult
@@ -15,8 +16,11 @@ from ftstudio.evaluation.categories import categorise
 from ftstudio.evaluation.classification import CATEGORIES, LabelMetric, joined, parted
 from ftstudio.evaluation.confusion import confusion
 from ftstudio.evaluation.context import of_predictions
+from ftstudio.evaluation.metrics import title
+from ftstudio.evaluation.pairing import overall
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.ranking import SEARCHED
+from ftstudio.ui.compare import summary
 from ftstudio.ui.errors.answers import Group
 from ftstudio.ui.errors.confusion_page import ConfusionPage, Matrix
 
@@ -176,26 +180,36 @@ def test_a_label_that_holds_the_sign_between_labels_stays_one_label() -> None:
     assert counts.shape == (1, 3)  # one label: given rightly, given, wanted
 
 
-def test_the_line_about_a_comparison_names_the_first_metric_where_no_usual_one_is_there() -> None:
-    def entry(metric: str, better: bool | None = True) -> dict[str, Any]:
-        return {
-            "a": "base",
-            "b": "tuned",
-            "metric": metric,
-            "difference": 0.5,
-            "low": 0.25,
-            "high": 0.75,
-            "better": better,
-        }
+def difference(metric: str, verdict: str, p: float = 0.5, better: bool | None = True) -> dict[str, Any]:
+    return {
+        "a": "base", "b": "tuned", "metric": metric, "difference": 0.5, "low": 0.25, "high": 0.75, "n": 40,
+        "better": better, "verdict": verdict, "p_holm": p,
+    }  # fmt: skip
 
+
+def test_the_line_the_words_and_the_screen_about_a_comparison_say_the_same() -> None:
+    shown = SimpleNamespace(a="base", b="tuned", run=SimpleNamespace(name="tuned"), trained=lambda name: "",
+                            title=lambda metric: title(metric), differences=lambda: report["differences"])  # fmt: skip
     report: dict[str, Any] = {
         "arms": [{"name": "base"}, {"name": "tuned"}], "run": "tuned", "reference": "base", "forgetting": None,
-        "titles": {"own:polite": "Politeness"}, "differences": [entry("length", None), entry("f1"), entry("mcc")],
+        "titles": {},
     }  # fmt: skip
-    assert headline(report) == "F1 (macro) +0.500 [+0.250, +0.750]"
-    report["differences"] = [entry("own:polite"), entry("f1")]
-    assert headline(report) == "Politeness +0.500 [+0.250, +0.750]"
-    report["differences"] = [entry("f1"), entry("rougeL"), entry("similarity")]
-    assert headline(report) == "ROUGE-L +0.500 [+0.250, +0.750] · Similarity +0.500 [+0.250, +0.750]"
-    report["differences"] = []
-    assert headline(report) == ""
+    unclear, length = "no clear difference", difference("length", "greater", 0.0001, None)
+    for differences, line, words, screen in (
+        # a language model's bits a byte tell, though ROUGE doesn't
+        ([difference("bits_per_byte", "better", 0.001, False), difference("rougeL", unclear)], "Bits a byte",
+         "tuned is better than base (Bits a byte", "▲ tuned is better than its base model   Bits a byte +0.500"),
+        ([length, difference("rouge1", "better", 0.001), difference("rougeL", "better", 0.001)], "ROUGE-L, ROUGE-1",
+         "tuned is better than base (ROUGE-L", "▲ tuned is better than its base model   ROUGE-L +0.500 · ROUGE-1"),
+        ([difference("f1", "better", 0.001), difference("mcc", "better", 0.002), difference("brier", "worse", 0.01)],
+         "F1 (macro), Brier score", "tuned is better than base in some metrics and worse in others (F1",
+         "◆ tuned: better in some metrics, worse in others   F1 (macro) +0.500 · Brier score +0.500"),
+        ([length, difference("rouge1", unclear), difference("rougeL", unclear)], "ROUGE-L",
+         "can't tell tuned and base apart: need about 4 more rows (ROUGE-L",
+         "= No clear difference between tuned and its base   ROUGE-L +0.500 · needs about 4 more rows"),
+        ([length, difference("ece", "worse", 0.001)], "", "can't be judged", "tuned against its base model"),
+    ):  # fmt: skip
+        report["differences"] = differences
+        assert headline(report) == " · ".join(f"{name} +0.500 [+0.250, +0.750]" for name in line.split(", ") if name)
+        assert words in overall(("base", "tuned"), differences)["words"]
+        assert "".join(text for text, _ in summary.headline(cast(Any, shown), 120)).startswith(screen)

@@ -67,3 +67,62 @@ def test_a_length_changed_in_a_pause_counts_alike_in_all_processes_after_a_crash
     after = {step: total for step, total in expected.items() if step > 4}
     assert weights(place, "notes", 0) == after
     assert weights(place, "notes", 1) == after
+
+
+# rate and length are asked for after step 5, one right after the other, as a person would while it runs
+ASKED = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+import signal
+from ftstudio.engine import control, together
+control.EVERY = 0.0
+def asking(leads):
+    def then(self, trainer, logs):
+        if trainer.state.global_step == 5 and os.environ.get("ASKS"):
+            self.folder.request("learning_rate", value=5e-4)
+            self.folder.request("steps", value=16)
+        leads(self, trainer, logs)
+    return then
+kind = together.Leader if os.environ.get("RANK") else callback.RunDirector
+kind.stepped = asking(kind.stepped)
+def dies(self, trainer, logs):
+    follows(self, trainer, logs)
+    if str(trainer.state.global_step) == os.environ.get("DIES"):
+        os.kill(os.getpid(), signal.SIGKILL)
+follows, together.Follower.stepped = together.Follower.stepped, dies
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rate_and_length_changed_while_it_runs_count_as_in_one_process_and_after_a_crash(
+    nursery: Nursery, tmp_path: Path
+):
+    place = Place.make(tmp_path, nursery, steps=10)
+    (place.path / "program.py").write_text(ASKED)
+    words = ["training.scheduler=linear", "training.warmup=0", "evaluation.every=100"]
+    one = place.launched(1, "one", "train", "for1.yaml", *words, ASKS="1")
+    two = place.launched(2, "two", "train", "for2.yaml", *words, ASKS="1")
+    assert place.ended([*one, *two]) == [0, 0, 0], place.said("two")
+    expected, found = (
+        {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(run, "step")}
+        for run in (place.last("one"), place.last("two"))
+    )
+    assert set(expected) == set(found) == set(range(1, 17))
+    for step, values in expected.items():
+        assert found[step] == pytest.approx(values, rel=1e-4), step
+    rates = {step: values[2] for step, values in expected.items()}
+    assert rates[5] == pytest.approx(1e-3 * (1 - 4 / 10))
+    assert rates[6] == pytest.approx(1e-3 * (1 - 5 / 10))
+    assert rates[7] == pytest.approx(5e-4 * (1 - 6 / 16))
+    for dies in ("6", "11"):  # before and after a checkpoint that knows of the changes
+        name = f"at{dies}"
+        lost = place.launched(2, name, "train", "for2.yaml", *words, ASKS="1", DIES=dies)
+        assert place.ended(lost) == [1, -9]
+        assert place.ended(place.launched(2, name, "train", "--resume", "last")) == [0, 0], place.said(name)
+        run = place.last(name)
+        again = {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(run, "step")}
+        print(dies, [(start["resumed_from"], start["total_steps"]) for start in told(run, "start")], told(run, "steer"))
+        assert again == found  # bit by bit
+        assert not [alert for alert in told(run, "alert") if alert.get("watch") == "resume_fault"]

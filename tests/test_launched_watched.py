@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from nursery import Nursery
-from paced import PROGRAM
+from paced import PROGRAM, last_step, until
 from test_launched import Place, assert_close, steps_of, told
+
+from ftstudio.core.run import RunFolder
 
 BROKEN = PROGRAM.replace(
     "from ftstudio.cli import main",
@@ -38,6 +48,72 @@ def test_all_processes_go_back_to_the_last_good_checkpoint(nursery: Nursery, tmp
     assert run.state() == "done"
     assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]  # not 4: the best so far
     assert max(steps_of(run)) == 8
+
+
+# step 26 fails the first time it is taken, in one process alone; DIES: the step after which RANK is killed, once it has
+# been taken since the run went back
+GOES_BACK = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+import signal
+from ftstudio.engine import trainer
+loss, rank, broken, back = trainer.StudioTrainer.compute_loss, os.environ.get("RANK", "0"), [], []
+def once(self, *args, **named):
+    found = loss(self, *args, **named)
+    if self.state.global_step == 25 and not broken and os.environ.get("FACTOR"):
+        broken.append(True)
+        return found * float(os.environ["FACTOR"]) if rank == os.environ["LAST"] else found
+    return found
+trainer.StudioTrainer.compute_loss = once
+step = trainer.StudioTrainer.training_step
+def dies(self, *args, **named):
+    if broken and self.state.global_step == 24:
+        back.append(True)
+    if back and str(self.state.global_step) == os.environ.get("DIES") and rank == os.environ["LAST"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *args, **named)
+trainer.StudioTrainer.training_step = dies
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("count", "method", "fault", "factor"),
+    [
+        (1, "qlora", "not_finite", "nan"),
+        (2, "lora", "spike", "1000"),
+        (2, "full", "not_finite", "nan"),
+        (2, "qlora", "not_finite", "nan"),
+    ],
+)
+def test_a_run_that_went_back_and_is_killed_then_goes_on_exactly(
+    nursery: Nursery, tmp_path: Path, count: int, method: str, fault: str, factor: str
+):
+    """From the checkpoint that it went back to, and from one that was written since; with weights in parts."""
+    place = Place.make(tmp_path, nursery, steps=32, method=method)
+    (place.path / "program.py").write_text(GOES_BACK)
+    words = [f"for{count}.yaml", f"training.watch.{fault}=rollback", "training.watch.collapsed=alert"]
+    words += [f"training.shard={str(count > 1).lower()}", "evaluation.every=100", "training.warmup=0"]
+    env = {"FACTOR": factor, "LAST": str(count - 1)}
+    assert set(place.ended(place.launched(count, "whole", "train", *words, **env))) == {0}, place.said("whole")
+    whole = place.last("whole")
+    assert [start["resumed_from"] for start in told(whole, "start")] == [None, 24]
+    assert [alert["step"] for alert in told(whole, "alert") if alert.get("action") == "rollback"] == [26]
+    expected = {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(whole, "step")}
+    assert set(expected) == set(range(1, 33))
+    for dies, begins in (("26", 24), ("30", 28)):
+        assert -9 in place.ended(place.launched(count, f"at{dies}", "train", *words, DIES=dies, **env))
+        resumed = place.launched(count, f"at{dies}", "train", "--resume", "last", LAST="")
+        assert set(place.ended(resumed)) == {0}, place.said(f"at{dies}")
+        run = place.last(f"at{dies}")
+        assert [start["resumed_from"] for start in told(run, "start")] == [None, 24, begins]
+        found = {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(run, "step")}
+        assert found == expected  # bit by bit
+        assert not [alert for alert in told(run, "alert") if alert.get("watch") == "resume_fault"]
+        for name in sorted(path.name for path in whole.model.glob("*.safetensors")):
+            assert (run.model / name).read_bytes() == (whole.model / name).read_bytes()
 
 
 NO_NUMBER = PROGRAM.replace(
@@ -165,7 +241,89 @@ def test_weights_in_parts_out_of_memory_end_the_run_which_goes_on_in_smaller_par
     assert len(failed) == 1
     assert "not enough GPU memory for 2 rows at once" in failed[0]["text"]
     assert ("Rank 1 of 2" in failed[0]["text"]) == (rank == 1)
-    assert "--resume" in failed[0]["hint"]
+    assert f"torchrun --nproc-per-node 2 -m ftstudio train --resume {run.name} --workspace" in failed[0]["hint"]
     assert place.ended(place.launched(2, "run", "train", "--resume", "last", **env)) == [0, 0], place.said("run")
     assert told(run, "start")[-1]["resumed_from"] == 4
     assert_same_losses(place)
+
+
+class Listening:
+    """An address of this machine that keeps what is posted to it."""
+
+    def __enter__(self) -> Listening:
+        heard = self.heard = []  # type: list[dict[str, Any]]
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/hook"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_world_hears_of_a_lost_process(tmp_path: Path, nursery: Nursery, lost: int):
+    """Under torchrun, which ends the other one as soon as it has noticed itself. Of the first one the second tells."""
+    place = Place.make(tmp_path, nursery, steps=5000)
+    words = ["train", "for2.yaml", "evaluation.every=1000"]
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ftstudio"]
+    with Listening() as world:
+        note = tmp_path / "note.sh"
+        note.write_text('echo "$FTSTUDIO_RUN|$FTSTUDIO_LEVEL|$FTSTUDIO_TEXT" >> heard.txt\n')
+        words += [f"training.watch.webhook={world.address}", f"training.watch.command=sh {note}"]
+        process = subprocess.Popen(
+            [*program, *place.words("run", words)], cwd=place.path, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=(tmp_path / "out.txt").open("w"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            until(lambda: place.workspace("run").runs() and last_step(place.last("run")) >= 6, "training", 120)
+            ranks = {child.environ().get("RANK"): child for child in psutil.Process(process.pid).children()}
+            ranks[str(lost)].kill()
+            assert process.wait(60) == 1
+        finally:
+            process.kill()
+        run = place.last("run")
+        assert run.state() == ("failed" if lost else "interrupted")
+        failed = told(run, "failed")
+        assert [f"Rank {lost} of 2" in end["text"] for end in failed] == [True] * lost
+        assert [(one["run"], one["level"], one["action"]) for one in world.heard] == [(run.name, "error", "failed")]
+        text = world.heard[0]["text"]
+        assert f"Rank {lost} of 2, process {ranks[str(lost)].pid} on" in text
+        assert (tmp_path / "heard.txt").read_text() == f"{run.name}|error|{text}\n"
+    if failed:
+        assert typed(place, run, failed[0]["hint"]) % 4 == 0
+
+
+def typed(place: Place, run: RunFolder, hint: str) -> int:
+    """From which step RUN goes on by the command in HINT, typed as it stands there; it is stopped then."""
+    setting, torchrun, *words = shlex.split(hint.partition(": ")[2])
+    name, _, value = setting.partition("=")
+    assert torchrun == "torchrun"
+    before = len(told(run, "step"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *words], cwd=place.path, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1", name: value},
+    )  # fmt: skip
+    try:
+        until(lambda: len(told(run, "step")) > before, "going on", 120)
+        place.asked(run.path.parents[1].name, "stop", run.name)
+        process.wait(60)
+    finally:
+        process.kill()
+    assert run.state() == "stopped"
+    start = told(run, "start")[-1]
+    assert start["processes"] == 2
+    return int(start["resumed_from"])

@@ -79,6 +79,24 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_checkpoint(nursery: Nursery, tm
     assert losses(run).keys() == set(range(1, 31))
 
 
+def test_a_stop_waits_for_room_and_asked_again_for_none(nursery: Nursery, tmp_path: Path, small: Path):
+    place = Place.make(tmp_path, 30, nursery)
+    size(small, "size=260k")
+    process = started(place, on(place, small / "studio", "train", "tiny.yaml"))
+    space = Workspace(small / "studio")
+    until(lambda: space.runs() and space.runs()[0].state() == "paused", "paused", 120)
+    run = space.runs()[0]
+    before = len(alerts(run))
+    run.request("stop")
+    until(lambda: len(alerts(run)) > before and run.events()[-1].get("phase") == "paused", "waiting", 20)
+    alert = [event for event in run.events() if event.get("watch") == "disk"][-1]
+    assert "asked to stop once more, it stops without one" in alert["hint"]
+    run.request("stop")
+    assert nursery.wait(process) == 130
+    assert run.state() == "stopped"
+    assert resume.newest(run.checkpoints) is None  # the model is smaller, and may fit
+
+
 def test_a_workspace_that_can_not_be_written(nursery: Nursery, tmp_path: Path, small: Path):
     place = Place.make(tmp_path, 3, nursery)
     size(small, "ro")
@@ -126,7 +144,7 @@ def test_a_clock_that_jumps_back_and_forth(nursery: Nursery, tmp_path: Path):
     etas = [event["eta"] for event in run.events() if event["kind"] == "step"]
     assert all(0 <= eta < 60 for eta in etas)
     assert story.seconds is not None
-    assert story.seconds >= 0
+    assert 3 < story.seconds < 300
 
 
 FAILING = PROGRAM.replace(

@@ -57,16 +57,26 @@ def take_sharding(environment: MutableMapping[str, str] | None = None) -> str:
     return asked[0] if asked else ""
 
 
-def line(recipe: str, gpus: int, workspace: str = "") -> str:
-    """The command that trains RECIPE on a machine with so many GPUS; WORKSPACE where it isn't the default.
+def line(recipe: str, gpus: int, workspace: str = "", *, resume: bool = False) -> str:
+    """The command that trains RECIPE on a machine with so many GPUS; WORKSPACE where it isn't the default. With RESUME
+    it goes on with the run called RECIPE.
 
     Several processes are torchrun's. Of the signals it hands on and ends by, a hang-up is left out: then the processes,
     which have sessions of their own, go on without it when the connection drops, as a single one does.
     """
-    words = ["train", recipe, *(["--workspace", workspace] if workspace else [])]
+    words = ["train", *(["--resume"] if resume else []), recipe, *(["--workspace", workspace] if workspace else [])]
     if gpus < 2:
         return shlex.join(["ftstudio", *words])
     return f"{SIGNALS} " + shlex.join(["torchrun", "--nproc-per-node", str(gpus), "-m", "ftstudio", *words])
+
+
+def again(run: str, workspace: str, where: Place) -> str:
+    """In words, how to go on with RUN in WORKSPACE in as many processes as WHERE says: where all of them are on this
+    machine, the command as it is typed."""
+    if where.local_count == where.count:
+        return f"Go on from the last checkpoint: {line(run, where.count, workspace, resume=True)}"
+    what = shlex.join(["train", "--resume", run, *(["--workspace", workspace] if workspace else [])])
+    return f"Go on from the last checkpoint: launch it on these machines again, with `{what}`."
 
 
 SIGNALS = "PET_SIGNALS_TO_HANDLE=SIGINT,SIGTERM"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,9 +13,32 @@ from ftstudio.core import files
 from ftstudio.core.folder import STATE_KINDS, JobFolder
 from ftstudio.core.turn import holder
 
+TIMED = frozenset(("start", "step", "telemetry", *STATE_KINDS))  # events that tell how long the run has run by then
+
 
 class RunFolder(JobFolder):
     """recipe.yaml, checkpoints/, model/, compare/ and errors/ beside what every job has."""
+
+    _session: tuple[float, float] | None = None  # seconds before this session, and when it began (never jumps)
+
+    def claim(self) -> None:
+        """See JobFolder. A session begins."""
+        super().claim()
+        self._session = None
+
+    def emit(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """See JobFolder. `ran`: seconds in all sessions so far, by a clock that nobody can set."""
+        if kind in TIMED:
+            fields["ran"] = round(self._ran(), 3)
+        return super().emit(kind, **fields)
+
+    def _ran(self) -> float:
+        if self._session is None:
+            before = Story()
+            before.feed(files.read_lines(self.events_path))
+            self._session = (before.seconds or 0.0, time.monotonic())
+        before_it, began = self._session
+        return before_it + time.monotonic() - began
 
     @property
     def recipe_path(self) -> Path:
@@ -135,7 +159,8 @@ class Story:
     version: int = 0
     evaluated: int = 0  # evaluations told so far, those of lost steps and of the same step among them
     _earlier: int = 0  # alerts of sessions before this one
-    _passed: float = 0.0  # seconds from event to event
+    _ran: float | None = None  # seconds in all sessions, as the last event that knows told
+    _passed: float = 0.0  # of events that don't: seconds from one to the next
     _idle: float = 0.0  # those of them between its sessions
     _active: float | None = None  # of its last event but telemetry, which a thread of its own writes
     _speed: float | None = None
@@ -153,6 +178,8 @@ class Story:
             if moment is not None and self.last_time is not None:
                 self._passed += max(0.0, moment - self.last_time)  # a clock that is set back takes nothing away
             self.last_time = moment
+            if isinstance(event.get("ran"), (int, float)):
+                self._ran = float(event["ran"])
             if self.started is None:
                 self.started = event.get("time")
             if kind in STATE_KINDS:
@@ -366,7 +393,10 @@ class Story:
 
     @property
     def seconds(self) -> float | None:
-        """From the first event to the last, without what lay between one session's end and the next one's start."""
+        """How long it ran: from the first event to the last, without what lay between one session's end and the next
+        one's start. A clock that was set meanwhile changes nothing."""
+        if self._ran is not None:
+            return self._ran
         if self.started is None or self.last_time is None:
             return None
         return max(0.0, self._passed - self._idle)

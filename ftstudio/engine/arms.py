@@ -137,8 +137,13 @@ class Arms:
                 yield model
 
     def over_others(self) -> list[str]:
-        """What to tell of adapters that were trained over another base."""
-        each = (going_on.other_base(arm.run, arm.recipe, arm.folder) for arm in self.tuned.values())
+        """What to tell of adapters that were trained over another base, and of whole models that began from one."""
+        each = (
+            going_on.other_base(arm.run, arm.recipe, arm.folder)
+            if _is_adapter(arm.recipe)
+            else going_on.began_elsewhere(arm.run, arm.recipe)
+            for arm in self.tuned.values()
+        )
         return list(dict.fromkeys(text for text in each if text))
 
     def _partner(self) -> str | None:

@@ -13,10 +13,9 @@ from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, gauges, going_on, held, pace, resume
+from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, resume
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
-from ftstudio.engine.disk import Disk
 from ftstudio.engine.report import StepReport
 from ftstudio.engine.steering import Steering
 from ftstudio.engine.watchdog import Fault, Watchdog
@@ -87,7 +86,7 @@ class RunDirector:
         told = any(event.get("hint") in pace.HINTS for event in folder.events())
         self.pace = pace.Pace(every, save, told)
         self.ended_by = ""  # the fault that stopped the run, where no person did
-        self.disk = Disk(folder.path)
+        self.disk = disk.Disk(folder.path)
         self._unwritten = False  # it took no event lately, which is told
 
     def begun(self, trainer: StudioTrainer) -> None:
@@ -165,8 +164,8 @@ class RunDirector:
             text = "There is nothing to evaluate on: no rows are held out (data.eval)."
             self.folder.emit("alert", level="warning", text=text)
         elif request == "stop":
-            due |= {"checkpoint", "stop"}
-            self.stopped, self.paused = True, False
+            due |= {"stop"} if self.stopped and self.disk.owed else {"checkpoint", "stop"}  # asked again: without
+            self.stopped, self.paused, self.disk.owed = True, False, False
             self._reason = "stopped"
 
     # -- what happened -------------------------------------------------------------------------------------------
@@ -270,14 +269,15 @@ class RunDirector:
         """Whether the disk takes another checkpoint, as big as the last one; where not, the recipe's deed is done."""
         if self.disk.takes():
             return True
-        self._found([Fault("disk", self.disk.short(), "Free some space, then resume.")])
+        hint = disk.WAITS if self.stopped else "Free some space, then resume."
+        self._found([Fault("disk", self.disk.short(), hint)])
         if self.watch.disk == "pause":
             self.disk.owes()
         return self.watch.disk == "alert"
 
     def unsaved(self, error: StudioError) -> bool:
         """See trainer.Director. The last checkpoint is whole; a pause lets a person make room."""
-        self._found([Fault("disk", error.message, error.hint)])
+        self._found([Fault("disk", error.message, disk.WAITS if self.stopped else error.hint)])
         if self.watch.disk == "pause":
             self.disk.owes()
         return True
@@ -443,9 +443,9 @@ class RunDirector:
                         self._checkpoint(trainer)
                 if "stop" in due:
                     trainer.control.should_training_stop = True
-                elif self._wish:  # of what was seen meanwhile: it is told, and done
+                if self._wish:  # of what was seen meanwhile: it is told, and done
                     self.paused = False
-                elif due:
+                elif due and self.paused:
                     told = self._said_paused(where)
             if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:
                 self._finish(trainer)

@@ -344,18 +344,16 @@ def _forgetting(context: JobContext, found: Gathered, arms: Arms, report: Mappin
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    """The report in one line: each main metric's difference with its interval (where none is there, the first metric's
-    that has a good end), the reference against the run."""
+    """The report in one line: the differences that decide, with their intervals, the reference against the run."""
     from ftstudio.evaluation.metrics import title
+    from ftstudio.evaluation.pairing import decide
 
     pair = (report["reference"], _main(report))
     own = [entry for entry in report["differences"] if (entry["a"], entry["b"]) == pair]
-    main = [entry for entry in own if entry["metric"] in ("rougeL", "similarity", "exact_match")]
-    main = main or [entry for entry in own if entry["better"] is not None][:1]
     parts = [
         f"{title(entry['metric'], report.get('titles'))} {entry['difference']:+.3f} "
         f"[{entry['low']:+.3f}, {entry['high']:+.3f}]"
-        for entry in main
+        for entry in decide(own).told[:2]
     ]
     forgotten = report.get("forgetting")
     if forgotten and forgotten["change"] is not None:

@@ -56,10 +56,7 @@ class Control:
             request = row.get("request")
             if not isinstance(request, str):
                 continue
-            if request == "stop":
-                if self.stopping:
-                    continue
-                self.stopping = True
+            self.stopping = self.stopping or request == "stop"
             self._waiting.append(Request.of(row))
 
     def should_stop(self) -> bool:

@@ -13,6 +13,7 @@ from ftstudio.core.text import size
 from ftstudio.engine import resume
 
 LOOK = 2.0  # seconds between two looks whether the disk has room again
+WAITS = "It stops once there is room for its checkpoint; asked to stop once more, it stops without one."
 SPARE = 1.05  # a checkpoint may be a little larger than the last one
 
 

@@ -178,6 +178,17 @@ class Drift:
 def gauge(folder: JobFolder, recipe: Recipe, materials: Materials, should_stop: Callable[[], bool]) -> Drift | None:
     """What measures forgetting at every evaluation of RECIPE's run in FOLDER; None where that isn't wanted, or where
     the installation lacks its text."""
+    return of(folder, recipe, materials.tokenizer, materials, should_stop)
+
+
+def of(
+    folder: JobFolder,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    materials: Materials | None,
+    should_stop: Callable[[], bool],
+) -> Drift | None:
+    """As `gauge`; a causal model needs no MATERIALS beside its TOKENIZER."""
     from ftstudio import demo
     from ftstudio.engine import offtask
 
@@ -188,8 +199,7 @@ def gauge(folder: JobFolder, recipe: Recipe, materials: Materials, should_stop: 
     except OSError:
         return None  # the comparison tells of it
     path = folder.path / "forgetting.json"
-    tokenizer = materials.tokenizer
-    asks = offtask.of(materials, tokenizer)
+    asks = offtask.of(materials, tokenizer) if materials is not None else None
     return Drift(folder, path, tokenizer, texts, should_stop, asks, apart=recipe.architecture.changes)
 
 

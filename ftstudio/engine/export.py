@@ -214,6 +214,7 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
     lines += [f"{one_line(base, 80)} tuned for {recipe.task} with {method.title.partition(':')[0]}.", ""]
     facts = {
         "base model": base,
+        **({"commit of the base model": commit} if (commit := going_on.commit(recipe)) else {}),
         "task": recipe.task,
         "method": f"{method.name} ({settings})" if settings else method.name,
         "weights that learnt": f"{number(parameters.get('trainable'))} of {number(parameters.get('total'))}",

@@ -25,7 +25,7 @@ def follow() -> int:
 
     Until it knows the run a signal ends it; from then on it ends when the first process does.
     """
-    from ftstudio.engine import hardware, quiet, ranks, trouble
+    from ftstudio.engine import alerting, hardware, quiet, ranks, trouble
     from ftstudio.engine.capture import Capture
 
     Capture.install()  # what libraries print is no news: the first process's says the same
@@ -45,6 +45,9 @@ def follow() -> int:
             quiet.traceback(run.path / f"log.rank{together.rank}.txt", error)
             if not ranks.of_peers(error):
                 together.fail(run, trouble.explain(error))
+            elif together.heir(run):  # the first one was killed, and can't tell the world
+                alerting.failed(run, together.gone(0, run), trouble.last_step(run))
+                alerting.let_out()
     if status:
         os._exit(status)  # a group that broke may hang in its library's goodbye
     together.leave()

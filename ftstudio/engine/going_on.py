@@ -75,7 +75,8 @@ def look(folder: JobFolder, recipe: Recipe, checkpoint: Path | None, now: Mappin
         found.append(f"recipe.yaml was edited since the checkpoint of step {step}: {', '.join(each)}{more}.")
     _steer(folder, step, recipe.training.learning_rate, RATE in other)
     if known.get("base") is not None and now["base"] is not None and known["base"] != now["base"]:
-        found.append(f"The weights of {one_line(recipe.model, 60)} aren't those that this run was trained on so far.")
+        text = f"The weights of {one_line(recipe.model, 60)} aren't those that this run was trained on so far."
+        found.append(f"{text}{_moved(recipe)}")
     return found
 
 
@@ -90,9 +91,42 @@ def other_base(run: RunFolder, recipe: Recipe, checkpoint: Path | None = None) -
     try:
         if base is None or weights.mark(locate(recipe.model).folder, recipe.model) == base:
             return ""
+        moved = _moved(recipe)
     except StudioError:
         return ""  # loading it says what is wrong
-    return f"{run.name} was trained over other weights than those {one_line(recipe.model, 60)} holds now."
+    return f"{run.name} was trained over other weights than those {one_line(recipe.model, 60)} holds now.{moved}"
+
+
+def began_elsewhere(run: RunFolder, recipe: Recipe) -> str:
+    """What to tell where RUN, whose model is whole, began from other weights than RECIPE's model holds now: these are
+    not what it was before. Known of models of the hub alone; "" where it isn't so."""
+    try:
+        moved = _moved(recipe)
+        folder = locate(recipe.model, weights=False).folder
+        old = folder.with_name(commit(recipe))
+        if not moved or (old.is_dir() and weights.mark(old, recipe.model) == weights.mark(folder, recipe.model)):
+            return ""
+    except StudioError:
+        return ""
+    return f"{run.name} began from other weights than those {one_line(recipe.model, 60)} holds now.{moved}"
+
+
+def commit(recipe: Recipe) -> str:
+    """The commit of the hub that RECIPE's run began from, where it did from such."""
+    model = (recipe.resolved or {}).get("model")
+    return str(model.get("revision") or "") if isinstance(model, Mapping) else ""
+
+
+def _moved(recipe: Recipe) -> str:
+    """How RECIPE's model comes to be another, and the way back: the hub's cache holds another commit by now."""
+    then, folder = commit(recipe), locate(recipe.model, weights=False).folder
+    if not then or folder.parent.name != "snapshots" or folder.name == then:
+        return ""
+    old = folder.with_name(then)
+    way = "that one isn't on this machine any more"
+    if (old / "config.json").is_file():
+        way = f"to use that one, set `model` in the run's recipe.yaml to {old}"
+    return f" The hub's cache went from commit {then[:12]} to {folder.name[:12]}; {way}."
 
 
 def otherwise(known: Mapping[str, Any], trainer: StudioTrainer, *, steered: bool) -> Iterator[tuple[str, str]]:

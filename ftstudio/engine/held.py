@@ -19,8 +19,8 @@ class NotHeld(StudioError):
     it was about to tell them. Whoever goes on from the last checkpoint, on a device of no more MEMORY (bytes), is to
     know it beforehand."""
 
-    def __init__(self, message: str, hint: str, load: Load, rows: int, memory: int) -> None:
-        super().__init__(message, hint)
+    def __init__(self, message: str, load: Load, rows: int, memory: int) -> None:
+        super().__init__(message)
         self.load, self.rows, self.memory = load, rows, memory
 
 

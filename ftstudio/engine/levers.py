@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.launch import place
 from ftstudio.core.text import number
-from ftstudio.engine import attention, compiling, dropout, fused, masters, pieces
+from ftstudio.engine import asked_head, attention, compiling, dropout, fused, masters, pieces
 from ftstudio.engine.budget import TokenBudget
 from ftstudio.engine.collate import Collate, Collator, PaddingFree, Row
 from ftstudio.engine.drawn import Drawn
@@ -19,6 +19,7 @@ from ftstudio.engine.loss import Head, Objective, head_of, soft_prompt
 from ftstudio.engine.objective import TaskCollator, TaskObjective
 from ftstudio.engine.order import Texts
 from ftstudio.engine.parity import Parity, choose_rows, probe
+from ftstudio.engine.predicting import moved
 from ftstudio.engine.trouble import out_of_memory
 
 if TYPE_CHECKING:
@@ -205,12 +206,24 @@ def _of_task(
         told["head"] = "new: drawn by the seed, it learns whole"
     collator = TaskCollator(task, pad_id, MULTIPLE if machine.device == "cuda" else 1)
     objective = TaskObjective(task, machine.device, half)
+    if task.kind == "masked-lm":
+        objective, told["head"] = _filled_in(model, objective, collator, rows)
     if recipe.training.compile:
         order = sorted(range(len(lengths)), key=lambda row: lengths[row])
         two = [rows[row] for row in order[len(order) // 2 :][:2]]
         told["compile"] = compiling.compile_layers(model, two, objective, collator)
     _always_told(recipe, machine, lengths, told, why_checkpointing)
     return Levers(collator, objective, told, texts, task.rows_alike, None if texts is not None else piece)
+
+
+def _filled_in(model: Any, objective: TaskObjective, collator: TaskCollator, rows: Any) -> tuple[TaskObjective, str]:
+    """OBJECTIVE with the head at hidden tokens alone where that is the same on two rows, and what was decided."""
+    batch = moved(collator([rows[row] for row in range(min(2, len(rows)))]), objective.device)
+    name = asked_head.that_works(model, objective, batch)
+    share = _trained_share(rows)
+    if not name:
+        return objective, f"at every token, though {share:.0%} are to be filled in: narrowed it says something else"
+    return replace(objective, head=name), f"only at the {share:.0%} of tokens that are to be filled in"
 
 
 def _always_told(recipe: Recipe, machine: Hardware, lengths: Sequence[int], told: dict[str, str], why: str) -> None:

@@ -171,17 +171,44 @@ def _measured(request: dict[str, Any]) -> dict[str, Any]:
     lengths = [len(row["input_ids"]) for row in rows]
     task = tasks.of(recipe)
     asked: list[Any] = [Prompt(ids, "", None) for ids in request.get("prompts", ())]
+    materials = None
     if task.kind != "causal-lm":
-        task, request["held_out"], asked = _judged(recipe)
+        materials, request["held_out"], asked = _judged(recipe)
+        task = materials.task
     chosen = levers.choose(model, rows, lengths, machine, recipe, 0, task)
     probe = _Probe(model, recipe, method, machine, chosen, request, task, asked)
-    found = probe.run()
+    found = {**probe.run(), "gauge_seconds": _gauged(recipe, probe.trainer, materials)}
     context = before if machine.device == "cpu" else None
     return {**found, "load_seconds": loaded, "libraries_bytes": context, "engine": chosen.told}
 
 
+def _gauged(recipe: Recipe, trainer: Any, materials: Any) -> float:
+    """Seconds that the gauge of forgetting takes at an evaluation of RECIPE; 0 where there is none."""
+    from ftstudio.core.folder import JobFolder
+    from ftstudio.engine import attention, drift
+    from ftstudio.engine.reshaping import tokenizer_of
+
+    if recipe.architecture.changes:
+        return 0.0  # its base is another model, which isn't there
+    with tempfile.TemporaryDirectory(prefix="ftstudio-gauge-") as folder:
+        gauge = drift.of(
+            JobFolder(Path(folder)), recipe, materials.tokenizer if materials is not None else tokenizer_of(recipe),
+            materials, lambda: False,
+        )  # fmt: skip
+        if gauge is None:
+            return 0.0
+        try:
+            with attention.plain(trainer.model), trainer.levers.objective.precision():  # as at an evaluation
+                gauge(trainer, 0)  # measures the base, too, once in a run
+                began = time.perf_counter()
+                gauge(trainer, 1)
+        except Exception:  # as while training: what isn't needed for it stops nothing
+            return 0.0
+        return time.perf_counter() - began
+
+
 def _judged(recipe: Recipe) -> tuple[Any, list[Any], list[Any]]:
-    """(RECIPE's task as it knows its data, held-out rows, prompts that are answered while training)."""
+    """(What RECIPE trains on, held-out rows, prompts that are answered while training)."""
     from ftstudio.data.example import BadRow
     from ftstudio.engine.materials import open_materials
     from ftstudio.engine.rows import encoded_rows
@@ -189,13 +216,13 @@ def _judged(recipe: Recipe) -> tuple[Any, list[Any], list[Any]]:
 
     materials = open_materials(recipe)
     if materials.held_out is None:
-        return materials.task, [], []
+        return materials, [], []
     examples = materials.examples(recipe.evaluation.rows)
     asked = []
     for place in spread(len(examples), recipe.evaluation.samples):
         with contextlib.suppress(BadRow):
             asked.append(materials.prompt(examples[place][1]))
-    return materials.task, [row for _, row in encoded_rows(materials, examples, recipe.data.max_length)], asked
+    return materials, [row for _, row in encoded_rows(materials, examples, recipe.data.max_length)], asked
 
 
 class _Probe:

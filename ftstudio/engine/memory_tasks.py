@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.nn import functional
 
+from ftstudio.engine import asked_head
 from ftstudio.engine.memory import CONTEXT, cache_bytes
 from ftstudio.engine.memory_fake import dressed, fake
 from ftstudio.engine.memory_pictures import Placed, pictured
@@ -70,6 +71,9 @@ def estimate(
     seen = task.kind == "image-text-to-text"  # the model looks at what stands in a batch
     with Placed() if seen else mode:
         batches = real if seen else [_faked(dict(batch)) for batch in real]
+        if task.kind == "masked-lm":
+            name = asked_head.first_called(model, lambda: objective.outputs(model, batches[0]))
+            objective = replace(objective, head=name)
         steps = [(*_step(model, objective, batches[0], asked[0]), _first(loads, loads.rows))]
         if seen and (other := _most_pictured(task, loads)) is not None:
             steps.append((*_step(model, objective, task.collate(list(other), 0), 0), _first(loads, other)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ftstudio.engine.asked_head import only_at
 from ftstudio.engine.collate import Row
 from ftstudio.tasks.base import Task
 
@@ -34,6 +35,7 @@ class TaskObjective:
     task: Task
     device: str = "cpu"
     autocast: torch.dtype | None = None
+    head: str = ""  # the part of the model that says something at the batch's `places` alone (see asked_head)
 
     def __call__(self, model: Any, batch: Mapping[str, Any], each: list[torch.Tensor] | None = None) -> torch.Tensor:
         """The loss of BATCH, summed over its targets; a scalar in 32 bits.
@@ -50,7 +52,7 @@ class TaskObjective:
 
     def outputs(self, model: Any, batch: Mapping[str, Any]) -> Any:
         """What MODEL says on BATCH."""
-        with self.precision():
+        with self.precision(), only_at(model, self.head, batch.get("places")):
             return self.task.outputs(model, batch["inputs"])
 
     def fitted(self, model: Any, pad_id: int) -> TaskObjective:

@@ -14,6 +14,7 @@ from ftstudio.core.text import duration, one_line, size
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine import fit, hardware, pace, reshaping, room
+from ftstudio.engine.budget import tokens_in
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.loads import Batches, batches
 from ftstudio.engine.materials import Materials
@@ -183,7 +184,8 @@ def _estimated(
 
 def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int) -> dict[str, float]:
     """Seconds from the start to the end, from what was measured: `loading`, `training` (a micro-batch costs a constant
-    and so much a token) and `evaluating` (held-out loss and samples)."""
+    and so much a token; the last step of an epoch takes what is left) and `evaluating` (held-out loss, samples and the
+    gauge of forgetting). Checkpoints are not in it: how fast the disk is shows only once there is one."""
     import numpy as np
 
     accumulation = recipe.training.gradient_accumulation
@@ -195,14 +197,18 @@ def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int)
         slope, constant = (float(value) for value in np.polyfit(tokens, seconds, 1))
     if slope <= 0 or constant < 0:  # sizes too alike to tell the two apart
         slope, constant = float(seconds.sum() / tokens.sum()), 0.0
-    training = (constant + slope * float(np.mean(some.tokens))) * steps * accumulation
+    batches = len(some.tokens)
+    passes = tokens_in(steps, batches, batches, accumulation)  # of an epoch whose batches count one each
+    training = constant * passes + slope * tokens_in(steps, sum(some.tokens), batches, accumulation)
     evaluations = 0
     if some.held_out:
         evaluations = 1 + math.ceil(steps / recipe.evaluation.every)  # before the first step, and at the last
     return {
         "loading": float(found["load_seconds"]),
         "training": float(training),
-        "evaluating": float(evaluations * (found["evaluation_seconds"] + found["answering_seconds"])),
+        "evaluating": float(
+            evaluations * (found["evaluation_seconds"] + found["answering_seconds"] + found["gauge_seconds"])
+        ),
     }
 
 

@@ -123,11 +123,10 @@ class RankedTrainer(StudioTrainer):
             return False
         how = "weights in parts" if self.shards else "gradients under way"
         what = f"{self._rows} rows at once" if self._rows > 1 else "a single row"
+        then = "takes it in smaller parts" if self._rows > 1 else "computes activations again (checkpointing)"
         raise NotHeld(
             f"{told.message[:-1]} for {what} ({self._passing[0]:,} tokens), and a step of several processes with {how} "
-            "can't be taken again by one of them.",
-            "Go on with `ftstudio train --resume` under the same launcher: from the last checkpoint on it is taken in "
-            "smaller parts.",
+            f"can't be taken again by one of them. Gone on with, the run {then}.",
             self._passing,
             self._rows,
             capacity.memory(self.args.device.type),

@@ -12,9 +12,10 @@ import socket
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from ftstudio.core import ending, files
+from ftstudio.core import ending, files, launch
 from ftstudio.core.errors import StudioError, chain
 from ftstudio.core.folder import JobFolder, Owner, here
 from ftstudio.core.launch import Place, place
@@ -170,6 +171,16 @@ class Ranks:
         mine = socket.gethostname()
         return [rank for rank, peer in enumerate(self.peers) if peer.host == mine and not peer.alive()]
 
+    def heir(self, folder: JobFolder) -> bool:
+        """Whether the first process was killed before FOLDER's run had ended, and this is the next one on its machine.
+        Waits a little for the first one to be gone."""
+        until = time.monotonic() + GRACE
+        while 0 not in (lost := self.lost()) and time.monotonic() < until:
+            time.sleep(0.1)
+        mine = self.peers[self.rank].host
+        left = (rank for rank, peer in enumerate(self.peers) if peer.host == mine and rank not in lost)
+        return 0 in lost and next(left) == self.rank and folder.state() == "interrupted"
+
     def explain(self, error: Exception, folder: JobFolder, since: int) -> StudioError | None:
         """What ERROR means where another process is its cause; None where it is this one's own.
 
@@ -177,6 +188,7 @@ class Ranks:
         """
         if isinstance(error, NotHeld):
             self.fail(folder, error)
+            return StudioError(error.message, self.again(folder))
         if self.alone or isinstance(error, StudioError):
             return None
         ending.abrupt = True  # the group is broken
@@ -189,18 +201,25 @@ class Ranks:
                 return StudioError(f"{self.name(words['rank'])} failed: {words.get('text')}", hint or f"See {log}.")
             lost = self.lost()
             if lost and time.monotonic() > until - GRACE + 1:
-                return self.gone(lost[0])
+                return self.gone(lost[0], folder)
             if not of_peers(error) or time.monotonic() > until:
                 break
             time.sleep(0.1)
         if of_peers(error):
             text = " ".join(str(error).split())[:160]
-            return StudioError(f"Another process of this run is gone or doesn't answer ({text}).", AGAIN)
+            return StudioError(f"Another process of this run is gone or doesn't answer ({text}).", self.again(folder))
         return None
 
-    def gone(self, rank: int) -> StudioError:
-        """That the process of RANK ended without a word."""
-        return StudioError(f"{self.name(rank)} is gone: it was killed, or ran out of memory.", AGAIN)
+    def gone(self, rank: int, folder: JobFolder) -> StudioError:
+        """That the process of RANK ended without a word, and how to go on with FOLDER's run."""
+        text = f"{self.name(rank)} is gone: it was killed, or ran out of memory."
+        return StudioError(text, self.again(folder))
+
+    def again(self, folder: JobFolder) -> str:
+        """How to go on with FOLDER's run, as it is typed."""
+        workspace = folder.path.parent.parent
+        elsewhere = "" if workspace.absolute() == Path("studio").absolute() else str(workspace)  # it looks there
+        return launch.again(folder.name, elsewhere, self.place)
 
     def name(self, rank: int) -> str:
         """RANK for a person."""
@@ -211,7 +230,7 @@ class Ranks:
     def fail(self, folder: JobFolder, error: StudioError) -> None:
         """Leave word of this process's ERROR for the first one, and of what its memory didn't hold: see `noted`."""
         line: dict[str, Any] = {"kind": FAILED, "time": time.time(), "rank": self.rank, "text": error.message}
-        line |= {"hint": error.hint}
+        line |= {"hint": self.again(folder) if isinstance(error, NotHeld) else error.hint}
         if isinstance(error, NotHeld):
             line |= {"load": error.load, "rows": error.rows, "memory": error.memory}
         with contextlib.suppress(StudioError):
@@ -237,7 +256,6 @@ class Ranks:
                 yield row
 
 
-AGAIN = "Go on from the last checkpoint with `ftstudio train --resume` under the same launcher."
 _SIGNS = (
     "connection closed by peer",
     "connection reset",

@@ -109,7 +109,7 @@ class Leader(RunDirector):
         elif self._missed is None:
             self._missed = now
         elif now - self._missed > HANGS:
-            told = self.ranks.gone(lost[0])
+            told = self.ranks.gone(lost[0], self.folder)
             step = self.trainer.state.global_step if self.trainer is not None else None
             if isinstance(self.folder, RunFolder):
                 alerting.failed(self.folder, told, step)

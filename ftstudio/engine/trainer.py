@@ -37,10 +37,13 @@ from ftstudio.engine.held_out import Rows, held_out_loss
 from ftstudio.engine.levers import Levers, recompute
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
+from ftstudio.engine.order import Shuffled
 from ftstudio.engine.restoring import restore
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
 from ftstudio.engine.saving import save_weights
 from ftstudio.engine.trouble import out_of_memory
+
+WITHIN = ("batch_sampler", "sampler", "inner")  # where a loader, and what lies around the order of rows, keep the next
 
 
 class Director(Protocol):
@@ -187,6 +190,15 @@ class StudioTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.order(getattr(self.train_dataset, "at", None))  # type: ignore[return-value]
+
+    def _run_epoch(self, *args: Any, **named: Any) -> None:
+        """transformers' own. It and accelerate tell the order which epoch it is, but not in the rest of an epoch that
+        several processes go on with: the order lies one wrapper deeper there, and would stay at the first epoch."""
+        order: Any = named["train_dataloader"]
+        while not isinstance(order, (Shuffled, TokenBudget)):
+            order = getattr(order, next(name for name in WITHIN if hasattr(order, name)))
+        order.set_epoch(named["epoch"])
+        super()._run_epoch(*args, **named)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """transformers' own; where batches are cut by tokens, one that takes them as they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.evaluation import metrics as m
@@ -141,46 +142,79 @@ def correct(differences: Sequence[dict[str, Any]]) -> None:
         entry["needed"] = 0 if told else more_rows(*numbers)
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What the differences of a pair say together.
+
+    `verdict`: better, worse, mixed, no clear difference, too few, or not judged. `told`: the differences that say so,
+    the surest first (of a mixed one the surest of each side); without any the one that is looked at first.
+    `needed`: rows more that would tell, where known.
+    """
+
+    verdict: str
+    told: tuple[Mapping[str, Any], ...] = ()
+    needed: int | None = None
+
+
+def decide(differences: Sequence[Mapping[str, Any]]) -> Decision:
+    """The one decision on a pair of arms from its corrected DIFFERENCES: `better` and `worse` where a metric says so
+    after Holm's correction and none the opposite, `mixed` where both are said; NOT_DECIDING are passed over."""
+    judged = [entry for entry in differences if entry["better"] is not None and entry["metric"] not in NOT_DECIDING]
+    if not judged:
+        return Decision("not judged")
+    enough = [entry for entry in judged if entry["n"] >= statistics.FEWEST]
+    first = next(iter(sorted(enough, key=_aside)), judged[0])
+    told = sorted((entry for entry in judged if entry["verdict"] in ("better", "worse")), key=_surest)
+    if told:
+        sides = dict.fromkeys(entry["verdict"] for entry in told)
+        leading = [next(entry for entry in told if entry["verdict"] == side) for side in sides]
+        others = [entry for entry in told if not any(entry is one for one in leading)]
+        return Decision("mixed" if len(sides) > 1 else told[0]["verdict"], (*leading, *others))
+    if first["n"] < statistics.FEWEST:
+        return Decision(first["verdict"], (first,), statistics.FEWEST - first["n"])
+    known = [missing(entry) for entry in enough]
+    needed = min((count for count in known if count is not None), default=None)
+    return Decision(statistics.UNCLEAR, (first,), needed)
+
+
+def _surest(entry: Mapping[str, Any]) -> tuple[float, bool]:
+    """The order of differences that say something."""
+    return (entry["p_holm"], _aside(entry))
+
+
+def _aside(entry: Mapping[str, Any]) -> bool:
+    """Whether another metric says the same as ENTRY's better: of the ROUGE kinds ROUGE-L is the one to look at."""
+    return entry["metric"] in ("rouge1", "rouge2")
+
+
 def overall(
     names: tuple[str, str], differences: Sequence[Mapping[str, Any]], titles: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """The one verdict on the pair of arms NAMES: `{a, b, verdict, metric, needed, words}`.
+    """The one verdict on the pair of arms NAMES, as `decide` finds it: `{a, b, verdict, metric, needed, words}`.
 
-    `better` and `worse` where a metric says so after Holm's correction and none the opposite, `mixed` where both are
-    said; NOT_DECIDING are passed over. `metric` is the one that decided, else the first. TITLES are those of the
-    person's own metrics.
+    `metric` is the one that decided, else the one to look at first. TITLES are those of the person's own metrics.
     """
     a, b = names
-    judged = [entry for entry in differences if entry["better"] is not None and entry["metric"] not in NOT_DECIDING]
-    good = [entry for entry in judged if entry["verdict"] == "better"]
-    bad = [entry for entry in judged if entry["verdict"] == "worse"]
-    if not judged:
+    found = decide(differences)
+    if not found.told:
         some = any(entry["metric"] in NOT_DECIDING for entry in differences)
         why = "what was measured doesn't say which is better" if some else "the rows have no reference"
         return {"a": a, "b": b, "verdict": "not judged", "metric": None, "needed": None,
                 "words": f"{b} and {a} can't be judged: {why}"}  # fmt: skip
-    chosen = min(good + bad, key=lambda entry: entry["p_holm"]) if good or bad else None
-    chosen = chosen or next((entry for entry in judged if entry["n"] >= statistics.FEWEST), judged[0])
+    chosen = found.told[0]
     n, metric = chosen["n"], chosen["metric"]
     title = m.title(metric, titles)
     figures = f"{title} {chosen['difference']:+.3g} [{chosen['low']:+.3g}, {chosen['high']:+.3g}], {n} rows"
-    more = None
     if n < statistics.FEWEST:
-        word = chosen["verdict"]
-        more = statistics.FEWEST - n
-        words = f"no verdict on {n} rows: {more} more are needed"
-    elif good and bad:
-        word, words = "mixed", f"{b} is better than {a} in some metrics and worse in others ({figures})"
-    elif good or bad:
-        word = "better" if good else "worse"
-        words = f"{b} is {word} than {a} ({figures})"
+        words = f"no verdict on {n} rows: {found.needed} more are needed"
+    elif found.verdict == "mixed":
+        words = f"{b} is better than {a} in some metrics and worse in others ({figures})"
+    elif found.verdict in ("better", "worse"):
+        words = f"{b} is {found.verdict} than {a} ({figures})"
     else:
-        word = statistics.UNCLEAR
-        known = [missing(entry) for entry in judged if entry["n"] >= statistics.FEWEST]
-        more = min((count for count in known if count is not None), default=None)
-        way = f"need about {more:,} more rows" if more else "as good as no difference"
+        way = f"need about {found.needed:,} more rows" if found.needed else "as good as no difference"
         words = f"can't tell {b} and {a} apart: {way} ({figures})"
-    return {"a": a, "b": b, "verdict": word, "metric": metric, "needed": more, "words": words}
+    return {"a": a, "b": b, "verdict": found.verdict, "metric": metric, "needed": found.needed, "words": words}
 
 
 class _Resampling:

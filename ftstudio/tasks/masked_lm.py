@@ -156,27 +156,31 @@ class MaskedLm(ItemTask):
 
     # -- batches ---------------------------------------------------------------------------------------------------
     def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
-        """`targets` [rows, longest]: the hidden token where one is to be filled in, else -100."""
+        """`targets` [rows, longest]: the hidden token where one is to be filled in, else -100; `places`: where that is,
+        as numbers within rows × longest."""
         inputs = padded_inputs(rows, pad_id, multiple)
         targets = padded_labels(rows, inputs["input_ids"].shape[1])
-        return {"inputs": inputs, "targets": targets, "say": rows[0].get("say"), **sizes(rows)}
+        places = (targets.flatten() != IGNORED).nonzero()[:, 0]
+        return {"inputs": inputs, "targets": targets, "places": places, "say": rows[0].get("say"), **sizes(rows)}
 
     def losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         """Cross-entropy of the hidden tokens, [rows, longest]."""
         import torch
         from torch.nn import functional
 
-        asked = batch["targets"] != IGNORED
-        found = functional.cross_entropy(outputs.logits[asked].float(), batch["targets"][asked], reduction="none")
-        return torch.zeros(asked.shape, device=asked.device).masked_scatter(asked, found)
+        targets, places = batch["targets"].flatten(), batch["places"]
+        asked = targets.index_select(0, places)
+        found = functional.cross_entropy(_at(outputs.logits, places).float(), asked, reduction="none")
+        return torch.zeros(targets.shape, device=targets.device).index_copy(0, places, found).view_as(batch["targets"])
 
     def predictions(self, outputs: Any, batch: Mapping[str, Any]) -> list[Predicted]:
         """The likeliest tokens at the hidden places, parted by blanks; beside them the loss, and how many are right."""
         say = batch["say"]
         found = []
-        for logits, targets in zip(outputs.logits, batch["targets"], strict=True):
+        counts = (batch["targets"] != IGNORED).sum(1).tolist()
+        for logits, targets in zip(_at(outputs.logits, batch["places"]).split(counts), batch["targets"], strict=True):
             asked = targets != IGNORED
-            shares, wanted = logits[asked].float().log_softmax(-1), targets[asked]
+            shares, wanted = logits.float().log_softmax(-1), targets[asked]
             best = shares.argmax(-1)
             nats = -float(shares.gather(-1, wanted[:, None]).double().sum())
             told = {"nats": round(nats, 5), "hidden": int(asked.sum()), "right": int((best == wanted).sum())}
@@ -196,6 +200,11 @@ class MaskedLm(ItemTask):
 
 def _text(example: Example) -> str:
     return "".join(turn.content for turn in example.messages)
+
+
+def _at(logits: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """LOGITS [places, vocabulary] at PLACES, of [rows, longest, vocabulary] or of these alone already."""
+    return logits if logits.dim() == 2 else logits.flatten(0, 1).index_select(0, places)
 
 
 def _said(pieces: Sequence[str]) -> str:

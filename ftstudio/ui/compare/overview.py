@@ -98,7 +98,7 @@ class Overview(Vertical):
         table.show(len(numbers), place)
         if numbers and not hold:
             self.row = numbers[table.cursor]
-        text = [("rows  ", "title"), (self.choice.text, "strong"), (f" · {len(numbers):,}", "dim")]
+        text = [("rows  ", "title"), (self.choice.text(self.rows.measured), "strong"), (f" · {len(numbers):,}", "dim")]
         if self.choice.narrowed:
             text.append(("   esc all rows", "dim"))
         if self.choice.category:

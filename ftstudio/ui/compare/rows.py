@@ -70,15 +70,14 @@ class Choice:
             "tuned": after,
         }[self.kind]
 
-    @property
-    def text(self) -> str:
-        """In words."""
+    def text(self, measured: bool = True) -> str:
+        """In words; MEASURED: single rows have a gain to order them by."""
         known = all_categories().get(self.category)
         parts = [
             f"{known.title if known else self.category}: {KINDS[self.kind]}" if self.category else "",
             VIEWS[self.view].title if self.view != "all" else "",
             self.part_name,
-            ORDERS[self.order],
+            ORDERS[self.order] if measured else f"{ORDERS['row']}: no metric of single rows",
         ]
         return ", ".join(part for part in parts if part)
 
@@ -108,12 +107,17 @@ class Rows:
             self.gains = {row: gain(found, arms.a, arms.b, self.metric) for row, found in self.scores.items()}
             self.judged = judge(arms, self.scores, self.gains)
         rows = [row for row, judged in self.judged.items() if judged.shown_by(choice.view) and self._in(row, choice)]
-        if choice.order != "row":
+        if choice.order != "row" and self.measured:
             sign = -1 if choice.order == "gain" else 1
             rows.sort(key=lambda row: (self.gains.get(row) is None, sign * (self.gains.get(row) or 0.0)))
         else:
             rows.sort()
         self.numbers = rows
+
+    @property
+    def measured(self) -> bool:
+        """Whether single rows have a gain, as far as is known yet: correlations are of all rows together."""
+        return bool(self.metric) or self._report is None
 
     def _in(self, row: int, choice: Choice) -> bool:
         """Whether ROW is of CHOICE's category and part."""
@@ -135,12 +139,14 @@ class Rows:
         """A line of the list."""
         found = self.scores.get(row, {})
         base, tuned = found.get(arms.a, {}), found.get(arms.b, {})
-        output = one_line(arms.tuned.known[row].output, 160) if row in arms.tuned.known else ""
+        first, output = (
+            one_line(answers.known[row].output, 160) if row in answers.known else ""
+            for answers in (arms.base, arms.tuned)
+        )
+        gains = (signed(self.gains.get(row)), score(base.get(self.metric)), score(tuned.get(self.metric)))
         return (
             (f"{row}", "dim"),
-            signed(self.gains.get(row)),
-            score(base.get(self.metric)),
-            score(tuned.get(self.metric)),
+            *(gains if self.measured else ((first, ""),)),
             pair(base.get("similarity"), tuned.get("similarity"), "{:.2f}"),
             pair(base.get("length"), tuned.get("length"), "{:.0f}"),
             (f"{signs(base)} → {signs(tuned)}" if found else "", "warn" if tuned.get("categories") else "dim"),
@@ -151,11 +157,14 @@ class Rows:
         """The columns, the gain metric and the arms named in them."""
         title = TITLES.get(self.metric, "score")
         a, b = (one_line(label, 6) for label in self._labels)
-        return (
-            COLUMNS[0],
+        gains = (
             replace(COLUMNS[1], title=title if len(title) <= 8 else "gain"),
             replace(COLUMNS[2], title=a),
             replace(COLUMNS[3], title=b),
+        )
+        return (
+            COLUMNS[0],
+            *(gains if self.measured else (Column(f"{self._labels[0]} output", 20),)),
             *COLUMNS[4:-1],
             replace(COLUMNS[-1], title=f"{self._labels[1]} output"),
         )

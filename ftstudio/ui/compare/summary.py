@@ -8,10 +8,10 @@ from typing import Any
 from rich.cells import cell_len
 
 from ftstudio.core.text import one_line
-from ftstudio.evaluation import power
 from ftstudio.evaluation.categories import all_categories
 from ftstudio.evaluation.metrics import OF_HUNDRED, TITLES
-from ftstudio.evaluation.statistics import FEWEST
+from ftstudio.evaluation.pairing import decide
+from ftstudio.evaluation.statistics import FEWEST, UNCLEAR
 from ftstudio.ui.compare.arms import BASE, Arms
 from ftstudio.ui.text.lines import Line, Part, fit
 
@@ -22,8 +22,6 @@ WORDS = {
     "smaller": ("↓ smaller", ""),
     "no clear difference": ("= unclear", "dim"),
 }
-MAIN = ("rougeL", "similarity", "exact_match")  # what the verdict is read from, where there are any
-OTHERS = ("rouge1", "rouge2", "bleu", "chrf")
 NARROW, WIDE = 71, 79  # cells of the table of metrics; with WIDE there is room for p, too
 FORGOTTEN = 0.05  # bits a byte on general text from which forgetting is pointed at
 
@@ -48,30 +46,29 @@ def chance(p: float | None) -> str:
 
 def headline(arms: Arms, width: int) -> Line:
     """What came of it, in one sentence and as many figures as fit into WIDTH cells."""
-    main = main_differences(arms)
+    found = decide(arms.differences())
     name, told = one_line(arms.b, 30), arms.trained(arms.b)
     if told:  # the longest sentence has room for it, or the step alone stands there
         name = f"{name} ({told})" if len(name) + len(told) + 42 <= width else f"{name} ({told[told.rindex('step') :]})"
     other = "its base model" if arms.a == BASE and arms.b == arms.run.name else one_line(arms.a, 30)
-    if not main:
+    if not found.told:
         return ((f"{name} against {other}", "title"),)
-    if main[0]["n"] < FEWEST:
-        need = FEWEST - main[0]["n"]
-        rows = "1 row" if main[0]["n"] == 1 else f"{main[0]['n']} rows"
+    if found.told[0]["n"] < FEWEST:
+        need, n = found.needed, found.told[0]["n"]
+        rows = "1 row" if n == 1 else f"{n} rows"
         return ((f"… No verdict on {rows}: {need} more {'is' if need == 1 else 'are'} needed", "warn"),)
-    words = {entry["verdict"] for entry in main}
-    if {"better", "worse"} <= words:
+    if found.verdict == "mixed":
         begin: Part = (f"◆ {name}: better in some metrics, worse in others", "warn")
-    elif "better" in words:
+    elif found.verdict == "better":
         begin = (f"▲ {name} is better than {other}", "good")
-    elif "worse" in words:
+    elif found.verdict == "worse":
         begin = (f"▼ {name} is worse than {other}", "bad")
     else:
         begin = (f"= No clear difference between {name} and {other.removesuffix(' model')}", "strong")
-    shown = [entry for entry in main if entry["verdict"] != "no clear difference"][:2] or main[:1]
-    figures = [f"{arms.title(entry['metric'])} {figure(entry['metric'], entry['difference'], True)}" for entry in shown]
-    if not {"better", "worse"} & words:
-        figures.append(missing(main[0]))
+    leading = found.told[:2]
+    figures = [f"{arms.title(each['metric'])} {figure(each['metric'], each['difference'], True)}" for each in leading]
+    if found.verdict == UNCLEAR:
+        figures.append(f"needs about {found.needed:,} more rows" if found.needed else "as good as no difference")
     parts = [begin]
     left = width - cell_len(begin[0])
     for text in figures:
@@ -79,20 +76,6 @@ def headline(arms: Arms, width: int) -> Line:
             parts.append((f"{' · ' if len(parts) > 1 else '   '}{text}", ""))
             left -= len(text) + 3
     return tuple(parts)
-
-
-def main_differences(arms: Arms) -> list[dict[str, Any]]:
-    """The differences that the verdict is read from."""
-    differences = {entry["metric"]: entry for entry in arms.differences()}
-    main = [differences[metric] for metric in MAIN if metric in differences]
-    main = main or [differences[metric] for metric in OTHERS if metric in differences]
-    return main or [entry for entry in differences.values() if entry.get("better", True) is not None][:1]
-
-
-def missing(entry: Mapping[str, Any]) -> str:
-    """How many rows are missing to tell, in words."""
-    more = power.missing(entry)
-    return "as good as no difference" if more is None else f"needs about {more:,} more rows"
 
 
 def fell_and_rose(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -57,7 +57,8 @@ class Opens(Versioning):
 
     def _ask_source(self, value: str = "", fault: str = "") -> None:
         panel = self.query_one(OpenPanel)
-        panel.begin(recent.offers(self.session.workspace), value)
+        feed = self.session.feed
+        panel.begin(recent.offers(self.session.workspace, feed.run if feed is not None else None), value)
         panel.fault(fault)
         self.tell()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
+from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace
 from ftstudio.data.read import KNOWN
@@ -40,14 +41,30 @@ def remember(workspace: Workspace, source: str, note: str) -> None:
         files.write_json(_path(workspace), entries[:KEPT])
 
 
-def offers(workspace: Workspace) -> list[tuple[str, str]]:
-    """What the open field offers before anything is typed: recent sources, the demo, data files in this folder."""
-    found = [(shown(source) if os.path.isabs(source) else source, note) for source, note in recent(workspace)]
+def offers(workspace: Workspace, run: RunFolder | None = None) -> list[tuple[str, str]]:
+    """What the open field offers before anything is typed: the rows of RUN, the one in view; recent sources, the demo,
+    data files in this folder."""
+    rows = of_run(run) if run is not None else []
+    both = [*rows, *(entry for entry in recent(workspace) if entry[0] not in dict(rows))]
+    found = [(shown(source) if os.path.isabs(source) else source, note) for source, note in both]
     known = {source for source, _ in found}
     if "demo" not in known:
         found.append(("demo", DEMO_NOTE))
     found += [(name, "in this folder") for name in _here() if name not in known]
     return found
+
+
+def of_run(run: RunFolder) -> list[tuple[str, str]]:
+    """(source, note) of the rows that RUN was trained and judged on; none where its recipe can't be read."""
+    from ftstudio.engine.recipes import load_recipe
+
+    try:
+        data = load_recipe(run.recipe_path).data
+    except StudioError:
+        return []
+    train = [data.train] if isinstance(data.train, str) else [source.path for source in data.train]
+    found = [(source, f"trained on by {one_line(run.name, 30)}") for source in train]
+    return [*found, *([(data.eval, f"held out from {one_line(run.name, 30)}")] if isinstance(data.eval, str) else [])]
 
 
 def _here() -> list[str]:

@@ -75,6 +75,13 @@ class Answers:
         self._scorer: RowScorer | None = None
         self._scores: dict[int, Scores] = {}
 
+    @property
+    def written(self) -> bool:
+        """Whether the answers are texts that the model writes; labels, tags and numbers share no words to count."""
+        from ftstudio import tasks
+
+        return self.recipe is None or tasks.get(self.recipe.task).generates
+
     # -- reading ---------------------------------------------------------------------------------------------------
     def poll(self) -> bool:
         """Take in what came; True where anything changed."""
@@ -127,7 +134,7 @@ class Answers:
             if self._taken.get(prediction.row) is not prediction:
                 self._categoriser.add(prediction)
                 self._taken[prediction.row] = prediction
-        self._scorer = self._scorer or RowScorer(SCORED)
+        self._scorer = self._scorer or RowScorer(SCORED if self.written else SCORED[-1:])
         found = self._scorer.score(predictions)
         self._scores = {prediction.row: scores for prediction, scores in zip(predictions, found, strict=True)}
         return self._categoriser.result()

@@ -71,9 +71,9 @@ def _head(prediction: Prediction, scores: Mapping[str, float], place: str, progr
     facts = []
     if "rougeL" in scores:
         facts.append("ROUGE-1/2/L " + " ".join(f"{scores[name]:.2f}" for name in ("rouge1", "rouge2", "rougeL")))
-    if prediction.tokens is not None:
+    if prediction.tokens:
         facts.append(f"{prediction.tokens} tokens")
-    if prediction.ended is not None:
+    if prediction.ended is not None and (prediction.tokens or "rougeL" in scores):  # else nothing was written
         facts.append("ended" if prediction.ended else "cut by the limit")
     parts: list[Part] = [(f"row {prediction.row}", "title"), (f"  {place}", "")]
     if progress:

@@ -19,6 +19,8 @@ class Subject:
     def __init__(self) -> None:
         self.recipes = Recipes()
         self.kind = "base"  # one of KINDS
+        self._run: Path | None = None  # the run in view that the kind was last chosen for
+        self._turned = False  # the person has said whose answers to look at
         self.source: Source | None = None
         self.answers: Answers | None = None
         self.stored: Source | None = None
@@ -27,6 +29,10 @@ class Subject:
     def choose(self, session: Session) -> StudioError | None:
         """Look at the answers of the kind that is wanted now; what is wrong with the recipe, if anything."""
         found = self._sources(session)
+        run = session.feed.run.path if session.feed is not None else None
+        if run != self._run and not self._turned and (found["base"] is not None or session.recipe is None):
+            self._run = run
+            self.kind = "tuned" if _answered(found.get("tuned")) and not _answered(found["base"]) else "base"
         self.kind = self.kind if self.kind in found else "base"
         source = found[self.kind]
         if source != self.source:
@@ -50,12 +56,13 @@ class Subject:
 
     def look_at(self, stored: Source) -> None:
         """Look at STORED answers from now on."""
-        self.stored, self.kind = stored, "stored"
+        self.stored, self.kind, self._turned = stored, "stored", True
 
     def turn(self, session: Session) -> bool:
         """To the next kind there is; False where there is no other."""
         following = self._following(session)
         self.kind = following or self.kind
+        self._turned = True
         return bool(following)
 
     def _following(self, session: Session) -> str:
@@ -75,3 +82,8 @@ class Subject:
     def resolving(self, session: Session) -> bool:
         """Whether the data of the recipe is being opened; where its answers lie is known only after that."""
         return session.recipe is not None and self.recipes.base(session) is None
+
+
+def _answered(source: Source | None) -> bool:
+    """Whether there are answers of SOURCE."""
+    return source is not None and (source.path / "outputs.jsonl").is_file()

@@ -81,7 +81,9 @@ class TopStrip(Widget, can_focus=False):
         parts = [(0, f"step {story.step}{total}")]
         epoch, epochs = story.last_step.get("epoch"), story.start.get("epochs")
         if epoch is not None:
-            parts.append((4, f"epoch {epoch:.1f}" + (f"/{epochs:.1f}".removesuffix(".0") if epochs else "")))
+            digits = ".1f" if not epochs or epochs >= 1 else ".2g"  # of less than one pass: hundredths and on
+            whole = f"/{epochs:{digits}}".removesuffix(".0") if epochs else ""
+            parts.append((4, f"epoch {epoch:{digits}}{whole}"))
         if story.loss is not None:
             parts.append((0, f"loss {number(story.loss)}{self._trend()}"))
         if story.eval_loss is not None:

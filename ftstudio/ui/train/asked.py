@@ -50,7 +50,8 @@ class Asked:
             return feed.state != "running"
         if self.what == "resume":
             return feed.state != "paused"
-        return self.what != "stop" and _count(feed, self.what) > self.before
+        found = _count(feed, self.what) > self.before
+        return found and (self.what != "stop" or feed.state == "paused")  # which waits for room on the disk
 
     @property
     def told(self) -> str:

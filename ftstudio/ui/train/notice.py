@@ -73,6 +73,10 @@ def notice(
     if asked:
         return "warn", "→", asked
     if state == "paused":
+        here = [alert for alert in story.alerts_now if alert.get("step") == story.step]
+        why = next((alert for alert in reversed(here) if alert.get("action") == "pause"), None)
+        if why is not None:  # no person paused it
+            return "warn", "‖", f"{alert_text(why)} · p goes on"
         return "warn", "‖", f"paused at step {story.step}; the model stays loaded · p goes on"
     if story.phase not in ("", "training"):
         text = one_line((story.last_state or {}).get("text"), 120)
