@@ -69,7 +69,7 @@ def _without_command(words: Sequence[str]) -> argparse.Namespace | None:
     return None if rest else found
 
 
-def _common() -> argparse.ArgumentParser:
+def _common() -> _Parser:
     """What every command takes."""
     common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document on stdout")
