@@ -147,7 +147,7 @@ def test_a_clock_that_is_set_while_it_runs_changes_nothing_of_how_long_it_ran(
     emit(5, "stopped", step=2)
     made.release()
     expected = 30.0
-    monkeypatch.setattr("ftstudio.core.run.files.each_line", lambda path: pytest.fail("all events are read"))
+    monkeypatch.setattr("ftstudio.core.skimmed.Skimmed.read", lambda self: pytest.fail("all events are read"))
     for _ in range(2):
         story = Story()
         story.feed(made.events())

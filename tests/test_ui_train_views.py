@@ -597,8 +597,12 @@ async def test_rate_and_length_are_asked_for_and_told_until_they_are_changed(wor
         await until(pilot, "step 60/300")
         await press(pilot, "T text:10 enter")
         await until(pilot, "60 steps are taken already.")
+        await press(pilot, "0")  # what was typed stays there to be mended
+        await until(pilot, "60 steps are taken already.", gone=True)
+        await press(pilot, "enter")
+        await until(pilot, "another number of steps …")
     asked = [(line["request"], line["value"]) for line in made.json_lines(run.control_path)]
-    assert asked == [("learning_rate", 0.001), ("steps", 300)]
+    assert asked == [("learning_rate", 0.001), ("steps", 300), ("steps", 100)]
 
 
 def test_a_mix_has_a_chart_a_metric_with_a_curve_for_each_source() -> None:

@@ -36,9 +36,7 @@ class RunFolder(JobFolder):
             from ftstudio.core.skimmed import Skimmed
 
             told = [event["ran"] for event in self._tail() if isinstance(event.get("ran"), (int, float))]
-            before = (
-                told[-1] if told else Skimmed(self.events_path).read().seconds
-            )  # of an earlier version none is told
+            before = told[-1] if told else Skimmed(self.events_path).read().seconds  # none told: an earlier version
             self._session = (before or 0.0, time.monotonic())
         before_it, began = self._session
         return before_it + time.monotonic() - began
