@@ -372,7 +372,7 @@ async def test_a_run_is_replayed_on_screen(workspace: Workspace) -> None:
     lines, now = list[str](), 1000
     for event in run.events():
         now = 1000 + event["step"] if event["kind"] == "step" else now
-        lines.append(json.dumps(event | {"time": now}))
+        lines.append(json.dumps(event | {"time": now, "ran": now - 1000}))
     run.events_path.write_text("\n".join(lines) + "\n")  # a second a step
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
         await until(pilot, "enter compares")

@@ -28,7 +28,7 @@ class RunFolder(JobFolder):
     def emit(self, kind: str, **fields: Any) -> dict[str, Any]:
         """See JobFolder. `ran`: seconds in all sessions so far, by a clock that nobody can set."""
         if kind in TIMED:
-            fields["ran"] = round(self._ran(), 3)
+            fields = {"ran": round(self._ran(), 3), **fields}
         return super().emit(kind, **fields)
 
     def _ran(self) -> float:
