@@ -26,7 +26,7 @@ from ftstudio.core.run import RunFolder, Story, smoothed
 from ftstudio.core.workspace import Workspace
 from ftstudio.data.dataset import from_rows
 from ftstudio.engine.dynamics import Recorder
-from ftstudio.engine.sweep import join
+from ftstudio.engine.sweep import Waiting, join
 from ftstudio.ui.plot.chart import LinePlot, Series
 from ftstudio.ui.plot.curve import Curve
 from ftstudio.ui.plot.window import Window
@@ -395,7 +395,7 @@ async def test_a_sweep_names_its_best_run_once_all_have_ended(workspace: Workspa
     third = runs.begin(workspace, "wild", owned=True)
     app = studio(workspace, first)
     gone = workspace.new_run("gone")  # deleted since: it isn't waited for
-    join([first, second, third, gone])
+    join([Waiting(run.name, run) for run in (first, second, third, gone)])
     shutil.rmtree(gone.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, "the sweep's 3 runs have ended")
@@ -475,7 +475,7 @@ async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
         assert re.search(r"\b7\b", text)
         await press(pilot, "4 escape")
         await until(pilot, "enter compares")
-        Recorder(run.path, range(60), without=tasks.get("embedding").unmapped()).begin(resumed=False)
+        Recorder(run.path, range(60), without=tasks.get("embedding").unmapped()).begin()
         await press(pilot, "h")  # a task without probabilities says why there is no map
         text = await until(pilot, "Rows of this task have no place on this map")
         assert "Listed:" not in text

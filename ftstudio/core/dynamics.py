@@ -9,10 +9,10 @@
 A target of a task with labels of its own (a class, a tag, one of several labels) counts as a token. A task whose rows
 have no probability of what is right keeps none: about.json then says `without`, the sentence why, and no rows.
 
-Appended while the run trains. A torn last record is left out; a step that was taken again after a kill is written again
-with the same numbers, and the last record of a row in an epoch counts. Ranks beside the first write
-`epoch-000.rank1.bin` and so on. `sources` is empty unless several sources are mixed: a row number from `start` up to
-`stop` is row number - start of that source.
+Appended while the run trains. A torn last record is left out, and the last record of a row in an epoch counts. A run
+that goes on from a checkpoint first puts the records of later steps into `aside-epoch-000.bin`, which isn't read. Ranks
+beside the first write `epoch-000.rank1.bin` and so on. `sources` is empty unless several sources are mixed: a row
+number from `start` up to `stop` is row number - start of that source.
 
 The map of rows is Dataset Cartography (Swayamdipta et al. 2020): confidence is the mean over the epochs of the
 probability of the row's answer (of one token, the geometric mean over its tokens), variability its standard deviation.

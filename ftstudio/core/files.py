@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,24 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All JSON objects in PATH; an absent file is empty, a torn last line is left out."""
     return LineReader(path).all()
+
+
+def each_line(path: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> Iterator[dict[str, Any]]:
+    """The JSON objects in PATH one after another, of lines that are WANTED: the others aren't parsed, and none is kept.
+    An absent file is empty; torn and foreign lines are left out."""
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                if not line.endswith(b"\n") or not wanted(line):
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
+    except OSError:
+        return
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

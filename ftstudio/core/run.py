@@ -35,7 +35,11 @@ class RunFolder(JobFolder):
         if self._session is None:
             from ftstudio.core.skimmed import Skimmed
 
-            self._session = (Skimmed(self.events_path).read().seconds or 0.0, time.monotonic())
+            told = [event["ran"] for event in self._tail() if isinstance(event.get("ran"), (int, float))]
+            before = (
+                told[-1] if told else Skimmed(self.events_path).read().seconds
+            )  # of an earlier version none is told
+            self._session = (before or 0.0, time.monotonic())
         before_it, began = self._session
         return before_it + time.monotonic() - began
 
@@ -161,6 +165,7 @@ class Story:
     _ran: float | None = None  # seconds in all sessions, as the last event that knows told
     _passed: float = 0.0  # of events that don't: seconds from one to the next
     _idle: float = 0.0  # those of them between its sessions
+    _over: bool = False  # its last session has told how it ended
     _active: float | None = None  # of its last event but telemetry, which a thread of its own writes
     _speed: float | None = None
     _evaluations: list[dict[str, Any]] = field(default_factory=list)
@@ -183,6 +188,7 @@ class Story:
                 self.started = event.get("time")
             if kind in STATE_KINDS:
                 self.last_state = event
+                self._over = self._over or kind != "phase"
             if kind in ("done", "stopped") and event.get("path"):
                 self.saved = event
             handler = getattr(self, f"_{kind}", None)
@@ -218,12 +224,12 @@ class Story:
 
     def _phase(self, event: dict[str, Any]) -> None:
         phase = event.get("phase", "")
-        resumed = self.start and phase in FIRST_PHASES and self.phase not in FIRST_PHASES
-        if resumed:
+        begins = phase == FIRST_PHASES[0] or (phase in FIRST_PHASES and (self._over or self.phase not in FIRST_PHASES))
+        if begins and self.start:
             self._earlier = len(self.alerts)
-        if resumed and self._active is not None and self.last_time is not None:
+        if begins and self._active is not None and self.last_time is not None:
             self._idle += max(0.0, self.last_time - self._active)
-        self.phase = phase
+        self.phase, self._over = phase, False
 
     def _step(self, event: dict[str, Any]) -> None:
         self.last_step = event
