@@ -159,7 +159,7 @@ def test_charts_are_those_there_is_something_for(workspace: Workspace) -> None:
     runs.reading(run, 1)
     story = read(run)
     found = charts.available(story)
-    assert found[:5] == ["loss", "sources", "eval_rougeL", "forgetting", "KL to the base"]
+    assert found[:6] == ["loss", "eval loss", "sources", "eval_rougeL", "forgetting", "KL to the base"]
     assert found[-1] == "GPU use"
     sources = charts.series_of("sources", story, 0.9, charts.Memory())
     assert [(one.shown, list(one.points)) for one in sources] == [("a", [(3, 1.0)]), ("b", [(3, 2.0)])]
