@@ -56,6 +56,26 @@ def test_swept_runs_say_what_was_chosen():
     assert named(long, [*keys, "method.r=8"]).name == "customer-letters-of-2024-learning-rate-1e-4-r-8"
 
 
+def test_of_swept_paths_the_name_says_what_differs():
+    recipe = Recipe.model_validate({"model": "demo", "data": {"train": "demo"}})
+
+    def called(*words: str) -> list[str]:
+        sweep = grid(words)
+        return [str(named(recipe, chosen, sweep).name).removeprefix("demo-lora-") for chosen in sweep]
+
+    home = "data.train=/home/user/projects/tickets/cleaned"
+    assert called(f"{home}/train-v1.jsonl,/home/user/projects/tickets/cleaned/train-v2.jsonl") == [
+        "train-train-v1", "train-train-v2",
+    ]  # fmt: skip
+    assert called("data.train=/a/b/train.csv,/a/c/train.csv") == ["train-b", "train-c"]
+    assert called("data.train=/a/b/train.csv,/a/b/train.json") == ["train-train-csv", "train-train-json"]
+    assert called("model=someone/small,someone/large") == ["model-small", "model-large"]
+    many = [f"training.{key}=1e-05,2e-05" for key in ("learning_rate", "weight_decay", "max_grad_norm", "warmup")]
+    assert len(set(called(*many))) == 16  # too long for a name: the values alone
+    alike = ["x" * 60 + "1", "x" * 60 + "2"]
+    assert len(set(called(f"data.template={','.join(alike)}"))) == 2
+
+
 def made(place: Workspace, name: str, held_out: float | None, kind: str = "done", **more: Any) -> RunFolder:
     run = place.new_run(name)
     run.emit("start", total_steps=4)
@@ -189,6 +209,52 @@ def test_only_losses_of_the_same_thing_make_a_best_run(tmp_path: Path, old: str,
     assert re.search(f"no best run: .*{differ}" if differ else "best by", outcome_text(value))
 
 
+PAIRS = "{model: demo, task: embedding, data: {train: p.csv, eval: e.csv}, training: {batch_size: 4}, "
+FOUND = "{data: {train: {sha256: a, rows: 40}, eval: {sha256: b, rows: 50}}, task: {form: pairs}}"
+
+
+@pytest.mark.parametrize(("best", "scores"), [("b-1", (0.5, 0.75)), (None, (0.75, 0.75)), (None, (0.5, None))])
+def test_batches_of_other_sizes_are_judged_by_what_is_found_and_not_by_loss(
+    tmp_path: Path, best: str | None, scores: tuple[float, float | None]
+):
+    """Among fewer negatives the loss is lower, of the same model too."""
+    place, runs = Workspace(tmp_path), []
+    for name, size, score in zip("ab", (4, 32), scores, strict=True):
+        run = place.new_run(name)
+        more = {} if score is None else {"mrr@10": score}
+        run.emit("eval", step=4, loss=0.1 * size, rows=50, **more)
+        run.emit("done")
+        run.recipe_path.write_text(f"{PAIRS.replace('batch_size: 4', f'batch_size: {size}')} resolved: {FOUND}}}")
+        runs.append(run)
+    waiting = [
+        Waiting(run.name, run, chosen=[f"training.batch_size={size}"]) for run, size in zip(runs, (4, 32), strict=True)
+    ]
+    join(waiting)
+    value = outcome([Waiting(run.name, run) for run in runs])
+    assert (value["best"], value["by"]) == (best, best and "mrr@10")
+    assert judged_on.BATCHES in value["why"]
+    text = outcome_text(value)
+    assert ("best by the model's mrr@10: b-1" in text) == bool(best)
+    assert "batch_size=32" in text
+    runs[0].recipe_path.write_text(runs[0].recipe_path.read_text().replace("sha256: b", "sha256: c"))
+    assert outcome([Waiting(run.name, run) for run in runs])["best"] is None  # other rows
+
+
+@pytest.mark.parametrize(("rows", "differ"), [(20, True), (200, False)])
+def test_seeds_are_judged_on_other_rows_of_a_file_that_holds_more_than_are_judged(
+    tmp_path: Path, rows: int, differ: bool
+):
+    place, runs = Workspace(tmp_path), [(made(Workspace(tmp_path), name, loss)) for name, loss in (("a", 2), ("b", 1))]
+    for seed, run in enumerate(runs):
+        text = f"{RECIPE.replace('seed: 0', f'seed: {seed}')} evaluation: {{rows: {rows}}}, resolved: {NOTED}}}"
+        run.recipe_path.write_text(
+            text.replace("0.1", "e.csv").replace("eval: {rows: 4}", "eval: {sha256: e, rows: 90}")
+        )
+    value = outcome([Waiting(run.name, run) for run in place.runs()])
+    assert value["best"] == (None if differ else "b-1")
+    assert ("evaluation.rows: 90 judges all" in value["why"]) == differ
+
+
 def test_the_tokenizer_counts_and_not_where_the_model_lies(tmp_path: Path):
     place, runs = Workspace(tmp_path / "studio"), []
     for name, words in (("a", "same"), ("b", "same"), ("c", "other")):
@@ -209,7 +275,7 @@ def test_a_sweep_that_was_cut_short_goes_on_and_is_judged_as_a_whole(tmp_path: P
         run.emit("phase", phase="training")
     for run in (done, broken, waits, alone):
         run.recipe_path.write_text(f"{RECIPE} resolved: {NOTED}}}")
-    join([done, broken, waits])
+    join([Waiting(run.name, run) for run in (done, broken, waits)])
 
     class Fake(Trainingless):
         def run(self, job: Any, folder: Path) -> dict[str, Any]:
@@ -268,7 +334,7 @@ def test_a_sweep_knows_its_runs_from_their_folders_but_for_deleted_ones(tmp_path
     runs = [made(place, name, 1.0) for name in "abc"]
     for run in runs:
         run.recipe_path.write_text("task: sft\n")
-    join(runs)
+    join([Waiting(run.name, run) for run in runs])
     assert [run.name for run in siblings(RunFolder(runs[1].path))] == ["a-1", "b-1", "c-1"]
     place.delete_run(runs[0])
     assert [run.name for run in siblings(runs[1])] == ["b-1", "c-1"]

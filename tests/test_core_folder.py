@@ -1,6 +1,7 @@
 """A job's folder: one owner, a state read from events, requests from anyone."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,6 +164,25 @@ def test_events_are_strict_json(tmp_path: Path) -> None:
     assert "NaN" not in folder.events_path.read_text()
     event = folder.events()[0]
     assert (event["loss"], event["lr"], event["path"], event["nested"]) == (None, None, "x", {"a": [None]})
+
+
+def test_of_very_many_events_the_rare_ones_are_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = JobFolder(tmp_path)
+    assert list(folder.rare_events()) == []
+    wanted = [folder.emit("start", total_steps=60)]
+    for step in range(1, 61):
+        event = folder.emit("step", step=step, loss=1.0)
+        folder.emit("telemetry", process_ram=step)
+        wanted += [event] if step == 6 else []
+    wanted.append(folder.emit("eval", step=60, loss=1.0))
+    with open(folder.events_path, "ab") as file:
+        file.write(b'foreign\n[1]\n{"kind": "step", "step": 6}\n{"kind":"done"')
+    parsed: list[Any] = []
+    loads = json.loads
+    monkeypatch.setattr("ftstudio.core.files.json.loads", lambda line: parsed.append(line) or loads(line))
+    assert list(folder.rare_events(6)) == [*wanted, {"kind": "step", "step": 6}]
+    assert len(parsed) == len(wanted) + 3
+    assert [event for event in folder.rare_events() if event["kind"] != "step"] == [wanted[0], wanted[-1]]
 
 
 def test_requests_made_before_are_not_heard_again(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ftstudio.cli.train import next_lines
 from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.files import LineWriter, write_lines
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import RunFolder, Story, smoothed, state_word, trained_text
 from ftstudio.core.workspace import Workspace, slug
@@ -93,6 +94,25 @@ def test_the_night_between_two_sessions_is_no_time_of_the_run(end: dict[str, obj
     assert story.seconds == 30 + 9 + 2
 
 
+@pytest.mark.parametrize("end", [{"kind": "failed", "time": 1006, "text": "No such file"}, {"kind": "telemetry"}])
+@pytest.mark.parametrize("first", [True, False])
+def test_nor_is_that_after_a_session_that_ended_before_it_trained(end: dict[str, object], first: bool) -> None:
+    """It failed, or was killed, while it prepared its data; so may the first of them all."""
+    story = Story()
+
+    def begins(at: int) -> list[dict[str, object]]:
+        told = [{"kind": "phase", "time": at, "phase": "loading libraries"}]
+        return [*told, {"kind": "phase", "time": at + 6, "phase": "preparing data"}]
+
+    if first:
+        story.feed([*begins(0), {"kind": "start", "time": 10}, {"kind": "phase", "time": 10, "phase": "training"}])
+        story.feed([{"kind": "step", "time": 60, "step": 1, "loss": 1.0}])
+    story.feed([*begins(1000), end, *begins(86400), {"kind": "start", "time": 86410, "resumed_from": 1}])
+    assert story.seconds == 60 * first + 6 + 10
+    story.feed([{"kind": "failed", "time": 86411}, {"kind": "phase", "time": 99999, "phase": "preparing data"}])
+    assert story.seconds == 60 * first + 6 + 11
+
+
 def test_a_run_that_paused_by_itself_says_why() -> None:
     story = Story()
     alert = {"kind": "alert", "level": "error", "action": "pause", "step": 4, "text": "The disk is full. It is paused."}
@@ -127,6 +147,7 @@ def test_a_clock_that_is_set_while_it_runs_changes_nothing_of_how_long_it_ran(
     emit(5, "stopped", step=2)
     made.release()
     expected = 30.0
+    monkeypatch.setattr("ftstudio.core.run.files.each_line", lambda path: pytest.fail("all events are read"))
     for _ in range(2):
         story = Story()
         story.feed(made.events())
@@ -140,6 +161,11 @@ def test_a_clock_that_is_set_while_it_runs_changes_nothing_of_how_long_it_ran(
         expected += 30 - 1  # of a session its first event begins the count
     story.feed(made.events())
     assert story.seconds == expected
+    monkeypatch.undo()
+    old = RunFolder(tmp_path / "old")  # of a version that told only when
+    write_lines(old.events_path, [{"kind": "phase", "time": 0, "phase": "loading libraries"}])
+    LineWriter(old.events_path).append(*({"kind": "step", "time": n, "step": n, "loss": 1.0} for n in range(60)))
+    assert 59 <= old.emit("phase", phase="loading libraries")["ran"] < 69
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_steps_tell_the_loss_of_each_source(run: RunFolder):
 
 def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     kept = Recorder(tmp_path, [4, 5])
-    kept.begin(resumed=False)
+    kept.begin()
     kept.took(0, 1, [0, 1], [2, 0], [3.0, 0.0])
     kept.flush()
 
@@ -104,7 +104,7 @@ def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path, monk
 def test_after_a_torn_record_the_next_are_whole(tmp_path: Path):
     for places in ([0], [1]):
         kept = Recorder(tmp_path, [7, 8])
-        kept.begin(resumed=places == [1])
+        kept.begin(after=int(places == [1]))
         kept.took(0, 1, places, [1], [2.0])
         kept.flush()
         with open(tmp_path / "dynamics" / "epoch-000.bin", "ab") as file:
@@ -112,6 +112,26 @@ def test_after_a_torn_record_the_next_are_whole(tmp_path: Path):
     found = dynamics.read(tmp_path)
     assert found is not None
     assert found.losses.tolist() == [[2.0, 2.0]]
+
+
+def test_losses_of_steps_that_were_given_up_are_no_part_of_the_map(tmp_path: Path):
+    """The rows went wrong in the second epoch, and the run went back to before it."""
+    kept = Recorder(tmp_path, range(4))
+    kept.begin()
+    kept.took(0, 1, [0, 1], [5, 5], [2.5, 2.5])
+    kept.took(0, 2, [2, 3], [5, 5], [2.5, 60.0])
+    kept.took(1, 3, [0, 1], [5, 5], [60.0, 60.0])
+    kept.flush()
+    for after, losses in ((2, [[0.5, 0.5, 0.5, 12.0]]), (1, [[0.5, 0.5, None, None]]), (1, [[0.5, 0.5, None, None]])):
+        Recorder(tmp_path, range(4)).begin(after=after)
+        found = dynamics.read(tmp_path)
+        assert found is not None
+        assert [[None if x != x else x for x in row] for row in found.losses.tolist()] == losses
+    kept = Recorder(tmp_path, range(4))
+    kept.begin()
+    assert not list((tmp_path / "dynamics").glob("epoch-*"))
+    aside = {path.name: path.stat().st_size for path in (tmp_path / "dynamics").glob("aside-*")}
+    assert aside == {"aside-epoch-000.bin": 32, "aside-epoch-001.bin": 32}
 
 
 def test_a_mix_for_a_task_without_losses_by_row_records_none(tmp_path: Path):
@@ -234,7 +254,7 @@ def test_losses_of_rows_add_up_to_the_loss_that_is_trained(at: int):
 def test_a_task_without_probabilities_says_why_it_has_no_map(tmp_path: Path):
     why = tasks.get("embedding").unmapped()
     kept = Recorder(tmp_path, [3, 4], (dynamics.Source("a", 0, 4), dynamics.Source("b", 4, 9)), without=why)
-    kept.begin(resumed=False)
+    kept.begin()
     assert kept.took(0, 1, [0, 1], [1, 1], [2.0, 3.0]) == {"a": 2.0, "b": 3.0}
     kept.flush()
     found = dynamics.read(tmp_path)

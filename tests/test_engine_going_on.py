@@ -72,6 +72,12 @@ def test_what_was_edited_is_named_and_a_rate_counts_from_there(tmp_path: Path):
     assert steered(run) == [1e-4, 1e-3]
 
 
+def test_other_rows_to_be_judged_on_are_told(tmp_path: Path):
+    run, checkpoint = sealed(tmp_path, VALUES)
+    [told] = look(run, checkpoint, evaluation={"rows": 7})
+    assert "evaluation.rows is 7 (it was 200)" in told
+
+
 def test_a_rate_that_was_steered_stays_where_the_recipe_was_not_edited(tmp_path: Path):
     run, checkpoint = sealed(tmp_path, VALUES)
     run.emit("steer", step=2, what="learning_rate", value=5e-4, why="as asked")

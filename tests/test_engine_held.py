@@ -196,6 +196,20 @@ def test_gradients_that_are_under_way_end_the_run_with_a_way_out(tmp_path: Path,
     assert Held().forewarned(ranks.noted(folder, "cpu"))
 
 
+def test_what_is_read_before_the_first_step_is_no_training_time():
+    """Weights and optimiser states of a checkpoint: transformers reads them before it says that training begins."""
+    from ftstudio.engine.meter import Meter
+    from ftstudio.engine.trainer import _Plan
+
+    now = [0.0]
+    meter = Meter(30.0, 900, clock=lambda: now[0])
+    now[0] = 100.0
+    director: Any = SimpleNamespace(begun=lambda trainer: None)
+    _Plan(director, SimpleNamespace(meter=meter)).on_train_begin(None, None, None)  # type: ignore[arg-type]
+    now[0], meter.tokens = 102.0, 1000
+    assert (meter.seconds, meter.rate()) == (32.0, 50.0)
+
+
 def test_only_what_went_through_before_is_sure():
     held = Held()
     assert not held.sure((10, 5, 5))

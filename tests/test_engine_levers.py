@@ -22,6 +22,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import compatibility, fit, room
 from ftstudio.engine.budget import TokenBudget
+from ftstudio.engine.order import Shuffled
 from ftstudio.engine.recipes import check_recipe
 
 GIB = 1 << 30
@@ -131,6 +132,42 @@ def test_the_plan_counts_the_same_steps_and_smaller_means_fewer_tokens(base: Pat
     assert less is not None
     assert (less.training.batch_tokens, less.training.gradient_accumulation) == (512, 6)
     assert "512" in fit.smaller(recipe)
+
+
+def test_of_several_processes_batches_by_tokens_are_told_as_they_are_taken(monkeypatch: pytest.MonkeyPatch):
+    from ftstudio.engine import levers
+
+    lengths, budget = [90] * 11, 100
+    alone, shared = (len(TokenBudget(lengths, budget, 0, ways)) for ways in (1, 2))
+    assert shared == alone + 1
+    recipe = check_recipe(recipe_values(Path("any"), Path("any.jsonl"), batch_tokens=budget))
+    machine: Any = types.SimpleNamespace(device="cpu")
+    for count, wanted in ((1, alone), (2, shared)):
+        monkeypatch.setenv("WORLD_SIZE", str(count))
+        told: dict[str, str] = {}
+        levers._always_told(recipe, machine, lengths, told, "")
+        assert told["batch size"].startswith(f"by tokens: {wanted} batches")
+
+
+def test_what_is_told_of_padding_is_what_the_cuts_leave():
+    """Where a pass more costs more than it saves nothing is cut, and it isn't told."""
+    from ftstudio.engine import levers, pieces
+
+    lengths = [400, 10, 10, 10] * 30
+    recipe = check_recipe(recipe_values(Path("any"), Path("any.jsonl"), batch_size=8))
+    cut, left = pieces.shares(lengths, 8, 0, 32.0)
+    assert cut > 0.5
+    assert left < 0.05
+    assert "pieces of like length" in levers._padded(recipe, lengths, 32.0)
+    for cost in (6000.0, None):
+        cut, left = pieces.shares(lengths, 8, 0, cost)
+        assert cut == 0
+        drawn = Shuffled(lengths, 8, 0).batches(0)
+        whole = sum(len(rows) * max(lengths[row] for row in rows) for rows in drawn)
+        assert left == pytest.approx(1 - sum(lengths) / whole)
+        said = levers._padded(recipe, lengths, cost)
+        assert said.startswith(f"random rows, padded ({left:.0%} of the tokens are padding; training.batch_tokens")
+    assert "batch_tokens" not in levers._padded(recipe, [100] * 40, None)
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tiny_models import (
 
 from ftstudio import methods
 from ftstudio.core.recipe import Recipe
-from ftstudio.engine import fit
+from ftstudio.engine import fit, loads
 from ftstudio.engine.recipes import check_recipe
 
 torch = pytest.importorskip("torch")
@@ -282,6 +282,26 @@ def test_shrinking_keeps_the_rows_of_a_step(batch: int):
     assert recipe.training.batch_size == 1
     assert recipe.training.gradient_checkpointing
     assert seen >= 1
+
+
+def test_shrinking_leaves_a_batch_whose_rows_are_held_against_each_other():
+    """Half of it were half as many negatives."""
+    recipe = check_recipe(
+        {"task": "embedding", "model": "any", "data": {"train": "p.csv"}, "training": {"batch_size": 6}}
+    )
+    seen = []
+    while (less := fit.shrink(recipe)) is not None:
+        seen.append(fit.smaller(recipe).split(":")[0])
+        recipe = less
+        assert (recipe.training.batch_size, recipe.training.gradient_accumulation) == (6, 1)
+    assert seen == ["options.chunk 3", "options.chunk 1", "training.gradient_checkpointing"]
+    scored = check_recipe(
+        {"task": "embedding", "model": "any", "data": {"train": "p.csv"}, "options": {"loss": "cosine"}}
+    )
+    assert "training.batch_size 4" in fit.smaller(scored)
+    assert "training.batch_size 3" in fit.smaller(recipe, divisible=True)
+    rows, lengths = [0, 1, 2, 3, 4], [3, 9, 4, 8, 5]
+    assert [loads.at_once(rows, lengths, chunk) for chunk in (3, 8, None)] == [[1, 3, 4], rows, rows]
 
 
 @pytest.mark.slow

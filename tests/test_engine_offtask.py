@@ -139,3 +139,30 @@ def test_both_are_measured_while_they_train_as_the_panel_measures_them(
     kl = sum(float((old.exp() * (old - new)).sum()) for old, new in pairs) / sum(len(old) for old, _ in pairs)
     assert told["kl"] == pytest.approx(kl, rel=0.02, abs=1e-4)
     assert kl > 1e-4
+
+
+@pytest.mark.parametrize(("room", "kept"), [(200, 3), (150, 2), (40, 0)])
+def test_kl_is_measured_on_as_many_prompts_as_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, kept: int
+) -> None:
+    """A large vocabulary: the base's word on a prompt, 3 tokens of 10 each, takes 60 bytes on disk."""
+    job = JobFolder(tmp_path)
+    gauge = drift.Drift(job, tmp_path / "forgetting.json", None, [], never)  # type: ignore[arg-type]
+    said = [torch.randn(3, 10, generator=torch.Generator().manual_seed(seed)).log_softmax(-1) for seed in range(6)]
+    asked = iter([said[:3], said[3:]])
+    monkeypatch.setattr(drift, "KEPT", room)
+    monkeypatch.setattr(gauge, "_bits", lambda model, size: SimpleNamespace(bytes=1 << 20, per_byte=1.0))
+    monkeypatch.setattr(gauge, "_said", lambda model, as_base=False: iter(next(asked)))
+    monkeypatch.setattr(gauge, "_shared", lambda model: False)
+    gauge.measure_base(None, keep=True)
+    told = [event["text"] for event in job.events()]
+    found = gauge.divergence(torch.nn.Linear(1, 1)) if kept else None
+    if kept:
+        wanted = (
+            sum((old.exp() * (old - new)).sum() for old, new in zip(said[:kept], said[3:], strict=False)) / 3 / kept
+        )
+        assert found == pytest.approx(float(wanted), rel=1e-2)
+    assert [text.split(":")[0] for text in told] == {
+        3: [], 2: ["KL from the base is measured on 2 of 3 neutral prompts"],
+        0: ["KL from the base isn't measured while it trains"],
+    }[kept]  # fmt: skip

@@ -49,6 +49,18 @@ def test_smoothing_is_the_one_that_reports_use(numbers: list[float], beta: float
         assert math.isclose(y, wanted, rel_tol=1e-9, abs_tol=1e-6)
 
 
+@given(st.integers(0, 5000), st.sampled_from([0.0, 0.9, 0.98]), st.integers(1, 5000))
+@settings(max_examples=8, deadline=None)
+def test_the_cursor_reads_what_the_curve_is_there_however_thinned(x: int, beta: float, taken: int) -> None:
+    points = [(float(step), 3.0 if step % 97 == 0 else loss(step)) for step in range(5, 5005)]
+    curve, grown = Curve(beta), points[:taken]
+    curve.update(grown, 5000, 40, left=2000)
+    grown += points[taken:]
+    curve.update(grown, 5000, 40, left=2000)
+    wanted = dict(smoothed([(int(step), y) for step, y in points], beta) if beta else points)
+    assert curve.at(x) == (max(5, x), pytest.approx(wanted[max(5, x)]))
+
+
 def test_a_resumed_run_draws_its_curve_anew() -> None:
     curve, first = Curve(), [(float(x), 5.0) for x in range(10)]
     curve.update(first, 10, 10)
@@ -180,6 +192,10 @@ async def test_legend_axis_and_message() -> None:
         plot.show("loss", three(points, [(10.0, 2.0)]), right=40, log=True)
         await pilot.pause()
         assert "loss · log" in shown(app)
+        short = Series("short", [(10.0, 2.5), (20.0, 2.0)], beta=0.5, last=True)
+        plot.show("loss", [short, Series("train", points)], right=100, cursor=39.0)
+        await pilot.pause()
+        assert plot.readout == f"step 39 · train {loss(39):.3f} · short 2.167 at 20"  # it ended there
 
 
 @settings(max_examples=25, deadline=None)

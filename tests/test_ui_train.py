@@ -261,7 +261,7 @@ async def test_every_chart_axis_and_smoothing_has_its_key(workspace: Workspace) 
         assert "smooth 0" not in await now(pilot)
         await pilot.press("w", "w", "y")
         assert "loss · log" in await now(pilot)
-        for title in ("learning rate", "gradient norm", "tokens/s", "memory, GiB"):
+        for title in ("eval loss, held-out rows", "learning rate", "gradient norm", "tokens/s", "memory, GiB"):
             await pilot.press("g")
             text = await now(pilot)
             assert f"╭─ {title} · log" in text

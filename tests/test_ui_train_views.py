@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import made_answers as made
 import made_runs as runs
@@ -23,18 +26,18 @@ from ftstudio.core.run import RunFolder, Story, smoothed
 from ftstudio.core.workspace import Workspace
 from ftstudio.data.dataset import from_rows
 from ftstudio.engine.dynamics import Recorder
-from ftstudio.engine.sweep import join
-from ftstudio.ui.plot.chart import LinePlot
+from ftstudio.engine.sweep import Waiting, join
+from ftstudio.ui.plot.chart import LinePlot, Series
 from ftstudio.ui.plot.curve import Curve
 from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.app import StudioApp
-from ftstudio.ui.shell.session import RowsAsked, Session
-from ftstudio.ui.train import charts, course
-from ftstudio.ui.train.overlays import FILE, Overlays, told_apart
+from ftstudio.ui.shell.session import RowsAsked, RunFeed, Session
+from ftstudio.ui.train import beside, charts, course, side
+from ftstudio.ui.train.overlays import FILE, SECONDS, Overlays, told_apart
 from ftstudio.ui.train.recipe_diff import differing, settings
 from ftstudio.ui.train.replay import LONGEST, Replay
 from ftstudio.ui.train.rowmap import RowMapPage
-from ftstudio.ui.train.viewing import _numbers
+from ftstudio.ui.train.viewing import Viewing, _numbers
 
 
 @pytest.fixture
@@ -167,6 +170,38 @@ def test_charts_are_those_there_is_something_for(workspace: Workspace) -> None:
 
 
 # -- other runs ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("differ", "width", "told", "ink"),
+    [
+        ("", 40, "2.400 (-1.200 ▼)", "good"),
+        (None, 40, "2.400", "dim"),  # not known yet
+        ("tasks, labels, held-out rows", 25, "2.400 other task", "dim"),
+        ("held-out rows (a file as data.eval holds the same rows out for all)", 24, "other rows", "dim"),
+        ("lengths (data.max_length)", 40, "2.400 other lengths", "dim"),
+    ],
+)
+def test_a_baseline_of_other_rows_is_neither_better_nor_worse(
+    differ: str | None, width: int, told: str, ink: str
+) -> None:
+    here, baseline = Story(), Story()
+    for story, loss in ((here, 1.2), (baseline, 2.4)):
+        story.feed([{"kind": "eval", "step": 1, "loss": loss}])
+    found = side.lines(here, "done", width, 30, baseline, differ)
+    assert [line[1] for line in found if line and str(line[0][0]).startswith("baseline")] == [(told, ink)]
+
+
+def test_what_a_baseline_is_asked_is_what_a_sweep_is_asked(workspace: Workspace) -> None:
+    one, same, other = (workspace.new_run(name) for name in ("one", "same", "other"))
+    for run, task in ((one, "sft"), (same, "sft"), (other, "text-classification")):
+        run.recipe_path.write_text(runs.RECIPE.replace("sft", task))
+    assert beside.differing(one, same.name) == ""
+    assert beside.differing(one, other.name).startswith("tasks")
+    before = beside.key(one, same.name)
+    assert beside.key(one, same.name) == before
+    os.utime(one.recipe_path, (1, 1))
+    assert beside.key(one, same.name) != before
+
+
 async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(workspace: Workspace) -> None:
     first = runs.finished(workspace, "first")
     second = runs.begin(workspace, "second", text=runs.RECIPE.replace("r: 8", "r: 32"))
@@ -184,6 +219,10 @@ async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(work
         await until(pilot, "· ▲ first-1")
         text = await until(pilot, " ▼)")
         assert re.search(r"baseline +1\.\d+ \(-0\.\d+ ▼\)", text)
+        await press(pilot, "g")
+        assert re.search(r"eval loss, held-out rows .*○ second-1.*· ▲ first-1", await until(pilot, "eval loss, held"))
+        await press(pilot, "g g y")
+        await until(pilot, "1 setting", gone=True)
         await press(pilot, "d")
         text = await until(pilot, "1 setting differs: second-1 and first-1")
         assert re.search(r"method\.r +32 +8", text)
@@ -193,6 +232,61 @@ async def test_runs_are_laid_over_a_baseline_is_pinned_and_recipes_compared(work
     assert overlays.names(first.name) == []  # not over itself
     overlays.pin("")
     assert Overlays(workspace).names(second.name) == []
+
+
+def test_a_logarithmic_axis_says_that_it_takes_no_value_below_zero() -> None:
+    story, window = Story(), Window()
+    story.feed([{"kind": "step", "step": 9, "loss": 1.0}, {"kind": "forgetting", "step": 5, "change": -0.1}])
+    view: Any = SimpleNamespace(log_axis=True, window=window)
+    feed: Any = SimpleNamespace(story=story)
+    series = charts.series_of("forgetting", story, 0.9, charts.Memory())
+    assert Viewing._instead(view, "forgetting", feed, "", series) == "no value above zero: y for the linear axis"
+    assert Viewing._instead(view, "forgetting", feed, "", series[:0]) == "nothing measured yet"
+    window.left, window.right = 6.0, 9.0  # what lies outside doesn't count
+    assert Viewing._instead(view, "forgetting", feed, "", series).startswith("nothing between step 6 and 9")
+
+
+def test_held_out_losses_of_several_runs_stand_in_one_chart_those_by_source_say_they_do_not() -> None:
+    story = Story()
+    story.feed({"kind": "eval", "step": step, "loss": 2.0 / step, "sources": {"a": 1.0, "b": 2.0}} for step in (1, 2))
+    assert charts.available(story)[:3] == ["loss", "eval loss", "sources"]
+    own = charts.series_of("eval loss", story, 0.9, charts.Memory())
+    line, mark = charts.laid_over("eval loss", [("other", story)], 0.9)
+    assert line.points == mark.points == own[0].points == [(1, 2.0), (2, 1.0)]
+    assert (line.shown, line.beta, line.line, mark.line) == ("other", 0.0, True, False)
+    assert mark.marker != own[-1].marker  # without colours, too
+    assert charts.laid_over("sources", [("other", story)], 0.9) == []
+    sources = charts.series_of("sources", story, 0.9, charts.Memory())
+    assert charts.beside("loss by source", sources, [], "here") == ("loss by source · this run alone", sources)
+    title, series = charts.beside("eval loss", own, [line, mark], "here")
+    assert (title, [one.shown for one in series]) == ("eval loss", ["other", "", "", "here"])
+    assert (
+        charts.beside("eval loss", own, [], "here")[1][-1].shown == "here alone"
+    )  # a title has no room in small charts
+    assert charts.beside("MFU", [Series("", [])], [], "here") == ("MFU", [Series("", [])])  # nothing measured yet
+
+
+def test_runs_laid_over_are_read_in_turns_and_never_by_who_draws_them(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlays, asked = Overlays(workspace), []
+
+    def piece(self: RunFeed, seconds: float = 0.05) -> bool:
+        asked.append(self.run.name)
+        time.sleep(0.01)
+        return True  # there is always more
+
+    monkeypatch.setattr(RunFeed, "poll", piece)
+    names = [workspace.new_run(name).name for name in "abcd"]
+    assert all(overlays.toggle(name) for name in names)
+    for _ in range(9):  # a chart each
+        assert overlays.stories("here") == []
+    assert asked == []
+    began = time.monotonic()
+    overlays.poll("here")
+    assert time.monotonic() < began + SECONDS + 5
+    assert asked[:8] == names * 2
+    assert [name for name, _ in overlays.stories("here")] == names
 
 
 def test_a_deleted_run_is_no_baseline_and_lies_over_nothing(workspace: Workspace) -> None:
@@ -301,7 +395,7 @@ async def test_a_sweep_names_its_best_run_once_all_have_ended(workspace: Workspa
     third = runs.begin(workspace, "wild", owned=True)
     app = studio(workspace, first)
     gone = workspace.new_run("gone")  # deleted since: it isn't waited for
-    join([first, second, third, gone])
+    join([Waiting(run.name, run) for run in (first, second, third, gone)])
     shutil.rmtree(gone.path)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, "the sweep's 3 runs have ended")
@@ -381,7 +475,7 @@ async def test_the_map_of_rows_leads_to_the_hardest_ones_in_the_data(
         assert re.search(r"\b7\b", text)
         await press(pilot, "4 escape")
         await until(pilot, "enter compares")
-        Recorder(run.path, range(60), without=tasks.get("embedding").unmapped()).begin(resumed=False)
+        Recorder(run.path, range(60), without=tasks.get("embedding").unmapped()).begin()
         await press(pilot, "h")  # a task without probabilities says why there is no map
         text = await until(pilot, "Rows of this task have no place on this map")
         assert "Listed:" not in text

@@ -13,6 +13,7 @@ from ftstudio.core.jobs import Train
 from ftstudio.core.run import state_word
 from ftstudio.core.text import clean, duration, number
 from ftstudio.core.turn import QUEUE
+from ftstudio.engine.chosen import short
 from ftstudio.engine.sweep import Waiting, by_text, grid, join, left, named, outcome, with_siblings
 
 MOST_NAMED = 3  # interrupted runs
@@ -25,11 +26,12 @@ def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: 
 
     place = workspace(arguments)
     waiting: list[Waiting] = []
+    swept = grid(arguments.sweep) if arguments.sweep else [[]]
     for name in recipes:
-        for chosen in grid(arguments.sweep) if arguments.sweep else [[]]:
-            one = Waiting(" ".join([name, *chosen]))
+        for chosen in swept:
+            one = Waiting(" ".join([name, *chosen]), chosen=chosen)
             try:
-                one.run = prepare_run(named(load(name, [*overrides, *chosen]), chosen), place)
+                one.run = prepare_run(named(load(name, [*overrides, *chosen]), chosen, swept), place)
             except StudioError as error:  # the others can still be trained
                 one.error = error
                 out.say(f"  {clean(one.name)}: {clean(error.message)}")
@@ -38,7 +40,7 @@ def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: 
     if len(used) == len(waiting):  # nothing was begun: the words are wrong, not one of the trainings
         raise used[0]
     if arguments.sweep:
-        join([one.run for one in waiting if one.run is not None])
+        join(waiting)
     return work_through(waiting, out)
 
 
@@ -103,14 +105,20 @@ def _state(row: dict[str, Any]) -> str:
 
 def outcome_text(value: dict[str, Any]) -> str:
     """The same for people."""
+    said = short([row["chosen"] for row in value["runs"]])
+    scored = any(row["score"] is not None for row in value["runs"])
     rows = [
         [
-            clean(row["run"] or row["name"]), _state(row), number(row["loss"]),
-            number(row["eval_loss"]), duration(row.get("seconds")), clean(row["error"] or "", 60),
+            clean(row["run"] or row["name"]), clean(" ".join(f"{key}={value}" for key, value in chosen.items()), 60),
+            _state(row), number(row["loss"]), number(row["eval_loss"]), number(row["score"]),
+            duration(row.get("seconds")), clean(row["error"] or "", 60),
         ]
-        for row in value["runs"]
+        for row, chosen in zip(value["runs"], said, strict=True)
     ]  # fmt: skip
-    lines = [table(rows, ["run", "state", "loss", "held-out", "took", ""], right=(2, 3, 4))]
+    header = ["run", "chosen", "state", "loss", "held-out", str(value["by"] or "score"), "took", ""]
+    shown = [place for place in range(len(header)) if (place != 1 or any(said)) and (place != 5 or scored)]
+    right = tuple(place for place, column in enumerate(shown) if column in (3, 4, 5))
+    lines = [table([[row[place] for place in shown] for row in rows], [header[place] for place in shown], right=right)]
     for row in value["runs"]:
         if (low := row["lowest"]) is not None:
             how = f": ftstudio compare {row['run']} --arms base,tuned@{low['step']}" if low["kept"] else ", not kept"

@@ -9,10 +9,10 @@
 A target of a task with labels of its own (a class, a tag, one of several labels) counts as a token. A task whose rows
 have no probability of what is right keeps none: about.json then says `without`, the sentence why, and no rows.
 
-Appended while the run trains. A torn last record is left out; a step that was taken again after a kill is written again
-with the same numbers, and the last record of a row in an epoch counts. Ranks beside the first write
-`epoch-000.rank1.bin` and so on. `sources` is empty unless several sources are mixed: a row number from `start` up to
-`stop` is row number - start of that source.
+Appended while the run trains. A torn last record is left out, and the last record of a row in an epoch counts. A run
+that goes on from a checkpoint first puts the records of later steps into `aside-epoch-000.bin`, which isn't read. Ranks
+beside the first write `epoch-000.rank1.bin` and so on. `sources` is empty unless several sources are mixed: a row
+number from `start` up to `stop` is row number - start of that source.
 
 The map of rows is Dataset Cartography (Swayamdipta et al. 2020): confidence is the mean over the epochs of the
 probability of the row's answer (of one token, the geometric mean over its tokens), variability its standard deviation.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FOLDER, ABOUT, ROWS = "dynamics", "about.json", "rows.i4"
 RECORD = [("step", "<u4"), ("place", "<u4"), ("tokens", "<u4"), ("loss", "<f4")]
 VERSION = 1
+KINDS = ("unseen", "hard", "ambiguous", "easy")
 AMBIGUOUS = 1 / 3  # share of the rows, the most variable ones: the paper's choice
 _NAME = re.compile(r"epoch-(\d+)(?:\.rank(\d+))?\.bin$")
 
@@ -111,19 +112,51 @@ class Dynamics:
         Ambiguous is the third whose probability varies most (of rows seen at least twice); of the others the half with
         the higher confidence is easy, the half with the lower one hard.
         """
+        return [KINDS[code] for code in self.codes.tolist()]
+
+    @cached_property
+    def codes(self) -> Array:
+        """[N] int: the places of `kinds` in `KINDS`."""
         import numpy as np
 
-        kinds = np.full(len(self.rows), "unseen", dtype=object)
+        codes = np.zeros(len(self.rows), dtype=np.int64)
         seen = np.flatnonzero(self.seen)
         twice = seen[self.seen[seen] > 1]
         most = twice[np.argsort(-self.variability[twice], kind="stable")][: int(len(twice) * AMBIGUOUS)]
         most = most[self.variability[most] > 0]
-        kinds[most] = "ambiguous"
+        codes[most] = KINDS.index("ambiguous")
         rest = np.setdiff1d(seen, most, assume_unique=True)
         rest = rest[np.argsort(self.confidence[rest], kind="stable")]
-        kinds[rest[: len(rest) // 2]] = "hard"
-        kinds[rest[len(rest) // 2 :]] = "easy"
-        return [str(kind) for kind in kinds]
+        codes[rest[: len(rest) // 2]] = KINDS.index("hard")
+        codes[rest[len(rest) // 2 :]] = KINDS.index("easy")
+        return codes
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many rows are of each kind."""
+        import numpy as np
+
+        return dict(zip(KINDS, np.bincount(self.codes, minlength=len(KINDS)).tolist(), strict=True))
+
+    @cached_property
+    def listed(self) -> dict[str, Array]:
+        """The places of the rows of the kinds `hard` and `ambiguous`, the hardest and the most variable ones first."""
+        orders = {"hard": self._order(self.confidence), "ambiguous": self._order(-self.variability)}
+        return {kind: order[self.codes[order] == KINDS.index(kind)] for kind, order in orders.items()}
+
+    @cached_property
+    def windows(self) -> tuple[Array, Array] | None:
+        """([N], [N]) int: which of the windows of its row in the data each training row is (from 1 on), of how many;
+        None where every row is a single one. Running text is trained in windows, in their order."""
+        import numpy as np
+
+        _, of, count = np.unique(self.rows, return_inverse=True, return_counts=True)
+        if not len(count) or count.max() == 1:
+            return None
+        order = np.argsort(of, kind="stable")
+        which = np.empty(len(self.rows), dtype=np.int64)
+        which[order] = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count) + 1
+        return which, count[of]
 
     def hardest(self, count: int | None = None) -> list[int]:
         """Places (0 … N-1) of the COUNT rows with the least confidence, the hardest first: look for wrong labels."""
@@ -134,11 +167,15 @@ class Dynamics:
         return self._sorted(-self.variability, count)
 
     def _sorted(self, by: Array, count: int | None) -> list[int]:
+        return [int(place) for place in self._order(by)[:count]]
+
+    @staticmethod
+    def _order(by: Array) -> Array:
+        """Places by BY, the lowest first, without those that have none (rows never seen)."""
         import numpy as np
 
-        order = np.argsort(by, kind="stable")  # NaN, the rows never seen, sorts last
-        order = order[np.isfinite(by[order])]
-        return [int(place) for place in order[:count]]
+        order = np.argsort(by, kind="stable")
+        return order[np.isfinite(by[order])]
 
     def source_of(self, place: int) -> str | None:
         """The source that the row at PLACE comes from; None where there is only one."""

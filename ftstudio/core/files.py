@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,21 @@ class LineReader:
 
     def poll(self, limit: int = 4 << 20) -> list[dict[str, Any]]:
         """What was appended since the last call: whole lines only, about LIMIT bytes at most."""
+        rows = []
+        for line in self.lines(limit):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                self.skipped += 1
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+            else:
+                self.skipped += 1
+        return rows
+
+    def lines(self, limit: int = 4 << 20) -> list[bytes]:
+        """The same as it stands there, without blank lines."""
         self.restarted = False
         try:
             status = os.stat(self.path)
@@ -130,20 +145,7 @@ class LineReader:
             return []
         whole = data.rfind(b"\n") + 1
         self.offset += whole
-        rows = []
-        for line in data[:whole].split(b"\n"):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                self.skipped += 1
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-            else:
-                self.skipped += 1
-        return rows
+        return [line for line in data[:whole].split(b"\n") if line and not line.isspace()]
 
     def all(self) -> list[dict[str, Any]]:
         """Everything from here to the end."""
@@ -162,6 +164,24 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All JSON objects in PATH; an absent file is empty, a torn last line is left out."""
     return LineReader(path).all()
+
+
+def each_line(path: Path, wanted: Callable[[bytes], bool] = lambda line: True) -> Iterator[dict[str, Any]]:
+    """The JSON objects in PATH one after another, of lines that are WANTED: the others aren't parsed, and none is kept.
+    An absent file is empty; torn and foreign lines are left out."""
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                if not line.endswith(b"\n") or not wanted(line):
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
+    except OSError:
+        return
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

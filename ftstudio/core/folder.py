@@ -13,6 +13,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,17 @@ class JobFolder:
         """All events so far."""
         return files.read_lines(self.events_path)
 
+    def rare_events(self, step: int | None = None) -> Iterator[dict[str, Any]]:
+        """The events so far, one after another, but for those of every step and of the machine, which are nearly all:
+        of the former only that of STEP. A run of many steps is read in a moment, and takes no memory."""
+        own = b'"step":%d,' % step if step is not None else None
+
+        def wanted(line: bytes) -> bool:
+            often = line.startswith(OFTEN)
+            return not often or (own is not None and own in line and line.startswith(OFTEN[0]))
+
+        return files.each_line(self.events_path, wanted)
+
     def request(self, what: str, **fields: Any) -> None:
         """Ask the owner for WHAT (one of REQUESTS)."""
         if what not in REQUESTS:
@@ -348,6 +360,7 @@ class JobFolder:
             span *= 16
 
 
+OFTEN = (b'{"kind":"step",', b'{"kind":"telemetry",')  # as `emit` writes them
 # the kinds of events a state is read from
 STATE_KINDS = ("phase", "failed", "done", "stopped")
 

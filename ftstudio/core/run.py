@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftstudio.core import files
 from ftstudio.core.folder import STATE_KINDS, JobFolder
 from ftstudio.core.turn import holder
 
@@ -34,9 +33,13 @@ class RunFolder(JobFolder):
 
     def _ran(self) -> float:
         if self._session is None:
-            before = Story()
-            before.feed(files.read_lines(self.events_path))
-            self._session = (before.seconds or 0.0, time.monotonic())
+            from ftstudio.core.skimmed import Skimmed
+
+            told = [event["ran"] for event in self._tail() if isinstance(event.get("ran"), (int, float))]
+            before = (
+                told[-1] if told else Skimmed(self.events_path).read().seconds
+            )  # of an earlier version none is told
+            self._session = (before or 0.0, time.monotonic())
         before_it, began = self._session
         return before_it + time.monotonic() - began
 
@@ -97,9 +100,9 @@ class RunFolder(JobFolder):
 
     def summary(self) -> dict[str, Any]:
         """What `ftstudio runs --json` tells of it."""
-        story = Story()
-        story.feed(files.read_lines(self.events_path))
-        return self.summary_of(story)
+        from ftstudio.core.skimmed import Skimmed  # a Story in short: it stands on this module
+
+        return self.summary_of(Skimmed(self.events_path).read())
 
     def summary_of(self, story: Story) -> dict[str, Any]:
         """The same, from a STORY already read."""
@@ -107,7 +110,7 @@ class RunFolder(JobFolder):
         return {
             "run": self.name,
             "path": str(self.path),
-            "state": self.state(story.last_state),
+            "state": self.state(story.last_state or {}),
             "collapsed": story.collapsed,
             "task": start.get("task"),
             "method": start.get("method"),
@@ -162,6 +165,7 @@ class Story:
     _ran: float | None = None  # seconds in all sessions, as the last event that knows told
     _passed: float = 0.0  # of events that don't: seconds from one to the next
     _idle: float = 0.0  # those of them between its sessions
+    _over: bool = False  # its last session has told how it ended
     _active: float | None = None  # of its last event but telemetry, which a thread of its own writes
     _speed: float | None = None
     _evaluations: list[dict[str, Any]] = field(default_factory=list)
@@ -184,6 +188,7 @@ class Story:
                 self.started = event.get("time")
             if kind in STATE_KINDS:
                 self.last_state = event
+                self._over = self._over or kind != "phase"
             if kind in ("done", "stopped") and event.get("path"):
                 self.saved = event
             handler = getattr(self, f"_{kind}", None)
@@ -219,12 +224,12 @@ class Story:
 
     def _phase(self, event: dict[str, Any]) -> None:
         phase = event.get("phase", "")
-        resumed = self.start and phase in FIRST_PHASES and self.phase not in FIRST_PHASES
-        if resumed:
+        begins = phase == FIRST_PHASES[0] or (phase in FIRST_PHASES and (self._over or self.phase not in FIRST_PHASES))
+        if begins and self.start:
             self._earlier = len(self.alerts)
-        if resumed and self._active is not None and self.last_time is not None:
+        if begins and self._active is not None and self.last_time is not None:
             self._idle += max(0.0, self.last_time - self._active)
-        self.phase = phase
+        self.phase, self._over = phase, False
 
     def _step(self, event: dict[str, Any]) -> None:
         self.last_step = event
@@ -255,7 +260,9 @@ class Story:
             for name, value in values.items() if isinstance(values, dict) else ():
                 self._measure(f"{metric} of source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
-        if losses:
+        if losses and self.best is not None and self.best[0] != losses[-1][0]:
+            self.best = min(self.best, losses[-1], key=lambda point: point[1])
+        elif losses:  # the first one, or the best one measured again
             self.best = min(losses, key=lambda point: point[1])
 
     def _forgetting(self, event: dict[str, Any]) -> None:

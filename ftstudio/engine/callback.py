@@ -83,7 +83,7 @@ class RunDirector:
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self._wish = ""  # stop or rollback: done once the step is through
         self._fault = ""  # what is rolled back for
-        told = any(event.get("hint") in pace.HINTS for event in folder.events())
+        told = any(event.get("hint") in pace.HINTS for event in folder.rare_events())
         self.pace = pace.Pace(every, save, told)
         self.ended_by = ""  # the fault that stopped the run, where no person did
         self.disk = disk.Disk(folder.path)
@@ -104,7 +104,7 @@ class RunDirector:
             return
         if isinstance(facts.get("eval_loss"), float):
             self.evaluated_at = (self.first, facts["eval_loss"])
-        events, story = self.folder.events(), Story()
+        events, story = list(self.folder.rare_events(self.first)), Story()
         self.evaluation, self.last_loss = going_on.told(events, self.first)
         self.ahead.goes_on(events, self.first)
         story.feed(events)
@@ -237,7 +237,7 @@ class RunDirector:
     def _deed(self, fault: Fault) -> str:
         deed: str = getattr(self.watch, fault.kind)
         if deed == "rollback":
-            before = sum(event.get("action") == "rollback" for event in self.folder.events())
+            before = sum(event.get("action") == "rollback" for event in self.folder.rare_events())
             step = self.trainer.state.global_step if self.trainer is not None else None
             if fault.kind == "resume_fault" and step is not None:
                 step += 1  # it is found before a step is taken: the checkpoint gone on from is good

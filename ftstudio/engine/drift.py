@@ -13,12 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core import files
 from ftstudio.core.errors import Stopped
 from ftstudio.core.folder import JobFolder
+from ftstudio.core.text import size as size_text
 from ftstudio.engine import forgetting
 from ftstudio.engine.neutral import PROMPTS
 from ftstudio.methods.from_weights import off_is_base
@@ -136,11 +138,30 @@ class Drift:
         self._base = {"size": size, "base_bits_per_byte": bits.per_byte}
         files.write_json(self.path, self._base)
         if keep:
-            from safetensors.torch import save_file
+            self._keep(model)
 
-            said = {str(place): logs.half().cpu() for place, logs in enumerate(self._said(model))}
-            if sum(logs.nbytes for logs in said.values()) <= KEPT:
-                save_file(said, str(self.path.with_suffix(".safetensors")))
+    def _keep(self, model: Any) -> None:
+        """Keep the word of MODEL, the base, on as many neutral prompts as there is room for, and tell where it is not
+        all of them."""
+        from safetensors.torch import save_file
+
+        said: dict[str, Any] = {}
+        taken = count = 0
+        for count, logs in enumerate(self._said(model), 1):
+            low = logs.half().cpu()
+            taken += low.nbytes
+            if taken <= KEPT:
+                said[str(count - 1)] = low
+        if said:
+            save_file(said, str(self.path.with_suffix(".safetensors")))
+        if len(said) < count:
+            text = (
+                f"KL from the base is measured on {len(said)} of {count} neutral prompts"
+                if said
+                else ("KL from the base isn't measured while it trains")
+            )
+            text += f": with so large a vocabulary its word on all would take {size_text(taken)}."
+            self.folder.emit("alert", level="info", text=text)
 
     def divergence(self, model: Any) -> float | None:
         """KL(base ‖ tuned), mean nats a token over the neutral prompts; None where the base's word wasn't kept."""
@@ -155,11 +176,12 @@ class Drift:
             kept = load_file(str(path))
         total: Any = 0.0
         count = 0
+        after = self._said(model) if shared else islice(self._said(model), len(kept))
         device = next(model.parameters()).device
         before = (
             self._said(model, as_base=True) if shared else (kept[str(at)].float().to(device) for at in range(len(kept)))
         )
-        for old, new in zip(before, self._said(model), strict=True):
+        for old, new in zip(before, after, strict=True):
             if len(old) != len(new):
                 continue  # a prompt that new tokens cut otherwise
             new = new.to(old.device)[:, : old.shape[1]]  # for the base, tokens that it doesn't have have no probability

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ftstudio.engine.materials import Materials
 
+ASIDE = "aside-"  # before the name of an epoch's file: its records that the run didn't go on from
 EVERY = 2.0  # seconds between two writes at least; a checkpoint, an evaluation, a pause and the end write at once
 
 
@@ -44,12 +45,15 @@ class Recorder:
         self._waiting: dict[int, list[np.ndarray[Any, Any]]] = {}
         self._written = time.monotonic()
 
-    def begin(self, *, resumed: bool) -> None:
-        """Write what the records stand on; where the run isn't RESUMED, records of an earlier try go."""
+    def begin(self, *, after: int = 0) -> None:
+        """Write what the records stand on. AFTER is the step that is gone on from: those of later steps, which a
+        rollback gave up or a kill took, are set aside; of an earlier try (0) they go."""
         with self._guarded():
             if not self.rank:
-                if not resumed and self.folder.is_dir():
-                    for path in self.folder.glob("epoch-*.bin"):
+                for path in sorted(self.folder.glob("epoch-*.bin")) if self.folder.is_dir() else ():
+                    if after:
+                        _cut(path, after)
+                    else:
                         path.unlink()
                 rows = self.rows[:0] if self.without else self.rows
                 about = {
@@ -115,6 +119,21 @@ def _append(path: Path, data: bytes) -> None:
         if over:
             file.truncate(file.tell() - over)
         file.write(data)
+
+
+def _cut(path: Path, after: int) -> None:
+    """Leave in PATH the records up to the step AFTER; the others are kept beside it, where nobody counts them."""
+    import numpy as np
+
+    records = np.fromfile(path, dtype=dynamics.RECORD)
+    later = records["step"] > after
+    if not later.any():
+        return
+    _append(path.with_name(f"{ASIDE}{path.name}"), records[later].tobytes())
+    if later.all():
+        path.unlink()
+    else:
+        files.write(path, records[~later].tobytes())
 
 
 def recorder(run: Path, materials: Materials, rows: Sequence[int], rank: int = 0) -> Recorder:

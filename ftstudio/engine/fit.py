@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ftstudio import tasks
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import size
 
@@ -135,13 +136,18 @@ def refused(device: Mapping[str, Any], found: Mapping[str, Any] | None) -> dict[
     return {**device, "fits": "no", "text": f"{device['name']}: {text}, with {size(found['bytes'])}"}
 
 
-def shrink(recipe: Recipe) -> Recipe | None:
+def shrink(recipe: Recipe, divisible: bool | None = None) -> Recipe | None:
     """RECIPE with half the micro-batch and twice the accumulation, so that a step learns from as many rows; at one
     row with gradient checkpointing; None where nothing is left to make smaller without changing what is learnt.
 
-    An odd micro-batch becomes the greatest divisor of it that is at most half, so that the rows of a step stay.
+    An odd micro-batch becomes the greatest divisor of it that is at most half, so that the rows of a step stay. Where
+    the loss holds the rows of a batch against each other (not DIVISIBLE; None: as far as RECIPE tells) the batch stays,
+    and half as many of its rows are looked at at once (`gradient_cache`).
     """
     training = recipe.training
+    if not (tasks.of(recipe).divisible if divisible is None else divisible):
+        half = _at_once(recipe) // 2
+        return recipe.with_changes({"options.chunk": half}) if half else _recomputed(recipe)
     if training.batch_tokens is not None:
         return _fewer_tokens(recipe, training.batch_tokens)
     batch = training.batch_size
@@ -150,6 +156,11 @@ def shrink(recipe: Recipe) -> Recipe | None:
         accumulation = training.gradient_accumulation * (batch // half)
         return recipe.with_changes({"training.batch_size": half, "training.gradient_accumulation": accumulation})
     return _recomputed(recipe)
+
+
+def _at_once(recipe: Recipe) -> int:
+    """How many rows of a batch are looked at at once where they are held against each other."""
+    return min(recipe.training.batch_size, int(recipe.options.get("chunk") or recipe.training.batch_size))
 
 
 def _fewer_tokens(recipe: Recipe, tokens: int) -> Recipe | None:
@@ -169,11 +180,16 @@ def _recomputed(recipe: Recipe) -> Recipe | None:
     return recipe.with_changes({"training.gradient_checkpointing": True})
 
 
-def smaller(recipe: Recipe) -> str:
+def smaller(recipe: Recipe, divisible: bool | None = None) -> str:
     """What `shrink` would do, in words; empty where it can't."""
-    less = shrink(recipe)
+    less = shrink(recipe, divisible)
     if less is None:
         return ""
+    if less.options != recipe.options:
+        return (
+            f"options.chunk {less.options['chunk']}: so many rows are looked at at once, each is still held against "
+            f"all {recipe.training.batch_size} of its batch; less memory, about a third slower"
+        )
     if less.training.batch_tokens != recipe.training.batch_tokens:
         return (
             f"training.batch_tokens {less.training.batch_tokens} and gradient_accumulation "

@@ -45,6 +45,7 @@ def made_by(recipe: Recipe) -> dict[str, Any]:
         for key, value in _flat(part, whole.get(part))
         if key not in _IDLE and not key.startswith("training.watch.")
     }
+    settings["evaluation.rows"] = recipe.evaluation.rows  # losses of other rows can't be set against those before
     adapter = methods.get(recipe.method.name).adapter
     return {"recipe": settings, "base": weights.mark(locate(recipe.model).folder, recipe.model) if adapter else None}
 
@@ -153,7 +154,7 @@ def _shown(value: Any) -> str:
 def _steer(folder: JobFolder, step: int, rate: float | None, edited: bool) -> None:
     """Note that RATE counts from STEP on, where the recipe was EDITED, or was and no longer is."""
     last: dict[str, Any] = {}
-    for event in folder.events():
+    for event in folder.rare_events():
         at = event.get("step")
         if event.get("kind") == "steer" and event.get("what") == "learning_rate" and isinstance(at, int) and at <= step:
             last = event

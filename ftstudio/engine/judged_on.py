@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ftstudio import tasks
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
@@ -16,7 +17,8 @@ from ftstudio.engine.recipes import load_recipe
 
 BY_TOKENS = ("causal-lm", "masked-lm", "sft", "seq2seq", "image-text-to-text")
 """Tasks whose loss is that of a token: other tokens of the same text, or fewer, are another loss."""
-DRAWN = "a file as data.eval holds the same rows out for all"
+DRAWN = "a file as data.eval, with evaluation.rows of as many rows, holds the same out for all"
+BATCHES = "batch sizes (training.batch_size)"
 
 
 def differing(runs: Sequence[RunFolder], held_out: bool) -> str:
@@ -28,12 +30,35 @@ def differing(runs: Sequence[RunFolder], held_out: bool) -> str:
         models = {recipe.model for recipe in recipes}
         marked = {model: _tokens(model) if len(models) > 1 else "" for model in models}
         grounds = [one | {"tokenizers": marked[recipe.model]} for one, recipe in zip(grounds, recipes, strict=True)]
-    names = dict.fromkeys(name for ground in grounds for name in ground)
-    found = [name for name in names if len({_plain(ground.get(name)) for ground in grounds}) > 1]
-    if not found:
+    found = _unequal(grounds)
+    way = _way(recipes) if found == ["held-out rows"] else ""
+    return f"{', '.join(found)}{f' ({way})' if way else ''}"
+
+
+def score(runs: Sequence[RunFolder], judged: Sequence[Mapping[str, Any]]) -> str:
+    """The score that ranks RUNS, higher being better, where their losses depend on what shares a batch: one that each
+    of JUDGED, the evaluations of their models, has. Empty where there is none, or not of the same rows."""
+    recipes = [recipe for run in runs if (recipe := _recipe(run)) is not None]
+    if len(recipes) < len(runs) or any(tasks.of(recipe).divisible for recipe in recipes):
         return ""
-    way = f" ({DRAWN})" if found == ["held-out rows"] and any(_drawn(recipe) for recipe in recipes) else ""
-    return f"{', '.join(found)}{way}"
+    if _unequal([_asked(recipe) | {"held-out rows": _held_out(recipe)} for recipe in recipes]):
+        return ""
+    names = tasks.of(recipes[0]).ranked_by if recipes else ()
+    return next((name for name in names if all(isinstance(one.get(name), (int, float)) for one in judged)), "")
+
+
+def _unequal(grounds: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = dict.fromkeys(name for ground in grounds for name in ground)
+    return [name for name in names if len({_plain(ground.get(name)) for ground in grounds}) > 1]
+
+
+def _way(recipes: Sequence[Recipe]) -> str:
+    """How runs of RECIPES, which differ in their held-out rows alone, come to be judged on the same."""
+    if any(_drawn(recipe) for recipe in recipes):
+        return DRAWN
+    files = {_plain(_held_out(recipe)[0][0]) for recipe in recipes}
+    most = max(_noted(recipe).get("rows") or 0 for recipe in recipes)
+    return f"evaluation.rows: {most} judges all on every row of that file" if len(files) == 1 else ""
 
 
 def _recipe(run: RunFolder) -> Recipe | None:
@@ -43,30 +68,56 @@ def _recipe(run: RunFolder) -> Recipe | None:
         return None
 
 
+def _asked(recipe: Recipe) -> dict[str, Any]:
+    """What is asked of the rows of RECIPE."""
+    resolved, columns = recipe.resolved or {}, recipe.data.columns
+    return {"tasks": recipe.task, "labels": resolved.get("task"), "columns": columns and columns.model_dump()}
+
+
 def _ground(recipe: Recipe, held_out: bool) -> dict[str, Any]:
     resolved = recipe.resolved or {}
     data, noted = recipe.data, resolved.get("data") or {}
-    found: dict[str, Any] = {"tasks": recipe.task, "options": recipe.options, "labels": resolved.get("task")}
-    found |= {"templates": resolved.get("template"), "columns": data.columns and data.columns.model_dump()}
+    options = {name: value for name, value in recipe.options.items() if name != "chunk"}  # it changes no loss
+    found = _asked(recipe) | {"options": options, "templates": resolved.get("template")}
+    if not tasks.of(recipe).divisible:  # a row is held against the others of its batch: of fewer it is easier
+        found[BATCHES] = recipe.training.batch_size
     if recipe.task in BY_TOKENS:
         found["lengths (data.max_length)"] = data.max_length
         found["added tokens"] = recipe.architecture.new_tokens
-    train = [_of(noted.get("train")), _of(noted.get("sources")), None if noted else str(data.train)]
-    if not held_out:
-        return found | {"training rows": [train, data.limit]}
-    rows = noted.get("eval") or {}
+    if held_out:
+        return found | {"held-out rows": _held_out(recipe)}
+    return found | {"training rows": [_train(recipe), None if noted else str(data.train), data.limit]}
+
+
+def _train(recipe: Recipe) -> list[Any]:
+    noted = (recipe.resolved or {}).get("data") or {}
+    return [_of(noted.get("train")), _of(noted.get("sources"))]
+
+
+def _held_out(recipe: Recipe) -> list[Any]:
+    """[which rows RECIPE holds out, how many of them are judged]"""
+    data, rows = recipe.data, _noted(recipe)
+    count, most = rows.get("rows"), recipe.evaluation.rows
     if _drawn(recipe):
         parting = [data.eval, data.test, data.split_by and data.split_by.model_dump(), data.parted_as]
-        which = [*parting, recipe.training.seed, *train]
+        which = [*parting, recipe.training.seed, *_train(recipe)]
+        which += [] if (recipe.resolved or {}).get("data") else [str(data.train)]
     else:
         which = [rows.get("sha256")]
-    count = rows.get("rows")
-    return found | {"held-out rows": [which, None if count is None else min(count, recipe.evaluation.rows)]}
+        if count is not None and count > most:  # those that are judged are drawn (`Materials.examples`)
+            which.append(recipe.training.seed)
+    return [which, None if count is None else min(count, most)]
+
+
+def _noted(recipe: Recipe) -> Mapping[str, Any]:
+    """What the resolved RECIPE tells of its held-out rows."""
+    found: Mapping[str, Any] = ((recipe.resolved or {}).get("data") or {}).get("eval") or {}
+    return found
 
 
 def _drawn(recipe: Recipe) -> bool:
     """Whether the held-out rows of RECIPE are drawn from those of its training."""
-    return "sha256" not in (((recipe.resolved or {}).get("data") or {}).get("eval") or {})
+    return "sha256" not in _noted(recipe)
 
 
 def _of(facts: Mapping[str, Any] | None) -> Any:

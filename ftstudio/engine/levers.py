@@ -34,6 +34,7 @@ HEADS: dict[Head, str] = {
     "places": "at places where a row of the batch has a label: {:.0%} of the tokens have one",
     "all": "everywhere: the architecture can't narrow it",
 }
+MUCH = 0.25  # of the tokens are padding: it is told how to spare it
 MULTIPLE = 8  # a GPU's matrix units like widths of whole eights
 
 
@@ -102,7 +103,7 @@ def choose(
         told["attention"] = attention.NAMES.get(how, how)
     else:
         collator = Collator(pad_id, MULTIPLE if machine.device == "cuda" else 1)
-        told["batches"] = f"{_padded(recipe)}: {parity.why}"
+        told["batches"] = f"{_padded(recipe, lengths, _piece(model, machine))}: {parity.why}"
         _attend(model, wanted)
         told["attention"] = attention.implementation(model)
     told["attention"] += ", as the recipe says" if wanted != "auto" else ""
@@ -127,10 +128,15 @@ def _precision(machine: Hardware) -> str:
     return f"{told}; products in full, without TF32: exact, but several times slower than bf16 where the GPU has it"
 
 
-def _padded(recipe: Recipe) -> str:
-    if recipe.training.batch_tokens is not None:
+def _padded(recipe: Recipe, lengths: Sequence[int], piece: float | None) -> str:
+    """How rows of LENGTHS come together where they are padded; PIECE as `Levers` have it."""
+    training = recipe.training
+    if training.batch_tokens is not None:
         return "padded, rows of like length together"
-    return "random rows, padded" + (", in pieces of like length" if place().alone else "")
+    cut, left = pieces.shares(lengths, training.batch_size, training.seed, piece)
+    told = f", {cut:.0%} of the batches in pieces of like length" if cut else ""
+    spared = "; training.batch_tokens, rows of like length together, spares it" if left >= MUCH else ""
+    return f"random rows, padded{told} ({left:.0%} of the tokens are padding{spared})"
 
 
 def _piece(model: Any, machine: Hardware) -> float | None:
@@ -178,23 +184,22 @@ def _of_task(
     """The levers of a task with batches and a loss of its own, padded: rows of like length together where each counts
     the same; mixed where the loss holds them against each other."""
     half = machine.dtype if machine.precision != "fp32" else None
-    told = {
-        "precision": _precision(machine),
-        "batches": f"{_padded(recipe)}: {task.name} has batches of its own",
-    }
+    told = {"precision": _precision(machine)}
     piece = None if task.rows_alike else _piece(model, machine)
-    if task.rows_alike:
-        told["batches"] = "padded, rows of like length together: each row counts the same"
-    if "training" in task.phases():
-        told["task"] = task.phases()["training"]
     apart = None if task.divisible else task.texts_apart(getattr(rows, "all", rows))
     # where later epochs have other rows, those of the epoch
     texts: Texts | None = partial(rows.texts, apart) if apart and isinstance(rows, Drawn) else apart
     if texts is not None:
         told["batches"] = "padded, mixed at random: the loss holds the rows of a batch against each other"
         told["batch size"] = "part of what is learnt: more rows at once are told apart from more"
+    elif task.rows_alike:
+        told["batches"] = "padded, rows of like length together: each row counts the same"
+    else:
+        told["batches"] = f"{_padded(recipe, lengths, piece)}: {task.name} has batches of its own"
     if texts:
         told["batches"] += ", and rows that share a text stay apart"
+    if "training" in task.phases():
+        told["task"] = task.phases()["training"]
     if task.chunk:
         told["chunk"] = f"{number(task.chunk)} rows are looked at at once, with the gradients of the whole batch"
     _attend(model, recipe.training.attention)
@@ -235,7 +240,7 @@ def _always_told(recipe: Recipe, machine: Hardware, lengths: Sequence[int], told
         "paged_adamw_8bit": f"adamw with states in 8 bits (bitsandbytes), {paged}",
     }[training.optimizer]
     if training.batch_tokens is not None:
-        order = TokenBudget(lengths, training.batch_tokens, training.seed)
+        order = TokenBudget(lengths, training.batch_tokens, training.seed, place().count)
         batches = len(order)
         fill = sum(lengths) / max(1, batches * training.batch_tokens)
         told["batch size"] = (

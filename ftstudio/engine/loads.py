@@ -65,6 +65,13 @@ class Batches:
         )
 
 
+def at_once(batch: list[int], lengths: Sequence[int], chunk: int | None) -> list[int]:
+    """What of BATCH, rows of LENGTHS, takes most where CHUNK rows at most are looked at at once: all parts are as wide
+    as its longest row (see `gradient_cache.wanted`). All of it where CHUNK is None."""
+    size = len(batch) if chunk is None else -(-len(batch) // -(-len(batch) // chunk))
+    return batch if size == len(batch) else sorted(batch, key=lambda row: -lengths[row])[:size]
+
+
 def _passes(recipe: Recipe, batches: int) -> float:
     """How often the rows are passed, in so many BATCHES a time."""
     training = recipe.training
@@ -115,7 +122,7 @@ def batches(
         """(a batch, what of it goes through the model at once)"""
         if not parted:
             found = heaviest(sizes, asked, drawn, logits, width, padded)
-            return found, found
+            return found, at_once(found, lengths, task.chunk)
         cost = pieces.dear(device, weights)
         return pieces.heaviest(drawn, lengths, cost, labels if causal else None, logits / width)
 
@@ -145,6 +152,8 @@ def batches(
     first: list[Row] = [encoded[row] for row in most]
     once: list[Row] = [encoded[row] for row in piece]
     every = [once]
+    if len(piece) < len(most) and task.chunk:
+        every = [[encoded[row] for row in set(most) - set(piece)], once]
     if parted:
         every = pieces.parted(first, lambda row: len(row["input_ids"]), pieces.dear(device, weights))
     return Batches(first, once, usual, tokens, held_out, prompts, longest_new(recipe), rows_asked, every)

@@ -30,7 +30,7 @@ class Meter:
     ) -> None:
         self._clock = clock
         self._before = seconds
-        self._began = self._last = clock()
+        self._began = clock()
         self._away = 0.0  # seconds spent on other things since the start
         # of these, what each kind of work took, every time
         self._took = {kind: list(times) for kind, times in (took or {}).items()}
@@ -42,6 +42,10 @@ class Meter:
         self._steps = 0
         # of the steps so far, fading: how many, tokens, seconds, tokens squared, tokens times seconds
         self._sums = [0.0] * 5
+
+    def start(self) -> None:
+        """The first step is next: what it took to read the weights and states it goes on from is no training time."""
+        self._began, self._away = self._clock(), 0.0
 
     @property
     def seconds(self) -> float:

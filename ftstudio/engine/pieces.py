@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ftstudio.engine.collate import Collate
-from ftstudio.engine.order import flat
+from ftstudio.engine.order import Shuffled, flat
 
 T = TypeVar("T")
 
 # Tokens that could be computed while one more pass gets under way. On a CPU: what matrices lose by being narrow.
 # On a GPU the host starts some thousand kernels in the time in which a model of 100 million weights does 4,000 tokens.
 ON_CPU, ON_GPU = 32.0, 4e11
+SOME = 100  # batches that tell how many are cut, and what padding is left
 LOOKED_AT = 2_000  # batches that are cut to find the heaviest piece: a second
 
 
@@ -90,6 +91,20 @@ def heaviest(
         if not found[1] or weight(piece) > weight(found[1]):
             found = batch, piece
     return found
+
+
+def shares(lengths: Sequence[int], batch: int, seed: int, cost: float | None) -> tuple[float, float]:
+    """(share of the batches that are cut, share of the tokens that is padding all the same), of some batches of BATCH
+    rows of LENGTHS tokens as SEED draws them; COST None: none is cut."""
+    drawn = Shuffled(lengths, batch, seed).batches(0)
+    some = drawn[:: max(1, -(-len(drawn) // SOME))]
+    cut = real = whole = 0
+    for rows in some:
+        made = [rows] if cost is None else parted(rows, lengths.__getitem__, cost)
+        cut += len(made) > 1
+        real += sum(lengths[row] for row in rows)
+        whole += sum(len(piece) * max(lengths[row] for row in piece) for piece in made)
+    return cut / max(1, len(some)), 1 - real / max(1, whole)
 
 
 def pieced(collate: Collate, cost: float) -> Collate:

@@ -41,13 +41,15 @@ def look(
     cancel: Cancel | None,
     held: int | None = 0,
 ) -> tuple[dict[str, Any], dict[str, float] | None]:
-    """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, smaller}`, `seconds_of` the run).
+    """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, divisible, smaller}`, `seconds_of`
+    the run).
 
     COUNTED are the bytes of weights, adapter, gradients and optimizer, TOTAL the model's weights. MEASURED, HELD: see
     `plan`. What can't be told is None, and why is a problem in the list. `checkpointing` tells whether activations are
     computed again, and why; where the recipe leaves it open, the figures are those of what was decided.
     """
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": dict(counted)}
+    memory["divisible"] = materials.task.divisible
     try:
         machine = hardware.resolve(recipe)
         config = _config(recipe)
@@ -105,7 +107,7 @@ def look(
     if needed is None:
         return memory, seconds
     memory["fits"] = fit.verdicts(needed, there, machine.device)
-    memory["smaller"] = fit.smaller(recipe)
+    memory["smaller"] = fit.smaller(recipe, materials.task.divisible)
     best = memory["fits"][0]["fits"]  # the first device is the one that is trained on
     if found is not None or (no_room and best in ("yes", "tight")):
         memory["fits"][0] = fit.refused(memory["fits"][0], found)
@@ -115,7 +117,7 @@ def look(
         hint = fit.lighter(recipe, rows=not beyond)
         if memory["smaller"] and not beyond:
             hint = f"Try {memory['smaller']}."
-        about = "method" if beyond else "training.batch_size"
+        about = "method" if beyond else "training.batch_size" if materials.task.divisible else "options.chunk"
         problems.append(Problem("warning", memory["fits"][0]["text"] + ".", about, hint))
     return memory, seconds
 
@@ -172,7 +174,7 @@ def _estimated(
     )
     training = recipe.training
     if task.kind != "causal-lm":
-        held = some.held(training.batch_size, training.batch_tokens)
+        held = some.held(min(training.batch_size, task.chunk or training.batch_size), training.batch_tokens)
         asked: list[Row] = [{"input_ids": ids, "labels": [0] * some.new} for ids in some.prompts]
         if task.kind == "image-text-to-text":
             asked = some.asked

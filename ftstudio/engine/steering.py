@@ -36,7 +36,7 @@ class Steering:
         self.total: int | None = None  # the steps, where they aren't
         self.lengthened = False  # or shortened at FIRST itself, maybe after the checkpoint of that step was written
         self._again: list[Change] = []
-        for change in changes(folder.events()):
+        for change in changes(folder.rare_events()):
             if change.step <= first:
                 self.lengthened |= change.step == first and change.what == "steps"
                 self._remember(change)

@@ -14,6 +14,7 @@ from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.turn import QUEUE, holder
 from ftstudio.core.workspace import slug
 from ftstudio.engine import judged_on, resume
+from ftstudio.engine.chosen import names, values
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Waiting:
-    """A training of the queue: its run (RESUME: to go on from its last checkpoint), or why there is none."""
+    """A training of the queue: its run (RESUME: to go on from its last checkpoint), or why there is none; CHOSEN: the
+    overrides that a sweep has for it."""
 
     name: str
     run: RunFolder | None = None
     error: StudioError | None = None
     resume: bool = False
+    chosen: Sequence[str] = ()
 
 
 def grid(sweep: Sequence[str]) -> list[list[str]]:
@@ -62,14 +65,15 @@ def _parted(values: str, at: str = ",") -> Iterator[str]:
     yield values[start:].strip()
 
 
-def named(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
-    """RECIPE called by its stem and what was CHOSEN for it, such as `gsm8k-lora-learning-rate-1e-4`."""
+def named(recipe: Recipe, chosen: Sequence[str], sweep: Sequence[Sequence[str]] = ()) -> Recipe:
+    """RECIPE called by its stem and what was CHOSEN for it, such as `gsm8k-lora-learning-rate-1e-4`; SWEEP is what is
+    chosen for all, of paths the name then says what differs."""
     from ftstudio.engine.prepare import run_stem
 
     if not chosen:
         return recipe
-    parts = [f"{key.rpartition('.')[2]}-{value}" for key, _, value in (word.partition("=") for word in chosen)]
-    what = slug("-".join(parts))  # names are cut at their end, where what tells these runs apart stands
+    every = list(sweep) or [chosen]
+    what = names(every)[every.index(chosen)]  # names are cut at their end, where what tells these runs apart stands
     return recipe.model_copy(update={"name": slug(f"{run_stem(recipe)[: max(47 - len(what), 0)]}-{what}")})
 
 
@@ -85,13 +89,23 @@ def words_of(text: str) -> list[str]:
     return [word for word in found if word]
 
 
-SWEEP = "sweep.json"  # in the folder of each of its runs: the names of all of them
+SWEEP = "sweep.json"  # in the folder of each of its runs: the names of all of them, and what was chosen for it
 
 
-def join(runs: Sequence[RunFolder]) -> None:
-    """Write down that RUNS are of one sweep, into the folder of each. Raises StudioError."""
-    for run in runs:
-        files.write_json(run.path / SWEEP, {"runs": [one.name for one in runs]})
+def join(waiting: Sequence[Waiting]) -> None:
+    """Write down that the runs of WAITING are of one sweep, into the folder of each, and what was chosen for it. Raises
+    StudioError."""
+    runs = [(one.run, one.chosen) for one in waiting if one.run is not None]
+    for run, chosen in runs:
+        more = {"chosen": values(chosen)} if chosen else {}
+        files.write_json(run.path / SWEEP, {"runs": [one.name for one, _ in runs], **more})
+
+
+def chosen_for(run: RunFolder) -> dict[str, str]:
+    """The values that a sweep chose for RUN, by key; empty where it is of none, or of one that didn't write it down."""
+    value = files.read_json(run.path / SWEEP)
+    found = value.get("chosen") if isinstance(value, dict) else None
+    return {str(key): str(one) for key, one in found.items()} if isinstance(found, dict) else {}
 
 
 def siblings(run: RunFolder) -> list[RunFolder]:
@@ -130,35 +144,54 @@ def with_siblings(waiting: Sequence[Waiting]) -> list[Waiting]:
 
 
 def outcome(waiting: Sequence[Waiting]) -> dict[str, Any]:
-    """`{runs: [{name, run, state, early, left, collapsed, loss, eval_loss, lowest, seconds, error}], best, by, why}`;
-    `best` is the finished run whose saved model has the lowest held-out loss (`eval_loss`), without such a loss the
-    lowest last one. The model is the last weights, with early stopping those of the best checkpoint; a lower loss on
-    the way is `lowest`: `{step, loss, kept}`, `kept` where a checkpoint has those weights. `early` are those that early
-    stopping ended: they have a model, too; `left` those that were taken out before they began. Losses of other rows,
-    tokens or tasks say nothing of each other: there is no best run then, and `why` tells it."""
+    """`{runs: [{name, run, chosen, state, early, left, collapsed, loss, eval_loss, score, lowest, seconds, error}],
+    best, by, why}`; `best` is the finished run whose saved model has the lowest held-out loss (`eval_loss`), without
+    such a loss the lowest last one. The model is the last weights, with early stopping those of the best checkpoint; a
+    lower loss on the way is `lowest`: `{step, loss, kept}`, `kept` where a checkpoint has those weights. `early` are
+    those that early stopping ended: they have a model, too; `left` those that were taken out before they began.
+    `chosen` are the values that a sweep chose, by key.
+
+    Losses of other rows, tokens, tasks or batches say nothing of each other: `why` tells it. There is no best run then,
+    but where a score of the same held-out rows says which (`judged_on.score`): it is in `by`, and as `score`."""
     rows: list[dict[str, Any]] = []
+    stories: list[Story] = []
     for one in waiting:
         row: dict[str, Any] = {"name": one.name, "run": None, "state": "failed", "loss": None, "eval_loss": None}
-        row |= {"early": False, "left": False, "lowest": None, "collapsed": False}
+        row |= {"early": False, "left": False, "lowest": None, "collapsed": False, "score": None, "chosen": {}}
+        story = Story()
         if one.run is not None:
-            story = Story()
             story.feed(one.run.events())
             row |= {
                 "run": one.run.name, "state": one.run.state(story.last_state), "loss": story.loss,
                 "eval_loss": story.judged_loss, "seconds": story.seconds, "lowest": lowest(one.run, story),
+                "chosen": chosen_for(one.run),
             }  # fmt: skip
             by = (story.last_state or {}).get("by") if row["state"] == "stopped" else None
             row["collapsed"] = story.collapsed
             row["early"], row["left"] = by in ("eval_rising", "collapsed"), by == QUEUE
         row["error"] = one.error.message if one.error is not None else None
         rows.append(row)
-    done = [(one, row) for one, row in zip(waiting, rows, strict=True) if row["state"] == "done" or row["early"]]
-    by = "eval_loss" if all(row["eval_loss"] is not None for _, row in done) else "loss"
-    judged = [(one, row) for one, row in done if row[by] is not None]
-    differ = judged_on.differing([one.run for one, _ in judged if one.run is not None], by == "eval_loss")
-    best = min((row for _, row in judged), key=lambda row: row[by])["run"] if judged and not differ else None
-    why = f"no best run: their losses are of different {differ}" if differ else ""
-    return {"runs": rows, "best": best, "by": by if best else None, "why": why}
+        stories.append(story)
+    done = [place for place, row in enumerate(rows) if row["state"] == "done" or row["early"]]
+    by = "eval_loss" if all(rows[place]["eval_loss"] is not None for place in done) else "loss"
+    judged = [place for place in done if rows[place][by] is not None]
+    runs = [run for place in judged if (run := waiting[place].run) is not None]
+    differ = judged_on.differing(runs, by == "eval_loss")
+    if not differ:
+        best = min((rows[place] for place in judged), key=lambda row: row[by])["run"] if judged else None
+        return {"runs": rows, "best": best, "by": by if best else None, "why": ""}
+    why = f"their losses are of different {differ}"
+    score = judged_on.score(runs, [stories[place].judged for place in judged]) if by == "eval_loss" else ""
+    if not score:
+        return {"runs": rows, "best": None, "by": None, "why": f"no best run: {why}"}
+    for place in judged:
+        rows[place]["score"] = float(stories[place].judged[score])
+    most = max(rows[place]["score"] for place in judged)
+    first, *others = [rows[place]["run"] for place in judged if rows[place]["score"] == most]
+    if others:
+        why = f"no best run: {why}, and by {score} {' and '.join([first, *others])} are equal"
+        return {"runs": rows, "best": None, "by": None, "why": why}
+    return {"runs": rows, "best": first, "by": score, "why": f"not by loss: {why}"}
 
 
 def lowest(run: RunFolder, story: Story) -> dict[str, Any] | None:
@@ -173,4 +206,4 @@ def lowest(run: RunFolder, story: Story) -> dict[str, Any] | None:
 
 def by_text(by: str) -> str:
     """What an `outcome` goes BY, in words."""
-    return "the model's held-out loss" if by == "eval_loss" else "training loss"
+    return {"eval_loss": "the model's held-out loss", "loss": "training loss"}.get(by, f"the model's {by}")

@@ -103,6 +103,7 @@ class _Plan(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """See TrainerCallback."""
         self.director.begun(self.trainer)
+        self.trainer.meter.start()
         return control
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio import methods
+from ftstudio.core import files
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
@@ -243,7 +244,7 @@ class Training:
         if best is None:
             return {}
         step = resume.step_of(best)
-        return {"model_step": step, "eval": going_on.told(self.folder.events(), step)[0]}
+        return {"model_step": step, "eval": going_on.told(self.folder.rare_events(step), step)[0]}
 
     # -- setting up ----------------------------------------------------------------------------------------------
     def _settle(self, rows: TrainingRows, machine: Hardware, checkpoint: Path | None) -> None:
@@ -255,7 +256,7 @@ class Training:
     def _recompute(self, rows: TrainingRows, machine: Hardware, known: dict[str, Any]) -> tuple[bool, str]:
         """(whether, why): as the run began, where it has, but for a larger device; KNOWN as the checkpoint says."""
         wanted = self.recipe.training.gradient_checkpointing
-        starts = [event for event in self.folder.events() if event.get("kind") == "start"]
+        starts = [event for event in self.folder.rare_events() if event.get("kind") == "start"]
         before = starts[-1].get("gradient_checkpointing") if starts else None
         if wanted is None and isinstance(before, bool) and not (before and capacity.larger(known, 0, machine.device)):
             return before, "as the run began"
@@ -372,7 +373,7 @@ class Training:
         """Who decides between steps; KNOWN is what the CHECKPOINT that is gone on from says."""
         recipe = self.recipe
         kept = recorder(self.folder.path, rows.materials, rows.numbers)
-        kept.begin(resumed=checkpoint is not None)
+        kept.begin(after=resume.step_of(checkpoint) if checkpoint else 0)
         kind = RunDirector if self.ranks.alone else partial(Leader, ranks=self.ranks)
         director = kind(
             self.folder,
@@ -446,7 +447,7 @@ class Training:
 
     def _began_before(self) -> bool:
         """Whether events tell of steps that no checkpoint holds: they are taken again from the start."""
-        return any(event.get("kind") in ("step", "eval") for event in self.folder.events())
+        return any(event.get("kind") in ("step", "eval") for event in files.each_line(self.folder.events_path))
 
     # -- ending --------------------------------------------------------------------------------------------------
     def _facts(self, trainer: StudioTrainer, director: RunDirector, began: float) -> dict[str, Any]:

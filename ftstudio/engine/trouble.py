@@ -20,8 +20,8 @@ NO_MEMORY = (
     "allocation_failed",  # cuDNN 9: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
 )
 SMALLER = (
-    "Halve training.batch_size and double training.gradient_accumulation, lower data.max_length, set "
-    "training.gradient_checkpointing, or use method qlora."
+    "Halve training.batch_size and double training.gradient_accumulation (for embeddings by mnrl or cosent set "
+    "options.chunk instead), lower data.max_length, set training.gradient_checkpointing, or use method qlora."
 )
 
 

@@ -278,6 +278,12 @@ class Task(ABC):
         return True
 
     @property
+    def ranked_by(self) -> tuple[str, ...]:
+        """Scores of the held-out rows that say which of several models is the best where a batch isn't `divisible`, so
+        that losses of other batch sizes are other losses: the finest first; higher is better in all."""
+        return ()
+
+    @property
     def chunk(self) -> int | None:
         """Rows that are looked at at once where a batch isn't `divisible`; None: all of it."""
         return None

@@ -167,6 +167,11 @@ class Embedding(ItemTask, VectorTask):
         return self.loss_name not in vector_losses.TOGETHER
 
     @property
+    def ranked_by(self) -> tuple[str, ...]:
+        """Where partners are found, how often; or the order of the scores."""
+        return {PAIRS: ("mrr@10", "accuracy"), TRIPLETS: ("accuracy",)}.get(self.form, self.default_metrics)
+
+    @property
     def chunk(self) -> int | None:
         """As the options say, where the loss holds the rows of a batch against each other."""
         return None if self.divisible else self.options.chunk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -155,9 +154,9 @@ class LinePlot(Widget, can_focus=False):
         if self._cursor is not None:
             parts = [f"step {self._cursor:.0f}"]
             for series, curve in reversed(list(zip(self._series, curves, strict=True))):  # what is in front first
-                value = _exact(series.points, self._cursor) if not series.beta else curve.at(self._cursor)
+                value = curve.at(self._cursor)
                 if value is not None and (series.shown or len(self._series) == 1):
-                    away = "" if value[0] == self._cursor or series.beta else f" at {value[0]:.0f}"
+                    away = "" if value[0] == self._cursor else f" at {value[0]:.0f}"
                     parts.append(f"{series.shown.removesuffix(f' {series.beta:g}')} {number(value[1])}{away}".strip())
             text = " · ".join(parts)
         self.readout = text
@@ -262,12 +261,6 @@ def _draw_cursor(cells: list[list[figure.Cell]], share: float) -> None:
     for row in cells[:-2]:  # not through axis and labels
         if column < len(row) and row[column][0] == " ":
             row[column] = ("│", CURSOR)
-
-
-def _exact(points: Sequence[tuple[float, float]], x: float) -> tuple[float, float] | None:
-    """The last of POINTS at or before X, else the first; None without any."""
-    place = bisect_right(points, x, key=lambda point: point[0])
-    return points[max(0, place - 1)] if points else None
 
 
 def _in_the_middle(message: str, width: int, height: int) -> list[tuple[Run, ...]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 
 Point = tuple[float, float]
+EVERY = 2048  # points from one noted running average to the next
 SMALLEST = 1e-300  # on a logarithmic axis; what is smaller counts as zero there
 
 
@@ -29,24 +30,30 @@ class Curve:
         self._taken = 0
         self._bins: dict[int, tuple[Point, Point]] = {}
         self._average = self._weight = 0.0
+        self._noted: list[tuple[float, float]] = []  # average and weight before every so many points
         self.last = None
         self.version += 1
 
     def update(self, points: Sequence[Point], right: float, bins: int, left: float = 0.0) -> bool:
-        """Take in what is new in POINTS. True where anything may look different. Outside LEFT…RIGHT nothing is kept."""
-        bins = max(1, bins)
+        """Take in what is new in POINTS. True where anything may look different. Outside LEFT…RIGHT nothing is kept.
+
+        Another thread may append to POINTS meanwhile: that is taken in the next time.
+        """
+        bins, end = max(1, bins), len(points)
         # a resumed run replaces its list by a shorter one; another size of the chart means other stretches
-        if points is not self._source or len(points) < self._taken or (left, right, bins) != self._grid:
+        if points is not self._source or end < self._taken or (left, right, bins) != self._grid:
             self._source, self._grid = points, (left, right, bins)
             self._restart()
-        elif len(points) == self._taken:
+        elif end == self._taken:
             return False
         before = self.version
         scale = bins / (right - left) if right > left else 0.0
         beta, average, weight, store = self.beta, self._average, self._weight, self._bins
-        for index in range(self._taken, len(points)):
+        for index in range(self._taken, end):
             x, y = points[index]
             if beta:
+                if not index % EVERY:
+                    self._noted.append((average, weight))
                 average = beta * average + (1 - beta) * y
                 weight = beta * weight + (1 - beta)
                 y = average / weight
@@ -63,9 +70,9 @@ class Curve:
             else:
                 continue
             self.version += 1
-        if points:
-            self.last = (points[-1][0], y)
-        self._average, self._weight, self._taken = average, weight, len(points)
+        if end:
+            self.last = (points[end - 1][0], y)
+        self._average, self._weight, self._taken = average, weight, end
         return self.version != before
 
     def points(self) -> list[Point]:
@@ -77,12 +84,20 @@ class Curve:
         return result
 
     def at(self, x: float) -> Point | None:
-        """The kept point nearest to X; None where there is none."""
-        points = self.points()
-        if not points:
+        """What the curve is at X: the last point taken at or before it, else the first; smoothed, not thinned. None
+        where there is none."""
+        if self._source is None or not self._taken:
             return None
-        place = bisect_left(points, x, key=lambda point: point[0])
-        return min(points[max(0, place - 1) : place + 1], key=lambda point: abs(point[0] - x))
+        place = max(0, bisect_right(self._source, x, 0, self._taken, key=lambda point: point[0]) - 1)
+        step, value = self._source[place]
+        if not self.beta:
+            return step, value
+        begin = place // EVERY
+        average, weight = self._noted[begin]
+        for _, value in self._source[begin * EVERY : place + 1]:
+            average = self.beta * average + (1 - self.beta) * value
+            weight = self.beta * weight + (1 - self.beta)
+        return step, average / weight
 
     def limits(self, positive: bool = False) -> tuple[float, float] | None:
         """The lowest and the highest value; with POSITIVE of those a logarithm takes. None where there is none."""

@@ -16,7 +16,7 @@ MEASURE = Action(
     "measure",
     "take a few real steps: what memory and time the run takes here; a model in memory is let go of first",
 )
-SMALLER = Action("f", "smaller", "fit", "make it fit: smaller batches, more of them a step; each step learns the same")
+SMALLER = Action("f", "smaller", "fit", "make it fit: less goes through the model at once; each step learns the same")
 SWEEP = Action("S", "sweep", "sweep", "several runs, one after another: one for each of the values you list")
 YAML = Action("v,ctrl+y", "yaml", "yaml", "show the recipe as YAML, or hide it")
 OPEN = Action("o,ctrl+o", "open_preset", "presets", "open a preset")

@@ -211,17 +211,18 @@ class RecipeScreen(Wizard):
         workspace = self.session.workspace
 
         def work(work: Any) -> list[Waiting]:
-            recipes = [named(with_overrides(recipe, words), words) for words in chosen]  # none is begun if one is wrong
+            # none is begun if one is wrong
+            recipes = [named(with_overrides(recipe, words), words, chosen) for words in chosen]
             found = []
             for place, (words, one) in enumerate(zip(chosen, recipes, strict=True), 1):
                 work.progress(place - 1, len(recipes))
-                waiting = Waiting(" ".join(words))
+                waiting = Waiting(" ".join(words), chosen=words)
                 try:
                     waiting.run = prepare_run(one, workspace, cancel=work.cancel)
                 except StudioError as error:  # the others can still be trained
                     waiting.error = error
                 found.append(waiting)
-            join([one.run for one in found if one.run is not None])
+            join(found)
             return found
 
         self._say_start(f"preparing {len(chosen)} runs")
@@ -247,7 +248,7 @@ class RecipeScreen(Wizard):
             self.panel.measure(self.session.busy)
 
     def action_smaller(self) -> None:
-        """Smaller micro-batches and more of them, on the review step."""
+        """Less at once through the model, on the review step."""
         if isinstance(self.panel, ReviewPanel):
             said = self.panel.smaller()
             self.studio.tell(f"Now {said}." if said else "There is nothing left to make smaller: see 'qlora'.")

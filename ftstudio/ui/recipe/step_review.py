@@ -71,6 +71,11 @@ class StartLine(Lines):
         self.action_press()
 
 
+def _rows_of(recipe: Recipe) -> str:
+    """What the loss of RECIPE goes by."""
+    return f"{recipe.task} {recipe.options.get('loss')} {recipe.data.model_dump_json()}"
+
+
 class ReviewPanel(Panel):
     """The plan in figures, its problems, and the line that starts it."""
 
@@ -85,6 +90,7 @@ class ReviewPanel(Panel):
         self.background = Background(self)
         self.start_line = StartLine()
         self.planned: Recipe | None = None
+        self.divisible: dict[str, bool] = {}  # whether a batch may be halved, as was found out for these rows
         self.plan: dict[str, Any] | None = None
         self.trouble = ""
 
@@ -149,13 +155,16 @@ class ReviewPanel(Panel):
         self._plan(recipe, "taking a few real steps", True)
 
     def smaller(self) -> str:
-        """Make the micro-batch smaller; gives back in words what it is now, empty where nothing is left."""
+        """Let less go through the model at once; gives back in words what it is now, empty where nothing is left."""
         recipe = self.draft.recipe
         if recipe is None:
             return ""
-        said, less = fit.smaller(recipe), fit.shrink(recipe)
+        divisible = self.divisible.get(_rows_of(recipe))  # the rows may tell which loss it is
+        said, less = fit.smaller(recipe, divisible), fit.shrink(recipe, divisible)
         if less is None:
             return ""
+        if less.options != recipe.options:
+            self.draft.set("options.chunk", less.options["chunk"])
         for key in ("batch_size", "batch_tokens", "gradient_accumulation", "gradient_checkpointing"):
             value = getattr(less.training, key)
             if value != getattr(recipe.training, key):
@@ -165,6 +174,9 @@ class ReviewPanel(Panel):
 
     def _found(self, found: dict[str, Any]) -> None:
         self.plan = found
+        told = found["memory"].get("divisible")
+        if self.planned is not None and told is not None:
+            self.divisible = {_rows_of(self.planned): told}
         self._tell()
 
     def _failed(self, error: BaseException) -> None:
@@ -300,7 +312,7 @@ def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> lis
         lines += [line for text in fit.moments_of(memory) for line in hung(f"{'':<12}", text, width, 3)]
     for found in memory.get("fits") or ():
         sign = {"yes": ("✓ ", "good"), "tight": ("! ", "warn")}.get(found["fits"], ("✗ ", "bad"))
-        more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes smaller batches."
+        more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes less at once."
         lines += _hung(sign, f"{found['text']}.{more}", width)
     if plan.get("seconds_estimated"):
         evaluating = (plan.get("seconds") or {}).get("evaluating")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
-from ftstudio.core.files import LineReader
-from ftstudio.core.folder import STATE_KINDS
-from ftstudio.core.run import RunFolder, Story, state_word
+from ftstudio.core.run import RunFolder, state_word
+from ftstudio.core.skimmed import Skimmed
 from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace
 
-HEAD = 1 << 14  # bytes at the beginning of events.jsonl: the `start` event is there
-FURTHEST = 1 << 22  # how far back from its end the last step, evaluation and state are looked for
 LIVE = ("running", "paused")
+LARGE = 1 << 22  # bytes of events that take longer than a look may
 
 
 @dataclass(frozen=True)
@@ -56,38 +53,22 @@ class Summary:
 
 
 class Follower:
-    """Follows one run by the few events at the beginning and the end that tell how it stands, and what comes after."""
+    """Follows one run by the same figures that `RunFolder.summary` tells."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self.story = Story()
+        self._skimmed = Skimmed(run.events_path)
         self._planned: dict[str, str] | None = None
-        path = run.events_path
-        try:
-            size = os.stat(path).st_size
-        except OSError:
-            size = 0
-        self._reader = LineReader(path, size)
-        if not size:
-            return
-        try:
-            with open(path, "rb") as file:
-                begun, end = _beginning(file, size)
-                ended, self._reader.offset = _ending(file, end, size)
-        except OSError:
-            return
-        self.story.feed(begun)
-        self.story.feed(ended)
 
     def summary(self) -> Summary:
         """As it is now."""
-        self.story.feed(self._reader.all())
-        story, start = self.story, self.story.start
+        story = self._skimmed.read()
+        start = story.start
         if not start:
             start = self._planned = self.run.planned() if self._planned is None else self._planned
         return Summary(
             self.run,
-            self.run.state(story.last_state) if story.last_state else self.run.state(),
+            self.run.state(story.last_state or {}),  # all was read: where none tells it, none does
             _word(start.get("task")),
             _word(start.get("method")),
             _word(start.get("model")),
@@ -101,61 +82,6 @@ class Follower:
             one_line((story.failure or {}).get("text"), 300),
             story.collapsed,
         )
-
-
-def _beginning(file: BinaryIO, size: int) -> tuple[list[dict[str, Any]], int]:
-    """The first event and the first `start`, and where they end."""
-    events: list[dict[str, Any]] = []
-    at = end = 0
-    for line in file.read(min(size, HEAD)).splitlines(keepends=True):
-        at += len(line)
-        event = _event(line)
-        if event is None:
-            continue
-        kind = event.get("kind")
-        if not events or kind == "start":
-            events.append(event)
-            end = at
-        if kind == "start":
-            break
-    return events, end  # a run that ended before it started tells so further on
-
-
-def _ending(file: BinaryIO, low: int, size: int) -> tuple[list[dict[str, Any]], int]:
-    """The last event of those kinds that tell how the run stands, in order, and the end of the last whole line.
-
-    LineWriter puts `kind` first, so that a line's kind is known without reading all of it.
-    """
-    span = HEAD
-    while True:
-        start = max(low, size - span)
-        file.seek(start)
-        data = file.read(size - start)
-        whole = data.rfind(b"\n") + 1
-        wanted = {"step", "eval", "state"}
-        found: list[dict[str, Any]] = []
-        for line in reversed(data[:whole].splitlines()):
-            kind = line[9 : line.find(b'"', 9)].decode("ascii", "replace") if line.startswith(b'{"kind":"') else ""
-            what = "state" if kind in STATE_KINDS else kind
-            if found and what not in wanted:
-                continue
-            event = _event(line)
-            if event is not None:
-                found.append(event)
-                wanted.discard(what)
-            if not wanted:
-                break
-        if not wanted or start <= low or span >= FURTHEST:
-            return found[::-1], start + whole
-        span *= 8
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _word(value: Any) -> str:
@@ -182,7 +108,7 @@ class Catalogue:
     def scan(self, budget: float | None = None) -> bool:
         """Look at every run again; read only those that changed. True when through.
 
-        With BUDGET seconds, stops there: runs not read by then stand in `rows` by their name alone.
+        With BUDGET seconds, stops there, and leaves out the large ones: runs not read stand in `rows` by their name.
         """
         end = None if budget is None else time.monotonic() + budget
         with self._lock:
@@ -195,6 +121,9 @@ class Catalogue:
                 if end is not None and time.monotonic() > end:
                     through = False
                     break
+                if end is not None and _size(run) > LARGE:
+                    through = False
+                    continue
                 fresh += self._look(run)
                 if fresh >= 40:  # let the screen show what there is
                     fresh = 0
@@ -240,6 +169,14 @@ class Catalogue:
         """RUN is gone: don't show it until the next scan says so too."""
         self.rows = tuple(row for row in self.rows if row.run.path != run.path)
         self.version += 1
+
+
+def _size(run: RunFolder) -> int:
+    """Bytes of RUN's events."""
+    try:
+        return os.stat(run.events_path).st_size
+    except OSError:
+        return 0
 
 
 def _key(run: RunFolder) -> tuple[Any, ...]:

@@ -34,9 +34,10 @@ class RunFeed:
         self._state = ""
         self._checked = 0
 
-    def poll(self) -> bool:
-        """Take in what came, for 50 ms at most: a long history comes in pieces. True where something came."""
-        end = time.monotonic() + 0.05
+    def poll(self, seconds: float = 0.05) -> bool:
+        """Take in what came, for so many SECONDS: a long history comes in pieces, at least one a call. True where
+        something came."""
+        end = time.monotonic() + seconds
         events = False
         while more := self._reader.poll(PIECE):
             events = True

@@ -15,6 +15,7 @@ Points = list[tuple[int, float]]
 # the curve that a chart is about, as the story names it; those without points of their own are left out
 CURVES = {
     "loss": "loss",
+    "eval loss": "eval_loss",
     "forgetting": "forgetting",
     "KL to the base": "kl",
     "learning rate": "lr",
@@ -32,16 +33,19 @@ TITLES = {
     "GPU use": "GPU use, %",
     "forgetting": "forgetting, bits a byte",
     "KL to the base": "KL to the base, nats a token",
+    "eval loss": "eval loss, held-out rows",
     "sources": "loss by source",
 }
 SMOOTHING = (0.9, 0.98, 0.0, 0.6)  # what the key for smoothing goes through; 0 shows the raw curve alone
 SMOOTHED = ("loss", "gradient norm", "tokens per second")
-SPARSE = ("forgetting", "KL to the base")  # a point an evaluation
+SPARSE = ("eval loss", "forgetting", "KL to the base")  # a point an evaluation
 METRIC = "eval_"
 OWN_CHART = (f"{METRIC}loss", f"{METRIC}perplexity", f"{METRIC}rows", f"{METRIC}tokens")  # not metrics of the task
 SOURCE, HELD_OUT = "source ", "held-out source "  # a curve for each source of a mix
 BY_SOURCE, OF_SOURCE = " by source", " of source "  # a chart for each metric, with a curve for each source
 # lines of several curves must differ without colours, too
+OVER_MARK = "●"  # a measured point on the line of a run laid over
+ALONE = " · this run alone"  # of a chart that no other run is laid over
 LAID_OVER = (("·", "other"), ("×", "third"), ("+", "fourth"), ("-", "dim"))
 MARKS = (("○", "mark"), ("×", "other"), ("+", "third"), ("◇", "fourth"))
 
@@ -66,12 +70,14 @@ class Memory:
 def available(story: Story) -> list[str]:
     """The charts that STORY has something for, and those every run has, in the order the key goes through."""
     curves = story.curves
-    found = ["loss"]
+    found = ["loss"] + ["eval loss"] * bool(curves.get("eval_loss"))
     if len(_sources(story)) > 1:
         found.append("sources")
     found += [name for name in curves if name.startswith(METRIC) and name not in OWN_CHART]
     found += dict.fromkeys(f"{name.partition(OF_SOURCE)[0]}{BY_SOURCE}" for name in curves if OF_SOURCE in name)
-    return found + [name for name, curve in CURVES.items() if name != "loss" and (name in ALWAYS or curves.get(curve))]
+    return found + [
+        name for name, curve in CURVES.items() if name not in found and (name in ALWAYS or curves.get(curve))
+    ]
 
 
 def title_of(chart: str) -> str:
@@ -108,7 +114,7 @@ def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> lis
         return _raw_and_smoothed("speed", curves.get("tokens_per_second", []), smoothing)
     if chart == "memory":
         return [Series("", memory.of(curves.get("memory", [])), ink="other")]
-    if chart in SPARSE or chart.startswith(METRIC):
+    if _sparse(chart):
         points = curves.get(CURVES.get(chart, chart), [])
         return [Series("", points, BRAILLE, "other"), Series("", points, "○", "mark", line=False)]
     return [Series("", curves.get(CURVES.get(chart, chart), []))]
@@ -120,23 +126,40 @@ def _sources(story: Story) -> list[str]:
     return list(dict.fromkeys(names + [name.removeprefix(SOURCE) for name in story.curves if name.startswith(SOURCE)]))
 
 
-def named(series: Series, name: str) -> Series:
-    """SERIES with NAME in the legend: where other runs are laid over, each says whose it is."""
-    return replace(series, shown=one_line(name, 40))
+def beside(title: str, series: list[Series], over: list[Series], name: str) -> tuple[str, list[Series]]:
+    """(title, curves) of a chart of the run NAME where others are laid OVER: each curve says whose it is, and where no
+    other one is there, that is said."""
+    points = any(one.points for one in series)
+    alone = points and not over
+    if not points or series[-1].shown or not series[-1].points:
+        return title + ALONE * alone, [*over, *series]
+    own = replace(series[-1], shown=one_line(name, 40) + " alone" * alone)
+    return title, [*over, *series[:-1], own]
 
 
-def laid_over(chart: str, others: Sequence[tuple[str, Story]], smoothing: float) -> list[Series]:
-    """The curve of CHART of OTHERS (name, story), each with a mark of its own; behind those of the run in view."""
+def laid_over(
+    chart: str, others: Sequence[tuple[str, Story]], smoothing: float, memories: dict[str, Memory] | None = None
+) -> list[Series]:
+    """The curve of CHART of OTHERS (name, story), each with a mark of its own; behind those of the run in view. None
+    where CHART has a curve for each source: those of several runs couldn't be told apart. MEMORIES keeps what
+    was reckoned for the chart of memory, by name."""
     found = []
     for place, (name, story) in enumerate(others):
         marker, ink = LAID_OVER[place % len(LAID_OVER)]
         points = story.curves.get(CURVES.get(chart, chart), [])
         if chart == "memory":
-            points = Memory().of(points)
+            points = ({} if memories is None else memories).setdefault(name, Memory()).of(points)
         beta = smoothing if chart in SMOOTHED else 0.0
         if points:
             found.append(Series(one_line(name, 40), points, marker, ink, beta=beta, last=True))
+        if points and _sparse(chart):
+            found.append(Series("", points, OVER_MARK, ink, line=False))
     return found
+
+
+def _sparse(chart: str) -> bool:
+    """Whether CHART has a point for each evaluation."""
+    return chart in SPARSE or (chart.startswith(METRIC) and not chart.endswith(BY_SOURCE))
 
 
 def _raw_and_smoothed(name: str, points: Points, smoothing: float) -> list[Series]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from textual.app import ComposeResult
@@ -9,6 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
+from textual.worker import get_current_worker
 
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import number, one_line
@@ -17,6 +19,7 @@ from ftstudio.ui.text.table import Column, Table
 from ftstudio.ui.train.alerts import FRAME
 from ftstudio.ui.train.overlays import MOST, Overlays
 
+PAINT_SECONDS = 0.1  # between two looks at what was read meanwhile
 COLUMNS = (
     Column("", 10),
     Column("run", 0, "ends"),
@@ -46,6 +49,8 @@ class ChooseRuns(ModalScreen[str | None]):
         self.here, self.overlays, self.attempt = here, overlays, attempt
         self.runs = [run for run in overlays.workspace.runs() if run.path != here.path]
         self._read: dict[int, Summary] = {}
+        self._wanted: dict[int, None] = {}  # rows in view that nobody has read yet
+        self._reading = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
@@ -78,20 +83,42 @@ class ChooseRuns(ModalScreen[str | None]):
 
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
         run = self.runs[index]
-        if index not in self._read:  # only the rows that come into view are read
-            self._read[index] = Follower(run).summary()
-        found = self._read[index]
+        found = self._read.get(index)
+        if found is None:  # only the rows that come into view are read
+            self._wanted[index] = None
+            if not self._reading:
+                self._reading = True
+                self.run_worker(self._read_wanted, thread=True, exit_on_error=False)
+            found = Summary(run)
         pinned, chosen = run.name == self.overlays.pinned, run.name in self.overlays.chosen
         sign = ("▲ baseline", "key") if pinned else ("● over", "good") if chosen else ("", "")
         return (
             sign,
             (one_line(run.name, 200), ""),
-            (found.state, "dim"),
+            (found.word or "reading", "dim"),
             (found.method, "dim"),
-            (str(found.step), ""),
+            (str(found.step) if found.state else "", ""),
             (number(found.loss), ""),
             (number(found.eval_loss), ""),
         )
+
+    def _read_wanted(self) -> None:
+        """Read the rows in view: a run of a million events takes a second."""
+        worker, painted = get_current_worker(), time.monotonic()
+        while self._wanted and not worker.is_cancelled:
+            index = min(tuple(self._wanted))
+            self._read[index] = Follower(self.runs[index]).summary()
+            del self._wanted[index]
+            if time.monotonic() > painted + PAINT_SECONDS:
+                self.app.call_from_thread(self._show_read)
+                painted = time.monotonic()
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._show_read, ended=True)
+
+    def _show_read(self, ended: bool = False) -> None:
+        if ended:
+            self._reading = False  # a row that came into view meanwhile asks again as it is painted
+        self.query_one(Table).paint()
 
     @property
     def _run(self) -> RunFolder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from rich.cells import cell_len
@@ -16,6 +17,7 @@ from ftstudio.ui.text.lines import fit
 BASELINE = "▲"  # before its name
 MOST = 4  # curves beside that of the run in view: more can't be told apart
 FILE = "baseline.json"
+SECONDS = 0.25  # in which the runs laid over are read at a time
 
 
 def told_apart(names: Sequence[str], width: int) -> list[str]:
@@ -85,16 +87,23 @@ class Overlays:
             labels[self.pinned] = f"{BASELINE} {labels[self.pinned]}"
         return labels
 
+    def poll(self, here: str) -> None:
+        """Take in what came of the runs laid over the run HERE, in turns, for `SECONDS`. Not for the screen's thread: a
+        long history is many looks' work."""
+        end = time.monotonic() + SECONDS
+        more = True
+        while more:
+            more = False
+            for name in self.names(here):
+                if name not in self._feeds:
+                    self._feeds[name] = RunFeed(RunFolder(self.workspace.runs_path / name))
+                more = self._feeds[name].poll(0.0) or more
+                if time.monotonic() > end:
+                    return
+
     def stories(self, here: str) -> list[tuple[str, Story]]:
-        """(name, story) of the runs laid over the run HERE, as far as they are read; takes 50 ms a run at most."""
-        found = []
-        for name in self.names(here):
-            feed = self._feeds.get(name)
-            if feed is None:
-                feed = self._feeds[name] = RunFeed(RunFolder(self.workspace.runs_path / name))
-            feed.poll()
-            found.append((name, feed.story))
-        return found
+        """(name, story) of the runs laid over the run HERE, as far as they are read."""
+        return [(name, self._feeds[name].story) for name in self.names(here) if name in self._feeds]
 
     def baseline(self, here: str) -> Story | None:
         """What the baseline tells, where the run HERE is another one."""

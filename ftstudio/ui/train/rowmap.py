@@ -3,7 +3,7 @@ that changes from epoch to epoch. Hard rows lie low, easy ones high, ambiguous o
 
 from __future__ import annotations
 
-from collections import Counter
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,10 @@ LEFT = 6  # cells of the map's axis
 UNSEEN = "no row was seen yet"
 READING = "Reading what each row lost …"
 KEEPS_NONE = "No losses of single rows were kept by this run so far."
+LIST = 38  # cells of the list
+COLUMNS = (Column("row", 7, "right"), Column("sure", 5, "right"), Column("var", 4, "right"), Column("loss"))
+WINDOW = Column("window", 10)
+WINDOWED = (COLUMNS[0], WINDOW, *COLUMNS[1:])
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
@@ -61,20 +65,21 @@ def drawn(dynamics: Dynamics, width: int, height: int) -> list[Line]:
     """The map as HEIGHT lines and two of axis, of WIDTH cells and the axis."""
     import numpy as np
 
+    from ftstudio.core.dynamics import KINDS as NAMES
+
     seen = np.flatnonzero(dynamics.seen)
-    cells: dict[tuple[int, int], Counter[str]] = {}
     right = max(0.05, float(np.max(dynamics.variability[seen], initial=0.0)))
     across = np.minimum(width - 1, (dynamics.variability[seen] / right * width).astype(int))
     up = np.minimum(height - 1, (dynamics.confidence[seen] * height).astype(int))
-    for place, x, y in zip(seen.tolist(), across.tolist(), up.tolist(), strict=True):
-        cells.setdefault((x, y), Counter())[dynamics.kinds[place]] += 1
+    places = (up * width + across) * len(NAMES) + dynamics.codes[seen]
+    counts = np.bincount(places, minlength=height * width * len(NAMES)).reshape(height, width, len(NAMES))
+    most = counts.argmax(2).tolist()  # unseen, where there is nothing
     lines: list[Line] = []
     for y in range(height - 1, -1, -1):
         label = {height - 1: "1", height // 2: "0.5", 0: "0"}.get(y, "")
         parts: list[Part] = [(f"{label:>{LEFT - 1}}┤" if label else " " * (LEFT - 1) + "│", "rule")]
         for x in range(width):
-            found = cells.get((x, y))
-            mark, ink = KINDS.get(found.most_common(1)[0][0], (" ", "")) if found else (" ", "")
+            mark, ink = KINDS.get(NAMES[most[y][x]], (" ", ""))
             if len(parts) > 1 and (mark == " " or parts[-1][1] == ink):
                 parts[-1] = (parts[-1][0] + mark, parts[-1][1])
             else:
@@ -93,7 +98,7 @@ class RowMapPage(Vertical):
 
     DEFAULT_CSS = """
     RowMapPage { height: 1fr; }
-    RowMapPage #rowmap-list { width: 38; margin-left: 1; }
+    RowMapPage #rowmap-list { margin-left: 1; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -108,8 +113,7 @@ class RowMapPage(Vertical):
         yield Said(id="rowmap-head", grow=True)
         with Horizontal():
             yield RowMap(id="rowmap")
-            columns = (Column("row", 7, "right"), Column("sure", 5, "right"), Column("var", 4, "right"), Column("loss"))
-            yield Table(columns, self._cells, empty=UNSEEN, id="rowmap-list")
+            yield Table(COLUMNS, self._cells, empty=UNSEEN, id="rowmap-list")
 
     @property
     def table(self) -> Table:
@@ -130,10 +134,11 @@ class RowMapPage(Vertical):
         known = self.dynamics
         self.places = []
         if known is not None:
-            order = known.hardest() if self.order == "hard" else known.most_ambiguous()
-            self.places = [place for place in order if known.kinds[place] == self.order]
-            self._count = len(self.places)
-            del self.places[MOST:]
+            self._count = len(known.listed[self.order])
+            self.places = known.listed[self.order][:MOST].tolist()
+        windows = known is not None and known.windows is not None
+        self.table.layout_columns = WINDOWED if windows else COLUMNS
+        self.table.styles.width = LIST + (WINDOW.width + 2 if windows else 0)
         self.query_one(RowMap).show(known)
         seen = known is not None and known.seen.any()
         self.table.empty = f"no {self.order} rows" if seen else "no rows" if known and known.without else UNSEEN
@@ -144,26 +149,30 @@ class RowMapPage(Vertical):
         known = self.dynamics
         if known is None or known.without:
             return wrapped(self.nothing, width)
-        counts = Counter(known.kinds)
         passes = "1 epoch" if known.epochs == 1 else f"{known.epochs} epochs"
         parts: list[Part] = [("Training rows by confidence", "title"), (f"  {passes} ", "dim")]
         for kind, (mark, ink) in KINDS.items():
-            parts.append((f" {mark} {counts[kind]:,} {kind} ", ink))
+            parts.append((f" {mark} {known.counts[kind]:,} {kind} ", ink))
         if not self.places:
             listed = self.nothing
         else:
             count = f"{self._count:,}" if self._count <= MOST else f"{MOST} of {self._count:,}"
-            listed = f"Listed: {count} {self.order} rows, {FIRST[self.order]} first; {MEANS[self.order]}."
+            rows = "rows" if known.windows is None else "windows of rows"
+            listed = f"Listed: {count} {self.order} {rows}, {FIRST[self.order]} first; {MEANS[self.order]}."
         return [tuple(parts), *wrapped(listed, width, "dim")]
 
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
         known = self.dynamics
         if known is None:
-            return (("", ""),) * 4
+            return (("", ""),) * len(COLUMNS)
         place = self.places[index]
         _, ink = KINDS.get(known.kinds[place], ("", ""))
+        which: tuple[tuple[str, str], ...] = ()
+        if known.windows is not None:  # the row alone would stand there as often as it has windows
+            which = ((f"{known.windows[0][place]} of {known.windows[1][place]}", ""),)
         return (
             (f"{int(known.rows[place]):,}", ""),
+            *which,
             (f"{known.confidence[place]:.2f}", ink),
             (f"{known.variability[place]:.2f}"[1:], "dim"),
             (_history(known.losses[:, place]), ""),
@@ -188,8 +197,8 @@ class RowMapPage(Vertical):
 
     @property
     def rows(self) -> list[int]:
-        """The numbers of the listed rows, in the data they come from."""
-        return [int(self.dynamics.rows[place]) for place in self.places] if self.dynamics is not None else []
+        """The numbers of the listed rows, in the data they come from, each once."""
+        return list(dict.fromkeys(self.dynamics.rows[self.places].tolist())) if self.dynamics is not None else []
 
 
 def _history(losses: Any) -> str:
@@ -202,11 +211,22 @@ def _history(losses: Any) -> str:
     return f"{values[-1]:.2f} {bars}"
 
 
+def stamp(run: Path) -> object:
+    """What changes when the RUN folder's dynamics do."""
+    from ftstudio.core import dynamics
+
+    try:
+        found = [(entry.name, entry.stat()) for entry in os.scandir(run / dynamics.FOLDER)]
+    except OSError:
+        return None
+    return run, sorted((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
 def read(run: Path) -> Dynamics | None:
     """The dynamics of the RUN folder, with all that the page shows worked out."""
     from ftstudio.core import dynamics
 
     found = dynamics.read(run)
     if found is not None:
-        _ = found.kinds
+        _ = found.kinds, found.counts, found.listed, found.windows
     return found

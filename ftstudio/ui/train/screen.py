@@ -182,7 +182,8 @@ best at the end. h maps the training rows: those the model never becomes sure of
         self._side = (key, now + SIDE_SECONDS)
         baseline = self.overlays.baseline(feed.run.name)
         size = max(10, panel.size.width - 1), max(1, panel.size.height)
-        panel.say(*side.lines(feed.story, feed.state, *size, baseline))
+        differ = self.differing(feed) if baseline is not None and baseline.best else None
+        panel.say(*side.lines(feed.story, feed.state, *size, baseline, differ))
 
     def _show_notice(self, feed: RunFeed) -> None:
         panel = self.query_one("#notice", Said)

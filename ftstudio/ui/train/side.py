@@ -14,6 +14,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 NAME = 9  # cells of a number's name
 FORGOTTEN = 0.05  # bits a byte on general text from which on forgetting is pointed at
+OTHER = {"tasks": "task", "held-out rows": "rows", "tokenizers": "tokens", "added tokens": "tokens"}
 BAR = 20  # cells a bar or a history may have
 
 
@@ -39,10 +40,13 @@ def short_name(name: object) -> str:
     return text.strip() or "GPU"
 
 
-def lines(story: Story, state: str, width: int, height: int, baseline: Story | None = None) -> list[Line]:
-    """Everything that fits into WIDTH by HEIGHT cells, the most telling first; beside BASELINE, where there is one."""
+def lines(
+    story: Story, state: str, width: int, height: int, baseline: Story | None = None, differ: str | None = ""
+) -> list[Line]:
+    """Everything that fits into WIDTH by HEIGHT cells, the most telling first; beside BASELINE, where there is one.
+    DIFFER says in what its losses are of other things (see `judged_on.differing`); None: that isn't known yet."""
     gpus = [gpu for gpu in story.telemetry.get("gpus") or [] if isinstance(gpu, dict)]
-    numbers = list(_numbers(story, state, width, baseline))
+    numbers = list(_numbers(story, state, width, baseline, differ))
     room = max(3, height - len(numbers) - 1)
     machine = _cards(story, gpus, width, room - 1) if gpus else []
     machine += _host(story, width, brief=bool(gpus))
@@ -121,7 +125,7 @@ def _host(story: Story, width: int, brief: bool) -> list[Line]:
     return found
 
 
-def _beside(story: Story, baseline: Story, live: bool) -> tuple[float, float] | None:
+def _losses(story: Story, baseline: Story, live: bool) -> tuple[float, float] | None:
     """Held-out losses of the run and of BASELINE: at the run's last evaluation while it is LIVE, else the best ones."""
     points, mine = baseline.curves.get("eval_loss", []), story.curves.get("eval_loss", [])
     if not points or not mine:
@@ -136,7 +140,7 @@ def _beside(story: Story, baseline: Story, live: bool) -> tuple[float, float] | 
     return value, low + (high - low) * (step - left) / (right - left)
 
 
-def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> Iterable[Line]:
+def _numbers(story: Story, state: str, width: int, baseline: Story | None, differ: str | None) -> Iterable[Line]:
     last = story.last_step
     live = state in ("running", "paused", "replay")
 
@@ -147,13 +151,8 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     yield named("eval", number(story.eval_loss))
     best = story.best
     yield named("best", f"{number(best[1])} @ {best[0]}" if best else "–", "good" if best else "")
-    if baseline is not None and (both := _beside(story, baseline, live)):
-        mine, its = both
-        step = mine - its
-        by = f"{step:+.3f}{' ▼' if step < 0 else ' ▲' if step > 0 else ''}"
-        whole = f"{number(its)} ({by})"
-        told = whole if len(whole) <= width - NAME else by
-        yield named("baseline", told, "good" if step < 0 else "warn" if step > 0 else "")
+    if baseline is not None and (losses := _losses(story, baseline, live)):
+        yield named("baseline", *_beside(*losses, differ, width - NAME))
     forgotten = story.forgetting.get("change")
     if isinstance(forgotten, (int, float)):
         kl = story.forgetting.get("kl")
@@ -185,6 +184,22 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None) -> It
     memory = story.telemetry.get("process_ram")
     if memory:
         yield named("process", f"{_gib(memory)} GiB RAM")
+
+
+def _beside(loss: float, baseline: float, differ: str | None, width: int) -> tuple[str, str]:
+    """The loss of the BASELINE and what LOSS is more, where WIDTH cells hold both, and the ink; or in what they DIFFER:
+    then neither is the better one."""
+    if differ is None:
+        return number(baseline), "dim"
+    if differ:
+        first = differ.split(",")[0].partition(" (")[0]
+        why = f"other {OTHER.get(first, first)}"
+        both = f"{number(baseline)} {why}"
+        return (both if len(both) <= width else why), "dim"
+    step = loss - baseline
+    by = f"{step:+.3f}{' ▼' if step < 0 else ' ▲' if step > 0 else ''}"
+    both = f"{number(baseline)} ({by})"
+    return (both if len(both) <= width else by), "good" if step < 0 else "warn" if step > 0 else ""
 
 
 def _against_best(speed: Any, best: float | None, width: int) -> tuple[str, str]:

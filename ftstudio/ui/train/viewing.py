@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 from ftstudio.core.errors import StudioError
-from ftstudio.ui.plot.chart import LinePlot
+from ftstudio.ui.plot.chart import LinePlot, Series
 from ftstudio.ui.plot.window import Window
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import RowsAsked, RunFeed
-from ftstudio.ui.train import charts, rowmap
+from ftstudio.ui.train import beside, charts, rowmap
 from ftstudio.ui.train.alerts import AlertPage
 from ftstudio.ui.train.charts import SMOOTHING
 from ftstudio.ui.train.choosing import ChooseRuns
@@ -35,8 +38,12 @@ class Viewing(StudioScreen):
         self.window = Window()
         self.replay: Replay | None = None
         self._memory = charts.Memory()
+        self._memories: dict[str, charts.Memory] = {}  # of the runs laid over
         self._overlays: Overlays | None = None
+        self._reading = threading.Event()  # set while the runs laid over are read
+        self._beside: tuple[object, str | None] = (None, None)  # for which two runs, and what `differing` found
         self._all_next = self._rows_next = 0.0
+        self._rows_stamp: object = None  # of what the map shows
         self._at_once = 1  # how many charts there is room for
         self.alerts_read = 0  # of those of the run in view
         self.all_told = ""  # which of the charts stand there, where not all do
@@ -57,12 +64,13 @@ class Viewing(StudioScreen):
         """Another run is in view."""
         self.replay, self._memory = None, charts.Memory()
         self.window.reset()
-        self._rows_next, self.alerts_read = 0.0, 0
+        self._rows_next, self._rows_stamp, self.alerts_read = 0.0, None, 0
         self.row_map.take(None, looked=False)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
     def show_charts(self, feed: RunFeed | Replay, message: str) -> None:
         """Bring the chart, or all of them, up to date; MESSAGE stands where there are no points yet."""
+        self._read_others(feed.run.name)
         found = charts.available(feed.story)
         if self.chart not in found:
             self.chart = found[0]
@@ -81,33 +89,48 @@ class Viewing(StudioScreen):
         for place, plot in enumerate(plots):
             self._draw(plot, (found * 2)[first + place] if place < len(found) else "", feed, message)
 
+    def _read_others(self, here: str) -> None:
+        """Have the runs laid over the run HERE read on beside the screen; what is read is drawn at the next look."""
+        if self._reading.is_set() or not self.overlays.names(here):
+            return
+        self._reading.set()
+
+        def work() -> None:
+            try:
+                self.overlays.poll(here)
+            finally:
+                self._reading.clear()
+
+        self.run_worker(work, thread=True, group="others", exit_on_error=False)
+
     def _draw(self, plot: LinePlot, chart: str, feed: RunFeed | Replay, message: str) -> None:
         if not chart:
             plot.show("", [], message=" ")
             return
-        others = self.overlays.stories(feed.run.name)
+        others, title = self.overlays.stories(feed.run.name), charts.title_of(chart)
         smoothing = SMOOTHING[self.smoothing]
         series = charts.series_of(chart, feed.story, smoothing, self._memory)
         if others:
             room = (plot.size.width - 2) // len(others) - 6  # cells beside mark and rule, in the legend below the chart
             names = self.overlays.labels(feed.run.name, max(8, min(40, room)))
-            over = charts.laid_over(chart, [(names.get(name, name), story) for name, story in others], smoothing)
-            here = names[feed.run.name]
-            own = [charts.named(one, here) if not one.shown and one.points else one for one in series[-1:]]
-            series = [*over, *series[:-1], *own]
+            told = [(names.get(name, name), story) for name, story in others]
+            over = charts.laid_over(chart, told, smoothing, self._memories)
+            title, series = charts.beside(title, series, over, names[feed.run.name])
         plot.show(
-            charts.title_of(chart),
+            title,
             series,
             right=self._end(feed, others),
             window=self.window.shown,
             cursor=self.window.cursor,
             log=self.log_axis,
             below=self.has_class("-all"),
-            message=self._instead(chart, feed, message),
+            message=self._instead(chart, feed, message, series),
         )
 
-    def _instead(self, chart: str, feed: RunFeed | Replay, message: str) -> str:
-        """What stands where CHART has no points: MESSAGE before the first step, else why there are none."""
+    def _instead(self, chart: str, feed: RunFeed | Replay, message: str, series: list[Series]) -> str:
+        """What stands where CHART shows no points: MESSAGE before the first step, else why none of SERIES is there."""
+        if self.log_axis and any(_within(one.points, self.window.shown) for one in series):
+            return "no value above zero: y for the linear axis"
         if self.window.shown is not None and feed.story.step:
             low, high = self.window.shown
             return f"nothing between step {low:.0f} and {high:.0f}: 0 shows the whole run, < and > move"
@@ -211,6 +234,26 @@ class Viewing(StudioScreen):
         else:
             self.action_overlay()
 
+    def differing(self, feed: RunFeed | Replay) -> str | None:
+        """In what the held-out losses of the baseline are of other things than those of FEED's run: asked once, in a
+        thread, where tokenizers may have to be read. None until that is known."""
+        run, pinned = feed.run, self.overlays.pinned
+        key = beside.key(run, pinned)
+        if key != self._beside[0]:
+            self._beside = (key, None)
+
+            def work() -> None:
+                found = beside.differing(run, pinned)
+                if self.is_mounted:
+                    self.app.call_from_thread(take, found)
+
+            def take(found: str) -> None:
+                if self._beside[0] == key:
+                    self._beside = (key, found)
+
+            self.run_worker(work, thread=True, exclusive=True, group="beside", exit_on_error=False)
+        return self._beside[1]
+
     # -- alerts and replay -------------------------------------------------------------------------------------------
     def action_alerts(self) -> None:
         """All alerts."""
@@ -262,16 +305,20 @@ class Viewing(StudioScreen):
         if now < self._rows_next:
             return
         self._rows_next = now + (ROWS_SECONDS if feed.state in LIVE else float("inf"))
-        page, path = self.row_map, feed.run.path
+        page, path, known = self.row_map, feed.run.path, self._rows_stamp
 
         def work() -> None:
+            stamp = rowmap.stamp(path)
+            if stamp is not None and stamp == known:
+                return
             found = rowmap.read(path)
             if self.is_mounted:
-                self.app.call_from_thread(take, found)
+                self.app.call_from_thread(take, found, stamp)
 
-        def take(found: Any) -> None:
+        def take(found: Any, stamp: object) -> None:
             now = self.session.feed  # another run may have come into view while this one's was read
             if now is not None and now.run.path == path:
+                self._rows_stamp = stamp
                 page.take(found)
 
         self.run_worker(work, thread=True, exclusive=True, group="rows", exit_on_error=False)
@@ -305,6 +352,14 @@ class Viewing(StudioScreen):
             self.studio.action_go("data")
 
         self.attempt(go)
+
+
+def _within(points: Sequence[tuple[float, float]], window: tuple[float, float] | None) -> bool:
+    """Whether any of POINTS lies in WINDOW; None is all steps."""
+    if window is None:
+        return bool(points)
+    first = bisect_left(points, window[0], key=lambda point: point[0])
+    return first < len(points) and points[first][0] <= window[1]
 
 
 def _numbers(first: int, count: int, all_: int) -> str:
