@@ -125,7 +125,7 @@ def _host(story: Story, width: int, brief: bool) -> list[Line]:
     return found
 
 
-def _both(story: Story, baseline: Story, live: bool) -> tuple[float, float] | None:
+def _losses(story: Story, baseline: Story, live: bool) -> tuple[float, float] | None:
     """Held-out losses of the run and of BASELINE: at the run's last evaluation while it is LIVE, else the best ones."""
     points, mine = baseline.curves.get("eval_loss", []), story.curves.get("eval_loss", [])
     if not points or not mine:
@@ -151,8 +151,8 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None, diffe
     yield named("eval", number(story.eval_loss))
     best = story.best
     yield named("best", f"{number(best[1])} @ {best[0]}" if best else "–", "good" if best else "")
-    if baseline is not None and (both := _both(story, baseline, live)):
-        yield named("baseline", *_beside(*both, differ, width - NAME))
+    if baseline is not None and (losses := _losses(story, baseline, live)):
+        yield named("baseline", *_beside(*losses, differ, width - NAME))
     forgotten = story.forgetting.get("change")
     if isinstance(forgotten, (int, float)):
         kl = story.forgetting.get("kl")
