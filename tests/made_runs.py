@@ -93,7 +93,7 @@ def ended(run: RunFolder, kind: str = "done", **fields: Any) -> None:
     usual: dict[str, dict[str, Any]] = {
         "done": {
             "step": 200, "loss": {"first": 3.3, "last": 1.1}, "eval": {"loss": 1.2}, "tokens_per_second": 1800.0,
-            "peak_memory_bytes": 1 << 30, "seconds": 192.0, "path": "model", "time": run.events()[0]["time"] + 192.0,
+            "peak_memory_bytes": 1 << 30, "seconds": 192.0, "path": "model", "ran": 192.0,
         },
         "failed": {"text": "The GPU ran out of memory.", "hint": "Lower training.batch_size.", "step": 12},
         "stopped": {"step": 100, "text": ""},

@@ -56,6 +56,11 @@ def test_what_is_trained_and_lost_is_told_before_the_first_step():
     )
 
 
+def test_progress_that_is_none_is_told_once():
+    events = [{"kind": "progress", "arm": "base", "done": n, "total": 9, "eta": 3.0} for n in (0, 0, 0, 4, 4, 9, 9)]
+    assert [line.split("  ETA")[0] for line in told(events, pace=10.0)] == ["  base 0/9", "  base 4/9", "  base 9/9"]
+
+
 @pytest.mark.parametrize(("pace", "fewest", "most"), [(0.05, 9, 11), (6.0, 140, 460), (60.0, 990, 1000)])
 def test_progress_is_no_flood_and_no_silence(pace: float, fewest: int, most: int):
     """A thousand steps in 50 seconds, in an hour and 40 minutes, and in 17 hours; the last step is told."""

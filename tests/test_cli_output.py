@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftstudio.cli import main
+from ftstudio.cli import main, parser
 from ftstudio.cli.output import _json
 
 
@@ -28,6 +28,18 @@ def test_what_was_typed_wrong_is_json_too(capfd: pytest.CaptureFixture[str]) -> 
         assert ended.value.code == 2
         assert json.loads(out)["error"]["code"] == 2
         assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "--json", "--workspace runs", "--no-mouse --work=y", "-h", "--workspace", "runs", "--nope", "--json=3", "--"],
+)
+def test_without_a_command_the_quick_way_understands_what_the_whole_one_does(line: str) -> None:
+    alone = parser._without_command(line.split())
+    if line.split()[:1] in ([], ["--json"], ["--workspace"], ["--no-mouse"]) and line != "--workspace":
+        assert (alone, []) == parser.build().parse_known_args(line.split())
+    else:
+        assert alone is None  # the whole one tells
 
 
 def test_control_and_direction_marks_are_escapes() -> None:

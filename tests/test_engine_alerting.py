@@ -86,9 +86,8 @@ def test_a_lost_process_is_told_before_this_one_ends(
     tmp_path: Path, heard: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[Any] = []
-    ranks: Any = SimpleNamespace(
-        lost=lambda: [1], gone=lambda rank, folder: StudioError("Rank 1 of 2 is gone.", "Resume it.")
-    )
+    gone = StudioError("Rank 1 of 2 is gone.", "Resume it.")
+    ranks: Any = SimpleNamespace(lost=lambda: [1], gone=lambda rank, folder: gone)
     run, control = run_of(tmp_path / "run"), SimpleNamespace()
     leader = Leader(run, control, every=None, save=100, first=6, watch=Watch(), ranks=ranks)  # type: ignore[arg-type]
     monkeypatch.setattr(together, "HANGS", -1.0)

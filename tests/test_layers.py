@@ -58,6 +58,12 @@ def test_the_command_line_starts_with_next_to_nothing() -> None:
     assert ours == set()
 
 
+def test_the_first_screen_waits_for_nothing_that_it_does_not_show() -> None:
+    found = loaded("ftstudio.cli.studio", "ftstudio.ui.run", "ftstudio.ui.shell.app", "ftstudio.ui.runs.screen")
+    slow = {"pydantic", "yaml", "numpy", "plotext", "jinja2", "textual.widgets._text_area", "ftstudio.data.dataset"}
+    assert not found & slow
+
+
 def test_what_screens_import_of_the_engine_is_light() -> None:
     light = ("ftstudio.engine.worker", "ftstudio.engine.recipes", "ftstudio.engine.prepare", "ftstudio.engine.capture")
     assert not loaded(*light) & set(HEAVY)

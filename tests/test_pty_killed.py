@@ -106,12 +106,19 @@ def asked(run: RunFolder) -> list[int]:
     return [event["step"] for event in run.events() if event["kind"] == "checkpoint" and event["reason"] == "as asked"]
 
 
-def test_a_hang_up_ends_nothing(nursery: Nursery, tmp_path: Path):
-    """The terminal of the studio goes away in the middle of a training: it goes on, saves, and ends by itself."""
+@pytest.mark.parametrize("left", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["watched", "left before"])
+def test_a_hang_up_ends_nothing(nursery: Nursery, tmp_path: Path, left: bool):
+    """The terminal of the studio goes away in the middle of a training: it goes on, saves, and ends by itself; also
+    where it had been LEFT to go on headless."""
     place = Place.make(tmp_path, 8, nursery)
     with place.terminal("train", "tiny.yaml", "--watch", pace=0.2, env={"NOISE": "1"}) as terminal:
         until(lambda: place.workspace.runs() and last_step(place.last) >= 2, "at step 2", terminal=terminal)
         run = place.last
+        if left:
+            terminal.key("q")
+            terminal.wait("go on headless")
+            terminal.key("h")
+            terminal.wait("Going on with")
         terminal.hang_up()
         assert last_step(run) < 8
         assert terminal.ended(60)

@@ -121,7 +121,7 @@ async def test_arms_are_ticked_and_compared(run: RunFolder) -> None:
         await made.until(pilot, "✗ 1 arm: a comparison has 2 to 4.")
         await pilot.press("space", "down", "down", "space", "plus", *"nonsense+1", "enter")
         await made.until(pilot, "behind + stand examples")
-        await pilot.press("e")
+        await pilot.press("escape", "e")
         await made.until(pilot, "Which training rows")
         rows = screen(pilot, ShotsDialog)
         numbers = [rows.read(place)[0] for place in (2, 0)]

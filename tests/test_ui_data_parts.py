@@ -11,12 +11,14 @@ from data_screen import WORST
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from textual.app import App
 
 from ftstudio.core import files
 from ftstudio.core.text import clean
 from ftstudio.data.dataset import from_rows
 from ftstudio.data.row_set import Item, RowSet
 from ftstudio.engine.recipes import check_recipe
+from ftstudio.ui.common.pathfield import PathField
 from ftstudio.ui.common.paths import absent, complete, is_folder
 from ftstudio.ui.data.cells import cell, widths
 from ftstudio.ui.data.grid import Grid
@@ -110,6 +112,20 @@ def test_paths_are_completed_as_a_shell_does(tmp_path: Path, monkeypatch: pytest
     assert absent("dta/mails.jsonl") == "there is no folder dta"
     assert "on the hub" in absent("owner/name")
     assert "on the hub" in absent("gpt2", is_folder)
+
+
+async def test_a_folder_that_is_named_is_no_choice_below_itself(tmp_path: Path) -> None:
+    for name in ("one", "two", "two-more"):
+        (tmp_path / name).mkdir()
+    app: App[None] = App()
+    async with app.run_test(size=(60, 10)) as pilot:
+        field = PathField(f"{tmp_path}/one", wanted=is_folder)
+        await app.mount(field)
+        await pilot.pause()
+        assert field.options.options == ()
+        field.set_value(f"{tmp_path}/two")
+        await pilot.pause()
+        assert [path for path, _ in field.options.options] == [f"{tmp_path}/two/", f"{tmp_path}/two-more/"]
 
 
 def test_a_recipe_from_other_data_keeps_the_model_and_drops_what_was_the_datas(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ftstudio.core.files import read_json, write_json
 from ftstudio.ui.common.fields import Choice, Spec
 from ftstudio.ui.errors.editing import EditText
 from ftstudio.ui.shell.dialogs import Ask, Prompt
-from ftstudio.ui.text.safe import SafeTextArea
+from ftstudio.ui.text.safe_area import SafeTextArea
 
 DIALOGS = {
     "text": lambda: EditText(HOSTILE, HOSTILE, HOSTILE),

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from screens import shown, until
 from textual.app import App, ComposeResult
+from textual.css.stylesheet import Stylesheet
 from textual.widgets import Static
 
 from ftstudio.core.errors import StudioError
@@ -25,7 +26,7 @@ from ftstudio.ui.shell.app import EVERYWHERE, StudioApp
 from ftstudio.ui.shell.help import compact, flowing, hanging
 from ftstudio.ui.shell.session import RunFeed, Session
 from ftstudio.ui.shell.signals import Signals, Unbroken
-from ftstudio.ui.shell.strip import fitting
+from ftstudio.ui.shell.strip import TopStrip, fitting
 from ftstudio.ui.shell.thrift import Thrift
 
 SIZES = [(80, 24), (120, 40)]
@@ -150,6 +151,22 @@ def test_signals_are_told_remembered_and_let_go_of_the_terminal_first() -> None:
     ) == before
 
 
+def test_without_a_screen_going_on_means_what_it_does_to_any_process() -> None:
+    """A hang-up comes with SIGCONT, and Textual's handler for that raises once its screen is gone."""
+    before = signal.getsignal(signal.SIGCONT), signal.getsignal(signal.SIGTSTP)
+    signals, drawn = Signals(), []
+    signals.install()
+    try:
+        for number in (signal.SIGCONT, signal.SIGTSTP):
+            signal.signal(number, lambda *_: drawn.append("the screen"))
+        signals.without_screen()
+        os.kill(os.getpid(), signal.SIGCONT)
+        assert not drawn
+        assert (signal.getsignal(signal.SIGCONT), signal.getsignal(signal.SIGTSTP)) == before
+    finally:
+        signals.restore()
+
+
 def test_signals_stay_out_of_other_threads() -> None:
     found: list[BaseException] = []
 
@@ -167,10 +184,12 @@ def test_signals_stay_out_of_other_threads() -> None:
 
 # -- the frame of every screen -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("size", SIZES)
-async def test_strip_keys_and_help(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_strip_keys_and_help(tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path)
     made_runs.finished(workspace)
     app = studio(workspace)
+    parsed, whole = [], Stylesheet.reparse
+    monkeypatch.setattr(Stylesheet, "reparse", lambda sheet: (parsed.append(app.theme), whole(sheet)))
     async with app.run_test(size=size) as pilot:
         screen = await until(pilot, "tickets-1")
         assert "▸6 Runs◂" in screen.splitlines()[0]
@@ -184,6 +203,14 @@ async def test_strip_keys_and_help(tmp_path: Path, size: tuple[int, int]) -> Non
         await until(pilot, "▸6 Runs◂")
         await pilot.press("4")
         await until(pilot, "No run is in view")
+        assert not parsed  # style sheets are parsed once, for all screens, …
+        strip = app.screen.query_one(TopStrip)
+        before = strip.render_line(0)
+        app.theme = "textual-light"
+        await pilot.pause()
+        assert parsed == ["textual-light"]  # … and again for other colours
+        assert strip.render_line(0).text == before.text
+        assert strip.render_line(0) != before
 
 
 async def test_every_action_is_found_by_its_name(tmp_path: Path) -> None:

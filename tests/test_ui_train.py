@@ -470,6 +470,16 @@ def test_a_full_disk_is_told_not_raised(tmp_path: Path, monkeypatch: pytest.Monk
     assert [str(error).split(".")[0] for error in told] == ["The disk is full"]
 
 
+@pytest.mark.parametrize(("state", "told"), [("running", "2.500 (+0.300 ▲)"), ("stopped", "0.500 (+1.500 ▲)")])
+def test_a_baseline_is_judged_at_the_same_step_while_the_run_lives(state: str, told: str) -> None:
+    """Best beside best would say of every run that it is far behind, until its end."""
+    here, before = Story(), Story()
+    here.feed([{"kind": "eval", "step": step, "loss": loss} for step, loss in ((0, 2.0), (50, 2.8))])
+    before.feed([{"kind": "eval", "step": step, "loss": loss} for step, loss in ((0, 3.0), (100, 2.0), (200, 0.5))])
+    [line] = [line for line in side.lines(here, state, 40, 30, before) if line and line[0][0].startswith("baseline")]
+    assert line[1][0].strip() == told
+
+
 @pytest.mark.parametrize(("precision", "told"), [("fp16", "step skipped"), ("bf16", "not finite")])
 def test_a_step_that_the_scaler_of_fp16_skips_is_no_alarm(precision: str, told: str) -> None:
     story = Story()

@@ -159,7 +159,7 @@ def test_charts_are_those_there_is_something_for(workspace: Workspace) -> None:
     runs.reading(run, 1)
     story = read(run)
     found = charts.available(story)
-    assert found[:5] == ["loss", "sources", "eval_rougeL", "forgetting", "KL to the base"]
+    assert found[:6] == ["loss", "eval loss", "sources", "eval_rougeL", "forgetting", "KL to the base"]
     assert found[-1] == "GPU use"
     sources = charts.series_of("sources", story, 0.9, charts.Memory())
     assert [(one.shown, list(one.points)) for one in sources] == [("a", [(3, 1.0)]), ("b", [(3, 2.0)])]
@@ -372,7 +372,7 @@ async def test_a_run_is_replayed_on_screen(workspace: Workspace) -> None:
     lines, now = list[str](), 1000
     for event in run.events():
         now = 1000 + event["step"] if event["kind"] == "step" else now
-        lines.append(json.dumps(event | {"time": now}))
+        lines.append(json.dumps(event | {"time": now, "ran": now - 1000}))
     run.events_path.write_text("\n".join(lines) + "\n")  # a second a step
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
         await until(pilot, "enter compares")
@@ -597,8 +597,12 @@ async def test_rate_and_length_are_asked_for_and_told_until_they_are_changed(wor
         await until(pilot, "step 60/300")
         await press(pilot, "T text:10 enter")
         await until(pilot, "60 steps are taken already.")
+        await press(pilot, "0")  # what was typed stays there to be mended
+        await until(pilot, "60 steps are taken already.", gone=True)
+        await press(pilot, "enter")
+        await until(pilot, "another number of steps …")
     asked = [(line["request"], line["value"]) for line in made.json_lines(run.control_path)]
-    assert asked == [("learning_rate", 0.001), ("steps", 300)]
+    assert asked == [("learning_rate", 0.001), ("steps", 300), ("steps", 100)]
 
 
 def test_a_mix_has_a_chart_a_metric_with_a_curve_for_each_source() -> None:

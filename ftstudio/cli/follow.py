@@ -148,7 +148,7 @@ class Teller:
         self._clock = clock
         self._began = clock()
         self._next = self._began
-        self._said = ""
+        self._said = self._progressed = ""
         self._paused = False
         self._total: int | None = None
 
@@ -225,9 +225,10 @@ class Teller:
 
     def _progress(self, event: dict[str, Any]) -> None:
         done, total = event.get("done"), event.get("total")
-        if self._due(done == total):
-            eta = f"  ETA {duration(event['eta'])}" if event.get("eta") else ""
-            self.out.say(f"  {one_line(event.get('arm') or 'answers', 60)} {done}/{total}{eta}")
+        line = f"{one_line(event.get('arm') or 'answers', 60)} {done}/{total}"
+        if line != self._progressed and self._due(done == total):  # a slow answer is no news each time it is looked at
+            self._progressed = line
+            self.out.say(f"  {line}" + (f"  ETA {duration(event['eta'])}" if event.get("eta") else ""))
 
     def _alert(self, event: dict[str, Any]) -> None:
         self.out.say(f"  {one_line(event.get('level') or 'info', 20)}: {one_line(event.get('text'), 600)}")

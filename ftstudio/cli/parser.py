@@ -37,6 +37,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The command and its arguments; prints usage and exits with 2 where they can't be understood."""
     _Parser.wants_json = "--json" in words
+    if (alone := _without_command(words)) is not None:
+        return alone
     parser = build()
     found, rest = parser.parse_known_args(list(words))
     if rest and hasattr(found, "overrides") and not any(word.startswith("-") for word in rest):
@@ -53,13 +55,41 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def build() -> argparse.ArgumentParser:
-    """The parser."""
+def _without_command(words: Sequence[str]) -> argparse.Namespace | None:
+    """What WORDS say where they name no command; None: a command, a call for help, or a mistake.
+
+    To make the parsers of all commands takes longer than a tenth of the first paint may.
+    """
+    parser = argparse.ArgumentParser(parents=[_common()], add_help=False, exit_on_error=False)
+    _studio(parser)
+    try:
+        found, rest = parser.parse_known_args(list(words))
+    except (argparse.ArgumentError, SystemExit):
+        return None
+    return None if rest else found
+
+
+def _common() -> _Parser:
+    """What every command takes."""
     common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON document on stdout")
     common.add_argument(
         "--workspace", metavar="FOLDER", default=argparse.SUPPRESS, help="where runs are kept (default: ./studio)"
     )
+    return common
+
+
+def _studio(parser: argparse.ArgumentParser) -> None:
+    """What `ftstudio` without a command takes beside that."""
+    parser.add_argument(
+        "--mouse", action=argparse.BooleanOptionalAction, default=True, help="let the studio use the mouse"
+    )
+    parser.set_defaults(command="studio:studio")
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser."""
+    common = _common()
     parser = _Parser(
         "ftstudio",
         parents=[common],
@@ -69,10 +99,7 @@ def build() -> argparse.ArgumentParser:
         "Without a command it opens the studio.",
     )
     parser.add_argument("--version", action="version", version=f"ftstudio {__version__}")
-    parser.add_argument(
-        "--mouse", action=argparse.BooleanOptionalAction, default=True, help="let the studio use the mouse"
-    )
-    parser.set_defaults(command="studio:studio")
+    _studio(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(name: str, command: str, text: str, more: str = "") -> argparse.ArgumentParser:

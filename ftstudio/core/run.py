@@ -28,7 +28,7 @@ class RunFolder(JobFolder):
     def emit(self, kind: str, **fields: Any) -> dict[str, Any]:
         """See JobFolder. `ran`: seconds in all sessions so far, by a clock that nobody can set."""
         if kind in TIMED:
-            fields["ran"] = round(self._ran(), 3)
+            fields = {"ran": round(self._ran(), 3), **fields}
         return super().emit(kind, **fields)
 
     def _ran(self) -> float:
@@ -36,9 +36,7 @@ class RunFolder(JobFolder):
             from ftstudio.core.skimmed import Skimmed
 
             told = [event["ran"] for event in self._tail() if isinstance(event.get("ran"), (int, float))]
-            before = (
-                told[-1] if told else Skimmed(self.events_path).read().seconds
-            )  # of an earlier version none is told
+            before = told[-1] if told else Skimmed(self.events_path).read().seconds  # none told: an earlier version
             self._session = (before or 0.0, time.monotonic())
         before_it, began = self._session
         return before_it + time.monotonic() - began

@@ -26,9 +26,16 @@ SPLITS = {
     "validation": ("valid", "validation", "dev", "val", "eval"),
     "test": ("test",),
 }
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?")
+_FILE_END = re.compile(r"\.(jsonl?|ndjson|csv|tsv|tab|parquet|arrow|feather|txt|md|gz|zst|zip|xlsx?|conll)$", re.I)
 _ASIDE = ("dataset_info.json", "dataset_dict.json", "state.json")
 _PAPERS = ("license", "licence", "readme", "source", "copying", "notice", "changelog", "citation", "data_license")
 _MOST = 10_000  # files that one name may stand for
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether NAME can be `owner/name` (or `owner/name:configuration`) on the hub rather than a file."""
+    return bool(_HUB_ID.fullmatch(name)) and not _FILE_END.search(name)
 
 
 def kind_of(path: Path) -> str | None:

@@ -19,11 +19,12 @@ from ftstudio.data.places import (
     find_file,
     in_order,
     language_of,
+    looks_like_hub_id,
     matches,
     missing,
 )
 from ftstudio.data.read_file import read_file
-from ftstudio.data.read_hub import looks_like_hub_id, read_hub
+from ftstudio.data.read_hub import read_hub
 from ftstudio.data.several import chain, side_by_side
 from ftstudio.data.stream import read_stream
 from ftstudio.data.watch import Watch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,14 +11,6 @@ from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.data.class_names import ClassNames
 from ftstudio.data.dataset import Cancel, Column, Dataset, Progress, Row
 from ftstudio.data.read_arrow import columns_of
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?")
-_FILE_END = re.compile(r"\.(jsonl?|ndjson|csv|tsv|tab|parquet|arrow|feather|txt|md|gz|zst|zip|xlsx?|conll)$", re.I)
-
-
-def looks_like_hub_id(name: str) -> bool:
-    """Whether NAME can be `owner/name` (or `owner/name:configuration`) on the hub rather than a file."""
-    return bool(_HUB_ID.fullmatch(name)) and not _FILE_END.search(name)
 
 
 class HubStore:

@@ -9,6 +9,13 @@ from ftstudio.data.dataset import Cancel, Dataset
 from ftstudio.data.normal import row_key
 from ftstudio.data.shape import Shape
 
+WITHOUT_PROMPT = ("text", "text-label", "tokens-tags", "sentence-pair", "triplet", "source-target")
+
+
+def alike(shape: Shape | None) -> str:
+    """What it is that stays on one side where it is equal: `prompt`, `text` or the whole `row`."""
+    return "row" if shape is None else "text" if shape.name in WITHOUT_PROMPT else "prompt"
+
 
 def split_rows(
     dataset: Dataset, fraction: float, seed: int = 0, *, shape: Shape | None = None, cancel: Cancel | None = None
@@ -30,7 +37,8 @@ def split_rows(
         groups.setdefault(row_key(row, shape), []).append(index)
     if len(groups) < 2:
         hint = "Give data.eval a file of its own, or set it to null."
-        raise StudioError(f"All {count} rows of {dataset.source} have the same prompt: they can't be split.", hint)
+        what = f"All {count} rows of {dataset.source} have the same {alike(shape)}"
+        raise StudioError(f"{what}: they can't be split.", hint)
     salt = f"ftstudio split {seed}".encode()
     order = sorted(groups, key=lambda key: hashlib.blake2b(key, key=salt[:64], digest_size=16).digest())
     wanted = max(1, min(count - 1, round(count * fraction)))

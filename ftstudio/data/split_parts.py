@@ -18,6 +18,7 @@ from ftstudio.data.dataset import Cancel, Dataset, Progress, Row
 from ftstudio.data.example import BadRow, text_of
 from ftstudio.data.normal import prompt_key, row_key
 from ftstudio.data.shape import Shape
+from ftstudio.data.split import alike
 from ftstudio.data.split_near import Sets, near_groups
 from ftstudio.data.versions.identity import canonical
 
@@ -81,7 +82,7 @@ def split_parts(
             texts.append(asked(row, shape))
     units, near = _units(keys, groups, texts, by, progress, cancel)
     if len(units) <= len(sizes):
-        what = "belong together" if by.leak_aware or by.group else "have the same prompt"
+        what = "belong together" if by.leak_aware or by.group else f"have the same {alike(shape)}"
         hint = "Give data.eval a file of its own, or set it to null."
         raise StudioError(f"All {count} rows of {dataset.source} {what}: they can't be split.", hint)
     salt = f"ftstudio split {seed}".encode()[:64]
@@ -94,7 +95,7 @@ def split_parts(
     train = [row for row in range(count) if row not in out]
     parts = {"train": train, "eval": sides.get("eval", []), "test": sides.get("test", [])}
     report = _report(parts, strata if by.stratify else None, units, near)
-    return Parts(parts["train"], parts["eval"], parts["test"], report, _note(parts, count, seed, by, report))
+    return Parts(parts["train"], parts["eval"], parts["test"], report, _note(parts, count, seed, by, report, shape))
 
 
 def value_of(row: Row, column: str) -> str | None:
@@ -243,10 +244,12 @@ def _report(
     return found
 
 
-def _note(parts: Mapping[str, list[int]], count: int, seed: int, by: By, report: Mapping[str, Any]) -> str:
+def _note(
+    parts: Mapping[str, list[int]], count: int, seed: int, by: By, report: Mapping[str, Any], shape: Shape | None
+) -> str:
     said = [f"{len(parts['eval'])} held out"] if parts["eval"] else []
     said += [f"{len(parts['test'])} for the test"] if parts["test"] else []
-    how = [f"by content and seed {seed}", "equal prompts together"]
+    how = [f"by content and seed {seed}", f"equal {alike(shape)}s together"]
     how += [f"in the shares of {by.stratify!r}"] if by.stratify else []
     how += [f"each {by.group!r} on one side"] if by.group else []
     near = report["together"]["near_duplicates"]

@@ -15,7 +15,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.mix_open import Opened
-from ftstudio.data.split import split_rows
+from ftstudio.data.split import alike, split_rows
 from ftstudio.data.versions import address, store
 from ftstudio.data.versions.identity import Key
 from ftstudio.data.versions.store import Version
@@ -129,7 +129,7 @@ def _split(
     rows = whole if opened.split_from == len(whole) else whole.select(everything)
     if data.split_by is None and "test" not in sizes:
         train, held = split_rows(rows, sizes["eval"], seed, shape=opened.shape, cancel=cancel)
-        note = f"{len(held)} of {len(rows)} rows, by content and seed {seed}; equal prompts together"
+        note = f"{len(held)} of {len(rows)} rows, by content and seed {seed}; equal {alike(opened.shape)}s together"
         return Parted(train, whole.select(held), None, note)
     from ftstudio.data.split_parts import By, split_parts
 

@@ -59,9 +59,8 @@ class Lora(Method):
     changes = "Trains about 1 % as many weights as the model has, beside its linear layers; the base stays as it is."
     choose = "The right first choice: keeps most of what the base knows."
     costs = "Saves as a few MB, and base and tuned answer from one load."
-    limits = (
+    limits: ClassVar[tuple[str, ...]] = (
         "Learns less new knowledge than full fine-tuning on large data.",
-        "Fused experts (Mixtral and its like) take an adapter only with dropout: 0.",
         "pissa and olora train a copy of the base that they change; what is saved is an adapter of twice the rank over "
         "the untouched base.",
     )

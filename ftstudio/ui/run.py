@@ -51,8 +51,12 @@ def open_studio(
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     sys.setswitchinterval(0.001)  # the worker's pure-Python stretches must not hold the keys up
 
-    from ftstudio.engine.capture import Capture
-    from ftstudio.ui.shell.session import Session
+    from ftstudio.engine.quiet import unwatched
+
+    with unwatched():
+        from ftstudio.engine.capture import Capture
+        from ftstudio.ui.shell.app import StudioApp
+        from ftstudio.ui.shell.session import Session
 
     session = Session(workspace, recipe, source)
     if run is not None:
@@ -63,8 +67,6 @@ def open_studio(
     signals = Signals(capture.release_terminal)
     signals.install()
     try:
-        from ftstudio.ui.shell.app import StudioApp
-
         if job is not None:
             session.submit(job)
         if start is None:
@@ -76,6 +78,7 @@ def open_studio(
         finally:
             sys.__stderr__ = screen  # type: ignore
             signals.listen(None)
+            signals.without_screen()
             if signals.hung_up:
                 capture.release_terminal()
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -196,7 +197,7 @@ class PathField(Vertical):
             self.options.offer(self.offers)
         else:
             found = options(text, self.wanted)
-            alone = len(found) == 1 and found[0] == text
+            alone = len(found) == 1 and found[0].rstrip(os.sep) == text  # a folder's own name is no choice below it
             near = [offer for offer in self.offers if text.lower() in offer[0].lower() and offer[0] not in found]
             self.options.offer([*([] if alone else [(path, "") for path in found]), *near])
         self.options.display = bool(self.options.options)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftstudio.data.places import counterparts
-from ftstudio.data.read_hub import looks_like_hub_id
+from ftstudio.data.places import counterparts, looks_like_hub_id
 
 DATA_SUFFIXES = frozenset(
     {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".arrow", ".feather", ".ipc", ".txt", ".text",

@@ -94,8 +94,9 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
             yield table
             yield Static("", id="arms-fault")
             hint = (
-                "space ticks · e examples by hand · + another · enter starts · esc\n"
-                "The others are held against the first."
+                "The others are held against the first.\n"
+                "space ticks · e examples by hand · + another · enter starts\n"
+                "esc goes back"
             )
             yield Static(Content(hint), classes="dialog-hint")
 
@@ -143,16 +144,13 @@ class ArmsDialog(ModalScreen[tuple[str, ...] | None]):
         """Name another arm."""
 
         def typed(text: str | None) -> None:
-            if not text or not text.strip():
-                return
-            try:
-                spec = arm.parse(text)
-            except UsageError as error:
-                self._say(str(error))
-                return
-            self._take(spec.text, "named by you")
+            if text and text.strip():
+                self._take(arm.parse(text).text, "named by you")
 
-        self.app.push_screen(Prompt("Which arm?", "", HINT), typed)
+        def check(text: str) -> object:
+            return text.strip() and arm.parse(text)
+
+        self.app.push_screen(Prompt("Which arm?", "", HINT, check=check), typed)
 
     def _say(self, text: str) -> None:
         self.query_one("#arms-fault", Static).update(Content(f"✗ {one_line(text, 300)}" if text else ""))

@@ -21,16 +21,11 @@ class TokenPage(Page):
     """Tokens in reading order. Trained ones are bold and underlined, masked ones plain and dim, special ones reversed,
     lost ones struck out behind a line that says where the cut is: readable without any colour."""
 
-    COMPONENT_CLASSES = {
-        "lines--trained", "lines--masked", "lines--special", "lines--special-trained", "lines--lost",
+    INKS = {
+        **Page.INKS,
+        "trained": "bold underline $success", "masked": "$foreground 65%", "special": "reverse $foreground 65%",
+        "special-trained": "bold underline reverse $success", "lost": "strike $error",
     }  # fmt: skip
-    DEFAULT_CSS = """
-    TokenPage > .lines--trained { color: $success; text-style: bold underline; }
-    TokenPage > .lines--masked { color: $foreground 65%; }
-    TokenPage > .lines--special { color: $foreground 65%; text-style: reverse; }
-    TokenPage > .lines--special-trained { color: $success; text-style: bold underline reverse; }
-    TokenPage > .lines--lost { color: $error; text-style: strike; }
-    """
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id)
@@ -64,7 +59,7 @@ class TokenPage(Page):
 
     def _ink(self, name: str) -> Style:
         if name in ("special", "special-trained"):
-            style = self.get_component_rich_style(f"lines--{name}")
+            style = self._inks[name]
             return Style(color=style.color, bold=style.bold, underline=style.underline, reverse=True)
         return super()._ink(name)
 

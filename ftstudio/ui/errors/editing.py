@@ -10,7 +10,7 @@ from textual.widgets import Static, TextArea
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
-from ftstudio.ui.text.safe import SafeTextArea
+from ftstudio.ui.text.safe_area import SafeTextArea
 
 
 class EditText(ModalScreen[str | None]):

@@ -15,9 +15,14 @@ from textual.widget import Widget
 from ftstudio.core.text import number
 from ftstudio.ui.plot import figure, scale
 from ftstudio.ui.plot.curve import SMALLEST, Curve
+from ftstudio.ui.text.inks import Inks
 
 MOST_POINTS = 400  # of a curve, after thinning: what plotext draws in a few milliseconds
-INKS = ("axis", "dim", "bold", "mark", "other", "third", "fourth", "cursor", "text")
+INKS = {
+    "axis": "$foreground 55%", "dim": "$secondary 65%", "bold": "bold $accent", "mark": "bold $warning",
+    "other": "$success", "third": "$error", "fourth": "$primary", "cursor": "bold $foreground",
+    "text": "$foreground 75%",
+}  # fmt: skip
 BORDER = 6  # cells of a border line that its text leaves
 CURSOR = -2  # the number of the curve that the cursor's line stands under
 
@@ -51,23 +56,14 @@ class Series:
 class LinePlot(Widget, can_focus=False):
     """Curves over steps. `show` may be called as often as one likes: without news nothing is written."""
 
-    COMPONENT_CLASSES = {f"plot--{ink}" for ink in INKS}
     DEFAULT_CSS = """
     LinePlot { border: round $primary 50%; border-title-color: $foreground; border-subtitle-color: $foreground;
                background: $background; }
-    LinePlot > .plot--axis { color: $foreground 55%; }
-    LinePlot > .plot--dim { color: $secondary 65%; }
-    LinePlot > .plot--bold { color: $accent; text-style: bold; }
-    LinePlot > .plot--mark { color: $warning; text-style: bold; }
-    LinePlot > .plot--other { color: $success; }
-    LinePlot > .plot--third { color: $error; }
-    LinePlot > .plot--fourth { color: $primary; }
-    LinePlot > .plot--cursor { color: $foreground; text-style: bold; }
-    LinePlot > .plot--text { color: $foreground 75%; }
     """
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        self._inks = Inks(self, INKS)
         self._title = self._titled = ""
         self._series: tuple[Series, ...] = ()
         self._right: float | None = None
@@ -227,12 +223,16 @@ class LinePlot(Widget, can_focus=False):
         if changed:
             self.refresh(*changed)
 
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._inks.forget()
+
     def render_line(self, y: int) -> Strip:
         """Row Y of the content."""
         width, base = self.content_size.width, self.rich_style
         if y >= len(self._rows):
             return Strip.blank(width, base)
-        segments = [Segment(text, self.get_component_rich_style(f"plot--{ink}")) for text, ink in self._rows[y]]
+        segments = [Segment(text, self._inks[ink]) for text, ink in self._rows[y]]
         return Strip(segments).adjust_cell_length(width, base).apply_style(base)
 
     def text(self) -> str:

@@ -200,7 +200,9 @@ class RecipeScreen(Wizard):
                 self.attempt(lambda: self._sweep(recipe, grid(words_of(text))))
 
         hint = "such as training.learning_rate=1e-4,2e-4; several keys: every combination"
-        self.studio.push_screen(Prompt("A run for each of which values?", "", hint), typed)
+        self.studio.push_screen(
+            Prompt("A run for each of which values?", "", hint, check=lambda text: grid(words_of(text))), typed
+        )
 
     def _sweep(self, recipe: Recipe, chosen: list[list[str]]) -> None:
         """Prepare a run of RECIPE for each of the CHOSEN overrides, off the thread. Raises UsageError for too many."""

@@ -22,6 +22,7 @@ from ftstudio.ui.text.marked import wrap
 
 Parts = list[str | tuple[str, str]]
 LABEL = 9  # cells of the words at the left of the explanation
+ROLE = 12  # cells of the name of what a task reads
 LOW = 30  # lines of a screen below which not all can be seen at once
 
 
@@ -104,10 +105,13 @@ class TaskPanel(Panel):
 
     def _named(self, label: str, text: str) -> Parts:
         """TEXT behind LABEL, its further lines below its first."""
-        spans = wrap(text, max(20, self.size.width - LABEL - 2))
-        rest = "".join(f"\n{'':<{LABEL}}{text[start:stop].strip()}" for start, stop in spans[1:])
-        first = text[spans[0][0] : spans[0][1]] if spans else ""
-        return [(f"{label:<{LABEL}}", "bold"), f"{first}{rest}\n"]
+        return [(f"{label:<{LABEL}}", "bold"), self._below(text, LABEL)]
+
+    def _below(self, text: str, indent: int) -> str:
+        """TEXT wrapped, its lines after the first at INDENT."""
+        spans = wrap(text, max(20, self.size.width - indent - 2))
+        rest = "".join(f"\n{'':<{indent}}{text[start:stop].strip()}" for start, stop in spans[1:])
+        return f"{text[spans[0][0] : spans[0][1]] if spans else ''}{rest}\n"
 
     # -- the task chosen ---------------------------------------------------------------------------------------------
     def _explain(self) -> None:
@@ -122,8 +126,8 @@ class TaskPanel(Panel):
             parts += self._named("Reads", ", ".join(role.name for role in task.roles))
         else:
             for place, role in enumerate(task.roles):
-                named = [(f"{'' if place else 'Reads':<{LABEL}}", "bold"), (f"{role.name:<12}", "bold")]
-                parts += [*named, f"{role.help}\n"]
+                named = [(f"{'' if place else 'Reads':<{LABEL}}", "bold"), (f"{role.name:<{ROLE}}", "bold")]
+                parts += [*named, self._below(role.help, LABEL + ROLE)]
         parts += [] if self.low else example
         judged = f"by {', '.join(task.default_metrics)}"
         parts += [*self._named("Answers", task.answers), *self._named("Judged", judged)]

@@ -14,6 +14,8 @@ from ftstudio.ui.train.samples import wrap
 
 LONGEST = 1 << 16  # bytes of a recipe that are shown
 LEAST = 12  # cells of a comment that are worth showing
+ALIGNED = 40  # cells of a comment from which on it stays in the file's column for comments
+KEYS = 24  # cells before a comment where there is less room
 
 
 class InfoPanel(Lines, can_focus=True):
@@ -103,6 +105,8 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
 
 def _yaml(line: str, width: int) -> Line:
     body, gap, comment = line.partition("  # ")
+    if gap and width - cell_len(body) < ALIGNED:
+        body = f"{body.rstrip():<{KEYS}}"
     room = width - cell_len(body) - 2
     said = (fit(f"  # {comment}", room), "dim") if gap and room >= LEAST else ("", "")
     body = body if cell_len(body) <= width else fit(body, width)

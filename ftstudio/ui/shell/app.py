@@ -63,7 +63,8 @@ def _screen(mode: str) -> Callable[[], Screen[Any]]:
 
     def make() -> Screen[Any]:
         module = importlib.import_module(f"ftstudio.ui.{mode}.screen")
-        made: Screen[Any] = getattr(module, f"{mode.capitalize()}Screen")()
+        made: StudioScreen = getattr(module, f"{mode.capitalize()}Screen")()
+        made.add_class(*made.size_classes(made.app.size), update=False)  # else it is styled twice
         return made
 
     return make
@@ -88,6 +89,8 @@ class StudioApp(App[str]):
         self.session = session
         self.signals = signals
         self.start_mode = start
+        self.stylesheet.set_variables(self.get_css_variables())
+        self._colours = (self.current_theme, self.ansi_theme)  # that the style sheets are parsed with
         self._told = ("", 0.0)  # the last notice, and when
 
     def on_mount(self) -> None:
@@ -133,6 +136,14 @@ class StudioApp(App[str]):
             return
         self._told = (text, now)
         self.notify(clean(text, 400), severity=severity, markup=False, timeout=NOTICE_SECONDS)  # type: ignore[arg-type]
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """See App. Textual also asks for it, twice, whenever a screen is first shown: all style sheets would be parsed
+        again for the same colours."""
+        colours = (self.current_theme, self.ansi_theme)
+        if colours != self._colours:
+            self._colours = colours
+            super().refresh_css(animate)
 
     # -- actions ---------------------------------------------------------------------------------------------------
     def action_go(self, mode: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -9,6 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
 from ftstudio.ui.shell.help import hanging
 from ftstudio.ui.text.safe import SafeInput
@@ -50,13 +53,21 @@ class Ask(ModalScreen[str | None]):
 
 
 class Prompt(ModalScreen[str | None]):
-    """One line to type; enter gives it back, escape gives None."""
+    """One line to type; enter gives it back, escape gives None.
+
+    What CHECK refuses, by a StudioError, isn't taken: it says so, and what was typed stays to be mended. Closed, the
+    next letters would be keys of the screen below.
+    """
 
     BINDINGS = [("escape", "dismiss(None)", "back")]
 
-    def __init__(self, title: str, value: str = "", hint: str = "", placeholder: str = "") -> None:
+    def __init__(
+        self, title: str, value: str = "", hint: str = "", placeholder: str = "",
+        check: Callable[[str], object] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.question, self.value, self.hint, self.placeholder = title, value, hint, placeholder
+        self.check = check
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -64,8 +75,23 @@ class Prompt(ModalScreen[str | None]):
             field = SafeInput(self.value, placeholder=self.placeholder, compact=True, id="prompt-line")
             field.cursor_blink = False
             yield field
+            yield Static(id="prompt-fault", classes="bad")
             hint = f"{self.hint}\n" if self.hint else ""
             yield Static(Content(f"{clean(hint, 2000)}enter accepts · esc goes back"), classes="dialog-hint")
 
+    def on_input_changed(self) -> None:
+        self._say("")
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value)
+        try:
+            if self.check is not None:
+                self.check(event.value)
+        except StudioError as error:
+            self._say(f"✗ {clean(str(error), 400)}")
+        else:
+            self.dismiss(event.value)
+
+    def _say(self, fault: str) -> None:
+        place = self.query_one("#prompt-fault", Static)
+        place.display = bool(fault)
+        place.update(Content(fault))

@@ -41,7 +41,7 @@ class Help(ModalScreen[None]):
     def _table(self, title: str, actions: tuple[Action, ...]) -> Content:
         parts: list[tuple[str, str] | str] = [(f"{title}\n", "bold")]
         for action in compact(actions):
-            said = textwrap.fill(action.help, max(20, self._width - KEYS), subsequent_indent=" " * KEYS)
+            said = f"\n{' ' * KEYS}".join(textwrap.wrap(action.help, max(20, self._width - KEYS)))
             parts += [(f"  {action.keys:<{KEYS - 3}}", "bold $accent"), f" {said}\n"]
         return Content.assemble(*parts)
 

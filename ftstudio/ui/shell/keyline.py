@@ -7,7 +7,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ftstudio.ui.shell.actions import Action, readable
+from ftstudio.ui.text.inks import Inks
 
+INKS = {"key": "bold $accent", "word": "$foreground 75%"}
 ALWAYS = (("?", "help"), ("ctrl+p", "all"), ("q", "quit"))
 TYPING = (("ctrl+p", "all keys"), ("ctrl+q", "quit"))  # where letters are text
 
@@ -16,10 +18,10 @@ class KeyLine(Widget, can_focus=False):
     """Keys and words, as many as fit; `?` and `q` always do, `ctrl+p` where nothing of the screen's own must go."""
 
     DEFAULT_CSS = "KeyLine { height: 1; dock: bottom; background: $panel; }"
-    COMPONENT_CLASSES = {"keyline--key", "keyline--word"}
 
     def __init__(self) -> None:
         super().__init__()
+        self._inks = Inks(self, INKS)
         self.actions: tuple[Action, ...] = ()
         self.typing = False
 
@@ -39,8 +41,12 @@ class KeyLine(Widget, can_focus=False):
             own.pop()
         return [*own, *tail]
 
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._inks.forget()
+
     def render_line(self, y: int) -> Strip:
-        key, word = self.get_component_rich_style("keyline--key"), self.get_component_rich_style("keyline--word")
+        key, word = self._inks["key"], self._inks["word"]
         segments = [Segment(" ")]
         for keys, label in self.words(self.size.width):
             segments += [Segment(keys, key), Segment(f" {label}  ", word)]

@@ -9,6 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -41,6 +42,12 @@ class StudioScreen(Screen[None]):
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-huge")]
 
+    @classmethod
+    def size_classes(cls, size: Size) -> list[str]:
+        """The classes that a screen of SIZE has by its breakpoints."""
+        by = ((size.width, cls.HORIZONTAL_BREAKPOINTS), (size.height, cls.VERTICAL_BREAKPOINTS))
+        return [next(name for least, name in reversed(points) if length >= least) for length, points in by if points]
+
     @property
     def studio(self) -> StudioApp:
         """The app."""
@@ -68,6 +75,11 @@ class StudioScreen(Screen[None]):
         with Container(id="body"):
             yield from self.compose_body()
         yield KeyLine()
+
+    def _compositor_refresh(self) -> None:
+        """See Screen. A frame drawn while the app holds its output back would be thrown away."""
+        if not self.app._batch_count:
+            super()._compositor_refresh()
 
     def on_resize(self, event: events.Resize) -> None:
         """Below the smallest size that shows anything whole, say so instead."""

@@ -27,6 +27,7 @@ class Signals:
         self._let_go = let_go
         self._listener: Callable[[str], None] | None = None
         self._before: dict[int, Any] = {}
+        self._of_screen: dict[int, Any] = {}
 
     def install(self) -> None:
         """From now on. Does nothing outside the main thread, where signals can't be handled (under test)."""
@@ -34,6 +35,15 @@ class Signals:
             return
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._came)
+        self._of_screen = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGCONT)}
+
+    def without_screen(self) -> None:
+        """The screen is gone, which Textual's handlers for halting and going on would draw again: as they were before.
+
+        A terminal that hangs up sends both SIGHUP and SIGCONT; what Textual raises then would end the training.
+        """
+        while self._of_screen:
+            signal.signal(*self._of_screen.popitem())
 
     def restore(self) -> None:
         """As it was before, but a hang-up that was survived stays so."""

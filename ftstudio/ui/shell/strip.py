@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.segment import Segment
-from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -12,6 +11,7 @@ from ftstudio.core.run import state_word
 from ftstudio.core.text import duration, number, one_line
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import waits
+from ftstudio.ui.text.inks import Inks
 from ftstudio.ui.text.lines import fit
 
 MODES = (
@@ -27,15 +27,19 @@ MARKS = {
     "collapsed": "!",
 }  # fmt: skip
 
+INKS = {
+    "here": "bold $accent", "text": "$foreground", "dim": "$foreground 60%", "good": "$success", "bad": "bold $error",
+}  # fmt: skip
+
 
 class TopStrip(Widget, can_focus=False):
     """Line 1: the screens and the run's name. Line 2: state, step, epoch, loss, eval, speed, ETA, GPU."""
 
     DEFAULT_CSS = "TopStrip { height: 2; dock: top; background: $panel; }"
-    COMPONENT_CLASSES = {"strip--here", "strip--dim", "strip--good", "strip--bad", "strip--text"}
 
     def __init__(self, session: Session, mode: str) -> None:
         super().__init__()
+        self._inks = Inks(self, INKS)
         self.session = session
         self.mode = mode
         self._shown: tuple[str, tuple[str, str]] | None = None
@@ -109,34 +113,35 @@ class TopStrip(Widget, can_focus=False):
         before = sum(value for _, value in points[-20:-10]) / 10
         return " ▼" if recent < before * 0.995 else " ▲" if recent > before * 1.005 else " ="
 
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._inks.forget()
+
     def render_line(self, y: int) -> Strip:
         base = self.rich_style
         width = self.size.width
-        styles = {
-            name: self.get_component_rich_style(f"strip--{name}") for name in ("here", "dim", "good", "bad", "text")
-        }
         shown = self._shown = self._shown or (self._place(), self._status())
-        segments = self._line_one(styles, width, shown[0]) if y == 0 else self._line_two(styles, *shown[1])
+        segments = self._line_one(width, shown[0]) if y == 0 else self._line_two(*shown[1])
         return Strip(segments).adjust_cell_length(width, base).apply_style(base)
 
-    def _line_one(self, styles: dict[str, Style], width: int, place: str) -> list[Segment]:
+    def _line_one(self, width: int, place: str) -> list[Segment]:
         segments, used = [Segment(" ")], 1
         for index, (mode, title) in enumerate(MODES, 1):
             here = mode == self.mode
             text = f"▸{index} {title}◂" if here else f" {index} {title} "
-            segments.append(Segment(text, styles["here" if here else "text"]))
+            segments.append(Segment(text, self._inks["here" if here else "text"]))
             used += len(text)
         name = fit(one_line(place, 200), max(0, width - used - 2), "ends").rstrip()
         if width - used - len(name) - 1 >= 1:
-            segments += [Segment(" " * (width - used - len(name) - 1)), Segment(name, styles["dim"])]
+            segments += [Segment(" " * (width - used - len(name) - 1)), Segment(name, self._inks["dim"])]
         return segments
 
-    def _line_two(self, styles: dict[str, Style], state: str, text: str) -> list[Segment]:
+    def _line_two(self, state: str, text: str) -> list[Segment]:
         bad = dict.fromkeys(("failed", "interrupted", "collapsed"), "bad")
         style = (bad | {"done": "good", "running": "good"}).get(state, "dim")
         if not state:
-            return [Segment("  "), Segment(text, styles["dim"])]
-        return [Segment(self._head(state), styles[style]), Segment(text, styles["text"])]
+            return [Segment("  "), Segment(text, self._inks["dim"])]
+        return [Segment(self._head(state), self._inks[style]), Segment(text, self._inks["text"])]
 
 
 def fitting(parts: list[tuple[int, str]], width: int) -> str:

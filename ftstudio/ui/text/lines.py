@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
@@ -10,10 +13,16 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ftstudio.ui.text.inks import Inks
+
 Part = tuple[str, str]  # a piece of a line: text that is safe to show, and the name of an ink (or `@colour`)
 Line = tuple[Part, ...]
 
-INKS = ("dim", "good", "bad", "warn", "strong", "title", "key", "mark", "ins", "del", "rule", "cursor", "resting")
+INKS = {
+    "dim": "$foreground 60%", "good": "$success", "bad": "$error", "warn": "$warning", "strong": "bold",
+    "title": "bold $accent", "key": "bold $accent", "mark": "underline bold $warning", "ins": "underline $success",
+    "del": "strike $error", "rule": "$foreground 35%", "cursor": "on $primary 35%", "resting": "on $primary 15%",
+}  # fmt: skip
 
 
 def fit(text: str, width: int, align: str = "left") -> str:
@@ -38,26 +47,11 @@ class Lines(Widget, can_focus=True):
     """Draws lines that a subclass composes. `total` lines exist, `top` is the first in view, `fixed` stay on top.
 
     A subclass gives `line(index)` for the lines of the content and, where `fixed` isn't 0, `heading(y)`; it calls
-    `paint` when something may have changed. Inks (see INKS) are component classes, so that colours stay in CSS.
+    `paint` when something may have changed. INKS are the looks that pieces of a line may have.
     """
 
-    COMPONENT_CLASSES = {f"lines--{ink}" for ink in INKS}
-    DEFAULT_CSS = """
-    Lines { width: 1fr; height: 1fr; background: $background; }
-    Lines > .lines--dim { color: $foreground 60%; }
-    Lines > .lines--good { color: $success; }
-    Lines > .lines--bad { color: $error; }
-    Lines > .lines--warn { color: $warning; }
-    Lines > .lines--strong { text-style: bold; }
-    Lines > .lines--title { color: $accent; text-style: bold; }
-    Lines > .lines--key { color: $accent; text-style: bold; }
-    Lines > .lines--mark { color: $warning; text-style: underline bold; }
-    Lines > .lines--ins { color: $success; text-style: underline; }
-    Lines > .lines--del { color: $error; text-style: strike; }
-    Lines > .lines--rule { color: $foreground 35%; }
-    Lines > .lines--cursor { background: $primary 35%; }
-    Lines > .lines--resting { background: $primary 15%; }
-    """
+    INKS: ClassVar[Mapping[str, str]] = INKS
+    DEFAULT_CSS = "Lines { width: 1fr; height: 1fr; background: $background; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -65,6 +59,7 @@ class Lines(Widget, can_focus=True):
         self.total = 0
         self.fixed = 0
         self._drawn: dict[int, tuple[Line, str]] = {}
+        self._inks = Inks(self, self.INKS)
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
     def line(self, index: int) -> Line:
@@ -138,15 +133,16 @@ class Lines(Widget, can_focus=True):
         parts, ground = drawn
         base = self.rich_style
         if ground:
-            base = base + Style(bgcolor=self.get_component_rich_style(f"lines--{ground}").bgcolor)
-        segments = [Segment(text, base + self._ink(ink) if ink else base) for text, ink in parts]
+            base = base + Style(bgcolor=self._inks[ground].bgcolor)
+        plain = ("", "dim") if ground == "cursor" else ("",)  # what is dim can't be read on the cursor's ground
+        segments = [Segment(text, base if ink in plain else base + self._ink(ink)) for text, ink in parts]
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _ink(self, name: str) -> Style:
         if name.startswith("@"):  # a colour, `@yellow`; a pixel above another, `@#aabbcc on #112233`
             color, _, ground = name[1:].partition(" on ")
             return Style(color=color, bgcolor=ground or None)
-        style = self.get_component_rich_style(f"lines--{name}")
+        style = self._inks[name]
         return Style(
             color=style.color, bold=style.bold, italic=style.italic, underline=style.underline, strike=style.strike
         )
@@ -172,6 +168,7 @@ class Lines(Widget, can_focus=True):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._drawn.clear()
+        self._inks.forget()
 
     # -- scrolling -------------------------------------------------------------------------------------------------
     def scroll_lines(self, count: int) -> None:

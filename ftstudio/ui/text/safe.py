@@ -5,11 +5,11 @@ The text itself stays as it is, so that what a person didn't change isn't change
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.segment import Segment
 from textual.strip import Strip
-from textual.widgets import Input, TextArea
+from textual.widgets import Input
 
 from ftstudio.core.text import pictured
 
@@ -19,7 +19,7 @@ else:
     _Base = object
 
 
-class _Pictured(_Base):
+class Pictured(_Base):
     """Draws control characters as pictures, whatever else draws the line."""
 
     def render_line(self, y: int) -> Strip:
@@ -31,13 +31,5 @@ class _Pictured(_Base):
         return Strip(safe).crop(0, strip.cell_length)
 
 
-class SafeInput(_Pictured, Input):
+class SafeInput(Pictured, Input):
     """One line."""
-
-
-class SafeTextArea(_Pictured, TextArea):  # type: ignore[misc]
-    """Several lines."""
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.cursor_blink = False

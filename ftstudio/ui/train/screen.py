@@ -61,8 +61,9 @@ token; 0 is not at all); of an encoder-decoder the second halves of the texts, w
 masked model the hidden words. ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in
 help. The base is the model as it was, also where the recipe leaves layers out or adds tokens.
 
-← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline (▲ in the legend), h maps
-the training rows: those the model never becomes sure of are where wrong labels sit.
+← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline (▲ in the legend): its
+held-out loss, and how far this run's lies below (▼) or above (▲) it, at the same step while it trains and best beside
+best at the end. h maps the training rows: those the model never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -202,7 +203,7 @@ the training rows: those the model never becomes sure of are where wrong labels 
             resumable=self._resumable(feed),
             comparable=self._comparable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
-            keys=self.app.size.width < 100,
+            keys=self.app.size.width < 100 and not (self.classes & {"-log", "-samples", "-rows"}),
             read=self.alerts_read,
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
@@ -321,13 +322,16 @@ the training rows: those the model never becomes sure of are where wrong labels 
             return
         now = course.peak(feed.run, feed.story)
 
+        def check(text: str) -> object:
+            return text.strip() and course.rate_of(text, now)
+
         def typed(text: str | None) -> None:
             if text and text.strip():
                 self.attempt(lambda: self._ask("learning_rate", value=course.rate_of(text, now)))
 
         told = "–" if now is None else f"{now:g}"
         hint = f"its peak is {told} now; a number such as 1e-4, or x0.5 for half"
-        self.studio.push_screen(Prompt("Which learning rate from here on?", "", hint), typed)
+        self.studio.push_screen(Prompt("Which learning rate from here on?", "", hint, check=check), typed)
 
     def action_length(self) -> None:
         """Ask for more or fewer steps."""
@@ -335,13 +339,18 @@ the training rows: those the model never becomes sure of are where wrong labels 
         if feed is None or feed.state not in steer.LIVE:
             return
 
+        def meant(text: str) -> int:
+            return course.steps_of(text, feed.story.step, feed.story.total_steps)
+
+        def check(text: str) -> object:
+            return text.strip() and meant(text)
+
         def typed(text: str | None) -> None:
             if text and text.strip():
-                story = feed.story
-                self.attempt(lambda: self._ask("steps", value=course.steps_of(text, story.step, story.total_steps)))
+                self.attempt(lambda: self._ask("steps", value=meant(text)))
 
         hint = f"{feed.story.total_steps or '?'} now; all in all, or +100 for more, -50 for fewer"
-        self.studio.push_screen(Prompt("How many steps?", "", hint), typed)
+        self.studio.push_screen(Prompt("How many steps?", "", hint, check=check), typed)
 
     def action_resume(self) -> None:
         """Go on with a run nobody works on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -124,6 +125,21 @@ def _host(story: Story, width: int, brief: bool) -> list[Line]:
     return found
 
 
+def _losses(story: Story, baseline: Story, live: bool) -> tuple[float, float] | None:
+    """Held-out losses of the run and of BASELINE: at the run's last evaluation while it is LIVE, else the best ones."""
+    points, mine = baseline.curves.get("eval_loss", []), story.curves.get("eval_loss", [])
+    if not points or not mine:
+        return None
+    if not live:
+        return (story.best[1], baseline.best[1]) if story.best and baseline.best else None
+    step, value = mine[-1]
+    after = bisect_left(points, step, key=lambda point: point[0])
+    if after == len(points) or after == 0:  # it has ended before, or its first evaluation came later
+        return value, points[min(after, len(points) - 1)][1]
+    (left, low), (right, high) = points[after - 1], points[after]
+    return value, low + (high - low) * (step - left) / (right - left)
+
+
 def _numbers(story: Story, state: str, width: int, baseline: Story | None, differ: str | None) -> Iterable[Line]:
     last = story.last_step
     live = state in ("running", "paused", "replay")
@@ -135,8 +151,8 @@ def _numbers(story: Story, state: str, width: int, baseline: Story | None, diffe
     yield named("eval", number(story.eval_loss))
     best = story.best
     yield named("best", f"{number(best[1])} @ {best[0]}" if best else "–", "good" if best else "")
-    if baseline is not None and baseline.best and best:
-        yield named("baseline", *_beside(best[1], baseline.best[1], differ, width - NAME))
+    if baseline is not None and (losses := _losses(story, baseline, live)):
+        yield named("baseline", *_beside(*losses, differ, width - NAME))
     forgotten = story.forgetting.get("change")
     if isinstance(forgotten, (int, float)):
         kl = story.forgetting.get("kl")
