@@ -72,6 +72,12 @@ def test_what_was_edited_is_named_and_a_rate_counts_from_there(tmp_path: Path):
     assert steered(run) == [1e-4, 1e-3]
 
 
+def test_of_a_model_in_a_folder_no_commit_is_looked_for(tmp_path: Path):
+    recipe = check_recipe({**VALUES, "method": "full"})
+    for resolved in (None, {"model": {"revision": None}}):
+        assert going_on.began_elsewhere(RunFolder(tmp_path), recipe.model_copy(update={"resolved": resolved})) == ""
+
+
 def test_other_rows_to_be_judged_on_are_told(tmp_path: Path):
     run, checkpoint = sealed(tmp_path, VALUES)
     [told] = look(run, checkpoint, evaluation={"rows": 7})

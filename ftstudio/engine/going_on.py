@@ -103,9 +103,11 @@ def began_elsewhere(run: RunFolder, recipe: Recipe) -> str:
     not what it was before. Known of models of the hub alone; "" where it isn't so."""
     try:
         moved = _moved(recipe)
+        if not moved:  # nor is there a commit, of a model in a folder
+            return ""
         folder = locate(recipe.model, weights=False).folder
         old = folder.with_name(commit(recipe))
-        if not moved or (old.is_dir() and weights.mark(old, recipe.model) == weights.mark(folder, recipe.model)):
+        if old.is_dir() and weights.mark(old, recipe.model) == weights.mark(folder, recipe.model):
             return ""
     except StudioError:
         return ""
