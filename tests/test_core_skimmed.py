@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import made_runs
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftstudio.core.run import TIMED, RunFolder, Story
 from ftstudio.core.skimmed import Skimmed
 from ftstudio.core.workspace import Workspace
+from ftstudio.ui.runs import catalogue
 from ftstudio.ui.runs.catalogue import Follower
 
 FIGURES = ("step", "total_steps", "loss", "eval_loss", "started", "seconds", "eta", "start", "last_state", "failure",
@@ -126,3 +128,15 @@ def test_a_live_run_grows_and_another_file_in_its_place_is_read_anew(tmp_path: P
     other.emit("start", total_steps=7)
     other.events_path.replace(run.events_path)
     assert (follower.summary().step, follower.summary().total_steps) == (0, 7)
+
+
+def test_a_first_look_reads_no_run_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path)
+    small = made_runs.begin(workspace, "small")
+    made_runs.steps(made_runs.begin(workspace, "large"), 1, 50)
+    monkeypatch.setattr(catalogue, "LARGE", small.events_path.stat().st_size)
+    rows = catalogue.Catalogue(workspace)
+    assert not rows.scan(60.0)
+    assert [(row.name, row.state) for row in rows.rows] == [("large-1", ""), ("small-1", "interrupted")]
+    assert rows.scan()
+    assert [row.step for row in rows.rows] == [50, 0]

@@ -289,6 +289,22 @@ def test_runs_laid_over_are_read_in_turns_and_never_by_who_draws_them(
     assert [name for name, _ in overlays.stories("here")] == names
 
 
+def test_a_chart_has_room_for_the_steps_planned_while_a_run_laid_over_is_read(workspace: Workspace) -> None:
+    """Where its end moved with every step, all curves would be thinned anew at every look."""
+    run, ended = runs.begin(workspace, "long", total=900), runs.finished(workspace, "short", "stopped", 100)
+    runs.steps(run, 1, 30)
+    overlays = Overlays(workspace)
+    assert overlays.toggle(run.name)
+    overlays.poll("here")
+    assert overlays.end("here") == 30  # nobody trains it any more
+    overlays._feeds[run.name].behind = True
+    assert overlays.end("here") == 900
+    overlays.chosen = [ended.name]
+    overlays.poll("here")
+    assert overlays.end("here") == 100
+    assert overlays.end(ended.name) == 0  # not over itself
+
+
 def test_a_deleted_run_is_no_baseline_and_lies_over_nothing(workspace: Workspace) -> None:
     names = [workspace.new_run(name).name for name in "abcdefg"]
     overlays = Overlays(workspace)

@@ -31,6 +31,7 @@ class RunFeed:
         self.run = run
         self.story = Story()
         self._reader = LineReader(run.events_path)
+        self.behind = False  # whether more was there than the last `poll` had time for
         self._state = ""
         self._checked = 0
 
@@ -38,11 +39,12 @@ class RunFeed:
         """Take in what came, for so many SECONDS: a long history comes in pieces, at least one a call. True where
         something came."""
         end = time.monotonic() + seconds
-        events = False
+        events = self.behind = False
         while more := self._reader.poll(PIECE):
             events = True
             self.story.feed(more)
             if time.monotonic() > end:
+                self.behind = True
                 break
         self._checked += 1
         before = self._state

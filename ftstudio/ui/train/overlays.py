@@ -13,6 +13,7 @@ from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace
 from ftstudio.ui.shell.session import RunFeed
 from ftstudio.ui.text.lines import fit
+from ftstudio.ui.train.steer import LIVE
 
 BASELINE = "▲"  # before its name
 MOST = 4  # curves beside that of the run in view: more can't be told apart
@@ -94,16 +95,30 @@ class Overlays:
         more = True
         while more:
             more = False
-            for name in self.names(here):
+            names = self.names(here)
+            for name in names:
                 if name not in self._feeds:
                     self._feeds[name] = RunFeed(RunFolder(self.workspace.runs_path / name))
-                more = self._feeds[name].poll(0.0) or more
+            feeds = [self._feeds[name] for name in names]
+            for feed in sorted(feeds, key=lambda one: one.story.version):  # the one that is least far first
+                more = feed.poll(0.0) or more
                 if time.monotonic() > end:
                     return
 
     def stories(self, here: str) -> list[tuple[str, Story]]:
         """(name, story) of the runs laid over the run HERE, as far as they are read."""
         return [(name, self._feeds[name].story) for name in self.names(here) if name in self._feeds]
+
+    def end(self, here: str) -> int:
+        """The last step that a chart has room for beside the run HERE: as planned while a run trains or is read, so
+        that the chart doesn't change with every step; then the last one taken."""
+        feeds = [self._feeds[name] for name in self.names(here) if name in self._feeds]
+        return max((self._end(feed) for feed in feeds), default=0)
+
+    @staticmethod
+    def _end(feed: RunFeed) -> int:
+        grows = feed.behind or feed.state in LIVE
+        return max(feed.story.step, feed.story.total_steps or 0) if grows else feed.story.step
 
     def baseline(self, here: str) -> Story | None:
         """What the baseline tells, where the run HERE is another one."""

@@ -119,7 +119,7 @@ class Viewing(StudioScreen):
         plot.show(
             title,
             series,
-            right=self._end(feed, others),
+            right=self._end(feed),
             window=self.window.shown,
             cursor=self.window.cursor,
             log=self.log_axis,
@@ -136,11 +136,10 @@ class Viewing(StudioScreen):
             return f"nothing between step {low:.0f} and {high:.0f}: 0 shows the whole run, < and > move"
         return message if chart == "loss" or not feed.story.step else "nothing measured yet"
 
-    def _end(self, feed: RunFeed | Replay, others: list[tuple[str, charts.Story]]) -> int | None:
+    def _end(self, feed: RunFeed | Replay) -> int | None:
         """The last step that the chart has room for; None where nobody knows how many there will be."""
-        if feed.story.total_steps is None:
-            return None
-        return max([feed.story.total_steps, *(story.step for _, story in others)])
+        total = feed.story.total_steps
+        return None if total is None else max(total, self.overlays.end(feed.run.name))
 
     def look_again(self) -> None:
         """After a key: draw at once."""
@@ -180,7 +179,7 @@ class Viewing(StudioScreen):
         feed = self.feed
         if feed is None:
             return 1.0, 0.0
-        end = self._end(feed, self.overlays.stories(feed.run.name))
+        end = self._end(feed)
         return float(end or max(50, feed.story.step)), float(feed.story.step)
 
     def action_cursor(self, by: int) -> None:
