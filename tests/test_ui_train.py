@@ -113,7 +113,7 @@ async def test_a_gpu_is_told_with_use_memory_temperature_and_power(workspace: Wo
         for part in (" 87%", "mem 41/139 GiB", "61°C", "512 W", "CPU  45%", "RAM 12/64G", "GPU 87%"):
             assert part in text
         assert re.search(r"MFU +35\.0% of peak", text)
-        await pilot.press(*"gggg")
+        await pilot.press(*"ggggg")
         text = await made.until(pilot, "MFU, share of the card's peak")
         plot = pilot.app.screen.query_one("#plot", LinePlot)
         assert re.search(r"0\.3[0-9]*┤", plot.text())
