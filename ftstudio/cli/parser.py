@@ -44,7 +44,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if rest and hasattr(found, "overrides") and not any(word.startswith("-") for word in rest):
         found.overrides += rest  # k=v behind an option, which argparse leaves over
     elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        getattr(found, "of", parser).error(f"unrecognized arguments: {' '.join(rest)}")
     return found
 
 
@@ -110,7 +110,7 @@ def build() -> argparse.ArgumentParser:
             description=f"{text[0].upper()}{text[1:]}. {more}".strip(),
             formatter_class=_Help,
         )
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, of=sub)
         return sub
 
     sub = add("demo", "studio:demo", "the bundled model and data, the whole loop")
