@@ -255,6 +255,7 @@ def test_held_out_losses_of_several_runs_stand_in_one_chart_those_by_source_say_
     assert line.points == mark.points == own[0].points == [(1, 2.0), (2, 1.0)]
     assert (line.shown, line.beta, line.line, mark.line) == ("other", 0.0, True, False)
     assert mark.marker != own[-1].marker  # without colours, too
+    assert line.ink != own[0].ink
     assert charts.laid_over("sources", [("other", story)], 0.9) == []
     sources = charts.series_of("sources", story, 0.9, charts.Memory())
     assert charts.beside("loss by source", sources, [], "here") == ("loss by source · this run alone", sources)

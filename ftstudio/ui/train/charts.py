@@ -113,10 +113,10 @@ def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> lis
     if chart == "tokens per second":
         return _raw_and_smoothed("speed", curves.get("tokens_per_second", []), smoothing)
     if chart == "memory":
-        return [Series("", memory.of(curves.get("memory", [])), ink="other")]
+        return [Series("", memory.of(curves.get("memory", [])))]
     if _sparse(chart):
         points = curves.get(CURVES.get(chart, chart), [])
-        return [Series("", points, BRAILLE, "other"), Series("", points, "○", "mark", line=False)]
+        return [Series("", points), Series("", points, "○", "mark", line=False)]
     return [Series("", curves.get(CURVES.get(chart, chart), []))]
 
 
