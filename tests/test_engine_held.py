@@ -172,12 +172,15 @@ def test_gradients_that_are_under_way_end_the_run_with_a_way_out(tmp_path: Path,
     words = r"not enough GPU memory for 4 rows at once \(9 tokens\), and a step of several processes"
     with pytest.raises(NotHeld, match=words) as found:
         one._may_shrink(short)
-    assert "--resume" in found.value.hint
+    assert "the run takes it in smaller parts" in found.value.message
     for free in ({"_taken": 1}, {"_doubted": True}, {"_by_hand": True}):  # the others have seen nothing of it yet
         before, one.__dict__ = one.__dict__, {**one.__dict__, **free}
         assert one._may_shrink(short), free
         one.__dict__ = before
     ranks, folder = Ranks(), JobFolder(tmp_path)  # who goes on knows it
+    told = ranks.explain(found.value, folder, 0)
+    assert told is not None
+    assert f"train --resume {tmp_path.name}" in told.hint
     ranks.fail(folder, StudioError("Something else."))
     ranks.fail(folder, found.value)
     held = Held()

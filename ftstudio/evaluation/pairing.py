@@ -163,7 +163,7 @@ def decide(differences: Sequence[Mapping[str, Any]]) -> Decision:
     if not judged:
         return Decision("not judged")
     enough = [entry for entry in judged if entry["n"] >= statistics.FEWEST]
-    first = next(iter(sorted(enough, key=_aside)), judged[0])
+    first = min(enough or judged, key=_aside)
     told = sorted((entry for entry in judged if entry["verdict"] in ("better", "worse")), key=_surest)
     if told:
         sides = dict.fromkeys(entry["verdict"] for entry in told)
