@@ -131,7 +131,7 @@ def exclusive(mine: Path, door: Path) -> None:
         raise
 
 
-def _forsaken(door: Path, mine: Path) -> bool:
+def forsaken(door: Path, mine: Path) -> bool:
     """Whether DOOR, which names nobody, is much older than MINE of just now: who made it was killed before filling
     it. The file system's own clock tells."""
     try:
@@ -231,7 +231,7 @@ class JobFolder:
                 inside = self._read_owner(door)
                 if inside is not None and inside.token == token:  # over NFS: made, but the answer was lost
                     return
-                gone = not inside.alive() if inside is not None else _forsaken(door, mine)
+                gone = not inside.alive() if inside is not None else forsaken(door, mine)
                 if gone:  # killed within the few microseconds at the door
                     self._clear(door, mine, inside)
                 time.sleep(0.02)
@@ -244,13 +244,13 @@ class JobFolder:
         try:
             exclusive(mine, guard)
         except FileExistsError:
-            if _forsaken(guard, mine):
+            if forsaken(guard, mine):
                 guard.unlink(missing_ok=True)
             return
         try:
             inside = self._read_owner(door)
             if inside is None or seen is None:
-                same = inside is seen and _forsaken(door, mine)
+                same = inside is seen and forsaken(door, mine)
             else:
                 same = inside.token == seen.token
             if same:

@@ -6,9 +6,7 @@ another one has open is left alone.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import re
 import time
 import uuid
@@ -17,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ftstudio.core import files
-from ftstudio.core.folder import Owner, exclusive, here
+from ftstudio.core.folder import Owner, exclusive, forsaken, here
 
 A_DAY = 86400.0
 _NAME = re.compile(r"draft(-\d+)?\.yaml")
@@ -72,7 +70,7 @@ class DraftFile:
         try:
             files.write_json(mine, asdict(here(self._token)))
             if door.exists():  # of a studio that is gone
-                self._clear(door)
+                self._clear(draft, door, mine)
             exclusive(mine, door)
         except FileExistsError:
             return False
@@ -85,18 +83,21 @@ class DraftFile:
             return False
         return True
 
-    def _clear(self, door: Path) -> None:
-        """Take away DOOR of a studio that is gone, but not that of one which has just come."""
-        aside = door.with_name(f".{door.name}.{self._token}.gone")
+    def _clear(self, draft: Path, door: Path, mine: Path) -> None:
+        """Take away DRAFT's DOOR of a studio that is gone: one at a time, or a slow one would take away the door of who
+        came after another had removed it."""
+        guard = door.with_name(f".{door.name}.gone")
         try:
-            os.rename(door, aside)
-            if self._recorded(aside) is not None:
-                with contextlib.suppress(FileExistsError):
-                    exclusive(aside, door)
-        except FileNotFoundError:
+            exclusive(mine, guard)
+        except FileExistsError:
+            if forsaken(guard, mine):
+                guard.unlink(missing_ok=True)
             return
+        try:
+            if self._owner(draft) is None:
+                door.unlink(missing_ok=True)
         finally:
-            aside.unlink(missing_ok=True)
+            guard.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Write elsewhere: what was found can't be read, and may be mended."""
