@@ -201,3 +201,21 @@ def test_columns_come_back_into_view_where_there_is_room(monkeypatch: pytest.Mon
     assert first(1) == 0  # while another view stands there
     assert first(50) == 1
     assert first(80) == 0
+
+
+def test_the_door_offers_the_rows_of_the_run_in_view_once_each(tmp_path: Path) -> None:
+    from ftstudio.core.workspace import Workspace
+    from ftstudio.ui.data import recent
+
+    workspace = Workspace(tmp_path / "studio")
+    run = workspace.new_run("mails")
+    train, held = str(tmp_path / "train.jsonl"), str(tmp_path / "dev.jsonl")
+    recent.remember(workspace, train, "opened lately")
+    run.recipe_path.write_text(f"model: demo\ndata: {{train: {train}, eval: {held}}}\n")
+    said = [note for _, note in recent.offers(workspace, run)]
+    assert said[:2] == ["trained on by mails-1", "held out from mails-1"]
+    assert "opened lately" not in said
+    run.recipe_path.write_text("model: demo\ndata: {train: demo, eval: demo}\n")
+    assert [source for source, _ in recent.offers(workspace, run)].count("demo") == 1
+    run.recipe_path.write_text("model: [")
+    assert "trained on by mails-1" not in [note for _, note in recent.offers(workspace, run)]

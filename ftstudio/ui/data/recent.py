@@ -64,7 +64,9 @@ def of_run(run: RunFolder) -> list[tuple[str, str]]:
         return []
     train = [data.train] if isinstance(data.train, str) else [source.path for source in data.train]
     found = [(source, f"trained on by {one_line(run.name, 30)}") for source in train]
-    return [*found, *([(data.eval, f"held out from {one_line(run.name, 30)}")] if isinstance(data.eval, str) else [])]
+    if isinstance(data.eval, str) and data.eval not in train:  # the demo holds both
+        found.append((data.eval, f"held out from {one_line(run.name, 30)}"))
+    return found
 
 
 def _here() -> list[str]:
