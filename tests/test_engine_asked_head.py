@@ -68,3 +68,12 @@ def test_a_head_that_looks_at_its_neighbours_is_left_whole() -> None:
     model, task = made("Bert"), tasks.get("masked-lm").bound({})
     model.cls.predictions.decoder = Neighbours(16, 40)
     assert asked_head.that_works(model, TaskObjective(task), task.collate(ROWS, 0)) == ""
+
+
+def test_layers_that_share_a_weight_with_the_head_lie_with_the_whole_model() -> None:
+    from ftstudio.engine.sharding import groups
+
+    assert [type(module).__name__ for module in groups(made("Bert"))] == ["BertLayer"]  # not its tied embeddings
+    model = made("Bert")
+    model.cls.predictions.decoder.weight = torch.nn.Parameter(model.cls.predictions.decoder.weight.detach().clone())
+    assert [type(module).__name__ for module in groups(model)] == ["BertLayer", "BertEmbeddings"]

@@ -46,14 +46,29 @@ def spread(model: nn.Module, device: str) -> None:
 
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
     whole = {weight for weight in model.parameters() if type(weight).__name__ in QUANTISED}
-    layers = set(getattr(model, "_no_split_modules", None) or ())
-    for module in list(model.modules()):
-        layers |= set(getattr(module, "_no_split_modules", None) or ())
-    for module in reversed(list(model.modules())):
-        if type(module).__name__ in layers and module is not model:
-            fully_shard(module, mesh=mesh, ignored_params=whole)
+    for module in groups(model):
+        fully_shard(module, mesh=mesh, ignored_params=whole)
     fully_shard(model, mesh=mesh, ignored_params=whole)
     rounding.lean(model)
+
+
+def groups(model: nn.Module) -> list[nn.Module]:
+    """The layers of MODEL whose weights are gathered together, inner ones first; what is in none goes with the model.
+    So does one with a weight that others share, such as embeddings tied to the head: a weight lies in one group."""
+    layers: set[str] = set()
+    for module in model.modules():
+        layers |= set(getattr(module, "_no_split_modules", None) or ())
+    places: dict[int, list[str]] = {}
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        places.setdefault(id(weight), []).append(name)
+    shared = [names for names in places.values() if len(names) > 1]
+    found = []
+    for name, module in reversed(list(model.named_modules())):
+        if type(module).__name__ in layers and module is not model:
+            inside = ([place.startswith(f"{name}.") for place in names] for names in shared)
+            if not any(any(each) and not all(each) for each in inside):
+                found.append(module)
+    return found
 
 
 def is_spread(model: nn.Module) -> bool:
