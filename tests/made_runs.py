@@ -10,7 +10,7 @@ from typing import Any
 
 from ftstudio.core import turn
 from ftstudio.core.files import write_json
-from ftstudio.core.folder import _process_began
+from ftstudio.core.owner import _process_began
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 

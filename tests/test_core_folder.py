@@ -15,11 +15,14 @@ import pytest
 
 from ftstudio.core import files
 from ftstudio.core import folder as folder_module
+from ftstudio.core import owner as owner_module
 from ftstudio.core.errors import StudioError
-from ftstudio.core.folder import JobFolder, Owner, here
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.owner import Owner, here
 
 CLAIM = (
-    "import os, sys; from pathlib import Path; from ftstudio.core.folder import JobFolder, Owner, here\n"
+    "import os, sys; from pathlib import Path; "
+    "from ftstudio.core.folder import JobFolder; from ftstudio.core.owner import Owner, here\n"
     "f = JobFolder(Path(sys.argv[1]))\n"
 )
 
@@ -71,10 +74,10 @@ def test_a_claim_that_was_killed_at_the_door_holds_nobody_up(tmp_path: Path, mon
     door = tmp_path / ".claiming"
     door.touch()
     sleeps: list[float] = []
-    monkeypatch.setattr(folder_module.time, "sleep", sleeps.append)
+    monkeypatch.setattr(owner_module.time, "sleep", sleeps.append)
     with pytest.raises(StudioError, match="being claimed"):  # empty, and perhaps just being filled
         JobFolder(tmp_path).claim()
-    assert len(sleeps) == 100
+    assert len(sleeps) == owner_module.TRIES
     os.utime(door, (time.time() - 60, time.time() - 60))
     JobFolder(tmp_path).claim()
     assert not door.exists()
@@ -134,7 +137,7 @@ def test_a_host_with_another_clock_is_known_by_its_beats(tmp_path: Path, monkeyp
         JobFolder(tmp_path).claim()
     timer.join()
     assert folder.owner() is not None
-    monkeypatch.setattr(folder_module, "STALE_SECONDS", 0.0)  # so long it stays silent
+    monkeypatch.setattr(owner_module, "STALE_SECONDS", 0.0)  # so long it stays silent
     assert folder.owner() is None
     monkeypatch.setattr(folder_module, "BEAT_SECONDS", 0.3)
     JobFolder(tmp_path).claim()
@@ -246,7 +249,7 @@ def test_a_slow_claimant_leaves_the_next_ones_door_alone(tmp_path: Path, monkeyp
         return found
 
     monkeypatch.setattr(Owner, "alive", looked)
-    monkeypatch.setattr(folder_module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(owner_module.time, "sleep", lambda seconds: None)
     with pytest.raises(StudioError, match="being claimed"):
         JobFolder(tmp_path).claim()
     assert files.read_json(door)["token"] == "the faster one"

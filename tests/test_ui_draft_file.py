@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from ftstudio.core import files
+from ftstudio.core import owner as owner_module
 from ftstudio.ui.recipe.draft_file import A_DAY, OWNER, DraftFile
 
 
@@ -70,6 +73,23 @@ def test_of_several_that_write_at_once_each_has_its_own(tmp_path: Path):
         paths = list(pool.map(lambda at: write(drafts[at], str(at)), range(8)))
     assert len(set(paths)) == 8
     assert [path.read_text() for path in paths] == [str(at) for at in range(8)]
+
+
+def test_looking_and_taking_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who has seen the dead studio's draft waits while another one takes it: between its look and its taking, a slow
+    one would take away the newcomer's."""
+    waits = threading.Event()
+    monkeypatch.setattr(owner_module.time, "sleep", lambda seconds: waits.set() or go_on.wait(20))
+    go_on = threading.Event()
+    slow, fast = DraftFile(tmp_path), DraftFile(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with owner_module.alone(tmp_path / ".draft.claiming", "draft.yaml"):
+            path = pool.submit(write, slow, "slow")
+            assert waits.wait(20)
+            files.write_json(tmp_path / f"draft.yaml{OWNER}", asdict(owner_module.here(fast._token)))
+        go_on.set()
+        assert path.result().name == "draft-2.yaml"
+    assert fast.path().name == "draft.yaml"
 
 
 @pytest.mark.parametrize(("change", "free"), [({"began": 1.0}, True), ({"host": "elsewhere"}, False)])

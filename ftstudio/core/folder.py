@@ -9,135 +9,20 @@ log.txt        all that libraries print
 from __future__ import annotations
 
 import json
-import os
-import socket
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
-from ftstudio.core.text import one_line
+from ftstudio.core.owner import Owner, alone, here, recorded
 
 STATES = ("queued", "running", "paused", "stopped", "failed", "interrupted", "done")
 REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate", "steps")
-# A heartbeat of another host older than this counts as gone. Its clock may differ from ours; on our own host
-# the process itself is asked, so there a jumping clock can't end anything.
-STALE_SECONDS = 90.0
-EMPTY_SECONDS = 10.0  # a claim that names nobody for so long was given up
 BEAT_SECONDS = 12.0  # a heartbeat comes every 5 s: so long is waited for one before a run is taken from another host
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The process that works on a job: id, host, when that process began (against reused ids), last sign of life."""
-
-    process: int
-    host: str
-    began: float
-    heartbeat: float
-    token: str
-
-    @property
-    def near(self) -> bool:
-        """Whether it is a process of this host, which can be asked."""
-        return self.host == socket.gethostname()
-
-    @property
-    def here(self) -> bool:
-        """Whether it is this process."""
-        return self.near and self.process == os.getpid()
-
-    @property
-    def named(self) -> str:
-        """In words: `process 4242`, with its host where that is another."""
-        return f"process {self.process}" + ("" if self.near else f" on {one_line(self.host, 40)}")
-
-    def alive(self) -> bool:
-        """Whether that process is still there."""
-        if self.near:
-            began = _process_began(self.process)
-            return began is not None and abs(began - self.began) < 2
-        return _beats(self)
-
-
-_seen: dict[str, tuple[float, float]] = {}  # of each owner elsewhere its last heartbeat, and when it was seen (here)
-
-
-def _beats(owner: Owner) -> bool:
-    """Whether an OWNER on another host gave a sign of life of late.
-
-    The first look goes by its clock, which may differ from ours; from then on a new heartbeat counts, whatever time it
-    tells, and one that stays the same doesn't.
-    """
-    before, now = _seen.get(owner.token), time.monotonic()
-    if before is None:
-        fresh = abs(time.time() - owner.heartbeat) < STALE_SECONDS
-        _seen[owner.token] = (owner.heartbeat, now if fresh else now - STALE_SECONDS)
-        return fresh
-    if owner.heartbeat != before[0]:
-        _seen[owner.token] = (owner.heartbeat, now)
-        return True
-    return now - before[1] < STALE_SECONDS
-
-
-def _process_began(process: int) -> float | None:
-    """When PROCESS began, in seconds since boot (a clock that never jumps); None where there is no such process."""
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        if fields[0] in (b"Z", b"X"):
-            return None
-        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):
-        pass
-    if os.path.exists("/proc/self/stat"):
-        return None
-    import psutil  # not Linux
-
-    try:
-        return float(psutil.Process(process).create_time())
-    except psutil.Error:
-        return None
-
-
-def here(token: str = "") -> Owner:
-    """This process, with a sign of life of now."""
-    process = os.getpid()
-    return Owner(process, socket.gethostname(), _process_began(process) or 0.0, time.time(), token)
-
-
-def exclusive(mine: Path, door: Path) -> None:
-    """Make DOOR with what MINE holds, or raise FileExistsError: exactly one of several succeeds.
-
-    Making a link is atomic, also on NFS where locks are not to be trusted. Where the file system knows no hard links
-    (FAT, many FUSE mounts), the door is made where there is none and filled then.
-    """
-    try:
-        os.link(mine, door)
-        return
-    except FileExistsError:
-        raise
-    except OSError:  # EPERM, ENOTSUP, ENOSYS, EMLINK, …: a fault of another kind comes again here
-        handle = os.open(door, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(mine.read_bytes())
-    except OSError:
-        door.unlink(missing_ok=True)
-        raise
-
-
-def forsaken(door: Path, mine: Path) -> bool:
-    """Whether DOOR, which names nobody, is much older than MINE of just now: who made it was killed before filling
-    it. The file system's own clock tells."""
-    try:
-        return mine.stat().st_mtime - door.stat().st_mtime > EMPTY_SECONDS
-    except OSError:
-        return False
 
 
 class JobFolder:
@@ -165,15 +50,7 @@ class JobFolder:
         return found if found is not None and found.alive() else None
 
     def _recorded_owner(self) -> Owner | None:
-        return self._read_owner(self.owner_path)
-
-    @staticmethod
-    def _read_owner(path: Path) -> Owner | None:
-        value = files.read_json(path)
-        try:
-            return Owner(**{key: value[key] for key in Owner.__dataclass_fields__}) if value else None
-        except (KeyError, TypeError):
-            return None
+        return recorded(self.owner_path)
 
     def claim(self) -> None:
         """Become the owner, or raise StudioError naming who is. Exactly one of several claimants succeeds."""
@@ -189,21 +66,13 @@ class JobFolder:
             )
         self._wait_for_a_beat()
         token = uuid.uuid4().hex
-        mine = self.path / f".owner.{token}"
-        files.write_json(mine, asdict(here(token)))
-        door = self.path / ".claiming"
         try:
-            self._enter(mine, door, token)
-            try:
+            with alone(self.path / ".claiming", self.name):
                 if self.owner() is not None:
                     raise StudioError(f"{self.name} was just taken by another process.", "Watch it there.")
-                os.replace(mine, self.owner_path)
-            finally:
-                door.unlink(missing_ok=True)
+                files.write_json(self.owner_path, asdict(here(token)))
         except OSError as error:
             raise files.explain(error, self.owner_path) from error
-        finally:
-            mine.unlink(missing_ok=True)
         self._token, self._taken = token, None
 
     def _wait_for_a_beat(self) -> None:
@@ -220,43 +89,6 @@ class JobFolder:
                 raise StudioError(
                     f"{self.name} is being worked on by process {now.process} on {now.host}.", "Watch it."
                 )
-
-    def _enter(self, mine: Path, door: Path, token: str) -> None:
-        """Be alone in looking and claiming."""
-        for _ in range(100):
-            try:
-                exclusive(mine, door)
-                return
-            except FileExistsError:
-                inside = self._read_owner(door)
-                if inside is not None and inside.token == token:  # over NFS: made, but the answer was lost
-                    return
-                gone = not inside.alive() if inside is not None else forsaken(door, mine)
-                if gone:  # killed within the few microseconds at the door
-                    self._clear(door, mine, inside)
-                time.sleep(0.02)
-        raise StudioError(f"{self.name} is being claimed by another process.", f"If none runs, delete {door}.")
-
-    def _clear(self, door: Path, mine: Path, seen: Owner | None) -> None:
-        """Remove DOOR where it is still that of the dead process SEEN there: one claimant at a time, or a slow one
-        would take away the door of who entered after another had removed the dead one's."""
-        guard = door.with_name(".claiming.gone")
-        try:
-            exclusive(mine, guard)
-        except FileExistsError:
-            if forsaken(guard, mine):
-                guard.unlink(missing_ok=True)
-            return
-        try:
-            inside = self._read_owner(door)
-            if inside is None or seen is None:
-                same = inside is seen and forsaken(door, mine)
-            else:
-                same = inside.token == seen.token
-            if same:
-                door.unlink(missing_ok=True)
-        finally:
-            guard.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Write a new heartbeat. Called by the owner every few seconds. Raises StudioError where it is the owner no

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
-from ftstudio.core.folder import JobFolder, Owner, here
+from ftstudio.core.folder import JobFolder
+from ftstudio.core.owner import Owner, here
 
 FILE = "waiting.json"
 QUEUE = "queue"  # by which a run is said to have been stopped that was taken out before it began

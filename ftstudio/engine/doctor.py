@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio.core.errors import StudioError
-from ftstudio.core.folder import exclusive
+from ftstudio.core.owner import exclusive
 from ftstudio.core.text import one_line, size
 from ftstudio.core.workspace import Workspace
 

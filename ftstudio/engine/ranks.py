@@ -17,8 +17,9 @@ from typing import Any
 
 from ftstudio.core import ending, files, launch
 from ftstudio.core.errors import StudioError, chain
-from ftstudio.core.folder import JobFolder, Owner, here
+from ftstudio.core.folder import JobFolder
 from ftstudio.core.launch import Place, place
+from ftstudio.core.owner import Owner, here
 from ftstudio.engine import capacity
 from ftstudio.engine.held import Load, NotHeld
 

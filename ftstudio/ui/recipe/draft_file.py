@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ftstudio.core import files
-from ftstudio.core.folder import Owner, exclusive, forsaken, here
+from ftstudio.core.owner import Owner, alone, here, recorded
 
 A_DAY = 86400.0
 _NAME = re.compile(r"draft(-\d+)?\.yaml")
@@ -62,42 +62,19 @@ class DraftFile:
     def _claim(self, draft: Path, holds: bytes | None) -> bool:
         """Whether DRAFT is ours now: nobody else has it open, and it HOLDS still what it did. Of several that try at
         once one succeeds."""
-        owner = self._owner(draft)
-        if owner is not None:
-            return owner.token == self._token
-        door = _owner_path(draft)
-        mine = door.with_name(f".{door.name}.{self._token}")
-        try:
-            files.write_json(mine, asdict(here(self._token)))
-            if door.exists():  # of a studio that is gone
-                self._clear(draft, door, mine)
-            exclusive(mine, door)
-        except FileExistsError:
+        if self._open_elsewhere(draft):
             return False
+        try:
+            with alone(draft.with_name(".draft.claiming"), draft.name):
+                owner = self._owner(draft)
+                if owner is not None:
+                    return owner.token == self._token
+                if _content(draft) != holds:
+                    return False
+                files.write_json(_owner_path(draft), asdict(here(self._token)))
+                return True
         except OSError as error:
-            raise files.explain(error, door) from error
-        finally:
-            mine.unlink(missing_ok=True)
-        if _content(draft) != holds:
-            door.unlink(missing_ok=True)
-            return False
-        return True
-
-    def _clear(self, draft: Path, door: Path, mine: Path) -> None:
-        """Take away DRAFT's DOOR of a studio that is gone: one at a time, or a slow one would take away the door of who
-        came after another had removed it."""
-        guard = door.with_name(f".{door.name}.gone")
-        try:
-            exclusive(mine, guard)
-        except FileExistsError:
-            if forsaken(guard, mine):
-                guard.unlink(missing_ok=True)
-            return
-        try:
-            if self._owner(draft) is None:
-                door.unlink(missing_ok=True)
-        finally:
-            guard.unlink(missing_ok=True)
+            raise files.explain(error, _owner_path(draft)) from error
 
     def forget(self) -> None:
         """Write elsewhere: what was found can't be read, and may be mended."""
@@ -118,17 +95,10 @@ class DraftFile:
 
     def _owner(self, path: Path) -> Owner | None:
         """Who has PATH open. Of another machine one can't tell whether its process is there: for a day it counts so."""
-        return self._recorded(_owner_path(path), _written(path))
-
-    def _recorded(self, door: Path, written: float = 0.0) -> Owner | None:
-        value = files.read_json(door)
-        try:
-            owner = Owner(**{key: value[key] for key in Owner.__dataclass_fields__}) if value else None
-        except (KeyError, TypeError):
-            return None
+        owner = recorded(_owner_path(path))
         if owner is None:
             return None
-        lately = time.time() - max(owner.heartbeat, written) < A_DAY
+        lately = time.time() - max(owner.heartbeat, _written(path)) < A_DAY
         return owner if (owner.alive() if owner.near else lately) else None
 
 
