@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,20 @@ def named(recipe: Recipe, chosen: Sequence[str], sweep: Sequence[Sequence[str]] 
     every = list(sweep) or [chosen]
     what = names(every)[every.index(chosen)]  # names are cut at their end, where what tells these runs apart stands
     return recipe.model_copy(update={"name": slug(f"{run_stem(recipe)[: max(47 - len(what), 0)]}-{what}")})
+
+
+SEED, ROWS_SEED = "training.seed", "data.seed"
+
+
+def on_same_rows(chosen: Sequence[str], recipe: Callable[[list[str]], Recipe]) -> Recipe:
+    """The recipe of a sweep's CHOSEN overrides; RECIPE makes one of overrides. Where seeds are swept, and nothing
+    chooses the rows, all hold out and answer the rows of the unswept recipe: on others a run is better by luck."""
+    made = recipe([*chosen])
+    keys = [word.partition("=")[0] for word in chosen]
+    if SEED not in keys or ROWS_SEED in keys or made.data.seed is not None:
+        return made
+    before = recipe([word for word, key in zip(chosen, keys, strict=True) if key != SEED])
+    return recipe([*chosen, f"{ROWS_SEED}={before.training.seed}"])
 
 
 def words_of(text: str) -> list[str]:
