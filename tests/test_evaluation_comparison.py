@@ -239,6 +239,16 @@ def test_rows_without_reference_are_compared_by_length_and_errors() -> None:
     assert {entry["metric"]: entry["n"] for entry in mixed["differences"]}["length"] == 30
 
 
+def test_the_words_of_labels_are_not_counted() -> None:
+    rows = [Prediction(row, f"p{row}", "yes", "yes" if row % 3 else "no") for row in range(30)]
+    both = [Arm("a", rows), Arm("b", [replace(row, output="yes") for row in rows])]
+    labels = compare(both, metrics=["accuracy", "f1"])
+    assert [entry["metric"] for entry in labels["differences"]] == ["accuracy", "f1"]
+    assert "length" not in labels["per_row"][0]["arms"]["a"]
+    texts = compare(both, metrics=["accuracy", "rouge"])
+    assert "length" in {entry["metric"] for entry in texts["differences"]}
+
+
 def test_arms_on_different_rows_are_refused(arms: tuple[Arm, Arm]) -> None:
     base, tuned = arms
     with pytest.raises(StudioError, match="row 119 is missing in tuned"):

@@ -28,6 +28,11 @@ OF_ROWS: Mapping[str, Any] = {**likelihood.METRICS, **calibration.METRICS}  # ma
 CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS, *OF_ROWS)
 BY_ROW = (*ROW_METRICS, *ON_REQUEST, "tag_accuracy", "masked_accuracy")  # what a single row may have
 RIGHT_OR_WRONG = ("exact_match", "accuracy", "numeric_match")  # 1 or 0: tested by McNemar
+# answers that are judged by these alone are labels, tags, numbers or vectors: their words say nothing
+OF_NO_TEXT = frozenset(
+    ("accuracy", "absolute_error", "tag_accuracy", "masked_accuracy", *ranking.METRICS, *classification.METRICS,
+     *tagging.METRICS, *calibration.METRICS)
+)  # fmt: skip
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "rouge": ("rouge1", "rouge2", "rougeL"),
     "bleu": ("bleu", "chrf"),
@@ -90,6 +95,11 @@ def expand(names: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             unknown.append(name)
     return list(found), unknown
+
+
+def with_length(names: Sequence[str]) -> list[str]:
+    """NAMES, and with them the words of an answer where it is text."""
+    return [*names, *(() if names and OF_NO_TEXT.issuperset(names) else ("length",))]
 
 
 def length(text: str) -> int:
