@@ -375,3 +375,17 @@ def test_what_one_arm_alone_could_not_be_judged_on_is_told_with_its_name() -> No
     assert entry["verdict"] == "not judged"
     assert entry["reason"].startswith("base: the model is right in ")
     assert "tuned: " not in entry["reason"]
+
+
+def test_who_calls_no_word_an_entity_is_not_better_for_being_right_about_the_others() -> None:
+    tags = "O O O B-person O O O"
+    base = [Prediction(row, f"p{row}", tags, "B-person O B-place O B-place O B-person") for row in range(40)]
+    none = [replace(row, output="O O O O O O O") for row in base]
+    found = compare([Arm("base", base), Arm("tuned", none)], metrics=["entity_f1", "tag_accuracy"])
+    assert {entry["metric"]: entry["verdict"] for entry in found["differences"]} == {
+        "entity_f1": "no clear difference",
+        "tag_accuracy": "better",
+    }
+    assert (found["overall"][0]["verdict"], found["overall"][0]["metric"]) == ("no clear difference", "entity_f1")
+    alone = compare([Arm("base", base), Arm("tuned", none)], metrics=["tag_accuracy"])
+    assert alone["overall"][0]["verdict"] == "better"

@@ -22,7 +22,7 @@ WORDS = {
     "smaller": ("↓ smaller", ""),
     "no clear difference": ("= unclear", "dim"),
 }
-NARROW, WIDE = 71, 79  # cells of the table of metrics; with WIDE there is room for p, too
+NARROW, WIDE = 72, 80  # cells of the table of metrics; with WIDE there is room for p, too
 FORGOTTEN = 0.05  # bits a byte on general text from which forgetting is pointed at
 
 
@@ -94,7 +94,7 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
     where it would be cut: the verdict stands on it."""
     wide, whole = width >= WIDE, width >= NARROW
     first, second = (fit(arms.label(name), 7).rstrip() for name in (arms.a, arms.b))
-    columns = [("metric", 11, False), (first, 7, True), (second, 7, True), ("difference", 10, True)]
+    columns = [("metric", 12, False), (first, 7, True), (second, 7, True), ("difference", 10, True)]
     columns += [*([("95 % interval", 17, True)] if whole else []), *([("p", 6, True)] if wide else [])]
     columns.append(("verdict", 9, False))
 
@@ -109,7 +109,7 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
     for entry in arms.differences():
         name = entry["metric"]
         cells: list[Part] = [
-            (arms.title(name, 11), ""),
+            (arms.title(name, 12), ""),
             (figure(name, base.get(name)), ""),
             (figure(name, tuned.get(name)), "strong"),
             (figure(name, entry["difference"], True), verdict(entry["verdict"])[1]),
