@@ -151,7 +151,7 @@ async def test_rows_of_the_run_in_view_are_read_and_looked_through_as_it_did(tmp
     run.recipe_path.write_text(json.dumps(values))
     run.emit("done")
     app.session.view_run(run)
-    async with app.run_test(size=(100, 30)) as pilot:
+    async with app.run_test(size=(160, 30)) as pilot:
         await until(pilot, "trained on by birds-1")
         await pilot.press("down", "enter")
         text = await until(pilot, "20 rows")
