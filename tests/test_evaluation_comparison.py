@@ -21,6 +21,7 @@ from ftstudio.evaluation.pairing import overall
 from ftstudio.evaluation.parts import Facts, parts_of
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer
+from ftstudio.evaluation.shown import chance, chance_of, figure
 from ftstudio.evaluation.similarity import Embedder, load_embedder
 from ftstudio.evaluation.summary import category_table
 
@@ -389,3 +390,16 @@ def test_who_calls_no_word_an_entity_is_not_better_for_being_right_about_the_oth
     assert (found["overall"][0]["verdict"], found["overall"][0]["metric"]) == ("no clear difference", "entity_f1")
     alone = compare([Arm("base", base), Arm("tuned", none)], metrics=["tag_accuracy"])
     assert alone["overall"][0]["verdict"] == "better"
+
+
+def test_figures_have_as_many_digits_as_say_something() -> None:
+    assert [figure("perplexity", value) for value in (355.5204, 76.4951, 3.2104, None)] == [
+        "355.5",
+        "76.50",
+        "3.210",
+        "–",
+    ]
+    assert figure("perplexity", -605.551, True) == "-605.6"
+    assert (figure("bleu", 3.21), figure("accuracy", 1.0)) == ("3.2", "1.000")
+    assert chance_of({"p": 0.029, "p_holm": 0.118}) == "0.118"  # what the verdict stands on
+    assert (chance_of({"p": 0.029, "p_holm": None}), chance(0.0001)) == ("0.029", "<0.001")
