@@ -456,11 +456,13 @@ async def test_answers_are_set_against_the_base_and_against_the_one_before(works
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
         await until(pilot, "a blue old lamp")
         await press(pilot, "v d")
-        text = await until(pilot, "against the base")
+        text = await until(pilot, "a red {+old+} lamp")  # the last line of it, once there is room
+        assert "against the base" in text
         assert re.search(r"now +a \[-red-\]\{\+blue old\+\} lamp", text)
         assert re.search(r"step 50 +a red \{\+old\+\} lamp", text)
         await press(pilot, "d")
-        text = await until(pilot, "against the one before")
+        text = await until(pilot, "{+blue+}")
+        assert "against the one before" in text
         assert re.search(r"now +a \[-red-\]\{\+blue\+\} old lamp", text)
         await press(pilot, "d")
         text = await until(pilot, "{+", gone=True)
@@ -629,7 +631,9 @@ def test_a_mix_has_a_chart_a_metric_with_a_curve_for_each_source() -> None:
         story.feed([{"kind": "eval", "step": step, "loss": 1.0, "sources": {"tickets": 1.0, "mails": 1.0},
                      "source_scores": scores}])  # fmt: skip
     assert "f1 by source" in charts.available(story)
-    assert charts.title_of("f1 by source") == "f1 by source"
+    assert charts.title_of("f1 by source") == "F1 (macro) by source"
+    assert charts.title_of("eval_entity_f1") == "Entity F1"
+    assert charts.title_of("eval_my own") == "my own"
     found = charts.series_of("f1 by source", story, 0.9, charts.Memory())
     assert [(one.shown, one.points) for one in found] == [
         ("tickets", [(5, 0.25), (10, 0.5)]), ("mails", [(5, 0.5), (10, 1.0)]),
