@@ -16,7 +16,7 @@ from ftstudio.cli import main
 from ftstudio.cli.comparing import _runs
 from ftstudio.cli.output import Out
 from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text, queue, work_through
-from ftstudio.cli.train import finish
+from ftstudio.cli.train import finish, load
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.files import read_lines
 from ftstudio.core.recipe import Recipe
@@ -24,7 +24,6 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import judged_on, resume
 from ftstudio.engine.materials import open_materials
-from ftstudio.engine.recipes import load_recipe
 from ftstudio.engine.sweep import SWEEP, join, on_same_rows, siblings, words_of
 
 
@@ -260,7 +259,7 @@ def test_seeds_are_judged_on_other_rows_of_a_file_that_holds_more_than_are_judge
 
 
 def test_swept_seeds_hold_out_and_answer_the_same_rows():
-    recipe = partial(load_recipe, "demo")
+    recipe = partial(load, "demo")
 
     def seeds(*chosen: str, of: Callable[[list[str]], Recipe] = recipe) -> tuple[int, int]:
         made = on_same_rows(chosen, of)
