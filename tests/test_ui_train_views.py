@@ -423,6 +423,30 @@ async def test_a_sweep_names_its_best_run_once_all_have_ended(workspace: Workspa
 
 
 # -- alerts ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mode", ["train", "data"])
+async def test_what_a_run_warns_of_is_heard_and_seen_on_every_screen(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    run = runs.begin(workspace, owned=True)
+    runs.steps(run, 1, 10)
+    app = studio(workspace, run)
+    rung: list[int] = []
+    monkeypatch.setattr(app, "bell", lambda: rung.append(1))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, "step 10/200")
+        app.action_go(mode)
+        run.emit("alert", level="warning", text="The loss rose.")
+        text = await until(pilot, "! 1 alert")
+        assert "! 1 alert" in text.splitlines()[1]
+        run.emit("alert", level="error", text="The loss is not a number.")
+        await until(pilot, "! 2 alerts")
+        run.emit("failed", text="It ended without weights that can be used.")
+        run.release()
+        await until(pilot, "✗ failed")
+        await pilot.pause(0.6)
+        assert rung == [1, 1, 1]
+
+
 async def test_a_new_alert_rings_once_and_all_can_be_read(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
