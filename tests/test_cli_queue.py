@@ -24,7 +24,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import judged_on, resume
 from ftstudio.engine.materials import open_materials
-from ftstudio.engine.sweep import SWEEP, join, on_same_rows, siblings, words_of
+from ftstudio.engine.sweep import SWEEP, join, left, on_same_rows, siblings, words_of
 
 
 def test_all_combinations_of_listed_values():
@@ -322,6 +322,18 @@ class Told(Out):
 
     def result(self, value: Any, text: str) -> None:
         self.value, self.text = value, text
+
+
+def test_a_sweep_whose_last_run_was_cut_short_goes_on_too(tmp_path: Path):
+    place = Workspace(tmp_path)
+    done, broken = made(place, "a", 1.0), place.new_run("b")
+    broken.emit("phase", phase="training")
+    for run in (done, broken):
+        run.recipe_path.write_text(f"{RECIPE} resolved: {NOTED}}}")
+    join([Waiting(run.name, run) for run in (done, broken)])
+    waiting, others = left(list(reversed(place.runs())))
+    assert [(one.name, one.resume) for one in waiting] == [("b-1", True)]
+    assert others == []
 
 
 def test_a_sweep_over_a_key_that_is_none_is_wrong_use(tmp_path: Path, capfd: pytest.CaptureFixture[str]):

@@ -133,13 +133,13 @@ def siblings(run: RunFolder) -> list[RunFolder]:
 
 def left(runs: Sequence[RunFolder]) -> tuple[list[Waiting], list[RunFolder]]:
     """(what of RUNS is still to be trained, in their order; other runs that were interrupted). To be trained are those
-    that wait, but in the queue of no other process, and of their sweeps the interrupted ones: they go on."""
+    that wait, but in the queue of no other process, and of sweeps the interrupted ones: they go on."""
     states = {run.name: run.state() for run in runs}
     free = [run for run in runs if holder(run.path) is None]
     found = [run for run in free if states[run.name] == "queued"]
     broken = [run for run in free if states[run.name] == "interrupted"]
-    swept = {one.name for run in found for one in siblings(run)}
-    todo = [run for run in free if run in found or (run in broken and run.name in swept)]
+    swept = {run.name for run in broken if len(siblings(run)) > 1}  # though it was the last one that was cut short
+    todo = [run for run in free if run in found or run.name in swept]
     return (
         [Waiting(run.name, run, resume=run in broken) for run in todo],
         [run for run in broken if run.name not in swept],
