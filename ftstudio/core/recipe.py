@@ -150,10 +150,7 @@ class Data(Part):
     )
     limit: int | None = Field(None, ge=1, description="use only the first N training rows")
     seed: int | None = Field(
-        None,
-        ge=0,
-        description="decides which rows are held out, which of them are answered and which a mix draws; default: "
-        "training.seed",
+        None, ge=0, description="of which rows are held out, answered and drawn; default: training.seed"
     )
 
     @field_validator("train", mode="before")
