@@ -65,6 +65,10 @@ class Freeze(Method):
         """Few weights need a higher one (Ben Zaken et al. 2022 search 1e-4 to 1e-3 for biases)."""
         return 5e-4 if settings.train in ("bias", "norm", "head") else self.learning_rate
 
+    def tells_layers_apart(self, settings: Any) -> bool:
+        """The last ones learn, or all but the first."""
+        return settings.train in _LAYERS
+
     def apply(self, model: nn.Module, settings: Any, encode: Encode | None = None) -> nn.Module:
         """MODEL with only the chosen weights set to learn. Raises StudioError where it has none of the kind."""
         from ftstudio.methods import architecture
