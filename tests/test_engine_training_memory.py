@@ -238,8 +238,9 @@ def test_a_resumed_run_knows_what_fits(
     undone(run)
     shutil.rmtree(run.checkpoints / "checkpoint-8")
     losses = {event["step"]: event["loss"] for event in events(run, "step")}
-    asked = limit(monkeypatch, room, when="forward")
-    worker.execute(Train(run.path, resume=True))
+    with monkeypatch.context() as patch:
+        asked = limit(patch, room, when="forward")
+        worker.execute(Train(run.path, resume=True))
     assert run.state() == "done"
     assert asked == before[-len(asked) :]
     after = events(run, "step")[-2:]
