@@ -146,15 +146,16 @@ def _layers(model: nn.Module, settings: FreezeSettings) -> Iterator[nn.Module]:
 
 
 def _final_norms(model: nn.Module) -> Iterator[nn.Parameter]:
-    """The norms right behind a language stack, which see only its last layer."""
+    """The norms right behind a language stack, which see only its last layer. One of the embeddings is none of them,
+    though Bart names it there: where it learns, gradients flow through all layers."""
     from ftstudio.methods import anatomy
 
     there = dict(model.named_modules())
     for stack in anatomy.stacks(model):
         owner = there[stack.name.rpartition(".")[0]]
         behind = False
-        for child in owner.children():
-            if behind and stack.side == "language" and anatomy.is_norm(child):
+        for name, child in owner.named_children():
+            if behind and stack.side == "language" and anatomy.is_norm(child) and "emb" not in name:
                 yield from child.parameters()
             behind = behind or child is there[stack.name]
 
