@@ -209,7 +209,7 @@ def test_the_norm_of_barts_embeddings_stays_frozen_below_frozen_layers():
     from tiny_zoo import bart
 
     method = methods.get("freeze")
-    model: Any = method.apply(bart()[0], method.settings({"layers": 1}))
+    model = method.apply(bart()[0], method.settings({"layers": 1}))
     learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
     assert not [name for name in learning if "layernorm_embedding" in name]
     assert {name.rpartition(".layers.")[2].partition(".")[0] for name in learning} == {"1"}
