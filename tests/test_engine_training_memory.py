@@ -268,6 +268,45 @@ def test_a_row_that_does_not_fit_by_itself_fails_with_a_way_out(
     assert "max_length" in failed["hint"]
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("where", ["loading", "asking"])
+def test_a_model_that_can_not_be_read_back_for_want_of_memory_is_trained_all_the_same(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, where: str
+):
+    """All steps are done and the model is saved: that isn't a training that failed."""
+    import torch
+
+    from ftstudio.engine import loading, training
+    from ftstudio.engine.models import ModelStore
+
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    tuned, numbers_of, asked = ModelStore.tuned, training.numbers_of, []
+
+    def read(self: Any, run: RunFolder, recipe: Any = None) -> Any:
+        if where == "loading":  # as the loader tells it
+            raise loading.explain(error, run.name) from error
+        return tuned(self, run, recipe)
+
+    def say(*given: Any) -> Any:
+        asked.append(1)
+        if where == "asking" and len(asked) == 2:  # the first time it is the model that was trained
+            raise error
+        return numbers_of(*given)
+
+    run = prepared(base, tmp_path, method)
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelStore, "tuned", read)
+        patch.setattr(training, "numbers_of", say)
+        worker.execute(Train(run.path))
+    assert run.state() == "done", events(run, "failed")
+    assert events(run, "done")[0]["reload_difference"] is None
+    [told] = [event for event in events(run, "alert") if "memory" in event["text"]]
+    assert told["level"] == "warning"
+    assert "trained and saved, but was not read back" in told["text"]
+    with ModelStore().tuned(run).as_tuned() as model:  # it is whole
+        assert sum(1 for _ in model.parameters()) > 10
+
+
 def test_other_errors_are_not_taken_for_memory(base: Path, worker: Worker, tmp_path: Path, monkeypatch: Any):
     limit(monkeypatch, 1, when="backward", kind=ZeroDivisionError)
     run = prepared(base, tmp_path)
