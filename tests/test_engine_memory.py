@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,6 +134,29 @@ def test_frozen_layers_below_the_lowest_that_learns_keep_nothing(base: Path):
     assert four > 2 * last
     assert same < last < 1.1 * same  # the last norm learns too, or it doesn't
     assert all(memory["checkpointing"]["why"].startswith("not needed") for memory in found)
+
+
+def test_activations_of_frozen_layers_are_computed_again_by_itself_where_memory_asks_so(base: Path):
+    """What can't be estimated is left off, whatever is free."""
+    from ftstudio.engine import room
+    from ftstudio.engine.plan import weights_of
+    from ftstudio.engine.plan_memory import estimated
+    from ftstudio.engine.prepare import resolve
+    from ftstudio.engine.tokenised import tokenised
+
+    values = recipe_values(base / "model", base / "rows.jsonl", "lora")
+    recipe, materials = resolve(check_recipe(values | {"method": {"name": "freeze", "layers": 4}}))
+    recipe = recipe.with_changes({"training.gradient_checkpointing": None})
+    rows, counted = tokenised(materials), weights_of(recipe, [])[1]
+
+    def ask(asked: Recipe) -> int:
+        return int(estimated(asked, materials, rows, counted)["estimated_bytes"])
+
+    needed = ask(recipe.with_changes({"training.gradient_checkpointing": False}))
+    assert room.decide(recipe, sys.maxsize, "cpu", ask, 2 * needed)[0] is False
+    on, why = room.decide(recipe, sys.maxsize, "cpu", ask, needed)
+    assert on
+    assert why.startswith("by itself")
 
 
 def test_a_model_of_one_layer_is_told_of_too(tmp_path: Path):
