@@ -52,7 +52,7 @@ def per_token(model: Any, length: float, labels: float) -> float | None:
         return None
     embedding, head = anatomy.input_embeddings(inner), anatomy.output_embeddings(inner)
     apart = {id(part.weight) for part in (embedding, head) if part is not None}
-    looked_up = {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding)}
+    apart |= {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     virtual, soft = _soft_tokens(model)
     if bool(getattr(config, "is_encoder_decoder", False)) and head is not None:
         reads, writes = (1 - labels) + soft / length, labels  # shares of the tokens
@@ -63,7 +63,7 @@ def per_token(model: Any, length: float, labels: float) -> float | None:
     met, total = _met(config), 0.0
     for name, weight in model.named_parameters():
         back = backward.through(name, weight)
-        if id(weight) in apart | looked_up or weight.dim() < 2:
+        if id(weight) in apart or weight.dim() < 2:
             continue  # looked up, or added: next to nothing
         count = _count(weight) * (met if "experts" in name.split(".") else 1.0)
         tokens = writes if _in_decoder(name) and not _CROSS.search(name) else reads
