@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from ftstudio import tasks
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine import loads, memory
 
+torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 
@@ -18,7 +20,8 @@ class Encoded:
     """Rows of LENGTHS tokens, each with a label."""
 
     def __init__(self, lengths: list[int]) -> None:
-        self.batch_lengths, self.rows, self.table = lengths, range(len(lengths)), {"trained": [1] * len(lengths)}
+        self.lengths, self.rows, self.table = lengths, range(len(lengths)), {"trained": [1] * len(lengths)}
+        self.batch_lengths = lengths
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return {"input_ids": [0] * self.batch_lengths[row], "labels": [-100, 1]}
@@ -42,6 +45,36 @@ def test_a_padded_causal_batch_counts_as_the_pieces_that_it_is_taken_in(monkeypa
         assert loads_of(llama, uneven, **change).lengths == (2048,)
     monkeypatch.setenv("WORLD_SIZE", "2")  # each would wait for the other's pieces: batches are taken whole
     assert len(loads_of(bloom, uneven).lengths) == 8
+
+
+def test_a_decoders_targets_are_cut_as_training_cuts_them():
+    """By the source alone: what the estimate follows is a piece that goes through the model, the heaviest of them."""
+    from ftstudio.engine import pieces
+
+    draw = random.Random(0)
+    sources = [draw.randint(5, 120) for _ in range(60)]
+    targets = [draw.choice((5, 20, 200)) for _ in sources]
+
+    class Pairs(Encoded):
+        def __getitem__(self, row: int) -> dict[str, Any]:
+            return {"input_ids": [0] * sources[row], "labels": [1] * targets[row], "row": row}
+
+    encoded = Pairs([source + target for source, target in zip(sources, targets, strict=True)])
+    encoded.lengths = sources
+    data = {"model": "m", "method": "full", "data": {"train": "x"}, "training": {"batch_size": 12, "epochs": 1}}
+    recipe = Recipe.model_validate(data | {"task": "seq2seq"})
+    config = transformers.T5Config(d_model=64, num_layers=2, vocab_size=200)
+    materials = SimpleNamespace(task=tasks.of(recipe), held_out=None)
+    found = loads.batches(recipe, materials, encoded, config, "cpu")  # type: ignore[arg-type]
+
+    def weight(rows: list[Any]) -> int:
+        return len(rows) * (max(len(row["input_ids"]) for row in rows) + max(len(row["labels"]) for row in rows))
+
+    trained = pieces.pieced(lambda rows: {"targets": torch.zeros(1), "lengths": (), "tokens": 0, "own": rows}, 32.0)
+    through = [piece["own"] for piece in trained(found.heaviest)["pieces"]]
+    assert found.pieces == through
+    assert found.piece in through
+    assert weight(found.piece) == max(map(weight, through))
 
 
 def test_padding_counts_where_batches_are_padded():

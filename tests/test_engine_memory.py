@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,80 @@ def held(recipe: Recipe) -> tuple[int, int]:
 def test_one_and_two_layers_tell_what_five_hold(base: Path, method: str, training: dict[str, Any]):
     real, estimated = held(changed(base, method, **training))
     assert estimated == pytest.approx(real, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("settings", "training"),
+    [
+        ({"name": "freeze"}, {}),  # the default: the last two of five
+        pytest.param({"name": "freeze", "layers": 1}, {"gradient_accumulation": 2}, marks=pytest.mark.slow),
+        pytest.param({"name": "freeze", "layers": 4}, {"gradient_checkpointing": True}, marks=pytest.mark.slow),
+        pytest.param({"name": "freeze", "layers": 5}, {}, marks=pytest.mark.slow),
+        pytest.param({"name": "freeze", "layers": 2, "embeddings": True}, {}, marks=pytest.mark.slow),
+        pytest.param({"name": "freeze", "layers": 2}, {"precision": "bf16"}, marks=pytest.mark.slow),
+        pytest.param({"name": "freeze", "train": "all-but-first", "layers": 1}, {}, marks=pytest.mark.slow),
+        ({"name": "freeze", "train": "all-but-first", "layers": 3}, {}),
+        ({"name": "lora", "targets": r".*layers\.[3-4]\..*"}, {}),
+        pytest.param({"name": "lora", "targets": ["layers.2.mlp.up_proj", "q_proj"]}, {}, marks=pytest.mark.slow),
+        pytest.param({"name": "qlora", "targets": r".*\.[13]\..*"}, {"precision": "bf16"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_method_that_tells_layers_apart_holds_what_is_told(
+    base: Path, settings: dict[str, Any], training: dict[str, Any]
+):
+    """One or two layers can't tell: there the last two are all, or there is no layer of that number."""
+    values = recipe_values(base / "model", base / "rows.jsonl", "lora", **training)
+    real, estimated = held(check_recipe(values | {"method": settings}))
+    assert estimated == pytest.approx(real, rel=0.04)
+
+
+def test_frozen_layers_below_the_lowest_that_learns_keep_nothing(base: Path):
+    """And whether activations are to be computed again can be told, which took an estimate."""
+    from ftstudio.engine.plan import plan
+
+    found = []
+    for settings in ({"layers": 1}, {"layers": 4}, {"train": "all-but-first", "layers": 4}):
+        values = recipe_values(base / "model", base / "rows.jsonl", "lora")
+        told = plan(check_recipe(values | {"method": {"name": "freeze", **settings}}))
+        assert not [problem for problem in told["problems"] if "estimated" in problem["text"]]
+        found.append(told["memory"])
+    last, four, same = (memory["parts"]["activations"] for memory in found)
+    assert four > 2 * last
+    assert same < last < 1.1 * same  # the last norm learns too, or it doesn't
+    assert all(memory["checkpointing"]["why"].startswith("not needed") for memory in found)
+
+
+def test_activations_of_frozen_layers_are_computed_again_by_itself_where_memory_asks_so(base: Path):
+    """What can't be estimated is left off, whatever is free."""
+    from ftstudio.engine import room
+    from ftstudio.engine.plan import weights_of
+    from ftstudio.engine.plan_memory import estimated
+    from ftstudio.engine.prepare import resolve
+    from ftstudio.engine.tokenised import tokenised
+
+    values = recipe_values(base / "model", base / "rows.jsonl", "lora")
+    recipe, materials = resolve(check_recipe(values | {"method": {"name": "freeze", "layers": 4}}))
+    recipe = recipe.with_changes({"training.gradient_checkpointing": None})
+    rows, counted = tokenised(materials), weights_of(recipe, [])[1]
+
+    def ask(asked: Recipe) -> int:
+        return int(estimated(asked, materials, rows, counted)["estimated_bytes"])
+
+    needed = ask(recipe.with_changes({"training.gradient_checkpointing": False}))
+    assert room.decide(recipe, sys.maxsize, "cpu", ask, 2 * needed)[0] is False
+    on, why = room.decide(recipe, sys.maxsize, "cpu", ask, needed)
+    assert on
+    assert why.startswith("by itself")
+
+
+def test_a_model_of_one_layer_is_told_of_too(tmp_path: Path):
+    from ftstudio.engine.plan import plan
+
+    make_model(tmp_path / "model", layers=1)
+    make_rows(tmp_path / "rows.jsonl", 12)
+    values = recipe_values(tmp_path / "model", tmp_path / "rows.jsonl")
+    told = plan(check_recipe(values))
+    assert set(told["memory"]["moments"]) == {"training", "evaluating", "answering"}
 
 
 def of_task(name: str, folder: Path) -> Recipe:

@@ -109,3 +109,28 @@ def test_a_base_that_changed_while_it_was_trained_is_why_the_adapter_says_someth
         with pytest.raises(StudioError, match=why):
             reloading.check(Changed(files), run, recipe("m"), lambda _: torch.ones(3), torch.zeros(3))  # type: ignore[arg-type]
     assert reloading.check(Changed((("new", 0, 0),)), run, recipe("m"), lambda _: torch.ones(3), torch.ones(3)) == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_saved_model_that_can_not_be_read_back_for_want_of_memory_is_told_of(tmp_path: Path, error: Exception):
+    """Nothing else that may be wrong with it is taken for that."""
+    run, freed = RunFolder(tmp_path), []
+
+    class Full(Changed):
+        def tuned(self, run: RunFolder, recipe: Recipe) -> Any:
+            raise StudioError("m can't be loaded.", "") from error
+
+        def unload(self) -> None:
+            freed.append(1)
+
+    found = reloading.check(Full(()), run, recipe("m"), lambda _: torch.ones(3), torch.ones(3))  # type: ignore[arg-type]
+    assert found is None
+    [told] = run.events()
+    assert (told["kind"], told["level"]) == ("alert", "warning")
+    assert "was not read back" in told["text"]
+    assert freed
+    error = ZeroDivisionError("no such thing")
+    with pytest.raises(StudioError, match="can't be loaded"):
+        reloading.check(Full(()), run, recipe("m"), lambda _: torch.ones(3), torch.ones(3))  # type: ignore[arg-type]

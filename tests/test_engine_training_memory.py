@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import make_model, make_rows, recipe_values
+from tiny_models import make_encoder, make_labelled, make_model, make_rows, recipe_values
 
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
@@ -62,23 +62,26 @@ def limit(
 
     from ftstudio.engine.held import load_of
     from ftstudio.engine.loss import Objective
+    from ftstudio.engine.objective import TaskObjective
 
     asked: list[tuple[int, bool, int]] = []
     error = kind or torch.OutOfMemoryError
-    call, backward = Objective.__call__, Accelerator.backward
+    calls: dict[type, Any] = {one: one.__call__ for one in (Objective, TaskObjective)}
+    backward = Accelerator.backward
 
     def forward(self: Any, model: Any, batch: Any, each: Any = None) -> Any:
         asked.append((load_of(batch)[0], torch.is_grad_enabled(), len(batch["lengths"])))
         if when == "forward" and asked[-1][0] > tokens:
             raise error("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return call(self, model, batch, each)
+        return calls[type(self)](self, model, batch, each)
 
     def back(self: Any, loss: Any, **named: Any) -> None:
         backward(self, loss, **named)
         if when == "backward" and asked[-1][0] > tokens:
             raise error("CUDA out of memory. Tried to allocate 20.00 MiB")
 
-    monkeypatch.setattr(Objective, "__call__", forward)
+    for one in calls:
+        monkeypatch.setattr(one, "__call__", forward)
     monkeypatch.setattr(Accelerator, "backward", back)
     return asked
 
@@ -140,6 +143,33 @@ def test_steps_learn_the_same_in_parts(
         assert max(tokens for tokens, *_ in late) <= room  # what doesn't isn't tried again and again
     assert [event["step"] for event in events(run, "eval")] == [0, 4, 8]
     for mine, its in zip(events(run, "eval"), events(other, "eval"), strict=True):
+        assert mine["loss"] == pytest.approx(its["loss"], abs=1e-4)
+
+
+def test_hidden_tokens_are_learnt_the_same_in_parts(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Masked language modelling asks at places that are counted through the whole batch: a part has others."""
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    make_encoder(tmp_path / "model", **still)
+    make_labelled(tmp_path / "rows.jsonl", count=48)
+    recipe = check_recipe({
+        "task": "masked-lm", "model": str(tmp_path / "model"), "method": "full", "options": {"probability": 0.3},
+        "data": {"train": str(tmp_path / "rows.jsonl"), "eval": 0.2, "columns": {"text": "text"}},
+        "training": {"device": "cpu", "steps": 4, "learning_rate": 1e-3, "warmup": 0, "batch_size": 8},
+        "evaluation": {"samples": 0, "forgetting": False, "every": 4},
+    })  # fmt: skip
+    found = []
+    for place in ("whole", "parts"):
+        run = prepare_run(recipe, Workspace(tmp_path / place))
+        with monkeypatch.context() as patch:
+            asked = limit(patch, 40 if place == "parts" else 10_000, when="forward")
+            worker.execute(Train(run.path))
+        assert run.state() == "done", events(run, "failed")
+        found.append(run)
+    assert {rows for _, learns, rows in asked if learns} > {8}
+    for mine, its in zip(events(found[1], "step"), events(found[0], "step"), strict=True):
+        assert mine["loss"] == pytest.approx(its["loss"], abs=2e-5)
+        assert mine["grad_norm"] == pytest.approx(its["grad_norm"], rel=1e-3)
+    for mine, its in zip(events(found[1], "eval"), events(found[0], "eval"), strict=True):
         assert mine["loss"] == pytest.approx(its["loss"], abs=1e-4)
 
 
@@ -208,8 +238,9 @@ def test_a_resumed_run_knows_what_fits(
     undone(run)
     shutil.rmtree(run.checkpoints / "checkpoint-8")
     losses = {event["step"]: event["loss"] for event in events(run, "step")}
-    asked = limit(monkeypatch, room, when="forward")
-    worker.execute(Train(run.path, resume=True))
+    with monkeypatch.context() as patch:
+        asked = limit(patch, room, when="forward")
+        worker.execute(Train(run.path, resume=True))
     assert run.state() == "done"
     assert asked == before[-len(asked) :]
     after = events(run, "step")[-2:]
@@ -235,6 +266,45 @@ def test_a_row_that_does_not_fit_by_itself_fails_with_a_way_out(
     failed = events(run, "failed")[0]
     assert "not enough" in failed["text"]
     assert "max_length" in failed["hint"]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("where", ["loading", "asking"])
+def test_a_model_that_can_not_be_read_back_for_want_of_memory_is_trained_all_the_same(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, where: str
+):
+    """All steps are done and the model is saved: that isn't a training that failed."""
+    import torch
+
+    from ftstudio.engine import loading, training
+    from ftstudio.engine.models import ModelStore
+
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    tuned, numbers_of, asked = ModelStore.tuned, training.numbers_of, []
+
+    def read(self: Any, run: RunFolder, recipe: Any = None) -> Any:
+        if where == "loading":  # as the loader tells it
+            raise loading.explain(error, run.name) from error
+        return tuned(self, run, recipe)
+
+    def say(*given: Any) -> Any:
+        asked.append(1)
+        if where == "asking" and len(asked) == 2:  # the first time it is the model that was trained
+            raise error
+        return numbers_of(*given)
+
+    run = prepared(base, tmp_path, method)
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelStore, "tuned", read)
+        patch.setattr(training, "numbers_of", say)
+        worker.execute(Train(run.path))
+    assert run.state() == "done", events(run, "failed")
+    assert events(run, "done")[0]["reload_difference"] is None
+    [told] = [event for event in events(run, "alert") if "memory" in event["text"]]
+    assert told["level"] == "warning"
+    assert "trained and saved, but was not read back" in told["text"]
+    with ModelStore().tuned(run).as_tuned() as model:  # it is whole
+        assert sum(1 for _ in model.parameters()) > 10
 
 
 def test_other_errors_are_not_taken_for_memory(base: Path, worker: Worker, tmp_path: Path, monkeypatch: Any):

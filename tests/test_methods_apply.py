@@ -202,3 +202,14 @@ def test_only_the_language_side_of_what_sees_learns():
     assert {anatomy.side(key) for key in learning} == {"language"}
     with pytest.raises(StudioError, match="no biases on its language side"):
         method.apply(llava()[0], method.settings({"train": "bias"}))
+
+
+def test_the_norm_of_barts_embeddings_stays_frozen_below_frozen_layers():
+    """It is named behind the layers, and lies before them: gradients would flow through all of them."""
+    from tiny_zoo import bart
+
+    method = methods.get("freeze")
+    model = method.apply(bart()[0], method.settings({"layers": 1}))
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert not [name for name in learning if "layernorm_embedding" in name]
+    assert {name.rpartition(".layers.")[2].partition(".")[0] for name in learning} == {"1"}

@@ -21,6 +21,7 @@ from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import recognise
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import load_tokenizer
+from ftstudio.engine.collate import split
 from ftstudio.engine.materials import open_materials
 from ftstudio.engine.plan import plan
 from ftstudio.engine.prepare import prepare_run
@@ -110,6 +111,10 @@ def test_rows_and_batches_are_what_the_models_own_processor_makes(place: Path, t
         given = {name: batch["inputs"][name] for name in ("input_ids", "attention_mask")}
         oracle = model(**given, **whole, labels=labels).loss
     assert float(loss) == pytest.approx(float(oracle), rel=1e-4)
+    three = task.collate([encoded[at] for at in range(3)], 258)  # in parts each row keeps its own pictures
+    with torch.no_grad():
+        each = [float(task.loss(task.outputs(model, part["inputs"]), part)) for part in split(three, 3)]
+        assert sum(each) == pytest.approx(float(task.loss(task.outputs(model, three["inputs"]), three)), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", SOME)

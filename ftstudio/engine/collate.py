@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio.data.encode import IGNORED
+from ftstudio.tasks.padding import asked_places
 
 if TYPE_CHECKING:
     import torch
@@ -49,18 +50,26 @@ class Collator:
 
 
 def _some(batch: Mapping[str, Any], rows: slice) -> dict[str, Any]:
-    """ROWS of a task's batch: all its tensors begin with the rows."""
+    """ROWS of a task's batch (see `Task.collate`). Raises ValueError where something in it doesn't begin with the rows:
+    cut all the same, the part would learn something else without a word."""
     import torch
 
-    def cut(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: cut(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)) and value and torch.is_tensor(value[0]):
-            return [cut(item) for item in value]
-        return value[rows] if torch.is_tensor(value) or isinstance(value, (list, tuple)) else value
+    count = len(batch["lengths"])
 
-    lengths = batch["lengths"][rows]
-    return {key: cut(value) for key, value in batch.items()} | {"lengths": lengths, "tokens": sum(lengths)}
+    def cut(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: cut(key, item) for key, item in value.items()}
+        if not (torch.is_tensor(value) or isinstance(value, (list, tuple))):
+            return value
+        if (torch.is_tensor(value) and not value.dim()) or len(value) != count:
+            held = tuple(value.shape) if torch.is_tensor(value) else len(value)
+            raise ValueError(f"A batch of {count} rows can't be taken in parts: its `{name}` has {held} entries.")
+        return value[rows]
+
+    found = {key: cut(key, value) for key, value in batch.items() if key not in ("places", "tokens")}
+    if "places" in batch:  # numbers within rows × longest: other rows have others
+        found["places"] = asked_places(found["targets"])
+    return found | {"tokens": sum(found["lengths"])}
 
 
 def _padded(ids: torch.Tensor, following: torch.Tensor, lengths: tuple[int, ...]) -> dict[str, Any]:

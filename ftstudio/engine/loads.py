@@ -117,6 +117,9 @@ def batches(
     parted = padded and (causal or (not task.rows_alike and task.divisible)) and launch.place().alone
     logits = 2 * text.vocab_size
     sizes, asked = np.asarray(lengths), np.asarray(labels)
+    # batches are made up by all tokens of a row, and cut by its ids: those beside them come with them
+    ids = [int(length) for length in encoded.lengths]
+    beside = None if ids == lengths else (sizes - np.asarray(ids)).tolist()
 
     def the_heaviest(drawn: Sequence[list[int]]) -> tuple[list[int], list[int]]:
         """(a batch, what of it goes through the model at once)"""
@@ -124,7 +127,7 @@ def batches(
             found = heaviest(sizes, asked, drawn, logits, width, padded)
             return found, at_once(found, lengths, task.chunk)
         cost = pieces.dear(device, weights)
-        return pieces.heaviest(drawn, lengths, cost, labels if causal else None, logits / width)
+        return pieces.heaviest(drawn, ids, cost, labels if causal else None, logits / width, beside)
 
     several = []  # the heaviest of each epoch
     for epoch in range(max(1, passes)):
@@ -155,5 +158,5 @@ def batches(
     if len(piece) < len(most) and task.chunk:
         every = [[encoded[row] for row in set(most) - set(piece)], once]
     if parted:
-        every = pieces.parted(first, lambda row: len(row["input_ids"]), pieces.dear(device, weights))
+        every = pieces.parted(first, pieces.length_of, pieces.dear(device, weights))
     return Batches(first, once, usual, tokens, held_out, prompts, longest_new(recipe), rows_asked, every)

@@ -2,6 +2,8 @@
 
 Weights, adapter and optimiser are counted; what a step holds beside them is followed through a model of one layer and
 one of two (`memory_fake`) and drawn on to all layers: each phase of the step grows with the layers in a straight line.
+Not so where a method tells layers apart by their numbers: all are followed then (what lies below the lowest that learns
+is frozen and keeps nothing, so that this is quick).
 """
 
 from __future__ import annotations
@@ -86,10 +88,17 @@ def estimate(
     if loads.prompts:
         # padded on the left to the longest: as if all prompts had its length
         still.append(Load((max(loads.prompts),) * len(loads.prompts), len(loads.prompts)))
-    one = follow(config, 1, recipe, method, machine, step, ())
-    two = follow(config, 2, recipe, method, machine, step, still) if layers > 1 else one
-    every = recipe.training.gradient_accumulation > 1
-    peak, gradients = _greatest(one, two, layers, counted["gradients"] if every else None)
+    every = counted["gradients"] if recipe.training.gradient_accumulation > 1 else None
+    if method.apart:
+        two = follow(config, layers, recipe, method, machine, step, still)
+        peak, gradients = _most(two, every)
+        more = 0
+    else:
+        one = follow(config, 1, recipe, method, machine, step, () if layers > 1 else still)
+        two = follow(config, 2, recipe, method, machine, step, still) if layers > 1 else one
+        peak, gradients = _greatest(one, two, layers, every)
+        # without gradients a pass holds one layer at a time, and what autocast keeps of the weights that learn
+        more = (two.learning - one.learning) * (layers - 2) * 2 if machine.precision != "fp32" and layers > 2 else 0
     held = {name: counted[name] for name in ("weights", "adapter", "optimizer")}
     logits = min(two.logits, peak - gradients)
     parts = {
@@ -102,8 +111,6 @@ def estimate(
         {"cuda": "cuda_context", "cpu": "libraries"}[machine.device]: CONTEXT[machine.device],
     }
     resting = sum(held.values()) + CONTEXT[machine.device]
-    # without gradients a pass holds one layer at a time, and what autocast keeps of the weights that learn
-    more = (two.learning - one.learning) * (layers - 2) * 2 if machine.precision != "fp32" and layers > 2 else 0
     passes = [size + more for size in two.still]
     cache = cache_bytes(config, machine, len(loads.prompts), max(loads.prompts, default=0) + loads.new)
     moments = {"training": sum(parts.values())}
@@ -112,6 +119,13 @@ def estimate(
     if loads.prompts:
         moments["answering"] = resting + passes[-1] + cache
     return {"estimated_bytes": max(moments.values()), "parts": parts, "moments": moments, "cache_bytes": cache}
+
+
+def _most(whole: Followed, kept: int | None) -> tuple[int, int]:
+    """(most bytes that a step of the WHOLE model holds at once, gradients among them); KEPT as in `_greatest`."""
+    if kept is not None:
+        return max(whole.others.values()) + kept, kept
+    return max((peak, max(0, peak - whole.others[phase])) for phase, peak in whole.peaks.items())
 
 
 def _greatest(one: Followed, two: Followed, layers: int, kept: int | None) -> tuple[int, int]:

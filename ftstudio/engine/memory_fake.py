@@ -1,4 +1,4 @@
-"""One training step of a model that has one or two layers and no weights, followed byte by byte.
+"""One training step of a model that has one or two layers, or all, and no weights, followed byte by byte.
 
 What the engine's real step does, it does here too: layout of the batch, head only at labels, adapters, checkpointing,
 half precision. What can't run without numbers (4-bit weights, drawn dropout, the loss in pieces) has a stand-in that
@@ -127,6 +127,8 @@ class Method:
     """Name and settings: what tells one method from another."""
     kind: str = "causal-lm"
     """What kind of model it changes."""
+    apart: bool = False
+    """Whether it tells layers apart by their numbers (see `methods.Method`)."""
 
 
 def follow(

@@ -13,7 +13,7 @@ from ftstudio.engine.loss import PIECES
 
 class Whole(torch.autograd.Function):
     """Stands in for `loss.SummedCrossEntropy` on a DEVICE: the logits are kept, their gradient is made beside them; on
-    both ways a piece of them at a time is there in 32 bits, twice."""
+    both ways a piece of them at a time is there once more in 32 bits, twice where they come in half precision."""
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, device: str) -> torch.Tensor:
@@ -35,7 +35,8 @@ class Whole(torch.autograd.Function):
 def _piece(logits: torch.Tensor, device: str) -> None:
     size = max(1, PIECES[device] // logits.shape[-1])
     rows = min(size, len(logits))
-    piece = [logits.new_empty((rows, logits.shape[-1]), dtype=torch.float32) for _ in range(2)]
+    copies = 1 if logits.dtype == torch.float32 else 2  # 32 bits aren't made of 32 bits
+    piece = [logits.new_empty((rows, logits.shape[-1]), dtype=torch.float32) for _ in range(copies)]
     del piece
 
 

@@ -49,6 +49,11 @@ def cuts(lengths: Sequence[int], cost: float) -> list[int]:
     return pieces[::-1]
 
 
+def length_of(row: Mapping[str, Any]) -> int:
+    """What ROW is cut by: its ids. A decoder's targets stand beside them, and lie as the rows do."""
+    return len(row["input_ids"])
+
+
 def parted(rows: Sequence[T], length: Callable[[T], int], cost: float) -> list[list[T]]:
     """ROWS, the longest first, as pieces of like LENGTH."""
     ordered = sorted(rows, key=lambda row: -length(row))
@@ -65,16 +70,20 @@ def heaviest(
     cost: float,
     asked: Sequence[int] | None = None,
     worth: float = 0.0,
+    beside: Sequence[int] | None = None,
 ) -> tuple[list[int], list[int]]:
     """(the batch of BATCHES that has it, the piece with the most padded tokens), of rows of LENGTHS.
 
-    Where places are ASKED of each row, a place weighs as much as WORTH tokens. Of very many batches, those that may
-    have the heaviest piece are looked at first, and no more than `LOOKED_AT`.
+    Where places are ASKED of each row, a place weighs as much as WORTH tokens. So many tokens of each row stand BESIDE
+    those that it is cut by (a decoder's), padded in a piece as well; each is asked. Of very many batches, those that
+    may have the heaviest piece are looked at first, and no more than `LOOKED_AT`.
     """
+    others = np.zeros(len(lengths)) if beside is None else np.asarray(beside, dtype=float) * (1 + worth)
     places = np.zeros(len(lengths)) if asked is None else np.asarray(asked, dtype=float) * worth
 
     def weight(rows: list[int]) -> float:
-        return len(rows) * max(lengths[row] for row in rows) + float(places[rows].sum())
+        width = max(lengths[row] for row in rows) + float(others[rows].max())
+        return len(rows) * width + float(places[rows].sum())
 
     rows, starts = flat(batches)
     sizes, counts = np.asarray(lengths)[rows], np.diff(starts, append=len(rows))
@@ -82,6 +91,7 @@ def heaviest(
     # than COST by themselves, so that padding is at most COST * (1 + 1/2 + … + 1/k).
     most = np.add.reduceat(sizes, starts) + cost * (1 + np.log(counts))
     most = np.minimum(most, np.maximum.reduceat(sizes, starts) * counts) + np.add.reduceat(places[rows], starts)
+    most += np.maximum.reduceat(others[rows], starts) * counts
     found: tuple[list[int], list[int]] = (batches[0], [])
     for place in np.argsort(-most, kind="stable")[:LOOKED_AT]:
         if found[1] and most[place] <= weight(found[1]):  # so is each piece of this one, and of those after it
@@ -116,7 +126,7 @@ def pieced(collate: Collate, cost: float) -> Collate:
     def together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         import torch
 
-        some = parted(rows, lambda row: len(row["input_ids"]), cost)
+        some = parted(rows, length_of, cost)
         if len(some) == 1:
             return collate(rows)
         pieces = [collate(part) for part in some]

@@ -171,6 +171,7 @@ def _estimated(
         narrow=method.adapter,
         key=f"{method.name} {settings.model_dump_json()}",
         kind=task.kind,
+        apart=method.tells_layers_apart(settings),
     )
     training = recipe.training
     if task.kind != "causal-lm":

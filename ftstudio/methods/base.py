@@ -101,6 +101,11 @@ class Method(ABC):
         """Whether the base weights themselves are changed while training: it then trains a copy of its own."""
         return not self.adapter
 
+    def tells_layers_apart(self, settings: Any) -> bool:
+        """Whether what it does to a layer depends on the layer's number, so that a model of fewer layers isn't changed
+        as the whole one is."""
+        return False
+
     def soft_tokens(self, settings: Any) -> int:
         """How many learnt tokens stand before every row, and take from the model's context."""
         return 0

@@ -65,6 +65,10 @@ class Freeze(Method):
         """Few weights need a higher one (Ben Zaken et al. 2022 search 1e-4 to 1e-3 for biases)."""
         return 5e-4 if settings.train in ("bias", "norm", "head") else self.learning_rate
 
+    def tells_layers_apart(self, settings: Any) -> bool:
+        """The last ones learn, or all but the first."""
+        return settings.train in _LAYERS
+
     def apply(self, model: nn.Module, settings: Any, encode: Encode | None = None) -> nn.Module:
         """MODEL with only the chosen weights set to learn. Raises StudioError where it has none of the kind."""
         from ftstudio.methods import architecture
@@ -142,15 +146,16 @@ def _layers(model: nn.Module, settings: FreezeSettings) -> Iterator[nn.Module]:
 
 
 def _final_norms(model: nn.Module) -> Iterator[nn.Parameter]:
-    """The norms right behind a language stack, which see only its last layer."""
+    """The norms right behind a language stack, which see only its last layer. One of the embeddings is none of them,
+    though Bart names it there: where it learns, gradients flow through all layers."""
     from ftstudio.methods import anatomy
 
     there = dict(model.named_modules())
     for stack in anatomy.stacks(model):
         owner = there[stack.name.rpartition(".")[0]]
         behind = False
-        for child in owner.children():
-            if behind and stack.side == "language" and anatomy.is_norm(child):
+        for name, child in owner.named_children():
+            if behind and stack.side == "language" and anatomy.is_norm(child) and "emb" not in name:
                 yield from child.parameters()
             behind = behind or child is there[stack.name]
 

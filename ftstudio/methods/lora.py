@@ -73,6 +73,10 @@ class Lora(Method):
         """PiSSA and OLoRA move a part of the base weights into the adapter."""
         return settings.init in FROM_WEIGHTS
 
+    def tells_layers_apart(self, settings: Any) -> bool:
+        """Where targets or whole modules are named by more than the last part of their name."""
+        return chosen.tell_layers_apart(settings.targets) or chosen.tell_layers_apart(settings.modules_to_save)
+
     def refusals(self, settings: Any, facts: Facts) -> list[Refusal]:
         """PiSSA and OLoRA ask for plain LoRA over weights that are there in full."""
         found = []

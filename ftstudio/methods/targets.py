@@ -32,6 +32,13 @@ def read(value: Any) -> Any:
     return value
 
 
+def tell_layers_apart(wanted: str | tuple[str, ...]) -> bool:
+    """Whether WANTED may mean the layers of one number and not those of another: a whole dotted name does, and an
+    expression may. A word, or the last part of a name, does not."""
+    names = (wanted,) if isinstance(wanted, str) else wanted
+    return not all(re.fullmatch(r"[\w-]+", name) for name in names)
+
+
 def targets(model: nn.Module, wanted: str | tuple[str, ...], part: Part = "language") -> str | list[str]:
     """The full names of the linear layers of MODEL that WANTED means, on PART of it.
 

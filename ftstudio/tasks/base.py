@@ -313,7 +313,9 @@ class Task(ABC):
     # -- batches (with torch) --------------------------------------------------------------------------------------
     def collate(self, rows: Sequence[Row], pad_id: int, multiple: int = 1) -> dict[str, Any]:
         """A padded batch: `inputs` (what the model is called with), `targets` (-100 where nothing is asked; as many
-        entries as the loss is summed over), `lengths` of the rows, and `tokens`, how many ids are no padding."""
+        entries as the loss is summed over), `lengths` of the rows, and `tokens`, how many ids are no padding. All
+        tensors, lists and tuples in it begin with the rows, so that it can be taken in parts (`engine.collate.split`).
+        Only `places` does not: where `targets` [rows, longest] ask for something, as numbers within rows × longest."""
         raise NotImplementedError(f"{self.name} has no batches of its own")
 
     def outputs(self, model: Any, inputs: Mapping[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import Piece, TokenView
 from ftstudio.tasks.base import Kind, Options, Predicted, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
-from ftstudio.tasks.padding import padded_inputs, padded_labels, sizes
+from ftstudio.tasks.padding import asked_places, padded_inputs, padded_labels, sizes
 
 if TYPE_CHECKING:
     import torch
@@ -160,8 +160,8 @@ class MaskedLm(ItemTask):
         as numbers within rows × longest."""
         inputs = padded_inputs(rows, pad_id, multiple)
         targets = padded_labels(rows, inputs["input_ids"].shape[1])
-        places = (targets.flatten() != IGNORED).nonzero()[:, 0]
-        return {"inputs": inputs, "targets": targets, "places": places, "say": rows[0].get("say"), **sizes(rows)}
+        told = {"places": asked_places(targets), "say": rows[0].get("say")}
+        return {"inputs": inputs, "targets": targets, **told, **sizes(rows)}
 
     def losses(self, outputs: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         """Cross-entropy of the hidden tokens, [rows, longest]."""

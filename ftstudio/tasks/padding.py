@@ -42,6 +42,11 @@ def padded_labels(rows: Sequence[Row], width: int) -> Any:
     return found
 
 
+def asked_places(targets: torch.Tensor) -> torch.Tensor:
+    """Where TARGETS [rows, longest] ask for something (are not -100), as numbers within rows × longest: [asked]."""
+    return (targets.flatten() != IGNORED).nonzero()[:, 0]
+
+
 def sizes(rows: Sequence[Row]) -> dict[str, Any]:
     """`lengths` of ROWS and their `tokens` together."""
     lengths = tuple(len(row["input_ids"]) for row in rows)
