@@ -11,7 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import events
+from textual._compositor import LayoutUpdate
 from textual.app import App
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.theme import Theme
 
@@ -24,8 +27,9 @@ from ftstudio.ui.shell.help import Help
 from ftstudio.ui.shell.palette import Palette
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import Session
-from ftstudio.ui.shell.signals import Signals
+from ftstudio.ui.shell.signals import Signals, Unbroken
 from ftstudio.ui.shell.strip import MODES
+from ftstudio.ui.shell.thrift import FORGET
 from ftstudio.ui.text.following import described
 
 PULL_SECONDS = 0.35  # how often the screen in view looks at the files
@@ -38,6 +42,7 @@ EVERYWHERE = (
     ),
     Action("question_mark", "help", "", "what this screen is for, and its keys", name="help"),
     Action("ctrl+p", "command_palette", "", "find any action by its name", name="all actions"),
+    Action("ctrl+l", "redraw", "", "draw the whole screen anew, after another program has written on it", name="redraw"),
     Action("q,ctrl+q", "leave", "", "quit; asks while something is running", name="quit"),
 )
 
@@ -92,6 +97,7 @@ class StudioApp(App[str]):
         self.stylesheet.set_variables(self.get_css_variables())
         self._colours = (self.current_theme, self.ansi_theme)  # that the style sheets are parsed with
         self._told = ("", 0.0)  # the last notice, and when
+        self._drawn = Size(0, 0)  # for which size the terminal was last drawn
 
     def on_mount(self) -> None:
         self._listen()
@@ -144,6 +150,38 @@ class StudioApp(App[str]):
         if colours != self._colours:
             self._colours = colours
             super().refresh_css(animate)
+
+    # -- the terminal ------------------------------------------------------------------------------------------------
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        """See App. Whatever was drawn for another size, perhaps after the terminal had changed, counts no more."""
+        if renderable is not None and not self._batch_count and self._drawn != screen.size:
+            self._drawn = screen.size
+            self._forget()
+            if not isinstance(renderable, LayoutUpdate):
+                screen.refresh()
+        super()._display(screen, renderable)
+
+    def _forget(self) -> None:
+        """Nothing is known any more of what the terminal shows; a whole frame must follow."""
+        if self._driver is not None and isinstance(getattr(self._driver, "_file", None), Unbroken):
+            self._driver.write(FORGET)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Even where it has its old size again, the terminal may have lost what it showed in the meantime."""
+        self._forget()
+        if event.size == self._size:
+            self.screen.refresh()
+
+    async def on_event(self, event: events.Event) -> None:
+        """See App. ctrl+l draws anew wherever it is pressed, in dialogs too, whatever else it does there."""
+        if isinstance(event, events.Key) and event.key == "ctrl+l" and not event.is_forwarded:
+            self.action_redraw()
+        await super().on_event(event)
+
+    def action_redraw(self) -> None:
+        """Draw the whole screen anew."""
+        self._forget()
+        self.screen.refresh()
 
     # -- actions ---------------------------------------------------------------------------------------------------
     def action_go(self, mode: str) -> None:

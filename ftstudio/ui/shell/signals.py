@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ftstudio.ui.shell.thrift import Thrift
 
 HANGUP, STOP = "hangup", "stop"
+LONGEST_KEPT = 12  # writes, of which a frame takes up to three
 
 
 class Signals:
@@ -80,17 +81,27 @@ class Unbroken:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._thrift = Thrift()
+        self._kept = 0  # how often something was written since the last flush
 
     def write(self, text: str) -> int:
-        """See TextIO."""
+        """See TextIO. Cells that change are kept until the next `flush`, which Textual's thread does as soon as it has
+        nothing more to write; under a steady stream of frames they must be seen, too."""
+        self._kept += 1
         with contextlib.suppress(OSError, ValueError):
-            self._file.write(self._thrift.rewrite(text))
+            self._file.write(self._thrift.feed(text))
+            if self._kept >= LONGEST_KEPT:
+                self._send()
         return len(text)
 
     def flush(self) -> None:
         """See TextIO."""
         with contextlib.suppress(OSError, ValueError):
+            self._send()
             self._file.flush()
+
+    def _send(self) -> None:
+        self._kept = 0
+        self._file.write(self._thrift.drain())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
