@@ -38,6 +38,7 @@ def test_another_size_and_back_shows_every_cell_anew(opened: Terminal) -> None:
     opened.resize(120, 30)
     opened.wait(r"tickets-1(.*\n)+.*ctrl\+p all")
     assert opened.pump(5, lambda: "▒" not in opened.text)
+    opened.pump(0.5)
     wide = opened.cells
     opened.key("4")
     opened.resize(80, 24)

@@ -253,3 +253,4 @@ class StudioApp(App[str]):
 
         if self.signals is not None:
             self.signals.listen(came)
+            self.signals.going_on(self._driver, loop.call_soon_threadsafe)

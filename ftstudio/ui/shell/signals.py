@@ -46,6 +46,27 @@ class Signals:
         while self._of_screen:
             signal.signal(*self._of_screen.popitem())
 
+    def going_on(self, driver: Any, later: Callable[[Callable[[], None]], object]) -> None:
+        """Mend what Textual's DRIVER does where the process goes on (SIGCONT) that wasn't halted by SIGTSTP but by
+        SIGSTOP, which can't be seen coming, or not at all. It would start its threads a second time and never end.
+        LATER calls a function when the screen's loop has time."""
+        if signal.SIGCONT not in self._of_screen or not hasattr(driver, "_must_signal_resume"):
+            return
+
+        def again() -> None:
+            if driver._auto_restart and not self.hung_up:
+                driver.suspend_application_mode()
+                driver.resume_application_mode()
+
+        def came(_number: int, _frame: FrameType | None) -> None:
+            if driver._must_signal_resume:
+                driver._sigcont_application()
+            elif not self.hung_up:
+                with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                    later(again)
+
+        signal.signal(signal.SIGCONT, came)
+
     def restore(self) -> None:
         """As it was before, but a hang-up that was survived stays so."""
         for number, handler in self._before.items():
