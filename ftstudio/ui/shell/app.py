@@ -101,15 +101,7 @@ class StudioApp(App[str]):
 
     def on_mount(self) -> None:
         self._listen()
-        # nothing is painted until the screen is laid out and filled: a half frame would be sent for nothing
-        held = ExitStack()
-        held.enter_context(self.batch_update())
-
-        def whole() -> None:
-            held.close()
-            self.screen.refresh()
-
-        self.screen.call_after_refresh(self.call_after_refresh, whole)
+        self.delay_update()  # a half frame would be sent for nothing
         self.set_interval(PULL_SECONDS, self._pull)
 
     # -- what changes ----------------------------------------------------------------------------------------------
@@ -150,6 +142,18 @@ class StudioApp(App[str]):
         if colours != self._colours:
             self._colours = colours
             super().refresh_css(animate)
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """See App, which changes screens so: nothing is drawn until the new one is laid out and filled. That is known
+        here, and takes a few milliseconds, where Textual waits for all of DELAY."""
+        held = ExitStack()
+        held.enter_context(self.batch_update())
+
+        def whole() -> None:
+            held.close()
+            self.screen.refresh()
+
+        self.call_later(lambda: self.screen.call_after_refresh(self.call_after_refresh, whole))
 
     # -- the terminal ------------------------------------------------------------------------------------------------
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
