@@ -20,7 +20,7 @@ from textual.theme import Theme
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
-from ftstudio.ui.shell import cuts  # noqa: F401  (mends Textual's compositor)
+from ftstudio.ui.shell import cuts, frames  # noqa: F401  (mend Textual's compositor and screens)
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Ask
 from ftstudio.ui.shell.help import Help
