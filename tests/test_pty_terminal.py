@@ -1,4 +1,4 @@
-"""A terminal that is changed from outside shows the studio whole again: another size, halted and going on, written on."""
+"""A terminal changed from outside shows the studio whole again: another size, halted and going on, written on."""
 
 from __future__ import annotations
 

@@ -99,7 +99,8 @@ def test_any_stream_leaves_the_same_picture(pieces: list[tuple[str, Any]]) -> No
 
 # -- frames as Textual draws them --------------------------------------------------------------------------------------
 CUTS = (0, 7, 8, 20, 33, 40)
-WORDS = st.sampled_from(["", "a", "word", "two words", "世界", "x世y", "🙂🙂", "é", "日本語のテキスト", "─┤⠿▁█", "tail   "])
+WORDS = st.sampled_from(["", "a", "word", "two words", "世界", "x世y", "🙂🙂", "é", "日本語のテキスト",
+                         "─┤⠿▁█", "tail   "])  # fmt: skip
 SGR = st.sampled_from(["", "31", "1;32", "48;5;17", "38;2;1;2;3;48;2;9;8;7", "7", "4;48;5;17"])
 CHOP = st.tuples(st.integers(0, 5), st.integers(0, len(CUTS) - 2), WORDS, SGR)
 CHANGES = st.lists(st.tuples(st.lists(CHOP, max_size=8), st.sampled_from(["whole", "part", "forget"]), st.booleans()),

@@ -42,7 +42,7 @@ EVERYWHERE = (
     ),
     Action("question_mark", "help", "", "what this screen is for, and its keys", name="help"),
     Action("ctrl+p", "command_palette", "", "find any action by its name", name="all actions"),
-    Action("ctrl+l", "redraw", "", "draw the whole screen anew, after another program has written on it", name="redraw"),
+    Action("ctrl+l", "redraw", "", "draw the whole screen anew, after others have written on it", name="redraw"),
     Action("q,ctrl+q", "leave", "", "quit; asks while something is running", name="quit"),
 )
 
@@ -143,23 +143,26 @@ class StudioApp(App[str]):
             self._colours = colours
             super().refresh_css(animate)
 
-    def delay_update(self, delay: float = 0.05) -> None:
+    def delay_update(self, delay: float = 2.0) -> None:
         """See App, which changes screens so: nothing is drawn until the new one is laid out and filled. That is known
-        here, and takes a few milliseconds, where Textual waits for all of DELAY."""
+        here, and takes a few milliseconds, where Textual waits for 50. DELAY: at most, should the screen go at once."""
         held = ExitStack()
         held.enter_context(self.batch_update())
 
         def whole() -> None:
-            held.close()
-            self.screen.refresh()
+            late.stop()
+            held.close()  # a second time does nothing
+            if not self._batch_count:
+                self.screen.refresh()
 
+        late = self.set_timer(delay, whole)
         self.call_later(lambda: self.screen.call_after_refresh(self.call_after_refresh, whole))
 
     # -- the terminal ------------------------------------------------------------------------------------------------
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         """See App. Whatever was drawn for another size, perhaps after the terminal had changed, counts no more."""
-        if renderable is not None and not self._batch_count and self._drawn != screen.size:
-            self._drawn = screen.size
+        if renderable is not None and not self._batch_count and self._drawn != screen._compositor.size:
+            self._drawn = screen._compositor.size
             self._forget()
             if not isinstance(renderable, LayoutUpdate):
                 screen.refresh()

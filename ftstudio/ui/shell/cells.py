@@ -19,8 +19,8 @@ NEAR = 3  # cells between two spans that are sent again rather than jumped over
 
 # what every terminal draws in one cell: letters of Europe, punctuation, arrows, mathematics, boxes, blocks, braille
 _NARROW = re.compile(
-    "[ -~\xa0-\xac\xae-\u02ff\u0370-\u0377\u037a-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u203b\u203d-\u2048\u204a-\u205e"
-    "\u2070-\u209c\u20ac\u2190-\u22ff\u23ce\u2400-\u2426\u2500-\u25fc\u2702\u270e\u2713\u2717\u27e8\u27e9\u2800-\u28ff]*"
+    "[ -~\xa0-\xac\xae-\u02ff\u0370-\u0377\u037a-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u203b\u203d-\u2048"
+    "\u204a-\u205e\u2070-\u209c\u20ac\u2190-\u22ff\u23ce\u2400-\u2426\u2500-\u25fc\u2702\u270e\u2713\u2717\u27e8\u27e9\u2800-\u28ff]*"
 )
 
 
@@ -52,10 +52,9 @@ class Line:
     def put(self, x: int, text: str, cells: int, look: Look) -> int:
         """Write TEXT of so many CELLS (see `width`) at X; gives the cell after it."""
         end = x + abs(cells)
-        if missing := end - len(self.text):
-            if missing > 0:
-                self.text += [None] * missing
-                self.looks += [None] * missing
+        if (missing := end - len(self.text)) > 0:
+            self.text += [None] * missing
+            self.looks += [None] * missing
         if self.odd:
             self._tear(x)
             self._tear(end)

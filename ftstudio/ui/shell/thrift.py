@@ -185,7 +185,7 @@ class Thrift:
     def _move(self, y: int, x: int, sent: list[str]) -> None:
         if self._cursor == (y, x):
             return
-        if self._cursor is not None and self._cursor[0] == y and 0 < (ahead := x - self._cursor[1]):
+        if self._cursor is not None and self._cursor[0] == y and (ahead := x - self._cursor[1]) > 0:
             sent.append("\x1b[C" if ahead == 1 else f"\x1b[{ahead}C")
         else:
             sent.append(f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H" if y else "\x1b[H")
