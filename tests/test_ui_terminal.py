@@ -9,7 +9,7 @@ from typing import Any
 import made_runs
 import pyte
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import set_cell_size
 from screens import settle, until
@@ -112,6 +112,7 @@ def _chop(y: int, column: int, word: str, look: str) -> str:
     return f"\x1b[{look}m{text}\x1b[0m" if look else text
 
 
+@example([([(0, 2, "世界", "")], "whole", False), ([(0, 0, "", "")], "part", False)])  # a part of what isn't sent yet
 @given(CHANGES)
 def test_whatever_came_before_a_frame_is_shown_as_if_it_were_the_first(changes: list[Any]) -> None:
     shown = Shown(40)

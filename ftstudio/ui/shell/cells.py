@@ -67,6 +67,10 @@ class Line:
         self.last = None
         return end
 
+    def tears(self, x: int, end: int) -> bool:
+        """Whether text from X to before END would cover part of a piece, and leave the rest."""
+        return self.odd and any(at < len(self.text) and self.text[at] == "" for at in (x, end))
+
     def _tear(self, x: int) -> None:
         """Of a piece that lies across the beginning of the cell X nobody knows what is left."""
         if x >= len(self.text) or self.text[x] != "":

@@ -76,7 +76,7 @@ class Thrift:
         sent: list[str] = []
         at = 0
         while at < len(text):
-            if self._inside and (end := self._row(text, at)):
+            if self._inside and (end := self._row(text, at, sent)):
                 at = end
                 continue
             token = _TOKEN.match(text, at)
@@ -117,7 +117,7 @@ class Thrift:
         return "".join([_BEGIN, *sent, _END] if sent and framed else sent)
 
     # -- what comes --------------------------------------------------------------------------------------------------
-    def _row(self, text: str, at: int) -> int:
+    def _row(self, text: str, at: int, sent: list[str]) -> int:
         """Take in a line of a whole frame, if one begins AT: a move, then text and colours to the line's end or to the
         last move. Gives where it ends, 0 where there is none. One that comes again costs a glance."""
         if self._look != PLAIN or (move := _MOVE.match(text, at)) is None:
@@ -131,11 +131,11 @@ class Thrift:
         if line is None or line.last != (x, row):
             if not row or (read := _read(row)) is None:
                 return 0
-            line = self._line(y)
-            end_of_it = x
-            for piece, cells, look in read[0]:
-                end_of_it = line.put(end_of_it, piece, cells, look)
-            line.last, line.end, self._look = (x, row), end_of_it, read[1]
+            self._cell = y, x
+            for piece, cells, self._look in read[0]:
+                self._put(piece, cells, sent)
+            line = self._wanted[y]
+            line.last, line.end, self._look = (x, row), self._cell[1], read[1]
         self._cell = y, line.end
         return end
 
@@ -150,6 +150,8 @@ class Thrift:
             self._unknown(text, sent)
             return
         y, x = self._cell
+        if y in self._wanted and self._wanted[y].tears(x, x + abs(cells)):
+            sent.append(self.drain(whole=False))  # while it is still known what will be left
         self._cell = y, self._line(y).put(x, text, cells, self._look)
 
     def _pass(self, sequence: str, sent: list[str]) -> None:
