@@ -158,6 +158,12 @@ class StudioApp(App[str]):
         late = self.set_timer(delay, whole)
         self.call_later(lambda: self.screen.call_after_refresh(self.call_after_refresh, whole))
 
+    def _end_batch(self) -> None:
+        """See App. A tick of the screen's that fell into the batch did nothing, and another comes only if asked for."""
+        super()._end_batch()
+        if not self._batch_count and self._screen_stacks.get(self._current_mode):
+            self.screen.check_idle()
+
     # -- the terminal ------------------------------------------------------------------------------------------------
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         """See App. Whatever was drawn for another size, perhaps after the terminal had changed, counts no more."""
