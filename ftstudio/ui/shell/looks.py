@@ -58,17 +58,24 @@ def change(now: Look | None, wanted: Look) -> str:
     """The shortest sequence from NOW (None: unknown) to WANTED; empty where they are the same."""
     if now == wanted:
         return ""
-    whole = ["0", *sorted(wanted.attributes), *filter(None, (wanted.front, wanted.back))]
+    whole = f"\x1b[{';'.join(['0', *sorted(wanted.attributes), *filter(None, (wanted.front, wanted.back))])}m"
     if wanted == PLAIN:
         return "\x1b[0m"
-    if now is None or now.attributes - wanted.attributes:
-        return f"\x1b[{';'.join(whole)}m"
-    parts = sorted(wanted.attributes - now.attributes)
+    if now is None:
+        return whole
+    gone, parts = now.attributes - wanted.attributes, []
+    for off, attributes in _OFF.items():
+        if gone & attributes:
+            parts.append(off)
+            now = now._replace(attributes=now.attributes - attributes)
+    if now.attributes - wanted.attributes:  # one that nothing but a reset takes back
+        return whole
+    parts += sorted(wanted.attributes - now.attributes)
     if wanted.front != now.front:
         parts.append(wanted.front or "39")
     if wanted.back != now.back:
         parts.append(wanted.back or "49")
-    return f"\x1b[{';'.join(parts)}m"
+    return min(f"\x1b[{';'.join(parts)}m", whole, key=len)
 
 
 @lru_cache(4096)
