@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from screens import whole
 from textual.pilot import Pilot
 
 from ftstudio.core import files, recipe_file
@@ -141,7 +142,7 @@ async def until(pilot: Pilot[Any], pattern: str, seconds: float = 30.0) -> str:
             raise AssertionError(f"{pattern!r} not on screen:\n{text}")
         await asyncio.sleep(0.05)
         await pilot.pause()
-    return text
+    return await whole(pilot)
 
 
 def harmless(text: str) -> bool:

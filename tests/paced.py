@@ -27,7 +27,8 @@ evaluation: {{every: 1000, samples: 0, rows: 4, max_new_tokens: 6, metrics: [rou
   forgetting: false}}
 """
 
-# ftstudio, but every step is told and takes PACE seconds longer; with NOISE it prints in all the ways there are
+# ftstudio, but every step is told and takes PACE seconds longer; with NOISE it prints in all the ways there are;
+# with HOLD it waits after the fifth step until there is a file of that name
 PROGRAM = """\
 import ctypes, os, subprocess, sys, time
 from ftstudio.engine import callback, report
@@ -47,6 +48,11 @@ def paced(self, trainer, logs):
         if trainer.state.global_step == 3:
             subprocess.run(["sh", "-c", "echo NOISE child; echo NOISE child error >&2"])
     time.sleep(float(os.environ.get("PACE", "0")))
+    held = time.monotonic()
+    while trainer.state.global_step == 5 and not os.path.exists(os.environ.get("HOLD", ".")):
+        if time.monotonic() > held + 60:
+            raise SystemExit("nobody lets it go on")
+        time.sleep(0.02)
 callback.RunDirector.stepped = paced
 from ftstudio.cli import main
 raise SystemExit(main())

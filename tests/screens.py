@@ -31,13 +31,26 @@ def shown(app: Any) -> str:
 
 
 async def until(pilot: Pilot[Any], text: str, seconds: float = 10.0, *, gone: bool = False) -> str:
-    """Wait until TEXT is on screen (GONE: is not); gives the screen. Fails with what is there instead."""
+    """Wait until TEXT is on screen (GONE: is not); gives the screen, once what belongs to it is there too. Fails with
+    what is there instead."""
     end, pause = time.monotonic() + seconds, 0.02
     while (text in (screen := shown(pilot.app))) == gone:
         if time.monotonic() > end:
             raise AssertionError(f"{text!r} is {'still' if gone else 'not'} on screen:\n{screen}")
         await pilot.pause(pause)
         pause = min(0.1, pause * 1.25)  # looking, too, takes time from the thread that is waited for
+    return await whole(pilot, screen)
+
+
+async def whole(pilot: Pilot[Any], screen: str | None = None) -> str:
+    """The screen once it stays as it is, SCREEN being what was there: one that is laid out in several passes shows some
+    of its words before the others. One that never rests, such as a clock's, is taken as it is."""
+    screen = shown(pilot.app) if screen is None else screen
+    for _ in range(20):
+        await pilot.pause()
+        before, screen = screen, shown(pilot.app)
+        if screen == before:
+            break
     return screen
 
 

@@ -70,6 +70,17 @@ def test_progress_is_no_flood_and_no_silence(pace: float, fewest: int, most: int
     assert lines[-1].startswith("  step 1000/1000")
 
 
+def test_what_is_changed_on_the_way_is_told_and_counts():
+    rate = {"kind": "steer", "step": 2, "what": "learning_rate", "value": 5e-5, "why": "as asked"}
+    length = {"kind": "steer", "step": 3, "what": "steps", "value": 4, "why": "as asked"}
+    lines = told([START, *steps(2, 1000), rate, length, *steps(4, 4)[3:]])
+    assert lines[2:] == [
+        "  step 2  learning rate 5e-05 (as asked)",
+        "  step 3  ends at step 4 (as asked)",
+        "  step 4/4  loss 1.500  1,234 tok/s  ETA 9s",
+    ]
+
+
 def test_phases_are_named_once_and_the_rhythm_of_checkpoints_is_not():
     events = [
         {"kind": "phase", "phase": "loading libraries", "text": "torch"},

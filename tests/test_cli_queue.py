@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,14 +16,15 @@ from ftstudio.cli import main
 from ftstudio.cli.comparing import _runs
 from ftstudio.cli.output import Out
 from ftstudio.cli.queue import Waiting, grid, named, outcome, outcome_text, queue, work_through
-from ftstudio.cli.train import finish
+from ftstudio.cli.train import finish, load
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.files import read_lines
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import judged_on, resume
-from ftstudio.engine.sweep import SWEEP, join, siblings, words_of
+from ftstudio.engine.materials import open_materials
+from ftstudio.engine.sweep import SWEEP, join, left, on_same_rows, siblings, words_of
 
 
 def test_all_combinations_of_listed_values():
@@ -189,9 +192,9 @@ NOTED = "{template: plain, data: {train: {sha256: a, rows: 40}, eval: {rows: 4}}
     ("old", "new", "differ"),
     [
         ("task: sft", "task: masked-lm", "different tasks"),
-        ("seed: 0", "seed: 1", r"different held-out rows \(a file as data.eval"),
+        ("seed: 0", "seed: 1", r"different held-out rows \(the same data.seed"),
         ("sha256: a", "sha256: b", "different held-out rows"),
-        ("eval: 0.1", "eval: 0.2", "different held-out rows"),
+        ("eval: 0.1", "eval: 0.2", r"different held-out rows \(a file as data.eval"),
         ("max_length: 64", "max_length: 32", "different lengths"),
         ("template: plain", "template: alpaca", "different templates"),
         ("model: demo", "model: elsewhere/else", "different tokenizers"),
@@ -252,7 +255,26 @@ def test_seeds_are_judged_on_other_rows_of_a_file_that_holds_more_than_are_judge
         )
     value = outcome([Waiting(run.name, run) for run in place.runs()])
     assert value["best"] == (None if differ else "b-1")
-    assert ("evaluation.rows: 90 judges all" in value["why"]) == differ
+    assert ("the same data.seed" in value["why"]) == differ
+
+
+def test_swept_seeds_hold_out_and_answer_the_same_rows():
+    recipe = partial(load, "demo")
+
+    def seeds(*chosen: str, of: Callable[[list[str]], Recipe] = recipe) -> tuple[int, int]:
+        made = on_same_rows(chosen, of)
+        return made.training.seed, made.rows_seed
+
+    assert [seeds(f"training.seed={seed}") for seed in (0, 1, 2)] == [(0, 0), (1, 0), (2, 0)]
+    assert seeds("training.seed=1", of=lambda words: recipe(["training.seed=7", *words])) == (1, 7)
+    assert seeds("training.seed=1", of=lambda words: recipe(["data.seed=4", *words])) == (1, 4)
+    assert seeds("training.seed=1", "data.seed=3") == (1, 3)
+    assert on_same_rows(["training.learning_rate=1"], recipe).data.seed is None
+
+    parts = [open_materials(recipe(["training.seed=1", f"data.seed={seed}", "data.eval=0.2"])) for seed in (0, 0, 1)]
+    held_out = [[row for row, _ in materials.examples(10)] for materials in parts]
+    assert held_out[0] == held_out[1] != held_out[2]
+    assert held_out[0] == [row for row, _ in open_materials(recipe(["data.eval=0.2"])).examples(10)]
 
 
 def test_the_tokenizer_counts_and_not_where_the_model_lies(tmp_path: Path):
@@ -300,6 +322,18 @@ class Told(Out):
 
     def result(self, value: Any, text: str) -> None:
         self.value, self.text = value, text
+
+
+def test_a_sweep_whose_last_run_was_cut_short_goes_on_too(tmp_path: Path):
+    place = Workspace(tmp_path)
+    done, broken = made(place, "a", 1.0), place.new_run("b")
+    broken.emit("phase", phase="training")
+    for run in (done, broken):
+        run.recipe_path.write_text(f"{RECIPE} resolved: {NOTED}}}")
+    join([Waiting(run.name, run) for run in (done, broken)])
+    waiting, others = left(list(reversed(place.runs())))
+    assert [(one.name, one.resume) for one in waiting] == [("b-1", True)]
+    assert others == []
 
 
 def test_a_sweep_over_a_key_that_is_none_is_wrong_use(tmp_path: Path, capfd: pytest.CaptureFixture[str]):

@@ -129,6 +129,23 @@ def test_the_rows_named_are_held_against_every_task(tmp_path: Path) -> None:
     assert task_fit.fits(str(tmp_path / "no.jsonl")).problem
 
 
+def test_the_rows_named_are_read_as_the_recipe_says(tmp_path: Path) -> None:
+    for name, word in (("en", "bird"), ("de", "Vogel")):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{word} {n}\n" for n in range(20)))
+    english, reading = str(tmp_path / "en.txt"), {"pair": str(tmp_path / "de.txt")}
+    assert task_fit.fits(english).by_task["seq2seq"].problem
+    for data in (
+        {"train": english, "reading": reading},
+        {"train": [{"path": english, "reading": reading}]},
+    ):
+        values = {"data": data}
+        source = task_fit.source_of(values)
+        assert source == english
+        found = task_fit.fits(source, task_fit.read_as(values)).by_task["seq2seq"]
+        assert [text for _, text in found.row] == ["bird 0", "Vogel 0"]
+    assert task_fit.fits(english, {"reading": {"nosuch": 1}}).problem
+
+
 def test_labels_with_too_few_rows_are_named() -> None:
     from ftstudio import tasks
     from ftstudio.engine.plan_rows import rare_labels

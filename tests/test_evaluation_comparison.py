@@ -21,6 +21,7 @@ from ftstudio.evaluation.pairing import overall
 from ftstudio.evaluation.parts import Facts, parts_of
 from ftstudio.evaluation.predictions import Prediction
 from ftstudio.evaluation.scoring import RowScorer
+from ftstudio.evaluation.shown import chance, chance_of, figure
 from ftstudio.evaluation.similarity import Embedder, load_embedder
 from ftstudio.evaluation.summary import category_table
 
@@ -239,6 +240,16 @@ def test_rows_without_reference_are_compared_by_length_and_errors() -> None:
     assert {entry["metric"]: entry["n"] for entry in mixed["differences"]}["length"] == 30
 
 
+def test_the_words_of_labels_are_not_counted() -> None:
+    rows = [Prediction(row, f"p{row}", "yes", "yes" if row % 3 else "no") for row in range(30)]
+    both = [Arm("a", rows), Arm("b", [replace(row, output="yes") for row in rows])]
+    labels = compare(both, metrics=["accuracy", "f1"])
+    assert [entry["metric"] for entry in labels["differences"]] == ["accuracy", "f1"]
+    assert "length" not in labels["per_row"][0]["arms"]["a"]
+    texts = compare(both, metrics=["accuracy", "rouge"])
+    assert "length" in {entry["metric"] for entry in texts["differences"]}
+
+
 def test_arms_on_different_rows_are_refused(arms: tuple[Arm, Arm]) -> None:
     base, tuned = arms
     with pytest.raises(StudioError, match="row 119 is missing in tuned"):
@@ -365,3 +376,30 @@ def test_what_one_arm_alone_could_not_be_judged_on_is_told_with_its_name() -> No
     assert entry["verdict"] == "not judged"
     assert entry["reason"].startswith("base: the model is right in ")
     assert "tuned: " not in entry["reason"]
+
+
+def test_who_calls_no_word_an_entity_is_not_better_for_being_right_about_the_others() -> None:
+    tags = "O O O B-person O O O"
+    base = [Prediction(row, f"p{row}", tags, "B-person O B-place O B-place O B-person") for row in range(40)]
+    none = [replace(row, output="O O O O O O O") for row in base]
+    found = compare([Arm("base", base), Arm("tuned", none)], metrics=["entity_f1", "tag_accuracy"])
+    assert {entry["metric"]: entry["verdict"] for entry in found["differences"]} == {
+        "entity_f1": "no clear difference",
+        "tag_accuracy": "better",
+    }
+    assert (found["overall"][0]["verdict"], found["overall"][0]["metric"]) == ("no clear difference", "entity_f1")
+    alone = compare([Arm("base", base), Arm("tuned", none)], metrics=["tag_accuracy"])
+    assert alone["overall"][0]["verdict"] == "better"
+
+
+def test_figures_have_as_many_digits_as_say_something() -> None:
+    assert [figure("perplexity", value) for value in (355.5204, 76.4951, 3.2104, None)] == [
+        "355.5",
+        "76.50",
+        "3.210",
+        "–",
+    ]
+    assert figure("perplexity", -605.551, True) == "-605.6"
+    assert (figure("bleu", 3.21), figure("accuracy", 1.0)) == ("3.2", "1.000")
+    assert chance_of({"p": 0.029, "p_holm": 0.118}) == "0.118"  # what the verdict stands on
+    assert (chance_of({"p": 0.029, "p_holm": None}), chance(0.0001)) == ("0.029", "<0.001")

@@ -110,8 +110,9 @@ def asked(run: RunFolder) -> list[int]:
 def test_a_hang_up_ends_nothing(nursery: Nursery, tmp_path: Path, left: bool):
     """The terminal of the studio goes away in the middle of a training: it goes on, saves, and ends by itself; also
     where it had been LEFT to go on headless."""
-    place = Place.make(tmp_path, 8, nursery)
-    with place.terminal("train", "tiny.yaml", "--watch", pace=0.2, env={"NOISE": "1"}) as terminal:
+    place, goes_on = Place.make(tmp_path, 8, nursery), tmp_path / "goes-on"
+    env = {"NOISE": "1", "HOLD": str(goes_on)}
+    with place.terminal("train", "tiny.yaml", "--watch", pace=0.05, env=env) as terminal:
         until(lambda: place.workspace.runs() and last_step(place.last) >= 2, "at step 2", terminal=terminal)
         run = place.last
         if left:
@@ -121,6 +122,7 @@ def test_a_hang_up_ends_nothing(nursery: Nursery, tmp_path: Path, left: bool):
             terminal.wait("Going on with")
         terminal.hang_up()
         assert last_step(run) < 8
+        goes_on.touch()
         assert terminal.ended(60)
         assert terminal.status == 0
     assert run.state() == "done"

@@ -16,7 +16,8 @@ from terminal import Terminal, ftstudio
 def test_the_loop_by_keys(nursery: Nursery, tmp_path: Path):
     """Data, recipe, training, comparison, in one process whose libraries print in every way there is."""
     place = Place.make(tmp_path, 30, nursery)
-    with place.terminal(pace=0.02, env={"NOISE": "1"}) as screen:
+    goes_on = tmp_path / "goes-on"  # as long as it isn't there no training comes to its end, however fast it is
+    with place.terminal(pace=0.02, env={"NOISE": "1", "HOLD": str(goes_on)}) as screen:
         screen.wait("Open a dataset")
         screen.type("rows.jsonl")
         screen.key("enter")
@@ -43,6 +44,7 @@ def test_the_loop_by_keys(nursery: Nursery, tmp_path: Path):
         screen.key("6")
         screen.wait(at("Runs"))
         screen.wait(r"1 run .* 1 live")
+        goes_on.touch()
         screen.key("enter")
         screen.wait(at("Train"))
         screen.wait(r"✓ done .*loss", 60)
@@ -59,10 +61,13 @@ def test_the_loop_by_keys(nursery: Nursery, tmp_path: Path):
         assert (run.compare.path / "report.json").is_file()
 
         # a second training, which the person leaves: the question can be taken back, and answered
+        goes_on.unlink()
         screen.key("3", "s")
         screen.wait(at("Train"), 30)
         until(lambda: last_step(place.last) > 0 and place.last.path != run.path, "training again", terminal=screen)
         screen.key("p")
+        screen.wait("pausing after this step")
+        goes_on.touch()
         screen.wait("paused at step")
         screen.key("q")
         screen.wait("go on headless")

@@ -368,7 +368,9 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(place: Path, dimensions
     )
     assert float(loss.detach()) == pytest.approx(float(whole.detach()), rel=1e-5)
     assert len(found) == len(wanted) > 30
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, wanted, strict=True))
+    most = max(float(one.abs().max()) for one in wanted)  # a key's bias has none but rounding
+    apart = [float((a - b).norm()) - 1e-5 * float(b.norm()) for a, b in zip(found, wanted, strict=True)]
+    assert max(apart) < 1e-6 * most
     made: Any = losses.CachedMultipleNegativesRankingLoss(theirs, mini_batch_size=3)
     if dimensions:
         made = losses.MatryoshkaLoss(theirs, made, list(dimensions))

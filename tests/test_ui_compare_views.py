@@ -20,7 +20,7 @@ from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.detail import _errors
 from ftstudio.ui.compare.oriented import oriented
 from ftstudio.ui.compare.pictures import histogram, shares, win_tie_loss
-from ftstudio.ui.compare.rows import signs
+from ftstudio.ui.compare.rows import Choice, Rows, signs
 from ftstudio.ui.compare.screen import CompareScreen
 from ftstudio.ui.compare.slicing import Slices
 from ftstudio.ui.shell.app import StudioApp
@@ -245,3 +245,21 @@ def test_answers_of_an_arm_that_comes_later_are_taken_in(run: RunFolder, rows: l
     assert {(entry["a"], entry["b"]) for entry in arms.differences()} == {("base+3shot", "tuned@5")}
     arms.hold("base", "nobody")
     assert (arms.a, arms.b) == ("base+3shot", "tuned@5")
+
+
+def test_similarity_and_words_have_columns_where_the_answers_have_them(run: RunFolder) -> None:
+    arms, rows = Arms(run, None), Rows()
+    arms.poll()
+    rows.arrange(arms, Choice())
+    assert [column.title for column in rows.columns()][4:] == ["words", "errors", "tuned output"]
+    assert len(rows.cells(arms, rows.numbers[0])) == len(rows.columns())
+    report = files.read_json(run.compare.path / "report.json")
+    for entry in report["per_row"]:
+        for scores in entry["arms"].values():
+            scores.pop("length")
+    files.write_json(run.compare.path / "report.json", report)
+    labels = Arms(run, None)
+    labels.poll()
+    rows.arrange(labels, Choice())
+    assert [column.title for column in rows.columns()][4:] == ["errors", "tuned output"]
+    assert len(rows.cells(labels, rows.numbers[0])) == len(rows.columns())

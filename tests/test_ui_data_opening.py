@@ -17,6 +17,7 @@ from ftstudio.data import read_file as file_module
 from ftstudio.data.profile import profile_dataset
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.ui.data.model import open_source
+from ftstudio.ui.data.screen import DataScreen
 
 COUNT = 3_000
 
@@ -134,3 +135,36 @@ def test_rows_are_taken_as_the_command_takes_them(tmp_path: Path) -> None:
     assert "! not for token-classification  no columns for token-classification among text, label." in text
     opened.map_columns({"text": "text", "label": "nothing"})
     assert "has no column 'nothing'" in opened.unmapped
+
+
+async def test_rows_of_the_run_in_view_are_read_and_looked_through_as_it_did(tmp_path: Path) -> None:
+    """A file of two languages is lines of one alone to who doesn't know the other."""
+    for name, word in (("en", "bird"), ("de", "Vogel")):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{word} {n}\n" for n in range(20)))
+    app = studio(tmp_path, None)
+    run = app.session.workspace.new_run("birds")
+    values = {
+        "task": "seq2seq", "model": "demo", "options": {"target_language": "de"},
+        "data": {"train": str(tmp_path / "en.txt"), "reading": {"pair": str(tmp_path / "de.txt")}, "eval": 0.1},
+        "training": {"steps": 77}, "resolved": {"seed": 0},
+    }  # fmt: skip
+    run.recipe_path.write_text(json.dumps(values))
+    run.emit("done")
+    app.session.view_run(run)
+    async with app.run_test(size=(160, 30)) as pilot:
+        await until(pilot, "trained on by birds-1")
+        await pilot.press("down", "enter")
+        text = await until(pilot, "20 rows")
+        assert "Vogel 0" in text
+        assert "source → target" in text
+        data = pilot.app.screen
+        assert isinstance(data, DataScreen)
+        assert data.at_hand(str(tmp_path / "en.txt")).task == "seq2seq"
+        assert data.at_hand(str(tmp_path / "de.txt")) is None
+        await pilot.press("r")
+        await until(pilot, "What is to be learnt?")
+        made = app.session.recipe
+        assert made is not None
+        assert (made.task, made.training.steps, made.resolved, made.data.columns) == ("seq2seq", 77, None, None)
+        assert made.data.reading.pair == str(tmp_path / "de.txt")
+        assert "keep_checkpoints" not in made.plain().get("training", {})

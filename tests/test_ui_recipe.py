@@ -249,6 +249,28 @@ async def test_faulty_data_and_models_keep_one_where_they_are_put_right(tmp_path
         assert wizard(pilot).at == 2
 
 
+async def test_what_is_told_of_a_model_is_of_the_one_that_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny_models import make_model
+
+    make_model(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    async with studio(tmp_path / "studio").run_test(size=(120, 40)) as pilot:
+        await step(pilot, 1)
+        await press(pilot, "text:demo enter")
+        await until(pilot, "400 rows", 30)
+        await step(pilot, 2)
+        await press(pilot, "text:demo enter")
+        await until(pilot, "✓ demo", 30)
+        await pilot.press("ctrl+u")
+        await press(pilot, "text:./ti")
+        text = await until(pilot, "enter reads it")
+        assert "✓ demo" not in text
+        await press(pilot, "text:ny")
+        await until(pilot, "LlamaForCausalLM", 30)  # a folder with a model is read without asking
+
+
 # -- the YAML, the draft, presets ------------------------------------------------------------------------------------
 async def test_the_yaml_grows_with_every_answer(tmp_path: Path) -> None:
     async with studio(tmp_path).run_test(size=(120, 40)) as pilot:

@@ -197,6 +197,24 @@ async def test_a_run_that_waits_in_another_process_is_told_so_and_only_taken_out
     assert worker.jobs == []
 
 
+async def test_a_run_whose_turn_came_while_it_was_asked_about_goes_on(tmp_path: Path) -> None:
+    run = every_state(Workspace(tmp_path))["queued"]
+    made_runs.waits_elsewhere(run)
+    app = studio(Workspace(tmp_path))
+    app.session.view_run(run)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, "live-1")
+        await go_to(pilot, run.name)
+        await pilot.press("s")
+        await until(pilot, f"Take {run.name} out of the queue?")
+        (run.path / turn.FILE).unlink()
+        run.claim()
+        await pilot.press("s")
+        await until(pilot, "has begun meanwhile")
+        assert not run.control_path.exists()
+        run.release()
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_deleting_asks_and_keeps_the_run_in_the_trash(tmp_path: Path, size: Any) -> None:
     runs = every_state(Workspace(tmp_path))

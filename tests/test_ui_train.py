@@ -16,6 +16,7 @@ import made_runs as runs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from screens import whole
 from textual.pilot import Pilot
 
 from ftstudio.core import files
@@ -62,7 +63,7 @@ async def now(pilot: Pilot[Any]) -> str:
     """The screen once what was pressed and written has arrived on it."""
     pilot.app._pull()  # type: ignore[attr-defined]
     await pilot.pause()
-    return made.screen_text(pilot)
+    return await whole(pilot)
 
 
 # -- states -------------------------------------------------------------------------------------------------------
@@ -346,7 +347,7 @@ async def test_the_log_is_followed_searched_and_harmless(workspace: Workspace) -
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
         await made.until(pilot, "step 60/200")
         await pilot.press("l")
-        assert "Nothing has been printed." in await now(pilot)
+        await made.until(pilot, "Nothing has been printed.")
         with open(run.log_path, "ab") as file:
             for number in range(300):
                 file.write(f"line {number}\n".encode())

@@ -423,6 +423,30 @@ async def test_a_sweep_names_its_best_run_once_all_have_ended(workspace: Workspa
 
 
 # -- alerts ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mode", ["train", "data"])
+async def test_what_a_run_warns_of_is_heard_and_seen_on_every_screen(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    run = runs.begin(workspace, owned=True)
+    runs.steps(run, 1, 10)
+    app = studio(workspace, run)
+    rung: list[int] = []
+    monkeypatch.setattr(app, "bell", lambda: rung.append(1))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, "step 10/200")
+        app.action_go(mode)
+        run.emit("alert", level="warning", text="The loss rose.")
+        text = await until(pilot, "! 1 alert")
+        assert "! 1 alert" in text.splitlines()[1]
+        run.emit("alert", level="error", text="The loss is not a number.")
+        await until(pilot, "! 2 alerts")
+        run.emit("failed", text="It ended without weights that can be used.")
+        run.release()
+        await until(pilot, "✗ failed")
+        await pilot.pause(0.6)
+        assert rung == [1, 1, 1]
+
+
 async def test_a_new_alert_rings_once_and_all_can_be_read(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -456,11 +480,13 @@ async def test_answers_are_set_against_the_base_and_against_the_one_before(works
     async with studio(workspace, run).run_test(size=(80, 24)) as pilot:
         await until(pilot, "a blue old lamp")
         await press(pilot, "v d")
-        text = await until(pilot, "against the base")
+        text = await until(pilot, "a red {+old+} lamp")  # the last line of it, once there is room
+        assert "against the base" in text
         assert re.search(r"now +a \[-red-\]\{\+blue old\+\} lamp", text)
         assert re.search(r"step 50 +a red \{\+old\+\} lamp", text)
         await press(pilot, "d")
-        text = await until(pilot, "against the one before")
+        text = await until(pilot, "{+blue+}")
+        assert "against the one before" in text
         assert re.search(r"now +a \[-red-\]\{\+blue\+\} old lamp", text)
         await press(pilot, "d")
         text = await until(pilot, "{+", gone=True)
@@ -629,7 +655,9 @@ def test_a_mix_has_a_chart_a_metric_with_a_curve_for_each_source() -> None:
         story.feed([{"kind": "eval", "step": step, "loss": 1.0, "sources": {"tickets": 1.0, "mails": 1.0},
                      "source_scores": scores}])  # fmt: skip
     assert "f1 by source" in charts.available(story)
-    assert charts.title_of("f1 by source") == "f1 by source"
+    assert charts.title_of("f1 by source") == "F1 (macro) by source"
+    assert charts.title_of("eval_entity_f1") == "Entity F1"
+    assert charts.title_of("eval_my own") == "my own"
     found = charts.series_of("f1 by source", story, 0.9, charts.Memory())
     assert [(one.shown, one.points) for one in found] == [
         ("tickets", [(5, 0.25), (10, 0.5)]), ("mails", [(5, 0.5), (10, 1.0)]),

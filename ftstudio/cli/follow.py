@@ -202,6 +202,15 @@ class Teller:
             self._said = line
             self.out.say(f"  {line}")
 
+    def _steer(self, event: dict[str, Any]) -> None:
+        value, why = event.get("value"), one_line(event.get("why") or "", 60)
+        if not isinstance(value, (int, float)):
+            return
+        if event.get("what") == "steps":
+            self._total = int(value)
+        what = f"ends at step {value:,.0f}" if event.get("what") == "steps" else f"learning rate {value:g}"
+        self.out.say(f"  step {event.get('step')}  {what}" + (f" ({why})" if why else ""))
+
     def _step(self, event: dict[str, Any]) -> None:
         if not self._due(event.get("step") == self._total):
             return

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ftstudio.cli.follow import Headless
 from ftstudio.cli.output import Out, table
@@ -14,14 +15,17 @@ from ftstudio.core.run import state_word
 from ftstudio.core.text import clean, duration, number
 from ftstudio.core.turn import QUEUE
 from ftstudio.engine.chosen import short
-from ftstudio.engine.sweep import Waiting, by_text, grid, join, left, named, outcome, with_siblings
+from ftstudio.engine.sweep import Waiting, by_text, grid, join, left, named, on_same_rows, outcome, with_siblings
+
+if TYPE_CHECKING:
+    from ftstudio.core.recipe import Recipe
 
 MOST_NAMED = 3  # interrupted runs
 
 
 def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: list[str], out: Out) -> int:
     """Prepare a run for each of RECIPES and each combination of the sweep, then train them one after another."""
-    from ftstudio.cli.train import load, workspace
+    from ftstudio.cli.train import workspace
     from ftstudio.engine.prepare import prepare_run
 
     place = workspace(arguments)
@@ -31,7 +35,8 @@ def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: 
         for chosen in swept:
             one = Waiting(" ".join([name, *chosen]), chosen=chosen)
             try:
-                one.run = prepare_run(named(load(name, [*overrides, *chosen]), chosen, swept), place)
+                recipe = on_same_rows(chosen, partial(_made, name, overrides))
+                one.run = prepare_run(named(recipe, chosen, swept), place)
             except StudioError as error:  # the others can still be trained
                 one.error = error
                 out.say(f"  {clean(one.name)}: {clean(error.message)}")
@@ -42,6 +47,12 @@ def train_all(arguments: argparse.Namespace, recipes: Sequence[str], overrides: 
     if arguments.sweep:
         join(waiting)
     return work_through(waiting, out)
+
+
+def _made(name: str, overrides: list[str], more: list[str]) -> Recipe:
+    from ftstudio.cli.train import load
+
+    return load(name, [*overrides, *more])
 
 
 def queue(arguments: argparse.Namespace, out: Out) -> int:

@@ -192,7 +192,7 @@ class JobFolder:
             span *= 16
 
 
-OFTEN = (b'{"kind":"step",', b'{"kind":"telemetry",')  # as `emit` writes them
+OFTEN = (b'{"kind":"step","time":', b'{"kind":"telemetry","time":')  # as `emit` writes them
 # the kinds of events a state is read from
 STATE_KINDS = ("phase", "failed", "done", "stopped")
 

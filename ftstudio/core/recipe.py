@@ -149,6 +149,9 @@ class Data(Part):
         (), description="checks whose errors don't stop a run, by name, such as unreadable (`ftstudio data` lists them)"
     )
     limit: int | None = Field(None, ge=1, description="use only the first N training rows")
+    seed: int | None = Field(
+        None, ge=0, description="of which rows are held out, answered and drawn; default: training.seed"
+    )
 
     @field_validator("train", mode="before")
     @classmethod
@@ -360,6 +363,11 @@ class Recipe(Part):
     def _short(cls, value: Any) -> Any:
         """`method: lora` is short for `method: {name: lora}`."""
         return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def rows_seed(self) -> int:
+        """What decides which rows are held out, answered and drawn."""
+        return self.training.seed if self.data.seed is None else self.data.seed
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
         """A new recipe in which the dotted keys of CHANGES have new values. Raises pydantic's ValidationError."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio.core.files import LineReader
+from ftstudio.core.folder import OFTEN
 from ftstudio.core.run import Story
 
 # LineWriter puts `kind` and `time` first, so that what a line is and when it was written is known without parsing it
-STEP = b'{"kind":"step","time":'
-PASSED = (STEP, b'{"kind":"telemetry","time":', b'{"kind":"sample","time":')  # nearly all of a run's lines
+STEP = OFTEN[0]
+PASSED = (*OFTEN, b'{"kind":"sample","time":')  # nearly all of a run's lines
 KIND, START = b'{"kind":"', b'{"kind":"start",'
 BLOCK = 1 << 18  # bytes that are looked through at once, backwards
 

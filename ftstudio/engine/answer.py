@@ -35,7 +35,7 @@ def base_folder(workspace: Workspace, recipe: Recipe) -> JobFolder:
         str(recipe.data.eval),
         str((resolved.get("train") or {}).get("sha256")),
         str((resolved.get("eval") or {}).get("sha256")),
-        str(recipe.training.seed),
+        str(recipe.rows_seed),
         *([json.dumps(recipe.options, sort_keys=True)] if recipe.options else []),
     ]
     mark = hashlib.blake2b("\n".join(key).encode(), digest_size=4).hexdigest()

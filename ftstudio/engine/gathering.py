@@ -144,7 +144,7 @@ def _share(found: Gathered, run: RunFolder, materials: Materials) -> None:
     if 2 * len(kept) < len(found.examples):
         raise StudioError(
             f"{run.name} was trained with other held-out rows than {found.run.name}.",
-            "Compare runs of the same data, data.eval and training.seed.",
+            "Compare runs of the same data, data.eval and seed (data.seed).",
         )
     found.examples = kept
     found.left_out += gone

@@ -18,6 +18,7 @@ from ftstudio.engine.recipes import load_recipe
 BY_TOKENS = ("causal-lm", "masked-lm", "sft", "seq2seq", "image-text-to-text")
 """Tasks whose loss is that of a token: other tokens of the same text, or fewer, are another loss."""
 DRAWN = "a file as data.eval, with evaluation.rows of as many rows, holds the same out for all"
+SEEDED = "the same data.seed holds the same out for all"
 BATCHES = "batch sizes (training.batch_size)"
 
 
@@ -54,11 +55,10 @@ def _unequal(grounds: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _way(recipes: Sequence[Recipe]) -> str:
     """How runs of RECIPES, which differ in their held-out rows alone, come to be judged on the same."""
-    if any(_drawn(recipe) for recipe in recipes):
-        return DRAWN
-    files = {_plain(_held_out(recipe)[0][0]) for recipe in recipes}
-    most = max(_noted(recipe).get("rows") or 0 for recipe in recipes)
-    return f"evaluation.rows: {most} judges all on every row of that file" if len(files) == 1 else ""
+    seeded = [recipe.with_changes({"data.seed": 0}) for recipe in recipes]
+    if len({_plain(_held_out(recipe)) for recipe in seeded}) == 1:
+        return SEEDED
+    return DRAWN if any(_drawn(recipe) for recipe in recipes) else ""
 
 
 def _recipe(run: RunFolder) -> Recipe | None:
@@ -100,12 +100,12 @@ def _held_out(recipe: Recipe) -> list[Any]:
     count, most = rows.get("rows"), recipe.evaluation.rows
     if _drawn(recipe):
         parting = [data.eval, data.test, data.split_by and data.split_by.model_dump(), data.parted_as]
-        which = [*parting, recipe.training.seed, *_train(recipe)]
+        which = [*parting, recipe.rows_seed, *_train(recipe)]
         which += [] if (recipe.resolved or {}).get("data") else [str(data.train)]
     else:
         which = [rows.get("sha256")]
         if count is not None and count > most:  # those that are judged are drawn (`Materials.examples`)
-            which.append(recipe.training.seed)
+            which.append(recipe.rows_seed)
     return [which, None if count is None else min(count, most)]
 
 

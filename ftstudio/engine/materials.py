@@ -72,7 +72,7 @@ class Materials:
             )
         order = list(range(len(self.held_out)))
         if count is not None:
-            random.Random(self.recipe.training.seed).shuffle(order)
+            random.Random(self.recipe.rows_seed).shuffle(order)
         found: list[tuple[int, Example]] = []
         bad: list[tuple[int, str]] = []
         for index in order:
@@ -135,7 +135,7 @@ def open_materials(recipe: Recipe, *, progress: Progress | None = None, cancel: 
     task = tasks.of(recipe)
     tokenizer = tokenizer_of(recipe)
     data = recipe.data
-    seed = recipe.training.seed
+    seed = recipe.rows_seed
     opened = open_sources(data, columns(recipe), seed, task=recipe.task, progress=progress, cancel=cancel)
     whole, shape = opened.whole, opened.shape
     _same(recipe, "train", whole)
@@ -247,7 +247,7 @@ def _open_named(recipe: Recipe, key: str, wanted: str, progress: Progress | None
 def _before(recipe: Recipe, progress: Progress | None, cancel: Cancel | None) -> Opened:
     """What `data.parted_as` names, read and mapped as if it were trained on."""
     alone = recipe.data.model_copy(update={"train": str(recipe.data.parted_as), "replay": None, "mix": None})
-    seed = recipe.training.seed
+    seed = recipe.rows_seed
     try:
         return open_sources(alone, columns(recipe), seed, task=recipe.task, progress=progress, cancel=cancel)
     except Stopped:

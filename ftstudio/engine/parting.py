@@ -116,7 +116,7 @@ def _split(
     recipe: Recipe, opened: Opened, sizes: dict[str, float], progress: Progress | None, cancel: Cancel | None
 ) -> Parted:
     """The rows of the whole that are parted by fractions; the replay, which comes last, is none of them."""
-    whole, data, seed = opened.whole, recipe.data, recipe.training.seed
+    whole, data, seed = opened.whole, recipe.data, recipe.rows_seed
     everything = list(range(opened.split_from))
     if not sizes:
         return Parted(everything)

@@ -69,7 +69,7 @@ class FewShot:
             self._fixed = [self._named(row) for row in self.spec.rows]
         else:
             order = list(range(len(train)))
-            random.Random(self.recipe.training.seed).shuffle(order)
+            random.Random(self.recipe.rows_seed).shuffle(order)
             self._fixed = self._usable(order, self.spec.shots + SPARE)
             if self.spec.choice == "near":
                 self._near = self._index()

@@ -18,7 +18,7 @@ def signature(found: Gathered, rows: Sequence[int]) -> dict[str, str]:
     """What was compared, as `{what: hash or value}`. Weights are known by their size and their first and last MiB: a
     whole hash of a big model takes minutes."""
     recipe, own = found.recipe, found.own
-    told = {"seed": str(recipe.training.seed), "data sha256": own.whole.hash}
+    told = {"seed": str(recipe.rows_seed), "data sha256": own.whole.hash}
     if own.held_out is not None and own.held_out.path != own.whole.path:
         told["test sha256" if found.part == "test" else "held-out sha256"] = own.held_out.hash
     told["rows sha256"] = hashlib.sha256(",".join(map(str, rows)).encode()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,20 @@ def named(recipe: Recipe, chosen: Sequence[str], sweep: Sequence[Sequence[str]] 
     return recipe.model_copy(update={"name": slug(f"{run_stem(recipe)[: max(47 - len(what), 0)]}-{what}")})
 
 
+SEED, ROWS_SEED = "training.seed", "data.seed"
+
+
+def on_same_rows(chosen: Sequence[str], recipe: Callable[[list[str]], Recipe]) -> Recipe:
+    """The recipe of a sweep's CHOSEN overrides; RECIPE makes one of overrides. Where seeds are swept, and nothing
+    chooses the rows, all hold out and answer the rows of the unswept recipe: on others a run is better by luck."""
+    made = recipe([*chosen])
+    keys = [word.partition("=")[0] for word in chosen]
+    if SEED not in keys or ROWS_SEED in keys or made.data.seed is not None:
+        return made
+    before = recipe([word for word, key in zip(chosen, keys, strict=True) if key != SEED])
+    return recipe([*chosen, f"{ROWS_SEED}={before.training.seed}"])
+
+
 def words_of(text: str) -> list[str]:
     """The keys and values of a sweep as typed in one line: `training.learning_rate=1e-4,2e-4 method.r=8,16`; spaces
     inside brackets or quotes, and after a comma, part nothing."""
@@ -119,13 +133,13 @@ def siblings(run: RunFolder) -> list[RunFolder]:
 
 def left(runs: Sequence[RunFolder]) -> tuple[list[Waiting], list[RunFolder]]:
     """(what of RUNS is still to be trained, in their order; other runs that were interrupted). To be trained are those
-    that wait, but in the queue of no other process, and of their sweeps the interrupted ones: they go on."""
+    that wait, but in the queue of no other process, and of sweeps the interrupted ones: they go on."""
     states = {run.name: run.state() for run in runs}
     free = [run for run in runs if holder(run.path) is None]
     found = [run for run in free if states[run.name] == "queued"]
     broken = [run for run in free if states[run.name] == "interrupted"]
-    swept = {one.name for run in found for one in siblings(run)}
-    todo = [run for run in free if run in found or (run in broken and run.name in swept)]
+    swept = {run.name for run in broken if len(siblings(run)) > 1}  # though it was the last one that was cut short
+    todo = [run for run in free if run in found or run.name in swept]
     return (
         [Waiting(run.name, run, resume=run in broken) for run in todo],
         [run for run in broken if run.name not in swept],

@@ -9,6 +9,7 @@ from typing import Any
 
 from ftstudio import tasks
 from ftstudio.core.errors import StudioError
+from ftstudio.core.reading import Reading
 from ftstudio.core.text import one_line
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.example import text_of
@@ -46,16 +47,38 @@ def source_of(values: Mapping[str, Any]) -> str | None:
     return train if isinstance(train, str) and train.strip() else None
 
 
-def fits(source: str, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Fits:
-    """How the rows in SOURCE suit each task. Never raises for what a person can put right: that is a `problem`."""
+def read_as(values: Mapping[str, Any]) -> dict[str, Any]:
+    """How those rows are read, as far as VALUES say: for `fits`."""
+    data = values.get("data")
+    if not isinstance(data, Mapping):
+        return {}
+    train = data.get("train")
+    first = train[0] if isinstance(train, (list, tuple)) and train and isinstance(train[0], Mapping) else {}
+    found = {key: first.get(key) or data.get(key) for key in ("split", "reading")}
+    return {key: value for key, value in found.items() if value}
+
+
+def fits(
+    source: str,
+    how: Mapping[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Fits:
+    """How the rows in SOURCE, read as HOW says (`split`, `reading`), suit each task. Never raises for what a person can
+    put right: that is a `problem`."""
     name = Path(source).name or source
     try:
-        dataset = open_dataset(source, progress=progress, cancel=cancel)
+        how = how or {}
+        reading = Reading.model_validate(how["reading"]) if how.get("reading") else None
+        dataset = open_dataset(source, split=how.get("split"), reading=reading, progress=progress, cancel=cancel)
         if not len(dataset):
             return Fits(name, problem="it holds no rows.")
         best = tuple(dict.fromkeys(suggestion.task for suggestion in suggest(dataset)))
     except StudioError as error:
         return Fits(name, problem=error.message)
+    except ValueError as error:  # a setting that is none; the data step says which
+        return Fits(name, problem=one_line(str(error), 160))
     return Fits(name, {task: _fit(dataset, task) for task in tasks.names()}, best)
 
 

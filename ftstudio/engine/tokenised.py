@@ -14,7 +14,7 @@ from ftstudio.engine.materials import Materials
 
 MOST = 50_000_000  # tokens that are kept, about 5 bytes each
 # What of `data` says only which rows are trained: the selection itself is looked at.
-_CHOOSING = {"accepted", "eval", "test", "split_by", "parted_as", "limit"}
+_CHOOSING = {"accepted", "eval", "test", "split_by", "parted_as", "limit", "seed"}
 
 _kept: dict[Any, EncodedSet] = {}  # the last one alone
 _lock = threading.Lock()
@@ -56,7 +56,7 @@ def _key(materials: Materials) -> Any:
         json.dumps([recipe.options, task.facts], sort_keys=True, default=str),
         recipe.data.model_dump_json(exclude=_CHOOSING),
         recipe.architecture.model_dump_json(),
-        recipe.training.seed,
+        (recipe.training.seed, recipe.rows_seed),
         str(folder),
         state(folder),
         materials.whole.hash,

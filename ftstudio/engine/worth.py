@@ -119,7 +119,7 @@ def _rows(recipe: Recipe) -> dict[str, object]:
     return {
         "train": (resolved.get("train") or {}).get("sha256") if drawn else None,
         "eval": (resolved.get("eval") or {}).get("sha256"),
-        "seed": recipe.training.seed if drawn else None,
+        "seed": recipe.rows_seed if drawn else None,
         **{name: getattr(data, name) for name in ("test", "split_by", "columns", "template")},
     }
 

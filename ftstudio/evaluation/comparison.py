@@ -133,7 +133,7 @@ def compare(
     prompts = [prediction.prompt for prediction in columns[0]]
     references = [prediction.reference for prediction in columns[0]]
     context = build(prompts, references) if context is None else context
-    wanted, unknown = m.expand([*(name for name in metrics if not is_extra(name)), "length"])
+    wanted, unknown = m.expand(m.with_length([name for name in metrics if not is_extra(name)]))
     skipped = [{"metric": name, "reason": "unknown metric"} for name in unknown]
     if "similarity" in wanted and embedder is None:
         skipped.append({"metric": "similarity", "reason": "no embedding model is loaded"})

@@ -10,10 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio import __version__
-from ftstudio.core.text import one_line
 from ftstudio.data import words
 from ftstudio.evaluation import calibration, classification, likelihood, ngrams, ranking, tagging
 from ftstudio.evaluation.overlap import LONGEST
+from ftstudio.evaluation.titles import TITLES as TITLES
+from ftstudio.evaluation.titles import title as title
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,11 @@ OF_ROWS: Mapping[str, Any] = {**likelihood.METRICS, **calibration.METRICS}  # ma
 CORPUS_METRICS = (*OF_HUNDRED, *classification.METRICS, *tagging.METRICS, *OF_ROWS)
 BY_ROW = (*ROW_METRICS, *ON_REQUEST, "tag_accuracy", "masked_accuracy")  # what a single row may have
 RIGHT_OR_WRONG = ("exact_match", "accuracy", "numeric_match")  # 1 or 0: tested by McNemar
+# answers that are judged by these alone are labels, tags, numbers or vectors: their words say nothing
+OF_NO_TEXT = frozenset(
+    ("accuracy", "absolute_error", "tag_accuracy", "masked_accuracy", *ranking.METRICS, *classification.METRICS,
+     *tagging.METRICS, *calibration.METRICS)
+)  # fmt: skip
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "rouge": ("rouge1", "rouge2", "rougeL"),
     "bleu": ("bleu", "chrf"),
@@ -36,45 +42,6 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "exact_match": ("exact_match",),
     "length": ("length",),
 }
-TITLES = {
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "similarity": "Similarity",
-    "exact_match": "Exact match",
-    "length": "Words",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "ter": "TER",
-    "numeric_match": "Number right",
-    "token_f1": "Token F1",
-    "edit": "Edit sim.",
-    "accuracy": "Accuracy",
-    "absolute_error": "Abs. error",
-    "mrr@10": "MRR@10",
-    "recall@10": "Recall@10",
-    "f1": "F1 (macro)",
-    "f1_micro": "F1 (micro)",
-    "mcc": "MCC",
-    "brier": "Brier score",
-    "ece": "Calib. error",
-    "spearman": "Spearman",
-    "pearson": "Pearson",
-    "perplexity": "Perplexity",
-    "bits_per_byte": "Bits a byte",
-    "entity_f1": "Entity F1",
-    "entity_precision": "Precision",
-    "entity_recall": "Recall",
-    "entity_f1_macro": "F1 (by type)",
-    "tag_accuracy": "Tag accuracy",
-    "masked_accuracy": "Found",
-}
-
-
-def title(name: str, own: Any = None, width: int = 40) -> str:
-    """How people call the metric NAME; OWN are the titles of the person's own metrics, as a report has them."""
-    told = own.get(name, name) if isinstance(own, Mapping) else name
-    return TITLES.get(name) or one_line(told, width)
 
 
 def expand(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -90,6 +57,11 @@ def expand(names: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             unknown.append(name)
     return list(found), unknown
+
+
+def with_length(names: Sequence[str]) -> list[str]:
+    """NAMES, and with them the words of an answer where it is text."""
+    return [*names, *(() if names and OF_NO_TEXT.issuperset(names) else ("length",))]
 
 
 def length(text: str) -> int:

@@ -28,6 +28,8 @@ BETTER: Mapping[str, bool | None] = {
 # The calibration error says nothing of how often an arm is right: one that is sure of nothing, and right as rarely, has
 # none. So it is told, and never decides which arm is better; the Brier score, a proper one, may.
 NOT_DECIDING = ("ece",)
+# what doesn't decide beside another: most words are of no entity, so that a model which finds none is right about them
+BESIDE = {"tag_accuracy": "entity_f1"}
 
 
 def pair(
@@ -158,8 +160,11 @@ class Decision:
 
 def decide(differences: Sequence[Mapping[str, Any]]) -> Decision:
     """The one decision on a pair of arms from its corrected DIFFERENCES: `better` and `worse` where a metric says so
-    after Holm's correction and none the opposite, `mixed` where both are said; NOT_DECIDING are passed over."""
-    judged = [entry for entry in differences if entry["better"] is not None and entry["metric"] not in NOT_DECIDING]
+    after Holm's correction and none the opposite, `mixed` where both are said; NOT_DECIDING are passed over, and
+    what stands BESIDE another."""
+    names = {entry["metric"] for entry in differences}
+    aside = {*NOT_DECIDING, *(name for name, other in BESIDE.items() if other in names)}
+    judged = [entry for entry in differences if entry["better"] is not None and entry["metric"] not in aside]
     if not judged:
         return Decision("not judged")
     enough = [entry for entry in judged if entry["n"] >= statistics.FEWEST]

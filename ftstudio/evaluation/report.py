@@ -11,6 +11,7 @@ from ftstudio.evaluation import by_source, tagging
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
+from ftstudio.evaluation.shown import chance, chance_of, figure
 from ftstudio.evaluation.statistics import FEWEST
 
 _SIGNS = {"better": "▲", "worse": "▼", "mixed": "◆"}
@@ -143,21 +144,16 @@ def _metric_row(
     entry: Mapping[str, Any], values: Mapping[str, Mapping[str, float]], titles: Any = None
 ) -> tuple[str, ...]:
     name = entry["metric"]
-    digits = 1 if name in (*m.OF_HUNDRED, "length") else 3
     a, b = (values[entry[side]].get(name) for side in ("a", "b"))
     return (
         m.title(name, titles, 14),
-        "–" if a is None else f"{a:.{digits}f}",
-        "–" if b is None else f"{b:.{digits}f}",
-        f"{entry['difference']:+.{digits}f}",
-        f"{entry['low']:+.{digits}f} … {entry['high']:+.{digits}f}",
-        _chance(entry["p"]),
+        figure(name, a),
+        figure(name, b),
+        figure(name, entry["difference"], True),
+        f"{figure(name, entry['low'], True)} … {figure(name, entry['high'], True)}",
+        chance_of(entry),
         _word(entry["verdict"]),
     )
-
-
-def _chance(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _word(verdict: str) -> str:
@@ -179,7 +175,7 @@ def _categories(entries: Sequence[Mapping[str, Any]], short: tuple[str, str]) ->
             f"{entry['count_b']:,}",
             f"{100 * entry['difference']:+.1f}",
             f"{100 * entry['low']:+.1f} … {100 * entry['high']:+.1f}",
-            "–" if entry.get("p_holm") is None else _chance(entry["p_holm"]),
+            chance(entry.get("p_holm")),
             _word(entry["verdict"]),
         )
         for entry in found

@@ -12,6 +12,7 @@ from ftstudio.evaluation import by_source
 from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import report as words
 from ftstudio.evaluation.categories import all_categories
+from ftstudio.evaluation.shown import chance, figure
 
 Row = tuple[str, ...]
 Report = Mapping[str, Any]
@@ -21,14 +22,6 @@ EXAMPLES = 5
 def title(metric: str, report: Report) -> str:
     """A metric's name for people; REPORT has those of the person's own."""
     return m.title(metric, report.get("titles"))
-
-
-def figure(metric: str, value: float | None, *, signed: bool = False) -> str:
-    """A value of METRIC in its usual digits."""
-    if value is None:
-        return "–"
-    digits = 1 if metric in (*m.OF_HUNDRED, "length") else 3
-    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
 
 def names(report: Report) -> list[str]:
@@ -103,8 +96,8 @@ def _rows(
             (
                 title(name, report),
                 *(figure(name, values[arm].get(name)) for arm in pair),
-                figure(name, entry["difference"], signed=True),
-                f"{figure(name, entry['low'], signed=True)} … {figure(name, entry['high'], signed=True)}",
+                figure(name, entry["difference"], True),
+                f"{figure(name, entry['low'], True)} … {figure(name, entry['high'], True)}",
                 chance(entry["p"]),
                 chance(entry.get("p_holm")),
                 f"{entry['n']:,}",
@@ -163,9 +156,8 @@ def slices(report: Report, pair: tuple[str, str]) -> list[Row]:
             f"{entry['n']:,}",
             figure(entry["metric"], entry["mean_a"]),
             figure(entry["metric"], entry["mean_b"]),
-            figure(entry["metric"], entry["difference"], signed=True),
-            f"{figure(entry['metric'], entry['low'], signed=True)} … "
-            f"{figure(entry['metric'], entry['high'], signed=True)}",
+            figure(entry["metric"], entry["difference"], True),
+            f"{figure(entry['metric'], entry['low'], True)} … {figure(entry['metric'], entry['high'], True)}",
             one_line("" if entry["verdict"] == "not judged" else entry["verdict"], 60),
         )
         for entry in report.get("slices", ())
@@ -261,11 +253,6 @@ def signature(report: Report) -> list[Row]:
     for skipped in report["skipped"]:
         found.append(("left out", one_line(f"{title(skipped['metric'], report)}: {skipped['reason']}", 200)))
     return found
-
-
-def chance(p: float | None) -> str:
-    """A p value."""
-    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def under(header: Sequence[str], pair: tuple[str, str]) -> Row:

@@ -55,8 +55,8 @@ def candidates(
 
 def _alike(a: Recipe, b: Recipe) -> bool:
     """Whether runs of A and B have the same base and the same held-out rows."""
-    keys = (a.model, a.data.train, a.data.eval, a.data.split_by, a.training.seed)
-    return keys == (b.model, b.data.train, b.data.eval, b.data.split_by, b.training.seed)
+    keys = (a.model, a.data.train, a.data.eval, a.data.split_by, a.rows_seed)
+    return keys == (b.model, b.data.train, b.data.eval, b.data.split_by, b.rows_seed)
 
 
 Picked = Callable[[tuple[int, ...]], None]

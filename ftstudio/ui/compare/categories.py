@@ -12,8 +12,9 @@ from textual.message import Message
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import all_categories
+from ftstudio.evaluation.shown import chance
 from ftstudio.ui.compare.arms import Arms
-from ftstudio.ui.compare.summary import chance, verdict
+from ftstudio.ui.compare.summary import verdict
 from ftstudio.ui.text.lines import fit
 from ftstudio.ui.text.said import Said, wrapped
 from ftstudio.ui.text.table import Cells, Column, Table

@@ -139,9 +139,9 @@ def _panes(
             figures = [_words(answer.output)]
             figures += [f"{TITLES.get(metric, metric)} {score(own[metric])}"] if metric in own else []
             figures += [signs(own)] if own else []
-            note = "  ".join(figures) if not note or (mode == "base" and not place) else note
+            note = "  ".join(filter(None, figures)) if not note or (mode == "base" and not place) else note
         elif mode == "off" or (mode == "base" and not place):
-            note = _words(answer.output) + (f"  {one_line(name, 30)}" if label != name else "")
+            note = "  ".join(filter(None, (_words(answer.output), one_line(name, 30) if label != name else "")))
         panes.append(Pane(label, body, note, fold=place < len(answers) - 1))
     return panes
 
@@ -160,5 +160,6 @@ def _tagged(arms: Arms, answers: Sequence[tuple[str, Prediction]]) -> list[Pane]
 
 
 def _words(text: str) -> str:
+    """How many words TEXT has; of one, which a label is, nothing."""
     count = len(text[:1_000_000].split())
-    return f"{count:,} word{'' if count == 1 else 's'}"
+    return "" if count == 1 else f"{count:,} words"

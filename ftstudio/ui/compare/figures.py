@@ -8,11 +8,12 @@ from typing import Any
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.pairing import BETTER
 from ftstudio.evaluation.power import words
+from ftstudio.evaluation.shown import chance_of, figure
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.arms_page import ArmsPage
 from ftstudio.ui.compare.asked import arm_lines
 from ftstudio.ui.compare.pictures import histogram, shares, win_tie_loss
-from ftstudio.ui.compare.summary import chance, figure, verdict
+from ftstudio.ui.compare.summary import verdict
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import wrapped
 
@@ -104,7 +105,6 @@ def metric_table(arms: Arms, width: int) -> list[Line]:
     for entry in arms.differences():
         name, word = entry["metric"], str(entry["verdict"])
         sign, ink = verdict(word)
-        p = entry.get("p_holm", entry["p"])
         cells: list[Part] = [
             (arms.title(name, 11), ""),
             (figure(name, base.get(name)), ""),
@@ -112,7 +112,7 @@ def metric_table(arms: Arms, width: int) -> list[Line]:
             (figure(name, entry["difference"], True), ink),
             (f"{figure(name, entry['low'], True)} … {figure(name, entry['high'], True)}", ""),
             *([(f"{entry['n']:,}", "dim")] if wide else []),
-            (chance(p), "dim"),
+            (chance_of(entry), "dim"),
         ]
         clear = word in ("better", "worse", "greater", "smaller")
         if wide:

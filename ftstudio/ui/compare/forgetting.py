@@ -10,11 +10,11 @@ from textual.binding import Binding
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.flips import decider, flip, right
 from ftstudio.evaluation.forgotten import LITTLE, MUCH
+from ftstudio.evaluation.shown import chance
 from ftstudio.evaluation.statistics import ALPHA, mcnemar
 from ftstudio.ui.compare.arms import BASE, Arms
 from ftstudio.ui.compare.arms_page import ArmsPage
 from ftstudio.ui.compare.remedies import Remedy, remedies
-from ftstudio.ui.compare.summary import chance
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import named, wrapped
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation import power
+from ftstudio.evaluation.shown import chance
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.arms_page import ArmsPage
 from ftstudio.ui.compare.outcome import tally_bars
-from ftstudio.ui.compare.summary import chance
 from ftstudio.ui.compare.summary import verdict as signed_verdict
 from ftstudio.ui.text.lines import Line, Part
 from ftstudio.ui.text.said import named, wrapped

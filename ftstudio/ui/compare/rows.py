@@ -21,13 +21,17 @@ KINDS = {
     "base": "base had it",
     "tuned": "tuned has it",
 }
+# what stands beside the gain where the answers have it: labels and tags have neither
+BESIDE = {
+    "similarity": (Column("similarity", 13, "right", least=96), "{:.2f}"),
+    "length": (Column("words", 11, "right", least=96), "{:.0f}"),
+}
 COLUMNS = (
     Column("row", 5, "right"),
     Column("gain", 8, "right"),
     Column("base", 6, "right"),
     Column("tuned", 6, "right"),
-    Column("similarity", 13, "right", least=96),
-    Column("words", 11, "right", least=96),
+    *(column for column, _ in BESIDE.values()),
     Column("errors", 13, least=78),
     Column("tuned output", 0),
 )
@@ -95,6 +99,7 @@ class Rows:
         self._report: Mapping[str, Any] | None = None  # … which report what stands here is of
         self._names = ("", "")
         self._labels = ("base", "tuned")
+        self._beside: tuple[str, ...] = tuple(BESIDE)
 
     def arrange(self, arms: Arms, choice: Choice) -> None:
         """Sort and filter anew."""
@@ -106,6 +111,8 @@ class Rows:
             self.scores = arms.scores()
             self.gains = {row: gain(found, arms.a, arms.b, self.metric) for row, found in self.scores.items()}
             self.judged = judge(arms, self.scores, self.gains)
+            told = {name for found in self.scores.values() for name in found.get(arms.b, ())}
+            self._beside = tuple(name for name in BESIDE if name in told or not self.scores)
         rows = [row for row, judged in self.judged.items() if judged.shown_by(choice.view) and self._in(row, choice)]
         if choice.order != "row" and self.measured:
             sign = -1 if choice.order == "gain" else 1
@@ -147,8 +154,7 @@ class Rows:
         return (
             (f"{row}", "dim"),
             *(gains if self.measured else ((first, ""),)),
-            pair(base.get("similarity"), tuned.get("similarity"), "{:.2f}"),
-            pair(base.get("length"), tuned.get("length"), "{:.0f}"),
+            *(pair(base.get(name), tuned.get(name), BESIDE[name][1]) for name in self._beside),
             (f"{signs(base)} → {signs(tuned)}" if found else "", "warn" if tuned.get("categories") else "dim"),
             output or ("(empty)", "dim"),
         )
@@ -165,7 +171,8 @@ class Rows:
         return (
             COLUMNS[0],
             *(gains if self.measured else (Column(f"{self._labels[0]} output", 20),)),
-            *COLUMNS[4:-1],
+            *(BESIDE[name][0] for name in self._beside),
+            COLUMNS[-2],
             replace(COLUMNS[-1], title=f"{self._labels[1]} output"),
         )
 

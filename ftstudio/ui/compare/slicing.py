@@ -14,9 +14,10 @@ from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.parts import CATEGORY, LEAK, TRAINED, Facts, Part, parts_of, totals
 from ftstudio.evaluation.power import words
+from ftstudio.evaluation.shown import chance, figure
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.filtering import Found
-from ftstudio.ui.compare.summary import chance, figure, verdict
+from ftstudio.ui.compare.summary import verdict
 from ftstudio.ui.text.lines import fit
 from ftstudio.ui.text.said import Said, fitting
 from ftstudio.ui.text.table import Cells, Column, Table

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftstudio.core.text import one_line
+from ftstudio.evaluation.shown import chance, figure
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.compare.arms_page import ArmsPage
 from ftstudio.ui.compare.oriented import oriented
-from ftstudio.ui.compare.summary import chance, figure, verdict
+from ftstudio.ui.compare.summary import verdict
 from ftstudio.ui.text.lines import Line, Part, fit
 from ftstudio.ui.text.said import wrapped
 

@@ -9,8 +9,9 @@ from rich.cells import cell_len
 
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.categories import all_categories
-from ftstudio.evaluation.metrics import OF_HUNDRED, TITLES
+from ftstudio.evaluation.metrics import TITLES
 from ftstudio.evaluation.pairing import decide
+from ftstudio.evaluation.shown import chance_of, figure
 from ftstudio.evaluation.statistics import FEWEST, UNCLEAR
 from ftstudio.ui.compare.arms import BASE, Arms
 from ftstudio.ui.text.lines import Line, Part, fit
@@ -22,26 +23,13 @@ WORDS = {
     "smaller": ("↓ smaller", ""),
     "no clear difference": ("= unclear", "dim"),
 }
-NARROW, WIDE = 71, 79  # cells of the table of metrics; with WIDE there is room for p, too
+NARROW, WIDE = 72, 80  # cells of the table of metrics; with WIDE there is room for p, too
 FORGOTTEN = 0.05  # bits a byte on general text from which forgetting is pointed at
 
 
 def verdict(word: str) -> Part:
     """A verdict as it is shown, with a sign."""
     return WORDS.get(word, ("… too few", "warn") if word.startswith("too few") else (word, "dim"))
-
-
-def figure(metric: str, value: float | None, sign: bool = False) -> str:
-    """A value of METRIC in its usual digits."""
-    if value is None:
-        return "–"
-    digits = 1 if metric in (*OF_HUNDRED, "length") else 3
-    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-
-
-def chance(p: float | None) -> str:
-    """A p value."""
-    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def headline(arms: Arms, width: int) -> Line:
@@ -94,7 +82,7 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
     where it would be cut: the verdict stands on it."""
     wide, whole = width >= WIDE, width >= NARROW
     first, second = (fit(arms.label(name), 7).rstrip() for name in (arms.a, arms.b))
-    columns = [("metric", 11, False), (first, 7, True), (second, 7, True), ("difference", 10, True)]
+    columns = [("metric", 12, False), (first, 7, True), (second, 7, True), ("difference", 10, True)]
     columns += [*([("95 % interval", 17, True)] if whole else []), *([("p", 6, True)] if wide else [])]
     columns.append(("verdict", 9, False))
 
@@ -109,12 +97,12 @@ def metric_lines(arms: Arms, width: int) -> list[Line]:
     for entry in arms.differences():
         name = entry["metric"]
         cells: list[Part] = [
-            (arms.title(name, 11), ""),
+            (arms.title(name, 12), ""),
             (figure(name, base.get(name)), ""),
             (figure(name, tuned.get(name)), "strong"),
             (figure(name, entry["difference"], True), verdict(entry["verdict"])[1]),
             *([(f"{figure(name, entry['low'], True)} … {figure(name, entry['high'], True)}", "")] if whole else []),
-            *([(chance(entry["p"]), "dim")] if wide else []),
+            *([(chance_of(entry), "dim")] if wide else []),
             verdict(entry["verdict"]),
         ]
         lines.append(line(cells))

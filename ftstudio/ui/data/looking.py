@@ -6,6 +6,7 @@ from typing import Any
 
 from ftstudio import tasks
 from ftstudio.core.errors import Stopped, StudioError, UsageError
+from ftstudio.core.recipe import Recipe
 from ftstudio.core.text import one_line
 from ftstudio.data.checks import CHECKS, Check, run_checks
 from ftstudio.data.checks.found import FINAL
@@ -28,6 +29,7 @@ from ftstudio.ui.data.model import Opened, held_out_of
 from ftstudio.ui.data.stats_page import StatsPage
 from ftstudio.ui.data.token_page import TokenPage
 from ftstudio.ui.shell.screen import StudioScreen
+from ftstudio.ui.text.recipes import Recipes
 from ftstudio.ui.text.table import Table
 
 BIG_ROW = 60_000  # characters from which a row is tokenised off the screen's thread
@@ -41,6 +43,15 @@ class Looking(StudioScreen):
     grid: Grid
     finder: Finder
     trail: list[str]
+    recipes: Recipes
+
+    def at_hand(self, source: str) -> Recipe | None:
+        """The recipe that the rows of SOURCE are read and looked through by: the draft, else that of the run in view
+        where it was trained on them."""
+        if self.session.recipe is not None or self.session.feed is None:
+            return self.session.recipe
+        recipe = self.recipes.of_run(self.session.feed.run)
+        return recipe if recipe is not None and recipe.data.train == source else None
 
     @property
     def view(self) -> str:
@@ -80,11 +91,11 @@ class Looking(StudioScreen):
         opened = self.opened
         if opened is None:
             return
-        shape, key = opened.shape, lens_key(self.session.recipe)
+        shape, key = opened.shape, lens_key(self.at_hand(opened.source))
         if shape is None:
             self.studio.tell(f"{opened.unmapped} c chooses the columns.", "warning")
             return
-        suited = opened.suited(self.session.recipe)
+        suited = opened.suited(self.at_hand(opened.source))
         if suited is not None and key[0] != suited:  # the recipe at hand is of other rows: its model alone counts
             key = (suited, key[1], None, key[3], key[4], {})
         if opened.lens is not None and opened.lens_key == key:
@@ -240,7 +251,7 @@ class Looking(StudioScreen):
         opened = self.opened
         if opened is None:
             return
-        lens, limit, recipe = opened.lens, opened.max_length, self.session.recipe
+        lens, limit, recipe = opened.lens, opened.max_length, self.at_hand(opened.source)
 
         def run(work: Work) -> list[Check]:
             held_out = held_out_of(opened.source, recipe)

@@ -323,6 +323,12 @@ def absolute(source: str) -> str:
         return source
 
 
+def plainly(recipe: Recipe) -> Recipe:
+    """A run's RECIPE as a person would write it: of what it was resolved to only what isn't the default."""
+    tree = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"resolved", "name"})
+    return Recipe.model_validate({"task": recipe.task, **tree})
+
+
 def with_data(
     recipe: Recipe | None,
     source: str,

@@ -84,7 +84,7 @@ class Opens(Versioning):
         self.asked = source
         if self.opened is not None and self.opened.reading == "now":
             self.opened.reading = "stopped"
-        recipe, workspace = self.session.recipe, self.session.workspace
+        recipe, workspace = self.at_hand(source), self.session.workspace
         self.query_one(OpenPanel).fault("")
 
         def run(work: Work) -> Opened:
@@ -175,7 +175,7 @@ class Opens(Versioning):
 
     def _follow_recipe(self, opened: Opened) -> None:
         """The recipe may have changed on another screen: its mapping and model count here too."""
-        recipe = self.session.recipe
+        recipe = self.at_hand(opened.source)
         if recipe is not None and recipe.data.train == opened.source:
             wanted = {k: v for k, v in (recipe.data.columns.model_dump() if recipe.data.columns else {}).items() if v}
             if wanted != opened.columns or recipe.task != opened.task:

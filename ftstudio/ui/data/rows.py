@@ -18,7 +18,7 @@ from ftstudio.ui.data.grid import Grid
 from ftstudio.ui.data.lens import lens_key, roles_of
 from ftstudio.ui.data.looking import Looking
 from ftstudio.ui.data.mapping import ColumnsDialog
-from ftstudio.ui.data.model import Opened, with_data
+from ftstudio.ui.data.model import Opened, plainly, with_data
 from ftstudio.ui.data.page import Page
 from ftstudio.ui.data.picture import pictures_of, reduced
 from ftstudio.ui.data.query import QueryLine
@@ -147,9 +147,12 @@ class Rows(Looking):
             self.studio.tell(f"{self.opened.said_pending} not saved: w makes a version of them, then r.", "warning")
             return
         try:
+            recipe = self.at_hand(self.opened.source)
+            if recipe is not None and recipe is not self.session.recipe:  # a run's: begun anew
+                recipe = plainly(recipe)
             self.session.recipe = with_data(
-                self.session.recipe, self.opened.source, self.opened.columns, self.opened.known_as,
-                self.opened.accepted(self.session.recipe), self.opened.suited(self.session.recipe),
+                recipe, self.opened.source, self.opened.columns, self.opened.known_as,
+                self.opened.accepted(recipe), self.opened.suited(recipe),
             )  # fmt: skip
         except StudioError as error:
             self.studio.show_error(error)
@@ -217,7 +220,7 @@ class Rows(Looking):
             elif self.view == "tokens":
                 self.action_tokens()
 
-        roles = tasks.get(lens_key(self.session.recipe)[0]).roles
+        roles = tasks.get(lens_key(self.at_hand(opened.source))[0]).roles
         self.studio.push_screen(ColumnsDialog(opened.dataset, self.grid.row_number or 0, roles, chosen), done)
 
     def _map(self, opened: Opened, columns: dict[str, str], whose: str) -> None:

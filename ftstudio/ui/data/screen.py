@@ -31,6 +31,7 @@ from ftstudio.ui.data.token_page import TokenPage
 from ftstudio.ui.data.versions_page import DifferencePage, VersionsTable
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.text.lines import Line
+from ftstudio.ui.text.recipes import Recipes
 from ftstudio.ui.text.said import Said
 
 
@@ -53,6 +54,7 @@ class DataScreen(Opens):
     def __init__(self) -> None:
         super().__init__()
         self.opened: Opened | None = None
+        self.recipes = Recipes()
         self.asked: str | None = None  # the source that was asked for last
         self.trail: list[str] = ["open"]  # the views from the first to the present one
         self.background = Background(self)

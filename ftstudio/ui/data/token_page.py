@@ -86,22 +86,24 @@ class TokenPage(Page):
             )  # fmt: skip
         return (("─" * self.columns, "rule"),)
 
-    @staticmethod
-    def _account(view: TokenView) -> Line:
+    def _account(self, view: TokenView) -> Line:
         if view.problem:
             return ((f"row {view.row}  ", "title"), (f"✗ {one_line(view.problem, 200)}", "bad"))
         kept = view.trained + view.masked
-        end: Part = ("✓ end token learnt", "good") if view.ends else ("! end token not learnt", "warn")
-        if view.ends is None:
-            end = ("", "")
-        return (
+        counted = (
             (f"row {view.row}  ", "title"),
             (f"{kept:,} tokens", "strong"),
             (f": {view.trained:,} trained ({view.percent_trained:.0f} %), {view.masked:,} masked, ", ""),
             (f"{view.lost:,} lost", "bad" if view.lost else ""),
             ("  ", ""),
-            end,
         )
+        left = self.columns - sum(cell_len(text) for text, _ in counted)
+        if view.ends is None:
+            return counted
+        good = bool(view.ends)
+        ways = ("✓ end token learnt", "✓ end learnt", "✓") if good else ("! end token not learnt", "! end not learnt")
+        text = next((way for way in ways if cell_len(way) <= left), ways[-1])
+        return (*counted, (text, "good" if good else "warn"))
 
     # -- the tokens --------------------------------------------------------------------------------------------------
     def compose_lines(self, width: int) -> list[Line]:

@@ -24,9 +24,10 @@ class Versioning(Replacing):
 
     def action_versions(self) -> None:
         """List the versions of what is open."""
-        opened, workspace, recipe = self.opened, self.session.workspace, self.session.recipe
+        opened, workspace = self.opened, self.session.workspace
         if opened is None or not self.all_read():
             return
+        recipe = self.at_hand(opened.source)
 
         def find() -> tuple[DatasetFolder, list[Version]] | None:
             folder = folder_of(opened.source, opened.base, recipe, workspace)

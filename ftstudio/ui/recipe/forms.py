@@ -220,7 +220,7 @@ MORE = (
     Spec(
         "training.seed",
         "seed",
-        "Decides weights, order, dropout and the split: the same seed gives the same run.",
+        "Decides weights, order, dropout and, without data.seed, the split: the same seed gives the same run.",
         "int",
         default="0",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from ftstudio.core.text import clean, one_line
 from ftstudio.core.workspace import slug
 from ftstudio.engine.prepare import prepare_run, run_stem
 from ftstudio.engine.recipes import load_recipe, with_overrides
-from ftstudio.engine.sweep import Waiting, grid, join, named, words_of
+from ftstudio.engine.sweep import Waiting, grid, join, named, on_same_rows, words_of
 from ftstudio.ui.common.background import Ended, Ticked
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.recipe import actions
@@ -212,7 +213,8 @@ class RecipeScreen(Wizard):
 
         def work(work: Any) -> list[Waiting]:
             # none is begun if one is wrong
-            recipes = [named(with_overrides(recipe, words), words, chosen) for words in chosen]
+            made = partial(with_overrides, recipe)
+            recipes = [named(on_same_rows(words, made), words, chosen) for words in chosen]
             found = []
             for place, (words, one) in enumerate(zip(chosen, recipes, strict=True), 1):
                 work.progress(place - 1, len(recipes))

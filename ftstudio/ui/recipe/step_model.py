@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from textual.containers import Vertical
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -43,6 +45,7 @@ FITTING = {  # what else a task wants, and one of the hub's
 }
 SIGNS = {"good": ("✓ ", "good"), "warn": ("! ", "warn"), "bad": ("✗ ", "bad"), "note": ("· ", "dim")}
 AFTER = 0.4  # seconds after the last change that the parts are counted again
+TYPED = 0.6  # seconds after the last key that a folder typed is looked at
 
 
 def sentence_lines(sentences: Sequence[Sentence], width: int) -> list[Line]:
@@ -80,6 +83,7 @@ class ModelPanel(Panel):
         self.texts: tuple[str, ...] = ()  # some rows, where the data step has read them
         self.sentences: tuple[Sentence, ...] = ()
         self.parts: Parts | None = None
+        self._soon: Timer | None = None
         self._counted: object = None  # what the parts were counted for
 
     def compose_fields(self) -> Iterable[Widget]:
@@ -111,6 +115,23 @@ class ModelPanel(Panel):
         if event.value != str(self.draft.get("model") or ""):
             self.problem = ""
             self.put("model", event.value or None)
+            if self._soon is not None:
+                self._soon.stop()
+            self._soon = self.set_timer(TYPED, self._typed)
+
+    def _typed(self) -> None:
+        """What stands there is of the model that was named before: read a folder that is one, else say how."""
+        model = str(self.draft.get("model") or "")
+        if not model or (self.looked_at is not None and self.looked_at[0] == model):
+            return
+        if (Path(model).expanduser() / "config.json").is_file():
+            self._look()
+            return
+        self.background.stop("model")
+        self.background.stop("parts")
+        self.looked_at, self.sentences, self.parts = None, (), None
+        self._say((("enter reads it", "dim"),))
+        self._draw_tree()
 
     def on_path_field_chosen(self, event: PathField.Chosen) -> None:
         """Enter reads the model's files; enter again goes on."""

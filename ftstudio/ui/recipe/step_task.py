@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from textual.containers import Vertical
 from textual.content import Content
@@ -11,7 +12,7 @@ from textual.widgets import Static
 
 from ftstudio import tasks
 from ftstudio.core.text import clean, one_line
-from ftstudio.engine.task_fit import Fits, fits, source_of
+from ftstudio.engine.task_fit import Fits, fits, read_as, source_of
 from ftstudio.tasks.base import Task
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.common.fields import FieldRow, Picker
@@ -48,7 +49,7 @@ class TaskPanel(Panel):
         self.picker = Picker(options, self.name_now, id="task-picker")
         self.background = Background(self)
         self.fits: Fits | None = None  # how the rows named suit the tasks
-        self._looked_at: str | None = None
+        self._looked_at: tuple[str, dict[str, Any]] | None = None
         self._filled = ""
 
     @property
@@ -74,13 +75,13 @@ class TaskPanel(Panel):
     # -- the person's rows -------------------------------------------------------------------------------------------
     def _look(self) -> None:
         """See which tasks the rows named suit, off the thread; nothing where none are named yet."""
-        source = source_of(self.draft.values)
-        if source is None or source == self._looked_at:
+        source, how = source_of(self.draft.values), read_as(self.draft.values)
+        if source is None or (source, how) == self._looked_at:
             return
-        self._looked_at, self.fits = source, None
+        self._looked_at, self.fits = (source, how), None
         self.background.start(
             "fits", "looking at the rows",
-            lambda work: fits(source, progress=work.progress, cancel=work.cancel), self._fitted, lambda _: None,
+            lambda work: fits(source, how, progress=work.progress, cancel=work.cancel), self._fitted, lambda _: None,
         )  # fmt: skip
 
     def _fitted(self, found: Fits) -> None:

@@ -17,7 +17,7 @@ INKS = {
 COLUMNS = (
     Column("state", 13),
     Column("run", 0, "ends"),
-    Column("task", 8, least=70),
+    Column("task", 8, least=70, most=23),
     Column("method", 7),
     Column("model", 22, least=130),
     Column("step", 9, "right", least=90),

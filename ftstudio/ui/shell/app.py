@@ -22,6 +22,7 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
 from ftstudio.ui.shell import cuts, frames  # noqa: F401  (mend Textual's compositor and screens)
 from ftstudio.ui.shell.actions import Action, bindings
+from ftstudio.ui.shell.bell import Bell
 from ftstudio.ui.shell.dialogs import Ask
 from ftstudio.ui.shell.help import Help
 from ftstudio.ui.shell.palette import Palette
@@ -97,19 +98,20 @@ class StudioApp(App[str]):
         self.stylesheet.set_variables(self.get_css_variables())
         self._colours = (self.current_theme, self.ansi_theme)  # that the style sheets are parsed with
         self._told = ("", 0.0)  # the last notice, and when
+        self._bell = Bell()
         self._drawn = Size(0, 0)  # for which size the terminal was last drawn
 
     def on_mount(self) -> None:
         self._listen()
         self.delay_update()  # a half frame would be sent for nothing
+        self._listen_to_run()  # what is there already rings no bell
         self.set_interval(PULL_SECONDS, self._pull)
 
     # -- what changes ----------------------------------------------------------------------------------------------
     def _pull(self) -> None:
         if (refusal := self.session.refusal()) is not None:
             self.show_error(refusal)
-        if self.session.feed is not None:
-            self.session.feed.poll()
+        self._listen_to_run()
         base = self.screen_stack[0] if self.screen_stack else None
         if isinstance(base, StudioScreen) and base.is_mounted and self.is_running:  # not while the app ends
             base.refresh_shell()
@@ -118,6 +120,13 @@ class StudioApp(App[str]):
             if above is not base and isinstance(above, StudioScreen) and above.is_mounted:
                 above.refresh_shell()
                 above.pull()
+
+    def _listen_to_run(self) -> None:
+        feed = self.session.feed
+        if feed is not None:
+            feed.poll()
+            if self._bell.rings(feed.story, feed.state):
+                self.bell()
 
     def show_error(self, error: BaseException) -> None:
         """Tell of ERROR in one sentence and its way out."""

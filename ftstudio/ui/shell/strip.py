@@ -9,6 +9,7 @@ from textual.widget import Widget
 
 from ftstudio.core.run import state_word
 from ftstudio.core.text import duration, number, one_line
+from ftstudio.ui.shell.bell import LIVE, warnings
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import waits
 from ftstudio.ui.text.inks import Inks
@@ -79,6 +80,8 @@ class TopStrip(Widget, can_focus=False):
         total = f"/{story.total_steps}" if story.total_steps else ""
         # what is told, and what goes first (the highest number) where the line is too short for all
         parts = [(0, f"step {story.step}{total}")]
+        if state in LIVE and (count := warnings(story)):
+            parts.append((1, f"! {count} alert{'s' * (count > 1)}"))
         epoch, epochs = story.last_step.get("epoch"), story.start.get("epochs")
         if epoch is not None:
             digits = ".1f" if not epochs or epochs >= 1 else ".2g"  # of less than one pass: hundredths and on

@@ -14,15 +14,19 @@ from ftstudio.ui.text.lines import Line, Lines, Part, fit
 Cells = Sequence[str | Part]
 
 
+AMPLE = 26  # cells of a column that takes what is left
+
+
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, cells wide (0: what is left), `left`, `right` or `ends` (see `fit`), and from which width on
-    it is shown."""
+    """A column: its title, cells wide (0: what is left), `left`, `right` or `ends` (see `fit`), from which width on
+    it is shown, and how many cells it takes where what is left is more than `AMPLE`."""
 
     title: str
     width: int = 0
     align: str = "left"
     least: int = 0
+    most: int = 0
 
 
 class Table(Lines):
@@ -103,7 +107,12 @@ class Table(Lines):
         taken = sum(column.width + 2 for _, column in shown if column.width)
         free = [column for _, column in shown if not column.width]
         rest = max(4, (width - taken - 2 * (len(free) - 1)) // len(free)) if free else 0
-        return [(place, column, column.width or rest) for place, column in shown]
+        found = []
+        for place, column in shown:
+            more = max(0, min(column.most - column.width, rest - AMPLE))
+            rest -= more
+            found.append((place, column, column.width + more))
+        return [(place, column, wide or rest) for place, column, wide in found]
 
     def heading(self, y: int) -> Line:
         parts: list[Part] = [("  ", "")]

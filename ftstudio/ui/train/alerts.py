@@ -1,4 +1,4 @@
-"""Alerts: all that a run warned of, and a bell when something new comes while one watches."""
+"""Alerts: all that a run warned of."""
 
 from __future__ import annotations
 
@@ -17,22 +17,7 @@ from ftstudio.ui.train.notice import alert_text
 from ftstudio.ui.train.samples import wrap
 
 FRAME = 8  # lines of the dialog around its list: border, padding, title, hint
-LOUD = ("warning", "error")
 SIGNS = {"error": ("✗ error", "bad"), "warning": ("! warning", "warn")}
-
-
-class Bell:
-    """Knows which alerts of a story were there before."""
-
-    def __init__(self) -> None:
-        self._story: Story | None = None
-        self._known = 0
-
-    def rings(self, story: Story) -> bool:
-        """Whether STORY has a new warning or error since the last call; what is there at the first look is not new."""
-        first, before = story is not self._story, self._known
-        self._story, self._known = story, len(story.alerts)
-        return not first and any(alert.get("level") in LOUD for alert in story.alerts[before:])
 
 
 class AlertList(Lines):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ftstudio.core.run import Story
 from ftstudio.core.text import one_line
+from ftstudio.evaluation import titles as metrics
 from ftstudio.ui.plot.chart import Series
 from ftstudio.ui.plot.figure import BRAILLE
 
@@ -82,7 +83,10 @@ def available(story: Story) -> list[str]:
 
 def title_of(chart: str) -> str:
     """What stands over CHART."""
-    return TITLES.get(chart, one_line(chart.removeprefix(METRIC), 40))
+    if chart in TITLES:
+        return TITLES[chart]
+    metric, by, _ = chart.removeprefix(METRIC).partition(BY_SOURCE)
+    return f"{metrics.title(metric)}{by}"
 
 
 def series_of(chart: str, story: Story, smoothing: float, memory: Memory) -> list[Series]:

@@ -21,7 +21,6 @@ from ftstudio.ui.text.following import waits
 from ftstudio.ui.text.said import Said
 from ftstudio.ui.text.table import Table
 from ftstudio.ui.train import actions, course, side, steer, together
-from ftstudio.ui.train.alerts import Bell
 from ftstudio.ui.train.asked import Asked
 from ftstudio.ui.train.logview import LogView
 from ftstudio.ui.train.notice import KEYS, MOST, MOST_FAILED, PHASES, lines_of, notice
@@ -103,7 +102,6 @@ best at the end. h maps the training rows: those the model never becomes sure of
 
     def __init__(self) -> None:
         super().__init__()
-        self._bell = Bell()
         self._seen: RunFeed | None = None
         self._asked: Asked | None = None
         self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
@@ -145,8 +143,6 @@ best at the end. h maps the training rows: those the model never becomes sure of
             self._seen, self._asked, self._owner = feed, None, ("", 0.0)
             self.begin_viewing()
             self.query_one(SamplePanel).index = 0
-        if self._bell.rings(feed.story) and feed.state in steer.LIVE:
-            self.app.bell()
         if self.replay is not None:
             self.replay.poll()
         shown = self.replay or feed

@@ -94,10 +94,14 @@ def ask_stop(studio: StudioApp, run: RunFolder, stop: Callable[[], None]) -> Non
         return
 
     def chosen(answer: str | None) -> None:
-        if answer == "s":
-            stop()
-            if waiting:
-                studio.tell(f"{run.name} leaves the queue in a moment.")
+        if answer != "s":
+            return
+        if waiting and waits(studio.session, run) is None:  # its turn came while the question stood there
+            studio.tell(f"{run.name} has begun meanwhile, and goes on.", "warning")
+            return
+        stop()
+        if waiting:
+            studio.tell(f"{run.name} leaves the queue in a moment.")
 
     if waiting:
         more = "It has not begun. Once it is out, r puts it back."
