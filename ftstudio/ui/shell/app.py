@@ -7,30 +7,25 @@ import contextvars
 import importlib
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import events
-from textual._compositor import LayoutUpdate
 from textual.app import App
-from textual.geometry import Size
 from textual.screen import Screen
 from textual.theme import Theme
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
-from ftstudio.ui.shell import cuts, frames  # noqa: F401  (mend Textual's compositor and screens)
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.bell import Bell
 from ftstudio.ui.shell.dialogs import Ask
+from ftstudio.ui.shell.drawn import DrawnApp
 from ftstudio.ui.shell.help import Help
 from ftstudio.ui.shell.palette import Palette
 from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import Session
-from ftstudio.ui.shell.signals import Signals, Unbroken
+from ftstudio.ui.shell.signals import Signals
 from ftstudio.ui.shell.strip import MODES
-from ftstudio.ui.shell.thrift import FORGET
 from ftstudio.ui.text.following import described
 
 PULL_SECONDS = 0.35  # how often the screen in view looks at the files
@@ -76,7 +71,7 @@ def _screen(mode: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class StudioApp(App[str]):
+class StudioApp(DrawnApp):
     """The studio. `return_value` after `run()`: "" quit, "headless" or "hangup" go on, "stop" checkpoint and end."""
 
     TITLE = "ftstudio"
@@ -99,7 +94,6 @@ class StudioApp(App[str]):
         self._colours = (self.current_theme, self.ansi_theme)  # that the style sheets are parsed with
         self._told = ("", 0.0)  # the last notice, and when
         self._bell = Bell()
-        self._drawn = Size(0, 0)  # for which size the terminal was last drawn
 
     def on_mount(self) -> None:
         self._listen()
@@ -151,59 +145,6 @@ class StudioApp(App[str]):
         if colours != self._colours:
             self._colours = colours
             super().refresh_css(animate)
-
-    def delay_update(self, delay: float = 2.0) -> None:
-        """See App, which changes screens so: nothing is drawn until the new one is laid out and filled. That is known
-        here, and takes a few milliseconds, where Textual waits for 50. DELAY: at most, should the screen go at once."""
-        held = ExitStack()
-        held.enter_context(self.batch_update())
-
-        def whole() -> None:
-            late.stop()
-            held.close()  # a second time does nothing
-            if not self._batch_count:
-                self.screen.refresh()
-
-        late = self.set_timer(delay, whole)
-        self.call_later(lambda: self.screen.call_after_refresh(self.call_after_refresh, whole))
-
-    def _end_batch(self) -> None:
-        """See App. A tick of the screen's that fell into the batch did nothing, and another comes only if asked for."""
-        super()._end_batch()
-        if not self._batch_count and self._screen_stacks.get(self._current_mode):
-            self.screen.check_idle()
-
-    # -- the terminal ------------------------------------------------------------------------------------------------
-    def _display(self, screen: Screen[Any], renderable: Any) -> None:
-        """See App. Whatever was drawn for another size, perhaps after the terminal had changed, counts no more."""
-        if renderable is not None and not self._batch_count and self._drawn != screen._compositor.size:
-            self._drawn = screen._compositor.size
-            self._forget()
-            if not isinstance(renderable, LayoutUpdate):
-                screen.refresh()
-        super()._display(screen, renderable)
-
-    def _forget(self) -> None:
-        """Nothing is known any more of what the terminal shows; a whole frame must follow."""
-        if self._driver is not None and isinstance(getattr(self._driver, "_file", None), Unbroken):
-            self._driver.write(FORGET)
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Even where it has its old size again, the terminal may have lost what it showed in the meantime."""
-        self._forget()
-        if event.size == self._size:
-            self.screen.refresh()
-
-    async def on_event(self, event: events.Event) -> None:
-        """See App. ctrl+l draws anew wherever it is pressed, in dialogs too, whatever else it does there."""
-        if isinstance(event, events.Key) and event.key == "ctrl+l" and not event.is_forwarded:
-            self.action_redraw()
-        await super().on_event(event)
-
-    def action_redraw(self) -> None:
-        """Draw the whole screen anew."""
-        self._forget()
-        self.screen.refresh()
 
     # -- actions ---------------------------------------------------------------------------------------------------
     def action_go(self, mode: str) -> None:
