@@ -264,3 +264,25 @@ async def test_after_any_keys_the_terminal_shows_what_it_was_told(tmp_path: Path
                 else:
                     raise AssertionError(f"not drawn anew after {number}, on {app.screen}")
     assert two.thrifty.bytes < two.plain.bytes / 2
+
+
+async def test_a_key_leads_to_few_frames_and_another_screen_is_not_waited_for(tmp_path: Path, two: Two) -> None:
+    workspace = Workspace(tmp_path)
+    made_runs.finished(workspace)
+    app = StudioApp(Session(workspace))
+    written: list[int] = []
+    whole = two.plain.write
+    two.plain.write = lambda text: (written.append(len(text)), whole(text))[1]  # type: ignore[method-assign, assignment]
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "tickets-1")
+        await pilot.press("4")
+        await until(pilot, "No run is in view")
+        for key in "6464":
+            await pilot.press(key)
+            assert not app._batch_count  # nothing holds the output back any more
+        await until(pilot, "No run is in view")
+        written.clear()
+        await pilot.press("?")
+        await until(pilot, "Train: is it learning?")
+        await pilot.pause(0.2)
+        assert 1 <= sum(length > 2000 for length in written) <= 2
