@@ -157,6 +157,28 @@ class Terminal:
         self.pump(seconds)
         return (self.bytes - before) / seconds
 
+    # -- changes from outside ----------------------------------------------------------------------------------------
+    def resize(self, columns: int, lines: int) -> None:
+        """Give the terminal another size; what it shows is lost, as some terminals do."""
+        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.screen.resize(lines, columns)
+        self.garble()
+
+    def garble(self) -> None:
+        """Fill the screen with what the program knows nothing of."""
+        for y in range(self.screen.lines):
+            for x in range(self.screen.columns):
+                self.screen.buffer[y][x] = self.screen.default_char._replace(data="▒", fg="red")
+
+    @property
+    def cells(self) -> list[list[tuple[str, str, str]]]:
+        """Character, colours of each cell; a blank has its background alone."""
+        return [
+            [(cell.data, cell.bg, cell.fg if cell.data != " " else "") for cell in map(line.__getitem__, columns)]
+            for columns in [range(self.screen.columns)]
+            for line in map(self.screen.buffer.__getitem__, range(self.screen.lines))
+        ]
+
     # -- the process -------------------------------------------------------------------------------------------------
     def hang_up(self) -> None:
         """Close the terminal, as a dropped connection does."""

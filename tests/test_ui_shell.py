@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import made_runs
-import pyte
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +26,6 @@ from ftstudio.ui.shell.help import compact, flowing, hanging
 from ftstudio.ui.shell.session import RunFeed, Session
 from ftstudio.ui.shell.signals import Signals, Unbroken
 from ftstudio.ui.shell.strip import TopStrip, fitting
-from ftstudio.ui.shell.thrift import Thrift
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -48,50 +46,6 @@ class Busy:
 
     def submit(self, job: Any) -> None:
         self.submitted.append(job)
-
-
-# -- bytes -----------------------------------------------------------------------------------------------------------
-LOOKS = st.sampled_from(
-    ["0", "1", "2", "4", "7", "9", "22", "24", "27", "31", "39", "44", "49", "97", "105", "1;38;2;1;2;3;48;2;9;8;7",
-     "38;5;200", "48;5;17", "0;1;31", ""]
-)  # fmt: skip
-PIECES = st.one_of(
-    st.tuples(st.just("look"), LOOKS),
-    st.tuples(st.just("text"), st.sampled_from(["x", "  ", "héllo", "世界", "a b ", "\n", " "])),
-    st.tuples(st.just("move"), st.tuples(st.integers(1, 6), st.integers(1, 20))),
-    st.tuples(st.just("erase"), st.sampled_from(["\x1b[K", "\x1b[2J", "\x1b[?25l"])),
-    st.tuples(st.just("cut"), st.none()),
-)
-
-
-@given(st.lists(PIECES, max_size=60))
-def test_saved_bytes_leave_the_same_picture(pieces: list[tuple[str, Any]]) -> None:
-    writes = ["\x1b[?1049h"]
-    for kind, value in pieces:
-        if kind == "cut":
-            writes.append("")
-        else:
-            writes[-1] += {"look": lambda v: f"\x1b[{v}m", "move": lambda v: f"\x1b[{v[0]};{v[1]}H"}.get(kind, str)(
-                value
-            )
-    plain, thrifty, thrift = pyte.Screen(20, 6), pyte.Screen(20, 6), Thrift()
-    one, other = pyte.Stream(plain), pyte.Stream(thrifty)
-    for text in writes:
-        one.feed(text)
-        other.feed(thrift.rewrite(text))
-    for y in range(6):
-        for x in range(20):
-            wanted, got = plain.buffer[y][x], thrifty.buffer[y][x]
-            assert (wanted.data, wanted.bg, wanted.underscore, wanted.reverse, wanted.strikethrough) == (
-                got.data, got.bg, got.underscore, got.reverse, got.strikethrough,
-            )  # fmt: skip
-            if wanted.data.strip():
-                assert (wanted.fg, wanted.bold) == (got.fg, got.bold)
-
-
-def test_bytes_are_saved() -> None:
-    styled = "".join(f"\x1b[38;2;208;208;208;48;2;18;18;18m{word}\x1b[0m" for word in ["one ", "two ", "three "] * 5)
-    assert len(Thrift().rewrite(styled)) < len(styled) / 4
 
 
 async def test_a_widget_that_comes_between_two_layouts_makes_no_line_wider_than_the_terminal() -> None:

@@ -45,9 +45,10 @@ def open_studio(
     Raises UsageError without a terminal.
     """
     require_terminal()
-    # Read when textual is imported: no animations, and frames no faster than a slow link can take.
+    # Read when textual is imported: no animations. A key that comes just after a frame waits for the next, so they are
+    # close; those that a slow link has no time for are left out (see `shell/thrift.py`).
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
-    os.environ.setdefault("TEXTUAL_FPS", "30")
+    os.environ.setdefault("TEXTUAL_FPS", "120")
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     sys.setswitchinterval(0.001)  # the worker's pure-Python stretches must not hold the keys up
 

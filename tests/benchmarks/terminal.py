@@ -1,7 +1,7 @@
 """What the studio costs a terminal and a training: `python tests/benchmarks/terminal.py [--no-training]`.
 
-Prints figures, asserts nothing. Each figure is measured on a real pty: first paint, bytes, key to screen; and steps a
-second with the studio against headless, the two taking turns of a few seconds.
+Prints figures, asserts nothing. Each figure is measured on a real pty: first paint, bytes of keys and of watching, key
+to screen; and steps a second with the studio against headless, the two taking turns of a few seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ from ftstudio.core.workspace import Workspace
 
 SIZES = ((80, 24), (160, 48))
 TRAINING = ["training.steps=2000", "evaluation.every=100000", "evaluation.samples=0", "training.save_steps=100000"]
+
+# what a person does, and its keys
+ACTIONS = (
+    ("another screen", list("456364")), ("help opened", ["?"]), ("help closed", ["escape"]),
+    ("palette opened", ["ctrl+p"]), ("palette, a letter", ["r"]), ("palette closed", ["escape"]),
+    ("the screen Recipe", ["3"]), ("a step of the wizard", ["enter", "enter"]), ("the wizard left", ["escape"]),
+)  # fmt: skip
 
 
 def row(name: str, *values: str, budget: str = "") -> None:
@@ -96,6 +103,28 @@ def idle(place: Path) -> None:
             terminal.pump(2)
             found.append(percentiles(echoes(terminal, "w", 60)))
     row("key to screen, idle, p50/p95 ms", *found, budget="p95 ≤ 50")
+
+
+def actions(place: Path) -> None:
+    """Bytes that one key leads to, on a finished run: a whole frame of 80×24 is 3 to 5 kB."""
+    workspace = Workspace(place / "actions")
+    for index in range(12):
+        made_runs.finished(workspace, f"run{index}")
+    found: dict[str, list[str]] = {}
+    for size in SIZES:
+        with opened(workspace, size) as terminal:
+            terminal.wait("run11")
+            for key in "123456":  # each screen once: what follows is without imports
+                terminal.key(key)
+                terminal.pump(2)
+            for name, keys in ACTIONS:
+                before = terminal.bytes
+                for key in keys:
+                    terminal.key(key)
+                    terminal.pump(1)
+                found.setdefault(name, []).append(f"{(terminal.bytes - before) / len(keys) / 1000:.1f} kB")
+    for name, values in found.items():
+        row(name, *values)
 
 
 def monitoring(place: Path) -> None:
@@ -244,6 +273,7 @@ def main() -> None:
         place = Path(folder)
         first_paint(place)
         idle(place)
+        actions(place)
         monitoring(place)
         if not arguments.no_training:
             training(place)

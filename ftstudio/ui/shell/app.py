@@ -7,7 +7,6 @@ import contextvars
 import importlib
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,10 +16,10 @@ from textual.theme import Theme
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
-from ftstudio.ui.shell import cuts  # noqa: F401  (mends Textual's compositor)
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.bell import Bell
 from ftstudio.ui.shell.dialogs import Ask
+from ftstudio.ui.shell.drawn import DrawnApp
 from ftstudio.ui.shell.help import Help
 from ftstudio.ui.shell.palette import Palette
 from ftstudio.ui.shell.screen import StudioScreen
@@ -39,6 +38,7 @@ EVERYWHERE = (
     ),
     Action("question_mark", "help", "", "what this screen is for, and its keys", name="help"),
     Action("ctrl+p", "command_palette", "", "find any action by its name", name="all actions"),
+    Action("ctrl+l", "redraw", "", "draw the whole screen anew, after others have written on it", name="redraw"),
     Action("q,ctrl+q", "leave", "", "quit; asks while something is running", name="quit"),
 )
 
@@ -71,7 +71,7 @@ def _screen(mode: str) -> Callable[[], Screen[Any]]:
     return make
 
 
-class StudioApp(App[str]):
+class StudioApp(DrawnApp):
     """The studio. `return_value` after `run()`: "" quit, "headless" or "hangup" go on, "stop" checkpoint and end."""
 
     TITLE = "ftstudio"
@@ -97,15 +97,7 @@ class StudioApp(App[str]):
 
     def on_mount(self) -> None:
         self._listen()
-        # nothing is painted until the screen is laid out and filled: a half frame would be sent for nothing
-        held = ExitStack()
-        held.enter_context(self.batch_update())
-
-        def whole() -> None:
-            held.close()
-            self.screen.refresh()
-
-        self.screen.call_after_refresh(self.call_after_refresh, whole)
+        self.delay_update()  # a half frame would be sent for nothing
         self._listen_to_run()  # what is there already rings no bell
         self.set_interval(PULL_SECONDS, self._pull)
 
@@ -224,3 +216,4 @@ class StudioApp(App[str]):
 
         if self.signals is not None:
             self.signals.listen(came)
+            self.signals.going_on(self._driver, loop.call_soon_threadsafe)

@@ -76,16 +76,6 @@ class StudioScreen(Screen[None]):
             yield from self.compose_body()
         yield KeyLine()
 
-    def _compositor_refresh(self) -> None:
-        """See Screen. A frame drawn while the app holds its output back would be thrown away, and after a whole one
-        nothing is left to be painted: the first frame would be sent twice."""
-        if self.app._batch_count:
-            return
-        whole = self.size.region in self._compositor._dirty_regions
-        super()._compositor_refresh()
-        if whole and self is self.app.screen:
-            self._repaint_required = False
-
     def on_resize(self, event: events.Resize) -> None:
         """Below the smallest size that shows anything whole, say so instead."""
         width, height = event.size

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ftstudio.ui.shell.thrift import Thrift
 
 HANGUP, STOP = "hangup", "stop"
+LONGEST_KEPT = 12  # writes, of which a frame takes up to three
 
 
 class Signals:
@@ -44,6 +45,27 @@ class Signals:
         """
         while self._of_screen:
             signal.signal(*self._of_screen.popitem())
+
+    def going_on(self, driver: Any, later: Callable[[Callable[[], None]], object]) -> None:
+        """Mend what Textual's DRIVER does where the process goes on (SIGCONT) that wasn't halted by SIGTSTP but by
+        SIGSTOP, which can't be seen coming, or not at all. It would start its threads a second time and never end.
+        LATER calls a function when the screen's loop has time."""
+        if signal.SIGCONT not in self._of_screen or not hasattr(driver, "_must_signal_resume"):
+            return
+
+        def again() -> None:
+            if driver._auto_restart and not self.hung_up:
+                driver.suspend_application_mode()
+                driver.resume_application_mode()
+
+        def came(_number: int, _frame: FrameType | None) -> None:
+            if driver._must_signal_resume:
+                driver._sigcont_application()
+            elif not self.hung_up:
+                with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                    later(again)
+
+        signal.signal(signal.SIGCONT, came)
 
     def restore(self) -> None:
         """As it was before, but a hang-up that was survived stays so."""
@@ -80,17 +102,27 @@ class Unbroken:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._thrift = Thrift()
+        self._kept = 0  # how often something was written since the last flush
 
     def write(self, text: str) -> int:
-        """See TextIO."""
+        """See TextIO. Cells that change are kept until the next `flush`, which Textual's thread does as soon as it has
+        nothing more to write; under a steady stream of frames they must be seen, too."""
+        self._kept += 1
         with contextlib.suppress(OSError, ValueError):
-            self._file.write(self._thrift.rewrite(text))
+            self._file.write(self._thrift.feed(text))
+            if self._kept >= LONGEST_KEPT:
+                self._send()
         return len(text)
 
     def flush(self) -> None:
         """See TextIO."""
         with contextlib.suppress(OSError, ValueError):
+            self._send()
             self._file.flush()
+
+    def _send(self) -> None:
+        self._kept = 0
+        self._file.write(self._thrift.drain())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
