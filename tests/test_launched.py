@@ -211,7 +211,8 @@ def test_tasks_of_their_own_learn_with_weights_in_parts(
     names = ("Anna", "Bert", "Clara", "David", "red", "green", "blue", "seven", "nine", "cats")
     words = [f"{one} {other}" for one in names for other in ("dogs", "birds")]
     for held, some in (("", words[:19]), ("held-", [f"no {one}" for one in words[2:8]])):
-        pairs = [{"sentence1": f"{one} run {n}", "sentence2": f"{one} live {n}"} for n, one in enumerate(some)]
+        ends = ("live", "live in New York and like birds", "live there")  # as wide as the first text, or much wider
+        pairs = [{"sentence1": f"{one} run {n}", "sentence2": f"{one} {ends[n % 3]} {n}"} for n, one in enumerate(some)]
         texts = [{"text": one, "label": one.split()[-1]} for one in some]
         for name, rows in (("embedding", pairs), ("text-classification", texts)):
             (tmp_path / f"{held}{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -656,3 +656,34 @@ def test_a_batch_that_memory_will_not_hold_is_learnt_as_a_whole(
     assert asked.count(8) < asked.count(2)
     assert np.abs(found[0] - found[1]).max() < 1e-4
     assert evals[-1]["loss"] > 0
+
+
+@pytest.mark.parametrize("parted", [False, True])
+def test_texts_of_like_width_share_a_pass_unless_other_processes_wait_for_it(place: Path, parted: bool):
+    """Passes that depended on what is in a batch would have each process wait for another one's for good."""
+    import torch
+    from transformers import AutoModel
+
+    from ftstudio.engine import sentence
+
+    folder = make_sentence_encoder(place / f"encoder-{parted}")
+    model: Any = AutoModel.from_pretrained(folder).eval()
+    sentence.attach(model, folder)
+    passes: list[tuple[int, ...]] = []
+    model.embeddings.register_forward_hook(lambda module, given, out: passes.append(tuple(out.shape[:2])))
+    task: Any = tasks.get("embedding")
+    like, unlike = ({"input_ids": list(range(2, 2 + 5 + more)), "parts": [4, 1 + more]} for more in (3, 9))
+    alone = []
+    for rows in ([like, like], [unlike, unlike]):
+        inputs = task.collate([{**row, "labels": 0} for row in rows], 0)["inputs"]
+        with torch.no_grad():
+            alone.append(task.outputs(model, inputs))
+            if parted:
+                model.ftstudio_parted = True
+                passes.clear()
+                again = task.outputs(model, inputs)
+                del model.ftstudio_parted
+                assert passes == [(2, 4), (2, inputs["1"]["input_ids"].shape[1])]
+                assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(again, alone[-1], strict=True))
+    if not parted:
+        assert passes == [(4, 4), (2, 4), (2, 10)]

@@ -25,6 +25,8 @@ class ShardedTrainer(RankedTrainer):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        if any(map(sharding.leaves_out, self.model.modules())):
+            self.levers.told["sharding"] += "; no layer is left out at random (layerdrop): all processes need it"
         sharding.spread(self.model, self.args.device.type)
         self._whole_state: dict[str, Any] | None = None
 

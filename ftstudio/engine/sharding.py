@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ftstudio.engine import rounding
+from ftstudio.tasks.base import PARTED
 
 QUANTISED = ("Int8Params",)
 _HOOKS = (
@@ -41,7 +42,8 @@ class Slot:
 
 
 def spread(model: nn.Module, device: str) -> None:
-    """Leave each process its part of MODEL's weights, layer by layer. To be called by all of them."""
+    """Leave each process its part of MODEL's weights, layer by layer. To be called by all of them. From now on they
+    wait for each other in each layer: none is left out at random any more."""
     from torch.distributed.device_mesh import init_device_mesh
 
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
@@ -50,6 +52,16 @@ def spread(model: nn.Module, device: str) -> None:
         fully_shard(module, mesh=mesh, ignored_params=whole)
     fully_shard(model, mesh=mesh, ignored_params=whole)
     rounding.lean(model)
+    setattr(model, PARTED, True)
+    for module in model.modules():
+        if leaves_out(module):
+            module.ftstudio_layerdrop, module.layerdrop = module.layerdrop, 0.0
+
+
+def leaves_out(module: nn.Module) -> bool:
+    """Whether MODULE is a stack that leaves out layers at random while it trains (Fan et al. 2020, "LayerDrop"; M2M100
+    and its kin): which ones, each process would draw by itself."""
+    return isinstance(rate := getattr(module, "layerdrop", None), float) and rate > 0
 
 
 def groups(model: nn.Module) -> list[nn.Module]:
@@ -121,6 +133,7 @@ def gather(model: nn.Module) -> None:
     """Make MODEL the plain module again that it was before `spread`, its weights whole on every process."""
     done: dict[int, nn.Parameter] = {}
     rounding.release(model)
+    delattr(model, PARTED)
     for place in slots(model):
         key = id(place.weight)
         if key not in done:
@@ -128,6 +141,9 @@ def gather(model: nn.Module) -> None:
         place.module._parameters[place.name] = done[key]
     for module in model.modules():
         _hooks_aside(module)
+        if hasattr(module, "ftstudio_layerdrop"):
+            module.layerdrop = module.ftstudio_layerdrop
+            del module.ftstudio_layerdrop
         if isinstance(module, FSDPModule):
             module.__class__ = type(module).__bases__[1]
 
