@@ -79,13 +79,15 @@ def test_all_processes_make_the_same_passes(base: Any, tmp_path: Path):
     from transformers import AutoModelForSeq2SeqLM
     from tiny_encoders import make_seq2seq
 
-    from ftstudio.engine import sharding
+    from ftstudio.engine import gradients, sharding
     from ftstudio.tasks.base import parted
 
     folder = make_seq2seq(tmp_path / "bart", "Bart", encoder_layerdrop=0.5, decoder_layerdrop=0.0)
     model = AutoModelForSeq2SeqLM.from_pretrained(folder)
     encoder = model.get_encoder()
-    assert [module for module in model.modules() if sharding.leaves_out(module)] == [encoder]
+    assert [module for module in model.modules() if gradients.leaves_out(module)] == [encoder]
+    assert gradients.unsteady(model)
+    assert not gradients.unsteady(base)
     sharding.spread(model, "cpu")
     assert parted(model)
     assert encoder.layerdrop == 0

@@ -19,7 +19,7 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from ftstudio.engine import rounding
+from ftstudio.engine import gradients, rounding
 from ftstudio.tasks.base import PARTED
 
 QUANTISED = ("Int8Params",)
@@ -54,14 +54,8 @@ def spread(model: nn.Module, device: str) -> None:
     rounding.lean(model)
     setattr(model, PARTED, True)
     for module in model.modules():
-        if leaves_out(module):
+        if gradients.leaves_out(module):
             module.ftstudio_layerdrop, module.layerdrop = module.layerdrop, 0.0
-
-
-def leaves_out(module: nn.Module) -> bool:
-    """Whether MODULE is a stack that leaves out layers at random while it trains (Fan et al. 2020, "LayerDrop"; M2M100
-    and its kin): which ones, each process would draw by itself."""
-    return isinstance(rate := getattr(module, "layerdrop", None), float) and rate > 0
 
 
 def groups(model: nn.Module) -> list[nn.Module]:
