@@ -76,8 +76,8 @@ def test_each_layer_is_a_part_of_its_own_and_all_is_put_back(model: Any):
 def test_all_processes_make_the_same_passes(base: Any, tmp_path: Path):
     """No layer is left out at random by one of them, and texts that go through together do so whatever their widths;
     afterwards all is as it was."""
-    from transformers import AutoModelForSeq2SeqLM
     from tiny_encoders import make_seq2seq
+    from transformers import AutoModelForSeq2SeqLM
 
     from ftstudio.engine import gradients, sharding
     from ftstudio.tasks.base import parted

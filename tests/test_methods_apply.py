@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import make_model
@@ -123,7 +124,7 @@ def test_qlora_refuses_a_base_that_holds_no_4_bit_layer(folder: Path):
 
 @pytest.mark.parametrize("kind", ["sequence-classification", "encoder"])
 def test_a_pooler_that_no_file_holds_is_not_quantised(tmp_path: Path, kind: Any) -> None:
-    """Drawn weights have no scales: bitsandbytes fails at the first pass over them, with an assertion that says nothing."""
+    """Drawn weights have no scales: bitsandbytes fails at the first pass, with an assertion that says nothing."""
     import torch
     from tiny_encoders import make_encoder
 

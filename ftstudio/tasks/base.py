@@ -366,5 +366,6 @@ def parted(model: Any) -> bool:
 
 
 __all__ = [
-    "PARTED", "Doubt", "Encoded", "EncodedSet", "Head", "Kind", "Options", "Predicted", "Prompt", "Role", "Row", "Stats", "Task", "parted",
+    "PARTED", "Doubt", "Encoded", "EncodedSet", "Head", "Kind", "Options", "Predicted", "Prompt", "Role", "Row",
+    "Stats", "Task", "parted",
 ]  # fmt: skip
