@@ -103,6 +103,19 @@ def test_all_processes_make_the_same_passes(base: Any, tmp_path: Path):
     assert encoder.layerdrop == 0.5
 
 
+def test_gradients_of_eyes_that_text_does_not_reach_are_exchanged_by_hand(base: Any, tmp_path: Path):
+    """torch's data parallelism ends a run whose step leaves a learning weight out."""
+    from tiny_pictures import make_shell
+
+    from ftstudio.engine import gradients
+
+    model = make_shell(tmp_path, "gemma3")
+    assert gradients.unsteady(model)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("language_model" in name)
+    assert not gradients.unsteady(model)
+
+
 def test_the_optimisers_state_is_whole_in_a_checkpoint_and_in_parts_again(model: Any):
     from torch.distributed.tensor import DTensor
 

@@ -368,7 +368,8 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(place: Path, dimensions
     )
     assert float(loss.detach()) == pytest.approx(float(whole.detach()), rel=1e-5)
     assert len(found) == len(wanted) > 30
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, wanted, strict=True))
+    largest = max(float(one.abs().max()) for one in wanted)  # which the others are rounded beside
+    assert all(torch.allclose(a, b, atol=1e-5 * max(1.0, largest)) for a, b in zip(found, wanted, strict=True))
     made: Any = losses.CachedMultipleNegativesRankingLoss(theirs, mini_batch_size=3)
     if dimensions:
         made = losses.MatryoshkaLoss(theirs, made, list(dimensions))
