@@ -73,6 +73,49 @@ def test_each_layer_is_a_part_of_its_own_and_all_is_put_back(model: Any):
         assert torch.equal(after[name], value * doubled) or "lm_head" in name, name
 
 
+def test_all_processes_make_the_same_passes(base: Any, tmp_path: Path):
+    """No layer is left out at random by one of them, and texts that go through together do so whatever their widths;
+    afterwards all is as it was."""
+    from tiny_encoders import make_seq2seq
+    from transformers import AutoModelForSeq2SeqLM
+
+    from ftstudio.engine import gradients, sharding
+    from ftstudio.tasks.base import parted
+
+    folder = make_seq2seq(tmp_path / "bart", "Bart", encoder_layerdrop=0.5, decoder_layerdrop=0.0)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    encoder = model.get_encoder()
+    assert [module for module in model.modules() if gradients.leaves_out(module)] == [encoder]
+    assert gradients.unsteady(model)
+    assert not gradients.unsteady(base)
+    sharding.spread(model, "cpu")
+    assert parted(model)
+    assert encoder.layerdrop == 0
+    calls = []
+    for layer in encoder.layers:
+        layer.register_forward_hook(lambda *_: calls.append(1))
+    model.train()
+    for _ in range(8):
+        model(input_ids=torch.arange(4, 9)[None], decoder_input_ids=torch.ones(1, 1, dtype=torch.long))
+    assert len(calls) == 8 * len(encoder.layers)
+    sharding.gather(model)
+    assert not parted(model)
+    assert encoder.layerdrop == 0.5
+
+
+def test_gradients_of_eyes_that_text_does_not_reach_are_exchanged_by_hand(base: Any, tmp_path: Path):
+    """torch's data parallelism ends a run whose step leaves a learning weight out."""
+    from tiny_pictures import make_shell
+
+    from ftstudio.engine import gradients
+
+    model = make_shell(tmp_path, "gemma3")
+    assert gradients.unsteady(model)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("language_model" in name)
+    assert not gradients.unsteady(model)
+
+
 def test_the_optimisers_state_is_whole_in_a_checkpoint_and_in_parts_again(model: Any):
     from torch.distributed.tensor import DTensor
 

@@ -130,6 +130,24 @@ def test_rows_in_a_batch_are_answered_as_each_alone(zoo: str, kind: str):
         assert answers(prompts) != together
 
 
+@pytest.mark.parametrize("kind", ["prompt", "p-tuning", "prefix"])
+def test_an_encoder_decoder_with_a_soft_prompt_is_watched_while_it_writes(kind: str):
+    """peft copies what it is to generate by: a lock can't be, and a copy would tell nobody."""
+    from threading import Event
+
+    from tiny_zoo import make
+
+    from ftstudio.engine.generation import Decoding, generate
+
+    model, stop, told = with_prompt(make("t5")[0], kind=kind), Event(), []
+    found = generate(
+        model, [[9, 30, 51], [12, 13, 70, 40]], Decoding(max_new_tokens=5), [], should_stop=stop.is_set,
+        tick=told.append,
+    )  # fmt: skip
+    assert [len(answer.token_ids) for batch in found for answer in batch] == [5, 5]
+    assert told == [2] * 5
+
+
 @pytest.mark.parametrize("zoo", ["GPT2", "Llama"])
 def test_a_decoder_that_classifies_reads_a_rows_own_last_token(zoo: str):
     import torch

@@ -171,11 +171,12 @@ def test_weights_in_parts_learn_what_whole_ones_do(nursery: Nursery, tmp_path: P
     single, parts = place.last("one"), place.last("two")
     expected, found = steps_of(single), steps_of(parts)
     assert found.keys() == expected.keys() == set(range(1, 7))
+    # norms that differ by 1e-7 turn the rounding of some weights, and 16 bits tell no more than 4e-3 apart
+    later = 1e-4 if precision == "fp32" else 4e-3
     for step, values in expected.items():
-        assert found[step] == pytest.approx(values, rel=1e-4), step
+        assert found[step] == pytest.approx(values, rel=1e-4 if step <= 3 else later), step
     for mine, other in zip(told(parts, "eval"), told(single, "eval"), strict=True):
-        # norms that differ by 1e-7 turn the rounding of some weights, and 16 bits tell no more than 4e-3 apart
-        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4 if precision == "fp32" else 4e-3)
+        assert mine["loss"] == pytest.approx(other["loss"], rel=later)
     start, alone = told(parts, "start")[0], told(single, "start")[0]
     assert "in parts" in start["engine"]["sharding"]
     assert start["parameters"] == alone["parameters"]
@@ -211,7 +212,8 @@ def test_tasks_of_their_own_learn_with_weights_in_parts(
     names = ("Anna", "Bert", "Clara", "David", "red", "green", "blue", "seven", "nine", "cats")
     words = [f"{one} {other}" for one in names for other in ("dogs", "birds")]
     for held, some in (("", words[:19]), ("held-", [f"no {one}" for one in words[2:8]])):
-        pairs = [{"sentence1": f"{one} run {n}", "sentence2": f"{one} live {n}"} for n, one in enumerate(some)]
+        ends = ("live", "live in New York and like birds", "live there")  # as wide as the first text, or much wider
+        pairs = [{"sentence1": f"{one} run {n}", "sentence2": f"{one} {ends[n % 3]} {n}"} for n, one in enumerate(some)]
         texts = [{"text": one, "label": one.split()[-1]} for one in some]
         for name, rows in (("embedding", pairs), ("text-classification", texts)):
             (tmp_path / f"{held}{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import make_model
@@ -119,6 +120,27 @@ def test_qlora_refuses_a_base_that_holds_no_4_bit_layer(folder: Path):
     assert method.quantisation(method.settings()) == methods.Quantisation(kind="nf4", double=True)
     with pytest.raises(StudioError, match="lora"):
         method.apply(fresh(folder), method.settings())
+
+
+@pytest.mark.parametrize("kind", ["sequence-classification", "encoder"])
+def test_a_pooler_that_no_file_holds_is_not_quantised(tmp_path: Path, kind: Any) -> None:
+    """Drawn weights have no scales: bitsandbytes fails at the first pass, with an assertion that says nothing."""
+    import torch
+    from tiny_encoders import make_encoder
+
+    from ftstudio.engine import loading
+    from ftstudio.engine.locate import Located
+    from ftstudio.tasks.base import Head
+
+    base = make_encoder(tmp_path / "masked", "BertForMaskedLM")
+    head = Head(kind, ("a", "b") if kind != "encoder" else ())
+    spec = loading.ModelSpec(str(base), "float32", "cpu", methods.Quantisation(), head)
+    model: Any = loading.load(Located(base, "masked"), spec)
+    quantised = {name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
+    assert any("attention" in name for name in quantised)
+    assert not any("pooler" in name for name in quantised)
+    with torch.no_grad():
+        model(input_ids=torch.arange(5, 15)[None])
 
 
 def test_a_pooler_that_no_file_holds_learns_beside_the_adapter_and_is_saved(tmp_path: Path) -> None:

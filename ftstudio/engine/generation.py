@@ -307,6 +307,11 @@ class _Watch:
         self.cut: dict[int, int] = {}
         self._ended: set[int] = set()
 
+    def __deepcopy__(self, memo: Any) -> _Watch:
+        """Itself: peft copies what an encoder-decoder with a soft prompt is to generate by, and what is told here, to
+        threads that wait for it, can't be copied."""
+        return self
+
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         import torch
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import distributed, nn
 
+from ftstudio.methods import anatomy
+
 BUCKET = 25 << 20  # bytes that are exchanged together
 
 
@@ -34,6 +36,19 @@ def learning(model: nn.Module) -> list[nn.Parameter]:
 def size(model: nn.Module) -> int:
     """Bytes of MODEL's gradients."""
     return sum(weight.nbytes for weight in learning(model))
+
+
+def leaves_out(module: nn.Module) -> bool:
+    """Whether MODULE is a stack that leaves out layers at random while it trains (Fan et al. 2020, "LayerDrop"; M2M100
+    and its kin): which ones, each process would draw by itself."""
+    return isinstance(rate := getattr(module, "layerdrop", None), float) and rate > 0
+
+
+def unsteady(model: nn.Module) -> bool:
+    """Whether a pass through MODEL may reach only a part of the weights that learn: its eyes see nothing in text alone,
+    or layers are left out at random."""
+    names = (name for name, weight in model.named_parameters() if weight.requires_grad)
+    return any(anatomy.side(name) == "vision" for name in names) or any(map(leaves_out, model.modules()))
 
 
 @torch.no_grad()

@@ -121,15 +121,19 @@ def bits(wanted: Quantisation, dtype: str) -> dict[str, Any]:
 
 
 def _unquantised(config: Any, head: Head) -> list[str] | None:
-    """Modules that stay as they are in a quantised model: a head that learns. None: as transformers chooses."""
-    if head.kind not in heads.NEW and head.kind != "masked-lm":
+    """Modules that stay as they are in a quantised model, by their full names: a head that learns, and a pooler, which
+    may be in no file. None: as transformers chooses."""
+    if head.kind not in heads.NEW and head.kind not in ("masked-lm", "encoder"):
         return None
     import torch
 
     with torch.device("meta"):
         model = heads.auto_class(head.kind).from_config(heads.configured(config, head))
+    poolers = [name for name, _ in model.named_modules() if name.rpartition(".")[2] == "pooler"]
+    if head.kind == "encoder":
+        return poolers or None
     parts = anatomy.head(model) if head.kind == "masked-lm" else anatomy.new_parts(model)
-    return [*parts, "pooler"]
+    return [*parts, *poolers]
 
 
 def _padded(model: Any, where: Located, kind: Kind) -> None:

@@ -48,6 +48,7 @@ class RankedTrainer(StudioTrainer):
         self.ranks = ranks
         # a loss of a task's own may ask its model more than once
         few = isinstance(self.levers.objective, TaskObjective) or gradients.size(self.model) <= SMALL
+        few = few or gradients.unsteady(self.model)
         self._by_hand = few and not self.shards
         if self._by_hand or self.shards:
             prepare = self.accelerator.prepare_model

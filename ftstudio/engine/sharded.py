@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ftstudio.engine import gradient_cache, sharding
+from ftstudio.engine import gradient_cache, gradients, sharding
 from ftstudio.engine.collate import split
 from ftstudio.engine.ranked import RankedTrainer
 
@@ -25,6 +25,8 @@ class ShardedTrainer(RankedTrainer):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        if any(map(gradients.leaves_out, self.model.modules())):
+            self.levers.told["sharding"] += "; no layer is left out at random (layerdrop): all processes need it"
         sharding.spread(self.model, self.args.device.type)
         self._whole_state: dict[str, Any] | None = None
 

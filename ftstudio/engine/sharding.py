@@ -19,7 +19,8 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from ftstudio.engine import rounding
+from ftstudio.engine import gradients, rounding
+from ftstudio.tasks.base import PARTED
 
 QUANTISED = ("Int8Params",)
 _HOOKS = (
@@ -41,7 +42,8 @@ class Slot:
 
 
 def spread(model: nn.Module, device: str) -> None:
-    """Leave each process its part of MODEL's weights, layer by layer. To be called by all of them."""
+    """Leave each process its part of MODEL's weights, layer by layer. To be called by all of them. From now on they
+    wait for each other in each layer: none is left out at random any more."""
     from torch.distributed.device_mesh import init_device_mesh
 
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
@@ -50,6 +52,10 @@ def spread(model: nn.Module, device: str) -> None:
         fully_shard(module, mesh=mesh, ignored_params=whole)
     fully_shard(model, mesh=mesh, ignored_params=whole)
     rounding.lean(model)
+    setattr(model, PARTED, True)
+    for module in model.modules():
+        if gradients.leaves_out(module):
+            module.ftstudio_layerdrop, module.layerdrop = module.layerdrop, 0.0
 
 
 def groups(model: nn.Module) -> list[nn.Module]:
@@ -121,6 +127,7 @@ def gather(model: nn.Module) -> None:
     """Make MODEL the plain module again that it was before `spread`, its weights whole on every process."""
     done: dict[int, nn.Parameter] = {}
     rounding.release(model)
+    delattr(model, PARTED)
     for place in slots(model):
         key = id(place.weight)
         if key not in done:
@@ -128,6 +135,9 @@ def gather(model: nn.Module) -> None:
         place.module._parameters[place.name] = done[key]
     for module in model.modules():
         _hooks_aside(module)
+        if hasattr(module, "ftstudio_layerdrop"):
+            module.layerdrop = module.ftstudio_layerdrop
+            del module.ftstudio_layerdrop
         if isinstance(module, FSDPModule):
             module.__class__ = type(module).__bases__[1]
 

@@ -357,6 +357,17 @@ class Task(ABC):
         return {}
 
 
+PARTED = "ftstudio_parted"
+"""What a model is marked with while its weights lie in parts on several processes."""
+
+
+def parted(model: Any) -> bool:
+    """Whether each pass through MODEL waits for one of every other process, so that all have to make the same ones,
+    through the same layers, whatever is in their batches."""
+    return bool(getattr(model, PARTED, False))
+
+
 __all__ = [
-    "Doubt", "Encoded", "EncodedSet", "Head", "Kind", "Options", "Predicted", "Prompt", "Role", "Row", "Stats", "Task",
+    "PARTED", "Doubt", "Encoded", "EncodedSet", "Head", "Kind", "Options", "Predicted", "Prompt", "Role", "Row",
+    "Stats", "Task", "parted",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
 from ftstudio.data.tokenizer import Tokenizer
 from ftstudio.data.view import Piece, TokenView
-from ftstudio.tasks.base import Head, Kind, Options, Row, Task
+from ftstudio.tasks.base import Head, Kind, Options, Row, Task, parted
 from ftstudio.tasks.padding import padded_inputs
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ class VectorTask(Task):
         """A list with the vectors [rows, width] of each column, in 32 bits."""
         columns = list(inputs.values())
         widths = [column["input_ids"].shape[1] for column in columns]
-        if len(columns) > 1 and max(widths) <= ALIKE * min(widths):
+        # processes that wait for each other's passes make one a column, however wide their batches are
+        if len(columns) > 1 and max(widths) <= ALIKE * min(widths) and not parted(model):
             return list(self.embed(model, _joined(columns, max(widths))).chunk(len(columns)))
         return [self.embed(model, column) for column in columns]
 
