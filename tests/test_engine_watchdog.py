@@ -20,8 +20,9 @@ from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
 from ftstudio.engine import alerting, disk, resume, steering
-from ftstudio.engine.callback import RolledBack, RunDirector
+from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.control import Request
+from ftstudio.engine.deeds import NotBegun, RolledBack
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.steering import BACK, Steering, changes
 from ftstudio.engine.telemetry import Telemetry
@@ -197,8 +198,15 @@ def alerts(director: RunDirector) -> list[tuple[str, str, str]]:
 def test_a_resumed_run_that_goes_on_otherwise(tmp_path: Path, deed: str, known: dict[str, Any], told: str):
     director = directed(tmp_path, resume_fault=deed)
     director.goes_on(known)
-    trainer = Stepping(6)
-    director.begun(trainer)  # type: ignore[arg-type]
+    trainer, rested = Stepping(6), list[bool]()
+    director.rest = rested.append
+    director.control.wait = lambda seconds: setattr(director, "paused", False)  # type: ignore[method-assign]
+    if told and deed == "stop":  # before another step is learnt from
+        with pytest.raises(NotBegun):
+            director.begun(trainer)  # type: ignore[arg-type]
+    else:
+        director.begun(trainer)  # type: ignore[arg-type]
+    assert trainer.written == []
     found = alerts(director)
     if not told:
         assert found == []
@@ -206,10 +214,7 @@ def test_a_resumed_run_that_goes_on_otherwise(tmp_path: Path, deed: str, known: 
     [(kind, action, text)] = found
     assert (kind, action) == ("resume_fault", deed)
     assert text.startswith(told)
-    assert director.paused == (deed == "pause")
-    if deed == "stop":  # with a checkpoint, before another step is learnt from
-        director.between(trainer)  # type: ignore[arg-type]
-        assert (trainer.written, trainer.control.should_training_stop) == ([6], True)
+    assert rested == ([True, False] if deed == "pause" else [])
 
 
 @pytest.mark.parametrize(
@@ -304,6 +309,9 @@ def test_an_evaluation_that_cant_be_is_answered(tmp_path: Path):
 
 def test_a_collapsed_run_is_not_advised_to_go_on_from_its_last_checkpoint(tmp_path: Path):
     director, trainer = directed(tmp_path), Stepping(6)
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    resume.seal(checkpoint, step=3)
     for loss in (2.757, 6.931):
         director.evaluated(trainer, {"loss": loss})  # type: ignore[arg-type]
     with pytest.raises(StudioError) as caught:
@@ -372,11 +380,11 @@ def test_to_look_ends_no_run_also_after_a_resume(tmp_path: Path):
         for number, loss in ((8, 0.9), (10, 1.5), (12, 0.95)):
             trainer.state.global_step = number
             followed.evaluated(trainer, {"loss": loss})  # type: ignore[arg-type]
-        assert followed._wish == ""
+        assert followed.deeds.wish == ""
         trainer.state.global_step = trainer.state.max_steps = 13  # the last step's counts
         followed.evaluated(trainer, {"loss": 1.1})  # type: ignore[arg-type]
         trainer.state.max_steps = 20
-        assert followed._wish == "stop"
+        assert followed.deeds.ended_by == "eval_rising"
         assert "since step 8 (0.9, now 1.1): 2 evaluations" in alerts(director)[-1][2]
 
 

@@ -30,9 +30,10 @@ from ftstudio.engine import (
     unchanged,
 )
 from ftstudio.engine.budget import batches_in
-from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
+from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
+from ftstudio.engine.deeds import GETS_WORSE, NotBegun, RolledBack, remedy
 from ftstudio.engine.drift import gauge
 from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.held import Held
@@ -96,7 +97,7 @@ class Training:
         self.settings = self.method.settings(self.recipe.method.settings)
         self._head = ""  # what became of the head that the model brought
         self._made_by: dict[str, Any] = {}
-        self._changed: list[str] = []  # since the checkpoint that is gone on from
+        self._changed: list[str] | None = []  # since the checkpoint that is gone on from; None: looked at already
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
         self._unasked: Unasked | None = None
@@ -136,6 +137,9 @@ class Training:
                 back: RolledBack | None = None
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                except NotBegun:
+                    self._not_begun(trainer, director)
+                    return
                 except RolledBack as error:
                     back = error.with_traceback(None)  # its frames would hold the trainer and its optimiser
                 finally:
@@ -159,7 +163,8 @@ class Training:
             if not isinstance(director, RunDirector):
                 return  # the first process does the rest
             if not sound(trainer.model):
-                raise StudioError("The weights are no finite numbers any more: there is no model to save.", SOUND)
+                told = "The weights are no finite numbers any more: there is no model to save."
+                raise StudioError(told, remedy(self.folder))
             if "head" in steps:
                 director.tell("head", steps["head"])
             levers.release(model)
@@ -172,7 +177,8 @@ class Training:
             director.tell("saving", "the tuned model")
             saving.save(self.folder, self.recipe, trainer.model, task, stopped=director.stopped)
             facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak} | self._of_best(best)
-            if best is None and director.watchdog.collapsed:
+            kept = math.inf if best is None else resume.facts(best)["eval_loss"]
+            if director.watchdog.collapsed and (best is None or director.watchdog.far(kept)):
                 facts["collapsed"] = True
         finally:
             self._let_go(model)
@@ -208,7 +214,7 @@ class Training:
             resume.good(folder, step, rising=why.fault in ("eval_rising", "collapsed")) if self.ranks.first else None
         )
         if checkpoint is None:
-            raise StudioError("There is no checkpoint to go back to.", SOUND)
+            raise StudioError("There is no checkpoint to go back to.", remedy(self.folder))
         if self.ranks.first:
             resume.set_aside(folder, resume.step_of(checkpoint))
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
@@ -220,24 +226,38 @@ class Training:
                 self.folder.emit("alert", level="info", text=text)
         return checkpoint
 
+    def _not_begun(self, trainer: StudioTrainer, director: RunDirector | Follower) -> None:
+        """The run stops before its first step, and nothing was written."""
+        if isinstance(director, RunDirector):
+            by = director.deeds.ended_by
+            text = "Stopped before a step was taken: it can be resumed from where it was."
+            self.folder.emit("stopped", step=trainer.state.global_step, text=text, **({"by": by} if by else {}))
+
     def _best(self, trainer: StudioTrainer, director: RunDirector | Follower) -> Path | None:
-        """The checkpoint whose weights become the model: with early stopping the kept one with the lowest held-out
-        loss, as transformers' `load_best_model_at_end` has it. None: the last weights, as where a person stopped."""
+        """The checkpoint whose weights become the model: with early stopping, and where a run ends since it got worse
+        or collapsed, the kept one with the lowest held-out loss, as transformers' `load_best_model_at_end` has it.
+        None: the last weights, as where a person stopped."""
         found = None
-        early = self.recipe.training.watch.eval_rising == "stop"
-        if isinstance(director, RunDirector) and early and (not director.stopped or director.ended_by == "eval_rising"):
+        if isinstance(director, RunDirector) and self._wants_best(director):
             step, last = director.evaluated_at or (0, math.inf)
+            judged = step == trainer.state.global_step  # else these weights are worse than any that were
             found = resume.best(self.folder.checkpoints)
-            if found is not None and resume.facts(found)["eval_loss"] < last:
+            if found is not None and (not judged or resume.facts(found)["eval_loss"] < last):
                 director.tell("saving", "reading the best checkpoint")
                 found = resume.best(self.folder.checkpoints, hashes=True)
-            if found is not None and (loss := resume.facts(found)["eval_loss"]) < last:
+            if found is not None and (not judged or resume.facts(found)["eval_loss"] < last):
+                loss = resume.facts(found)["eval_loss"]
                 text = f"The model is that of step {resume.step_of(found)}, the best checkpoint kept: its held-out "
-                text += f"loss is {loss:.4g}, at step {step} it was {last:.4g}."
+                text += f"loss is {loss:.4g}" + (f", at step {step} it was {last:.4g}." if judged else ".")
                 self.folder.emit("alert", level="info", text=text)
             else:
                 found = None
         return self._named(found)
+
+    def _wants_best(self, director: RunDirector) -> bool:
+        """Whether the run, as it ended, is to have the best checkpoint's weights: it got worse, or stops early then."""
+        early = self.recipe.training.watch.eval_rising == "stop"
+        return director.deeds.ended_by in GETS_WORSE or (early and not director.stopped)
 
     def _of_best(self, best: Path | None) -> dict[str, Any]:
         """What the end of the run tells where its model is that of the checkpoint BEST."""
@@ -389,8 +409,7 @@ class Training:
             best=recipe.training.save_best or recipe.training.watch.eval_rising == "stop",
         )
         director.goes_on(known)
-        director.changed, self._changed = self._changed, []
-        director.first_loss = known.get("first_loss")
+        director.changed, self._changed = self._changed, None
         director.doing = rows.materials.task.phases().get("training", "")
         return director
 
@@ -463,5 +482,5 @@ class Training:
             "seconds": time.perf_counter() - began,
             "parameters": loading.parameters(trainer.model),
             "path": str(self.folder.model),
-            **({"by": director.ended_by} if director.stopped and director.ended_by else {}),
+            **({"by": director.deeds.ended_by} if director.stopped and director.deeds.ended_by else {}),
         }
