@@ -20,7 +20,7 @@ def adopted(values: Any) -> Any:
     to then, so that the run still opens: going back for a `resume_fault` met the same again, and stopped."""
     training = values.get("training") if isinstance(values, dict) and values.get("resolved") else None
     watch = training.get("watch") if isinstance(training, dict) else None
-    if not isinstance(watch, dict) or watch.get("resume_fault") != "rollback":
+    if not isinstance(training, dict) or not isinstance(watch, dict) or watch.get("resume_fault") != "rollback":
         return values
     return {**values, "training": {**training, "watch": {**watch, "resume_fault": "stop"}}}
 

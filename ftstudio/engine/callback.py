@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,10 @@ from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, disk, gauges, going_on, held, pace
+from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, report
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.deeds import Deeds, NotBegun, RolledBack, remedy
-from ftstudio.engine.report import StepReport
 from ftstudio.engine.steering import Steering
 from ftstudio.engine.watchdog import Fault, Watchdog
 
@@ -54,7 +54,7 @@ class RunDirector:
         self.folder, self.control = folder, control
         self.every, self.save, self.first = every, save, first
         self.rest, self.samples, self.drift, self.recorder = rest, samples, drift, recorder
-        self.report = StepReport(folder)
+        self.report = report.StepReport(folder)
         self.paused = self.stopped = False
         self.doing = ""  # what the training does, where there is more to say
         self.first_loss: float | None = None
@@ -150,7 +150,7 @@ class RunDirector:
             trainer = self.trainer
             told = self.steering.ask(trainer, trainer.state.global_step, request, request.value)
             if told:
-                self.folder.emit("alert", level="warning", text=told)
+                self._alert("warning", told)
         elif request == "pause":
             self.paused = True
         elif request == "resume":
@@ -162,7 +162,7 @@ class RunDirector:
             due.add("evaluate")
         elif request == "evaluate":
             text = "There is nothing to evaluate on: no rows are held out (data.eval)."
-            self.folder.emit("alert", level="warning", text=text)
+            self._alert("warning", text)
         elif request == "stop":
             due |= {"stop"} if self.stopped and self.disk.owed else {"checkpoint", "stop"}  # asked again: without
             self.stopped, self.paused, self.disk.owed = True, False, False
@@ -173,7 +173,6 @@ class RunDirector:
         """See trainer.Director. Raises StudioError where loss or gradient are no finite number."""
         step, loss = trainer.state.global_step, float(logs["loss"])
         norm = logs.get("grad_norm")
-        epoch, rate = trainer.state.epoch, logs.get("learning_rate")
         last = trainer.state.max_steps
         self.last_loss = loss
         if self.first_loss is None:
@@ -182,26 +181,9 @@ class RunDirector:
         sources = self._record(trainer, step)
         scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
         skipped = scaled and norm is not None and not math.isfinite(norm)
-
-        def fields() -> dict[str, Any]:
-            speed = trainer.meter.rate()
-            return {
-                "step": step,
-                "epoch": round(epoch or 0.0, 4),
-                "loss": loss,
-                "lr": rate,
-                "grad_norm": norm,
-                "tokens": trainer.meter.tokens,
-                "tokens_per_second": speed,
-                "seconds": round(trainer.meter.seconds, 3),
-                "eta": self._eta(trainer, step, last),
-                **({"mfu": share} if (share := trainer.utilisation(speed)) is not None else {}),
-                **({"sources": sources} if sources else {}),
-                **({"skipped": True} if skipped else {}),
-            }
-
+        told, eta = report.of_step(trainer, logs, sources, skipped=skipped), partial(self._eta, trainer, step, last)
         with self._on_disk():
-            self.report.step(fields)
+            self.report.step(lambda: told(eta()))
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
@@ -243,6 +225,10 @@ class RunDirector:
     def _say(self, fault: Fault, deed: str) -> None:
         """Emit the alert; from any thread."""
         alerting.emit(self.folder, self.watch, fault, deed, self._at()[0])
+
+    def _alert(self, level: str, text: str, hint: str = "") -> None:
+        """An alert that is no fault to watch for."""
+        alerting.say(self.folder, self.watch, level, text, hint, step=self._at()[0])
 
     def looked(self, reading: dict[str, Any] | None) -> None:
         """Called by the pulse's thread every few seconds, with a READING of the machine now and then."""
@@ -286,14 +272,14 @@ class RunDirector:
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
-        self.folder.emit("alert", level="warning", text=held.short(rows, tokens, recomputes))
+        self._alert("warning", held.short(rows, tokens, recomputes))
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
         self._tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
         text, hint = self.pace.judged(trainer.meter, trainer.state.global_step, trainer.state.max_steps)
         if text:
-            self.folder.emit("alert", level="info", text=text, hint=hint)
+            self._alert("info", text, hint)
 
     def should_stop(self) -> bool:
         """See trainer.Director."""
@@ -333,7 +319,7 @@ class RunDirector:
             why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
             if why is None:
                 return True
-            self.folder.emit("alert", level="warning", text=f"{without}: {why}")
+            self._alert("warning", f"{without}: {why}")
             return False
         return True
 
@@ -350,9 +336,7 @@ class RunDirector:
     def unsound(self) -> None:
         """See trainer.Director."""
         text = "No checkpoint was written: the weights are no finite numbers any more."
-        event = {"level": "error", "text": text, "hint": remedy(self.folder)}
-        alerting.tell_new(self.watch, self.folder, event)
-        self.folder.emit("alert", **event)
+        self._alert("error", text, remedy(self.folder))
 
     def owned(self) -> None:
         """See trainer.Director."""
@@ -390,6 +374,7 @@ class RunDirector:
         if self.paused and (not last or self.disk.owed):
             self._rest(trainer)
             self._as_watched(trainer, trainer.state.global_step >= trainer.state.max_steps)
+        self.watchdog.back()
 
     def _as_watched(self, trainer: StudioTrainer, last: bool) -> bool:
         """Do what a fault asks for, by the recipe. Whether that ends the run before its LAST step."""
@@ -448,7 +433,7 @@ class RunDirector:
         """Before the first step: what is gone on from isn't written again, by a recipe that it wasn't trained by."""
         if "checkpoint" in due and not self.stopped:
             text = f"Nothing was learnt since the checkpoint of step {trainer.state.global_step}: it stays as it is."
-            self.folder.emit("alert", level="info", text=text)
+            self._alert("info", text)
         due.discard("checkpoint")
 
     def _finish(self, trainer: StudioTrainer) -> None:
@@ -496,4 +481,4 @@ class RunDirector:
             if self.recorder.trouble is not None:
                 text = f"The losses of single rows are no longer kept: {self.recorder.trouble.message}"
                 self.recorder = None
-                self.folder.emit("alert", level="warning", text=text)
+                self._alert("warning", text)

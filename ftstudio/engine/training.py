@@ -16,6 +16,7 @@ from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.engine import (
     accepting,
+    alerting,
     capacity,
     flops,
     going_on,
@@ -52,6 +53,11 @@ if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
     from ftstudio.engine.unasked import Unasked
 
+WHY = {
+    "eval_rising": "Stopped early: the held-out loss got no better.",
+    "collapsed": "Stopped: the model had collapsed.",
+}
+
 
 def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
     """Train what JOB's folder says, from its last checkpoint where it has one. Ends with a `done` or `stopped` event;
@@ -64,7 +70,7 @@ def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None
     resuming = job.resume or resume.has_any(folder.checkpoints)
     if resuming and not job.resume:
         text = f"{folder.name} was trained by another process before its turn came here: training goes on from there."
-        folder.emit("alert", level="warning", text=text)
+        alerting.say(folder, recipe_of(folder).training.watch, "warning", text)
     if together.alone:
         Training(folder, context, control, pulse).run(resuming=resuming)
         return
@@ -190,8 +196,9 @@ class Training:
             self.context.models, self.folder, self.recipe, lambda model: numbers_of(task, model, probe, pad), expected
         )
         if facts.pop("stopped"):
-            early = "Stopped early: the held-out loss got no better." if facts.get("by") == "eval_rising" else ""
-            self.folder.emit("stopped", text=early or "Stopped and saved; it can be resumed.", **facts)
+            text = WHY.get(facts.get("by", ""), "Stopped and saved; it can be resumed.")
+            text += f" The model is that of step {best_step}." if (best_step := facts.get("model_step")) else ""
+            self.folder.emit("stopped", text=text, **facts)
         else:
             self.folder.emit("done", **facts)
 
@@ -223,7 +230,7 @@ class Training:
             kept = Steering(self.folder, resume.step_of(checkpoint))
             if kept.length != kept.total:  # it was asked for after that step
                 text = f"The length that was asked for stays: the run still ends at step {kept.length}."
-                self.folder.emit("alert", level="info", text=text)
+                self._alert("info", text)
         return checkpoint
 
     def _not_begun(self, trainer: StudioTrainer, director: RunDirector | Follower) -> None:
@@ -249,7 +256,7 @@ class Training:
                 loss = resume.facts(found)["eval_loss"]
                 text = f"The model is that of step {resume.step_of(found)}, the best checkpoint kept: its held-out "
                 text += f"loss is {loss:.4g}" + (f", at step {step} it was {last:.4g}." if judged else ".")
-                self.folder.emit("alert", level="info", text=text)
+                self._alert("info", text)
             else:
                 found = None
         return self._named(found)
@@ -330,7 +337,7 @@ class Training:
         again = bool(recipe.training.gradient_checkpointing)
         fits, told = capacity.carried(known, self.ranks.rank, machine.device, again)
         if told and self.ranks.first and self._unasked is None:  # once, as below
-            self.folder.emit("alert", level="info", text=told)
+            self._alert("info", told)
         director = self._director(rows, checkpoint, known) if self.ranks.first else Follower(self.ranks)
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
@@ -357,7 +364,8 @@ class Training:
             rates=self.method.rates(model, self.settings),
         )
         if self.ranks.first:
-            self._unasked = self._unasked or Unasked(self.folder)  # told once, however often the run goes back
+            # told once, however often the run goes back
+            self._unasked = self._unasked or Unasked(self.folder, recipe.training.watch)
             trainer.add_callback(self._unasked)
         trainer.recomputes = again
         trainer.may_recompute = room.can(recipe)
@@ -449,20 +457,23 @@ class Training:
         )
         for name, what in trainer.levers.told.items():
             quiet.note(f"{name}: {what}")
-        notes = [*rows.notes, *([("info", self._head)] if self._head else [])]
-        for level, text in notes if checkpoint is None else ():
-            self.folder.emit("alert", level=level, text=text)
-        step = resume.step_of(checkpoint) if checkpoint else 0
         if not self.ranks.first:
             return
+        notes = [*rows.notes, *([("info", self._head)] if self._head else [])]
+        for level, text in notes if checkpoint is None else ():
+            self._alert(level, text)
+        step = resume.step_of(checkpoint) if checkpoint else 0
         beyond = resume.checkpoints(self.folder.checkpoints)
         beyond = [path for path in beyond if checkpoint is None or resume.step_of(path) > step]
         if resuming and beyond:
             where = f"from step {step}" if checkpoint else "from the start"
-            self.folder.emit("alert", level="warning", text=f"{beyond[0].name} is damaged: training goes on {where}.")
+            self._alert("warning", f"{beyond[0].name} is damaged: training goes on {where}.")
         elif resuming and checkpoint is None:
-            self.folder.emit("alert", level="warning", text="There is no checkpoint: training begins at the start.")
+            self._alert("warning", "There is no checkpoint: training begins at the start.")
         resume.set_aside(self.folder.checkpoints, step if checkpoint else -1)
+
+    def _alert(self, level: str, text: str) -> None:
+        alerting.say(self.folder, self.recipe.training.watch, level, text)
 
     def _began_before(self) -> bool:
         """Whether events tell of steps that no checkpoint holds: they are taken again from the start."""

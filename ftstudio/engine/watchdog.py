@@ -25,6 +25,7 @@ LOWER = "Stop, and train again with a lower learning rate."
 LEAST_STALL = 60.0  # seconds
 FIRST_STALL = 1800.0  # the same before it is known what steps take: the first ones compile, choose kernels, fill caches
 MAD = 1.4826  # median absolute deviation to standard deviation, of normally spread values
+NINE_TENTHS = 1.2816  # standard deviations that nine in ten of them lie below
 
 
 @dataclass(frozen=True)
@@ -91,19 +92,21 @@ class Watchdog:
         return found
 
     def _score(self, loss: float) -> tuple[float, float]:
-        """(robust z-score of LOSS among the recent ones, their median): Iglewicz and Hoaglin 1993, by the median
-        absolute deviation. 0, which is no spike, for a rise that is none by itself: see `spike` in `core.watch`.
+        """(robust z-score of LOSS among the recent ones, their median), 0 for what is no spike by itself.
 
-        Batches of memorised rows have losses of next to nothing with a long tail, of which the median absolute
-        deviation knows nothing: one that is ten times the others costs the model nothing.
+        The spread is the median absolute deviation (Iglewicz and Hoaglin 1993), or that of the upper tail where it is
+        wider: batches of memorised rows lose next to nothing, and one or the other ten times as much. Nor is a rise a
+        spike, however calm the losses were, under half of the median, a tenth of the run's first loss (its scale) or
+        0.1 nats.
         """
         if len(self._losses) < ENOUGH:
             return 0.0, loss
         usual = statistics.median(self._losses)
-        spread = MAD * statistics.median(abs(value - usual) for value in self._losses)
         if loss - usual < max(SPIKE_OF_USUAL * abs(usual), SPIKE_OF_FIRST * abs(self.first_loss or 0.0), SPIKE_NATS):
             return 0.0, usual
-        return (loss - usual) / max(spread, 1e-3 * abs(usual), 1e-9), usual
+        middle = MAD * statistics.median(abs(value - usual) for value in self._losses)
+        tail = (statistics.quantiles(self._losses, n=10)[-1] - usual) / NINE_TENTHS
+        return (loss - usual) / max(middle, tail, 1e-3 * abs(usual), 1e-9), usual
 
     @property
     def best(self) -> float:
