@@ -229,12 +229,17 @@ class Story:
             self._earlier = len(self.alerts)
         if begins and self._active is not None and self.last_time is not None:
             self._idle += max(0.0, self.last_time - self._active)
-        if self._rested and phase == "training":
-            self.pausing, self._rested = None, False
+        if phase == "training":
+            self._trains()
         self._rested = self._rested or phase == "paused"
         self.phase, self._over = phase, False
 
+    def _trains(self) -> None:
+        if self._rested:
+            self.pausing, self._rested = None, False
+
     def _step(self, event: dict[str, Any]) -> None:
+        self._trains()
         self.last_step = event
         speed = event.get("tokens_per_second")
         if isinstance(speed, (int, float)):
