@@ -412,6 +412,18 @@ def test_nothing_is_said_to_pause_or_stop_at_the_last_step(tmp_path: Path, deed:
     assert (director.paused, director.stopped, trainer.written) == (False, False, [])
 
 
+def test_a_card_that_gets_hot_in_the_last_step_pauses_nothing(tmp_path: Path):
+    hot = {"gpus": [{"throttled": ["heat"], "temperature": 91.0}]}
+    for taken, action in ((18, "pause"), (19, "alert")):
+        director, trainer = directed(tmp_path / str(taken), gpu="pause"), Stepping(taken)
+        director.trainer = trainer  # type: ignore[assignment]
+        director.looked(hot)
+        [(_, deed, text)] = alerts(director)
+        assert deed == action
+        assert text.endswith("The run is paused." if action == "pause" else "The last step is under way.")
+        assert (director.folder.path / "control.jsonl").exists() == (action == "pause")
+
+
 def test_without_a_checkpoint_none_is_said_to_be_sound(tmp_path: Path):
     director, trainer = directed(tmp_path), Stepping(6)
     director.trainer = trainer  # type: ignore[assignment]

@@ -40,7 +40,9 @@ class Watch(BaseModel):
     )
     zero_loss: Deed = Field("alert", description="the loss stays at zero: nothing is learnt any more")
     collapsed: Deed = Field(
-        "alert", description="the gradient is exactly zero, or the held-out loss far above that before training"
+        "alert",
+        description="the gradient is exactly zero, or the held-out loss far above that before training (stop: the "
+        "model is then the best checkpoint kept)",
     )
     eval_rising: Deed = Field(
         "alert",

@@ -233,8 +233,9 @@ class RunDirector:
     def looked(self, reading: dict[str, Any] | None) -> None:
         """Called by the pulse's thread every few seconds, with a READING of the machine now and then."""
         faults = self.watchdog.stalled() + (self.watchdog.machine(reading) if reading else [])
-        for fault in faults:
-            deed: str = getattr(self.watch, fault.kind)
+        state = self.trainer.state if self.trainer is not None else None
+        last = state is not None and not self.paused and state.global_step + 1 >= state.max_steps
+        for fault, deed in self.deeds.ask(faults, last):
             self._say(fault, deed)
             if deed in ("pause", "stop"):
                 self.folder.request(deed)

@@ -14,7 +14,7 @@ from ftstudio.engine.watchdog import Fault
 LOWER = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
 ANEW = "Lower training.learning_rate or look at the rows, and train again: there is no checkpoint to resume from."
 COLLAPSED = "The model had collapsed before, and so has the last checkpoint: train again with a lower learning rate."
-LAST = "It was the last step."
+LAST, UNDER_WAY = "It was the last step.", "The last step is under way."
 GETS_WORSE = ("eval_rising", "collapsed")  # faults that end a run with a model worse than it was
 
 
@@ -62,6 +62,15 @@ class Deeds:
             if deed == "stop":
                 self.wish = deed
             found.append((fault, deed))
+        return found
+
+    def ask(self, faults: Sequence[Fault], last: bool) -> list[tuple[Fault, str]]:
+        """The same of what is seen while a step, the LAST one or not, is taken: the run is asked for it."""
+        found = []
+        for fault in faults:
+            deed: str = getattr(self.watch, fault.kind)
+            void = last and deed in stays(fault)
+            found.append((replace(fault, text=f"{fault.text} {UNDER_WAY}"), "alert") if void else (fault, deed))
         return found
 
     def _wanted(self, fault: Fault, step: int | None) -> str:
