@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 from tiny_models import make_model, make_rows, recipe_values
 
+from ftstudio.cli.output import Out
+from ftstudio.cli.train import finish
 from ftstudio.core.errors import UsageError
 from ftstudio.core.jobs import Train
-from ftstudio.core.run import RunFolder
+from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import control, report
+from ftstudio.engine import callback, control, report, resume
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe, load_recipe
 from ftstudio.engine.worker import Worker
+from ftstudio.ui.train.notice import notice
 
 Told = dict[int, tuple[float, float, float]]  # loss, norm of the gradient and rate, by step
 
@@ -114,6 +117,11 @@ def test_nothing_is_learnt_or_written_before_it_is_put_back(
     assert f"{new} (it was" in alerts[0]["text"].replace(" is ", ": ")
     assert "It counts from here on" not in " ".join(alert["hint"] for alert in alerts)
     assert events[-1].get("by") == ("resume_fault" if deed == "stop" else None)
+    story = Story()
+    story.feed(run.events())
+    shown = notice(story, "stopped", waits_for=None, asked="", resumable="resumes")[2]
+    assert ("before a step was taken" in shown) == (deed == "stop")
+    assert finish(run, run.events()[-1], Out(json=False)) == 130
     edit(run, new, old)
     worker.execute(Train(run.path, resume=True))
     assert run.state() == "done", run.events()[-1]
@@ -136,6 +144,42 @@ def test_resumed_in_the_pause_it_goes_on_as_edited(
     again = steps(run, since)
     assert sorted(again) == [7, 8]
     assert again[7] != whole[7]
+
+
+@pytest.mark.parametrize("deed", ["stop", "rollback"])
+def test_what_is_seen_in_that_pause_ends_it_and_nothing_is_written(
+    trained: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str
+):
+    run, _ = killed(trained, tmp_path, "pause")
+    before, since = kept(run), len(run.events())
+    edit(run, *EDITS[0])
+    edit(run, "collapsed: alert", f"collapsed: {deed}")
+    if deed == "rollback":  # to a checkpoint of step 3
+        shutil.copytree(run.checkpoints / "checkpoint-6", run.checkpoints / "checkpoint-3")
+        state = run.checkpoints / "checkpoint-3" / "trainer_state.json"
+        state.write_text(state.read_text().replace('"global_step": 6', '"global_step": 3'))
+        resume.seal(state.parent, **(resume.facts(state.parent) | {"step": 3}))
+    evaluated = callback.RunDirector.evaluated
+
+    def bad(self: Any, trainer: Any, metrics: dict[str, Any]) -> None:
+        step = trainer.state.global_step
+        evaluated(self, trainer, {**metrics, "loss": 99.0} if step == 6 and len(resumes()) == 1 else metrics)
+
+    def resumes() -> list[int]:
+        return [event["resumed_from"] for event in run.events()[since:] if event["kind"] == "start"]
+
+    monkeypatch.setattr(callback.RunDirector, "evaluated", bad)
+    due = asked(monkeypatch, run, "evaluate")
+    worker.execute(Train(run.path, resume=True))
+    assert due == []
+    if deed == "stop":
+        last = run.events()[-1]
+        assert (last["kind"], last["by"], kept(run)) == ("stopped", "collapsed", before)
+        assert not [event for event in run.events()[since:] if event["kind"] in ("step", "checkpoint")]
+    else:  # it is told of the edit once, and paused for it once
+        assert (run.state(), resumes()) == ("done", [6, 3])
+        told = [event["step"] for event in run.events()[since:] if event.get("watch") == "resume_fault"]
+        assert set(told) == {6}
 
 
 def test_a_run_shortened_in_that_pause_takes_no_step(
