@@ -125,6 +125,27 @@ def test_a_run_that_paused_by_itself_says_why() -> None:
     assert said == "paused at step 5; the model stays loaded · p goes on"
 
 
+def test_a_run_that_paused_at_the_step_after_the_alert_says_why_until_it_goes_on() -> None:
+    """What another thread sees while a step is taken, such as a hot GPU, is done after that step."""
+    hot = {"kind": "alert", "level": "error", "action": "pause", "step": 4, "text": "GPU 0 is slowed down by heat."}
+    step = {"kind": "step", "loss": 2.0}
+    looked = [{"kind": "phase", "phase": phase} for phase in ("evaluating", "measuring forgetting", "paused")]
+    pause, goes_on = {"kind": "phase", "phase": "paused"}, {"kind": "phase", "phase": "training"}
+
+    def said(*more: dict[str, Any]) -> str:
+        story = Story()
+        story.feed([{"kind": "start"}, {**step, "step": 4}, hot, {**step, "step": 5}, *more])
+        return notice(story, "paused", waits_for=None, asked="", resumable="")[2]
+
+    assert said(pause) == "GPU 0 is slowed down by heat. · p goes on"
+    assert said(goes_on, pause) == "GPU 0 is slowed down by heat. · p goes on"  # after an evaluation of that step
+    assert said(pause, *looked) == "GPU 0 is slowed down by heat. · p goes on"
+    for again in ([goes_on], [{**step, "step": 6}], [{"kind": "start", "resumed_from": 5}]):
+        assert said(pause, *again, pause) == "paused at step 5; the model stays loaded · p goes on".replace(
+            "step 5", "step 6" if again[0]["kind"] == "step" else "step 5"
+        )
+
+
 @pytest.mark.parametrize("jump", [7200.0, -7200.0])
 def test_a_clock_that_is_set_while_it_runs_changes_nothing_of_how_long_it_ran(
     jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,7 @@ from ftstudio.core.run import RunFolder
 from ftstudio.core.watch import Watch
 from ftstudio.engine import alerting, together
 from ftstudio.engine.callback import RunDirector
+from ftstudio.engine.control import Request
 from ftstudio.engine.together import Leader
 from ftstudio.engine.watchdog import Fault
 from ftstudio.engine.worker import Worker
@@ -107,6 +108,36 @@ def test_weights_that_are_no_numbers_are_told_once_however_often_they_are_not_sa
     director.unsound()
     director.unsound()
     assert [text for _, text in heard] == ["No checkpoint was written: the weights are no finite numbers any more."]
+
+
+def test_every_warning_of_a_training_is_told(tmp_path: Path, heard: list[tuple[str, str]]) -> None:
+    """What isn't one of the faults to watch for, too; what is only good to know isn't."""
+
+    def failing(*_: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    asked = [Request.of({"request": "learning_rate", "value": 7}), Request("evaluate")]
+    control: Any = SimpleNamespace(poll=lambda now=False: asked, stopping=False)
+    director = RunDirector(JobFolder(tmp_path), control, every=None, save=9, first=0, samples=failing)
+    state = SimpleNamespace(global_step=3, max_steps=9)
+    trainer: Any = SimpleNamespace(state=state, control=SimpleNamespace(should_save=False))
+    director.trainer = trainer
+    director.planned(3, 9)
+    director.shrunk(2, 100, False)
+    director.evaluated(trainer, {"loss": 1.0})
+    director.recorder = SimpleNamespace(flush=lambda: None, trouble=StudioError("Full."))  # type: ignore[assignment]
+    director.flush()
+    director._alert("info", "good to know")
+    written = [event for event in director.folder.events() if event["kind"] == "alert"]
+    assert [text for _, text in heard] == [event["text"] for event in written[:-1]]
+    assert len(heard) == 5
+    assert [event["level"] for event in written] == ["warning"] * 5 + ["info"]
+
+
+def test_a_training_has_no_other_way_to_tell_a_warning() -> None:
+    folder = Path(alerting.__file__).parent
+    for name in ("callback", "together", "training", "unasked", "deeds", "steering", "going_on"):
+        assert 'emit("alert"' not in (folder / f"{name}.py").read_text(), name
 
 
 def test_what_ends_at_once_still_lets_its_last_alert_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -402,6 +402,7 @@ def test_the_rest_of_an_epoch_that_is_gone_on_with_is_in_its_own_order(
     loader = DataLoaderShard(range(len(lengths)), batch_sampler=batches)
     trainer = object.__new__(StudioTrainer)
     trainer.args = transformers.TrainingArguments(use_cpu=True)
+    trainer.control = transformers.TrainerControl()
     with pytest.raises(Stop):
         trainer._run_epoch(
             model=None, epoch=1, train_dataloader=loader, steps_in_epoch=9, num_update_steps_per_epoch=9, trial=None,

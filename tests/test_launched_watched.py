@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -114,6 +116,73 @@ def test_a_run_that_went_back_and_is_killed_then_goes_on_exactly(
         assert not [alert for alert in told(run, "alert") if alert.get("watch") == "resume_fault"]
         for name in sorted(path.name for path in whole.model.glob("*.safetensors")):
             assert (run.model / name).read_bytes() == (whole.model / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("shard", ["false", "true"])
+def test_no_process_takes_a_step_of_a_run_that_would_go_on_otherwise(nursery: Nursery, tmp_path: Path, shard: str):
+    place = Place.make(tmp_path, nursery)
+    words = ["for2.yaml", f"training.shard={shard}", "training.watch.resume_fault=stop"]
+    assert place.ended(place.launched(2, "run", "train", *words)) == [0, 0], place.said("run")
+    run = place.last("run")
+    whole = steps_of(run)
+    shutil.rmtree(run.checkpoints / "checkpoint-6")
+    shutil.rmtree(run.model)
+    kept = (run.checkpoints / "checkpoint-4" / "complete.json").read_bytes()
+    recipe = run.recipe_path.read_text()
+    edited = re.sub(r"(?m)^( +batch_size:) 2\b", r"\1 1", recipe)
+    assert edited != recipe
+
+    def resumed() -> list[int]:
+        return place.launched(2, "run", "train", "--resume", "last")
+
+    since = len(run.events())
+    run.recipe_path.write_text(edited)
+    assert place.ended(resumed()) == [130, 0], place.said("run")
+    assert run.state() == "stopped"
+    run.recipe_path.write_text(edited.replace("resume_fault: stop", "resume_fault: pause"))
+    processes = resumed()
+    until(lambda: run.state() == "paused", "paused", 120)
+    evaluated = len(told(run, "eval"))
+    place.asked("run", "evaluate", "last")
+    until(lambda: len(told(run, "eval")) > evaluated, "evaluated")
+    place.asked("run", "stop", "last")
+    assert place.ended(processes) == [130, 0], place.said("run")
+    assert not [event for event in run.events()[since:] if event["kind"] in ("step", "checkpoint")]
+    assert (run.checkpoints / "checkpoint-4" / "complete.json").read_bytes() == kept
+    run.recipe_path.write_text(recipe)
+    assert place.ended(resumed()) == [0, 0], place.said("run")
+    assert run.state() == "done"
+    assert steps_of(run) == whole
+
+
+USED_UP = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.engine import ranked
+merged, losses = ranked.RankedTrainer._merged, {0: 5.0, 2: 4.0, 4: 3.0, 6: 9.0}
+def rising(self, *args, **named):
+    return {**merged(self, *args, **named), "loss": losses[self.state.global_step]}
+ranked.RankedTrainer._merged = rising
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_all_processes_have_the_best_checkpoint_where_going_back_did_not_help(nursery: Nursery, tmp_path: Path):
+    """Both faults are seen at once, once before it went back and once after."""
+    place = Place.make(tmp_path, nursery, steps=20)
+    (place.path / "program.py").write_text(USED_UP)
+    words = ["for2.yaml", "evaluation.every=2", "training.watch.eval_rising=rollback", "training.watch.patience=1"]
+    words += ["training.watch.collapsed=rollback", "training.watch.rollbacks=1"]
+    place.ended(place.launched(2, "run", "train", *words))
+    run = place.last("run")
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 4]
+    stopped = told(run, "stopped")[0]
+    assert (stopped["step"], stopped["model_step"], stopped["eval"]["loss"]) == (6, 4, 3.0)
+    assert_close(run.model, run.checkpoints / "checkpoint-4")
 
 
 NO_NUMBER = PROGRAM.replace(

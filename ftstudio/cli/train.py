@@ -16,7 +16,11 @@ from ftstudio.core.text import clean, duration, number, size
 from ftstudio.core.turn import holder
 from ftstudio.core.workspace import PRESETS, Workspace
 
-WHY = {"eval_rising": " early (the held-out loss got no better)", "collapsed": ", as the model had collapsed,"}
+WHY = {
+    "eval_rising": " early (the held-out loss got no better)",
+    "collapsed": ", as the model had collapsed,",
+    "resume_fault": " before a step was taken (it would have gone on otherwise)",
+}
 SIGNS = {"good": "✓", "note": "·", "warn": "▲", "bad": "✗"}
 
 if TYPE_CHECKING:
@@ -145,7 +149,7 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
     if last["kind"] == "failed":
         out.error(last.get("text", "Training failed."), last.get("hint", ""), 1)
         return 1
-    early = last.get("by") == "eval_rising"  # as the recipe wished: there is a model, and it is the best
+    early = last.get("by") == "eval_rising"  # as the recipe wished: there is a model, of the best checkpoint kept
     word = state_word(value["state"], story.collapsed)
     if value["state"] == "stopped":
         word += WHY.get(str((story.last_state or {}).get("by")), "")

@@ -17,7 +17,7 @@ from ftstudio.core.architecture import Architecture
 from ftstudio.core.limits import Limits
 from ftstudio.core.reading import Reading
 from ftstudio.core.serving import Judge, Server
-from ftstudio.core.watch import Watch
+from ftstudio.core.watch import Watch, adopted
 
 
 class Part(BaseModel):
@@ -357,6 +357,11 @@ class Recipe(Part):
     evaluation: Evaluation = Field(default_factory=Evaluation)
     name: str | None = Field(None, description="how runs of this recipe are called (default: data and method)")
     resolved: dict[str, Any] | None = Field(None, description="written by the studio: versions, data hash, choices")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adopted(cls, values: Any) -> Any:
+        return adopted(values)
 
     @field_validator("method", mode="before")
     @classmethod

@@ -153,6 +153,7 @@ class Story:
     done: dict[str, Any] | None = None
     saved: dict[str, Any] | None = None  # the end of the session that saved the model which is there
     phase: str = ""
+    pausing: dict[str, Any] | None = None  # the last alert that pauses it, until it trains again
     started: float | None = None
     last_time: float | None = None
     best: tuple[int, float] | None = None
@@ -162,6 +163,7 @@ class Story:
     _earlier: int = 0  # alerts of sessions before this one
     _ran: float | None = None  # seconds in all sessions, as the last event that knows told
     _passed: float = 0.0  # of events that don't: seconds from one to the next
+    _rested: bool = False  # it has paused since it trained last
     _idle: float = 0.0  # those of them between its sessions
     _over: bool = False  # its last session has told how it ended
     _active: float | None = None  # of its last event but telemetry, which a thread of its own writes
@@ -197,7 +199,7 @@ class Story:
 
     def _start(self, event: dict[str, Any]) -> None:
         self.start = event
-        self.failure = self.done = None
+        self.failure = self.done = self.pausing = None
         resumed = event.get("resumed_from")
         kept = resumed if isinstance(resumed, int) and resumed > 0 else -1  # else begun afresh, with an evaluation
         for name, points in self.curves.items():
@@ -227,9 +229,17 @@ class Story:
             self._earlier = len(self.alerts)
         if begins and self._active is not None and self.last_time is not None:
             self._idle += max(0.0, self.last_time - self._active)
+        if phase == "training":
+            self._trains()
+        self._rested = self._rested or phase == "paused"
         self.phase, self._over = phase, False
 
+    def _trains(self) -> None:
+        if self._rested:
+            self.pausing, self._rested = None, False
+
     def _step(self, event: dict[str, Any]) -> None:
+        self._trains()
         self.last_step = event
         speed = event.get("tokens_per_second")
         if isinstance(speed, (int, float)):
@@ -308,6 +318,8 @@ class Story:
 
     def _alert(self, event: dict[str, Any]) -> None:
         self.alerts.append(event)
+        if event.get("action") == "pause":
+            self.pausing = event
 
     def _checkpoint(self, event: dict[str, Any]) -> None:
         self.checkpoints.append(event)

@@ -67,11 +67,15 @@ def begins(folder: JobFolder) -> None:
     _told.pop(folder.path, None)
 
 
-def tell_new(watch: Watch, folder: JobFolder, event: Mapping[str, Any]) -> None:
-    """`tell` of EVENT in FOLDER, where it isn't what was told of it last."""
-    if _told.get(folder.path) != event["text"]:
-        _told[folder.path] = event["text"]
-        tell(watch, folder.name, event)
+def say(folder: JobFolder, watch: Watch, level: str, text: str, hint: str = "", *, step: int | None = None) -> None:
+    """Write an alert that is none of WATCH's faults into FOLDER's events; and `tell` of it, where it is a warning, or
+    an error that isn't what was told last. Raises StudioError where it can't be written."""
+    event = {"level": level, "text": text, **({"hint": hint} if hint else {})}
+    if level == "warning" or (level == "error" and _told.get(folder.path) != text):
+        tell(watch, folder.name, {**event, "step": step})
+    if level == "error":
+        _told[folder.path] = text
+    folder.emit("alert", **event)
 
 
 def failed(run: RunFolder, error: StudioError, step: int | None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,10 @@ from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, resume
+from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, report
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
-from ftstudio.engine.report import StepReport
+from ftstudio.engine.deeds import Deeds, NotBegun, RolledBack, remedy
 from ftstudio.engine.steering import Steering
 from ftstudio.engine.watchdog import Fault, Watchdog
 
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
     from ftstudio.engine.drift import Drift
     from ftstudio.engine.dynamics import Recorder
     from ftstudio.engine.trainer import StudioTrainer
-
-SOUND = "Lower training.learning_rate, look at the rows, or resume from the last checkpoint; it is sound."
-COLLAPSED = "The model had collapsed before, and so has the last checkpoint: train again with a lower learning rate."
-
-
-class RolledBack(Exception):
-    """The steps since the last good checkpoint are to be taken again, because of FAULT (a key of `training.watch`)."""
-
-    def __init__(self, fault: str = "") -> None:
-        super().__init__(fault)
-        self.fault = fault
 
 
 class RunDirector:
@@ -64,7 +54,7 @@ class RunDirector:
         self.folder, self.control = folder, control
         self.every, self.save, self.first = every, save, first
         self.rest, self.samples, self.drift, self.recorder = rest, samples, drift, recorder
-        self.report = StepReport(folder)
+        self.report = report.StepReport(folder)
         self.paused = self.stopped = False
         self.doing = ""  # what the training does, where there is more to say
         self.first_loss: float | None = None
@@ -79,29 +69,39 @@ class RunDirector:
         self.ahead = Ahead(every, save, best, self.watch.eval_rising == "stop")
         self._saved, self._saved_step = 0.0, first  # training seconds and step at the last checkpoint
         self.trainer: StudioTrainer | None = None
-        self.changed: list[str] = []  # what isn't as it was when the checkpoint gone on from was written
+        # what isn't as it was when the checkpoint gone on from was written; None: that was looked at already
+        self.changed: list[str] | None = []
+        self._begun = False  # a step was taken, or is next
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
-        self._wish = ""  # stop or rollback: done once the step is through
-        self._fault = ""  # what is rolled back for
+        self.deeds = Deeds(folder, self.watch)
         told = any(event.get("hint") in pace.HINTS for event in folder.rare_events())
         self.pace = pace.Pace(every, save, told)
-        self.ended_by = ""  # the fault that stopped the run, where no person did
         self.disk = disk.Disk(folder.path)
         self._unwritten = False  # it took no event lately, which is told
 
     def begun(self, trainer: StudioTrainer) -> None:
-        """See trainer.Director. Looks whether a resumed run goes on where it was."""
+        """See trainer.Director. Where a resumed run wouldn't go on as before, what the recipe says is done before a
+        step is taken: what was saved so far stays as it is. Raises NotBegun where none is to be, and RolledBack."""
         self.trainer = trainer
-        self._found([Fault("resume_fault", text, going_on.HINT) for text in self.changed])
-        found = going_on.otherwise(self._known, trainer, steered=self.steering.lengthened)
-        self._found([Fault("resume_fault", text, hint) for text, hint in found])
+        if self.changed is not None:
+            found = [(text, "") for text in self.changed]
+            found += going_on.otherwise(self._known, trainer, steered=self.steering.lengthened)
+            way_out = going_on.HINTS[self.watch.resume_fault]
+            self._found([Fault("resume_fault", text, hint or way_out) for text, hint in found])
         self.steering.begun(trainer)
+        if self.paused and not self.deeds.wish:
+            self._rest(trainer)
+        if self.stopped or self.deeds.wish == "stop":
+            raise NotBegun
+        self._goes_back()
+        self._begun = True
 
     def goes_on(self, facts: dict[str, Any]) -> None:
         """FACTS: what the checkpoint that is gone on from says. The events tell how patient one was by then."""
         self._known = facts
         if not facts:
             return
+        self.first_loss = self.watchdog.first_loss = facts.get("first_loss")
         if isinstance(facts.get("eval_loss"), float):
             self.evaluated_at = (self.first, facts["eval_loss"])
         events, story = list(self.folder.rare_events(self.first)), Story()
@@ -150,7 +150,7 @@ class RunDirector:
             trainer = self.trainer
             told = self.steering.ask(trainer, trainer.state.global_step, request, request.value)
             if told:
-                self.folder.emit("alert", level="warning", text=told)
+                self._alert("warning", told)
         elif request == "pause":
             self.paused = True
         elif request == "resume":
@@ -162,7 +162,7 @@ class RunDirector:
             due.add("evaluate")
         elif request == "evaluate":
             text = "There is nothing to evaluate on: no rows are held out (data.eval)."
-            self.folder.emit("alert", level="warning", text=text)
+            self._alert("warning", text)
         elif request == "stop":
             due |= {"stop"} if self.stopped and self.disk.owed else {"checkpoint", "stop"}  # asked again: without
             self.stopped, self.paused, self.disk.owed = True, False, False
@@ -173,7 +173,6 @@ class RunDirector:
         """See trainer.Director. Raises StudioError where loss or gradient are no finite number."""
         step, loss = trainer.state.global_step, float(logs["loss"])
         norm = logs.get("grad_norm")
-        epoch, rate = trainer.state.epoch, logs.get("learning_rate")
         last = trainer.state.max_steps
         self.last_loss = loss
         if self.first_loss is None:
@@ -182,26 +181,9 @@ class RunDirector:
         sources = self._record(trainer, step)
         scaled = trainer.accelerator.scaler is not None  # fp16: a scaler skips such steps by itself
         skipped = scaled and norm is not None and not math.isfinite(norm)
-
-        def fields() -> dict[str, Any]:
-            speed = trainer.meter.rate()
-            return {
-                "step": step,
-                "epoch": round(epoch or 0.0, 4),
-                "loss": loss,
-                "lr": rate,
-                "grad_norm": norm,
-                "tokens": trainer.meter.tokens,
-                "tokens_per_second": speed,
-                "seconds": round(trainer.meter.seconds, 3),
-                "eta": self._eta(trainer, step, last),
-                **({"mfu": share} if (share := trainer.utilisation(speed)) is not None else {}),
-                **({"sources": sources} if sources else {}),
-                **({"skipped": True} if skipped else {}),
-            }
-
+        told, eta = report.of_step(trainer, logs, sources, skipped=skipped), partial(self._eta, trainer, step, last)
         with self._on_disk():
-            self.report.step(fields)
+            self.report.step(lambda: told(eta()))
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
@@ -220,31 +202,20 @@ class RunDirector:
     # -- what is wrong -------------------------------------------------------------------------------------------
     def _found(self, faults: list[Fault]) -> None:
         """Tell FAULTS and do what the recipe says. Raises StudioError where the run can't go on."""
-        for fault in faults:
-            deed = self._deed(fault)
+        collapsed, trainer = self.watchdog.collapsed, self.trainer
+        for fault, deed in self.deeds.decide(faults, *self._at(), collapsed):
             self._tell_fault(fault, deed)
-            if self.trainer is not None and (fault.kind == "not_finite" or deed == "rollback"):
-                self.trainer.control.should_evaluate = self.trainer.control.should_save = False
+            if trainer is not None and (fault.kind == "not_finite" or deed == "rollback"):
+                trainer.control.should_evaluate = trainer.control.should_save = False
             if deed == "pause":
                 self.paused = True
-            elif deed == "rollback":
-                self._wish, self._fault = "rollback", "collapsed" if self.watchdog.collapsed else fault.kind
             elif deed == "stop" and fault.kind == "not_finite":
-                raise StudioError(fault.text, fault.hint or (COLLAPSED if self.watchdog.collapsed else SOUND))
-            elif deed == "stop":
-                self._wish, self.ended_by = "stop", fault.kind
+                raise StudioError(fault.text, fault.hint or remedy(self.folder, collapsed))
 
-    def _deed(self, fault: Fault) -> str:
-        deed: str = getattr(self.watch, fault.kind)
-        if deed == "rollback":
-            before = sum(event.get("action") == "rollback" for event in self.folder.rare_events())
-            step = self.trainer.state.global_step if self.trainer is not None else None
-            if fault.kind == "resume_fault" and step is not None:
-                step += 1  # it is found before a step is taken: the checkpoint gone on from is good
-            back = resume.newest(self.folder.path / "checkpoints", below=step)
-            if before >= self.watch.rollbacks or back is None:
-                return "stop"
-        return deed
+    def _at(self) -> tuple[int | None, bool]:
+        """The step that was taken last, and whether it is the last one."""
+        state = self.trainer.state if self.trainer is not None else None
+        return (None, False) if state is None else (state.global_step, state.global_step >= state.max_steps)
 
     def _tell_fault(self, fault: Fault, deed: str) -> None:
         with contextlib.suppress(StudioError):  # a full disk takes no event
@@ -253,14 +224,18 @@ class RunDirector:
 
     def _say(self, fault: Fault, deed: str) -> None:
         """Emit the alert; from any thread."""
-        step = self.trainer.state.global_step if self.trainer is not None else None
-        alerting.emit(self.folder, self.watch, fault, deed, step)
+        alerting.emit(self.folder, self.watch, fault, deed, self._at()[0])
+
+    def _alert(self, level: str, text: str, hint: str = "") -> None:
+        """An alert that is no fault to watch for."""
+        alerting.say(self.folder, self.watch, level, text, hint, step=self._at()[0])
 
     def looked(self, reading: dict[str, Any] | None) -> None:
         """Called by the pulse's thread every few seconds, with a READING of the machine now and then."""
         faults = self.watchdog.stalled() + (self.watchdog.machine(reading) if reading else [])
-        for fault in faults:
-            deed: str = getattr(self.watch, fault.kind)
+        state = self.trainer.state if self.trainer is not None else None
+        last = state is not None and not self.paused and state.global_step + 1 >= state.max_steps
+        for fault, deed in self.deeds.ask(faults, last):
             self._say(fault, deed)
             if deed in ("pause", "stop"):
                 self.folder.request(deed)
@@ -298,14 +273,14 @@ class RunDirector:
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
-        self.folder.emit("alert", level="warning", text=held.short(rows, tokens, recomputes))
+        self._alert("warning", held.short(rows, tokens, recomputes))
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
         self._tell("evaluating", f"on {len(trainer.held_out)} held-out rows")
         text, hint = self.pace.judged(trainer.meter, trainer.state.global_step, trainer.state.max_steps)
         if text:
-            self.folder.emit("alert", level="info", text=text, hint=hint)
+            self._alert("info", text, hint)
 
     def should_stop(self) -> bool:
         """See trainer.Director."""
@@ -333,7 +308,7 @@ class RunDirector:
             self._tell("measuring forgetting", self.drift.told)
             if not self._beside("Forgetting is no longer measured while it trains", self.drift, trainer, step):
                 self.drift = None
-        if step and self.best and not self._wish and not trainer.control.should_save:
+        if step and self.best and not self.deeds.wish and not trainer.control.should_save:
             if self.watchdog.best < best:
                 self._keep_best(trainer, time.perf_counter() - began)
             self.ahead.chance(kept=trainer.control.should_save)
@@ -345,7 +320,7 @@ class RunDirector:
             why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
             if why is None:
                 return True
-            self.folder.emit("alert", level="warning", text=f"{without}: {why}")
+            self._alert("warning", f"{without}: {why}")
             return False
         return True
 
@@ -362,9 +337,7 @@ class RunDirector:
     def unsound(self) -> None:
         """See trainer.Director."""
         text = "No checkpoint was written: the weights are no finite numbers any more."
-        event = {"level": "error", "text": text, "hint": SOUND}
-        alerting.tell_new(self.watch, self.folder, event)
-        self.folder.emit("alert", **event)
+        self._alert("error", text, remedy(self.folder))
 
     def owned(self) -> None:
         """See trainer.Director."""
@@ -402,21 +375,25 @@ class RunDirector:
         if self.paused and (not last or self.disk.owed):
             self._rest(trainer)
             self._as_watched(trainer, trainer.state.global_step >= trainer.state.max_steps)
+        self.watchdog.back()
 
     def _as_watched(self, trainer: StudioTrainer, last: bool) -> bool:
         """Do what a fault asks for, by the recipe. Whether that ends the run before its LAST step."""
-        wish, self._wish = self._wish, ""
-        if wish == "rollback":
-            self.flush()
-            raise RolledBack(self._fault)
-        if wish != "stop" or last:
+        self._goes_back()
+        if self.deeds.take() != "stop" or last:
             return False
         self.stopped, self.paused = True, False
         self._reason = "stopped"
-        if self.ended_by != "disk":  # which has no room for one
+        if self.deeds.ended_by != "disk":  # which has no room for one
             self._checkpoint(trainer)
         trainer.control.should_training_stop = True
         return True
+
+    def _goes_back(self) -> None:
+        """Raises RolledBack where that is wished."""
+        if self.deeds.wish == "rollback":
+            self.flush()
+            raise RolledBack(self.deeds.fault)
 
     def _rest(self, trainer: StudioTrainer) -> None:
         where = f"at step {trainer.state.global_step}"
@@ -430,11 +407,12 @@ class RunDirector:
                 due: set[str] = set()
                 for request in self.control.poll(now=True):
                     self._take(request, due)
+                if not self._begun:
+                    self._keeps_the_old(trainer, due)
                 if "evaluate" in due:
                     self._evaluate(trainer)
-                    if trainer.control.should_save:
-                        trainer.control.should_save = False
-                        self._checkpoint(trainer)
+                    due |= {"checkpoint"} if trainer.control.should_save and self._begun else set()
+                    trainer.control.should_save = False
                 if self.disk.owed and self.paused and self.disk.more():
                     self.paused = False
                 if "checkpoint" in due or (self.disk.owed and not self.paused):
@@ -443,7 +421,7 @@ class RunDirector:
                         self._checkpoint(trainer)
                 if "stop" in due:
                     trainer.control.should_training_stop = True
-                if self._wish:  # of what was seen meanwhile: it is told, and done
+                if self.deeds.wish:  # of what was seen meanwhile: it is told, and done
                     self.paused = False
                 elif due and self.paused:
                     told = self._said_paused(where)
@@ -451,6 +429,13 @@ class RunDirector:
                 self._finish(trainer)
         self.rest(False)
         self._tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
+
+    def _keeps_the_old(self, trainer: StudioTrainer, due: set[str]) -> None:
+        """Before the first step: what is gone on from isn't written again, by a recipe that it wasn't trained by."""
+        if "checkpoint" in due and not self.stopped:
+            text = f"Nothing was learnt since the checkpoint of step {trainer.state.global_step}: it stays as it is."
+            self._alert("info", text)
+        due.discard("checkpoint")
 
     def _finish(self, trainer: StudioTrainer) -> None:
         """This was the last step, since the run was shortened while it paused: what is due then."""
@@ -478,7 +463,10 @@ class RunDirector:
 
     def tell(self, phase: str, text: str) -> None:
         """A phase, after the step that was held back. Raises StudioError where it can't be written."""
-        self.watchdog.away()
+        if phase == "training":
+            self.watchdog.back()
+        else:
+            self.watchdog.away()
         self.flush()
         self.folder.emit("phase", phase=phase, text=text)
 
@@ -494,4 +482,4 @@ class RunDirector:
             if self.recorder.trouble is not None:
                 text = f"The losses of single rows are no longer kept: {self.recorder.trouble.message}"
                 self.recorder = None
-                self.folder.emit("alert", level="warning", text=text)
+                self._alert("warning", text)

@@ -23,7 +23,12 @@ from ftstudio.engine.locate import locate
 if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
 
-HINT = "It counts from here on; to go on as before, put back what there was."
+AS_BEFORE = "to go on as before, put back what there was"
+HINTS = {  # by what is done about it
+    "alert": f"It counts from here on; {AS_BEFORE}.",
+    "pause": f"Nothing has changed yet. Resume it and that counts from here on; {AS_BEFORE}: stop it first.",
+    "stop": f"Nothing has changed; {AS_BEFORE} and resume. With training.watch.resume_fault: alert it goes on.",
+}
 EDITED = "recipe.yaml was edited"  # why a rate is steered
 RATE = "training.learning_rate"
 # what changes nothing that is learnt, or is looked at elsewhere: the rows have hashes, the base a mark
@@ -74,10 +79,11 @@ def look(folder: JobFolder, recipe: Recipe, checkpoint: Path | None, now: Mappin
         each = [f"{key} is {_shown(now['recipe'][key])} (it was {_shown(then[key])})" for key in other[:6]]
         more = f", and {len(other) - 6} more" if len(other) > 6 else ""
         found.append(f"recipe.yaml was edited since the checkpoint of step {step}: {', '.join(each)}{more}.")
-    _steer(folder, step, recipe.training.learning_rate, RATE in other)
     if known.get("base") is not None and now["base"] is not None and known["base"] != now["base"]:
         text = f"The weights of {one_line(recipe.model, 60)} aren't those that this run was trained on so far."
         found.append(f"{text}{_moved(recipe)}")
+    if not found or recipe.training.watch.resume_fault != "stop":  # else it isn't gone on like this
+        _steer(folder, step, recipe.training.learning_rate, RATE in other)
     return found
 
 

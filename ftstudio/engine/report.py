@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.folder import JobFolder
+
+if TYPE_CHECKING:
+    from ftstudio.engine.trainer import StudioTrainer
 
 # seconds between two step events at least; steps slower than that are all told
 INTERVAL = 0.05
@@ -37,3 +40,30 @@ class StepReport:
         if held is not None:
             self._last = self._clock()
             self._folder.emit("step", **held())
+
+
+def of_step(
+    trainer: StudioTrainer, logs: Mapping[str, float], sources: Mapping[str, float], *, skipped: bool
+) -> Callable[[float | None], dict[str, Any]]:
+    """What a `step` event tells of the step that TRAINER has just taken, from LOGS and its loss by SOURCES; SKIPPED:
+    the weights are as before. To be asked, with the seconds to the end, when it is told."""
+    step, epoch = trainer.state.global_step, trainer.state.epoch
+
+    def fields(eta: float | None) -> dict[str, Any]:
+        speed = trainer.meter.rate()
+        return {
+            "step": step,
+            "epoch": round(epoch or 0.0, 4),
+            "loss": float(logs["loss"]),
+            "lr": logs.get("learning_rate"),
+            "grad_norm": logs.get("grad_norm"),
+            "tokens": trainer.meter.tokens,
+            "tokens_per_second": speed,
+            "seconds": round(trainer.meter.seconds, 3),
+            "eta": eta,
+            **({"mfu": share} if (share := trainer.utilisation(speed)) is not None else {}),
+            **({"sources": sources} if sources else {}),
+            **({"skipped": True} if skipped else {}),
+        }
+
+    return fields

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.run import RunFolder
 from ftstudio.engine import alerting
-from ftstudio.engine.callback import RolledBack, RunDirector
+from ftstudio.engine.callback import RunDirector
+from ftstudio.engine.deeds import NotBegun, RolledBack
 from ftstudio.engine.ranks import Ranks
 from ftstudio.engine.steering import set_rate, set_steps
 
@@ -38,9 +39,16 @@ class Leader(RunDirector):
         self._missed: float | None = None
 
     def begun(self, trainer: StudioTrainer) -> None:
-        """See RunDirector."""
-        super().begun(trainer)
-        self.ranks.tell(self._settings())
+        """See RunDirector. The others do what is ordered meanwhile, as between two steps."""
+        try:
+            super().begun(trainer)
+        except (NotBegun, RolledBack) as error:
+            self.ranks.tell({"do": "leave" if isinstance(error, NotBegun) else "rollback"})
+            raise
+        self._go(trainer)
+
+    def _go(self, trainer: StudioTrainer) -> None:
+        self.ranks.tell({"do": "go", **self._settings(), "stop": trainer.control.should_training_stop})
 
     def _settings(self) -> dict[str, Any]:
         return {"rate": self.steering.rate, "total": self.steering.total}
@@ -58,7 +66,7 @@ class Leader(RunDirector):
             due.should_evaluate
             or due.should_save
             or self.paused
-            or self._wish
+            or self.deeds.wish
             or self.disk.owed
             or self.control.stopping
         )
@@ -89,7 +97,7 @@ class Leader(RunDirector):
         except RolledBack:
             self.ranks.tell({"do": "rollback"})
             raise
-        self.ranks.tell({"do": "go", **self._settings(), "stop": trainer.control.should_training_stop})
+        self._go(trainer)
 
     def _checkpoint(self, trainer: StudioTrainer) -> None:
         self.ranks.tell({"do": "checkpoint"})
@@ -133,8 +141,8 @@ class Follower:
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
-        self.trainer = trainer
-        self._set(trainer, self.ranks.tell())
+        self.trainer, self._more = trainer, True
+        self.between(trainer)
 
     def _set(self, trainer: StudioTrainer, order: dict[str, Any]) -> None:
         """Rate and length as the first process has them."""
@@ -170,6 +178,8 @@ class Follower:
                 trainer.evaluate()
             elif order["do"] == "rollback":
                 raise RolledBack
+            elif order["do"] == "leave":
+                raise NotBegun
             else:
                 self._set(trainer, order)
                 trainer.control.should_training_stop = order["stop"]

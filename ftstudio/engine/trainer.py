@@ -54,7 +54,7 @@ class Director(Protocol):
     evaluated_at: tuple[int, float] | None
 
     def begun(self, trainer: StudioTrainer) -> None:
-        """The first step is next; a checkpoint, if any, was read."""
+        """The first step is next; a checkpoint, if any, was read. Raises where none is to be taken: see `deeds`."""
 
     def unsaved(self, error: StudioError) -> bool:
         """A checkpoint couldn't be written for want of room. True where the run goes on all the same."""
@@ -127,9 +127,9 @@ class StudioTrainer(Trainer):
 
     `meter` holds time and tokens, `last_loss` the loss of the last step in nats a token. A micro-batch that memory
     won't hold is taken in parts, by what `held` knows (`still`: of passes without gradients); gradients add up to the
-    same. BUDGET: batches hold so many tokens
-    instead of a number of rows. SOURCES tells of each held-out row which source of a mix it is from. Evaluation sums
-    over all trained tokens of the held-out rows; transformers' own mean of batch means depends on the batch size.
+    same. BUDGET: batches hold so many tokens instead of a number of rows. SOURCES tells of each held-out row which
+    source of a mix it is from. Evaluation sums over all trained tokens of the held-out rows; transformers' own mean of
+    batch means depends on the batch size.
     """
 
     def __init__(
@@ -195,6 +195,8 @@ class StudioTrainer(Trainer):
     def _run_epoch(self, *args: Any, **named: Any) -> None:
         """transformers' own. It and accelerate tell the order which epoch it is, but not in the rest of an epoch that
         several processes go on with: the order lies one wrapper deeper there, and would stay at the first epoch."""
+        if self.control.should_training_stop:  # it was shortened before its first step
+            return
         order: Any = named["train_dataloader"]
         while not isinstance(order, (Shuffled, TokenBudget)):
             order = getattr(order, next(name for name in WITHIN if hasattr(order, name)))

@@ -16,6 +16,7 @@ from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.engine import (
     accepting,
+    alerting,
     capacity,
     flops,
     going_on,
@@ -30,9 +31,10 @@ from ftstudio.engine import (
     unchanged,
 )
 from ftstudio.engine.budget import batches_in
-from ftstudio.engine.callback import SOUND, RolledBack, RunDirector
+from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
+from ftstudio.engine.deeds import GETS_WORSE, NotBegun, RolledBack, remedy
 from ftstudio.engine.drift import gauge
 from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.held import Held
@@ -51,6 +53,11 @@ if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
     from ftstudio.engine.unasked import Unasked
 
+WHY = {
+    "eval_rising": "Stopped early: the held-out loss got no better.",
+    "collapsed": "Stopped: the model had collapsed.",
+}
+
 
 def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
     """Train what JOB's folder says, from its last checkpoint where it has one. Ends with a `done` or `stopped` event;
@@ -63,7 +70,7 @@ def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None
     resuming = job.resume or resume.has_any(folder.checkpoints)
     if resuming and not job.resume:
         text = f"{folder.name} was trained by another process before its turn came here: training goes on from there."
-        folder.emit("alert", level="warning", text=text)
+        alerting.say(folder, recipe_of(folder).training.watch, "warning", text)
     if together.alone:
         Training(folder, context, control, pulse).run(resuming=resuming)
         return
@@ -96,7 +103,7 @@ class Training:
         self.settings = self.method.settings(self.recipe.method.settings)
         self._head = ""  # what became of the head that the model brought
         self._made_by: dict[str, Any] = {}
-        self._changed: list[str] = []  # since the checkpoint that is gone on from
+        self._changed: list[str] | None = []  # since the checkpoint that is gone on from; None: looked at already
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
         self._unasked: Unasked | None = None
@@ -136,6 +143,9 @@ class Training:
                 back: RolledBack | None = None
                 try:
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                except NotBegun:
+                    self._not_begun(trainer, director)
+                    return
                 except RolledBack as error:
                     back = error.with_traceback(None)  # its frames would hold the trainer and its optimiser
                 finally:
@@ -159,7 +169,8 @@ class Training:
             if not isinstance(director, RunDirector):
                 return  # the first process does the rest
             if not sound(trainer.model):
-                raise StudioError("The weights are no finite numbers any more: there is no model to save.", SOUND)
+                told = "The weights are no finite numbers any more: there is no model to save."
+                raise StudioError(told, remedy(self.folder))
             if "head" in steps:
                 director.tell("head", steps["head"])
             levers.release(model)
@@ -172,7 +183,8 @@ class Training:
             director.tell("saving", "the tuned model")
             saving.save(self.folder, self.recipe, trainer.model, task, stopped=director.stopped)
             facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak} | self._of_best(best)
-            if best is None and director.watchdog.collapsed:
+            kept = math.inf if best is None else resume.facts(best)["eval_loss"]
+            if director.watchdog.collapsed and (best is None or director.watchdog.far(kept)):
                 facts["collapsed"] = True
         finally:
             self._let_go(model)
@@ -184,8 +196,9 @@ class Training:
             self.context.models, self.folder, self.recipe, lambda model: numbers_of(task, model, probe, pad), expected
         )
         if facts.pop("stopped"):
-            early = "Stopped early: the held-out loss got no better." if facts.get("by") == "eval_rising" else ""
-            self.folder.emit("stopped", text=early or "Stopped and saved; it can be resumed.", **facts)
+            text = WHY.get(facts.get("by", ""), "Stopped and saved; it can be resumed.")
+            text += f" The model is that of step {best_step}." if (best_step := facts.get("model_step")) else ""
+            self.folder.emit("stopped", text=text, **facts)
         else:
             self.folder.emit("done", **facts)
 
@@ -208,7 +221,7 @@ class Training:
             resume.good(folder, step, rising=why.fault in ("eval_rising", "collapsed")) if self.ranks.first else None
         )
         if checkpoint is None:
-            raise StudioError("There is no checkpoint to go back to.", SOUND)
+            raise StudioError("There is no checkpoint to go back to.", remedy(self.folder))
         if self.ranks.first:
             resume.set_aside(folder, resume.step_of(checkpoint))
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
@@ -217,27 +230,41 @@ class Training:
             kept = Steering(self.folder, resume.step_of(checkpoint))
             if kept.length != kept.total:  # it was asked for after that step
                 text = f"The length that was asked for stays: the run still ends at step {kept.length}."
-                self.folder.emit("alert", level="info", text=text)
+                self._alert("info", text)
         return checkpoint
 
+    def _not_begun(self, trainer: StudioTrainer, director: RunDirector | Follower) -> None:
+        """The run stops before its first step, and nothing was written."""
+        if isinstance(director, RunDirector):
+            by = director.deeds.ended_by
+            text = "Stopped before a step was taken: it can be resumed from where it was."
+            self.folder.emit("stopped", step=trainer.state.global_step, text=text, **({"by": by} if by else {}))
+
     def _best(self, trainer: StudioTrainer, director: RunDirector | Follower) -> Path | None:
-        """The checkpoint whose weights become the model: with early stopping the kept one with the lowest held-out
-        loss, as transformers' `load_best_model_at_end` has it. None: the last weights, as where a person stopped."""
+        """The checkpoint whose weights become the model: with early stopping, and where a run ends since it got worse
+        or collapsed, the kept one with the lowest held-out loss, as transformers' `load_best_model_at_end` has it.
+        None: the last weights, as where a person stopped."""
         found = None
-        early = self.recipe.training.watch.eval_rising == "stop"
-        if isinstance(director, RunDirector) and early and (not director.stopped or director.ended_by == "eval_rising"):
+        if isinstance(director, RunDirector) and self._wants_best(director):
             step, last = director.evaluated_at or (0, math.inf)
+            judged = step == trainer.state.global_step  # else these weights are worse than any that were
             found = resume.best(self.folder.checkpoints)
-            if found is not None and resume.facts(found)["eval_loss"] < last:
+            if found is not None and (not judged or resume.facts(found)["eval_loss"] < last):
                 director.tell("saving", "reading the best checkpoint")
                 found = resume.best(self.folder.checkpoints, hashes=True)
-            if found is not None and (loss := resume.facts(found)["eval_loss"]) < last:
+            if found is not None and (not judged or resume.facts(found)["eval_loss"] < last):
+                loss = resume.facts(found)["eval_loss"]
                 text = f"The model is that of step {resume.step_of(found)}, the best checkpoint kept: its held-out "
-                text += f"loss is {loss:.4g}, at step {step} it was {last:.4g}."
-                self.folder.emit("alert", level="info", text=text)
+                text += f"loss is {loss:.4g}" + (f", at step {step} it was {last:.4g}." if judged else ".")
+                self._alert("info", text)
             else:
                 found = None
         return self._named(found)
+
+    def _wants_best(self, director: RunDirector) -> bool:
+        """Whether the run, as it ended, is to have the best checkpoint's weights: it got worse, or stops early then."""
+        early = self.recipe.training.watch.eval_rising == "stop"
+        return director.deeds.ended_by in GETS_WORSE or (early and not director.stopped)
 
     def _of_best(self, best: Path | None) -> dict[str, Any]:
         """What the end of the run tells where its model is that of the checkpoint BEST."""
@@ -310,7 +337,7 @@ class Training:
         again = bool(recipe.training.gradient_checkpointing)
         fits, told = capacity.carried(known, self.ranks.rank, machine.device, again)
         if told and self.ranks.first and self._unasked is None:  # once, as below
-            self.folder.emit("alert", level="info", text=told)
+            self._alert("info", told)
         director = self._director(rows, checkpoint, known) if self.ranks.first else Follower(self.ranks)
         values = arguments(
             recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
@@ -337,7 +364,8 @@ class Training:
             rates=self.method.rates(model, self.settings),
         )
         if self.ranks.first:
-            self._unasked = self._unasked or Unasked(self.folder)  # told once, however often the run goes back
+            # told once, however often the run goes back
+            self._unasked = self._unasked or Unasked(self.folder, recipe.training.watch)
             trainer.add_callback(self._unasked)
         trainer.recomputes = again
         trainer.may_recompute = room.can(recipe)
@@ -389,8 +417,7 @@ class Training:
             best=recipe.training.save_best or recipe.training.watch.eval_rising == "stop",
         )
         director.goes_on(known)
-        director.changed, self._changed = self._changed, []
-        director.first_loss = known.get("first_loss")
+        director.changed, self._changed = self._changed, None
         director.doing = rows.materials.task.phases().get("training", "")
         return director
 
@@ -430,20 +457,23 @@ class Training:
         )
         for name, what in trainer.levers.told.items():
             quiet.note(f"{name}: {what}")
-        notes = [*rows.notes, *([("info", self._head)] if self._head else [])]
-        for level, text in notes if checkpoint is None else ():
-            self.folder.emit("alert", level=level, text=text)
-        step = resume.step_of(checkpoint) if checkpoint else 0
         if not self.ranks.first:
             return
+        notes = [*rows.notes, *([("info", self._head)] if self._head else [])]
+        for level, text in notes if checkpoint is None else ():
+            self._alert(level, text)
+        step = resume.step_of(checkpoint) if checkpoint else 0
         beyond = resume.checkpoints(self.folder.checkpoints)
         beyond = [path for path in beyond if checkpoint is None or resume.step_of(path) > step]
         if resuming and beyond:
             where = f"from step {step}" if checkpoint else "from the start"
-            self.folder.emit("alert", level="warning", text=f"{beyond[0].name} is damaged: training goes on {where}.")
+            self._alert("warning", f"{beyond[0].name} is damaged: training goes on {where}.")
         elif resuming and checkpoint is None:
-            self.folder.emit("alert", level="warning", text="There is no checkpoint: training begins at the start.")
+            self._alert("warning", "There is no checkpoint: training begins at the start.")
         resume.set_aside(self.folder.checkpoints, step if checkpoint else -1)
+
+    def _alert(self, level: str, text: str) -> None:
+        alerting.say(self.folder, self.recipe.training.watch, level, text)
 
     def _began_before(self) -> bool:
         """Whether events tell of steps that no checkpoint holds: they are taken again from the start."""
@@ -463,5 +493,5 @@ class Training:
             "seconds": time.perf_counter() - began,
             "parameters": loading.parameters(trainer.model),
             "path": str(self.folder.model),
-            **({"by": director.ended_by} if director.stopped and director.ended_by else {}),
+            **({"by": director.deeds.ended_by} if director.stopped and director.deeds.ended_by else {}),
         }

@@ -7,18 +7,20 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ftstudio.core.run import RunFolder
+from ftstudio.core.watch import Watch
+from ftstudio.engine import alerting
 
 STEPS = 10  # without a gradient before it is told: an expert may see no token in a step
 
 
 class Unasked(TrainerCallback):
-    """Looks at the first steps of the run in FOLDER for weights that get no gradient at all.
+    """Looks at the first steps of the run in FOLDER for weights that get no gradient at all; WATCH says who is told.
 
     An encoder's pooler is left out: it is there for one task, and the others don't mind.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, watch: Watch) -> None:
+        self.folder, self.watch = folder, watch
         self.left: set[str] | None = None
         self.steps = 0
 
@@ -37,6 +39,6 @@ class Unasked(TrainerCallback):
             names = sorted(self.left)
             text = f"{len(names)} of the weights that should learn got no gradient in {self.steps} steps, such as "
             text += f"{names[0]}: they learn nothing."
-            self.folder.emit("alert", level="warning", text=text, hint="Leave them out of what learns.")
+            alerting.say(self.folder, self.watch, "warning", text, "Leave them out of what learns.")
             self.left = set()
         return control

@@ -14,13 +14,18 @@ from ftstudio.core.watch import Watch
 
 RECENT = 64  # losses that a spike is judged by
 ENOUGH = 20  # before so many there is nothing to judge by
+# what a loss must rise by at least to be a spike: a share of what it was lately, one of what the run began with (its
+# scale), and so many nats
+SPIKE_OF_USUAL, SPIKE_OF_FIRST, SPIKE_NATS = 0.5, 0.1, 0.1
 ZERO = 1e-7  # nats a token: below, the loss counts as zero
 ZEROS = 5  # steps in a row, with a loss or a gradient of zero
 FAR, LEAST_RISE = 1.5, 0.5  # a held-out loss so many times that before training, and so many nats above it
 SKIPPED = 20  # steps in a row that fp16's scaler skips: it begins at 2^16 and halves, 16 are nothing to wonder at
 LOWER = "Stop, and train again with a lower learning rate."
 LEAST_STALL = 60.0  # seconds
+FIRST_STALL = 1800.0  # the same before it is known what steps take: the first ones compile, choose kernels, fill caches
 MAD = 1.4826  # median absolute deviation to standard deviation, of normally spread values
+NINE_TENTHS = 1.2816  # standard deviations that nine in ten of them lie below
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,11 @@ class Watchdog:
 
     def __init__(self, watch: Watch, clock: Callable[[], float] = time.monotonic) -> None:
         self.watch, self._clock = watch, clock
+        self.first_loss: float | None = None  # that of the run's first step, also where it goes on
         self._losses: deque[float] = deque(maxlen=RECENT)
         self._spans: deque[float] = deque(maxlen=RECENT)
-        self._last: float | None = None  # when the last step ended; None while other things than steps are done
+        self._last: float | None = None  # when the step under way began; None while other things than steps are done
+        self._straight = False  # right after another one, so that it tells what steps take
         self._told_stall = False
         self._quiet_until = 0
         self._zeros = self._still = self._skipped = 0
@@ -74,6 +81,8 @@ class Watchdog:
         if self._still == ZEROS:
             text = f"The gradient is exactly zero since step {step - ZEROS + 1}, and the loss is not ({loss:.4g}): "
             found.append(Fault("collapsed", f"{text}the model has collapsed and learns nothing any more.", LOWER))
+        if self.first_loss is None:
+            self.first_loss = loss
         score, usual = self._score(loss)
         if score > self.watch.spike_score and step >= self._quiet_until:
             text = f"The loss jumped to {loss:.3g} at step {step}; lately it was about {usual:.3g}."
@@ -83,15 +92,21 @@ class Watchdog:
         return found
 
     def _score(self, loss: float) -> tuple[float, float]:
-        """(robust z-score of LOSS among the recent ones, their median): Iglewicz and Hoaglin 1993, by the median
-        absolute deviation. A rise under half of the median is no spike, however calm the losses were."""
+        """(robust z-score of LOSS among the recent ones, their median), 0 for what is no spike by itself.
+
+        The spread is the median absolute deviation (Iglewicz and Hoaglin 1993), or that of the upper tail where it is
+        wider: batches of memorised rows lose next to nothing, and one or the other ten times as much. Nor is a rise a
+        spike, however calm the losses were, under half of the median, a tenth of the run's first loss (its scale) or
+        0.1 nats.
+        """
         if len(self._losses) < ENOUGH:
             return 0.0, loss
         usual = statistics.median(self._losses)
-        spread = MAD * statistics.median(abs(value - usual) for value in self._losses)
-        if loss - usual < 0.5 * abs(usual):
+        if loss - usual < max(SPIKE_OF_USUAL * abs(usual), SPIKE_OF_FIRST * abs(self.first_loss or 0.0), SPIKE_NATS):
             return 0.0, usual
-        return (loss - usual) / max(spread, 1e-3 * abs(usual), 1e-9), usual
+        middle = MAD * statistics.median(abs(value - usual) for value in self._losses)
+        tail = (statistics.quantiles(self._losses, n=10)[-1] - usual) / NINE_TENTHS
+        return (loss - usual) / max(middle, tail, 1e-3 * abs(usual), 1e-9), usual
 
     @property
     def best(self) -> float:
@@ -103,6 +118,11 @@ class Watchdog:
         """Whether the model is worth less now than before training: what was saved of it lately is, too."""
         return self._far or self._still >= ZEROS
 
+    def far(self, loss: float) -> bool:
+        """Whether a held-out LOSS is so far above that before training that the model is worth less than then."""
+        start = self._first[1] if self._first is not None else math.inf
+        return loss >= FAR * start and loss - start >= LEAST_RISE
+
     def evaluated(self, step: int, loss: float, *, counts: bool = True) -> list[Fault]:
         """The held-out LOSS at STEP. Patience COUNTS those that are due, of each step one: to look ends no run."""
         if not math.isfinite(loss):
@@ -112,7 +132,7 @@ class Watchdog:
         self._best = min(self._best, loss)
         found = self._patient(step, loss) if counts and step != self._judged else []
         before, start = self._first
-        far = loss >= FAR * start and loss - start >= LEAST_RISE
+        far = self.far(loss)
         if far and not self._far:
             text = f"The held-out loss is {loss:.4g} at step {step}, far above the {start:.4g} of step {before}: "
             found.append(Fault("collapsed", f"{text}the model is worse than it was before.", LOWER))
@@ -135,25 +155,31 @@ class Watchdog:
 
     # -- time: asked by another thread -----------------------------------------------------------------------------
     def away(self) -> None:
-        """What is done now isn't a step: evaluating, saving, pausing. The next step begins anew."""
+        """What is done now isn't a step: evaluating, saving, pausing."""
         self._last = None
+
+    def back(self) -> None:
+        """The next step is under way, after something else or as the first."""
+        if self._last is None:
+            self._last, self._straight, self._told_stall = self._clock(), False, False
 
     def _time(self) -> None:
         now = self._clock()
-        if self._last is not None:
+        if self._last is not None and self._straight:
             self._spans.append(now - self._last)
-        self._last, self._told_stall = now, False
+        self._last, self._straight, self._told_stall = now, True, False
 
     def stalled(self) -> list[Fault]:
-        """Whether no step came for far longer than steps take. Monotonic: a clock that jumps changes nothing."""
+        """Whether no step came for far longer than steps take, and for `FIRST_STALL` at least where hardly any is
+        known. Monotonic: a clock that jumps changes nothing."""
         last, spans = self._last, list(self._spans)
-        if last is None or self._told_stall or len(spans) < 3:
+        if last is None or self._told_stall:
             return []
-        usual, waited = statistics.median(spans), self._clock() - last
-        if waited < max(LEAST_STALL, self.watch.stall * usual):
+        usual, waited = statistics.median(spans) if spans else 0.0, self._clock() - last
+        if waited < max(LEAST_STALL if len(spans) >= 3 else FIRST_STALL, self.watch.stall * usual):
             return []
         self._told_stall = True
-        text = f"No step for {waited:.0f} s; a step took {usual:.2g} s."
+        text = f"No step for {waited:.0f} s" + (f"; a step took {usual:.2g} s." if spans else ", and none before.")
         return [Fault("stalled", text, "A slow disk, another process on the GPU, or a lost peer.")]
 
     def machine(self, reading: Mapping[str, Any]) -> list[Fault]:

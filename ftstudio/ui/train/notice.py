@@ -73,10 +73,8 @@ def notice(
     if asked:
         return "warn", "→", asked
     if state == "paused":
-        here = [alert for alert in story.alerts_now if alert.get("step") == story.step]
-        why = next((alert for alert in reversed(here) if alert.get("action") == "pause"), None)
-        if why is not None:  # no person paused it
-            return "warn", "‖", f"{alert_text(why)} · p goes on"
+        if story.pausing is not None:  # no person paused it
+            return "warn", "‖", f"{alert_text(story.pausing)} · p goes on"
         return "warn", "‖", f"paused at step {story.step}; the model stays loaded · p goes on"
     if story.phase not in ("", "training"):
         text = one_line((story.last_state or {}).get("text"), 120)
@@ -105,8 +103,11 @@ def stopped_text(story: Story) -> str:
     by = (story.last_state or {}).get("by")
     if by == QUEUE:
         return "taken out of the queue before it began"
+    if by == "resume_fault":
+        return f"stopped at step {story.step} before a step was taken: it would have gone on otherwise than before"
     if by != "eval_rising":
-        return f"stopped at step {story.step}{': the model had collapsed' if story.collapsed else ''}"
+        why = ": the model had collapsed" if story.collapsed or by == "collapsed" else ""
+        return f"stopped at step {story.step}{why}{model_text(story)}"
     more = "; the model had collapsed" if story.collapsed else model_text(story)
     return f"stopped early at step {story.step}: the held-out loss got no better{more}"
 
