@@ -186,7 +186,7 @@ def test_a_run_that_waited_too_long_is_not_trained_again(script: Script, tmp_pat
     """Another process trained it, or a person deleted it."""
     run = Workspace(tmp_path).new_run("late")
     if fate == "trained":
-        run.recipe_path.write_text("model: demo\n")
+        run.recipe_path.write_text("model: demo\ndata: {train: demo}\n")
         run.emit("done", step=3)
     else:
         run.path.rmdir()
@@ -200,7 +200,7 @@ def test_a_run_that_waited_too_long_is_not_trained_again(script: Script, tmp_pat
 
 def prepared(tmp_path: Path, name: str) -> RunFolder:
     run = Workspace(tmp_path).new_run(name)
-    run.recipe_path.write_text("model: demo\n")
+    run.recipe_path.write_text("model: demo\ndata: {train: demo}\n")
     return run
 
 
