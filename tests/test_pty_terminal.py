@@ -29,7 +29,7 @@ def opened(tmp_path: Path, request: pytest.FixtureRequest):
 
 def whole(screen: Terminal, wanted: object) -> None:
     """Wait until SCREEN shows WANTED again, every cell of it."""
-    if not screen.pump(5, lambda: screen.cells == wanted):
+    if not screen.pump(30, lambda: screen.cells == wanted):
         raise AssertionError(f"not whole again:\n{screen.text}")
 
 
@@ -37,7 +37,7 @@ def test_another_size_and_back_shows_every_cell_anew(opened: Terminal) -> None:
     small = opened.cells
     opened.resize(120, 30)
     opened.wait(r"tickets-1(.*\n)+.*ctrl\+p all")
-    assert opened.pump(5, lambda: "▒" not in opened.text)
+    assert opened.pump(30, lambda: "▒" not in opened.text)
     opened.pump(0.5)
     wide = opened.cells
     opened.key("4")
@@ -58,7 +58,7 @@ def test_halted_and_going_on_shows_every_cell_anew(opened: Terminal, how: signal
     before, process = opened.cells, psutil.Process(opened.process)
     for _ in range(2):
         opened.signal(how)
-        assert opened.pump(5, lambda: process.status() == psutil.STATUS_STOPPED)
+        assert opened.pump(30, lambda: process.status() == psutil.STATUS_STOPPED)
         opened.pump(0.1)
         opened.garble()  # another program had the terminal
         opened.signal(signal.SIGCONT)
