@@ -108,6 +108,23 @@ def test_a_reused_process_id_is_not_the_owner(tmp_path: Path) -> None:
     assert folder.owner() is None
 
 
+def test_a_process_of_another_container_on_a_host_of_the_same_name_is_known_by_its_beats(tmp_path: Path) -> None:
+    """Its id means another process here, or none; asked for it, the run would be taken from whoever trains it."""
+    folder = JobFolder(tmp_path)
+    folder.claim()
+    value = files.read_json(folder.owner_path)
+    elsewhere = {**value, "process": 2**22 + 1, "processes": "this boot pid:[1]", "token": "another"}
+    files.write_json(folder.owner_path, {**elsewhere, "heartbeat": time.time()})
+    assert folder.owner() is not None
+    with pytest.raises(StudioError, match="worked on"):
+        JobFolder(tmp_path).claim()
+    files.write_json(folder.owner_path, {**elsewhere, "token": "silent", "heartbeat": time.time() - 1e6})
+    assert folder.owner() is None
+    del value["processes"]  # of an earlier version
+    files.write_json(folder.owner_path, value)
+    assert folder.owner() is not None
+
+
 def test_a_jumping_clock_does_not_end_an_owner_on_this_host(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     folder.claim()

@@ -13,7 +13,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ftstudio.core import files
 from ftstudio.core.errors import StudioError
@@ -28,18 +30,29 @@ TRIES, PAUSE = 250, 0.02  # at a door; seconds between them
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that works on a job: id, host, when that process began (against reused ids), last sign of life."""
+    """The process that works on a job: id, host, when that process began (against reused ids), last sign of life, and
+    among which processes the id counts (see `_processes`; empty: not written down)."""
 
     process: int
     host: str
     began: float
     heartbeat: float
     token: str
+    processes: str = ""
 
     @property
     def near(self) -> bool:
-        """Whether it is a process of this host, which can be asked."""
-        return self.host == socket.gethostname()
+        """Whether it is a process of this host, which can be asked: containers may share a host's name, but no ids."""
+        return self.host == socket.gethostname() and self.processes in ("", _processes())
+
+    @classmethod
+    def of(cls, value: Any) -> Owner | None:
+        """What VALUE, read from a file, tells; None where it tells of none."""
+        try:
+            told = {key: value[key] for key in ("process", "host", "began", "heartbeat", "token")}
+            return cls(**told, processes=str(value.get("processes") or ""))
+        except (KeyError, TypeError, AttributeError):
+            return None
 
     @property
     def here(self) -> bool:
@@ -99,10 +112,21 @@ def _process_began(process: int) -> float | None:
         return None
 
 
+@cache
+def _processes() -> str:
+    """Among which processes an id counts: those of this boot, and of this container. Empty where that can't be told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except (OSError, ValueError):
+        return ""
+
+
 def here(token: str = "") -> Owner:
     """This process, with a sign of life of now."""
     process = os.getpid()
-    return Owner(process, socket.gethostname(), _process_began(process) or 0.0, time.time(), token)
+    began = _process_began(process) or 0.0
+    return Owner(process, socket.gethostname(), began, time.time(), token, _processes())
 
 
 def exclusive(mine: Path, door: Path) -> None:
@@ -137,11 +161,7 @@ def forsaken(door: Path, mine: Path) -> bool:
 
 def recorded(path: Path) -> Owner | None:
     """The owner that PATH tells of, alive or not; None where there is none, or it is half written."""
-    value = files.read_json(path)
-    try:
-        return Owner(**{key: value[key] for key in Owner.__dataclass_fields__}) if value else None
-    except (KeyError, TypeError):
-        return None
+    return Owner.of(files.read_json(path))
 
 
 @contextmanager

@@ -33,8 +33,8 @@ def _recorded(folder: Path) -> Owner | None:
         with open(folder / FILE, "rb") as file:
             beat = os.fstat(file.fileno()).st_mtime
             value = json.loads(file.read())
-        return Owner(**{key: value[key] for key in Owner.__dataclass_fields__} | {"heartbeat": beat})
-    except (OSError, ValueError, KeyError, TypeError):
+        return Owner.of({**value, "heartbeat": beat})
+    except (OSError, ValueError, TypeError):
         return None
 
 
