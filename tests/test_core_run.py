@@ -1,19 +1,21 @@
 """The story of a run as its events tell it, and the workspace."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from ftstudio.cli.train import next_lines
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.files import LineWriter, write_lines
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import RunFolder, Story, smoothed, state_word, trained_text
-from ftstudio.core.workspace import Workspace, slug
+from ftstudio.core.workspace import Workspace, in_trash, slug
 from ftstudio.ui.runs.catalogue import Follower
 from ftstudio.ui.runs.cells import cells_of
 from ftstudio.ui.shell.strip import MARKS
@@ -346,6 +348,71 @@ def test_a_deleted_run_lies_in_the_trash(tmp_path: Path) -> None:
     trash = place.delete_run(run)
     assert (trash / "recipe.yaml").is_file()
     assert place.runs() == []
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> dict[str, RunFolder]:
+    """Runs of which some stand on the first: by its model's folder, by its name, through a link; and one that doesn't,
+    though its recipe has the name in it."""
+    place = Workspace(tmp_path / "a place with blanks in its name, longer than a line of a recipe is allowed to be")
+    runs = {stem: place.new_run(stem) for stem in ("first", "second", "third", "fourth", "fifth", "sixth")}
+    first = runs["first"]
+    first.model.mkdir()
+    (tmp_path / "link").symlink_to(place.path)
+    recipes: dict[str, dict[str, Any]] = {
+        "first": {"model": "demo", "name": "first-1"},
+        "second": {"model": str(first.model)},
+        "third": {"model": f"run:{first.name}"},
+        "fourth": {
+            "model": "demo",
+            "evaluation": {"similarity": str(tmp_path / "link" / "runs" / "first-1" / "model")},
+        },
+        "fifth": {"model": str(first.path.with_name("first-10") / "model"), "name": "after first-1"},
+        "sixth": {"model": "demo"},
+    }
+    for stem, recipe in recipes.items():
+        with runs[stem].recipe_path.open("w") as file:
+            YAML().dump(recipe, file)
+    return runs
+
+
+def test_a_run_that_others_stand_on_is_not_deleted(built: dict[str, RunFolder]) -> None:
+    first = built["first"]
+    place = Workspace(first.path.parents[1])
+    for stem, named in (
+        ("second", "fourth-1, second-1, third-1 stand"), ("third", "fourth-1, third-1 stand"), ("fourth", "fourth-1 s"),
+    ):  # fmt: skip
+        with pytest.raises(StudioError, match=named) as caught:
+            place.delete_run(first)
+        assert first.name in str(caught.value)
+        assert "Delete" in caught.value.hint
+        assert first.recipe_path.is_file()
+        place.delete_run(built[stem])
+    assert place.delete_run(first).is_dir()
+    assert {run.name for run in place.runs()} == {"fifth-1", "sixth-1"}
+
+
+def test_what_was_deleted_is_said_to_lie_in_the_trash(tmp_path: Path) -> None:
+    from ftstudio.engine.locate import locate
+
+    place = Workspace(tmp_path)
+    run, other = place.new_run("x"), place.new_run("x-1")
+    for one in (run, other, place.new_run("x-1")):
+        one.recipe_path.write_text("task: sft\n")
+        one.model.mkdir()
+    lies = place.delete_run(run)
+    for wanted in (lambda: place.run("x-1"), lambda: locate(str(run.model))):
+        with pytest.raises(StudioError, match="deleted") as caught:
+            wanted()
+        assert f"lies in {lies}" in str(caught.value)
+        assert str(run.path) in caught.value.hint
+    assert in_trash(run.model) == lies / "model"
+    assert in_trash(other.model) is None
+    with pytest.raises(StudioError, match=r"no model at .*y-1/model\. Check"):
+        locate(str(tmp_path / "runs" / "y-1" / "model"))
+    shutil.move(lies, run.path)
+    assert place.run("x-1").name == "x-1"
+    assert in_trash(run.model) is None
 
 
 def test_names_for_files() -> None:

@@ -18,6 +18,7 @@ import pytest
 from nursery import Nursery
 from paced import PROGRAM, last_step, until
 from test_launched import Place, assert_close, steps_of, told
+from tiny_encoders import make_encoder
 
 from ftstudio.core.run import RunFolder
 
@@ -213,6 +214,41 @@ def test_a_held_out_loss_that_is_no_number_calls_the_checkpoint_off_in_all_proce
     assert run.state() == "done"
     assert [start["resumed_from"] for start in told(run, "start")] == [None, 5]
     assert max(steps_of(run)) == 11
+
+
+UNSCORED = PROGRAM.replace(
+    "from ftstudio.cli import main",
+    """
+from ftstudio.tasks.text_classification import TextClassification
+def fails(self, *args):
+    raise ValueError("no score")
+TextClassification.scores = fails
+from ftstudio.cli import main""",
+)
+CLASSES = """\
+task: text-classification
+model: {place}/encoder
+data: {{train: {place}/labels.jsonl, eval: 0.25}}
+training: {{steps: 4, batch_size: 2, device: cpu}}
+evaluation: {{every: 2, samples: 0, forgetting: false}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_scores_that_fail_cost_no_process_the_run(nursery: Nursery, tmp_path: Path):
+    """They are made by the first one, while the others wait for what it was told."""
+    place = Place.make(tmp_path, nursery)
+    make_encoder(tmp_path / "encoder")
+    rows = [{"text": f"{name} cats {n}", "label": name} for n in range(16) for name in ("red", "blue")]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "classes.yaml").write_text(CLASSES.format(place=tmp_path))
+    (tmp_path / "program.py").write_text(UNSCORED)
+    assert place.ended(place.launched(2, "run", "train", "classes.yaml")) == [0, 0], place.said("run")
+    run = place.last("run")
+    assert run.state() == "done"
+    assert [event["step"] for event in told(run, "eval")] == [0, 2, 4]
+    assert len([alert for alert in told(run, "alert") if "ValueError: no score" in alert["text"]]) == 1
 
 
 RISING = PROGRAM.replace(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_models import make_encoder, make_labelled
 
@@ -29,8 +29,11 @@ from ftstudio.data.tokenizer import load_tokenizer
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
+from ftstudio.evaluation import classification
 from ftstudio.evaluation.classification import METRICS, summary
+from ftstudio.evaluation.metrics import corpus_score
 from ftstudio.evaluation.predictions import read_predictions
+from ftstudio.tasks.text_classification import TextClassification
 
 SHAPE = Shape("text-label", {"text": "text", "label": "label"}, "")
 
@@ -212,6 +215,31 @@ def test_scores_of_labels_equal_scikit_learn(pairs: list[tuple[str, str]]) -> No
     assert summary(given_labels, wanted, labels.SINGLE)["mcc"] == pytest.approx(expected["mcc"])
 
 
+LABELS = st.frozensets(st.sampled_from("abc")).map(classification.joined)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=20))
+@example([("", ""), ("", "")])
+@example([("", ""), ("", "a")])
+@example([("a", "a"), ("", ""), ("a", "")])
+def test_scores_of_several_labels_are_those_of_a_comparison_and_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+    """Also where no label occurs, and where a single one does."""
+    from sklearn.metrics import f1_score
+
+    given_labels, wanted = [a for a, _ in pairs], [b for _, b in pairs]
+    found = summary(given_labels, wanted, labels.MULTI)
+    assert found["accuracy"] == sum(a == b for a, b in pairs) / len(pairs)
+    names = sorted({name for text in (*given_labels, *wanted) for name in classification.parted(text)})
+    told = [[[name in classification.parted(text) for name in [*names, "1", "2"]] for text in texts]
+            for texts in (wanted, given_labels)]  # fmt: skip
+    each = f1_score(*told, average=None, zero_division=0.0)[: len(names)]  # it takes a column alone for two classes
+    assert found["f1"] == pytest.approx(float(each.mean()) if names else 0.0)
+    assert found["f1_micro"] == pytest.approx(f1_score(*told, average="micro", zero_division=0.0))
+    for name in ("f1", "f1_micro"):
+        assert found[name] == corpus_score(name, given_labels, wanted)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=30))
 def test_correlations_equal_scipy(pairs: list[tuple[int, int]]) -> None:
@@ -332,6 +360,30 @@ def test_several_labels_and_numbers(encoder: Path, tmp_path: Path, kind: str) ->
     last = [event for event in run.events() if event["kind"] == "eval"][-1]
     assert last["spearman" if kind == "regression" else "f1_micro"] > 0.8
     assert np.isfinite(last["loss"])
+
+
+def test_an_evaluation_whose_scores_fail_costs_the_scores_and_not_the_run(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> dict[str, float]:
+        raise ValueError("no such \x1b[31mscore")
+
+    monkeypatch.setattr(TextClassification, "scores", fails)
+    values = recipe(encoder, make_labelled(tmp_path / "rows.jsonl"), {"name": "full"})
+    values["training"] |= {"steps": 4}
+    values["evaluation"] |= {"every": 2, "samples": 0}
+    run = prepare_run(check_recipe(values), Workspace(tmp_path / "studio"))
+    Worker().execute(Train(run.path))
+    events = list(run.events())
+    assert run.state() == "done", events[-1]
+    told = [event for event in events if event["kind"] == "eval"]
+    assert [event["step"] for event in told] == [0, 2, 4]
+    assert all(np.isfinite(event["loss"]) and "f1" not in event for event in told)
+    [alert] = [event for event in events if event["kind"] == "alert" and "score" in event["text"]]
+    assert alert["level"] == "warning"
+    assert "ValueError: no such" in alert["text"]
+    assert "\x1b" not in alert["text"]
+    assert "Traceback" in run.log_path.read_text()
 
 
 def test_pairs_of_sentences_are_recognised_for_it() -> None:

@@ -81,8 +81,8 @@ class RunFolder(JobFolder):
         """The tuned model's answers on the held-out rows."""
         return JobFolder(self.path / "errors")
 
-    def planned(self) -> dict[str, str]:
-        """Task, method and model by its recipe: of a run that waits or hasn't got as far. Empty where none is read."""
+    def values(self) -> dict[str, Any]:
+        """What its recipe holds, unchecked. Empty where none is read."""
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
 
@@ -90,7 +90,11 @@ class RunFolder(JobFolder):
             recipe = YAML(typ="safe").load(self.recipe_path.read_text("utf-8"))
         except (OSError, ValueError, RecursionError, YAMLError):
             return {}
-        found = recipe if isinstance(recipe, dict) else {}
+        return recipe if isinstance(recipe, dict) else {}
+
+    def planned(self) -> dict[str, str]:
+        """Task, method and model by its recipe: of a run that waits or hasn't got as far. Empty where none is read."""
+        found = self.values()
         method = found.get("method")
         method = method.get("name") if isinstance(method, dict) else method
         told = {"task": found.get("task"), "method": method, "model": found.get("model")}

@@ -14,7 +14,7 @@ from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, report
+from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, quiet, report, trouble
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.deeds import Deeds, NotBegun, RolledBack, remedy
@@ -78,6 +78,7 @@ class RunDirector:
         self.pace = pace.Pace(every, save, told)
         self.disk = disk.Disk(folder.path)
         self._unwritten = False  # it took no event lately, which is told
+        self._unscored = False  # scores failed, which is told
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Where a resumed run wouldn't go on as before, what the recipe says is done before a
@@ -274,6 +275,14 @@ class RunDirector:
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
         self._alert("warning", held.short(rows, tokens, recomputes))
+
+    def unscored(self, error: Exception) -> None:
+        """See trainer.Director. Told once; the traceback is in the log every time."""
+        quiet.traceback(self.folder.log_path, error)
+        told, self._unscored = self._unscored, True
+        if not told:
+            why = trouble.explain(error).message
+            self._alert("warning", f"Held-out rows have a loss but no scores while it trains: {why}")
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.predicting import moved
 from ftstudio.engine.trouble import out_of_memory
+from ftstudio.tasks.base import Predicted, Task
 
 
 class Rows(Protocol):
@@ -42,6 +43,20 @@ def room_for(device: str, tokens: int) -> int | None:
     return tokens if device == "cuda" else None
 
 
+def scored(
+    task: Task, predicted: Sequence[Predicted], rows: Sequence[Row], missed: Callable[[Exception], None] | None
+) -> dict[str, float]:
+    """TASK's scores of what was PREDICTED for ROWS. Where they can't be made MISSED is told why, and there are none:
+    the loss needs no scores, and neither does training. Raises only where nobody is to be told."""
+    try:
+        return task.scores(predicted, rows)
+    except Exception as error:
+        if missed is None:
+            raise
+        missed(error)
+        return {}
+
+
 @torch.no_grad()
 def held_out_loss(
     model: Any,
@@ -52,6 +67,7 @@ def held_out_loss(
     keep: dict[str, Any] | None = None,
     budget: int | None = None,
     held: Held | None = None,
+    missed: Callable[[Exception], None] | None = None,
 ) -> dict[str, float] | None:
     """`{loss, perplexity, rows, tokens}`: nats a trained token over all ROWS; the same for every BATCH size (rows, or
     as many as BUDGET tokens hold).
@@ -60,6 +76,7 @@ def held_out_loss(
     instead of the perplexity. None where SHOULD_STOP said so before all rows were through. A batch that memory
     won't hold is halved, which HELD remembers; one whose rows are held against each other is looked at in parts. With
     KEEP no more than loss, rows and tokens are told; it gets the `predicted`, as rows are `in_turn`, and their `task`.
+    MISSED: see `scored`.
     """
     whole = levers.texts is not None
     order = in_turn(rows, levers)
@@ -117,7 +134,7 @@ def held_out_loss(
         keep |= {"predicted": predicted, "task": getattr(objective, "task", None)}
         return told
     if isinstance(objective, TaskObjective) and not objective.task.generates:
-        return told | objective.task.scores(predicted, [rows[row] for row in order[: len(predicted)]])
+        return told | scored(objective.task, predicted, [rows[row] for row in order[: len(predicted)]], missed)
     told["perplexity"] = math.exp(min(mean, 700))
     if len(rows) and "bytes" in rows[0]:  # running text: comparable across tokenizers
         told["bits_per_byte"] = total / math.log(2) / max(1, sum(rows[row]["bytes"] for row in order))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftstudio.core.errors import StudioError
+from ftstudio.core.workspace import in_trash
 from ftstudio.demo import MODEL as DEMO
 from ftstudio.engine.weights import header, weight_files
 
@@ -41,6 +42,12 @@ def locate(model: str, *, weights: bool = True) -> Located:
     if path.is_file():
         raise StudioError(f"{model} is a file, not a model.", "Name the folder that holds its config.json.")
     if model.startswith((".", "/", "~")) or not _HUB_ID.match(model):
+        if (lies := in_trash(path.absolute())) is not None:
+            run = lies.parent if lies.name == "model" else lies
+            raise StudioError(
+                f"There is no model at {model}: its run was deleted, and lies in {run}.",
+                f"Move that folder back to {path.parent if lies.name == 'model' else path}.",
+            )
         raise StudioError(f"There is no model at {model}.", _near(path))
     folder = _from_hub(model, weights)
     return Located(_checked(folder, model, weights), model)

@@ -327,7 +327,7 @@ class _Probe:
             some = some[: max(4, 4 * self.budget // len(some[0]["input_ids"]))]
         self._wait()
         began = time.perf_counter()
-        held_out_loss(model, some, self.levers, self.batch, budget=self.budget)
+        held_out_loss(model, some, self.levers, self.batch, budget=self.budget, missed=lambda error: None)
         self._wait()
         share = sum(len(row["input_ids"]) for row in rows) / sum(len(row["input_ids"]) for row in some)
         return (time.perf_counter() - began) * share

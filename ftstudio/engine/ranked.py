@@ -19,7 +19,7 @@ from ftstudio.engine import attention, capacity, gradients
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Collate, Row, trained
 from ftstudio.engine.held import NotHeld, load_of
-from ftstudio.engine.held_out import Rows, held_out_loss, in_turn
+from ftstudio.engine.held_out import Rows, held_out_loss, in_turn, scored
 from ftstudio.engine.levers import Levers
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import Shuffled
@@ -174,7 +174,7 @@ class RankedTrainer(StudioTrainer):
             for rank, (_, _, said) in enumerate(parts):
                 predicted += [Predicted(text, extra) for text, extra in said]
                 answered += share(rows, self.levers, batch, rank, self.ranks.count)[: len(said)]
-            return told | kept["task"].scores(predicted, answered)
+            return told | scored(kept["task"], predicted, answered, self.director.unscored)
         told["perplexity"] = math.exp(min(mean, 700))
         if len(rows) and "bytes" in rows[0]:
             told["bits_per_byte"] = total / math.log(2) / max(1, sum(rows[at]["bytes"] for at in range(len(rows))))

@@ -19,11 +19,10 @@ from ftstudio import methods, tasks
 from ftstudio.core import recipe_file
 from ftstudio.core.errors import StudioError
 from ftstudio.core.recipe import Recipe, Replay, Source
-from ftstudio.core.workspace import Workspace
+from ftstudio.core.workspace import RUN, Workspace
 
 PATH_KEYS = ("data.train", "data.eval", "data.test", "data.parted_as", "model", "evaluation.similarity")
 # words that name something of ours even where a file of that name lies around
-RUN = "run:"  # before the name of a run whose result is the model
 RESERVED = frozenset({"demo", "auto", "minilm", "static"})
 
 

@@ -195,6 +195,9 @@ class Follower:
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """See trainer.Director."""
 
+    def unscored(self, error: Exception) -> None:
+        """See trainer.Director. The first process makes the scores."""
+
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
 

@@ -9,6 +9,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,6 +71,9 @@ class Director(Protocol):
 
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """An evaluation was made; None where a stop was asked for in the middle of it."""
+
+    def unscored(self, error: Exception) -> None:
+        """The task's scores of an evaluation failed with ERROR: it has none."""
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """Memory didn't do for ROWS of TOKENS in all at once: as many are taken in parts from now on, or (RECOMPUTES)
@@ -404,12 +408,8 @@ class StudioTrainer(Trainer):
         with self.meter.away("evaluating"):
             self.director.evaluating(self)
             batch, stop = self.args.per_device_eval_batch_size, self.director.should_stop
-
-            def measure(rows: Rows) -> dict[str, float] | None:
-                return held_out_loss(
-                    self.model_wrapped, rows, self.levers, batch, stop, budget=self.budget, held=self.still
-                )
-
+            measure = partial(held_out_loss, self.model_wrapped, levers=self.levers, batch=batch, should_stop=stop)
+            measure = partial(measure, budget=self.budget, held=self.still, missed=self.director.unscored)
             metrics = by_source(self.held_out, self.sources, measure)
             with attention.plain(self.model), self.levers.objective.precision():  # samples are generated with padding
                 self.director.evaluated(self, metrics)

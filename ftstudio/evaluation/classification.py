@@ -1,7 +1,8 @@
 """Scores of answers that are labels or numbers: accuracy, F1, Matthews' correlation, Pearson and Spearman.
 
-While a model learns they come from scikit-learn and scipy; in a comparison they are made of counts that add up over
-rows, so that resampled corpora cost no new counting. Both give the same numbers.
+In a comparison they are made of counts that add up over rows, so that resampled corpora cost no new counting. While a
+model learns those of several labels are, too; of single labels and numbers they come from scikit-learn and scipy, which
+give the same.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def balanced(counts: Sequence[int]) -> list[float]:
 
 
 def summary(answers: Sequence[str], references: Sequence[str], problem: str) -> dict[str, float]:
-    """`accuracy`, `f1` (macro) and `mcc` of single labels; `accuracy` (whole sets), `f1` and `f1_micro` of several;
-    `spearman` and `pearson` of numbers (left out where all are equal)."""
+    """`accuracy`, `f1` (macro) and `mcc` of single labels; `accuracy` (whole sets), `f1` and `f1_micro` of several
+    (0 where no label occurs); `spearman` and `pearson` of numbers (left out where all are equal)."""
     if not answers:
         return {}
     if problem == "regression":
@@ -43,15 +44,11 @@ def summary(answers: Sequence[str], references: Sequence[str], problem: str) -> 
     right = sum(a == b for a, b in zip(answers, references, strict=True)) / len(answers)
     found = {"accuracy": right}
     if problem == "multi_label_classification":
-        from sklearn.metrics import f1_score
-        from sklearn.preprocessing import MultiLabelBinarizer
-
-        given, wanted = [parted(text) for text in answers], [parted(text) for text in references]
-        maker = MultiLabelBinarizer().fit([*given, *wanted])
-        a, b = maker.transform(wanted), maker.transform(given)
-        found["f1"] = float(f1_score(a, b, average="macro", zero_division=0.0))
-        found["f1_micro"] = float(f1_score(a, b, average="micro", zero_division=0.0))
-        return found
+        # not scikit-learn: it fails where no label occurs, and takes the column of a single one for two classes
+        macro, micro = LabelMetric("f1"), LabelMetric("f1_micro")
+        [counts] = macro.statistics([answers], references)
+        totals = counts.sum(axis=0, keepdims=True)
+        return found | {one.name: float(one.score(totals)[0]) for one in (macro, micro)}
     from sklearn.metrics import f1_score, matthews_corrcoef
 
     found["f1"] = float(f1_score(references, answers, average="macro", zero_division=0.0))

@@ -96,7 +96,8 @@ class Embedding(ItemTask, VectorTask):
     def __init__(self, options: Options | None = None, facts: Mapping[str, Any] | None = None) -> None:
         super().__init__(options, facts)
         self._pool: list[str] = []  # second texts of the held-out rows: what is searched, and what is unrelated
-        self._pool_rows: list[Row] = []
+        self._pool_rows: list[Row] = []  # those that the model tells apart: long texts are cut, perhaps to the same
+        self._pool_places: list[int] = []  # in these, of each text of the pool
         self._vectors: Any = None  # of the pool, by the model at hand
 
     # -- what the rows hold ----------------------------------------------------------------------------------------
@@ -211,8 +212,8 @@ class Embedding(ItemTask, VectorTask):
         return ranking.SCORED if self.form in (SCORES, LABELS) else ranking.SEARCHED
 
     def marks(self) -> dict[str, Any]:
-        """What is searched."""
-        return {"pool": hashlib.blake2b("\0".join(self._pool).encode(), digest_size=8).hexdigest()}
+        """What is searched, and what a tie counts as."""
+        return {"pool": hashlib.blake2b("\0".join(self._pool).encode(), digest_size=8).hexdigest(), "ties": "last"}
 
     def phases(self) -> dict[str, str]:
         """The loss that is learnt by."""
@@ -310,7 +311,9 @@ class Embedding(ItemTask, VectorTask):
         if self.form != PAIRS:
             found._pool = found._pool[:OTHERS]
         framed = self.framed([(text,) for text in found._pool], tokenizer, max_length)
-        found._pool_rows = [{"input_ids": ids, "parts": parts} for ids, parts, _ in framed]
+        places: dict[tuple[int, ...], int] = {}
+        found._pool_places = [places.setdefault(tuple(ids), len(places)) for ids, _, _ in framed]
+        found._pool_rows = [{"input_ids": list(ids), "parts": [len(ids)]} for ids in places]
         return found
 
     def fitted(self, model: Any, pad_id: int = 0, saved: Any = None) -> Self:
@@ -319,7 +322,8 @@ class Embedding(ItemTask, VectorTask):
 
         found = copy.copy(self)
         if self._pool:
-            found._vectors = functional.normalize(embed_rows(self, model, self._pool_rows, pad_id), dim=-1)
+            unit = functional.normalize(embed_rows(self, model, self._pool_rows, pad_id), dim=-1)
+            found._vectors = unit[self._pool_places]
         return found
 
     # -- batches ---------------------------------------------------------------------------------------------------
@@ -351,18 +355,21 @@ class Embedding(ItemTask, VectorTask):
 
         unit = [functional.normalize(column, dim=-1) for column in outputs]
         cosines = [(unit[0] * other).sum(-1).tolist() for other in unit[1:]]
-        among = None if self._vectors is None else (unit[0] @ self._vectors.T).tolist()
+        among, mine = None, []
+        if self._vectors is not None:  # both as products of matrices, which a GPU may round more than those of rows
+            among, mine = (unit[0] @ self._vectors.T).tolist(), (unit[0] @ unit[1].T).diagonal().tolist()
         found = []
         for place, told in enumerate(batch["told"]):
             own = [column[place] for column in cosines]
             extra: dict[str, Any] = {"cosine": round(own[0], 6), "words": told.get("words")}
             if among is not None:
-                extra |= ranking.told(among[place], self._pool, told["texts"][0], own[0])
+                extra |= ranking.told(among[place], self._pool, told["texts"][0], mine[place])
             text = f"{own[0]:.6f}"
             if self.form == TRIPLETS and told:
-                nearest = max(range(1, len(own)), key=own.__getitem__)
+                nearest = max(range(1, len(own)), key=lambda at: ranking.sortable(own[at]))
                 extra["negative"] = round(own[nearest], 6)
-                text = told["texts"][0 if own[0] > own[nearest] else nearest]
+                first = all(ranking.beats(own[0], other) for other in own[1:])  # a tie isn't found
+                text = told["texts"][0 if first else nearest]
             elif self.form == PAIRS and "best" in extra:
                 text = extra.pop("best")
             extra.pop("best", None)
