@@ -46,7 +46,7 @@ def test_pictures_belong_to_what_is_asked(parts: tuple[Dataset, Dataset]) -> Non
     assert asked(train[0], shape) != asked(train[1], shape)
 
     materials: Any = SimpleNamespace(
-        train=train, shape=shape, held_out=held, held_out_shape=shape, part="eval",
+        train=train, shape=shape, held_out=held, held_out_shape=shape, part="eval", spare={},
         task=SimpleNamespace(kind="image-text-to-text"),
     )  # fmt: skip
     answers = [Prediction(row, shape.example(held[row]).prompt, "A blue shirt.", "a shirt") for row in range(3)]

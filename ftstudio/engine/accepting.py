@@ -15,6 +15,7 @@ from ftstudio.data.checks.tokens import errors_of_tokens
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine.compatibility import Problem
+from ftstudio.engine.every_epoch import every_epoch
 from ftstudio.engine.left_out import left_out, numbered
 from ftstudio.engine.materials import Materials
 
@@ -25,14 +26,14 @@ def errors_of_rows(
     materials: Materials, *, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> list[Check]:
     """Errors that are known before a row is tokenised: rows that can't be read, and prompts of a file of held-out or
-    test rows that are trained too (a split by fractions keeps equal prompts on one side)."""
+    test rows that are trained too, in whichever epoch (a split by fractions keeps equal prompts on one side)."""
     parts = [part.dataset for part in materials.sources] or [materials.whole]
     found = [check for part in parts for check in of_file(part) if check.severity == "error"]
     for part in (materials.held_out, materials.test):
         if part is not None and part.origin is None:
             shape = materials.held_out_shape if part is materials.held_out else materials.test_shape
             found += run_checks(
-                materials.train, materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
+                every_epoch(materials), materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
                 progress=progress, cancel=cancel,
             )  # fmt: skip
     return found

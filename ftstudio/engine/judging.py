@@ -9,6 +9,7 @@ from typing import Any
 from ftstudio.core.recipe import Recipe
 from ftstudio.data.example import BadRow, text_of
 from ftstudio.data.normal import digest
+from ftstudio.engine.every_epoch import every_epoch
 from ftstudio.engine.materials import Materials
 from ftstudio.evaluation import context as evaluation_context
 from ftstudio.evaluation import leaks
@@ -82,20 +83,21 @@ def rows_of(materials: Materials, rows: Sequence[int]) -> dict[int, dict[str, An
 def leaks_of(
     materials: Materials, predictions: Sequence[Prediction], should_stop: Callable[[], bool] | None = None
 ) -> dict[str, Any]:
-    """The rows of PREDICTIONS that stand in the training rows, see `evaluation.leaks`; where pictures are asked about,
-    those with the same ones beside the same question."""
+    """The rows of PREDICTIONS that stand in the training rows of any epoch, see `evaluation.leaks`; where pictures are
+    asked about, those with the same ones beside the same question."""
     seen = _pictures(materials, {row.row for row in predictions})
     held_out = [(row.row, *_asked(row.prompt, row.reference, seen.get(row.row))) for row in predictions]
 
     def training() -> Iterator[tuple[int, str, str]]:
-        for index in range(len(materials.train)):
+        rows = every_epoch(materials)
+        for index in range(len(rows)):
             try:
-                example = materials.shape.example(materials.train[index])
+                example = materials.shape.example(rows[index])
             except BadRow:
                 continue
             text = example.messages[0].content if example.is_text else example.prompt
             asked = _asked(text, example.reference, example.fields.get("images"))
-            yield (materials.train.origin_of(index), *asked)
+            yield (rows.origin_of(index), *asked)
 
     return leaks.told(leaks.find(held_out, training(), should_stop), len(held_out), KINDS[materials.part])
 
