@@ -14,7 +14,7 @@ from ftstudio.data.dataset import Dataset
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import recognise
 from ftstudio.data.split_parts import asked, without_leaks
-from ftstudio.engine.judging import leaks_of
+from ftstudio.engine.leaking import leaks_of
 from ftstudio.evaluation.predictions import Prediction
 
 QUESTION = "Please describe in one sentence what can be seen in this picture of a piece of clothing, colours first."

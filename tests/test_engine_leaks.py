@@ -8,24 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import make_tokenizer
+from tiny_models import make_model, make_tokenizer
 
 from ftstudio.core.errors import StudioError
+from ftstudio.core.jobs import Compare, Train
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
 from ftstudio.engine.accepting import errors_of_rows, refuse
 from ftstudio.engine.drawn import draw_more
 from ftstudio.engine.every_epoch import every_epoch
-from ftstudio.engine.judging import leaks_of
+from ftstudio.engine.leaking import leaks_of
 from ftstudio.engine.materials import Materials, open_materials
+from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.tokenised import tokenised
+from ftstudio.engine.worker import Worker
 from ftstudio.evaluation.predictions import Prediction
 
-WORDS = "red green blue cats dogs birds run sleep eat house tree river stone cloud lamp chair music paper glass".split()
+WORDS = "red green blue cats dogs birds run sleep eat house tree river stone cloud lamp chair music paper glass"
 
 
 def made(count: int, seed: int) -> list[dict[str, str]]:
     draw = random.Random(seed)
-    said = [" ".join(draw.choice(WORDS) for _ in range(12)) for _ in range(2 * count)]
+    words = WORDS.split()
+    said = [" ".join(draw.choice(words) for _ in range(12)) for _ in range(2 * count)]
     return [{"prompt": f"{seed} {a}?", "completion": b} for a, b in zip(said[::2], said[1::2], strict=True)]
 
 
@@ -111,3 +117,70 @@ def test_a_row_of_much_weight_is_no_ones_usual_wording(folder: Path) -> None:
     assert len(materials.train) == 57
     told = leaks_of(materials, answers(materials))
     assert (told["near"], told["pairs"][0]["training"]) == (1, 48)
+
+
+def trained(folder: Path, name: str, train: str, *, model: str = "", method: str = "lora", **data: Any) -> RunFolder:
+    values = {
+        "task": "sft", "model": model or str(folder / "weights"), "name": name, "method": {"name": method},
+        "data": {"train": train, "max_length": 160, **data},
+        "training": {"device": "cpu", "batch_size": 4, "steps": 3, "learning_rate": 1e-2, "save_best": False},
+        "evaluation": {"every": 9, "samples": 0, "rows": 40, "forgetting": False, "max_new_tokens": 2,
+                       "metrics": ["exact"]},
+    }  # fmt: skip
+    run = prepare_run(check_recipe(values), Workspace(folder / "studio"))
+    Worker().execute(Train(run.path))
+    assert run.state() == "done", run.events()[-1]
+    return run
+
+
+def compared(*runs: RunFolder, arms: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """(the leak as the report has it, the report in words)."""
+    place = runs[0].compare
+    Worker().execute(Compare(place.path, tuple(run.path for run in runs), arms=arms or None))
+    assert place.state() == "done", place.events()[-1]
+    report = json.loads((place.path / "report.json").read_text())
+    return report["leak"], (place.path / "report.md").read_text()
+
+
+def test_the_training_rows_of_every_run_compared_are_looked_through(folder: Path) -> None:
+    make_model(folder / "weights", layers=1)
+    held = folder / "held.jsonl"
+    both = written(folder / "both.jsonl", [*made(48, 1), *made(12, 2)[:7]])
+    clean = trained(folder, "clean", str(folder / "train.jsonl"), eval=str(held))
+    dirty = trained(folder, "dirty", both, eval=str(held), accepted=["exact_leak"])
+    alone, _ = compared(clean)
+    assert (alone["rows"], "runs" in alone) == ([], False)
+    words = "7 of 12 held-out rows stand in the training rows of dirty-1 (7 exactly)"
+    for runs in ((clean, dirty), (dirty, clean)):
+        leak, text = compared(*runs)
+        assert (leak["rows"], leak["exact"], leak["near"]) == (list(range(7)), 7, 0)
+        assert leak["words"] == f"{words}: on those a good score proves nothing; none stands in those of clean-1"
+        assert words in text
+        assert {one["run"]: one["rows"] for one in leak["runs"]} == {"clean-1": [], "dirty-1": list(range(7))}
+        assert {pair["run"] for pair in leak["pairs"]} == {"dirty-1"}
+    mine, _ = compared(clean, arms=("base", "dirty-1"))  # the run whose rows are asked is no arm itself
+    assert (mine["rows"], "runs" in mine) == (list(range(7)), False)
+
+
+def test_rows_that_the_base_was_trained_on_are_found_along_the_chain(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTSTUDIO_WORKSPACE", str(folder / "studio"))
+    make_model(folder / "weights", layers=1)
+    old = written(folder / "old.jsonl", [*made(20, 4), *made(12, 2)[:5]])
+    trained(folder, "a", old, method="full", eval=None)
+    trained(folder, "b", str(folder / "train.jsonl"), model="run:a-1", method="full", eval=None)
+    last = trained(folder, "c", str(folder / "train.jsonl"), model="run:b-1", eval=str(folder / "held.jsonl"))
+    leak, text = compared(last)
+    words = "5 of 12 held-out rows stand in the training rows of a-1, which another is built on (5 exactly)"
+    assert (leak["rows"], leak["unseen"]) == (list(range(5)), [])
+    assert words in leak["words"]
+    assert words in text
+    assert [(one["run"], one["base"]) for one in leak["runs"]] == [("c-1", False), ("b-1", True), ("a-1", True)]
+    written(folder / "old.jsonl", made(3, 9))
+    leak, text = compared(last)
+    assert leak["rows"] == []
+    assert [one["run"] for one in leak["unseen"]] == ["a-1"]
+    assert "no held-out row stands in the training rows; those of a-1" in leak["words"]
+    assert "can't be looked into" in text
+    assert "has changed since" in text

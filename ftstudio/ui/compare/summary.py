@@ -135,7 +135,8 @@ def warnings(arms: Arms) -> list[str]:
     if any(set(pair) == {arms.a, arms.b} for pair in report.get("identical", ())):
         found.append("Both give the same answer to every row: the tuning had no effect, or it wasn't loaded.")
     if arms.leak:
-        found.append(f"Leak: {arms.leak.get('words')}; i shows the rest by itself.")
+        how = "; i shows the rest by itself" if arms.leak.get("rows") else ""
+        found.append(f"{'Leak: ' if how else ''}{one_line(arms.leak.get('words'), 160)}{how}.")
     found += [
         f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)
     ]
