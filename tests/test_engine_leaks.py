@@ -109,6 +109,35 @@ def test_what_no_epoch_draws_is_no_leak(folder: Path) -> None:
     assert len(every_epoch(counted)) == 48 + 212
 
 
+@pytest.mark.parametrize("part", ["eval", "test"])
+def test_a_replay_of_what_a_split_holds_out_is_found_before_the_start(folder: Path, part: str) -> None:
+    replay = {"path": str(folder / "copy.jsonl"), "share": 0.5}  # the training rows under other names
+    sizes = {"eval": None, "test": None} | {part: 0.25}
+    materials = open_materials(recipe(folder, replay=replay, **sizes))
+    kept = materials.held_out if part == "eval" else materials.test
+    assert kept is not None
+    asked = {materials.shape.example(row).prompt for row in kept.iter()}
+    trained = {materials.shape.example(row).prompt for row in every_epoch(materials).iter()}
+    assert asked <= trained
+    (check,) = errors_of_rows(materials)
+    assert (check.name, check.count) == ("exact_leak", len(asked))
+    assert check.text.startswith("of the replay (copy), which isn't split: 12 rows whose prompt is also held out")
+    with pytest.raises(StudioError, match=r"exact_leak: of the replay \(copy\)"):
+        refuse(materials.recipe, [check])
+    refuse(materials.recipe.with_changes({"data.accepted": ["exact_leak"]}), [check])
+    other = open_materials(recipe(folder, replay={**replay, "path": str(folder / "other.jsonl")}, **sizes))
+    assert errors_of_rows(other) == []
+
+
+def test_several_sources_that_a_split_parts_need_no_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [{"path": str(folder / name)} for name in ("train.jsonl", "copy.jsonl")]
+    materials = open_materials(recipe(folder, train=both, eval=0.25))
+    told = leaks_of(materials, answers(materials))
+    assert (told["exact"], told["near"]) == (0, 0)  # equal prompts of both stand on one side
+    monkeypatch.setattr("ftstudio.engine.accepting.run_checks", lambda *_, **__: pytest.fail("rows were read again"))
+    assert errors_of_rows(materials) == []
+
+
 def test_a_row_of_much_weight_is_no_ones_usual_wording(folder: Path) -> None:
     train, held = made(48, 1), made(12, 2)
     near = {"prompt": "Now " + held[0]["prompt"], "completion": held[0]["completion"], "_weight": 9}

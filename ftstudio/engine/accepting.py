@@ -15,7 +15,7 @@ from ftstudio.data.checks.tokens import errors_of_tokens
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine.compatibility import Problem
-from ftstudio.engine.every_epoch import every_epoch
+from ftstudio.engine.every_epoch import bounds, every_epoch, source_at
 from ftstudio.engine.left_out import left_out, numbered
 from ftstudio.engine.materials import Materials
 
@@ -25,18 +25,36 @@ KEY = "data.accepted"
 def errors_of_rows(
     materials: Materials, *, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> list[Check]:
-    """Errors that are known before a row is tokenised: rows that can't be read, and prompts of a file of held-out or
-    test rows that are trained too, in whichever epoch (a split by fractions keeps equal prompts on one side)."""
+    """Errors that are known before a row is tokenised: rows that can't be read, and prompts of held-out or test rows
+    that are trained too, in whichever epoch. A split by fractions keeps equal prompts of all sources on one side, but
+    for the replay: that lies behind the split."""
     parts = [part.dataset for part in materials.sources] or [materials.whole]
     found = [check for part in parts for check in of_file(part) if check.severity == "error"]
     for part in (materials.held_out, materials.test):
-        if part is not None and part.origin is None:
-            shape = materials.held_out_shape if part is materials.held_out else materials.test_shape
-            found += run_checks(
-                every_epoch(materials), materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
-                progress=progress, cancel=cancel,
-            )  # fmt: skip
+        if part is None:
+            continue
+        shape = materials.held_out_shape if part is materials.held_out else materials.test_shape
+        rows, whose = every_epoch(materials), ""
+        if part.origin is not None:
+            rows, whose = _replayed(materials, rows)
+        if not len(rows):
+            continue
+        checks = run_checks(
+            rows, materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
+            progress=progress, cancel=cancel,
+        )  # fmt: skip
+        found += [replace(check, text=f"{whose}{check.text}") for check in checks]
     return found
+
+
+def _replayed(materials: Materials, rows: Dataset) -> tuple[Dataset, str]:
+    """(those of ROWS that are from the replay; how to begin a sentence about them)."""
+    replay = next((part for part in materials.sources if part.replay), None)
+    if replay is None:
+        return rows.select(()), ""
+    ends, names = bounds(materials)
+    mine = [place for place in range(len(rows)) if source_at(rows.origin_of(place), ends, names) == replay.name]
+    return rows.select(mine), f"of the replay ({one_line(replay.name, 60)}), which isn't split: "
 
 
 def errors_of_encoded(encoded: EncodedSet, train: Dataset) -> list[Check]:
