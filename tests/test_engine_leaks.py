@@ -87,6 +87,7 @@ def test_rows_that_only_later_epochs_draw_are_looked_through(folder: Path) -> No
     assert len(held & trained) == 12
     (check,) = errors_of_rows(materials)
     assert (check.name, check.count) == ("exact_leak", 12)
+    assert "They stand in other" in check.text
     with pytest.raises(StudioError, match="exact_leak: 12 rows"):
         refuse(materials.recipe, [check])
     told = leaks_of(materials, answers(materials))
@@ -121,8 +122,8 @@ def test_a_replay_of_what_a_split_holds_out_is_found_before_the_start(folder: Pa
     assert asked <= trained
     (check,) = errors_of_rows(materials)
     assert (check.name, check.count) == ("exact_leak", len(asked))
-    assert check.text.startswith("of the replay (copy), which isn't split: 12 rows whose prompt is also held out")
-    with pytest.raises(StudioError, match=r"exact_leak: of the replay \(copy\)"):
+    assert check.text.endswith(" They stand in copy (the replay, which no split parts).")
+    with pytest.raises(StudioError, match=r"exact_leak: 12 rows .* They stand in copy"):
         refuse(materials.recipe, [check])
     refuse(materials.recipe.with_changes({"data.accepted": ["exact_leak"]}), [check])
     other = open_materials(recipe(folder, replay={**replay, "path": str(folder / "other.jsonl")}, **sizes))

@@ -119,11 +119,12 @@ async def test_a_leak_names_the_run_and_training_rows_that_cant_be_read_are_told
     report = files.read_json(run.compare.path / "report.json")
     clean = "no held-out row stands in the training rows"
     lost = "those of old-1, which another is built on, can't be looked into: the file is gone"
+    whose = "1 of 40 held-out rows stand in the training rows of b-1 (1 exactly)"
+    unseen = [{"run": "old-1", "reason": "the file is gone"}]
     for leak, shown in (
-        ({"rows": [], "words": f"{clean}; {lost}", "unseen": [{"run": "old-1", "reason": "gone"}]}, f"! {clean}; those of"),
-        ({"rows": [7], "words": f"1 of 40 held-out rows stand in the training rows of b-1 (1 exactly): {'so ' * 60}"},
-         "! Leak: 1 of 40 held-out rows stand in the training rows of b-1"),
-    ):  # fmt: skip
+        ({"rows": [], "words": f"{clean}; {lost}", "unseen": unseen}, f"! {clean}; those of"),
+        ({"rows": [7], "words": f"{whose}: {'so ' * 60}"}, f"! Leak: {whose}"),
+    ):
         files.write_json(run.compare.path / "report.json", report | {"leak": leak})
         async with studio(run).run_test(size=(80, 24), notifications=True) as pilot:
             text = " ".join((await made.until(pilot, "best gains first · 40")).split())

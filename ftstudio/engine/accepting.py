@@ -34,27 +34,39 @@ def errors_of_rows(
         if part is None:
             continue
         shape = materials.held_out_shape if part is materials.held_out else materials.test_shape
-        rows, whose = every_epoch(materials), ""
+        rows = every_epoch(materials)
         if part.origin is not None:
-            rows, whose = _replayed(materials, rows)
+            rows = _replayed(materials, rows)
         if not len(rows):
             continue
         checks = run_checks(
             rows, materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
             progress=progress, cancel=cancel,
         )  # fmt: skip
-        found += [replace(check, text=f"{whose}{check.text}") for check in checks]
+        found += [replace(check, text=f"{check.text}{_where(materials, rows, check)}") for check in checks]
     return found
 
 
-def _replayed(materials: Materials, rows: Dataset) -> tuple[Dataset, str]:
-    """(those of ROWS that are from the replay; how to begin a sentence about them)."""
-    replay = next((part for part in materials.sources if part.replay), None)
-    if replay is None:
-        return rows.select(()), ""
+def _replayed(materials: Materials, rows: Dataset) -> Dataset:
+    """Those of ROWS that are from the replay."""
+    replay = {part.name for part in materials.sources if part.replay}
     ends, names = bounds(materials)
-    mine = [place for place in range(len(rows)) if source_at(rows.origin_of(place), ends, names) == replay.name]
-    return rows.select(mine), f"of the replay ({one_line(replay.name, 60)}), which isn't split: "
+    places = range(len(rows)) if replay else ()
+    return rows.select([place for place in places if source_at(rows.origin_of(place), ends, names) in replay])
+
+
+def _where(materials: Materials, rows: Dataset, check: Check) -> str:
+    """Behind what CHECK says of ROWS: which of several sources it has found them in."""
+    if not materials.sources:
+        return ""
+    ends, names = bounds(materials)
+    found = {source_at(rows.origin_of(place), ends, names) for place in check.rows}
+    said = [
+        f"{one_line(part.name, 60)}{' (the replay, which no split parts)' if part.replay else ''}"
+        for part in materials.sources
+        if part.name in found
+    ]
+    return f" They stand in {', '.join(said)}."
 
 
 def errors_of_encoded(encoded: EncodedSet, train: Dataset) -> list[Check]:
