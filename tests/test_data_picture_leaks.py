@@ -14,7 +14,7 @@ from ftstudio.data.dataset import Dataset
 from ftstudio.data.read import open_dataset
 from ftstudio.data.shape import recognise
 from ftstudio.data.split_parts import asked, without_leaks
-from ftstudio.engine.judging import leaks_of
+from ftstudio.engine.leaking import leaks_of
 from ftstudio.evaluation.predictions import Prediction
 
 QUESTION = "Please describe in one sentence what can be seen in this picture of a piece of clothing, colours first."
@@ -46,7 +46,7 @@ def test_pictures_belong_to_what_is_asked(parts: tuple[Dataset, Dataset]) -> Non
     assert asked(train[0], shape) != asked(train[1], shape)
 
     materials: Any = SimpleNamespace(
-        train=train, shape=shape, held_out=held, held_out_shape=shape, part="eval",
+        train=train, shape=shape, held_out=held, held_out_shape=shape, part="eval", spare={},
         task=SimpleNamespace(kind="image-text-to-text"),
     )  # fmt: skip
     answers = [Prediction(row, shape.example(held[row]).prompt, "A blue shirt.", "a shirt") for row in range(3)]

@@ -115,6 +115,24 @@ async def test_w_lists_the_rows_of_a_view_and_says_how_many_there_are(run: RunFo
         await made.until(pilot, "best gains first · 40")
 
 
+async def test_a_leak_names_the_run_and_training_rows_that_cant_be_read_are_told(run: RunFolder) -> None:
+    report = files.read_json(run.compare.path / "report.json")
+    clean = "no held-out row stands in the training rows"
+    lost = "those of old-1, which another is built on, can't be looked into: the file is gone"
+    whose = "1 of 40 held-out rows stand in the training rows of b-1 (1 exactly)"
+    unseen = [{"run": "old-1", "reason": "the file is gone"}]
+    for leak, shown in (
+        ({"rows": [], "words": f"{clean}; {lost}", "unseen": unseen}, f"! {clean}; those of"),
+        ({"rows": [7], "words": f"{whose}: {'so ' * 60}"}, f"! Leak: {whose}"),
+    ):
+        files.write_json(run.compare.path / "report.json", report | {"leak": leak})
+        async with studio(run).run_test(size=(80, 24), notifications=True) as pilot:
+            text = " ".join((await made.until(pilot, "best gains first · 40")).split())
+            assert shown in text
+            assert ("i shows the rest by itself" in text) == bool(leak["rows"])
+            assert ("Leak:" in text) == bool(leak["rows"])
+
+
 async def test_parts_of_the_rows_and_totals_have_figures_and_words(run: RunFolder) -> None:
     report = files.read_json(run.compare.path / "report.json")
     entry = next(one for one in report["differences"] if one["metric"] == "rougeL")

@@ -15,6 +15,7 @@ from ftstudio.data.checks.tokens import errors_of_tokens
 from ftstudio.data.dataset import Cancel, Dataset, Progress
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine.compatibility import Problem
+from ftstudio.engine.every_epoch import bounds, every_epoch, source_at
 from ftstudio.engine.left_out import left_out, numbered
 from ftstudio.engine.materials import Materials
 
@@ -24,18 +25,48 @@ KEY = "data.accepted"
 def errors_of_rows(
     materials: Materials, *, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> list[Check]:
-    """Errors that are known before a row is tokenised: rows that can't be read, and prompts of a file of held-out or
-    test rows that are trained too (a split by fractions keeps equal prompts on one side)."""
+    """Errors that are known before a row is tokenised: rows that can't be read, and prompts of held-out or test rows
+    that are trained too, in whichever epoch. A split by fractions keeps equal prompts of all sources on one side, but
+    for the replay: that lies behind the split."""
     parts = [part.dataset for part in materials.sources] or [materials.whole]
     found = [check for part in parts for check in of_file(part) if check.severity == "error"]
     for part in (materials.held_out, materials.test):
-        if part is not None and part.origin is None:
-            shape = materials.held_out_shape if part is materials.held_out else materials.test_shape
-            found += run_checks(
-                materials.train, materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
-                progress=progress, cancel=cancel,
-            )  # fmt: skip
+        if part is None:
+            continue
+        shape = materials.held_out_shape if part is materials.held_out else materials.test_shape
+        rows = every_epoch(materials)
+        if part.origin is not None:
+            rows = _replayed(materials, rows)
+        if not len(rows):
+            continue
+        checks = run_checks(
+            rows, materials.shape, held_out=part, held_out_shape=shape, only="exact_leak",
+            progress=progress, cancel=cancel,
+        )  # fmt: skip
+        found += [replace(check, text=f"{check.text}{_where(materials, rows, check)}") for check in checks]
     return found
+
+
+def _replayed(materials: Materials, rows: Dataset) -> Dataset:
+    """Those of ROWS that are from the replay."""
+    replay = {part.name for part in materials.sources if part.replay}
+    ends, names = bounds(materials)
+    places = range(len(rows)) if replay else ()
+    return rows.select([place for place in places if source_at(rows.origin_of(place), ends, names) in replay])
+
+
+def _where(materials: Materials, rows: Dataset, check: Check) -> str:
+    """Behind what CHECK says of ROWS: which of several sources it has found them in."""
+    if not materials.sources:
+        return ""
+    ends, names = bounds(materials)
+    found = {source_at(rows.origin_of(place), ends, names) for place in check.rows}
+    said = [
+        f"{one_line(part.name, 60)}{' (the replay, which no split parts)' if part.replay else ''}"
+        for part in materials.sources
+        if part.name in found
+    ]
+    return f" They stand in {', '.join(said)}."
 
 
 def errors_of_encoded(encoded: EncodedSet, train: Dataset) -> list[Check]:

@@ -12,7 +12,8 @@
 - `reference`: the arm that the others are held against, the first one unless another was asked for;
 - `repeats`: how often every row was answered by every arm (sampled decoding alone), the scores being their means;
 - `part`: which rows were answered: `eval`, those held out while training, or `test`, those kept apart;
-- `leak`: held-out rows that stand in the training rows, see `evaluation.leaks`;
+- `leak`: held-out rows that stand in the training rows of a run among the arms or of one that its model is built on,
+  see `evaluation.leaks.told_by_run`;
 - `signature`: hashes of models, data and rows, the seed, see `engine.signing`; `digest`: SHA-256 of all else in it;
 - `benchmarks`, see `engine.harness` (None where none was asked for);
 - `forgetting`, see `engine.panel`; `judge`, see `engine.judge` (None where the recipe names none).
@@ -52,6 +53,7 @@ from ftstudio.engine.context import JobContext
 from ftstudio.engine.gathering import Gathered, gather
 from ftstudio.engine.generation import Decoding
 from ftstudio.engine.judge import Judging
+from ftstudio.engine.leaking import leaks_of
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.outputs import Outputs, settings_of
 from ftstudio.engine.panel import Panel
@@ -129,7 +131,7 @@ def run(job: Compare, context: JobContext) -> None:
         {name: answering.outputs[f"{name}.repeat-{number}"].chosen(rows) for name in found.materials}
         for number in range(2, len(repeats(decoding, recipe.evaluation.repeats)) + 1)
     ]
-    report = _score(context, recipe, found.own, predictions, more, reference)
+    report = _score(context, recipe, found, predictions, more, reference)
     for entry in report["arms"]:
         entry |= _told(found, entry["name"], asked, rows, usage.get(entry["name"]))
     report |= {
@@ -272,14 +274,14 @@ def _told(found: Gathered, name: str, asked: Sequence[Question], rows: Sequence[
 def _score(
     context: JobContext,
     recipe: Recipe,
-    materials: Materials,
+    found: Gathered,
     predictions: Mapping[str, Sequence[Any]],
     more: Sequence[Mapping[str, Sequence[Any]]],
     reference: str,
 ) -> dict[str, Any]:
     """The comparison's report of PREDICTIONS by arm and MORE repeats of them. Without its embedding the rest is scored
     all the same."""
-    metrics = judging.metrics_of(recipe)
+    materials, metrics = found.own, judging.metrics_of(recipe)
     embedder = None
     if "similarity" in metrics:
         try:
@@ -295,7 +297,7 @@ def _score(
         seed=recipe.training.seed,
         extras=_extras(context.folder, metrics),
         rows=judging.rows_of(materials, [row.row for row in predictions[reference]]),
-        leak=judging.leaks_of(materials, predictions[reference], context.should_stop),
+        leak=leaks_of(materials, predictions[reference], context.should_stop, found.trained),
     ) | {"reference": reference}
 
 

@@ -19,6 +19,7 @@ from ftstudio.core.launch import place
 from ftstudio.core.text import number
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.encoded_set import EncodedSet
+from ftstudio.engine.every_epoch import bounds, drawn_later, source_at
 from ftstudio.engine.left_out import left_out
 
 if TYPE_CHECKING:
@@ -121,36 +122,26 @@ def draw_more(
     epochs = _epochs(materials.recipe, train)
     if not materials.spare or epochs < 2 or not len(train):
         return None, (), []
-    ends = list(accumulate((len(part.dataset) for part in materials.sources), initial=0))
-    names = [part.name for part in materials.sources]
+    ends, names = bounds(materials)
     first: dict[str, list[int]] = {name: [] for name in materials.spare}
-    held = dict.fromkeys(materials.spare, 0)
-    for row in range(len(materials.train)):
-        name = _source(materials.train.origin_of(row), ends, names)
-        if name in held:
-            held[name] += 1
     for place_, row in enumerate(train.rows):
-        name = _source(materials.train.origin_of(row), ends, names)
+        name = source_at(materials.train.origin_of(row), ends, names)
         if name in first:
             first[name].append(place_)
-    wanted = {name: rows[: held[name] * (epochs - 1)] for name, rows in materials.spare.items()}
+    wanted = drawn_later(materials, epochs)
     rows = [row for some in wanted.values() for row in some]
     dataset = materials.whole.select(rows)
     more = materials.task.encode_dataset(
         dataset, materials.shape, materials.template, materials.tokenizer, materials.recipe.data.max_length,
         cancel=cancel,
     )  # fmt: skip
-    bounds = dict(zip(wanted, accumulate(map(len, wanted.values()), initial=0), strict=False))
+    starts = dict(zip(wanted, accumulate(map(len, wanted.values()), initial=0), strict=False))
     sources = [
-        (places, [at for at, row in enumerate(more.rows) if bounds[name] <= row < bounds[name] + len(wanted[name])])
+        (places, [at for at, row in enumerate(more.rows) if starts[name] <= row < starts[name] + len(wanted[name])])
         for name, places in first.items()
         if places
     ]
     return Drawn(train, more, sources, epochs), [dataset.origin_of(row) for row in more.rows], _told(more, dataset)
-
-
-def _source(row: int, ends: Sequence[int], names: Sequence[str]) -> str:
-    return names[int(np.searchsorted(ends, row, side="right")) - 1]
 
 
 def _told(more: EncodedSet, dataset: Any) -> list[tuple[str, str]]:

@@ -37,7 +37,8 @@ class Gathered:
     `run` and `recipe` are those that are compared, `own` their rows. `tuned` are the weights that are needed beside the
     base's, `views` the arms that use another's weights. `materials` write the prompts of the arms that a model answers.
     `examples` are the rows that are asked: of `part`, those held out (`eval`) or those kept apart (`test`); `left_out`
-    are those that aren't held out of every run, with the reason.
+    are those that aren't held out of every run, with the reason. `trained` holds the rows of the
+    arms' runs by name; where no arm is a run, those of `run`.
     """
 
     run: RunFolder
@@ -50,6 +51,7 @@ class Gathered:
     materials: dict[str, Asker] = field(default_factory=dict)
     part: str = "eval"
     left_out: list[tuple[int, str]] = field(default_factory=list)
+    trained: dict[str, Materials] = field(default_factory=dict)
 
     def of(self, kind: str) -> list[str]:
         """The arms of KIND: `file` or `server`."""
@@ -86,9 +88,14 @@ def gather(job: Compare, should_stop: Callable[[], bool] | None = None) -> Gathe
                 opened[run.path] = _opened(run, found, count, job.part)
             tuned_recipe, materials = opened[run.path]
             weights = _weights(found, run, tuned_recipe, spec)
+            found.trained[run.name] = materials
         if weights != name:
             found.views[name] = weights
         found.materials[name] = materials if not spec.shots else _few(materials, spec, should_stop)
+        if spec.shots and run is None:  # the base is shown training rows of the run
+            found.trained.setdefault(found.run.name, own)
+    if not found.trained:
+        found.trained[found.run.name] = own
     return found
 
 

@@ -8,7 +8,7 @@ instruction, don't count.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ FEWEST = 4  # grams below which a row is only looked for as a whole
 USUAL = 0.005  # share of the training rows from which a gram is nobody's own …
 USUAL_ROWS = 5  # … and at least so many rows
 SHOWN = 50  # pairs kept
+NOTHING = "on those a good score proves nothing"
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,8 @@ def find(
 
 def told(found: Sequence[Leak], rows: int, kind: str = "held-out") -> dict[str, Any]:
     """FOUND among ROWS rows of a KIND (held-out, test), for a report: `{rows, exact, near, share, pairs, words}`."""
-    exact = [leak.row for leak in found if leak.how == "exact"]
-    near = [leak.row for leak in found if leak.how == "near"]
-    words = f"no {kind} row stands in the training rows"
-    if found:
-        parts = [f"{len(exact)} exactly" if exact else "", f"{len(near)} nearly" if near else ""]
-        words = (
-            f"{len(found)} of {rows} {kind} rows stand in the training rows "
-            f"({', '.join(part for part in parts if part)}): on those a good score proves nothing"
-        )
+    words = f"{_stand(found, rows, kind)}: {NOTHING}" if found else f"no {kind} row stands in the training rows"
+    exact, near = _split(found)
     return {
         "rows": sorted(leak.row for leak in found),
         "exact": len(exact),
@@ -101,6 +95,59 @@ def told(found: Sequence[Leak], rows: int, kind: str = "held-out") -> dict[str, 
         ],
         "words": words,
     }
+
+
+def told_by_run(
+    found: Mapping[str, Sequence[Leak]],
+    rows: int,
+    kind: str = "held-out",
+    *,
+    bases: Sequence[str] = (),
+    unseen: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """The same of the leaks FOUND in the training rows of several runs by name, each row counted once. Those of BASES
+    trained what others are built on; UNSEEN are more of them that couldn't be looked into, with the reason.
+
+    Where it isn't about one run alone there are also `runs` `[{run, base, rows, exact, near, share, pairs, words}]`,
+    each pair names its `run`, and `unseen` is `[{run, reason}]`.
+    """
+    each = {name: told(some, rows, kind) for name, some in found.items()}
+    if len(each) == 1 and not unseen:
+        return next(iter(each.values()))
+    exact, near = (
+        dict.fromkeys(leak.row for some in found.values() for leak in some if leak.how == how)
+        for how in ("exact", "near")
+    )
+    every = sorted({*exact, *near})
+    named = {name: f"{name}, which another is built on" if name in bases else name for name in (*found, *dict(unseen))}
+    said = [_stand(some, rows, kind, f" of {named[name]}") for name, some in found.items() if some]
+    words = f"{'; '.join(said)}: {NOTHING}" if said else f"no {kind} row stands in the training rows"
+    clean = [name for name, some in found.items() if not some]
+    if said and clean:
+        words += f"; none stands in those of {', '.join(clean)}"
+    for name, reason in unseen:
+        words += f"; those of {name}, which another is built on, can't be looked into: {reason.rstrip('.')}"
+    return {
+        "rows": every,
+        "exact": len(exact),
+        "near": len(every) - len(exact),
+        "share": len(every) / rows if rows else 0.0,
+        "pairs": [{**pair, "run": name} for name, one in each.items() for pair in one["pairs"]][:SHOWN],
+        "words": words,
+        "runs": [{"run": name, "base": name in bases, **one} for name, one in each.items()],
+        "unseen": [{"run": name, "reason": reason} for name, reason in unseen],
+    }
+
+
+def _split(found: Sequence[Leak]) -> tuple[list[Leak], list[Leak]]:
+    return [leak for leak in found if leak.how == "exact"], [leak for leak in found if leak.how == "near"]
+
+
+def _stand(found: Sequence[Leak], rows: int, kind: str, whose: str = "") -> str:
+    """How many of ROWS stand in the training rows, in words; WHOSE these are."""
+    counts = zip(map(len, _split(found)), ("exactly", "nearly"), strict=True)
+    how = ", ".join(f"{count} {word}" for count, word in counts if count)
+    return f"{len(found)} of {rows} {kind} rows stand in the training rows{whose} ({how})"
 
 
 def _grams(text: str) -> frozenset[int]:

@@ -106,8 +106,8 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
         if entry["a"] == names[0]:
             lines += ["", *field(_SIGNS.get(entry["verdict"], "="), one_line(entry["words"], 300), 2)]
     leak = result.get("leak")
-    if leak and leak["rows"]:
-        lines += field("!", leak["words"], 2)
+    if leak and (leak["rows"] or leak.get("unseen")):
+        lines += field("!", one_line(leak["words"], 600), 2)
     lines += _trained(result["arms"])
     lines += _shots(result["arms"])
     lines += _entities(result["arms"])

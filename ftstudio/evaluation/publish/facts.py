@@ -45,7 +45,7 @@ def verdicts(report: Report) -> list[tuple[str, str]]:
     ]
     leak = report.get("leak")
     if leak:
-        found.append(("!" if leak["rows"] else "✓", one_line(leak["words"], 300)))
+        found.append(("!" if leak["rows"] or leak.get("unseen") else "✓", one_line(leak["words"], 600)))
     found += [("!", f"{one_line(a, 40)} and {one_line(b, 40)} gave the same answer to every row.")
               for a, b in report["identical"]]  # fmt: skip
     if report.get("left_out"):

@@ -244,9 +244,10 @@ class Arms:
 
     @property
     def leak(self) -> Mapping[str, Any]:
-        """Held-out rows that stand in the training rows, as the worker found them: true of any pair of arms."""
+        """Held-out rows that stand in the training rows, as the worker found them: true of any pair of arms. Empty
+        where none does and all could be looked into."""
         leak = (self._worker_report or {}).get("leak")
-        return leak if isinstance(leak, Mapping) and leak.get("rows") else {}
+        return leak if isinstance(leak, Mapping) and (leak.get("rows") or leak.get("unseen")) else {}
 
     @property
     def looked_for_leaks(self) -> bool:

@@ -135,7 +135,10 @@ def warnings(arms: Arms) -> list[str]:
     if any(set(pair) == {arms.a, arms.b} for pair in report.get("identical", ())):
         found.append("Both give the same answer to every row: the tuning had no effect, or it wasn't loaded.")
     if arms.leak:
-        found.append(f"Leak: {arms.leak.get('words')}; i shows the rest by itself.")
+        words = one_line(arms.leak.get("words"), 200)
+        if arms.leak.get("rows"):  # two lines of 80 cells hold it
+            words = f"Leak: {one_line(words, 104)}; i shows the rest by itself"
+        found.append(f"{words}.")
     found += [
         f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)
     ]
