@@ -142,3 +142,17 @@ def test_half_a_checkpoint_is_not_adopted(tmp_path: Path):
     checkpoint(tmp_path / resume.SAVING, 40)  # sealed, and killed before it was put in place
     resume.adopt(tmp_path)
     assert steps(tmp_path) == [40, 10]
+
+
+def test_the_best_checkpoint_is_the_best_of_those_judged_on_the_same_rows(tmp_path: Path) -> None:
+    """The recipe was edited between the sessions: a loss of other rows says nothing of the later ones."""
+    for step, rows, loss in ((2, 1, 5.1), (4, 24, 5.5), (6, 24, 5.4), (8, 24, float("nan"))):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        resume.seal(
+            folder, step=step, eval_loss=loss, made_by={"recipe": {"evaluation.rows": rows, "training.seed": 0}}
+        )
+    assert resume.best(tmp_path) == tmp_path / "checkpoint-6"
+    assert resume.best(tmp_path, below=4) == tmp_path / "checkpoint-2"
+    resume.prune(tmp_path, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-6", "checkpoint-8"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ SEAL = "complete.json"
 SAVING = ".saving"
 ASIDE = "aside-"  # with its step: a checkpoint that isn't gone on from any more
 _NAME = re.compile(r"checkpoint-(\d+)$")
+# settings that say which rows, and which tokens of them, a held-out loss is of
+JUDGED_ON = ("evaluation.rows", "data.max_length", "data.template", "data.columns", "data.seed", "data.reading")
 
 
 def seal(folder: Path, **facts: Any) -> None:
@@ -144,11 +148,25 @@ def size(folder: Path) -> int:
 
 def best(folder: Path, below: int | None = None, *, hashes: bool = False) -> Path | None:
     """The whole checkpoint in FOLDER with the lowest held-out loss, of those that were evaluated (with BELOW: before
-    that step); None where none was. With HASHES contents are read, too."""
-    judged = [(facts(path).get("eval_loss"), path) for path in checkpoints(folder) if _before(path, below)]
-    known = [(loss, path) for loss, path in judged if isinstance(loss, (int, float))]
+    that step), on the same rows and tokens as the newest of them; None where none was. With HASHES contents are read,
+    too."""
+    told = [(facts(path), path) for path in checkpoints(folder) if _before(path, below)]
+    judged = [(told, path) for told, path in told if _finite(told.get("eval_loss"))]
+    known = [(told["eval_loss"], path) for told, path in judged if _judged_on(told) == _judged_on(judged[0][0])]
     known.sort(key=lambda pair: pair[0])
     return next((path for _, path in known if is_complete(path, hashes=hashes)), None)
+
+
+def _finite(loss: Any) -> bool:
+    return isinstance(loss, (int, float)) and math.isfinite(loss)
+
+
+def _judged_on(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the held-out loss of a checkpoint is a loss of, as far as its facts, TOLD, say: the recipe may have been
+    edited before the run was gone on with."""
+    made_by = told.get("made_by")
+    recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
+    return {key: value for key, value in (recipe or {}).items() if key.startswith(JUDGED_ON)}
 
 
 def good(folder: Path, step: int, *, rising: bool) -> Path | None:
