@@ -97,20 +97,21 @@ class RunDirector:
         self._goes_back()
         self._begun = True
 
-    def goes_on(self, facts: dict[str, Any]) -> None:
-        """FACTS: what the checkpoint that is gone on from says. The events tell how patient one was by then."""
+    def goes_on(self, facts: dict[str, Any], *, alike: bool = True) -> None:
+        """FACTS: what the checkpoint that is gone on from says. The events tell how patient one was by then, where the
+        losses in them are ALIKE those to come: of the same rows."""
         self._known = facts
         if not facts:
             return
         self.first_loss = self.watchdog.first_loss = facts.get("first_loss")
-        if isinstance(facts.get("eval_loss"), float):
+        if alike and isinstance(facts.get("eval_loss"), float):
             self.evaluated_at = (self.first, facts["eval_loss"])
         events, story = list(self.folder.rare_events(self.first)), Story()
         self.evaluation, self.last_loss = going_on.told(events, self.first)
         self.ahead.goes_on(events, self.first)
         story.feed(events)
         for step, loss in story.curves.get("eval_loss", ()):
-            if step <= self.first:
+            if step <= self.first and alike:
                 self.watchdog.evaluated(step, loss, counts=self._in_rhythm(step))
 
     def _in_rhythm(self, step: int) -> bool:

@@ -169,6 +169,13 @@ def _judged_on(told: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in (recipe or {}).items() if key.startswith(JUDGED_ON)}
 
 
+def judged_alike(told: Mapping[str, Any], made_by: Mapping[str, Any]) -> bool:
+    """Whether held-out losses up to the checkpoint whose facts are TOLD are of the same rows and tokens as those of a
+    training that is MADE_BY what it is now. A checkpoint of an earlier version doesn't say: then they are."""
+    before = _judged_on(told)
+    return not before or before == _judged_on({"made_by": dict(made_by)})
+
+
 def good(folder: Path, step: int, *, rising: bool) -> Path | None:
     """The checkpoint in FOLDER to go back to from STEP, where something went wrong; None where there is none.
 

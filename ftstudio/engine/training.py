@@ -416,7 +416,7 @@ class Training:
             watch=recipe.training.watch,
             best=recipe.training.save_best or recipe.training.watch.eval_rising == "stop",
         )
-        director.goes_on(known)
+        director.goes_on(known, alike=resume.judged_alike(known, self._made_by))
         director.changed, self._changed = self._changed, None
         director.doing = rows.materials.task.phases().get("training", "")
         return director
