@@ -30,7 +30,8 @@ class Nursery:
         address = place / "nursery"
         with contextlib.suppress(FileExistsError):
             (place / "nursery.begun").mkdir()
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+            around = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+            environment = {**around, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
             command = [sys.executable, __file__, str(address)]
             subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
         self._line = socket.socket(socket.AF_UNIX)

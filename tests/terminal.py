@@ -84,7 +84,9 @@ class Terminal:
                     os.chdir(cwd)
                 # the size first: a program reads it when it starts
                 fcntl.ioctl(0, termios.TIOCSWINSZ, size)
-                os.execvpe(command[0], list(command), {**os.environ, **told})
+                # pytest's workers tell of a size of theirs, which would count for more than the terminal's own
+                around = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+                os.execvpe(command[0], list(command), {**around, **told})
             except OSError as error:
                 os.write(2, f"{command[0]}: {error}\n".encode())
             os._exit(127)

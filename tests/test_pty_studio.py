@@ -66,7 +66,7 @@ def test_the_loop_by_keys(nursery: Nursery, tmp_path: Path):
         screen.wait(at("Train"), 30)
         until(lambda: last_step(place.last) > 0 and place.last.path != run.path, "training again", terminal=screen)
         screen.key("p")
-        screen.wait("pausing after this step")
+        screen.wait("pausing after this step|paused at step")
         goes_on.touch()
         screen.wait("paused at step")
         screen.key("q")
