@@ -136,6 +136,7 @@ def warnings(arms: Arms) -> list[str]:
         found.append("Both give the same answer to every row: the tuning had no effect, or it wasn't loaded.")
     if arms.leak:
         found.append(f"Leak: {arms.leak.get('words')}; i shows the rest by itself.")
+    found += arms.differently_stored()
     found += [
         f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)
     ]
