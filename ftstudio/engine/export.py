@@ -19,6 +19,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import clean, number, one_line, size
 from ftstudio.engine import gguf, going_on, reshaping, weights
+from ftstudio.tasks import beginning
 
 KINDS = ("adapter", "merged", "gguf", "card")
 PROBE = 32  # tokens two models are compared on
@@ -127,6 +128,7 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     for path in run.model.iterdir():  # tokenizer, processor, a head of its own, how long texts may be
         if path.is_file() and not path.name.startswith("adapter_") and path.name != "README.md":
             shutil.copyfile(path, folder / path.name)
+    beginning.into_config(folder)
     del model, whole, base
     loading.free()
     written = ModelSpec(run.name, "float32", "cpu", None, spec.head)
