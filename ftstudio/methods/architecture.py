@@ -316,8 +316,8 @@ def trainable_rows(model: Any, whole: Sequence[str] = ()) -> dict[str, list[int]
     elif head is not None and _name(model, head) in whole and not found.keys() & set(whole):
         names = [_name(model, part).rpartition(".")[2] for part in (table, head)]
         raise StudioError(
-            f"method.modules_to_save: {names[1]} is one with {names[0]}, whose rows of new tokens can't learn apart from "
-            "a head that learns whole.",
+            f"method.modules_to_save: {names[1]} is one with {names[0]}, whose rows of new tokens can't learn apart "
+            "from a head that learns whole.",
             f"Name both, [{', '.join(names)}], or leave {names[1]} out.",
         )
     return {name: ids for name, ids in found.items() if name not in whole} or None
