@@ -10,6 +10,7 @@ import pytest
 from tiny_encoders import make_pairs, make_seq2seq, save_unigram
 from tiny_models import make_model, make_rows, recipe_values
 
+from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
@@ -21,6 +22,7 @@ from ftstudio.engine.models import recipe_of
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
+from ftstudio.tasks import beginning
 
 pytest.importorskip("torch")
 QUIET = {"every": 99, "samples": 0, "rows": 4, "forgetting": False, "max_new_tokens": 8}
@@ -65,6 +67,23 @@ def test_transformers_begins_an_answer_as_the_studio_does(tmp_path: Path, method
         assert theirs[0] == model.generation_config.decoder_start_token_id
         written = theirs[1 if begin.forced is None else 2 :]
         assert [token for token in written if token != 1] == list(ours.token_ids)
+
+
+def test_a_merged_model_that_begins_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = make_seq2seq(tmp_path / "base", "T5")
+    save_unigram(base)
+    rows = make_pairs(tmp_path / "pairs.jsonl", 20)
+    values = recipe_values(base, rows, steps=2, save_steps=99) | {"task": "seq2seq", "method": {"name": "lora"}}
+    run = trained(values | {"data": {"train": str(rows), "eval": 0.3}}, tmp_path / "studio")
+
+    def spoil(folder: Path) -> None:
+        told = json.loads((folder / "generation_config.json").read_text())
+        (folder / "generation_config.json").write_text(json.dumps(told | {"decoder_start_token_id": 5}))
+
+    monkeypatch.setattr(beginning, "into_config", spoil)
+    with pytest.raises(StudioError, match="begins or writes an answer otherwise"):
+        export(run, "merged", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("whole", [["embed_tokens", "lm_head"], ["embed_tokens"], ["lm_head"]])
