@@ -15,7 +15,7 @@ from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine.answering import decoding_of
-from ftstudio.engine.export import export
+from ftstudio.engine.export import card, export
 from ftstudio.engine.generation import generate
 from ftstudio.engine.materials import open_materials
 from ftstudio.engine.models import recipe_of
@@ -53,6 +53,8 @@ def test_transformers_begins_an_answer_as_the_studio_does(tmp_path: Path, method
     prompt = materials.prompt(materials.examples(1)[0][1])
     begin = prompt.row["frame"]  # type: ignore[index]
     generation = json.loads((run.model / "generation_config.json").read_text())  # beside an adapter, too
+    if method == "lora":
+        assert "generation_config=GenerationConfig.from_pretrained" in card(run, recipe_of(run), "adapter")
     for folder in {Path(found["path"]), run.model if method == "full" else Path(found["path"])}:
         model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
         if begin.start is not None:

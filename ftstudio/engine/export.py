@@ -271,6 +271,9 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
     note = " ".join(text for text in notes if text)
     if note:
         lines += ["", note]
+    if kind == "adapter" and (run.model / "generation_config.json").is_file():
+        lines += ["", "The base begins an answer otherwise. Give `generate` this folder's settings: "
+                  "`generation_config=GenerationConfig.from_pretrained(FOLDER)`."]  # fmt: skip
     changed = reshaping.told(recipe)
     if changed:
         lines += ["", "## Changes to the base model", "", *(f"- {text}" for text in changed)]
