@@ -33,6 +33,7 @@ from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe, load_recipe
 from ftstudio.engine.worker import Worker
 from ftstudio.evaluation.predictions import Prediction, read_predictions
+from ftstudio.evaluation.report import compare_text
 from ftstudio.tasks.base import Prompt
 
 pytest.importorskip("torch")
@@ -270,6 +271,27 @@ def test_quantised_and_plain_bases_have_folders_of_their_own(studio: Workspace) 
     assert base_folder(studio, lora).path == base_folder(studio, full).path
     assert base_folder(studio, lora).path != base_folder(studio, qlora).path
     assert base_folder(studio, lora).path.parent == studio.path / "errors"
+
+
+def test_a_report_says_how_the_weights_of_every_arm_are_stored(studio: Workspace) -> None:
+    """The base of a QLoRA run answers in 4 bits: nobody may take its figures for those of the base as published."""
+    lora, qlora = run_of(studio, "lora"), run_of(studio, "qlora")
+    plain, four = ({"weights": "float32", "computes": "float32"}, {"weights": "nf4", "computes": "float32"})
+    report = compared(qlora, rows=4)
+    assert [arm["stored"] for arm in report["arms"]] == [four, four]
+    assert report["signature"]["base stored"] == "weights in nf4, computing in float32"
+    for name in ("report.md", "report.html"):
+        assert "base model, weights in nf4, computing in float32" in (qlora.compare.path / name).read_text()
+        assert "comes from that" not in (qlora.compare.path / name).read_text()
+    assert "base: weights in nf4, computing in float32" in " ".join(compare_text(report).split())
+    report = compared(qlora, lora, rows=4)
+    assert [arm["stored"] for arm in report["arms"]] == [four, four, plain]
+    told = f"{lora.name} has its weights in float32, base its weights in nf4, computing in float32"
+    assert told in (qlora.compare.path / "report.html").read_text()
+    assert told in " ".join(compare_text(report).split())
+    report = compared(lora, rows=4)
+    assert [arm["stored"] for arm in report["arms"]] == [plain, plain]
+    assert "base model, weights in float32 |" in (lora.compare.path / "report.md").read_text()
 
 
 def test_a_tuned_models_answers_are_those_of_the_comparison(studio: Workspace) -> None:

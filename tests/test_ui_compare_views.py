@@ -133,6 +133,22 @@ async def test_a_leak_names_the_run_and_training_rows_that_cant_be_read_are_told
             assert ("Leak:" in text) == bool(leak["rows"])
 
 
+@pytest.mark.parametrize("tuned", ["nf4", "float32"])
+async def test_the_screen_says_that_the_base_answers_in_4_bits(run: RunFolder, tuned: str) -> None:
+    report = files.read_json(run.compare.path / "report.json")
+    for arm, weights in zip(report["arms"], ("nf4", tuned), strict=True):
+        arm["stored"] = {"weights": weights, "computes": "float32"}
+    files.write_json(run.compare.path / "report.json", report)
+    async with studio(run).run_test(size=(80, 24), notifications=True) as pilot:
+        text = await made.until(pilot, "best gains first · 40")
+        assert ("has its weights in float32, base its weights in nf4" in text) == (tuned == "float32")
+        await pilot.press("t")
+        await made.until(pilot, "against base, in nf4")
+        await pilot.press("end")
+        await made.until(pilot, "how they were asked")
+        await made.until(pilot, "weights in nf4, computing in float32")
+
+
 async def test_parts_of_the_rows_and_totals_have_figures_and_words(run: RunFolder) -> None:
     report = files.read_json(run.compare.path / "report.json")
     entry = next(one for one in report["differences"] if one["metric"] == "rougeL")

@@ -5,7 +5,9 @@
 
 - `arms[i].trained` of a run whose model isn't that of its last step: see `core.run.Story.trained`;
 - `arms[i].kind` is `base`, `run`, `file` or `server`; `spec` the text that asked for it; `weights` whose weights answer
-  (`base`, a run, `run@step`); `step` of a checkpoint; `shots` `{count, choice, rows, cut, none}` where it is shown
+  (`base`, a run, `run@step`); `stored` `{weights, computes}` how they are stored (`nf4`, `float32`) and the precision
+  they are unpacked to: the base of a QLoRA run is quantised, `dtype` being what it computes in; `step` of a
+  checkpoint; `shots` `{count, choice, rows, cut, none}` where it is shown
   examples: `rows` the training rows that all questions are shown (None where every question has its own), `cut` the
   held-out rows that had room for fewer, `none` those for none; `prompt_tokens` `{mean, longest}`; `usage` of a server;
 - `left_out` `[{row, reason}]`: held-out rows without an answer of every arm;
@@ -133,7 +135,7 @@ def run(job: Compare, context: JobContext) -> None:
     ]
     report = _score(context, recipe, found, predictions, more, reference)
     for entry in report["arms"]:
-        entry |= _told(found, entry["name"], asked, rows, usage.get(entry["name"]))
+        entry |= _told(found, arms, entry["name"], asked, rows, usage.get(entry["name"]))
     report |= {
         "run": found.run.name,
         "runs": [
@@ -154,7 +156,7 @@ def run(job: Compare, context: JobContext) -> None:
             for name, check in checks.items()
         },
         "versions": versions(),
-        "signature": signing.signature(found, rows),
+        "signature": signing.signature(found, rows, arms),
         "time": time.time(),
         "judge": None,
         "benchmarks": None,
@@ -240,7 +242,9 @@ def _borrow(
             outputs.borrow(other.compared_on(part).path, BASE, settings, BASE)
 
 
-def _told(found: Gathered, name: str, asked: Sequence[Question], rows: Sequence[int], usage: Any) -> dict[str, Any]:
+def _told(
+    found: Gathered, arms: Arms, name: str, asked: Sequence[Question], rows: Sequence[int], usage: Any
+) -> dict[str, Any]:
     """What the report says of arm NAME beside its metrics; see the top of this file."""
     spec, chosen = found.specs[name], set(rows)
     told: dict[str, Any] = {"kind": spec.kind, "spec": spec.text}
@@ -249,6 +253,7 @@ def _told(found: Gathered, name: str, asked: Sequence[Question], rows: Sequence[
     if name not in found.materials:
         return told
     told["weights"] = found.weights(name)
+    told["stored"] = arms.specification(name).stored
     if spec.step is not None:
         told["step"] = spec.step
     elif (arm := found.tuned.get(found.weights(name))) is not None and arm.folder is None:

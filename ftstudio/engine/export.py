@@ -19,9 +19,11 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import clean, number, one_line, size
 from ftstudio.engine import gguf, going_on, reshaping, weights
+from ftstudio.tasks import beginning
 
 KINDS = ("adapter", "merged", "gguf", "card")
 PROBE = 32  # tokens two models are compared on
+WRITTEN = 6  # tokens of an answer that they are compared by
 
 
 def export(run: RunFolder, kind: str, to: Path | None = None) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     _check_memory(where.folder, recipe.model, run.name)
     base = loading.load(where, spec)
     model: Any = PeftModel.from_pretrained(base, str(run.model)).eval()  # type: ignore[arg-type]
-    wanted = _says(model)
+    wanted, answer = _says(model), _writes(model, run.model)
     whole = model.merge_and_unload()
     tying.untie(whole)
     dtype = _stored_dtype(where.folder)
@@ -127,11 +129,13 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     for path in run.model.iterdir():  # tokenizer, processor, a head of its own, how long texts may be
         if path.is_file() and not path.name.startswith("adapter_") and path.name != "README.md":
             shutil.copyfile(path, folder / path.name)
+    beginning.into_config(folder)
     del model, whole, base
     loading.free()
     written = ModelSpec(run.name, "float32", "cpu", None, spec.head)
     try:
-        found = _says(loading.load(Located(folder, run.name), written))
+        back = loading.load(Located(folder, run.name), written)
+        found, written_now = _says(back), _writes(back, folder)
     except StudioError as error:
         raise StudioError(
             f"The merged model can't be read back ({error.message.rstrip('.')}).",
@@ -140,6 +144,12 @@ def _merged(run: RunFolder, recipe: Recipe, folder: Path) -> tuple[bool, float]:
     difference = float((found - wanted).abs().max())
     allowed = 1e-3 if str(dtype) == "torch.float32" else 5e-2  # the original's own precision rounds
     verified = difference <= allowed * max(1.0, float(wanted.abs().max()))
+    exact = str(dtype) == "torch.float32"  # where weights were rounded, a token may turn, but never the first one
+    if answer[: None if exact else 1] != written_now[: None if exact else 1]:
+        raise StudioError(
+            "The merged model begins or writes an answer otherwise than the tuned one.",
+            f"Use `ftstudio export {run.name} adapter` instead, and report it with the run's log.",
+        )
     if not verified:
         raise StudioError(
             f"The merged model differs from the tuned one (logits by {difference:.3g}).",
@@ -188,6 +198,26 @@ def _says(model: Any) -> Any:
             return behind(outputs.last_hidden_state, inputs["attention_mask"]).cpu()
     found = getattr(outputs, "logits", None)
     return (found if found is not None else outputs[0]).float().cpu()
+
+
+def _writes(model: Any, folder: Path) -> list[int]:
+    """The ids of a short answer of an encoder-decoder by transformers' own `generate`, with the settings in FOLDER
+    (else MODEL's): the decoder's first token, then what is written. None of others: their prompt is the beginning."""
+    import torch
+    from transformers import GenerationConfig
+
+    if not getattr(model.config, "is_encoder_decoder", False) or not getattr(model, "generation_config", None):
+        return []
+    own = (folder / "generation_config.json").is_file()
+    config = GenerationConfig.from_pretrained(folder) if own else model.generation_config
+    vocabulary = len(model.get_input_embeddings().weight)
+    ids = (torch.arange(PROBE) * max(1, vocabulary // PROBE) % vocabulary)[None]
+    with torch.no_grad():
+        out = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, max_new_tokens=WRITTEN,
+            do_sample=False, num_beams=1,
+        )  # fmt: skip
+    return [int(token) for token in out[0]]
 
 
 def _same_files(a: Path, b: Path) -> bool:
@@ -241,6 +271,9 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
     note = " ".join(text for text in notes if text)
     if note:
         lines += ["", note]
+    if kind == "adapter" and (run.model / "generation_config.json").is_file():
+        lines += ["", "The base begins an answer otherwise. Give `generate` this folder's settings: "
+                  "`generation_config=GenerationConfig.from_pretrained(FOLDER)`."]  # fmt: skip
     changed = reshaping.told(recipe)
     if changed:
         lines += ["", "## Changes to the base model", "", *(f"- {text}" for text in changed)]

@@ -38,6 +38,14 @@ class ModelSpec:
     head: Head = CAUSAL
     architecture: Architecture = NOTHING
 
+    @property
+    def stored(self) -> dict[str, str]:
+        """How the weights lie in memory (`nf4`, or a precision), and the precision they are multiplied in."""
+        if self.quantisation is None:
+            return {"weights": self.dtype, "computes": self.dtype}
+        compute = self.quantisation.compute
+        return {"weights": self.quantisation.kind, "computes": DTYPES[compute] if compute else self.dtype}
+
 
 def load(where: Located, spec: ModelSpec) -> nn.Module:
     """The model in WHERE with the head of SPEC, in evaluation mode: safetensors only, no code of its own.

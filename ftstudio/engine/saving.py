@@ -37,10 +37,10 @@ def save(run: RunFolder, recipe: Recipe, model: Any, task: Task, *, stopped: boo
                 config.base_model_name_or_path = where.name
         save_weights(model, beside)
         method.finish(model, method.settings(recipe.method.settings), beside)
-        task.finish(model, beside)
+        copy_tokenizer(where.folder, beside, recipe.architecture.new_tokens)
+        task.finish(model, beside)  # may write into the tokenizer's settings
         if recipe.data.max_length is not None:
             sentence.limit(beside, recipe.data.max_length)
-        copy_tokenizer(where.folder, beside, recipe.architecture.new_tokens)
         old = run.path / ".model-old"
         shutil.rmtree(old, ignore_errors=True)
         if run.model.exists():

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio.core.errors import StudioError
+from ftstudio.engine.arms import Arms
 from ftstudio.engine.gathering import Gathered
 from ftstudio.engine.locate import locate
 from ftstudio.evaluation.similarity import fingerprint
+from ftstudio.evaluation.stored import stored_text
 
 
-def signature(found: Gathered, rows: Sequence[int]) -> dict[str, str]:
+def signature(found: Gathered, rows: Sequence[int], arms: Arms) -> dict[str, str]:
     """What was compared, as `{what: hash or value}`. Weights are known by their size and their first and last MiB: a
     whole hash of a big model takes minutes."""
     recipe, own = found.recipe, found.own
@@ -28,6 +30,8 @@ def signature(found: Gathered, rows: Sequence[int]) -> dict[str, str]:
         told["base weights"] = "not here any more"
     for name, arm in found.tuned.items():
         told[f"{name} weights"] = _weights(arm.weights)
+    for name in found.materials:
+        told[f"{name} stored"] = stored_text({"stored": arms.specification(name).stored})
     for name in found.of("file"):
         path = Path(found.specs[name].target).expanduser()
         told[f"{name} sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()

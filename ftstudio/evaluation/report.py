@@ -13,6 +13,7 @@ from ftstudio.evaluation.categories import Categorised
 from ftstudio.evaluation.layout import WIDTH, bar, field, table, wrap
 from ftstudio.evaluation.shown import chance, chance_of, figure
 from ftstudio.evaluation.statistics import FEWEST
+from ftstudio.evaluation.stored import differently_stored, quantised, stored_text
 
 _SIGNS = {"better": "▲", "worse": "▼", "mixed": "◆"}
 _GOOD = {
@@ -108,6 +109,9 @@ def compare_text(result: Mapping[str, Any], examples: int = 2) -> str:
     leak = result.get("leak")
     if leak and (leak["rows"] or leak.get("unseen")):
         lines += field("!", one_line(leak["words"], 600), 2)
+    for text in differently_stored(result["arms"], names[0]):
+        lines += field("!", text, 2)
+    lines += _stored(result["arms"])
     lines += _trained(result["arms"])
     lines += _shots(result["arms"])
     lines += _entities(result["arms"])
@@ -272,6 +276,15 @@ def _entities(arms: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _type(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found["types"].get(name) or {"f1": 0.0, "support": 0}  # type: ignore[no-any-return]
+
+
+def _stored(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which models answer with quantised weights."""
+    lines: list[str] = []
+    for arm in arms:
+        if quantised(arm):
+            lines += field("·", f"{one_line(arm['name'], 24)}: {stored_text(arm)}", 2)
+    return lines
 
 
 def _trained(arms: Sequence[Mapping[str, Any]]) -> list[str]:

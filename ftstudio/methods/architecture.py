@@ -284,10 +284,12 @@ def new_rows(model: Any) -> tuple[int, ...]:
     return tuple(getattr(model, NEW_ROWS, ()))
 
 
-def trainable_rows(model: Any) -> dict[str, list[int]] | None:
-    """The new rows of MODEL in the words of peft's `trainable_token_indices`; None where there are none.
+def trainable_rows(model: Any, whole: Sequence[str] = ()) -> dict[str, list[int]] | None:
+    """The new rows of MODEL in the words of peft's `trainable_token_indices`; None where there are none, or all lie in
+    modules that learn WHOLE: those learn with the rest of their table.
 
-    Raises StudioError where the head adds a bias, which peft's layer would leave out, and where encoder and decoder of
+    Raises StudioError where the head learns whole and is one with a table that doesn't: peft can't train the rows of
+    that one apart. And where the head adds a bias, which peft's layer would leave out, and where encoder and decoder of
     a classifier look tokens up in one table, which peft doesn't know of: the rows would learn nothing.
     """
     from ftstudio.methods import anatomy
@@ -311,7 +313,14 @@ def trainable_rows(model: Any) -> dict[str, list[int]] | None:
     found = {_name(model, table): rows}
     if head is not None and not anatomy.tied(model):
         found[_name(model, head)] = rows
-    return found
+    elif head is not None and _name(model, head) in whole and not found.keys() & set(whole):
+        names = [_name(model, part).rpartition(".")[2] for part in (table, head)]
+        raise StudioError(
+            f"method.modules_to_save: {names[1]} is one with {names[0]}, whose rows of new tokens can't learn apart "
+            "from a head that learns whole.",
+            f"Name both, [{', '.join(names)}], or leave {names[1]} out.",
+        )
+    return {name: ids for name, ids in found.items() if name not in whole} or None
 
 
 def _name(model: Any, wanted: Any) -> str:

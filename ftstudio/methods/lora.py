@@ -110,19 +110,20 @@ class Lora(Method):
         if settings.init in FROM_WEIGHTS:
             init = _init(settings, layers, type(model).__name__)
             init = True if anatomy.on_meta(model) else init
+        whole = chosen.modules(model, settings.modules_to_save)
         config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
             target_modules=wanted,
-            modules_to_save=chosen.modules(model, settings.modules_to_save) or None,
+            modules_to_save=whole or None,
             init_lora_weights=init,
             use_rslora=settings.rslora,
             use_dora=settings.dora,
             bias="none",
             fan_in_fan_out=any(type(layer).__name__ == "Conv1D" for layer in layers),
             task_type=anatomy.task_type(model),
-            trainable_token_indices=architecture.trainable_rows(model),
+            trainable_token_indices=architecture.trainable_rows(model, whole),
         )
         there = sorted({name.rpartition(".")[2] for name in linear})
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -14,8 +15,9 @@ from ftstudio.data.framing import Frame, frame_of, languages_of
 from ftstudio.data.row_set import Item, RowSet
 from ftstudio.data.shape import Shape
 from ftstudio.data.template import Template
-from ftstudio.data.tokenizer import Tokenizer
+from ftstudio.data.tokenizer import Tokenizer, load_tokenizer
 from ftstudio.data.view import Piece, TokenView
+from ftstudio.tasks import beginning
 from ftstudio.tasks.base import Doubt, Kind, Options, Prompt, Role, Row
 from ftstudio.tasks.by_items import ItemTask
 from ftstudio.tasks.padding import cross_entropies, padded_inputs, padded_labels, sizes
@@ -152,6 +154,15 @@ class Seq2Seq(ItemTask):
     def end_ids(self, template: Template, tokenizer: Tokenizer) -> tuple[int, ...]:
         """The tokenizer's end token: what every target ends with."""
         return tuple(tokenizer.eos_ids)
+
+    def finish(self, model: Any, folder: Path) -> None:
+        """With what an answer begins, where the model marks languages: else transformers' own `generate` would begin
+        it as the base does."""
+        if self.options.source_language is None and self.options.target_language is None:
+            return
+        _, after = self._frames(load_tokenizer(folder))
+        languages = {"src_lang": self.options.source_language, "tgt_lang": self.options.target_language}
+        beginning.save(model, folder, after, languages)
 
     def view(
         self, dataset: Dataset, row: int, shape: Shape, template: Template, tokenizer: Tokenizer, max_length: int | None

@@ -13,6 +13,7 @@ from ftstudio.evaluation import metrics as m
 from ftstudio.evaluation import report as words
 from ftstudio.evaluation.categories import all_categories
 from ftstudio.evaluation.shown import chance, figure
+from ftstudio.evaluation.stored import differently_stored, stored_text
 
 Row = tuple[str, ...]
 Report = Mapping[str, Any]
@@ -48,6 +49,7 @@ def verdicts(report: Report) -> list[tuple[str, str]]:
         found.append(("!" if leak["rows"] or leak.get("unseen") else "✓", one_line(leak["words"], 600)))
     found += [("!", f"{one_line(a, 40)} and {one_line(b, 40)} gave the same answer to every row.")
               for a, b in report["identical"]]  # fmt: skip
+    found += [("!", text) for text in differently_stored(report["arms"], reference)]
     if report.get("left_out"):
         first = report["left_out"][0]
         text = (
@@ -66,6 +68,8 @@ def arms(report: Report) -> list[Row]:
         if arm.get("step") is not None:
             what += f", step {arm['step']}"
         if told := trained_text(arm.get("trained")):
+            what += f", {told}"
+        if told := stored_text(arm):
             what += f", {told}"
         shots, tokens = arm.get("shots"), arm.get("prompt_tokens")
         few = "–"

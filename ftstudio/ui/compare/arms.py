@@ -16,6 +16,7 @@ from ftstudio.core.run import RunFolder, trained_text
 from ftstudio.core.text import one_line
 from ftstudio.evaluation.metrics import title
 from ftstudio.evaluation.predictions import Prediction, from_line
+from ftstudio.evaluation.stored import differently_stored, quantised
 from ftstudio.ui.compare.oriented import oriented
 from ftstudio.ui.text.context import ContextMaker
 from ftstudio.ui.text.following import Following
@@ -275,6 +276,17 @@ class Arms:
             if entry["name"] == name:
                 return one_line(trained_text(entry.get("trained")), 60)
         return ""
+
+    def stored_label(self, name: str, width: int = 24) -> str:
+        """`label`, with what its weights are quantised to: `base, in nf4`. The worker's report alone tells that."""
+        entries = (self._worker_report or {}).get("arms", ())
+        found = next((quantised(entry) for entry in entries if entry["name"] == name), "")
+        return f"{self.label(name, width)}, in {found}" if found else self.label(name, width)
+
+    def differently_stored(self) -> list[str]:
+        """What to tell where the weights of the pair in view are stored in two ways."""
+        entries = [entry for entry in (self._worker_report or {}).get("arms", ()) if entry["name"] in (self.a, self.b)]
+        return differently_stored(entries, self.a)
 
     def title(self, metric: str, width: int = 24) -> str:
         """METRIC as people call it, in at most WIDTH cells where it is one of their own."""

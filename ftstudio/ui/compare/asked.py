@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftstudio.core.text import one_line
+from ftstudio.evaluation.stored import stored_text
 from ftstudio.ui.compare.arms import Arms
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.text.said import named
@@ -53,6 +54,7 @@ def told(entry: Mapping[str, Any]) -> str:
             parts.append(f"{len(few):,} {'row' if len(few) == 1 else 'rows'} had room for fewer or none (row {names})")
     if isinstance(tokens, Mapping):
         parts.append(f"prompts of {tokens.get('mean', 0):,.0f} tokens on average, {tokens.get('longest', 0):,} at most")
+    parts.append(stored_text(entry))
     usage = entry.get("usage")
     if isinstance(usage, Mapping):
         parts.append(", ".join(f"{one_line(name.replace('_', ' '), 20)} {value:,}" for name, value in usage.items()

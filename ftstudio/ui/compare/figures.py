@@ -48,8 +48,9 @@ class Figures(ArmsPage):
         arms = self.arms
         if arms is None or arms.report is None:
             return [(("not scored yet", "dim"),)]
-        a, b = arms.label(arms.a), arms.label(arms.b)
-        lines: list[Line] = [((f"{b} against {a}", "title"), (f" · {arms.report['rows']:,} rows", "dim")), ()]
+        b = arms.label(arms.b)
+        pair = f"{arms.stored_label(arms.b)} against {arms.stored_label(arms.a)}"
+        lines: list[Line] = [((pair, "title"), (f" · {arms.report['rows']:,} rows", "dim")), ()]
         lines += metric_table(arms, width)
         lines += [(), (("rows won, tied and lost", "title"), (f" · by {b}", "dim"))]
         for metric in row_metrics(arms):

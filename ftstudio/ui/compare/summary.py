@@ -139,6 +139,7 @@ def warnings(arms: Arms) -> list[str]:
         if arms.leak.get("rows"):  # two lines of 80 cells hold it
             words = f"Leak: {one_line(words, 104)}; i shows the rest by itself"
         found.append(f"{words}.")
+    found += arms.differently_stored()
     found += [
         f"{TITLES.get(entry['metric'], entry['metric'])} is left out: {entry['reason']}" for entry in skipped(arms)
     ]
