@@ -403,3 +403,14 @@ def test_figures_have_as_many_digits_as_say_something() -> None:
     assert (figure("bleu", 3.21), figure("accuracy", 1.0)) == ("3.2", "1.000")
     assert chance_of({"p": 0.029, "p_holm": 0.118}) == "0.118"  # what the verdict stands on
     assert (chance_of({"p": 0.029, "p_holm": None}), chance(0.0001)) == ("0.029", "<0.001")
+
+
+def test_arms_that_say_the_same_with_other_probabilities_do_differ() -> None:
+    rows = [
+        Prediction(row, f"p{row}", "yes", "yes", extra={"probabilities": {"yes": 0.6, "no": 0.4}}) for row in range(30)
+    ]
+    surer = [replace(row, extra={"probabilities": {"yes": 0.9, "no": 0.1}}) for row in rows]
+    found = compare([Arm("base", rows), Arm("tuned", surer)], metrics=["accuracy", "brier"])
+    assert {entry["metric"]: entry["verdict"] for entry in found["differences"]}["brier"] == "better"
+    assert found["identical"] == []
+    assert compare([Arm("base", rows), Arm("tuned", rows)], metrics=["accuracy", "brier"])["identical"]

@@ -197,6 +197,9 @@ def compare(
         result["categories"] += entries
         parted = by_source.apart(result["sources"], names[i], names[j], result["titles"])
         result["overall"][-1]["words"] += f"; by source: {parted}" if parted else ""
+    moved = {(entry["a"], entry["b"]) for entry in result["differences"] if entry["difference"]}
+    # probabilities may have moved where no answer did: then the tuning had an effect
+    result["identical"] = [pair_ for pair_ in result["identical"] if tuple(pair_) not in moved]
     if any(name.startswith("entity_") for name in wanted):
         right = [references[index] or "" for index in present]
         for entry, column in zip(result["arms"], columns, strict=True):
