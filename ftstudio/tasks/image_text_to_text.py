@@ -91,9 +91,10 @@ class ImageTextToText(Sft):
         return super().fault(example)
 
     def _written(
-        self, example: Example, template: Template, reader: PictureReader, folders: Sequence[Path], ask: bool = False
+        self, example: Example, template: Template, tokenizer: Tokenizer, folders: Sequence[Path], ask: bool = False
     ) -> tuple[list[Segment], list[str | bytes]]:
         """The segments of EXAMPLE with each picture's tokens in place of its mark, and its pictures. Raises BadRow."""
+        reader = self._reader(tokenizer)
         pictures = looked.sources(example, folders)
         whole = self.written(template).segments(looked.placed(example, len(pictures)), for_generation=ask)
         mark = reader.mark
@@ -103,15 +104,20 @@ class ImageTextToText(Sft):
         if marks > len(pictures) or (marks < len(pictures) and not ask):
             raise BadRow(f"the template writes {marks} marks for {len(pictures)} pictures")
         tokens = iter([reader.tokens_of(picture) for picture in pictures[:marks]])
+        ends = {tokenizer.backend.piece(token) for token in end_ids(template, tokenizer)}
+        special = [text for text in tokenizer.end_texts if text not in ends]
         found = []
         for segment in whole:
             first, *rest = segment.text.split(mark)
             if not segment.trained:
                 found.append(Segment(first + "".join(next(tokens) + text for text in rest), False))
                 continue
+            for text in rest:  # a picture in an answer is read, never written; nor are the tokens that frame it
+                first, before = _frame(first, special, str.endswith)
+                text, after = _frame(text, special, str.startswith)
+                found += [Segment(first, True), Segment(before + next(tokens) + after, False)]
+                first = text
             found.append(Segment(first, True))
-            for text in rest:  # a picture in an answer is read, never written
-                found += [Segment(next(tokens), False), Segment(text, True)]
         return [segment for segment in found if segment.text], pictures[:marks]
 
     def _reader(self, tokenizer: Tokenizer) -> PictureReader:
@@ -122,7 +128,7 @@ class ImageTextToText(Sft):
         folders: Sequence[Path],
     ) -> Item:  # fmt: skip
         reader = self._reader(tokenizer)
-        segments, pictures = self._written(example, template, reader, folders)
+        segments, pictures = self._written(example, template, tokenizer, folders)
         tokens = next(tokens_of([segments], template, tokenizer))
         found = cut(tokens, frozenset(end_ids(template, tokenizer)), max_length)
         if any(token in reader.ids for token in found.lost_ids):
@@ -170,8 +176,7 @@ class ImageTextToText(Sft):
         self, example: Example, template: Template, tokenizer: Tokenizer, max_length: int | None = None
     ) -> Prompt:
         """The turns up to the last answer, with their pictures; that answer is the reference."""
-        reader = self._reader(tokenizer)
-        segments, pictures = self._written(example, template, reader, self._folders, ask=True)
+        segments, pictures = self._written(example, template, tokenizer, self._folders, ask=True)
         ids = prompt_ids(segments, template, tokenizer)
         row = {"input_ids": ids, "labels": [IGNORED] * len(ids), "pictures": pictures}
         return Prompt(ids, example.prompt, self.wanted(example, template, tokenizer), row, looked.state(pictures))
@@ -243,6 +248,17 @@ class ImageTextToText(Sft):
         for name in picture_reader.FILES:
             if (source / name).is_file() and not (folder / name).exists():
                 shutil.copyfile(source / name, folder / name)
+
+
+def _frame(text: str, special: Sequence[str], at: Callable[[str, str], bool]) -> tuple[str, str]:
+    """(TEXT without, the SPECIAL tokens that stand AT its end or start): what a template writes around a picture."""
+    rest, found = text, ""
+    while (token := next((one for one in special if one and at(rest, one)), None)) is not None:
+        if at is str.endswith:
+            rest, found = rest[: -len(token)], token + found
+        else:
+            rest, found = rest[len(token) :], found + token
+    return rest, found
 
 
 def _places(following: Any) -> Any:
