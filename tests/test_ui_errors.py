@@ -139,6 +139,15 @@ async def test_g_hands_the_job_to_the_worker(
     assert job.folder == base_folder(app.session.workspace, made.asked(made.draft(tmp_path))[0]).path
 
 
+async def test_answers_of_weights_in_few_bits_say_so(tmp_path: Path) -> None:
+    recipe = made.draft(tmp_path)
+    folder = made.base_answers(Workspace(tmp_path / "studio"), recipe)
+    folder.emit("start", rows=40, arms=["base"], model="demo", stored={"weights": "nf4", "computes": "bfloat16"})
+    folder.emit("done", rows=40)
+    async with studio(tmp_path, recipe).run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "base model demo in nf4  ")
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_stored_answers_show_at_once_with_the_counts_of_the_evaluation_and_are_drawn_once(
     tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch

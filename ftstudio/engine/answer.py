@@ -69,6 +69,7 @@ def run(job: Answer, context: JobContext) -> None:
         tokens_limit=decoding.max_new_tokens,
         decoding=decoding.signature(),
         device=arms.spec.device,
+        stored=arms.specification(name).stored,
     )
     if left_out:
         text = f"{len(left_out)} held-out rows are left out (row {left_out[0][0]}: {left_out[0][1]})."

@@ -1,4 +1,5 @@
-"""How the weights of a comparison's arms are stored, in words: `stored` of an arm, see `engine.compare`.
+"""How the weights of a comparison's arms, or of a model that answers, are stored, in words: `stored` of an arm, see
+`engine.compare`, or of an `Answer` job's start.
 
 A base that is quantised answers otherwise than the base as it was published: figures of the one aren't the other's.
 """
@@ -12,7 +13,8 @@ from ftstudio.core.text import one_line
 
 
 def quantised(arm: Mapping[str, Any]) -> str:
-    """What the weights of ARM are quantised to (`nf4`, `fp4`, `int8`); "" where they aren't, or nothing is told."""
+    """What the weights of ARM (or of an `Answer` job's start) are quantised to (`nf4`, `fp4`, `int8`); "" where they
+    aren't, or nothing is told."""
     found = arm.get("stored")
     if not isinstance(found, Mapping) or found.get("weights") == found.get("computes"):
         return ""

@@ -6,6 +6,7 @@ from rich.cells import cell_len
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import one_line
+from ftstudio.evaluation.stored import quantised
 from ftstudio.ui.errors.answers import Answers
 from ftstudio.ui.errors.marks import PEN
 from ftstudio.ui.shell.session import Session
@@ -22,6 +23,8 @@ def head(answers: Answers, wrong: tuple[int, int], width: int) -> Line:
     brief = f"{answers.reviewed:,} reviewed {PEN}"
     for unit, said in (("rows answered", full), ("rows", full), ("rows", full.partition(" · ")[0]), ("rows", brief)):
         parts = [(one_line(answers.model, 40), "title")]
+        if bits := quantised(answers.following.start):
+            parts.append((f" in {bits}", "dim"))
         if rows:
             parts.append((f"  {rows:,} {unit}", ""))
         if wrong[1]:
