@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.engine.beside_others import company
 from ftstudio.engine.soft_prompts import apart_by_padding, written_with
 from ftstudio.engine.trouble import out_of_memory
 
@@ -169,7 +170,10 @@ def generate(
     tokens, rows = limits or budget(model)
     tokens, rows = max(1, tokens // decoding.beams), max(1, rows // decoding.beams)
     lengths = [len(prompt) for prompt in prompts]
-    unpadded = apart_by_padding(model, max(lengths, default=0) + decoding.max_new_tokens)
+    with ready(model):
+        beside_row = company(model) if len(prompts) > 1 else "any"
+    unpadded = beside_row == "equal" or apart_by_padding(model, max(lengths, default=0) + decoding.max_new_tokens)
+    rows = 1 if beside_row == "none" else rows
     waiting = batches(lengths, decoding.max_new_tokens, tokens, rows, unpadded=unpadded)
     waiting.reverse()
     while waiting:
