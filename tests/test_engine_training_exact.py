@@ -314,7 +314,7 @@ def test_steps_that_are_not_full_weigh_their_own_tokens(folder: Path, tmp_path: 
     """Accumulation that doesn't go into an epoch's batches: the last step of each epoch has what is left, over its own
     tokens; more steps than epochs go on with the next order, and the last epoch ends in its midst."""
     seen = trained_step(folder, tmp_path, 1, 3, steps=5, learning_rate=1e-12)
-    order = Shuffled([len(row["input_ids"]) for row in ROWS], 1, 0)
+    order = Shuffled([len(row["input_ids"]) for row in ROWS], 1, 0, group=3)
     taken = [rows for epoch in range(3) for whole in [order.order(epoch)] for rows in (whole[:3], whole[3:])][:5]
     assert [len(rows) for rows in taken] == [3, 1, 3, 1, 3]
     assert len(seen) == 5
@@ -347,6 +347,16 @@ def test_order_is_a_seeded_permutation_of_all_rows(lengths: list[int], batch: in
     again = LengthGrouped(lengths, batch, seed)
     again.set_epoch(epoch)
     assert list(again) == order
+
+
+@given(lengths, st.sampled_from([Shuffled, LengthGrouped]), st.integers(0, 5), st.integers(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_which_rows_a_step_has_does_not_depend_on_how_they_are_cut_into_batches(
+    lengths: list[int], kind: type[Shuffled], seed: int, epoch: int
+):
+    """Batches of 8, two of 4 accumulated or in two processes, eight of 1: the very same steps."""
+    whole = kind(lengths, 8, seed).order(epoch)
+    assert whole == kind(lengths, 4, seed, group=2).order(epoch) == kind(lengths, 1, seed, group=8).order(epoch)
 
 
 def test_order_saves_padding_and_changes_with_the_epoch():

@@ -114,12 +114,13 @@ def order_of(
     follow: Callable[[int, int], None] | None = None,
     texts: Texts | None = None,
     alike: bool = False,
+    accumulation: int = 1,
 ) -> Order:
     """The order of rows of LENGTHS tokens: in batches of BATCH rows, or of BUDGET tokens where that is given, for WAYS
-    processes; with TEXTS (see `Mixed`) for a loss that holds rows against each other, ALIKE (see `LengthGrouped`) for
-    one in which every row counts the same."""
+    processes, ACCUMULATION batches of each a step; with TEXTS (see `Mixed`) for a loss that holds rows against each
+    other, ALIKE (see `LengthGrouped`) for one in which every row counts the same."""
     if texts is not None:
         return Mixed(lengths, batch, seed, follow, texts)
     if budget is None:
-        return (LengthGrouped if alike else Shuffled)(lengths, batch, seed, follow)
+        return (LengthGrouped if alike else Shuffled)(lengths, batch, seed, follow, accumulation * ways)
     return TokenBudget(lengths, budget, seed, ways, follow)

@@ -108,7 +108,10 @@ def batches(
     labels = [encoded.table["trained"][row] for row in encoded.rows] if task.kind == "causal-lm" else lengths
     width = 16 * text.hidden_size * (1 if recipe.training.gradient_checkpointing else text.num_hidden_layers)
     training = recipe.training
-    order = order_of(lengths, training.batch_size, training.batch_tokens, training.seed, alike=task.rows_alike)
+    order = order_of(
+        lengths, training.batch_size, training.batch_tokens, training.seed, launch.place().count,
+        alike=task.rows_alike, accumulation=training.gradient_accumulation,
+    )  # fmt: skip
     everything = order.batches(0)
     passes = min(EPOCHS, math.ceil(_passes(recipe, len(everything))))
     causal = task.kind == "causal-lm"

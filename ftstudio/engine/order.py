@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-# Batches a pool is sorted over: wide enough that padding nearly vanishes, small enough that order stays random.
+# Steps a pool is sorted over: wide enough that padding nearly vanishes, small enough that order stays random.
 POOL = 64
 # Rows that are passed over for a batch, times its size, before one that shares a text is taken all the same.
 PASSED = 50
@@ -23,16 +23,19 @@ Texts = Sequence[Sequence[int]] | Callable[[int], Sequence[Sequence[int]]]
 
 
 class Shuffled:
-    """A sampler: a seeded permutation of the rows, cut into batches.
+    """A sampler: a seeded permutation of the rows, cut into steps of GROUP batches (of all processes).
 
-    Depends on seed and epoch alone, so an interrupted epoch goes on with the very rows that were left. The heaviest
-    batch of the first epoch comes first: memory that won't do fails at once, not after an hour.
+    Depends on seed and epoch alone, so an interrupted epoch goes on with the very rows that were left; and which rows
+    a step has doesn't depend on how they are cut into batches and shared among processes. The heaviest step of the
+    first epoch comes first: memory that won't do fails at once, not after an hour.
     """
 
     def __init__(
-        self, lengths: Sequence[int], batch: int, seed: int, follow: Callable[[int, int], None] | None = None
-    ) -> None:
+        self, lengths: Sequence[int], batch: int, seed: int, follow: Callable[[int, int], None] | None = None,
+        group: int = 1,
+    ) -> None:  # fmt: skip
         self.lengths, self.batch, self.seed, self.epoch = np.asarray(lengths), batch, seed, 0
+        self.step = batch * group
         self.follow = follow  # who is told seed and epoch: rows that are others in each
         self.set_epoch(0)
 
@@ -51,7 +54,7 @@ class Shuffled:
     def order(self, epoch: int) -> list[int]:
         """Row numbers of EPOCH, each once."""
         shuffled = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))
-        whole = shuffled[: len(shuffled) // self.batch * self.batch].reshape(-1, self.batch)
+        whole = shuffled[: len(shuffled) // self.step * self.step].reshape(-1, self.step)
         if epoch == 0 and len(whole):
             heaviest = int(self.lengths[whole].sum(1).argmax())
             whole[[0, heaviest]] = whole[[heaviest, 0]]
@@ -59,10 +62,11 @@ class Shuffled:
         return found
 
     def weight(self, rows: Any) -> int:
-        """What a batch of ROWS takes, against other batches."""
+        """What a step of ROWS takes, against other steps."""
         return int(self.lengths[rows].sum())
 
     def _in_order(self, whole: list[Any], rest: list[Any], epoch: int) -> list[int]:
+        """The rows of WHOLE, steps or batches, the heaviest first, and of REST."""
         if epoch == 0 and whole:
             heaviest = max(range(len(whole)), key=lambda at: self.weight(whole[at]))
             whole[0], whole[heaviest] = whole[heaviest], whole[0]
@@ -76,22 +80,22 @@ class Shuffled:
 
 class LengthGrouped(Shuffled):
     """A sampler for losses in which every row counts the same: the permutation is cut into pools, each sorted by
-    length, its batches shuffled. Hardly any padding is left."""
+    length, its steps shuffled. Hardly any padding is left."""
 
     def order(self, epoch: int) -> list[int]:
         """Row numbers of EPOCH, each once."""
         random = np.random.default_rng((self.seed, epoch))
         shuffled = random.permutation(len(self.lengths))
-        span = self.batch * POOL
+        span = self.step * POOL
         whole: list[np.ndarray] = []
-        rest: list[np.ndarray] = []  # a short batch stays last, wherever its pool lay
+        rest: list[np.ndarray] = []  # a short step stays last, wherever its pool lay
         for start in range(0, len(shuffled), span):
             pool = shuffled[start : start + span]
             pool = pool[np.argsort(-self.lengths[pool], kind="stable")]
-            batches = [pool[at : at + self.batch] for at in range(0, len(pool), self.batch)]
-            if len(batches[-1]) < self.batch:
-                rest.append(batches.pop())
-            whole += [batches[at] for at in random.permutation(len(batches))]
+            steps = [pool[at : at + self.step] for at in range(0, len(pool), self.step)]
+            if len(steps[-1]) < self.step:
+                rest.append(steps.pop())
+            whole += [steps[at] for at in random.permutation(len(steps))]
         return self._in_order(whole, rest, epoch)
 
     def weight(self, rows: Any) -> int:

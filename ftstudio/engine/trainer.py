@@ -190,8 +190,8 @@ class StudioTrainer(Trainer):
         """The order of the rows; FOLLOW is told seed and epoch."""
         args = self.args
         ways, texts = max(1, args.world_size), self.levers.texts
-        alike = self.levers.alike
-        return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, ways, follow, texts, alike)
+        alike, group = self.levers.alike, args.gradient_accumulation_steps
+        return order_of(self.lengths, args.train_batch_size, self.budget, args.seed, ways, follow, texts, alike, group)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.order(getattr(self.train_dataset, "at", None))  # type: ignore[return-value]
