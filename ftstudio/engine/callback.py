@@ -78,7 +78,7 @@ class RunDirector:
         self.pace = pace.Pace(every, save, told)
         self.disk = disk.Disk(folder.path)
         self._unwritten = False  # it took no event lately, which is told
-        self._unscored = False  # scores failed, which is told
+        self._without: set[str] = set()  # what evaluations went without, and why: told once
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Where a resumed run wouldn't go on as before, what the recipe says is done before a
@@ -278,12 +278,16 @@ class RunDirector:
         self._alert("warning", held.short(rows, tokens, recomputes))
 
     def unscored(self, error: Exception) -> None:
-        """See trainer.Director. Told once; the traceback is in the log every time."""
+        """See trainer.Director. The traceback is in the log every time."""
         quiet.traceback(self.folder.log_path, error)
-        told, self._unscored = self._unscored, True
-        if not told:
-            why = trouble.explain(error).message
-            self._alert("warning", f"Held-out rows have a loss but no scores while it trains: {why}")
+        self._goes_without("scores of the held-out rows", trouble.explain(error).message)
+
+    def _goes_without(self, what: str, why: str) -> None:
+        """An evaluation has none of WHAT: told once for each WHY, as it may be so again at each of them."""
+        if f"{what}{why}" not in self._without:
+            self._without.add(f"{what}{why}")
+            at, again = self._at()[0], "Training goes on, and the next evaluation tries again."
+            self._alert("warning", f"The evaluation of step {at} has no {what}: {why}", again)
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -312,27 +316,22 @@ class RunDirector:
             self._found(self.watchdog.evaluated(step, metrics["loss"], counts=due))
         if self.samples is not None:
             self._tell("generating samples", "")
-            if not self._beside("Samples are no longer made", self.samples, trainer, step):
-                self.samples = None
+            self._beside("samples", self.samples, trainer, step)
         if self.drift is not None:
             self._tell("measuring forgetting", self.drift.told)
-            if not self._beside("Forgetting is no longer measured while it trains", self.drift, trainer, step):
-                self.drift = None
+            self._beside("measure of forgetting", self.drift, trainer, step)
         if step and self.best and not self.deeds.wish and not trainer.control.should_save:
             if self.watchdog.best < best:
                 self._keep_best(trainer, time.perf_counter() - began)
             self.ahead.chance(kept=trainer.control.should_save)
         self._trains_again()
 
-    def _beside(self, without: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> bool:
-        """Let GAUGE look at the model. Where it fails, it is False, and told as WITHOUT and why: training goes on."""
+    def _beside(self, what: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> None:
+        """Let GAUGE look at the model, for WHAT. Where it fails this evaluation has none, which is told."""
         with self._on_disk():
             why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
-            if why is None:
-                return True
-            self._alert("warning", f"{without}: {why}")
-            return False
-        return True
+            if why is not None:
+                self._goes_without(what, why)
 
     def _keep_best(self, trainer: StudioTrainer, evaluating: float) -> None:
         """Have the weights saved with the lowest held-out loss so far, where that costs little beside EVALUATING and

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ftstudio.core.errors import StudioError
+from ftstudio.core.errors import DiskFull, Stopped
 from ftstudio.engine import loading, quiet, trouble
 
 
 def trouble_of(gauge: Callable[[Any, int], None], trainer: Any, step: int, log: Path) -> str | None:
     """Let GAUGE look at TRAINER's model; in words what went wrong, None where nothing did. The traceback goes to LOG.
 
-    Raises what training can't go on after: a StudioError (the disk, a stop, another owner), a GPU that failed.
+    Raises what training can't go on after or decides elsewhere: a full disk, a stop, a GPU that failed. That another
+    process has taken over is seen as soon as it is told.
     """
     try:
         gauge(trainer, step)
-    except StudioError:
+    except (DiskFull, Stopped):
         raise
     except Exception as error:
         if trouble.of_gpu(error):
