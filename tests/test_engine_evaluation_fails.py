@@ -1,4 +1,4 @@
-"""An evaluation whose predictions, samples or gauge fail while a run trains: it goes without them, and the run goes on."""
+"""An evaluation whose predictions, samples or gauge fail while a run trains goes without them, and the run goes on."""
 
 from __future__ import annotations
 

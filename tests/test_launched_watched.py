@@ -104,6 +104,12 @@ def test_a_run_that_went_back_and_is_killed_then_goes_on_exactly(
     whole = place.last("whole")
     assert [start["resumed_from"] for start in told(whole, "start")] == [None, 24]
     assert [alert["step"] for alert in told(whole, "alert") if alert.get("action") == "rollback"] == [26]
+    [skip] = told(whole, "skip")
+    assert (skip["step"], len(skip["rows"])) == (26, 4)  # of all processes, by numbers of the data
+    assert [event["step"] for event in told(whole, "step")].count(26) == 1  # but for the time that it failed
+    assert "Step 26 was passed over: nothing was learnt from its rows." in [
+        alert["text"] for alert in told(whole, "alert")
+    ]
     expected = {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(whole, "step")}
     assert set(expected) == set(range(1, 33))
     for dies, begins in (("26", 24), ("30", 28)):

@@ -14,7 +14,7 @@ from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import Story
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, quiet, report, trouble
+from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, report
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.deeds import Deeds, NotBegun, RolledBack, remedy
@@ -62,6 +62,7 @@ class RunDirector:
         self.evaluation: dict[str, Any] = {}
         self.evaluated_at: tuple[int, float] | None = None  # the last evaluation's step and loss
         self._reason = ""
+        self._places: list[int] = []  # the rows of the last step, by their places in training
         self.watch = watch or Watch()
         self.watchdog = Watchdog(self.watch)
         self.steering = steering or Steering(folder, first)
@@ -78,7 +79,7 @@ class RunDirector:
         self.pace = pace.Pace(every, save, told)
         self.disk = disk.Disk(folder.path)
         self._unwritten = False  # it took no event lately, which is told
-        self._without: set[str] = set()  # what evaluations went without, and why: told once
+        self.gauges = gauges.Gauges(folder.log_path, partial(self._alert, "warning"))
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Where a resumed run wouldn't go on as before, what the recipe says is done before a
@@ -174,6 +175,9 @@ class RunDirector:
     def stepped(self, trainer: StudioTrainer, logs: dict[str, float]) -> None:
         """See trainer.Director. Raises StudioError where loss or gradient are no finite number."""
         step, loss = trainer.state.global_step, float(logs["loss"])
+        if step in trainer.passed_over:
+            self._passed(trainer, step)
+            return
         norm = logs.get("grad_norm")
         last = trainer.state.max_steps
         self.last_loss = loss
@@ -186,7 +190,9 @@ class RunDirector:
         told, eta = report.of_step(trainer, logs, sources, skipped=skipped), partial(self._eta, trainer, step, last)
         with self._on_disk():
             self.report.step(lambda: told(eta()))
+        recorder = self.recorder
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
+        self.deeds.blame(step, recorder.numbers(self._places) if recorder is not None else ())
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
         """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
@@ -196,10 +202,21 @@ class RunDirector:
 
     def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
         """Keep what each row of the step lost; the loss of each source where several are mixed."""
+        taken = trainer.losses.sums()
+        self._places = taken[0] or [row for batch in trainer._step for row in batch.get("rows", ())]
         if self.recorder is None:
             return {}
         epoch = max(0, math.ceil((trainer.state.epoch or 0.0) - 1e-6) - 1)
-        return self.recorder.took(epoch, step, *trainer.losses.sums())
+        return self.recorder.took(epoch, step, *taken)
+
+    def _passed(self, trainer: StudioTrainer, step: int) -> None:
+        """STEP was passed over: see `passed_over`."""
+        trainer.losses.sums()  # of several processes all ask
+        self.watchdog.away()
+        self.watchdog.back()
+        with self._on_disk():
+            self.flush()
+            self._alert("info", f"Step {step} was passed over: nothing was learnt from its rows.")
 
     # -- what is wrong -------------------------------------------------------------------------------------------
     def _found(self, faults: list[Fault]) -> None:
@@ -278,16 +295,8 @@ class RunDirector:
         self._alert("warning", held.short(rows, tokens, recomputes))
 
     def unscored(self, error: Exception) -> None:
-        """See trainer.Director. The traceback is in the log every time."""
-        quiet.traceback(self.folder.log_path, error)
-        self._goes_without("scores of the held-out rows", trouble.explain(error).message)
-
-    def _goes_without(self, what: str, why: str) -> None:
-        """An evaluation has none of WHAT: told once for each WHY, as it may be so again at each of them."""
-        if f"{what}{why}" not in self._without:
-            self._without.add(f"{what}{why}")
-            at, again = self._at()[0], "Training goes on, and the next evaluation tries again."
-            self._alert("warning", f"The evaluation of step {at} has no {what}: {why}", again)
+        """See trainer.Director."""
+        self.gauges.unscored(error, self._at()[0])
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -316,22 +325,17 @@ class RunDirector:
             self._found(self.watchdog.evaluated(step, metrics["loss"], counts=due))
         if self.samples is not None:
             self._tell("generating samples", "")
-            self._beside("samples", self.samples, trainer, step)
+            with self._on_disk():
+                self.gauges.look("samples", self.samples, trainer, step)
         if self.drift is not None:
             self._tell("measuring forgetting", self.drift.told)
-            self._beside("measure of forgetting", self.drift, trainer, step)
+            with self._on_disk():
+                self.gauges.look("measure of forgetting", self.drift, trainer, step)
         if step and self.best and not self.deeds.wish and not trainer.control.should_save:
             if self.watchdog.best < best:
                 self._keep_best(trainer, time.perf_counter() - began)
             self.ahead.chance(kept=trainer.control.should_save)
         self._trains_again()
-
-    def _beside(self, what: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> None:
-        """Let GAUGE look at the model, for WHAT. Where it fails this evaluation has none, which is told."""
-        with self._on_disk():
-            why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
-            if why is not None:
-                self._goes_without(what, why)
 
     def _keep_best(self, trainer: StudioTrainer, evaluating: float) -> None:
         """Have the weights saved with the lowest held-out loss so far, where that costs little beside EVALUATING and
@@ -402,7 +406,7 @@ class RunDirector:
         """Raises RolledBack where that is wished."""
         if self.deeds.wish == "rollback":
             self.flush()
-            raise RolledBack(self.deeds.fault)
+            raise RolledBack(self.deeds.fault, self.deeds.bad)
 
     def _rest(self, trainer: StudioTrainer) -> None:
         where = f"at step {trainer.state.global_step}"
