@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Deed = Literal["alert", "pause", "rollback", "stop"]
 """`alert` tells and goes on; `pause` waits for a person; `rollback` goes back to the last good checkpoint and on from
-there at a lower learning rate, and passes over the rows of a step whose loss spiked or was no finite number; `stop` ends
-the run."""
+there at a lower learning rate, without the rows of a step whose loss spiked or was no finite number; `stop` ends the
+run."""
 
 
 OF_THE_RUN = ("spike", "zero_loss", "collapsed", "eval_rising", "resume_fault")

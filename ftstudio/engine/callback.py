@@ -202,10 +202,10 @@ class RunDirector:
 
     def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
         """Keep what each row of the step lost; the loss of each source where several are mixed."""
-        taken = trainer.losses.sums()
-        self._places = taken[0] or [row for batch in trainer._step for row in batch.get("rows", ())]
         if self.recorder is None:
             return {}
+        taken = trainer.losses.sums()
+        self._places = taken[0] or [row for batch in trainer._step for row in batch.get("rows", ())]
         epoch = max(0, math.ceil((trainer.state.epoch or 0.0) - 1e-6) - 1)
         return self.recorder.took(epoch, step, *taken)
 

@@ -14,8 +14,8 @@ AGAIN = "Training goes on, and the next evaluation tries again."
 
 
 class Gauges:
-    """Lets them look, and tells by TELL (text, hint) where an evaluation goes without one: once for each cause, since it
-    may be so at every evaluation. The traceback goes to LOG every time."""
+    """Lets them look, and tells by TELL (text, hint) where an evaluation goes without one: once for each cause, since
+    it may be so at every evaluation. The traceback goes to LOG every time."""
 
     def __init__(self, log: Path, tell: Callable[[str, str], None]) -> None:
         self.log, self.tell = log, tell

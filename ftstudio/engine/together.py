@@ -53,6 +53,11 @@ class Leader(RunDirector):
     def _settings(self) -> dict[str, Any]:
         return {"rate": self.steering.rate, "total": self.steering.total}
 
+    def _record(self, trainer: StudioTrainer, step: int) -> dict[str, float]:
+        if self.recorder is None:
+            trainer.losses.sums()  # the others hand theirs over all the same
+        return super()._record(trainer, step)
+
     def stepped(self, trainer: StudioTrainer, logs: dict[str, float]) -> None:
         """See RunDirector."""
         super().stepped(trainer, logs)

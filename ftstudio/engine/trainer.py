@@ -130,10 +130,10 @@ class _Plan(TrainerCallback):
 class StudioTrainer(PassingTrainer):
     """Trains on rows of token ids and labels, laid out and judged as LEVERS say.
 
-    `meter` holds time and tokens. A micro-batch that memory won't hold is taken in parts, by what `held` knows (`still`: of passes without gradients); gradients add up to the
-    same. BUDGET: batches hold so many tokens instead of a number of rows. SOURCES tells of each held-out row which
-    source of a mix it is from. Evaluation sums over all trained tokens of the held-out rows; transformers' own mean of
-    batch means depends on the batch size.
+    `meter` holds time and tokens. A micro-batch that memory won't hold is taken in parts, by what `held` knows
+    (`still`: of passes without gradients); gradients add up to the same. BUDGET: batches hold so many tokens instead of
+    a number of rows. SOURCES tells of each held-out row which source of a mix it is from. Evaluation sums over all
+    trained tokens of the held-out rows; transformers' own mean of batch means depends on the batch size.
     """
 
     def __init__(
