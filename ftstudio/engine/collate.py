@@ -51,8 +51,8 @@ class Collator:
 
 
 def _some(batch: Mapping[str, Any], rows: slice) -> dict[str, Any]:
-    """ROWS of a task's batch (see `Task.collate`), no wider than they are. Raises ValueError where something in it doesn't begin with the rows:
-    cut all the same, the part would learn something else without a word."""
+    """ROWS of a task's batch (see `Task.collate`), no wider than they are. Raises ValueError where something in it
+    doesn't begin with the rows: cut all the same, the part would learn something else without a word."""
     import torch
 
     count = len(batch["lengths"])
