@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
-from ftstudio.core.run import Story
 from ftstudio.core.watch import Watch
 from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, report
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
@@ -72,6 +71,7 @@ class RunDirector:
         self.trainer: StudioTrainer | None = None
         # what isn't as it was when the checkpoint gone on from was written; None: that was looked at already
         self.changed: list[str] | None = []
+        self.early = ""  # what to tell where the run had stopped early
         self._begun = False  # a step was taken, or is next
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self.deeds = Deeds(folder, self.watch)
@@ -85,6 +85,8 @@ class RunDirector:
         """See trainer.Director. Where a resumed run wouldn't go on as before, what the recipe says is done before a
         step is taken: what was saved so far stays as it is. Raises NotBegun where none is to be, and RolledBack."""
         self.trainer = trainer
+        if self.early:
+            self._alert("info", self.early)
         if self.changed is not None:
             found = [(text, "") for text in self.changed]
             found += going_on.otherwise(self._known, trainer, steered=self.steering.lengthened)
@@ -107,13 +109,12 @@ class RunDirector:
         self.first_loss = self.watchdog.first_loss = facts.get("first_loss")
         if alike and isinstance(facts.get("eval_loss"), float):
             self.evaluated_at = (self.first, facts["eval_loss"])
-        events, story = list(self.folder.rare_events(self.first)), Story()
+        events = list(self.folder.rare_events(self.first))
         self.evaluation, self.last_loss = going_on.told(events, self.first)
         self.ahead.goes_on(events, self.first)
-        story.feed(events)
-        for step, loss in story.curves.get("eval_loss", ()):
-            if step <= self.first and alike:
-                self.watchdog.evaluated(step, loss, counts=self._in_rhythm(step))
+        if alike:
+            going_on.replay(events, self.first, self.watchdog, self._in_rhythm)
+        self.early = going_on.stopped_early(events, self.first, self.watchdog)
 
     def _in_rhythm(self, step: int) -> bool:
         """Whether an evaluation is due at STEP, asked for or not."""
