@@ -184,7 +184,7 @@ def told(events: Iterable[Mapping[str, Any]], step: int) -> tuple[dict[str, Any]
     return figures, loss
 
 
-def replay(events: Iterable[Mapping[str, Any]], step: int, watchdog: Watchdog, due: Callable[[int], bool]) -> None:
+def replay(events: Iterable[dict[str, Any]], step: int, watchdog: Watchdog, due: Callable[[int], bool]) -> None:
     """Let WATCHDOG be as patient as it was at STEP, by EVENTS; DUE says which evaluations count. Where the run stopped
     early and was gone on with, patience counts anew: it would stop at once again, or after fewer than it says."""
     events, story = list(events), Story()

@@ -1,9 +1,10 @@
 """Steps whose rows are passed over after a rollback: those at which the loss spiked, or was no finite number.
 
-As in PaLM (Chowdhery et al. 2022, section 5.1, "Training instability"): training goes on from a checkpoint before the
-spike, without the batches that were seen during it. Without that the very same batch would come again. Such a step
-counts and the schedule goes on, but its rows go through no model and no weight changes: so the order of the rows, and
-where a checkpoint stands in it, stay as they were.
+As in PaLM (Chowdhery et al. 2022, section 5.1, "Training Instability"): training goes on from a checkpoint before the
+spike, without batches that were seen during it (PaLM left out those shortly before it, too, and found that the very
+same batches do no harm to other weights: a spike comes of both). Else the same batch would come again to much the same
+weights. Such a step counts and the schedule goes on, but its rows go through no model and no weight changes: so the
+order of the rows, and where a checkpoint stands in it, stay as they were.
 
 The `skip` events are the memory, as those of `steering` are: a run that was killed and goes on passes over the same.
 """
