@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_models import make_model, make_rows, recipe_values
+from tiny_models import WORDS, make_model, make_rows, make_sentence_encoder, recipe_values
 
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
@@ -163,3 +164,63 @@ def test_rows_that_come_at_other_steps_now_are_learnt(
     assert passed_over.steps(events, layout, skip["step"]) == ([], [])
     assert passed_over.steps(events, ["other", layout[1]], 0) == ([], [skip["step"]])
     assert passed_over.steps(events, [layout[0], 2 * layout[1]], 0) == ([], [skip["step"]])
+
+
+def test_rows_that_are_held_against_each_other_are_passed_over_too(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Pairs of texts have no losses of their own; which rows they are is known all the same."""
+    make_sentence_encoder(tmp_path / "model")
+    pairs = [{"anchor": f"{WORDS[n % 13]} {n}", "positive": f"{WORDS[n % 7]} {n} run"} for n in range(32)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    values = recipe_values(tmp_path / "model", tmp_path / "pairs.jsonl", "full", steps=6, save_steps=1, batch_size=8)
+    values["training"]["watch"] = {"not_finite": "rollback"}
+    values["task"], values["data"]["max_length"] = "embedding", 32
+    values["evaluation"] |= {"samples": 0, "every": 100}
+    run = prepare_run(check_recipe(values), Workspace(tmp_path / "space"))
+    loss = StudioTrainer.compute_loss
+
+    def spoils(self: Any, model: Any, inputs: Any, *args: Any, **named: Any) -> Any:
+        found = loss(self, model, inputs, *args, **named)
+        return found * float("nan") if self.state.global_step == 2 else found
+
+    monkeypatch.setattr(StudioTrainer, "compute_loss", spoils)
+    worker.execute(Train(run.path))
+    assert run.state() == "done", told(run, "failed")
+    [skip] = told(run, "skip")
+    assert skip["step"] == 3
+    assert len(set(skip["rows"])) == 8
+
+
+def test_the_scaler_of_half_precision_is_left_alone():
+    """It refuses a step without gradients, and remembers a step that it wasn't asked for."""
+    import torch
+    from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
+
+    from ftstudio.engine.passing import Idle
+
+    Accelerator(cpu=True)
+    weight = torch.nn.Parameter(torch.ones(2))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    optimizer = AcceleratedOptimizer(torch.optim.AdamW([weight], lr=0.1), device_placement=False, scaler=scaler)
+    trainer: Any = SimpleNamespace(optimizer=optimizer, passes=False)
+    idle = Idle(trainer)
+
+    def taken(factor: float | None) -> tuple[list[float], bool]:
+        trainer.passes = factor is None
+        if factor is not None:
+            scaler.scale((weight * factor).sum()).backward()
+        idle.on_pre_optimizer_step(None, None, None)
+        optimizer.step()
+        idle.on_optimizer_step(None, None, None)
+        weight.grad = None
+        return weight.tolist(), optimizer.step_was_skipped
+
+    first, skipped = taken(1.0)
+    assert first != [1.0, 1.0]
+    assert not skipped
+    assert taken(float("inf")) == (first, True)
+    assert taken(None) == (first, False)
+    assert scaler.get_scale() == 4.0  # as the infinite gradient left it
+    assert taken(1.0)[0] != first
