@@ -655,16 +655,17 @@ def test_of_a_large_checkpoint_a_part_is_written_and_all_of_it_counted(tmp_path:
     from ftstudio.engine import measure_saving
 
     model = torch.nn.Linear(1 << 10, 1 << 10, bias=False)  # 4 MiB
-    trainer: Any = SimpleNamespace(model=model, optimizer=torch.optim.AdamW(model.parameters()))
+    optimizer = torch.optim.AdamW(model.parameters())
+    trainer: Any = SimpleNamespace(model=model, optimizer=optimizer, args=SimpleNamespace(device="cpu"))
     model(torch.ones(1, 1 << 10)).sum().backward()
     trainer.optimizer.step()
-    count = measure_saving.size_of(trainer)
-    assert count == pytest.approx(3 * (4 << 20), rel=1e-3)  # with two states a weight
+    assert measure_saving.sizes_of(trainer) == (4 << 20, pytest.approx(8 << 20, rel=1e-3))  # two states a weight
     written = []
     monkeypatch.setattr(measure_saving, "MOST", 3 << 20)
-    monkeypatch.setattr(measure_saving, "_written", lambda folder, some: written.append(some) or 1.0)
+    monkeypatch.setattr(measure_saving, "_written", lambda folder, *some: written.append(some[:2]) or 1.0)
     assert measure_saving.seconds(trainer, tmp_path) == pytest.approx(4.0, rel=1e-3)
-    assert written == [3 << 20]
+    [(weights, states)] = written
+    assert (weights + states, weights) == (3 << 20, pytest.approx(1 << 20, rel=1e-3))
     full = SimpleNamespace(free=8 << 20)
     monkeypatch.setattr(measure_saving.shutil, "disk_usage", lambda folder: full)
     assert measure_saving.seconds(trainer, tmp_path) is None  # it isn't filled up to find out
@@ -679,8 +680,9 @@ def test_what_is_written_to_be_measured_lies_on_the_disk_of_the_workspace_and_go
     assert kept is not None
     with kept as folder:
         assert Path(folder).parent == tmp_path
-        assert measure_saving._written(Path(folder), 2 << 20) > 0
-        assert (Path(folder) / "sample" / "bytes").stat().st_size == 2 << 20
+        assert measure_saving._written(Path(folder), 1 << 20, 2 << 20) > 0
+        files = {path.name: path.stat().st_size >> 20 for path in (Path(folder) / "sample").iterdir()}
+        assert files == {"model.safetensors": 1, "optimizer.pt": 2, "complete.json": 0}
     assert not list(tmp_path.iterdir())
     assert measure_saving.folder_in(None) is None
     assert measure_saving.folder_in(tmp_path / "gone") is None

@@ -18,7 +18,7 @@ from ftstudio.engine import resume
 if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
 
-MOST = 256 << 20  # bytes that are written
+MOST = 512 << 20  # bytes that are written
 SPARE = 3  # times as many have to be free
 NAME = ".measured-"  # before the name of the folder they lie in meanwhile
 
@@ -38,23 +38,25 @@ def folder_in(place: Path | None) -> tempfile.TemporaryDirectory[str] | None:
         return None
 
 
-def size_of(trainer: StudioTrainer) -> int:
-    """About the bytes of a checkpoint of TRAINER: the weights that are saved and the optimiser's states."""
+def sizes_of(trainer: StudioTrainer) -> tuple[int, int]:
+    """About the bytes of a checkpoint of TRAINER: of the weights that are saved, and of the optimiser's states."""
     model: Any = trainer.model
     adapter = hasattr(model, "peft_config")
     weights = sum(item.nbytes for item in model.parameters() if item.requires_grad or not adapter)
     states = trainer.optimizer.state.values() if trainer.optimizer is not None else ()
-    return int(weights + sum(getattr(item, "nbytes", 0) for state in states for item in state.values()))
+    return weights, sum(int(getattr(item, "nbytes", 0)) for state in states for item in state.values())
 
 
 def seconds(trainer: StudioTrainer, folder: Path) -> float | None:
     """What a checkpoint of TRAINER takes in FOLDER; None where the disk is too full to try, or won't take it."""
-    count = size_of(trainer)
+    weights, states = sizes_of(trainer)
+    count = weights + states
     try:
         if shutil.disk_usage(folder).free < SPARE * min(count, MOST):
             return None
         if count > MOST:
-            return _written(folder, MOST) * count / MOST
+            some = MOST * weights // count
+            return _written(folder, some, MOST - some, trainer.args.device) * count / MOST
         trainer.args.output_dir = str(folder)
         began = time.perf_counter()
         trainer.checkpoint()
@@ -64,13 +66,17 @@ def seconds(trainer: StudioTrainer, folder: Path) -> float | None:
         return None
 
 
-def _written(folder: Path, count: int) -> float:
-    """Seconds that COUNT bytes take in FOLDER: to be written, hashed and to lie on the disk."""
-    block, beside = os.urandom(1 << 20), folder / "sample"
+def _written(folder: Path, weights: int, states: int, device: Any = "cpu") -> float:
+    """Seconds that so many bytes of WEIGHTS and of optimiser STATES, on DEVICE, take in FOLDER: to be written as they
+    are in a checkpoint, hashed, and to lie on the disk."""
+    import torch
+    from safetensors.torch import save_file
+
+    beside = folder / "sample"
     beside.mkdir()
+    some = torch.randint(256, (weights + states,), dtype=torch.uint8, device=device)  # no file system packs these
     began = time.perf_counter()
-    with open(beside / "bytes", "wb") as file:
-        for _ in range(count >> 20):
-            file.write(block)
+    save_file({"weights": some[:weights].clone()}, beside / "model.safetensors")
+    torch.save(some[weights:].clone(), beside / "optimizer.pt")
     resume.seal(beside)
     return time.perf_counter() - began
