@@ -24,6 +24,7 @@ from ftstudio.ui.train import actions, course, side, steer, together
 from ftstudio.ui.train.asked import Asked
 from ftstudio.ui.train.logview import LogView
 from ftstudio.ui.train.notice import KEYS, MOST, MOST_FAILED, PHASES, lines_of, notice
+from ftstudio.ui.train.receipt import Receipt
 from ftstudio.ui.train.replay import Replay
 from ftstudio.ui.train.rowmap import RowMapPage
 from ftstudio.ui.train.samples import SamplePanel
@@ -60,7 +61,8 @@ token; 0 is not at all); of an encoder-decoder the second halves of the texts, w
 masked model the hidden words. ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in
 help. The base is the model as it was, also where the recipe leaves layers out or adds tokens.
 
-← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline (▲ in the legend): its
+← → put a cursor on the chart, + and - show a part. ▴ on the axis is where learning rate or length were changed; the
+cursor tells to what. o lays other runs over and pins a baseline (▲ in the legend): its
 held-out loss, and how far this run's lies below (▼) or above (▲) it, at the same step while it trains and best beside
 best at the end. h maps the training rows: those the model never becomes sure of are where wrong labels sit.
 """
@@ -104,6 +106,7 @@ best at the end. h maps the training rows: those the model never becomes sure of
         super().__init__()
         self._seen: RunFeed | None = None
         self._asked: Asked | None = None
+        self._receipt: Receipt | None = None  # what is said once that is answered
         self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
         self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which run, what is told, and when to look again
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
@@ -221,6 +224,8 @@ best at the end. h maps the training rows: those the model never becomes sure of
         """What was asked and not answered yet."""
         if self._asked is not None and self._asked.answered(feed):
             self._asked = None
+            if self._receipt is not None and (text := self._receipt.text(feed)):
+                self.studio.tell(text)
         return self._asked.told if self._asked is not None else ""
 
     def _elsewhere(self, feed: RunFeed) -> str:
@@ -290,7 +295,7 @@ best at the end. h maps the training rows: those the model never becomes sure of
             self.studio.show_error(error)
             return
         if sent:
-            self._asked = Asked.now(what, feed)
+            self._asked, self._receipt = Asked.now(what, feed), Receipt.now(what, feed)
             self._show_notice(feed)
 
     def action_pause(self) -> None:

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
+from ftstudio.core import steered
 from ftstudio.core.errors import StudioError
 from ftstudio.ui.plot.chart import LinePlot, Series
 from ftstudio.ui.plot.window import Window
@@ -125,6 +126,8 @@ class Viewing(StudioScreen):
             log=self.log_axis,
             below=self.has_class("-all"),
             message=self._instead(chart, feed, message, series),
+            marks=[(event["step"], steered.what(event)) for event in steered.standing(feed.story.steers)],
+            marked="changed",
         )
 
     def _instead(self, chart: str, feed: RunFeed | Replay, message: str, series: list[Series]) -> str:
