@@ -7,19 +7,13 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 
-KINDS = ("learning_rate", "steps")  # what can be changed
-
 
 def standing(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those of EVENTS that change something which still counts, by step."""
     found: list[dict[str, Any]] = []
     for event in events:
-        step, what = event.get("step"), str(event.get("what"))
-        if (
-            event.get("kind") != "steer"
-            or not isinstance(step, int)
-            or not isinstance(event.get("value"), (int, float))
-        ):
+        step, value, what = event.get("step"), event.get("value"), str(event.get("what"))
+        if event.get("kind") != "steer" or not isinstance(step, int) or not isinstance(value, (int, float)):
             continue
         # of steps that were lost, by a crash or a rollback, the same was asked for anew; a length isn't lost by that
         found = [one for one in found if one["step"] <= step or str(one.get("what")) != what]

@@ -117,9 +117,9 @@ class LinePlot(Widget, can_focus=False):
         told = sorted((one for one in self._series if one.shown and one.points), key=lambda one: one.last)
         text, below = f"{title}{' · log' if self._log else ''}", ""
         pieces = [f"{one.legend} {one.shown}" for one in told]
-        for piece in (
-            [*pieces, f"{MARK} {self._marked}"] if self._marks and any(one.points for one in self._series) else pieces
-        ):  # no room above: below
+        if self._marks and any(one.points for one in self._series):
+            pieces.append(f"{MARK} {self._marked}")
+        for piece in pieces:  # what has no room above stands below
             if not below and cell_len(text) + cell_len(piece) + 4 <= self.size.width - BORDER:
                 text = f"{text} ── {piece}"
             else:

@@ -34,7 +34,7 @@ class Receipt:
         return cls(what, len(_of(what, feed)), feed.story.evaluated)
 
     def text(self, feed: RunFeed) -> str:
-        """What it led to; empty where that shows by itself (a pause, a stop), or where an alert says why it can't be."""
+        """What it led to; empty where that shows by itself (a pause, a stop), or an alert says why it can't be."""
         story = feed.story
         if self.what == "evaluate" and story.evaluated > self.evaluated:
             return f"Evaluated at step {story.evaluation.get('step')}: held-out loss {number(story.eval_loss)}."
