@@ -271,6 +271,11 @@ def _hung(sign: Part, text: str, width: int) -> list[Line]:
     ]
 
 
+def _percent(share: float) -> str:
+    """SHARE in percent, by two digits below ten: `0.13 %`, `9.5 %`, `100 %`."""
+    return f"{share:.2g} %" if share < 9.95 else f"{share:.0f} %"
+
+
 def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> list[Line]:
     """PLAN for a person. PAIRS: of the rows pairs are made, which are what is trained."""
     rows, tokens = plan.get("rows") or {}, plan.get("tokens") or {}
@@ -298,7 +303,7 @@ def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> lis
         say("steps", f"{plan['steps']:,}", "updates of the weights")
     if weights.get("total"):
         share = 100 * (weights.get("trainable") or 0) / weights["total"]
-        say("parameters", f"{weights['total']:,}", f"{weights.get('trainable') or 0:,} learn ({share:.2g} %)")
+        say("parameters", f"{weights['total']:,}", f"{weights.get('trainable') or 0:,} learn ({_percent(share)})")
     memory = plan.get("memory") or {}
     if parts:
         named = ", ".join(f"{name.replace('_', ' ')} {size(count)}" for name, count in parts.items() if count)

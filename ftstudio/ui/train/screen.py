@@ -95,6 +95,8 @@ best at the end. h maps the training rows: those the model never becomes sure of
     TrainScreen #log, TrainScreen RowMapPage { display: none; }
     TrainScreen.-rows #charts { display: none; }
     TrainScreen.-rows RowMapPage { display: block; }
+    TrainScreen.-tall RowText { height: 9; }
+    TrainScreen.-taller RowText { height: 13; }
     TrainScreen.-log RowMapPage { display: none; }
     TrainScreen.-log #charts { display: none; }
     TrainScreen.-log #log { display: block; }
