@@ -29,8 +29,9 @@ def refused(plan: dict[str, Any], recipe: Recipe) -> str:
     first = next(iter(memory.get("fits") or ()), None)
     if not memory.get("beyond") or first is None:
         return ""
-    return f"{first['text']}. Weights and what learns are more by themselves: a smaller batch doesn't help. " + (
-        fit.lighter(recipe)
+    return (
+        f"{first['text']}. Weights, gradients and optimiser states alone are more: a smaller batch doesn't help. "
+        + (fit.lighter(recipe))
     )
 
 
