@@ -7,6 +7,8 @@ from typing import Any
 
 from ftstudio.core.text import one_line
 
+LONGER = "trained on"  # why the length of a run is steered that had ended
+
 
 def standing(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those of EVENTS that change something which still counts, by step."""

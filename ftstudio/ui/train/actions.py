@@ -13,6 +13,7 @@ SAVE = Action("c", "checkpoint", "checkpoint", "save a checkpoint now")
 EVALUATE = Action("e", "evaluate", "evaluate", "measure the held-out loss and answer the samples now")
 RATE = Action("R", "rate", "rate", "another learning rate from the next step on")
 LENGTH = Action("T", "length", "steps", "more or fewer steps")
+MORE = Action(LENGTH.key, LENGTH.run, "train on", "to more steps, from the last checkpoint on")
 RESUME = Action("r", "resume", "resume", "go on with a run that was stopped, interrupted or has failed")
 COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run has saved one")
 LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
@@ -89,7 +90,7 @@ def working(
     elif state == WAITS:
         steering = (TAKE_BACK,)
     elif state == "done":
-        steering = (COMPARE,)
+        steering = (COMPARE, MORE)
     else:
         steering = (*REPLAYING, BACK) if state == "replay" else (RESUME, *((COMPARE,) if model else ()))
     if log:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 from textual import events
@@ -339,21 +340,30 @@ best at the end. h maps the training rows: those the model never becomes sure of
     def action_length(self) -> None:
         """Ask for more or fewer steps."""
         feed = self.session.feed
-        if feed is None or feed.state not in steer.LIVE:
+        if feed is None or feed.state not in (*steer.LIVE, "done"):
             return
+        done = feed.state == "done"
 
         def meant(text: str) -> int:
-            return course.steps_of(text, feed.story.step, feed.story.total_steps)
+            return course.steps_of(text, feed.story.step, feed.story.total_steps, ended=done)
 
         def check(text: str) -> object:
             return text.strip() and meant(text)
 
         def typed(text: str | None) -> None:
             if text and text.strip():
-                self.attempt(lambda: self._ask("steps", value=meant(text)))
+                run = feed.run
+                on = (
+                    partial(steer.train_on, self.studio, run) if done else lambda total: self._ask("steps", value=total)
+                )
+                self.attempt(lambda: on(meant(text)))
 
         hint = f"{feed.story.total_steps or '?'} now; all in all, or +100 for more, -50 for fewer"
-        self.studio.push_screen(Prompt("How many steps?", "", hint, check=check), typed)
+        title = "How many steps?"
+        if done:
+            hint = f"{feed.story.step} are taken; all in all, or +100. The rate follows the schedule of so long a run"
+            title = "Train on to how many steps?"
+        self.studio.push_screen(Prompt(title, "", hint, check=check), typed)
 
     def action_resume(self) -> None:
         """Go on with a run nobody works on."""
