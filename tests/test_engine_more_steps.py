@@ -17,6 +17,7 @@ from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import report, resume
+from ftstudio.engine.branch import branch
 from ftstudio.engine.more_steps import lengthen, longer
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
@@ -105,6 +106,8 @@ def test_by_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], monke
     assert not seen
     assert main([*space, "train", "--resume", run.name, "training.steps=400"]) == 0
     assert seen == [(Train(run.path, resume=True), [400])]
+    assert main([*space, "train", "--resume", f"{run.name}@100"]) != 0
+    assert "keeps no whole checkpoint of step 100. It keeps those of the steps 200." in capfd.readouterr().err
 
 
 async def test_by_a_key_on_train(tmp_path: Path) -> None:
@@ -132,3 +135,30 @@ def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path: Path) -> 
         lengthen(run, 400)
     assert not longer(run)
     assert json.loads(json.dumps(run.events()[-1]))["kind"] == "done"
+
+
+def test_a_new_run_begins_at_an_earlier_checkpoint(tmp_path: Path) -> None:
+    make_model(tmp_path / "model")
+    make_rows(tmp_path / "rows.jsonl")
+    worker, workspace = Worker(), Workspace(tmp_path / "a")
+    values = recipe_values(tmp_path / "model", tmp_path / "rows.jsonl", "lora", steps=6, save_steps=2)
+    values["evaluation"] |= {"samples": 0, "forgetting": False, "every": 2}
+    run = prepare_run(check_recipe(values), workspace)
+    worker.execute(Train(run.path))
+    before = run.events()
+    with pytest.raises(UsageError, match="no whole checkpoint of step 3"):
+        branch(workspace, run, 3)
+    assert len(workspace.runs()) == 1
+    new = branch(workspace, run, 4)
+    assert new.name != run.name
+    assert new.state() == "interrupted"  # r resumes it
+    assert max(losses(new)) == 4
+    worker.execute(Train(new.path, resume=True))
+    assert new.state() == "done"
+    assert losses(new) == losses(run)  # the same recipe: the very same steps
+    assert run.events() == before
+    assert resume.checkpoints(run.checkpoints)[0].name == "checkpoint-6"
+    assert all(resume.is_complete(path) for path in resume.checkpoints(run.checkpoints))
+    told = [event["text"] for event in new.events() if event["kind"] == "alert"]
+    assert f"Begun from the checkpoint of step 4 of {run.name}." in told
+    assert not [event for event in new.events() if event.get("watch") == "resume_fault"]

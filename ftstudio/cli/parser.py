@@ -136,10 +136,9 @@ def build() -> argparse.ArgumentParser:
     )
     sub.add_argument("--watch", action="store_true", help="open the studio on it")
     sub.add_argument(
-        "--resume",
-        metavar="RUN",
-        help="go on with RUN from its last checkpoint; training.steps=N behind it: to so many steps, also one done",
-    )
+        "--resume", metavar="RUN", help="go on with RUN from its last checkpoint, with training.steps=N behind it to "
+        "so many steps, also where it is done; RUN@STEP: a new run that begins at that checkpoint",
+    )  # fmt: skip
 
     sub = add(
         "launch", "train:launch_line", "the command that trains on all GPUs of this machine",

@@ -64,7 +64,13 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     if arguments.resume:
         # `--resume RUN` leaves no recipe to name; a word in its place is an override that can't apply any more
         total = _steps_of(arguments)
-        run = place.run(arguments.resume)
+        named, _, step = arguments.resume.rpartition("@")
+        if named and step.isdecimal():
+            from ftstudio.engine.branch import branch
+
+            run = branch(place, place.run(named), int(step))
+        else:
+            run = place.run(arguments.resume)
         owner = run.owner()
         if owner is not None:
             raise StudioError(

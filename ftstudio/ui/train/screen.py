@@ -62,10 +62,12 @@ token; 0 is not at all); of an encoder-decoder the second halves of the texts, w
 masked model the hidden words. ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in
 help. The base is the model as it was, also where the recipe leaves layers out or adds tokens.
 
+T gives a run that is done more steps, from its last checkpoint on; without the studio that is `ftstudio train --resume
+RUN training.steps=N`, and `--resume RUN@STEP` begins a new run at an earlier checkpoint that was kept.
+
 ← → put a cursor on the chart, + and - show a part. ▴ on the axis is where learning rate or length were changed; the
-cursor tells to what. o lays other runs over and pins a baseline (▲ in the legend): its
-held-out loss, and how far this run's lies below (▼) or above (▲) it, at the same step while it trains and best beside
-best at the end. h maps the training rows: those the model never becomes sure of are where wrong labels sit.
+cursor tells to what. o lays other runs over and pins a baseline (▲ in the legend): its held-out loss, and how far this
+run's lies below (▼) or above (▲) it, at the same step while it trains and best beside best at the end. h maps the training rows: those the model never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
