@@ -67,7 +67,8 @@ RUN training.steps=N`, and `--resume RUN@STEP` begins a new run at an earlier ch
 
 ← → put a cursor on the chart, + and - show a part. ▴ on the axis is where learning rate or length were changed; the
 cursor tells to what. o lays other runs over and pins a baseline (▲ in the legend): its held-out loss, and how far this
-run's lies below (▼) or above (▲) it, at the same step while it trains and best beside best at the end. h maps the training rows: those the model never becomes sure of are where wrong labels sit.
+run's lies below (▼) or above (▲) it, at the same step while it trains and best beside best at the end. h maps the
+training rows: those the model never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
