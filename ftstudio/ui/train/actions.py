@@ -90,7 +90,7 @@ def working(
     elif state == WAITS:
         steering = (TAKE_BACK,)
     elif state == "done":
-        steering = (COMPARE, MORE)
+        steering = (COMPARE,)
     else:
         steering = (*REPLAYING, BACK) if state == "replay" else (RESUME, *((COMPARE,) if model else ()))
     if log:
@@ -104,4 +104,5 @@ def working(
     told = (ALERTS,) if alerts else ()
     course = (RATE, LENGTH) if state in LIVE else ()
     view = (LOG, CHART, OPEN, OVERLAY, SAMPLE, ALL, *MOVING, ROWS, SMOOTH, AXIS, DIFFERENCE, REPLAY, EARLIER)
-    return (*steering, *back, *told, *view[:6], *course, *view[6:])
+    more = (MORE,) if state == "done" else ()
+    return (*steering, *more, *back, *told, *view[:6], *course, *view[6:])
