@@ -591,6 +591,8 @@ async def test_rows_read_for_a_run_that_is_left_do_not_fill_the_next_ones_map(
         await press(pilot, "h")
         await pilot.pause(0.1)
         app.session.view_run(second)
+        await until(pilot, "loss ──")
+        await press(pilot, "h")
         slow.set()
         end = time.monotonic() + 10
         while second.path.name not in taken and time.monotonic() < end:

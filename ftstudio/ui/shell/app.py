@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App
 from textual.screen import Screen
 from textual.theme import Theme
@@ -26,6 +27,7 @@ from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.shell.signals import Signals
 from ftstudio.ui.shell.strip import MODES
+from ftstudio.ui.shell.succession import Succession
 from ftstudio.ui.text.following import described
 
 PULL_SECONDS = 0.35  # how often the screen in view looks at the files
@@ -94,18 +96,19 @@ class StudioApp(DrawnApp):
         self._colours = (self.current_theme, self.ansi_theme)  # that the style sheets are parsed with
         self._told = ("", 0.0)  # the last notice, and when
         self._bell = Bell()
+        self._succession = Succession(session)
 
     def on_mount(self) -> None:
         self._listen()
         self.delay_update()  # a half frame would be sent for nothing
-        self._listen_to_run()  # what is there already rings no bell
+        self._rung_by_view()  # what is there already rings no bell
         self.set_interval(PULL_SECONDS, self._pull)
 
     # -- what changes ----------------------------------------------------------------------------------------------
     def _pull(self) -> None:
         if (refusal := self.session.refusal()) is not None:
             self.show_error(refusal)
-        self._listen_to_run()
+        self._listen_to_runs()
         base = self.screen_stack[0] if self.screen_stack else None
         if isinstance(base, StudioScreen) and base.is_mounted and self.is_running:  # not while the app ends
             base.refresh_shell()
@@ -115,12 +118,38 @@ class StudioApp(DrawnApp):
                 above.refresh_shell()
                 above.pull()
 
-    def _listen_to_run(self) -> None:
+    def _listen_to_runs(self) -> None:
+        """Ring for what the runs that are trained here warn of, and the run in view, whoever trains it; name the ones
+        that aren't in view. Where the run in view has ended, the next of the queue may come into view."""
+        news = self.session.hearing.look(self.session.jobs)
+        rung = self._rung_by_view()
+        if news or rung:
+            self.bell()
         feed = self.session.feed
-        if feed is not None:
-            feed.poll()
-            if self._bell.rings(feed.story, feed.state):
-                self.bell()
+        for one in news:
+            if feed is None or one.run.path != feed.run.path:
+                more = f" (and {one.count - 1} more)" if one.count > 1 else ""
+                self.tell(f"{one.run.name}: {one.text}{more} · 6 shows it", one.level)
+        base = self.screen_stack[0] if self.screen_stack else None
+        free = isinstance(base, StudioScreen) and len(self.screen_stack) == 1 and base.gives_way
+        if told := self._succession.look(free=free):
+            self.tell(told)
+
+    def _rung_by_view(self) -> bool:
+        """Take in what came of the run in view; whether that must be heard, and wasn't as a run that is trained here."""
+        feed = self.session.feed
+        if feed is None:
+            return False
+        feed.poll()
+        return self._bell.rings(feed.story, feed.state) and feed.run.path not in self.session.hearing.latest
+
+    async def on_event(self, event: events.Event) -> None:
+        """See App. What is pressed on a screen that shows the run in view is a sign that somebody reads there."""
+        pressed = isinstance(event, (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown))
+        if pressed and not event.is_forwarded and isinstance(base := self.screen_stack[0], StudioScreen):
+            if base.SHOWS_RUN:
+                self._succession.touched()
+        await super().on_event(event)
 
     def show_error(self, error: BaseException) -> None:
         """Tell of ERROR in one sentence and its way out."""
@@ -174,7 +203,12 @@ class StudioApp(DrawnApp):
 
         current = self.session.worker.current
         waiting = len(self.session.worker.waiting)
-        more = f" {waiting} more wait for their turn; stopping drops them." if waiting else ""
+        many = (
+            "1 more waits for its turn; stopping drops it"
+            if waiting == 1
+            else f"{waiting} more wait for their turn; stopping drops them"
+        )
+        more = f" {many}." if waiting else ""
         self.push_screen(
             Ask(
                 f"This process is {described(current)}." if current is not None else "Work is about to begin here.",

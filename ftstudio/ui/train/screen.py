@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
+from pathlib import Path
 from typing import Any
 
 from textual import events
@@ -32,12 +32,14 @@ from ftstudio.ui.train.viewing import Viewing
 SIDE_SECONDS = 0.9  # between two looks at the numbers beside the chart
 OWNER_SECONDS = 5.0  # between two looks at who trains
 SWEEP_SECONDS = 2.0  # between two looks at the other runs of a sweep
+OPENED = frozenset(("-log", "-samples", "-rows"))  # what may stand in the place of the charts
 
 
 class TrainScreen(Viewing):
     """Chart, numbers, samples; or the log; or the samples in full."""
 
     MODE = "train"
+    SHOWS_RUN = True
     TITLE_TEXT = "Train: is it learning?"
     HELP = """
 The chart shows the loss: how surprised the model is by the right answer, in nats a token. Lower is better. Dots are
@@ -105,7 +107,8 @@ best at the end. h maps the training rows: those the model never becomes sure of
         self._seen: RunFeed | None = None
         self._asked: Asked | None = None
         self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
-        self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which run, what is told, and when to look again
+        self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which runs, what is told, and when to look again
+        self._sweep_of: Path | None = None  # which run that is told beside
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
         self._checkpoint: tuple[object, int | None] = (None, None)
         self._has_model: tuple[object, bool] = (None, False)
@@ -142,7 +145,7 @@ best at the end. h maps the training rows: those the model never becomes sure of
         if feed is not self._seen:
             self._seen, self._asked, self._owner = feed, None, ("", 0.0)
             self.begin_viewing()
-            self.query_one(SamplePanel).index = 0
+            self._to_charts()
         if self.replay is not None:
             self.replay.poll()
         shown = self.replay or feed
@@ -158,6 +161,14 @@ best at the end. h maps the training rows: those the model never becomes sure of
                 self._show_side(shown)
                 self.query_one(SamplePanel).show(shown.story)
         self._show_notice(feed)
+
+    def _to_charts(self) -> None:
+        """What was open of another run, its log, samples or rows, is shut."""
+        panel = self.query_one(SamplePanel)
+        panel.index, panel.top, panel.opened = 0, 0, False
+        if self.classes & OPENED:
+            self.remove_class(*OPENED)
+            self.set_focus(None)
 
     def _before_first_point(self, feed: RunFeed | Replay) -> str:
         if feed.state == "replay":
@@ -199,7 +210,7 @@ best at the end. h maps the training rows: those the model never becomes sure of
             resumable=self._resumable(feed),
             comparable=self._comparable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
-            keys=self.app.size.width < 100 and not (self.classes & {"-log", "-samples", "-rows"}),
+            keys=self.app.size.width < 100 and not (self.classes & OPENED),
             read=self.alerts_read,
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
@@ -212,9 +223,13 @@ best at the end. h maps the training rows: those the model never becomes sure of
     def _of_sweep(self, feed: RunFeed) -> str:
         """How the sweep goes that the run is of; empty where it is of none."""
         now = time.monotonic()
-        if self._sweep[0] is not feed or now >= self._sweep[2]:
-            told, stays = together.told(self.session, feed.run)  # in the end all of its runs' events are read
-            self._sweep = (feed, told, math.inf if stays else now + SWEEP_SECONDS)
+        if feed.run.path != self._sweep_of or now >= self._sweep[2]:
+            self._sweep_of = feed.run.path
+            key = together.key(feed.run)
+            told, stays = self._sweep[1], key == self._sweep[0]
+            if not stays:
+                told, stays = together.told(self.session, feed.run)  # in the end all of its runs' events are read
+            self._sweep = (key if stays else None, told, now + SWEEP_SECONDS)
         return self._sweep[1]
 
     def _pending(self, feed: RunFeed) -> str:
@@ -247,6 +262,12 @@ best at the end. h maps the training rows: those the model never becomes sure of
     def on_resize(self, event: events.Resize) -> None:
         if self.is_mounted:
             self.call_after_refresh(self.pull)
+
+    @property
+    def gives_way(self) -> bool:
+        """See StudioScreen."""
+        apart = self.window.shown is not None or self.window.cursor is not None
+        return not (apart or self.replay is not None or self.classes & OPENED)
 
     # -- which keys work now -----------------------------------------------------------------------------------------
     def current_actions(self) -> tuple[Action, ...]:
