@@ -1,4 +1,4 @@
-"""What the runs warn of that this process trains while others are in view, and the view that goes on with their queue."""
+"""What the runs that this process trains warn of while others are in view, and the view that goes on with the queue."""
 
 from __future__ import annotations
 

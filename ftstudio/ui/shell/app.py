@@ -33,10 +33,11 @@ from ftstudio.ui.text.following import described
 PULL_SECONDS = 0.35  # how often the screen in view looks at the files
 NOTICE_SECONDS = 6.0  # how long a notice stands there
 
+SCREENS = tuple(str(place) for place in range(1, len(MODES) + 1))  # the keys that lead to them
 EVERYWHERE = (
     *(
-        Action(str(i), f"go('{mode}')", "", f"go to the screen {title}", name=title)
-        for i, (mode, title) in enumerate(MODES, 1)
+        Action(key, f"go('{mode}')", "", f"go to the screen {title}", name=title)
+        for key, (mode, title) in zip(SCREENS, MODES, strict=True)
     ),
     Action("question_mark", "help", "", "what this screen is for, and its keys", name="help"),
     Action("ctrl+p", "command_palette", "", "find any action by its name", name="all actions"),
@@ -109,14 +110,19 @@ class StudioApp(DrawnApp):
         if (refusal := self.session.refusal()) is not None:
             self.show_error(refusal)
         self._listen_to_runs()
-        base = self.screen_stack[0] if self.screen_stack else None
-        if isinstance(base, StudioScreen) and base.is_mounted and self.is_running:  # not while the app ends
+        base = self._base()
+        if base is not None and base.is_mounted and self.is_running:  # not while the app ends
             base.refresh_shell()
             base.pull()
             above = self.screen
             if above is not base and isinstance(above, StudioScreen) and above.is_mounted:
                 above.refresh_shell()
                 above.pull()
+
+    def _base(self) -> StudioScreen | None:
+        """The screen under all dialogs; None before there is one."""
+        base = self.screen_stack[0] if self.screen_stack else None
+        return base if isinstance(base, StudioScreen) else None
 
     def _listen_to_runs(self) -> None:
         """Ring for what the runs that are trained here warn of, and the run in view, whoever trains it; name the ones
@@ -130,13 +136,13 @@ class StudioApp(DrawnApp):
             if feed is None or one.run.path != feed.run.path:
                 more = f" (and {one.count - 1} more)" if one.count > 1 else ""
                 self.tell(f"{one.run.name}: {one.text}{more} · 6 shows it", one.level)
-        base = self.screen_stack[0] if self.screen_stack else None
-        free = isinstance(base, StudioScreen) and len(self.screen_stack) == 1 and base.gives_way
+        base = self._base()
+        free = base is not None and len(self.screen_stack) == 1 and base.gives_way
         if told := self._succession.look(free=free):
             self.tell(told)
 
     def _rung_by_view(self) -> bool:
-        """Take in what came of the run in view; whether that must be heard, and wasn't as a run that is trained here."""
+        """Take in what came of the run in view; whether that must be heard, and isn't as a run that is trained here."""
         feed = self.session.feed
         if feed is None:
             return False
@@ -146,9 +152,10 @@ class StudioApp(DrawnApp):
     async def on_event(self, event: events.Event) -> None:
         """See App. What is pressed on a screen that shows the run in view is a sign that somebody reads there."""
         pressed = isinstance(event, (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown))
-        if pressed and not event.is_forwarded and isinstance(base := self.screen_stack[0], StudioScreen):
-            if base.SHOWS_RUN:
-                self._succession.touched()
+        leaves = isinstance(event, events.Key) and event.key in SCREENS
+        base = self._base()
+        if pressed and not leaves and not event.is_forwarded and base is not None and base.SHOWS_RUN:
+            self._succession.touched()
         await super().on_event(event)
 
     def show_error(self, error: BaseException) -> None:
@@ -203,12 +210,8 @@ class StudioApp(DrawnApp):
 
         current = self.session.worker.current
         waiting = len(self.session.worker.waiting)
-        many = (
-            "1 more waits for its turn; stopping drops it"
-            if waiting == 1
-            else f"{waiting} more wait for their turn; stopping drops them"
-        )
-        more = f" {many}." if waiting else ""
+        more = f" {waiting} more wait for their turn; stopping drops them." if waiting else ""
+        more = " 1 more waits for its turn; stopping drops it." if waiting == 1 else more
         self.push_screen(
             Ask(
                 f"This process is {described(current)}." if current is not None else "Work is about to begin here.",

@@ -1,5 +1,4 @@
-"""The two lines on top of every screen: where one is, what the run in view is doing, and which run trains, where that is
-another."""
+"""The two lines on top of every screen: where one is, what the run in view is doing, and which other run trains."""
 
 from __future__ import annotations
 

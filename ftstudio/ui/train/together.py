@@ -8,7 +8,7 @@ from pathlib import Path
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import one_line
 from ftstudio.core.turn import FILE
-from ftstudio.engine.sweep import Waiting, by_text, outcome, siblings
+from ftstudio.engine.sweep import Waiting, by_text, outcome, siblings, unbegun
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.text.following import waits
 
@@ -44,6 +44,8 @@ def told(session: Session, run: RunFolder) -> tuple[str, bool]:
     found = outcome([Waiting(one.name, one) for one in runs])
     failed = sum(row["state"] == "failed" for row in found["runs"])
     more = f", {failed} failed" if failed else ""
+    never = unbegun(run)
+    more += f", {never} never began" if never else ""
     if found["best"] is None:
         why = f": {found['why']}" if found["why"] else ""
         return f"the sweep's {len(runs)} runs have ended{more}{why}", True
