@@ -205,3 +205,59 @@ async def test_a_sweep_is_told_anew_once_one_of_its_runs_was_resumed(
         runs.ended(first)
         first.release()
         await until(pilot, f"best of the sweep's 2 by training loss, 1 failed: {first.name}")
+
+
+# -- counts and keys ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("notes", [0, 1, 2])
+async def test_alerts_are_counted_alike_wherever_they_are(workspace: Workspace, notes: int) -> None:
+    run = runs.begin(workspace, owned=True)
+    runs.steps(run, 1, 10)
+    run.emit("alert", level="warning", text="The loss rose.")
+    for number in range(notes):
+        run.emit("alert", level="info", text=f"Note {number}.")
+    app, _ = studio(workspace, run)
+    async with app.run_test(size=(120, 40)) as pilot:
+        text = await until(pilot, "! 1 alert")
+        assert "! 1 alert " in text.splitlines()[1]
+        told = "1 alert" + {0: "", 1: ", 1 note", 2: ", 2 notes"}[notes]
+        await press(pilot, "exclamation_mark")
+        await until(pilot, f"Alerts of {run.name}: {told} ")
+        await press(pilot, "escape")
+        await until(pilot, f"{told} (!)")
+
+
+async def test_one_run_that_waits_is_told_of_as_one(workspace: Workspace) -> None:
+    first, second = (runs.begin(workspace, name, owned=True) for name in ("slow", "fast"))
+    app, worker = studio(workspace, first, first, second)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, first.name)
+        await press(pilot, "q")
+        text = await until(pilot, f"training {first.name}")
+        assert "1 more waits for its turn; stopping drops it." in " ".join(text.replace("│", " ").split())
+        worker.jobs.append(Train(workspace.new_run("third").path))
+        await press(pilot, "escape q")
+        text = await until(pilot, "2 more")
+        assert "2 more wait for their turn; stopping drops them." in " ".join(text.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_keys_that_move_long_lines_of_the_log_stand_where_keys_stand(
+    workspace: Workspace, size: tuple[int, int]
+) -> None:
+    run = runs.begin(workspace, owned=True)
+    runs.ended(run, "failed")
+    run.release()
+    run.log_path.write_text("a" * 200 + "the end\n")
+    app, _ = studio(workspace, run)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, "l shows the log")
+        assert "long lines" not in shown(app)
+        await press(pilot, "l")
+        await until(pilot, "→ long lines")
+        await press(pilot, " ".join(["right"] * 10))
+        await until(pilot, "the end")
+        await press(pilot, " ".join(["left"] * 10))
+        await until(pilot, "the end", gone=True)
+        await press(pilot, "question_mark end")
+        text = await until(pilot, "to the right in lines longer than the screen")
+        assert "back to the left in long lines" in text

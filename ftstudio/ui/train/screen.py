@@ -291,6 +291,8 @@ best at the end. h maps the training rows: those the model never becomes sure of
         """Some keys mean another thing where the charts aren't in view, or nothing."""
         if action in actions.OF_CHARTS:
             return not (self.has_class("-log") or self.has_class("-samples") or self.has_class("-rows"))
+        if action == "aside":
+            return self.has_class("-log")
         if action in actions.OF_ROWS or action == "compare":
             return self.has_class("-rows") == (action != "compare")
         return super().check_action(action, parameters)
@@ -460,6 +462,11 @@ best at the end. h maps the training rows: those the model never becomes sure of
         """To the end of the log."""
         if self.has_class("-log"):
             self.query_one(LogView).action_follow()
+
+    def action_aside(self, by: int) -> None:
+        """To the right of long lines of the log, or back."""
+        if self.has_class("-log"):
+            self.query_one(LogView).action_aside(by)
 
     def on_log_view_not_found(self, event: LogView.NotFound) -> None:
         """Say so."""
