@@ -103,6 +103,24 @@ async def test_a_run_that_trains_is_heard_and_named_while_another_is_in_view(
         assert f"{run.name} ! " not in shown(app)
 
 
+async def test_what_the_run_in_view_warns_of_is_said_where_train_is_not_on_screen(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.begin(workspace, owned=True)
+    app, _ = studio(workspace, run, run, start="runs")
+    rung = rings(app, monkeypatch)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, run.name)
+        run.emit("alert", level="warning", text="The loss rose.")
+        await notices(pilot, f"{run.name}: The loss rose. · 4 shows it")
+        app.action_go("train")
+        run.emit("alert", level="warning", text="It rose again.")
+        await until(pilot, "It rose again.")
+        await pilot.pause(0.8)
+        assert not [note for note in app._notifications if "again" in note.message]
+        assert rung == [1, 1]
+
+
 async def test_a_run_that_fails_between_two_looks_is_heard(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,15 +142,15 @@ async def test_a_run_that_fails_between_two_looks_is_heard(
 
 
 # -- the view ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", ["done", "failed", "stopped"])
+@pytest.mark.parametrize(("kind", "mode"), [("done", "train"), ("failed", "train"), ("stopped", "runs")])
 async def test_the_view_goes_on_with_the_queue_and_says_so(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, kind: str
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, kind: str, mode: str
 ) -> None:
-    monkeypatch.setattr(succession, "CALM", 0.0)
+    monkeypatch.setattr(succession, "CALM", 0.0 if mode == "train" else 1e9)  # elsewhere nobody reads it
     first, second = (runs.begin(workspace, name, owned=True) for name in ("slow", "fast"))
-    app, worker = studio(workspace, first, first, second)
+    app, worker = studio(workspace, first, first, second, start=mode)
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, "the first step is on its way")
+        await until(pilot, first.name)
         end(first, worker, kind)
         text = await notices(pilot, f"{second.name} trains now and is in view")
         how = {"done": f"{first.name} is done.", "failed": "has failed: ", "stopped": "was stopped at step"}[kind]

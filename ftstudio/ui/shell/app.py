@@ -125,20 +125,21 @@ class StudioApp(DrawnApp):
         return base if isinstance(base, StudioScreen) else None
 
     def _listen_to_runs(self) -> None:
-        """Ring for what the runs that are trained here warn of, and the run in view, whoever trains it; name the ones
-        that aren't in view. Where the run in view has ended, the next of the queue may come into view."""
+        """Ring for what the runs that are trained here warn of, and the run in view, whoever trains it; say it where
+        Train doesn't show it. Where the run in view has ended, the next of the queue may come into view."""
         news = self.session.hearing.look(self.session.jobs)
         rung = self._rung_by_view()
         if news or rung:
             self.bell()
-        feed = self.session.feed
+        feed, base = self.session.feed, self._base()
         for one in news:
-            if feed is None or one.run.path != feed.run.path:
-                more = f" (and {one.count - 1} more)" if one.count > 1 else ""
-                self.tell(f"{one.run.name}: {one.text}{more} · 6 shows it", one.level)
-        base = self._base()
+            viewed = feed is not None and one.run.path == feed.run.path
+            if viewed and base is not None and base.MODE == "train":  # where it stands below the chart
+                continue
+            more = f" (and {one.count - 1} more)" if one.count > 1 else ""
+            self.tell(f"{one.run.name}: {one.text}{more} · {'4' if viewed else '6'} shows it", one.level)
         free = base is not None and len(self.screen_stack) == 1 and base.gives_way
-        if told := self._succession.look(free=free):
+        if told := self._succession.look(free=free, shown=base is None or base.SHOWS_RUN):
             self.tell(told)
 
     def _rung_by_view(self) -> bool:

@@ -29,9 +29,9 @@ class Succession:
         """A person has pressed a key on a screen that shows the run in view: one that has ended is being read."""
         self._read = self._read or self._ended is not None
 
-    def look(self, *, free: bool) -> str:
+    def look(self, *, free: bool, shown: bool) -> str:
         """Bring the run that trains into view where it is its turn; gives what to say then, else nothing. FREE: what
-        is on screen may be replaced."""
+        is on screen may be replaced. SHOWN: the run in view is: else there is nothing to wait for."""
         feed, training = self.session.feed, self.session.training
         if feed is None or feed is not self._feed:  # a person has chosen another one
             self._feed, self._trained, self._read, self._ended = feed, False, False, None
@@ -47,7 +47,7 @@ class Succession:
             return ""
         now = time.monotonic()
         self._ended = now if self._ended is None else self._ended
-        if self._read or not free or now < self._ended + CALM:
+        if self._read or not free or (shown and now < self._ended + CALM):
             return ""
         self.session.view_run(training)
         return f"{_end_of(feed)} {training.name} trains now and is in view; 6 leads back."

@@ -16,12 +16,10 @@ LENGTH = Action("T", "length", "steps", "more or fewer steps")
 RESUME = Action("r", "resume", "resume", "go on with a run that was stopped, interrupted or has failed")
 COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run has saved one")
 LOG = Action(
-    "l",
-    "log",
-    "log",
-    "all that libraries printed, and why it failed: ↑ ↓ pgup pgdn home end move; again: the chart",
+    "l", "log", "log", "all that libraries printed, and why it failed: ↑ ↓ pgup pgdn home end move; again: the chart"
 )
 CHART = Action("g", "chart", "chart", "next chart: loss, forgetting, learning rate, gradient norm, tokens/s, memory, …")
+CHART_BEFORE = Action("b", "chart(-1)", "", "the chart before that one", name="previous chart")
 ALL = Action("G", "all", "all charts", "many small charts at once, or one large")
 OPEN = Action(
     "v", "samples", "samples", "samples in full, and how each answer changed: ↑ ↓ scroll; again: back to the chart"
@@ -74,8 +72,8 @@ REPLAYING = (REST, SLOWER, FASTER)
 OF_CHARTS = frozenset(one.run.partition("(")[0] for one in (*MOVING, *REPLAYING, CHART, ALL, SMOOTH, AXIS))
 OF_ROWS = frozenset(one.run for one in (TURN_ROWS, TO_DATA))
 ALL_ACTIONS = (
-    PAUSE, STOP, SAVE, EVALUATE, RATE, LENGTH, RESUME, COMPARE, LOG, CHART, ALL, OPEN, SAMPLE, EARLIER, OVERLAY,
-    SMOOTH, AXIS, *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, ROWS, TURN_ROWS, TO_DATA, BACK, FIND, NEXT,
+    PAUSE, STOP, SAVE, EVALUATE, RATE, LENGTH, RESUME, COMPARE, LOG, CHART, CHART_BEFORE, ALL, OPEN, SAMPLE, EARLIER,
+    OVERLAY, SMOOTH, AXIS, *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, ROWS, TURN_ROWS, TO_DATA, BACK, FIND, NEXT,
     PREVIOUS, FOLLOW, ASIDE, ASIDE_BACK,
 )  # fmt: skip
 
@@ -113,5 +111,20 @@ def working(
     back = (BACK,) if apart and BACK not in steering else ()
     told = (ALERTS,) if alerts else ()
     course = (RATE, LENGTH) if state in LIVE else ()
-    view = (LOG, CHART, OPEN, OVERLAY, SAMPLE, ALL, *MOVING, ROWS, SMOOTH, AXIS, DIFFERENCE, REPLAY, EARLIER)
+    view = (
+        LOG,
+        CHART,
+        OPEN,
+        OVERLAY,
+        SAMPLE,
+        ALL,
+        CHART_BEFORE,
+        *MOVING,
+        ROWS,
+        SMOOTH,
+        AXIS,
+        DIFFERENCE,
+        REPLAY,
+        EARLIER,
+    )
     return (*steering, *back, *told, *view[:6], *course, *view[6:])

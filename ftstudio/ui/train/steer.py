@@ -58,14 +58,21 @@ def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
     if state not in RESUMABLE:
         studio.tell(f"{run.name} is {state}: there is nothing to resume. 3 makes a new recipe.")
         return False
-    from ftstudio.engine.resume import has_any
-
-    step = last_step(run)
     before = described(session.worker.current) if session.busy else ""
-    session.submit(Train(run.path, resume=step is not None or has_any(run.checkpoints)))
+    step = take_up(session, run)
     what = f"goes on from step {step}" if step else "begins"
     studio.tell(f"{run.name} {what}{f' after {before}' if before else ''}.")
     return True
+
+
+def take_up(session: Session, run: RunFolder) -> int | None:
+    """Hand RUN, which nobody trains, to the worker of this process; gives the step that it goes on from, None where it
+    begins. Raises StudioError."""
+    from ftstudio.engine.resume import has_any
+
+    step = last_step(run)
+    session.submit(Train(run.path, resume=step is not None or has_any(run.checkpoints)))
+    return step
 
 
 def request(studio: StudioApp, run: RunFolder, what: str, **fields: Any) -> bool:
