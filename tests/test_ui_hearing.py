@@ -129,8 +129,8 @@ async def test_a_run_that_fails_between_two_looks_is_heard(
     rung = rings(app, monkeypatch)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, f"▶ {run.name}")
-        run.emit("alert", level="warning", text="The loss rose.")
         run.emit("failed", text="The loss is no number.", hint="")
+        run.emit("alert", level="warning", text="The loss rose.")  # less grave
         run.release()
         last.emit("failed", text="It has no rows.", hint="")
         worker.jobs.clear()

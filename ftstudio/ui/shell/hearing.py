@@ -69,16 +69,20 @@ class Hearing:
 
 
 def _read(heard: Heard) -> News | None:
-    """Take in what HEARD's run has told; the last of what must be heard, if there is any."""
-    last, count = None, 0
+    """Take in what HEARD's run has told; of what must be heard, if there is any, the gravest, of these the last."""
+    found: list[tuple[int, str, str]] = []  # how grave, level, text
     while events := heard.reader.poll():
         for event in events:
             kind, level = event.get("kind"), str(event.get("level"))
+            text = one_line(event.get("text") or "", 300)
             if kind == "phase":
                 heard.paused = event.get("phase") == "paused"
-            elif kind == "failed" or (kind == "alert" and level in LOUD):
-                count += 1
-                heard.warned += kind == "alert"
-                text = one_line(event.get("text") or "", 300)
-                last = ("error", f"failed: {text}") if kind == "failed" else (level, text)
-    return News(heard.run, *last, count) if last is not None else None
+            elif kind == "failed":
+                found.append((len(LOUD), "error", f"failed: {text}"))
+            elif kind == "alert" and level in LOUD:
+                heard.warned += 1
+                found.append((LOUD.index(level), level, text))
+    if not found:
+        return None
+    _, level, text = max(reversed(found), key=lambda one: one[0])
+    return News(heard.run, level, text, len(found))
