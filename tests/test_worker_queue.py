@@ -102,7 +102,7 @@ def test_jobs_run_in_order_and_failures_do_not_end_the_worker(script: Script, tm
     assert "log" in bug["hint"]
     log = (tmp_path / "bug" / "log.txt").read_text()
     assert "Traceback" in log
-    assert log.splitlines()[-2].endswith("failed: ZeroDivisionError: division by zero.")
+    assert log.splitlines()[-1].endswith("failed: ZeroDivisionError: division by zero.")
     assert re.fullmatch(r"[\d:]{8} failed: It broke\.\n  Mend it\.\n", (tmp_path / "sentence" / "log.txt").read_text())
     assert (tmp_path / "good" / "log.txt").read_text() == "printed by a library\n"
     assert all(JobFolder(tmp_path / name).owner() is None for name in names)

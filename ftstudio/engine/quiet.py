@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.text import clean
+from ftstudio.engine.trouble import LOG
 
 NAMES = ("transformers", "peft", "accelerate", "datasets", "huggingface_hub", "bitsandbytes", "torch", "py.warnings")
 _done = threading.Event()
@@ -135,7 +136,7 @@ def failure(path: Path, error: BaseException, told: StudioError, step: int | Non
     if not isinstance(error, StudioError) or error.__cause__ is not None:
         traceback(path, error)
     at = f" at step {step}" if step else ""
-    hint = f"\n  {clean(told.hint, 1000)}" if told.hint else ""
+    hint = f"\n  {clean(told.hint, 1000)}" if told.hint not in ("", LOG) else ""
     append(path, f"{time.strftime('%H:%M:%S')} failed{at}: {clean(told.message, 1000)}{hint}\n")
 
 
