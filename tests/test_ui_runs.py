@@ -382,7 +382,9 @@ async def test_all_interrupted_runs_go_on_by_one_key(tmp_path: Path) -> None:
         assert "R resume all" in shown(pilot.app)
         await press(pilot, "R")
         text = await until(pilot, "Train 3 runs, one after another?")
-        assert "2 interrupted and 1 that never began, the oldest first" in " ".join(text.replace("│", " ").split())
+        assert "2 interrupted (from the last checkpoint) and 1 that never began; the oldest first." in " ".join(
+            text.replace("│", " ").split()
+        )
         await press(pilot, "escape")
         assert worker.jobs == []
         await press(pilot, "R r")

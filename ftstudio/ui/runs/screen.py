@@ -324,10 +324,10 @@ folder of the workspace and stay there until you remove them.
             self._show()
 
         broken = sum(row.state == "interrupted" for row in rows)
-        parts = [f"{broken} interrupted"] if broken else []
+        parts = [f"{broken} interrupted (from the last checkpoint)"] if broken else []
         parts += [f"{len(rows) - broken} that never began"] if len(rows) > broken else []
         title = f"Train {len(rows)} run{'s' if len(rows) > 1 else ''}, one after another?"
-        text = f"{' and '.join(parts)}, the oldest first; interrupted ones from their last checkpoints."
+        text = f"{' and '.join(parts)}; the oldest first."
         self.studio.push_screen(Ask(title, text, {"r": "go on with all"}), chosen)
 
     def action_order(self) -> None:
