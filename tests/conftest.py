@@ -158,6 +158,8 @@ TELLING = {
         "test_every_field_sets_a_key_that_recipes_know",
         "test_a_preset_tells_what_it_is_and_reads_back",
         "test_tokens_of_labelled_rows_are_not_told_as_a_share_that_is_trained",
+        "test_a_value_that_no_recipe_takes_is_refused_where_it_is_typed",
+        "test_a_sweep_of_which_some_can_not_begin_says_how_many_and_which",
     ),
 }
 

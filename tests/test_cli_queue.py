@@ -324,6 +324,23 @@ class Told(Out):
         self.value, self.text = value, text
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_runs_that_wait_in_another_process_are_named_with_it(tmp_path: Path, count: int):
+    place, told = Workspace(tmp_path), Told(json=False)
+    names = [f"tickets-{number}" for number in range(1, count + 1)]
+    process: dict[str, str] = {}
+    for name in names:
+        run = place.new_run("tickets")
+        run.recipe_path.write_text("task: sft\n")
+        process[name] = waits_elsewhere(run)
+    assert queue(argparse.Namespace(workspace=str(tmp_path)), told) == 0
+    for name in names:
+        assert f"  {name} in {process[name]}: ftstudio stop {name} takes it out" in told.text
+    assert ("1 waits for its turn in" if count == 1 else "2 wait for their turn in") in told.text
+    assert "next: ftstudio train A.yaml" not in told.text
+    assert told.value["elsewhere"] == [{"run": name, "in": process[name]} for name in names]
+
+
 def test_a_sweep_whose_last_run_was_cut_short_goes_on_too(tmp_path: Path):
     place = Workspace(tmp_path)
     done, broken = made(place, "a", 1.0), place.new_run("b")
@@ -381,7 +398,7 @@ def test_a_run_that_waits_in_another_process_is_only_taken_out(tmp_path: Path, c
     run.recipe_path.write_text("task: sft\n")
     where = waits_elsewhere(run)
     assert main(["queue"]) == 0
-    assert "No run waits: 1 wait for their turn in another process" in capfd.readouterr().out
+    assert f"1 waits for its turn in another process:\n  later-1 in {where}" in capfd.readouterr().out
     for words in (["pause", "later-1"], ["train", "--resume", "later-1"]):
         assert main(words) == 1
         told = capfd.readouterr().err

@@ -505,6 +505,13 @@ def test_a_disk_that_will_not_hold_the_next_checkpoint(
     assert director.paused == (deed == "pause")
 
 
+@pytest.mark.parametrize(("patience", "told"), [(1, "now 1.1): 1 evaluation."), (2, "now 1.1): 2 evaluations.")])
+def test_evaluations_that_got_no_better_are_counted(tmp_path: Path, patience: int, told: str):
+    watchdog = directed(tmp_path, patience=patience).watchdog
+    found = [fault for step in range(patience + 1) for fault in watchdog.evaluated(step, 1.1 if step else 1.0)]
+    assert [fault.text.endswith(told) for fault in found] == [True]
+
+
 def test_patience_goes_on_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What a crash dropped doesn't count: an evaluation at 200 that was best, after the checkpoint of 150."""
     director = directed(tmp_path, patience=3)

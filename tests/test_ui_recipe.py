@@ -490,3 +490,68 @@ def test_tokens_of_labelled_rows_are_not_told_as_a_share_that_is_trained() -> No
     assert "90 trained (45 %), nothing cut off" in told(90)
     assert "200  read; a label or score a row is learnt, nothing cut off" in told(10)
     assert "pairs       10 to train on" in told(10, pairs=True)
+
+
+# -- sweeps ----------------------------------------------------------------------------------------------------------
+async def asked_for_a_sweep(pilot: Pilot[Any], text: str) -> None:
+    screen = wizard(pilot)
+    await until(pilot, QUESTIONS[0], 30)
+    screen._go(5)
+    await until(pilot, QUESTIONS[5], 30)
+    await pilot.press("S")
+    await until(pilot, "A run for each of which values?")
+    await type_in(pilot, text)
+
+
+def notices(app: StudioApp) -> str:
+    return " ".join(note.message for note in app._notifications)
+
+
+async def type_in(pilot: Pilot[Any], text: str) -> None:
+    pilot.app.post_message(events.Paste(text))
+    await pilot.pause()
+    await pilot.press("enter")
+    await pilot.pause()
+
+
+async def test_a_value_that_no_recipe_takes_is_refused_where_it_is_typed(tmp_path: Path) -> None:
+    async with studio(tmp_path, DEMO).run_test(size=(80, 24)) as pilot:
+        await asked_for_a_sweep(pilot, "training.learning_rate=1e-3,9")
+        text = await until(pilot, "must be at most 1 (it")
+        assert "A run for each of which values?" in text
+        assert "training.learning_rate=1e-3,9" in text
+        await press(pilot, "s")  # a letter of the line, no key of the wizard
+        await until(pilot, "training.learning_rate=1e-3,9s")
+        await press(pilot, "backspace backspace text:training.seed enter")
+        await until(pilot, "training.learning_rate=1e-3,training.seed")
+        await press(pilot, "escape S")
+        pilot.app.post_message(events.Paste(f"training.seed={','.join(map(str, range(51)))}"))
+        await pilot.press("enter")
+        await until(pilot, "List values for 50 at most.")
+        assert not pilot.app.session.worker.jobs  # type: ignore[attr-defined]
+
+
+async def test_a_sweep_of_which_some_can_not_begin_says_how_many_and_which(tmp_path: Path) -> None:
+    app = studio(tmp_path, DEMO)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await asked_for_a_sweep(pilot, "model=demo,nothere training.learning_rate=1e-3,2e-3")
+        await until(pilot, "▸4 Train◂", 60)
+        said = notices(app)
+        assert "2 of 4 begin; 6 shows them; 2 can't: model=nothere learning_rate=1e-3, model=nothere" in said
+        swept = [RunFolder(job.folder) for job in app.session.worker.jobs]  # type: ignore[attr-defined]
+        assert [run.path for run in siblings(swept[0])] == [run.path for run in swept]
+        for run in swept:
+            run.emit("start", total_steps=2)
+            run.emit("step", step=2, loss=1.0)
+            run.emit("done")
+        await until(pilot, "2 never began")
+        await press(pilot, "3 S")
+        await until(pilot, "model=demo,nothere training.learning_rate")  # to be mended
+        await press(pilot, "ctrl+u")
+        await type_in(pilot, "model=nothere,norhere")
+        for _ in range(100):
+            if "None of 2 begins; 2 can't: model=nothere" in (said := notices(app)):
+                break
+            await pilot.pause(0.05)
+        assert "None of 2 begins; 2 can't: model=nothere" in said
+        assert "▸3 Recipe◂" in shown(app)

@@ -329,3 +329,64 @@ def test_long_figures_fit_their_columns() -> None:
     assert len(steps(999_999, 1_000_000)) <= 9
     assert [age(0.0, now) for now in (5, 65, 7300, 200_000)] == ["now", "1m", "2h", "2d"]
     assert age(None) == "–"
+
+
+async def test_runs_are_listed_in_the_order_that_is_chosen(tmp_path: Path) -> None:
+    every_state(Workspace(tmp_path))
+    async with studio(Workspace(tmp_path)).run_test(size=(120, 40)) as pilot:
+        await until(pilot, "· reading", gone=True)
+
+        async def listed() -> list[str]:
+            screen = pilot.app.screen_stack[0]
+            assert isinstance(screen, RunsScreen)
+            await until(pilot, "6 runs")
+            return [row.name for row in screen._shown]
+
+        newest = await listed()
+        await press(pilot, "O")
+        await until(pilot, "6 runs the oldest first")
+        assert await listed() == newest[::-1]
+        await press(pilot, "O o")
+        await until(pilot, "6 runs by held-out loss")
+        held_out = ["tickets-1", "mails-1", "mails-2", "tickets-2"]  # at 200, 100, 50, 0 steps
+        assert (await listed())[:4] == held_out
+        assert set((await listed())[4:]) == {"live-1", "later-1"}  # nothing was measured of them
+        await press(pilot, "O")
+        await until(pilot, "by held-out loss, turned")
+        assert (await listed())[:4] == held_out[::-1]
+        assert chosen(pilot) == "tickets-2"
+        await press(pilot, "f text:mails enter")
+        await until(pilot, "2 of 6 runs")
+        screen = pilot.app.screen_stack[0]
+        assert isinstance(screen, RunsScreen)
+        assert [row.name for row in screen._shown] == ["mails-2", "mails-1"]
+        await press(pilot, "escape o o")
+        await until(pilot, "6 runs by name")
+        assert await listed() == sorted(newest)
+        await press(pilot, "o")
+        assert (await listed())[:3] == ["live-1", "later-1", "mails-2"]
+        await press(pilot, "o o")
+        await until(pilot, " by ", gone=True)
+        assert await listed() == newest
+
+
+async def test_all_interrupted_runs_go_on_by_one_key(tmp_path: Path) -> None:
+    place, worker = Workspace(tmp_path), IdleWorker()
+    first, second = (made_runs.finished(place, "mails", None, upto) for upto in (50, 60))
+    later, elsewhere = place.new_run("later"), made_runs.finished(place, "elsewhere", None, 20)
+    later.recipe_path.write_text(made_runs.RECIPE)
+    made_runs.waits_elsewhere(elsewhere)
+    made_runs.finished(place, "tickets")
+    async with studio(place, worker).run_test(size=(120, 40)) as pilot:
+        await until(pilot, "3 runs were interrupted: R goes on with all")
+        assert "R resume all" in shown(pilot.app)
+        await press(pilot, "R")
+        text = await until(pilot, "Train 3 runs, one after another?")
+        assert "2 interrupted (from the last checkpoint) and 1 that never began; the oldest first." in " ".join(
+            text.replace("│", " ").split()
+        )
+        await press(pilot, "escape")
+        assert worker.jobs == []
+        await press(pilot, "R r")
+        assert worker.jobs == [Train(run.path) for run in (first, second, later)]
+        assert f"{first.name} goes on, 2 more after it." in [note.message for note in pilot.app._notifications]

@@ -267,8 +267,12 @@ async def test_every_chart_axis_and_smoothing_has_its_key(workspace: Workspace) 
             text = await now(pilot)
             assert f"╭─ {title} · log" in text
             assert re.search(r"[⠁-⣿]", pilot.app.screen.query_one(LinePlot).text())
-        await pilot.press("g", "y")
+        await pilot.press("b")
+        assert "╭─ tokens/s · log" in await now(pilot)
+        await pilot.press("g", "g", "y")
         assert "╭─ loss ──" in await now(pilot)
+        await pilot.press("b")
+        assert "╭─ memory, GiB ──" in await now(pilot)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -466,7 +466,7 @@ async def test_a_new_alert_rings_once_and_all_can_be_read(
         await pilot.pause(0.8)
         assert rung == [1]
         await press(pilot, "exclamation_mark")
-        text = await until(pilot, f"Alerts of {run.name}: 3")
+        text = await until(pilot, f"Alerts of {run.name}: 2 alerts, 1 note")
         lines = [line for line in text.splitlines() if re.search(r"✗ error|! warning|i note", line)]
         assert [re.search(r"(The loss|Only|The first)", line)[0] for line in lines] == ["The loss", "Only", "The first"]  # type: ignore[index]
 
@@ -591,6 +591,8 @@ async def test_rows_read_for_a_run_that_is_left_do_not_fill_the_next_ones_map(
         await press(pilot, "h")
         await pilot.pause(0.1)
         app.session.view_run(second)
+        await until(pilot, "loss ──")
+        await press(pilot, "h")
         slow.set()
         end = time.monotonic() + 10
         while second.path.name not in taken and time.monotonic() < end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -99,8 +100,10 @@ def test_jobs_run_in_order_and_failures_do_not_end_the_worker(script: Script, tm
     bug = last(tmp_path, "bug")
     assert bug["text"] == "ZeroDivisionError: division by zero."
     assert "log" in bug["hint"]
-    assert "Traceback" in (tmp_path / "bug" / "log.txt").read_text()
-    assert not (tmp_path / "sentence" / "log.txt").exists()
+    log = (tmp_path / "bug" / "log.txt").read_text()
+    assert "Traceback" in log
+    assert log.splitlines()[-1].endswith("failed: ZeroDivisionError: division by zero.")
+    assert re.fullmatch(r"[\d:]{8} failed: It broke\.\n  Mend it\.\n", (tmp_path / "sentence" / "log.txt").read_text())
     assert (tmp_path / "good" / "log.txt").read_text() == "printed by a library\n"
     assert all(JobFolder(tmp_path / name).owner() is None for name in names)
     worker.submit(job(tmp_path, "late"))  # it is there again for the next

@@ -13,7 +13,7 @@ from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import state_word
 from ftstudio.core.text import clean, duration, number
-from ftstudio.core.turn import QUEUE
+from ftstudio.core.turn import QUEUE, holder
 from ftstudio.engine.chosen import short
 from ftstudio.engine.sweep import Waiting, by_text, grid, join, left, named, on_same_rows, outcome, with_siblings
 
@@ -63,11 +63,19 @@ def queue(arguments: argparse.Namespace, out: Out) -> int:
     waiting, broken = left(runs)
     if waiting:
         return work_through(waiting, out)
-    elsewhere = sum(run.state() == "queued" for run in runs)
-    more = f": {elsewhere} wait for their turn in another process" if elsewhere else ""
+    elsewhere = [(run.name, held.named) for run in runs if (held := holder(run.path)) is not None]
+    lines = ["No run waits."]
+    if elsewhere:
+        waits = "1 waits for its turn" if len(elsewhere) == 1 else f"{len(elsewhere)} wait for their turn"
+        lines = [f"No run is left to be begun here; {waits} in another process:"]
+        lines += [f"  {clean(name)} in {named}: ftstudio stop {clean(name)} takes it out" for name, named in elsewhere]
     was = [f"  interrupted: ftstudio train --resume {run.name}" for run in broken[-MOST_NAMED:]]
-    lines = [f"No run waits{more}.", *(was or ["  next: ftstudio train A.yaml B.yaml"])]
-    out.result({"runs": [], "best": None, "interrupted": [run.name for run in broken]}, "\n".join(lines))
+    lines += was or ([] if elsewhere else ["  next: ftstudio train A.yaml B.yaml"])
+    value = {
+        "runs": [], "best": None, "interrupted": [run.name for run in broken],
+        "elsewhere": [{"run": name, "in": named} for name, named in elsewhere],
+    }  # fmt: skip
+    out.result(value, "\n".join(lines))
     return 0
 
 

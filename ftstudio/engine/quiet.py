@@ -13,6 +13,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from ftstudio.core.errors import StudioError
+from ftstudio.core.text import clean
+from ftstudio.engine.trouble import LOG
+
 NAMES = ("transformers", "peft", "accelerate", "datasets", "huggingface_hub", "bitsandbytes", "torch", "py.warnings")
 _done = threading.Event()
 _importing = threading.Lock()
@@ -124,6 +128,16 @@ def append(path: Path, text: str) -> None:
 def traceback(path: Path, error: BaseException) -> None:
     """Append the traceback of ERROR to the log at PATH."""
     append(path, time.strftime("%H:%M:%S ") + "".join(traces.format_exception(error)))
+
+
+def failure(path: Path, error: BaseException, told: StudioError, step: int | None) -> None:
+    """Append to the log at PATH how a job failed by ERROR after STEP: the traceback where somebody else's code raised
+    it, and then, where the log is opened, what the screens say of it (TOLD) and the way out."""
+    if not isinstance(error, StudioError) or error.__cause__ is not None:
+        traceback(path, error)
+    at = f" at step {step}" if step else ""
+    hint = f"\n  {clean(told.hint, 1000)}" if told.hint not in ("", LOG) else ""
+    append(path, f"{time.strftime('%H:%M:%S')} failed{at}: {clean(told.message, 1000)}{hint}\n")
 
 
 def note(text: str) -> None:

@@ -103,15 +103,17 @@ def words_of(text: str) -> list[str]:
     return [word for word in found if word]
 
 
-SWEEP = "sweep.json"  # in the folder of each of its runs: the names of all of them, and what was chosen for it
+SWEEP = "sweep.json"  # in the folder of each of its runs: the names of all, what was chosen for it, how many began not
 
 
 def join(waiting: Sequence[Waiting]) -> None:
-    """Write down that the runs of WAITING are of one sweep, into the folder of each, and what was chosen for it. Raises
-    StudioError."""
+    """Write down that the runs of WAITING are of one sweep, into the folder of each: what was chosen for it, too, and
+    how many of the sweep could not be begun. Raises StudioError."""
     runs = [(one.run, one.chosen) for one in waiting if one.run is not None]
     for run, chosen in runs:
-        more = {"chosen": values(chosen)} if chosen else {}
+        more: dict[str, Any] = {"chosen": values(chosen)} if chosen else {}
+        if len(runs) < len(waiting):
+            more["unbegun"] = len(waiting) - len(runs)
         files.write_json(run.path / SWEEP, {"runs": [one.name for one, _ in runs], **more})
 
 
@@ -120,6 +122,13 @@ def chosen_for(run: RunFolder) -> dict[str, str]:
     value = files.read_json(run.path / SWEEP)
     found = value.get("chosen") if isinstance(value, dict) else None
     return {str(key): str(one) for key, one in found.items()} if isinstance(found, dict) else {}
+
+
+def unbegun(run: RunFolder) -> int:
+    """How many trainings of the sweep that RUN is of could not be begun, and so have no folder."""
+    value = files.read_json(run.path / SWEEP)
+    found = value.get("unbegun") if isinstance(value, dict) else None
+    return found if isinstance(found, int) and found > 0 else 0
 
 
 def siblings(run: RunFolder) -> list[RunFolder]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import alerting
+from ftstudio.engine import alerting, quiet
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.deeds import NotBegun, RolledBack
 from ftstudio.engine.ranks import Ranks
@@ -121,6 +121,7 @@ class Leader(RunDirector):
             step = self.trainer.state.global_step if self.trainer is not None else None
             if isinstance(self.folder, RunFolder):
                 alerting.failed(self.folder, told, step)
+            quiet.failure(self.folder.log_path, told, told, step)
             with contextlib.suppress(StudioError):  # a full disk takes no event
                 self.folder.emit("failed", text=told.message, hint=told.hint, step=step)
             alerting.let_out()

@@ -159,7 +159,7 @@ class Watchdog:
             return []
         text = (
             f"The held-out loss got no better since step {self._least_step} ({self._least:.4g}, now {loss:.4g}): "
-            f"{self._worse} evaluations."
+            f"{self._worse} evaluation{'s' if self._worse > 1 else ''}."
         )
         return [Fault("eval_rising", text, f"Stop, and use the checkpoint nearest to step {self._least_step}.")]
 

@@ -302,15 +302,18 @@ class Worker:
         return self._models
 
     def _failed(self, folder: JobFolder, error: BaseException) -> None:
-        """Tell how a job ended that did not end by itself; the traceback goes to the log alone."""
+        """Tell how a job ended that did not end by itself, in its events and in its log; the traceback goes to the log
+        alone."""
         from ftstudio.engine import alerting, trouble
 
         told = trouble.explain(error)
         self.last_error = told
-        if not isinstance(error, StudioError):
-            quiet.traceback(folder.log_path, error)
-        with contextlib.suppress(StudioError, OSError):  # a full disk takes no event either; last_error tells it
+        step = None
+        with contextlib.suppress(StudioError, OSError):
             step = trouble.last_step(folder)
+        if not isinstance(error, Stopped):
+            quiet.failure(folder.log_path, error, told, step)
+        with contextlib.suppress(StudioError, OSError):  # a full disk takes no event either; last_error tells it
             if isinstance(error, Stopped):
                 folder.emit("stopped", text=told.message, step=step)
             else:

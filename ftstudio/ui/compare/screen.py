@@ -45,6 +45,7 @@ class CompareScreen(Pages):
     """Verdict, metrics, rows; a row in full; categories, slices and totals."""
 
     MODE = "compare"
+    SHOWS_RUN = True
     TITLE_TEXT = "Compare: is the tuned model really better?"
     HELP = """
 Base (before fine-tuning) and tuned (after) answer the same rows, which neither was trained on.

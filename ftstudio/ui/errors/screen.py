@@ -35,6 +35,7 @@ class ErrorsScreen(Correcting):
     """Categories and rows; a row in full; a person's tags."""
 
     MODE = "errors"
+    SHOWS_RUN = True
     TITLE_TEXT = "Errors: what is wrong with the answers"
     HELP = """
 The model answers rows it has never seen (held-out rows), and every answer goes through checks: is it empty, too long, \

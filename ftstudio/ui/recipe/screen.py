@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 from textual.widgets import Input
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError, UsageError
+from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
 from ftstudio.core.recipe import Recipe
 from ftstudio.core.run import RunFolder
 from ftstudio.core.text import clean, one_line
 from ftstudio.core.workspace import slug
 from ftstudio.engine.prepare import prepare_run, run_stem
-from ftstudio.engine.recipes import load_recipe, with_overrides
-from ftstudio.engine.sweep import Waiting, grid, join, named, on_same_rows, words_of
+from ftstudio.engine.recipes import load_recipe
+from ftstudio.engine.sweep import Waiting
 from ftstudio.ui.common.background import Ended, Ticked
 from ftstudio.ui.common.paths import shown
-from ftstudio.ui.recipe import actions
+from ftstudio.ui.recipe import actions, sweeping
 from ftstudio.ui.recipe.actions import (
     ACCEPT,
     COLUMNS,
@@ -44,7 +44,6 @@ from ftstudio.ui.recipe.wizard import Wizard
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 
-MOST_RUNS = 50  # of a sweep
 PLACEHOLDER = "path/to/your"  # how shipped presets begin what must be named
 
 
@@ -61,6 +60,8 @@ class RecipeScreen(Wizard):
         ("down", "app.focus_next", "next field"),
         ("up", "app.focus_previous", "field before"),
     ]
+
+    _swept_over = ""  # what was typed as the last sweep
 
     def current_actions(self) -> tuple[Action, ...]:
         review = isinstance(self.panel, ReviewPanel)
@@ -211,52 +212,37 @@ class RecipeScreen(Wizard):
         if not isinstance(self.panel, ReviewPanel) or recipe is None or self.background.is_running("start"):
             return
 
-        def typed(text: str | None) -> None:
+        def begin(text: str | None) -> None:
             if text and text.strip():
-                self.attempt(lambda: self._sweep(recipe, grid(words_of(text))))
+                self._swept_over = text  # to be mended where some of them can't begin
+                self.attempt(lambda: self._sweep(sweeping.typed(recipe, text)))
+
+        def check(text: str) -> object:
+            return text.strip() and sweeping.typed(recipe, text)
 
         hint = "such as training.learning_rate=1e-4,2e-4; several keys: every combination"
-        self.studio.push_screen(
-            Prompt("A run for each of which values?", "", hint, check=lambda text: grid(words_of(text))), typed
-        )
+        self.studio.push_screen(Prompt("A run for each of which values?", self._swept_over, hint, check=check), begin)
 
-    def _sweep(self, recipe: Recipe, chosen: list[list[str]]) -> None:
-        """Prepare a run of RECIPE for each of the CHOSEN overrides, off the thread. Raises UsageError for too many."""
-        if len(chosen) > MOST_RUNS:
-            raise UsageError(f"That makes {len(chosen)} runs.", f"List values for {MOST_RUNS} at most.")
+    def _sweep(self, sweep: list[tuple[list[str], Recipe]]) -> None:
+        """Prepare the runs of SWEEP off the thread."""
         workspace = self.session.workspace
 
         def work(work: Any) -> list[Waiting]:
-            # none is begun if one is wrong
-            made = partial(with_overrides, recipe)
-            recipes = [named(on_same_rows(words, made), words, chosen) for words in chosen]
-            found = []
-            for place, (words, one) in enumerate(zip(chosen, recipes, strict=True), 1):
-                work.progress(place - 1, len(recipes))
-                waiting = Waiting(" ".join(words), chosen=words)
-                try:
-                    waiting.run = prepare_run(one, workspace, cancel=work.cancel)
-                except StudioError as error:  # the others can still be trained
-                    waiting.error = error
-                found.append(waiting)
-            join(found)
-            return found
+            one = partial(prepare_run, workspace=workspace, cancel=work.cancel)
+            return sweeping.prepare(sweep, one, work.progress)
 
-        self._say_start(f"preparing {len(chosen)} runs")
-        self.background.start("start", f"preparing {len(chosen)} runs", work, self._swept, self._not_started)
+        self._say_start(f"preparing {len(sweep)} runs")
+        self.background.start("start", f"preparing {len(sweep)} runs", work, self._swept, self._not_started)
 
     def _swept(self, found: list[Waiting]) -> None:
         self._say_start("")
-        failed = [one for one in found if one.error is not None]
         runs = [one.run for one in found if one.run is not None]
         for run in runs:
             self.session.submit(Train(run.path))
-        if failed and failed[0].error is not None:
-            error = failed[0].error
-            self.studio.show_error(StudioError(f"{failed[0].name}: {error.message}", error.hint))
+        whole = len(runs) == len(found)
+        self.studio.tell(sweeping.told(found), "information" if whole else "warning" if runs else "error")
         if runs:
             self.session.view_run(runs[0])
-            self.studio.tell(f"{len(runs)} runs train one after another; 6 shows them.")
             self.studio.action_go("train")
 
     def action_measure(self) -> None:

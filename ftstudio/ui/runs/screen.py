@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -15,6 +16,7 @@ from ftstudio.ui.common.paths import shown
 from ftstudio.ui.runs.catalogue import LIVE, Catalogue, Summary
 from ftstudio.ui.runs.cells import COLUMNS, cells_of, steps
 from ftstudio.ui.runs.info import InfoPanel
+from ftstudio.ui.runs.order import ORDERS, ordered, said
 from ftstudio.ui.shell.actions import Action, bindings
 from ftstudio.ui.shell.dialogs import Ask, Prompt
 from ftstudio.ui.shell.screen import StudioScreen
@@ -37,6 +39,11 @@ RESUME = Action("r", "resume", "resume", "go on from the last checkpoint; starts
 STOP = Action("s", "stop", "stop", "save a checkpoint and stop a live run; asks first")
 DELETE = Action("d,delete", "delete", "delete", "move the run to the workspace's trash folder; asks first")
 FILTER = Action("f,slash", "filter", "filter", "show only runs whose name, state, task, method or model hold a word")
+ALL = Action(
+    "R", "resume_all", "resume all", "go on with all interrupted runs, and with those that never began; asks first"
+)
+ORDER = Action("o", "order", "order", "by held-out loss, loss, name, state, time taken; then the newest first again")
+TURN = Action("O", "turn", "", "the same order the other way round", name="turn the order")
 INFO = Action("i", "info", "info", "the recipe and figures of the run under the cursor; again: hide them")
 BACK = Action("escape", "back", "", "clear the filter, or hide the info", name="back")
 DATA = Action("1", "app.go('data')", "data", "look at your data")
@@ -66,7 +73,7 @@ order. A run that waits for its turn names what it waits for, also in another pr
 loss is the last training loss, eval the loss on held-out rows; lower is better. Deleted runs are moved to the trash
 folder of the workspace and stay there until you remove them.
 """
-    ACTIONS = (OPEN, COMPARE, RESUME, STOP, INFO, FILTER, DELETE, BACK)
+    ACTIONS = (OPEN, COMPARE, RESUME, ALL, STOP, INFO, FILTER, ORDER, TURN, DELETE, BACK)
     BINDINGS = bindings(*[action for action in ACTIONS if action is not OPEN])
     AUTO_FOCUS = "Table"
 
@@ -89,6 +96,7 @@ folder of the workspace and stay there until you remove them.
         self._catalogue: Catalogue | None = None
         self._shown: list[Summary] = []
         self._filter = ""
+        self._order, self._turned = 0, False
         self._seen = -1
         self._scanning = threading.Event()
         self._next_look = self._next_scan = 0.0
@@ -161,7 +169,8 @@ folder of the workspace and stay there until you remove them.
 
     def _choose_rows(self, chosen: Summary | None) -> None:
         words = self._filter.lower().split()
-        self._shown = [row for row in self.catalogue.rows if row.matches(words)]
+        rows = ordered(self.catalogue.rows, ORDERS[self._order], turned=self._turned)
+        self._shown = [row for row in rows if row.matches(words)]
         cursor = 0
         if chosen is not None:
             at = [index for index, row in enumerate(self._shown) if row.run.path == chosen.run.path]
@@ -180,6 +189,8 @@ folder of the workspace and stay there until you remove them.
         if self._filter:
             count = f"{len(self._shown)} of {count} with {self._filter!r}"
         parts: list[Part] = [(count, "strong")]
+        if how := said(ORDERS[self._order], turned=self._turned):
+            parts.append((f" {how}", "dim"))
         live = sum(row.state in LIVE for row in rows)
         lost = [row for row in rows if row.state == "interrupted"]
         if live:
@@ -188,7 +199,7 @@ folder of the workspace and stay there until you remove them.
             which = one_line(lost[0].name, 28) if len(lost) == 1 else f"{len(lost)} runs"
             here = self.chosen is not None and self.chosen.run.path == lost[0].run.path
             way = f"was interrupted: {'r goes on with it' if here else 'r on its row goes on'}"
-            way = way if len(lost) == 1 else "were interrupted: r on a row goes on with it"
+            way = way if len(lost) == 1 else "were interrupted: R goes on with all"
             parts.append((f" · ! {which} {way}", "warn"))
         return tuple(parts)
 
@@ -252,12 +263,19 @@ folder of the workspace and stay there until you remove them.
         row = self.chosen
         if row is None:
             return (FILTER, BACK) if self._filter else (DATA, MAKE)
+        every = (ALL,) if len(self._broken()) > 1 else ()
+        view = (INFO, FILTER, ORDER, TURN)
         if row.state in LIVE:
-            return (OPEN, STOP, INFO, FILTER, BACK)
+            return (OPEN, STOP, *every, *view, BACK)
         if waits(self.session, row.run) is not None:
-            return (OPEN, TAKE_BACK, INFO, FILTER, BACK)
+            return (OPEN, TAKE_BACK, *every, *view, BACK)
         more = ((RESUME,) if row.state in steer.RESUMABLE else ()) + ((COMPARE,) if self._comparable(row) else ())
-        return (OPEN, *more, INFO, FILTER, DELETE, BACK)
+        return (OPEN, *more, *every, *view, DELETE, BACK)
+
+    def _broken(self) -> list[Summary]:
+        """The runs that were interrupted or never began, and that nobody will train by itself; the oldest first."""
+        left = [row for row in reversed(self.catalogue.rows) if row.state in ("interrupted", "queued")]
+        return [row for row in left if waits(self.session, row.run) is None]
 
     # -- actions -----------------------------------------------------------------------------------------------------
     def action_open(self) -> None:
@@ -288,6 +306,41 @@ folder of the workspace and stay there until you remove them.
                 self.studio.action_go("train")
         except Exception as error:
             self.studio.show_error(error)
+
+    def action_resume_all(self) -> None:
+        """Go on with all interrupted runs and those that never began, one after another, after asking."""
+        rows = self._broken()
+        if not rows:
+            self.studio.tell("No run was interrupted, and none waits for nothing.")
+            return
+
+        def chosen(answer: str | None) -> None:
+            if answer != "r":
+                return
+            done = [row for row in rows if self.attempt(partial(steer.take_up, self.session, row.run))]
+            if done:
+                more = f", {len(done) - 1} more after it" if len(done) > 1 else ""
+                self.studio.tell(f"{done[0].name} goes on{more}.")
+            self._show()
+
+        broken = sum(row.state == "interrupted" for row in rows)
+        parts = [f"{broken} interrupted (from the last checkpoint)"] if broken else []
+        parts += [f"{len(rows) - broken} that never began"] if len(rows) > broken else []
+        title = f"Train {len(rows)} run{'s' if len(rows) > 1 else ''}, one after another?"
+        text = f"{' and '.join(parts)}; the oldest first."
+        self.studio.push_screen(Ask(title, text, {"r": "go on with all"}), chosen)
+
+    def action_order(self) -> None:
+        """The next order."""
+        self._order, self._turned = (self._order + 1) % len(ORDERS), False
+        self._choose_rows(None)
+        self._show()
+
+    def action_turn(self) -> None:
+        """The other way round."""
+        self._turned = not self._turned
+        self._choose_rows(None)
+        self._show()
 
     def action_stop(self) -> None:
         """Stop the run, after asking."""

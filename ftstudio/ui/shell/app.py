@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App
 from textual.screen import Screen
 from textual.theme import Theme
@@ -26,15 +27,17 @@ from ftstudio.ui.shell.screen import StudioScreen
 from ftstudio.ui.shell.session import Session
 from ftstudio.ui.shell.signals import Signals
 from ftstudio.ui.shell.strip import MODES
+from ftstudio.ui.shell.succession import Succession
 from ftstudio.ui.text.following import described
 
 PULL_SECONDS = 0.35  # how often the screen in view looks at the files
 NOTICE_SECONDS = 6.0  # how long a notice stands there
 
+SCREENS = tuple(str(place) for place in range(1, len(MODES) + 1))  # the keys that lead to them
 EVERYWHERE = (
     *(
-        Action(str(i), f"go('{mode}')", "", f"go to the screen {title}", name=title)
-        for i, (mode, title) in enumerate(MODES, 1)
+        Action(key, f"go('{mode}')", "", f"go to the screen {title}", name=title)
+        for key, (mode, title) in zip(SCREENS, MODES, strict=True)
     ),
     Action("question_mark", "help", "", "what this screen is for, and its keys", name="help"),
     Action("ctrl+p", "command_palette", "", "find any action by its name", name="all actions"),
@@ -94,20 +97,21 @@ class StudioApp(DrawnApp):
         self._colours = (self.current_theme, self.ansi_theme)  # that the style sheets are parsed with
         self._told = ("", 0.0)  # the last notice, and when
         self._bell = Bell()
+        self._succession = Succession(session)
 
     def on_mount(self) -> None:
         self._listen()
         self.delay_update()  # a half frame would be sent for nothing
-        self._listen_to_run()  # what is there already rings no bell
+        self._rung_by_view()  # what is there already rings no bell
         self.set_interval(PULL_SECONDS, self._pull)
 
     # -- what changes ----------------------------------------------------------------------------------------------
     def _pull(self) -> None:
         if (refusal := self.session.refusal()) is not None:
             self.show_error(refusal)
-        self._listen_to_run()
-        base = self.screen_stack[0] if self.screen_stack else None
-        if isinstance(base, StudioScreen) and base.is_mounted and self.is_running:  # not while the app ends
+        self._listen_to_runs()
+        base = self._base()
+        if base is not None and base.is_mounted and self.is_running:  # not while the app ends
             base.refresh_shell()
             base.pull()
             above = self.screen
@@ -115,12 +119,45 @@ class StudioApp(DrawnApp):
                 above.refresh_shell()
                 above.pull()
 
-    def _listen_to_run(self) -> None:
+    def _base(self) -> StudioScreen | None:
+        """The screen under all dialogs; None before there is one."""
+        base = self.screen_stack[0] if self.screen_stack else None
+        return base if isinstance(base, StudioScreen) else None
+
+    def _listen_to_runs(self) -> None:
+        """Ring for what the runs that are trained here warn of, and the run in view, whoever trains it; say it where
+        Train doesn't show it. Where the run in view has ended, the next of the queue may come into view."""
+        news = self.session.hearing.look(self.session.jobs)
+        rung = self._rung_by_view()
+        if news or rung:
+            self.bell()
+        feed, base = self.session.feed, self._base()
+        for one in news:
+            viewed = feed is not None and one.run.path == feed.run.path
+            if viewed and base is not None and base.MODE == "train":  # where it stands below the chart
+                continue
+            more = f" (and {one.count - 1} more)" if one.count > 1 else ""
+            self.tell(f"{one.run.name}: {one.text}{more} · {'4' if viewed else '6'} shows it", one.level)
+        free = base is not None and len(self.screen_stack) == 1 and base.gives_way
+        if told := self._succession.look(free=free, shown=base is None or base.SHOWS_RUN):
+            self.tell(told)
+
+    def _rung_by_view(self) -> bool:
+        """Take in what came of the run in view; whether that must be heard, and isn't as a run that is trained here."""
         feed = self.session.feed
-        if feed is not None:
-            feed.poll()
-            if self._bell.rings(feed.story, feed.state):
-                self.bell()
+        if feed is None:
+            return False
+        feed.poll()
+        return self._bell.rings(feed.story, feed.state) and feed.run.path not in self.session.hearing.latest
+
+    async def on_event(self, event: events.Event) -> None:
+        """See App. What is pressed on a screen that shows the run in view is a sign that somebody reads there."""
+        pressed = isinstance(event, (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown))
+        leaves = isinstance(event, events.Key) and event.key in SCREENS
+        base = self._base()
+        if pressed and not leaves and not event.is_forwarded and base is not None and base.SHOWS_RUN:
+            self._succession.touched()
+        await super().on_event(event)
 
     def show_error(self, error: BaseException) -> None:
         """Tell of ERROR in one sentence and its way out."""
@@ -175,6 +212,7 @@ class StudioApp(DrawnApp):
         current = self.session.worker.current
         waiting = len(self.session.worker.waiting)
         more = f" {waiting} more wait for their turn; stopping drops them." if waiting else ""
+        more = " 1 more waits for its turn; stopping drops it." if waiting == 1 else more
         self.push_screen(
             Ask(
                 f"This process is {described(current)}." if current is not None else "Work is about to begin here.",

@@ -28,3 +28,12 @@ class Bell:
 def warnings(story: Story) -> int:
     """How many warnings and errors STORY holds."""
     return sum(alert.get("level") in LOUD for alert in story.alerts)
+
+
+def counted(story: Story) -> str:
+    """How many alerts STORY holds, warnings and errors, and how many notes beside; empty where none."""
+    loud = warnings(story)
+    notes = len(story.alerts) - loud
+    said = [f"{loud} alert{'s' if loud > 1 else ''}"] if loud else []
+    said += [f"{notes} note{'s' if notes > 1 else ''}"] if notes else []
+    return ", ".join(said)

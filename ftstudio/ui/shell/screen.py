@@ -40,6 +40,7 @@ class StudioScreen(Screen[None]):
     TITLE_TEXT: ClassVar[str] = ""
     HELP: ClassVar[str] = ""
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
+    SHOWS_RUN: ClassVar[bool] = False  # whether it shows the run in view, and not only its strip does
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-huge")]
 
     @classmethod
@@ -92,6 +93,11 @@ class StudioScreen(Screen[None]):
     def compose_body(self) -> ComposeResult:
         """The widgets between strip and key line."""
         yield from ()
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether another run may come into view by itself: not while one is being read here."""
+        return not self.SHOWS_RUN
 
     def current_actions(self) -> tuple[Action, ...]:
         """The actions that work now; a subclass may leave out those that don't."""

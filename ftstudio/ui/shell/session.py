@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import JobFolder
-from ftstudio.core.jobs import Unload
+from ftstudio.core.jobs import Job, Train, Unload
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import one_line
 from ftstudio.core.workspace import Workspace
+from ftstudio.ui.shell.hearing import Hearing
 
 PIECE = 1 << 18  # bytes of events that are read at once
 UNLOADED = 60.0  # seconds in which the worker lets go of its models, if nothing else was begun
@@ -91,6 +92,7 @@ class Session:
         self.data_source = train if isinstance(train, str) else None  # what the Data screen shows
         self.data_rows: RowsAsked | None = None  # the rows of it that it shows next
         self.feed: RunFeed | None = None  # the run in view on Train, Compare and the strip
+        self.hearing = Hearing()
         self._worker: Worker | None = None
 
     @property
@@ -116,8 +118,25 @@ class Session:
         return told
 
     def submit(self, job: Any) -> None:
-        """Hand JOB to the worker."""
+        """Hand JOB to the worker; of a training all is heard from here on."""
+        if isinstance(job, Train):
+            self.hearing.expect(job.folder)
         self.worker.submit(job)
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs of this process: the one in work, then those that wait."""
+        if self._worker is None:
+            return ()
+        waiting = tuple(self._worker.waiting)  # first: a job that begins in between stands in both, not in neither
+        current = self._worker.current
+        return (current, *(job for job in waiting if job is not current)) if current is not None else waiting
+
+    @property
+    def training(self) -> RunFolder | None:
+        """The run that this process trains now; None where it trains none."""
+        job = self._worker.current if self._worker is not None else None
+        return RunFolder(job.folder) if isinstance(job, Train) else None
 
     def holds(self, recipe: Recipe) -> int | None:
         """Bytes of models in memory that a training of RECIPE takes over or lets go of: see `Worker.holds`."""

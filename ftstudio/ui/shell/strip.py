@@ -1,7 +1,8 @@
-"""The two lines on top of every screen: where one is, and what the run in view is doing."""
+"""The two lines on top of every screen: where one is, what the run in view is doing, and which other run trains."""
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual.geometry import Region
 from textual.strip import Strip
@@ -33,8 +34,13 @@ INKS = {
 }  # fmt: skip
 
 
+BESIDE = 24  # cells of the other run's name on a narrow terminal
+GAP = 3  # cells around it
+
+
 class TopStrip(Widget, can_focus=False):
-    """Line 1: the screens and the run's name. Line 2: state, step, epoch, loss, eval, speed, ETA, GPU."""
+    """Line 1: the screens and the run's name. Line 2: state, step, epoch, loss, eval, speed, ETA, GPU; the run that
+    trains."""
 
     DEFAULT_CSS = "TopStrip { height: 2; dock: top; background: $panel; }"
 
@@ -43,11 +49,11 @@ class TopStrip(Widget, can_focus=False):
         self._inks = Inks(self, INKS)
         self.session = session
         self.mode = mode
-        self._shown: tuple[str, tuple[str, str]] | None = None
+        self._shown: tuple[str, tuple[str, str], str] | None = None
 
     def update_from(self) -> None:
         """Redraw where what is shown has changed; nothing is written to the terminal otherwise."""
-        now = (self._place(), self._status())
+        now = self._now()
         if now != self._shown:
             place_changed = self._shown is None or now[0] != self._shown[0]
             self._shown = now
@@ -61,8 +67,23 @@ class TopStrip(Widget, can_focus=False):
         feed = self.session.feed
         return feed.run.name if feed is not None else str(self.session.workspace.path.name)
 
-    def _status(self) -> tuple[str, str]:
-        """(state, the rest of line 2)."""
+    def _now(self) -> tuple[str, tuple[str, str], str]:
+        """What is shown: the place, the status, and the run that trains beside it."""
+        beside = self._beside()
+        return self._place(), self._status(self.size.width - (cell_len(beside) + GAP if beside else 0)), beside
+
+    def _beside(self) -> str:
+        """The run that this process trains, where another one is in view, and how often it has warned."""
+        training, feed = self.session.training, self.session.feed
+        if training is None or (feed is not None and feed.run.path == training.path):
+            return ""
+        heard = self.session.hearing.of(training.path)
+        mark = MARKS["paused" if heard is not None and heard.paused else "running"]
+        warned = f" ! {heard.warned}" if heard is not None and heard.warned else ""
+        return f"{mark} {fit(one_line(training.name, 200), max(BESIDE, self.size.width // 3), 'ends').rstrip()}{warned}"
+
+    def _status(self, room: int) -> tuple[str, str]:
+        """(state, the rest of line 2, in ROOM cells if that can be)."""
         feed = self.session.feed
         if feed is None:
             return "", "no run in view · 3 makes a recipe and starts one"
@@ -101,7 +122,7 @@ class TopStrip(Widget, can_focus=False):
         if gpus and state == "running" and gpus[0].get("use") is not None:
             parts.append((1, f"GPU {gpus[0]['use']:.0f}%"))
         word = state_word(state, story.collapsed)
-        return word, fitting(parts, self.size.width - len(self._head(word)))
+        return word, fitting(parts, room - len(self._head(word)))
 
     def _head(self, state: str) -> str:
         """The state's mark, and its name where there is room or it isn't the usual one."""
@@ -123,8 +144,8 @@ class TopStrip(Widget, can_focus=False):
     def render_line(self, y: int) -> Strip:
         base = self.rich_style
         width = self.size.width
-        shown = self._shown = self._shown or (self._place(), self._status())
-        segments = self._line_one(width, shown[0]) if y == 0 else self._line_two(*shown[1])
+        shown = self._shown = self._shown or self._now()
+        segments = self._line_one(width, shown[0]) if y == 0 else self._line_two(width, *shown[1], shown[2])
         return Strip(segments).adjust_cell_length(width, base).apply_style(base)
 
     def _line_one(self, width: int, place: str) -> list[Segment]:
@@ -139,12 +160,16 @@ class TopStrip(Widget, can_focus=False):
             segments += [Segment(" " * (width - used - len(name) - 1)), Segment(name, self._inks["dim"])]
         return segments
 
-    def _line_two(self, state: str, text: str) -> list[Segment]:
+    def _line_two(self, width: int, state: str, text: str, beside: str) -> list[Segment]:
         bad = dict.fromkeys(("failed", "interrupted", "collapsed"), "bad")
         style = (bad | {"done": "good", "running": "good"}).get(state, "dim")
-        if not state:
-            return [Segment("  "), Segment(text, self._inks["dim"])]
-        return [Segment(self._head(state), self._inks[style]), Segment(text, self._inks["text"])]
+        head = Segment(self._head(state), self._inks[style]) if state else Segment("  ")
+        ink = self._inks["text" if state else "dim"]
+        if not beside:
+            return [head, Segment(text, ink)]
+        room = max(0, width - len(head.text) - cell_len(beside) - GAP)
+        text = f"{fit(text, room)}{' ' * (GAP - 1)}"
+        return [head, Segment(text, ink), Segment(beside, self._inks["good"])]
 
 
 def fitting(parts: list[tuple[int, str]], width: int) -> str:

@@ -16,8 +16,11 @@ LENGTH = Action("T", "length", "steps", "more or fewer steps")
 MORE = Action(LENGTH.key, LENGTH.run, "train on", "to more steps, from the last checkpoint on")
 RESUME = Action("r", "resume", "resume", "go on with a run that was stopped, interrupted or has failed")
 COMPARE = Action("enter", "compare", "compare", "compare base and tuned model, once the run has saved one")
-LOG = Action("l", "log", "log", "all that libraries printed; again: back to the chart")
+LOG = Action(
+    "l", "log", "log", "all that libraries printed, and why it failed: ↑ ↓ pgup pgdn home end move; again: the chart"
+)
 CHART = Action("g", "chart", "chart", "next chart: loss, forgetting, learning rate, gradient norm, tokens/s, memory, …")
+CHART_BEFORE = Action("b", "chart(-1)", "", "the chart before that one", name="previous chart")
 ALL = Action("G", "all", "all charts", "many small charts at once, or one large")
 OPEN = Action(
     "v", "samples", "samples", "samples in full, and how each answer changed: ↑ ↓ scroll; again: back to the chart"
@@ -57,6 +60,12 @@ FIND = Action("slash", "find", "search", "search the log")
 NEXT = Action("n", "again(0)", "next", "next place of the text searched for")
 PREVIOUS = Action("N", "again(1)", "previous", "previous place of the text searched for")
 FOLLOW = Action("f", "follow", "follow", "to the end of the log, and follow what comes")
+ASIDE = Action(
+    "right", "aside(20)", "long lines", "to the right in lines longer than the screen", name="long lines right"
+)
+ASIDE_BACK = Action(
+    "left", "aside(-20)", "", "back to the left in long lines; f goes to their beginning", name="long lines left"
+)
 
 WAITS = "waits"  # the state of a run that waits for its turn in this studio
 MOVING = (CURSOR, CURSOR_LEFT, CURSOR_FAR, CURSOR_FAR_LEFT, ZOOM, ZOOM_OUT, PAN, PAN_LEFT, WHOLE)
@@ -64,9 +73,9 @@ REPLAYING = (REST, SLOWER, FASTER)
 OF_CHARTS = frozenset(one.run.partition("(")[0] for one in (*MOVING, *REPLAYING, CHART, ALL, SMOOTH, AXIS))
 OF_ROWS = frozenset(one.run for one in (TURN_ROWS, TO_DATA))
 ALL_ACTIONS = (
-    PAUSE, STOP, SAVE, EVALUATE, RATE, LENGTH, RESUME, COMPARE, LOG, CHART, ALL, OPEN, SAMPLE, EARLIER, OVERLAY,
-    SMOOTH, AXIS, *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, ROWS, TURN_ROWS, TO_DATA, BACK, FIND, NEXT,
-    PREVIOUS, FOLLOW,
+    PAUSE, STOP, SAVE, EVALUATE, RATE, LENGTH, RESUME, COMPARE, LOG, CHART, CHART_BEFORE, ALL, OPEN, SAMPLE, EARLIER,
+    OVERLAY, SMOOTH, AXIS, *MOVING, DIFFERENCE, ALERTS, REPLAY, *REPLAYING, ROWS, TURN_ROWS, TO_DATA, BACK, FIND, NEXT,
+    PREVIOUS, FOLLOW, ASIDE, ASIDE_BACK,
 )  # fmt: skip
 
 
@@ -94,7 +103,7 @@ def working(
     else:
         steering = (*REPLAYING, BACK) if state == "replay" else (RESUME, *((COMPARE,) if model else ()))
     if log:
-        return (FIND, NEXT, PREVIOUS, FOLLOW, BACK, *steering, LOG)
+        return (FIND, NEXT, PREVIOUS, FOLLOW, ASIDE, ASIDE_BACK, BACK, *steering, LOG)
     if samples:
         return (SAMPLE, EARLIER, SAMPLE_DIFFERENCE, BACK, *steering, LOG, OPEN)
     if rows:
@@ -103,6 +112,7 @@ def working(
     back = (BACK,) if apart and BACK not in steering else ()
     told = (ALERTS,) if alerts else ()
     course = (RATE, LENGTH) if state in LIVE else ()
-    view = (LOG, CHART, OPEN, OVERLAY, SAMPLE, ALL, *MOVING, ROWS, SMOOTH, AXIS, DIFFERENCE, REPLAY, EARLIER)
+    view = (LOG, CHART, OPEN, OVERLAY, SAMPLE, ALL)
+    rarer = (CHART_BEFORE, *MOVING, ROWS, SMOOTH, AXIS, DIFFERENCE, REPLAY, EARLIER)
     more = (MORE,) if state == "done" else ()
-    return (*steering, *more, *back, *told, *view[:6], *course, *view[6:])
+    return (*steering, *more, *back, *told, *view, *course, *rarer)

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ftstudio.core.run import Story
+from ftstudio.ui.shell.bell import counted
 from ftstudio.ui.text.lines import Line, Lines
 from ftstudio.ui.train.notice import alert_text
 from ftstudio.ui.train.samples import wrap
@@ -64,11 +65,12 @@ class AlertPage(ModalScreen[None]):
     def __init__(self, name: str, story: Story) -> None:
         super().__init__()
         self.run_name, self.alerts = name, list(story.alerts)
+        self.told = counted(story) or "none"
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.styles.width = 110  # or as much as there is
-            yield Static(Content(f"Alerts of {self.run_name}: {len(self.alerts)}"), classes="dialog-title")
+            yield Static(Content(f"Alerts of {self.run_name}: {self.told}"), classes="dialog-title")
             yield AlertList(self.alerts)
             yield Static(Content("esc goes back"), classes="dialog-hint")
 

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from ftstudio.core.run import Story, state_word, trained_text
 from ftstudio.core.text import duration, number, one_line
 from ftstudio.core.turn import QUEUE
+from ftstudio.ui.shell.bell import counted
 from ftstudio.ui.text.lines import Line
 from ftstudio.ui.train.samples import cut, wrap
 
@@ -85,7 +86,7 @@ def notice(
         ink, mark = MARKS.get(str(alerts[-1].get("level")), ("dim", "i"))
         if _fresh(alerts[-1], story) and len(story.alerts) > read:
             return ink, mark, alert_text(alerts[-1])
-        told = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} (!)"
+        told = f"{counted(story)} (!)"
         return "dim" if len(story.alerts) <= read else ink, mark, " · ".join(part for part in (told, rest) if part)
     return "dim", "", rest
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from textual import events
@@ -34,12 +34,14 @@ from ftstudio.ui.train.viewing import Viewing
 SIDE_SECONDS = 0.9  # between two looks at the numbers beside the chart
 OWNER_SECONDS = 5.0  # between two looks at who trains
 SWEEP_SECONDS = 2.0  # between two looks at the other runs of a sweep
+OPENED = frozenset(("-log", "-samples", "-rows"))  # what may stand in the place of the charts
 
 
 class TrainScreen(Viewing):
     """Chart, numbers, samples; or the log; or the samples in full."""
 
     MODE = "train"
+    SHOWS_RUN = True
     TITLE_TEXT = "Train: is it learning?"
     HELP = """
 The chart shows the loss: how surprised the model is by the right answer, in nats a token. Lower is better. Dots are
@@ -114,7 +116,8 @@ training rows: those the model never becomes sure of are where wrong labels sit.
         self._asked: Asked | None = None
         self._receipt: Receipt | None = None  # what is said once that is answered
         self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
-        self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which run, what is told, and when to look again
+        self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which runs, what is told, and when to look again
+        self._sweep_of: Path | None = None  # which run that is told beside
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
         self._checkpoint: tuple[object, int | None] = (None, None)
         self._has_model: tuple[object, bool] = (None, False)
@@ -151,7 +154,7 @@ training rows: those the model never becomes sure of are where wrong labels sit.
         if feed is not self._seen:
             self._seen, self._asked, self._owner = feed, None, ("", 0.0)
             self.begin_viewing()
-            self.query_one(SamplePanel).index = 0
+            self._to_charts()
         if self.replay is not None:
             self.replay.poll()
         shown = self.replay or feed
@@ -167,6 +170,14 @@ training rows: those the model never becomes sure of are where wrong labels sit.
                 self._show_side(shown)
                 self.query_one(SamplePanel).show(shown.story)
         self._show_notice(feed)
+
+    def _to_charts(self) -> None:
+        """What was open of another run, its log, samples or rows, is shut."""
+        panel = self.query_one(SamplePanel)
+        panel.index, panel.top, panel.opened = 0, 0, False
+        if self.classes & OPENED:
+            self.remove_class(*OPENED)
+            self.set_focus(None)
 
     def _before_first_point(self, feed: RunFeed | Replay) -> str:
         if feed.state == "replay":
@@ -208,7 +219,7 @@ training rows: those the model never becomes sure of are where wrong labels sit.
             resumable=self._resumable(feed),
             comparable=self._comparable(feed),
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
-            keys=self.app.size.width < 100 and not (self.classes & {"-log", "-samples", "-rows"}),
+            keys=self.app.size.width < 100 and not (self.classes & OPENED),
             read=self.alerts_read,
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
@@ -221,9 +232,13 @@ training rows: those the model never becomes sure of are where wrong labels sit.
     def _of_sweep(self, feed: RunFeed) -> str:
         """How the sweep goes that the run is of; empty where it is of none."""
         now = time.monotonic()
-        if self._sweep[0] is not feed or now >= self._sweep[2]:
-            told, stays = together.told(self.session, feed.run)  # in the end all of its runs' events are read
-            self._sweep = (feed, told, math.inf if stays else now + SWEEP_SECONDS)
+        if feed.run.path != self._sweep_of or now >= self._sweep[2]:
+            self._sweep_of = feed.run.path
+            key = together.key(feed.run)
+            told, stays = self._sweep[1], key == self._sweep[0]
+            if not stays:
+                told, stays = together.told(self.session, feed.run)  # in the end all of its runs' events are read
+            self._sweep = (key if stays else None, told, now + SWEEP_SECONDS)
         return self._sweep[1]
 
     def _pending(self, feed: RunFeed) -> str:
@@ -259,6 +274,12 @@ training rows: those the model never becomes sure of are where wrong labels sit.
         if self.is_mounted:
             self.call_after_refresh(self.pull)
 
+    @property
+    def gives_way(self) -> bool:
+        """See StudioScreen."""
+        apart = self.window.shown is not None or self.window.cursor is not None
+        return not (apart or self.replay is not None or self.classes & OPENED)
+
     # -- which keys work now -----------------------------------------------------------------------------------------
     def current_actions(self) -> tuple[Action, ...]:
         feed = self.session.feed
@@ -281,6 +302,8 @@ training rows: those the model never becomes sure of are where wrong labels sit.
         """Some keys mean another thing where the charts aren't in view, or nothing."""
         if action in actions.OF_CHARTS:
             return not (self.has_class("-log") or self.has_class("-samples") or self.has_class("-rows"))
+        if action == "aside":
+            return self.has_class("-log")
         if action in actions.OF_ROWS or action == "compare":
             return self.has_class("-rows") == (action != "compare")
         return super().check_action(action, parameters)
@@ -459,6 +482,11 @@ training rows: those the model never becomes sure of are where wrong labels sit.
         """To the end of the log."""
         if self.has_class("-log"):
             self.query_one(LogView).action_follow()
+
+    def action_aside(self, by: int) -> None:
+        """To the right of long lines of the log, or back."""
+        if self.has_class("-log"):
+            self.query_one(LogView).action_aside(by)
 
     def on_log_view_not_found(self, event: LogView.NotFound) -> None:
         """Say so."""

@@ -59,11 +59,8 @@ def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
         more = "T on Train trains it on to more steps." if state == "done" else "3 makes a new recipe."
         studio.tell(f"{run.name} is {state}: there is nothing to resume. {more}")
         return False
-    from ftstudio.engine.resume import has_any
-
-    step = last_step(run)
     before = described(session.worker.current) if session.busy else ""
-    session.submit(Train(run.path, resume=step is not None or has_any(run.checkpoints)))
+    step = take_up(session, run)
     what = f"goes on from step {step}" if step else "begins"
     studio.tell(f"{run.name} {what}{f' after {before}' if before else ''}.")
     return True
@@ -82,6 +79,16 @@ def train_on(studio: StudioApp, run: RunFolder, total: int) -> None:
     before = described(session.worker.current) if session.busy else ""
     session.submit(Train(run.path, resume=True))
     studio.tell(f"{run.name} goes on from step {step} to step {total}{f' after {before}' if before else ''}.")
+
+
+def take_up(session: Session, run: RunFolder) -> int | None:
+    """Hand RUN, which nobody trains, to the worker of this process; gives the step that it goes on from, None where it
+    begins. Raises StudioError."""
+    from ftstudio.engine.resume import has_any
+
+    step = last_step(run)
+    session.submit(Train(run.path, resume=step is not None or has_any(run.checkpoints)))
+    return step
 
 
 def request(studio: StudioApp, run: RunFolder, what: str, **fields: Any) -> bool:

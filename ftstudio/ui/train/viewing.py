@@ -152,14 +152,14 @@ class Viewing(StudioScreen):
         self.refresh_shell()
 
     # -- which chart -------------------------------------------------------------------------------------------------
-    def action_chart(self) -> None:
-        """The next chart; of many at once the next ones."""
+    def action_chart(self, way: int = 1) -> None:
+        """The next chart, or with a WAY of -1 the one before; of many at once the next ones."""
         feed = self.feed
         if feed is None:
             return
         found = charts.available(feed.story)
         by = self._at_once if self.has_class("-all") and len(found) > self._at_once else 1
-        self.chart = found[(found.index(self.chart) + by) % len(found)] if self.chart in found else found[0]
+        self.chart = found[(found.index(self.chart) + way * by) % len(found)] if self.chart in found else found[0]
         self.look_again()
 
     def action_all(self) -> None:
