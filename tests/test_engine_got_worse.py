@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tiny_models import make_model, make_rows, recipe_values
 
+from ftstudio.cli.follow import Headless
 from ftstudio.cli.output import Out
 from ftstudio.cli.train import finish
 from ftstudio.core.jobs import Train
@@ -185,3 +186,56 @@ def test_a_rate_too_high_is_a_spike(base: Path, worker: Worker, tmp_path: Path, 
     last = run.events()[-1]
     assert last.get("by") == "spike", str([round(event["loss"], 2) for event in events(run, "step")][29:])
     assert 31 < last["step"] < 45
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_a_run_that_stopped_early_says_so_when_it_is_gone_on_with_and_is_as_patient_again(
+    base: Path,
+    worker: Worker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    patience: int,
+):
+    """Also where its recipe is more or less patient by now: it stopped after 2 evaluations that were no better."""
+    judged(monkeypatch, good_until(4, 9.0))
+    run = prepared(base, tmp_path, {"eval_rising": "stop", "patience": 2}, steps=40, save_steps=2)
+    worker.execute(Train(run.path))
+    assert (run.events()[-1]["by"], run.events()[-1]["step"]) == ("eval_rising", 8)
+    text = run.recipe_path.read_text()
+    run.recipe_path.write_text(text.replace("patience: 2", f"patience: {patience}"))
+    with Headless(Out(json=False)) as headless:
+        end = headless.run(Train(run.path, resume=True), run.path)
+    assert (end["by"], end["step"], end["model_step"]) == ("eval_rising", 8 + 2 * patience, 4)
+    more = "1 more evaluation" if patience == 1 else f"{patience} more evaluations"
+    wanted = (
+        "This run had stopped early at step 8, its held-out loss best at step 4 (1.96). It goes on from step 8, with "
+        f"the weights of that step, and stops again after {more} without a better one."
+    )
+    assert [alert["text"] for alert in events(run, "alert") if "had stopped early" in alert["text"]] == [wanted]
+    assert f"info: {wanted}" in capfd.readouterr().out
+    [*_, alert] = [alert["text"] for alert in events(run, "alert") if alert.get("watch") == "eval_rising"]
+    assert f"no better since step 4 (1.96, now {9 + 0.01 * (8 + 2 * patience):.4g}): {2 + patience} eval" in alert
+
+
+def test_a_run_that_goes_on_after_an_early_stop_and_is_stopped_then_remembers_both(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    judged(monkeypatch, good_until(4, 9.0))
+    run = prepared(base, tmp_path, {"eval_rising": "stop", "patience": 3}, steps=40, save_steps=2)
+    worker.execute(Train(run.path))
+    assert run.events()[-1]["step"] == 10
+    stepped = callback.RunDirector.stepped
+
+    def stops(self: Any, trainer: Any, logs: Any) -> None:
+        stepped(self, trainer, logs)
+        if trainer.state.global_step == 12:
+            self.folder.request("stop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callback.RunDirector, "stepped", stops)
+        worker.execute(Train(run.path, resume=True))
+    assert run.events()[-1].get("by") is None
+    worker.execute(Train(run.path, resume=True))
+    assert (run.events()[-1]["by"], run.events()[-1]["step"]) == ("eval_rising", 16)  # three after the first stop
+    assert len([alert for alert in events(run, "alert") if "had stopped early" in alert["text"]]) == 1

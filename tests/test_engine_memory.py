@@ -381,9 +381,15 @@ def test_shrinking_leaves_a_batch_whose_rows_are_held_against_each_other():
 
 @pytest.mark.slow
 def test_measured_steps_stand_beside_the_estimate(base: Path):
+    from ftstudio.core.workspace import Workspace
     from ftstudio.engine.plan import plan
 
-    value = plan(changed(base, "lora"), measure=True)
+    space = base / "space"
+    value = plan(changed(base, "lora"), measure=True, workspace=Workspace(space))
+    assert value["memory"]["measured"]["saving_seconds"] > 0
+    assert value["seconds"]["saving"] > 0
+    assert not space.exists()
+    assert not list(base.glob(".measured-*"))
     memory = value["memory"]
     assert memory["measured_bytes"] == pytest.approx(memory["estimated_bytes"], rel=0.1), memory
     assert value["seconds_estimated"] > 0
@@ -612,5 +618,71 @@ def test_evaluations_that_would_take_much_of_the_time_are_told_before_it_begins(
     seconds = plan_memory.seconds_of(recipe, some, found, 500)
     assert seconds["training"] == pytest.approx(250)
     assert seconds["evaluating"] == 4.0 * (1 + 500 / every if every < 500 else 2)
-    problem = plan_memory._much(seconds)
+    problem = next(plan_memory._much(seconds), None)
     assert (told in problem.text and problem.key == "evaluation.every") if problem else not told
+
+
+@pytest.mark.parametrize(
+    ("settings", "saves"),
+    [
+        ({"save_steps": 100, "save_best": False}, 5 + 1),  # the last one of a run is the tuned model
+        ({"save_steps": 120, "save_best": False}, 4 + 1 + 1),  # and one at the last step
+        ({"save_steps": 100, "save_best": True}, 5 + 1 + 20 / 2),  # of 20 evaluations with none of the rhythm half
+    ],
+)
+def test_checkpoints_count_in_the_time_of_a_run(settings: dict[str, Any], saves: float):
+    from ftstudio.engine import pace, plan_memory
+
+    values: dict[str, Any] = {"model": "demo", "data": {"train": "demo"}, "training": settings}
+    recipe = check_recipe(values | {"evaluation": {"every": 20}})
+    some: Any = SimpleNamespace(tokens=[100, 300], held_out=[{}])
+    found = {"tokens": 200, "step_seconds": 0.5, "usual": [(100, 0.25)], "load_seconds": 4.0, "evaluation_seconds": 2.0,
+             "answering_seconds": 0.0, "gauge_seconds": 0.0, "saving_seconds": 0.5}  # fmt: skip
+    seconds = plan_memory.seconds_of(recipe, some, found, 500)
+    assert seconds["saving"] == pytest.approx(0.5 * saves)
+    assert pace.beside_training(seconds) == f"; evaluations 52s and checkpoints {0.5 * saves:.0f}s of it"
+    unknown = plan_memory.seconds_of(recipe, some, found | {"saving_seconds": None}, 500)
+    assert "saving" not in unknown
+    assert pace.beside_training(unknown) == "; evaluations 52s of it; checkpoints not counted"
+    slow = plan_memory.seconds_of(recipe, some, found | {"saving_seconds": 60.0, "evaluation_seconds": 0.0}, 500)
+    assert slow["saving"] >= 60.0 * 6
+    assert [problem.key for problem in plan_memory._much(slow)] == ["training.save_steps"]
+
+
+def test_of_a_large_checkpoint_a_part_is_written_and_all_of_it_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    from ftstudio.engine import measure_saving
+
+    model = torch.nn.Linear(1 << 10, 1 << 10, bias=False)  # 4 MiB
+    optimizer = torch.optim.AdamW(model.parameters())
+    trainer: Any = SimpleNamespace(model=model, optimizer=optimizer, args=SimpleNamespace(device="cpu"))
+    model(torch.ones(1, 1 << 10)).sum().backward()
+    trainer.optimizer.step()
+    assert measure_saving.sizes_of(trainer) == (4 << 20, pytest.approx(8 << 20, rel=1e-3))  # two states a weight
+    written = []
+    monkeypatch.setattr(measure_saving, "MOST", 3 << 20)
+    monkeypatch.setattr(measure_saving, "_written", lambda folder, *some: written.append(some[:2]) or 1.0)
+    assert measure_saving.seconds(trainer, tmp_path) == pytest.approx(4.0, rel=1e-3)
+    [(weights, states)] = written
+    assert (weights + states, weights) == (3 << 20, pytest.approx(1 << 20, rel=1e-3))
+    full = SimpleNamespace(free=8 << 20)
+    monkeypatch.setattr(measure_saving.shutil, "disk_usage", lambda folder: full)
+    assert measure_saving.seconds(trainer, tmp_path) is None  # it isn't filled up to find out
+
+
+def test_what_is_written_to_be_measured_lies_on_the_disk_of_the_workspace_and_goes(tmp_path: Path):
+    from ftstudio.engine import measure_saving
+
+    place = measure_saving.place_of(tmp_path / "not" / "yet")
+    assert place == tmp_path
+    kept = measure_saving.folder_in(place)
+    assert kept is not None
+    with kept as folder:
+        assert Path(folder).parent == tmp_path
+        assert measure_saving._written(Path(folder), 1 << 20, 2 << 20) > 0
+        files = {path.name: path.stat().st_size >> 20 for path in (Path(folder) / "sample").iterdir()}
+        assert files == {"model.safetensors": 1, "optimizer.pt": 2, "complete.json": 0}
+    assert not list(tmp_path.iterdir())
+    assert measure_saving.folder_in(None) is None
+    assert measure_saving.folder_in(tmp_path / "gone") is None

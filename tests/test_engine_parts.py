@@ -111,7 +111,17 @@ def test_tasks_of_their_own_learn_the_same_in_parts(name: str, made: str, kind: 
         head = asked_head.that_works(model, objective, collate(asked(task, kind)))
         assert head
         objective = TaskObjective(task, head=head)
-    hold(model, objective, collate(asked(task, kind)), split(batch, parts))
+    found = split(batch, parts)
+    hold(model, objective, collate(asked(task, kind)), found)
+    assert all(width_of(part) == max(part["lengths"]) for part in found)  # as wide as its own longest row
+    assert len({width_of(part) for part in found}) > 1
+    if "labels" in found[0]["inputs"]:  # and its own longest target
+        assert all(bool((part["inputs"]["labels"][:, -1] != -100).any()) for part in found)
+        assert all(part["targets"].shape == part["inputs"]["labels"].shape for part in found)
+
+
+def width_of(part: dict[str, Any]) -> int:
+    return int(part["inputs"]["input_ids"].shape[1])
 
 
 @pytest.mark.parametrize("parts", [3, 7])
@@ -132,7 +142,56 @@ def test_pairs_of_texts_learn_the_same_in_parts(tmp_path: Path, name: str, form:
         first = 1 + place % (len(row["input_ids"]) - 1)
         found.append({**row, "parts": [first, len(row["input_ids"]) - first]})
     batch = task.collate(found, 0)
-    hold(model, TaskObjective(task), batch, split(batch, parts))
+    cut = split(batch, parts)
+    hold(model, TaskObjective(task), batch, cut)
+    for part in cut:
+        for column in part["inputs"].values():  # each as wide as its own longest text
+            assert column["input_ids"].shape == column["attention_mask"].shape
+            assert column["attention_mask"].sum(1).max() == column["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize("name", ["masked-lm", "seq2seq", "token-classification", "sft"])
+def test_parts_are_what_their_rows_make_by_themselves(name: str) -> None:
+    """At a width that the device likes, too."""
+    import torch
+
+    from ftstudio.engine.objective import TaskCollator
+
+    for multiple in (1, 8):
+        collate: Any = Collator(0, multiple) if name == "sft" else TaskCollator(tasks.get(name), 0, multiple)
+        every = rows(some) if name == "sft" else asked(tasks.get(name), "")
+        parts, start = split(collate(every), 3), 0
+        for part in parts:
+            wanted = collate(every[start : start + len(part["lengths"])])
+            start += len(part["lengths"])
+            for key in ("input_ids", "inputs", "targets", "keep", "places", "lengths"):
+                for one, other in zip(_flat(part.get(key)), _flat(wanted.get(key)), strict=True):
+                    assert torch.equal(one, other), key
+        assert start == len(every)
+
+
+def _flat(value: Any) -> list[Any]:
+    import torch
+
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        return [item for key in sorted(value) for item in _flat(value[key])]
+    return [torch.as_tensor(value)]
+
+
+def test_what_is_not_known_to_stand_by_token_stays_as_wide_as_it_was() -> None:
+    """Pictures stand among the tokens; of several labels as many as tokens none is cut off."""
+    import torch
+
+    task: Any = tasks.get("text-classification").bound({}, {"labels": list("abc"), "problem": labels.MULTI})
+    short = [{"input_ids": [9] * length, "labels": [1.0, 0.0, 1.0]} for length in (1, 3, 1, 2)]
+    parts = split(task.collate(short, 0), 4)
+    assert [width_of(part) for part in parts] == [1, 3, 1, 2]
+    assert all(part["targets"].tolist() == [[1.0, 0.0, 1.0]] for part in parts)
+    batch = tasks.get("token-classification").collate(rows(lambda ids, draw: [1] * len(ids)), 0)
+    batch["inputs"]["pictures"] = [torch.zeros(1) for _ in LENGTHS]
+    assert {width_of(part) for part in split(batch, 7)} == {max(LENGTHS)}
 
 
 @pytest.mark.parametrize("parts", [3, 7])

@@ -104,6 +104,12 @@ def test_a_run_that_went_back_and_is_killed_then_goes_on_exactly(
     whole = place.last("whole")
     assert [start["resumed_from"] for start in told(whole, "start")] == [None, 24]
     assert [alert["step"] for alert in told(whole, "alert") if alert.get("action") == "rollback"] == [26]
+    [skip] = told(whole, "skip")
+    assert (skip["step"], len(skip["rows"])) == (26, 4)  # of all processes, by numbers of the data
+    assert [event["step"] for event in told(whole, "step")].count(26) == 1  # but for the time that it failed
+    assert "Step 26 was passed over: nothing was learnt from its rows." in [
+        alert["text"] for alert in told(whole, "alert")
+    ]
     expected = {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(whole, "step")}
     assert set(expected) == set(range(1, 33))
     for dies, begins in (("26", 24), ("30", 28)):
@@ -225,6 +231,15 @@ def fails(self, *args):
 TextClassification.scores = fails
 from ftstudio.cli import main""",
 )
+UNREAD = UNSCORED.replace(
+    "def fails(self, *args):",
+    """import os
+from ftstudio.tasks.text_classification import TextClassification as Task
+predictions = Task.predictions
+def fails(self, *args):
+    if os.environ["RANK"] == "0":
+        return predictions(self, *args)""",
+).replace("Classification.scores", "Classification.predictions")
 CLASSES = """\
 task: text-classification
 model: {place}/encoder
@@ -236,19 +251,23 @@ evaluation: {{every: 2, samples: 0, forgetting: false}}
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_scores_that_fail_cost_no_process_the_run(nursery: Nursery, tmp_path: Path):
-    """They are made by the first one, while the others wait for what it was told."""
+@pytest.mark.parametrize("program", [UNSCORED, UNREAD], ids=["scores", "predictions"])
+def test_scores_that_fail_cost_no_process_the_run(nursery: Nursery, tmp_path: Path, program: str):
+    """They are made by the first one, while the others wait for what it was told; of what each has predicted."""
     place = Place.make(tmp_path, nursery)
     make_encoder(tmp_path / "encoder")
     rows = [{"text": f"{name} cats {n}", "label": name} for n in range(16) for name in ("red", "blue")]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "classes.yaml").write_text(CLASSES.format(place=tmp_path))
-    (tmp_path / "program.py").write_text(UNSCORED)
+    (tmp_path / "program.py").write_text(program)
     assert place.ended(place.launched(2, "run", "train", "classes.yaml")) == [0, 0], place.said("run")
     run = place.last("run")
     assert run.state() == "done"
     assert [event["step"] for event in told(run, "eval")] == [0, 2, 4]
+    assert not any("accuracy" in event for event in told(run, "eval"))
     assert len([alert for alert in told(run, "alert") if "ValueError: no score" in alert["text"]]) == 1
+    rank = 0 if program == UNSCORED else 1
+    assert "ValueError: no score" in (run.path / ("log.txt" if not rank else f"log.rank{rank}.txt")).read_text()
 
 
 RISING = PROGRAM.replace(

@@ -248,12 +248,12 @@ def plan_text(recipe: Recipe, value: dict[str, Any]) -> str:
         )
     if value.get("steps"):
         lines.append(f"  steps       {number(value['steps'])}")
+    from ftstudio.engine.pace import beside_training
     from ftstudio.engine.plan_memory import text_of
 
     lines += [f"  {'memory' if not place else '':<12}{line}" for place, line in enumerate(text_of(value["memory"]))]
     if value.get("seconds_estimated"):
-        evaluating = value["seconds"]["evaluating"]
-        part = f"; evaluations {duration(evaluating)} of it" if evaluating else ""
+        part = beside_training(value["seconds"])
         lines.append(f"  time        about {duration(value['seconds_estimated'])}, from measured steps{part}")
     for about, key in (("model", "model"), ("worth it?", "worth")):
         for place, said in enumerate(value.get(key) or ()):

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Deed = Literal["alert", "pause", "rollback", "stop"]
 """`alert` tells and goes on; `pause` waits for a person; `rollback` goes back to the last good checkpoint and on from
-there at a lower learning rate; `stop` ends the run."""
+there at a lower learning rate, without the rows of a step whose loss spiked or was no finite number; `stop` ends the
+run."""
 
 
 OF_THE_RUN = ("spike", "zero_loss", "collapsed", "eval_rising", "resume_fault")
@@ -31,12 +32,14 @@ class Watch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     not_finite: Literal["pause", "rollback", "stop"] = Field(
-        "stop", description="loss or gradient are no finite number: pause, rollback or stop (the run has then failed)"
+        "stop",
+        description="loss or gradient are no finite number: pause, rollback (the step's rows are then passed over) or "
+        "stop (the run has then failed)",
     )
     spike: Deed = Field(
         "alert",
         description="the loss jumps far beyond what it was lately (spike_score), by half of that, a tenth of the run's "
-        "first loss and 0.1 at least",
+        "first loss and 0.1 at least (rollback: the step's rows are then passed over)",
     )
     zero_loss: Deed = Field("alert", description="the loss stays at zero: nothing is learnt any more")
     collapsed: Deed = Field(

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
-from ftstudio.core.run import Story
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, quiet, report, trouble
+from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, report
 from ftstudio.engine.ahead import BEST, SAVING, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.deeds import Deeds, NotBegun, RolledBack, remedy
@@ -62,6 +61,7 @@ class RunDirector:
         self.evaluation: dict[str, Any] = {}
         self.evaluated_at: tuple[int, float] | None = None  # the last evaluation's step and loss
         self._reason = ""
+        self._places: list[int] = []  # the rows of the last step, by their places in training
         self.watch = watch or Watch()
         self.watchdog = Watchdog(self.watch)
         self.steering = steering or Steering(folder, first)
@@ -71,6 +71,7 @@ class RunDirector:
         self.trainer: StudioTrainer | None = None
         # what isn't as it was when the checkpoint gone on from was written; None: that was looked at already
         self.changed: list[str] | None = []
+        self.early = ""  # what to tell where the run had stopped early
         self._begun = False  # a step was taken, or is next
         self._known: dict[str, Any] = {}  # what the checkpoint gone on from says of what comes next
         self.deeds = Deeds(folder, self.watch)
@@ -78,12 +79,14 @@ class RunDirector:
         self.pace = pace.Pace(every, save, told)
         self.disk = disk.Disk(folder.path)
         self._unwritten = False  # it took no event lately, which is told
-        self._unscored = False  # scores failed, which is told
+        self.gauges = gauges.Gauges(folder.log_path, partial(self._alert, "warning"))
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Where a resumed run wouldn't go on as before, what the recipe says is done before a
         step is taken: what was saved so far stays as it is. Raises NotBegun where none is to be, and RolledBack."""
         self.trainer = trainer
+        if self.early:
+            self._alert("info", self.early)
         if self.changed is not None:
             found = [(text, "") for text in self.changed]
             found += going_on.otherwise(self._known, trainer, steered=self.steering.lengthened)
@@ -106,13 +109,12 @@ class RunDirector:
         self.first_loss = self.watchdog.first_loss = facts.get("first_loss")
         if alike and isinstance(facts.get("eval_loss"), float):
             self.evaluated_at = (self.first, facts["eval_loss"])
-        events, story = list(self.folder.rare_events(self.first)), Story()
+        events = list(self.folder.rare_events(self.first))
         self.evaluation, self.last_loss = going_on.told(events, self.first)
         self.ahead.goes_on(events, self.first)
-        story.feed(events)
-        for step, loss in story.curves.get("eval_loss", ()):
-            if step <= self.first and alike:
-                self.watchdog.evaluated(step, loss, counts=self._in_rhythm(step))
+        if alike:
+            going_on.replay(events, self.first, self.watchdog, self._in_rhythm)
+        self.early = going_on.stopped_early(events, self.first, self.watchdog)
 
     def _in_rhythm(self, step: int) -> bool:
         """Whether an evaluation is due at STEP, asked for or not."""
@@ -174,6 +176,9 @@ class RunDirector:
     def stepped(self, trainer: StudioTrainer, logs: dict[str, float]) -> None:
         """See trainer.Director. Raises StudioError where loss or gradient are no finite number."""
         step, loss = trainer.state.global_step, float(logs["loss"])
+        if step in trainer.passed_over:
+            self._passed(trainer, step)
+            return
         norm = logs.get("grad_norm")
         last = trainer.state.max_steps
         self.last_loss = loss
@@ -186,7 +191,9 @@ class RunDirector:
         told, eta = report.of_step(trainer, logs, sources, skipped=skipped), partial(self._eta, trainer, step, last)
         with self._on_disk():
             self.report.step(lambda: told(eta()))
+        recorder = self.recorder
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
+        self.deeds.blame(step, recorder.numbers(self._places) if recorder is not None else ())
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
         """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""
@@ -198,8 +205,19 @@ class RunDirector:
         """Keep what each row of the step lost; the loss of each source where several are mixed."""
         if self.recorder is None:
             return {}
+        taken = trainer.losses.sums()
+        self._places = taken[0] or [row for batch in trainer._step for row in batch.get("rows", ())]
         epoch = max(0, math.ceil((trainer.state.epoch or 0.0) - 1e-6) - 1)
-        return self.recorder.took(epoch, step, *trainer.losses.sums())
+        return self.recorder.took(epoch, step, *taken)
+
+    def _passed(self, trainer: StudioTrainer, step: int) -> None:
+        """STEP was passed over: see `passed_over`."""
+        trainer.losses.sums()  # of several processes all ask
+        self.watchdog.away()
+        self.watchdog.back()
+        with self._on_disk():
+            self.flush()
+            self._alert("info", f"Step {step} was passed over: nothing was learnt from its rows.")
 
     # -- what is wrong -------------------------------------------------------------------------------------------
     def _found(self, faults: list[Fault]) -> None:
@@ -278,12 +296,8 @@ class RunDirector:
         self._alert("warning", held.short(rows, tokens, recomputes))
 
     def unscored(self, error: Exception) -> None:
-        """See trainer.Director. Told once; the traceback is in the log every time."""
-        quiet.traceback(self.folder.log_path, error)
-        told, self._unscored = self._unscored, True
-        if not told:
-            why = trouble.explain(error).message
-            self._alert("warning", f"Held-out rows have a loss but no scores while it trains: {why}")
+        """See trainer.Director."""
+        self.gauges.unscored(error, self._at()[0])
 
     def evaluating(self, trainer: StudioTrainer) -> None:
         """See trainer.Director."""
@@ -312,27 +326,17 @@ class RunDirector:
             self._found(self.watchdog.evaluated(step, metrics["loss"], counts=due))
         if self.samples is not None:
             self._tell("generating samples", "")
-            if not self._beside("Samples are no longer made", self.samples, trainer, step):
-                self.samples = None
+            with self._on_disk():
+                self.gauges.look("samples", self.samples, trainer, step)
         if self.drift is not None:
             self._tell("measuring forgetting", self.drift.told)
-            if not self._beside("Forgetting is no longer measured while it trains", self.drift, trainer, step):
-                self.drift = None
+            with self._on_disk():
+                self.gauges.look("measure of forgetting", self.drift, trainer, step)
         if step and self.best and not self.deeds.wish and not trainer.control.should_save:
             if self.watchdog.best < best:
                 self._keep_best(trainer, time.perf_counter() - began)
             self.ahead.chance(kept=trainer.control.should_save)
         self._trains_again()
-
-    def _beside(self, without: str, gauge: Callable[[StudioTrainer, int], None], trainer: Any, step: int) -> bool:
-        """Let GAUGE look at the model. Where it fails, it is False, and told as WITHOUT and why: training goes on."""
-        with self._on_disk():
-            why = gauges.trouble_of(gauge, trainer, step, self.folder.log_path)
-            if why is None:
-                return True
-            self._alert("warning", f"{without}: {why}")
-            return False
-        return True
 
     def _keep_best(self, trainer: StudioTrainer, evaluating: float) -> None:
         """Have the weights saved with the lowest held-out loss so far, where that costs little beside EVALUATING and
@@ -403,7 +407,7 @@ class RunDirector:
         """Raises RolledBack where that is wished."""
         if self.deeds.wish == "rollback":
             self.flush()
-            raise RolledBack(self.deeds.fault)
+            raise RolledBack(self.deeds.fault, self.deeds.bad)
 
     def _rest(self, trainer: StudioTrainer) -> None:
         where = f"at step {trainer.state.global_step}"

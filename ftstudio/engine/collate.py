@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ftstudio.data.encode import IGNORED
+from ftstudio.engine.trimming import trimmed
 from ftstudio.tasks.padding import asked_places
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Collator:
     ever sees what comes after it, and what padding itself predicts is never asked.
     `keep` [rows, longest], true where the next token is trained: only there the output head runs.
     `targets` [k]: the tokens to be predicted there, row after row; -100 in a batch that has none.
-    `lengths` of the rows; `tokens`: how many ids are not padding.
+    `lengths` of the rows; `tokens`: how many ids are not padding; `multiple`: the width is one, and that of its parts.
     """
 
     def __init__(self, pad_id: int, multiple: int = 1) -> None:
@@ -46,12 +47,12 @@ class Collator:
         for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             ids[place, :length] = torch.as_tensor(row["input_ids"], dtype=torch.long)
             following[place, : length - 1] = torch.as_tensor(row["labels"][1:], dtype=torch.long)
-        return _padded(ids, following, lengths)
+        return _padded(ids, following, lengths, self.multiple)
 
 
 def _some(batch: Mapping[str, Any], rows: slice) -> dict[str, Any]:
-    """ROWS of a task's batch (see `Task.collate`). Raises ValueError where something in it doesn't begin with the rows:
-    cut all the same, the part would learn something else without a word."""
+    """ROWS of a task's batch (see `Task.collate`), no wider than they are. Raises ValueError where something in it
+    doesn't begin with the rows: cut all the same, the part would learn something else without a word."""
     import torch
 
     count = len(batch["lengths"])
@@ -66,14 +67,14 @@ def _some(batch: Mapping[str, Any], rows: slice) -> dict[str, Any]:
             raise ValueError(f"A batch of {count} rows can't be taken in parts: its `{name}` has {held} entries.")
         return value[rows]
 
-    found = {key: cut(key, value) for key, value in batch.items() if key not in ("places", "tokens")}
+    found = trimmed({key: cut(key, value) for key, value in batch.items() if key not in ("places", "tokens")})
     if "places" in batch:  # numbers within rows × longest: other rows have others
         found["places"] = asked_places(found["targets"])
     return found | {"tokens": sum(found["lengths"])}
 
 
-def _padded(ids: torch.Tensor, following: torch.Tensor, lengths: tuple[int, ...]) -> dict[str, Any]:
-    """A padded batch of IDS [rows, width] and the tokens to be predicted after each."""
+def _padded(ids: torch.Tensor, following: torch.Tensor, lengths: tuple[int, ...], multiple: int) -> dict[str, Any]:
+    """A padded batch of IDS [rows, width], a MULTIPLE, and the tokens to be predicted after each."""
     keep = following != IGNORED
     if not keep.any():  # a batch without labels still goes through the model, with loss zero
         keep[0, 0] = True
@@ -83,6 +84,7 @@ def _padded(ids: torch.Tensor, following: torch.Tensor, lengths: tuple[int, ...]
         "targets": following[keep],
         "lengths": lengths,
         "tokens": sum(lengths),
+        "multiple": multiple,
     }
 
 
@@ -140,7 +142,8 @@ def asked(targets: torch.Tensor) -> torch.Tensor:
 
 
 def split(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
-    """BATCH as PARTS batches of as many rows each, fewer where it hasn't so many rows: their sums are its sum.
+    """BATCH as PARTS batches of as many rows each, fewer where it hasn't so many rows: their sums are its sum. Each is
+    as wide as its own longest row (see `trimming`).
 
     One that comes in `pieces` (see `pieces`): those, each cut until it has no more rows than that.
     """
@@ -168,6 +171,7 @@ def split(batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
             found.append(_laid_out(ids[begin:stop], following[begin:stop], some))
             begin = stop
         else:
-            rows = slice(start, start + size), slice(0, max(some))
-            found.append(_padded(ids[rows], following[rows], some))
+            multiple = int(batch.get("multiple", 1))
+            rows = slice(start, start + size), slice(0, max(some) + -max(some) % multiple)
+            found.append(_padded(ids[rows], following[rows], some, multiple))
     return found

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
 from ftstudio.engine import resume
+from ftstudio.engine.passed_over import FAULTS, Bad
 from ftstudio.engine.steering import BACK
 from ftstudio.engine.watchdog import Fault
 
@@ -19,11 +20,12 @@ GETS_WORSE = ("eval_rising", "collapsed")  # faults that end a run with a model 
 
 
 class RolledBack(Exception):
-    """The steps since the last good checkpoint are to be taken again, because of FAULT (a key of `training.watch`)."""
+    """The steps since the last good checkpoint are to be taken again, because of FAULT (a key of `training.watch`); but
+    for what is BAD: see `passed_over`."""
 
-    def __init__(self, fault: str = "") -> None:
+    def __init__(self, fault: str = "", bad: Bad | None = None) -> None:
         super().__init__(fault)
-        self.fault = fault
+        self.fault, self.bad = fault, bad
 
 
 class NotBegun(Exception):
@@ -33,13 +35,14 @@ class NotBegun(Exception):
 class Deeds:
     """Of the run in FOLDER, as WATCH says.
 
-    `wish` is stop or rollback, done once the step is through; `fault` what is gone back for; `ended_by` the fault that
-    ends the run, where no person does, or that it ends with.
+    `wish` is stop or rollback, done once the step is through; `fault` what is gone back for, and `bad` the step, where
+    its rows may be at fault; `ended_by` the fault that ends the run, where no person does, or that it ends with.
     """
 
     def __init__(self, folder: JobFolder, watch: Watch) -> None:
         self.folder, self.watch = folder, watch
         self.wish = self.fault = self.ended_by = ""
+        self.bad: Bad | None = None
 
     def decide(self, faults: Sequence[Fault], step: int | None, last: bool, collapsed: bool) -> list[tuple[Fault, str]]:
         """FAULTS of one moment after STEP, each with what is done about it, which from now on is the `wish`.
@@ -63,6 +66,11 @@ class Deeds:
                 self.wish = deed
             found.append((fault, deed))
         return found
+
+    def blame(self, step: int, rows: Sequence[int]) -> None:
+        """The step that was just taken, of the data's ROWS, is what is gone back for, if at all."""
+        if self.wish == "rollback" and self.fault in FAULTS:
+            self.bad = Bad(step, tuple(rows))
 
     def ask(self, faults: Sequence[Fault], last: bool) -> list[tuple[Fault, str]]:
         """The same of what is seen while a step, the LAST one or not, is taken: the run is asked for it."""

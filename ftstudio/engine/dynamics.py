@@ -93,6 +93,10 @@ class Recorder:
                 found[self.sources[number].name] = float(total[here].sum() / count[here].sum())
         return found
 
+    def numbers(self, places: Sequence[int]) -> list[int]:
+        """The numbers in the data of the training rows at PLACES, in their order."""
+        return [int(row) for row in self.rows[sorted(places)]]
+
     def flush(self) -> None:
         """Write what waits."""
         self._written = time.monotonic()

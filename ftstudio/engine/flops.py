@@ -1,12 +1,14 @@
 """Model FLOPs utilisation (MFU): what a model's arithmetic needs, as a share of what the GPU could do.
 
-Counted as in PaLM (Chowdhery et al. 2022, appendix B): the model's own multiplications and additions, recomputed
-activations not. A weight that learns costs 6 a token (forward 2, gradient of the input 2, of the weight 2), a frozen
-one 4, and below the lowest that learns 2: nothing is computed there on the way back. Attention costs in each layer
-2 · heads · width of a head · tokens of the row forward and as much twice on the way back, of which a causal model uses
-the half that this counts; one that looks both ways costs twice that. The head runs at labels alone, and is counted so;
-of a mixture of experts those that a token meets. An encoder's weights meet the source's tokens, a decoder's the
-target's. The tokens of a soft prompt go through the layers with each row.
+Counted as in PaLM (Chowdhery et al. 2022, section 4.1 and appendix B): the observed throughput in tokens a second,
+against that of a system at its peak which does no more than forward and backward passes require. So activations that
+are computed again don't count, and neither does padding: the throughput is one of the rows' tokens (`Meter`), and what
+kernels do for padding beside them is required by nothing. A weight that learns costs 6 a token (forward 2, gradient of
+the input 2, of the weight 2), a frozen one 4, and below the lowest that learns 2: nothing is computed there on the way
+back. Attention costs in each layer 2 · heads · width of a head · tokens of the row forward and as much twice on the way
+back, of which a causal model uses the half that this counts; one that looks both ways costs twice that. The head runs
+at labels alone, and is counted so; of a mixture of experts those that a token meets. An encoder's weights meet the
+source's tokens, a decoder's the target's. The tokens of a soft prompt go through the layers with each row.
 """
 
 from __future__ import annotations

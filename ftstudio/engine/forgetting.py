@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import Stopped
+from ftstudio.engine import loading
+from ftstudio.engine.trouble import out_of_memory
 
 if TYPE_CHECKING:
     from ftstudio.data.tokenizer import Tokenizer
@@ -80,7 +82,8 @@ def bits_per_byte(
     """What MODEL needs for TEXTS, each a document of its own.
 
     The tokenizer's begin token (else its end token) is the context of a document's first token; with neither, that
-    token can't be scored and its bytes aren't counted. WINDOW in tokens. Raises Stopped when SHOULD_STOP says so.
+    token can't be scored and its bytes aren't counted. WINDOW in tokens. Passes that memory won't hold are halved.
+    Raises Stopped when SHOULD_STOP says so.
     """
     from ftstudio.engine.generation import ready
 
@@ -103,12 +106,22 @@ def bits_per_byte(
             if should_stop is not None and should_stop():
                 raise Stopped("Stopped while measuring forgetting.")
             batch: list[tuple[Sequence[int], int]] = []
-            while place < len(pieces) and (len(batch) + 1) * len(pieces[place][0]) <= room:
+            while place < len(pieces) and (not batch or (len(batch) + 1) * len(pieces[place][0]) <= room):
                 batch.append(pieces[place])
                 place += 1
-            more, count = _score(model, batch)
-            nats += more
-            tokens += count
+            found = None
+            try:
+                found = _score(model, batch)
+            except (RuntimeError, MemoryError) as error:  # let go of before going on: it holds the activations
+                if len(batch) == 1 or not out_of_memory(error):
+                    raise
+            if found is None:
+                loading.free()
+                place -= len(batch)
+                room = len(batch) // 2 * max(len(ids) for ids, _ in batch)
+                continue
+            nats += found[0]
+            tokens += found[1]
     return Bits(nats, tokens, size)
 
 

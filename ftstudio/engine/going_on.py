@@ -7,7 +7,7 @@ over whatever lies in the base's folder by now: a recipe edited since, or anothe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,14 @@ from ftstudio import methods
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.recipe import Recipe
-from ftstudio.core.run import RunFolder
+from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import one_line
 from ftstudio.engine import resume, weights
 from ftstudio.engine.locate import locate
 
 if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
+    from ftstudio.engine.watchdog import Watchdog
 
 AS_BEFORE = "to go on as before, put back what there was"
 HINTS = {  # by what is done about it
@@ -181,6 +182,38 @@ def told(events: Iterable[Mapping[str, Any]], step: int) -> tuple[dict[str, Any]
         elif event.get("step") == step and event.get("kind") == "step":
             loss = event.get("loss")
     return figures, loss
+
+
+def replay(events: Iterable[dict[str, Any]], step: int, watchdog: Watchdog, due: Callable[[int], bool]) -> None:
+    """Let WATCHDOG be as patient as it was at STEP, by EVENTS; DUE says which evaluations count. Where the run stopped
+    early and was gone on with, patience counts anew: it would stop at once again, or after fewer than it says."""
+    events, story = list(events), Story()
+    story.feed(events)
+    stops = {event.get("step") for event in events if _early(event)}
+    for at, loss in story.curves.get("eval_loss", ()):
+        if at <= step:
+            watchdog.evaluated(at, loss, counts=due(at))
+            if at in stops:
+                watchdog.excuse()
+
+
+def stopped_early(events: Iterable[Mapping[str, Any]], step: int, watchdog: Watchdog) -> str:
+    """What to tell where EVENTS end with an early stop and the run goes on from STEP; empty where they don't."""
+    ends = [event for event in events if event.get("kind") in ("start", "done", "stopped", "failed")]
+    if not ends or not _early(ends[-1]):
+        return ""
+    best, loss = watchdog.least
+    text = f"This run had stopped early at step {ends[-1].get('step')}"
+    text += f", its held-out loss best at step {best} ({loss:.4g})" if math.isfinite(loss) else ""
+    text += f". It goes on from step {step}, with the weights of that step"
+    if watchdog.watch.eval_rising == "stop":
+        count = watchdog.watch.patience
+        text += f", and stops again after {count} more evaluation{'s' if count > 1 else ''} without a better one"
+    return f"{text}."
+
+
+def _early(event: Mapping[str, Any]) -> bool:
+    return event.get("kind") == "stopped" and event.get("by") == "eval_rising"
 
 
 def decay_as(optimizer: Any, decay: Sequence[float | None]) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ftstudio import tasks
 from ftstudio.core.errors import Stopped, StudioError, chain
 from ftstudio.core.text import one_line
+from ftstudio.engine import measure_saving
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -40,16 +41,21 @@ class NoRoom(StudioError):
     """Memory didn't do for the measured steps, not even for their smallest parts."""
 
 
-def measure(recipe: Recipe, batches: Batches, cancel: Callable[[], bool] | None = None) -> dict[str, Any]:
-    """`{bytes, moments, step_seconds, tokens, usual, evaluation_seconds, answering_seconds, load_seconds, parts,
-    recomputes}` of RECIPE. Where memory didn't do for the heaviest batch as the recipe has it, it was taken in
-    `parts`, or activations were computed again (`recomputes`), as a training does by itself.
+def measure(
+    recipe: Recipe, batches: Batches, cancel: Callable[[], bool] | None = None, place: Path | None = None
+) -> dict[str, Any]:
+    """`{bytes, moments, step_seconds, tokens, usual, evaluation_seconds, answering_seconds, saving_seconds,
+    load_seconds, parts, recomputes}` of RECIPE. PLACE is the folder on whose disk a checkpoint is tried (see
+    `measure_saving`; None: it isn't, and `saving_seconds` None). Where memory didn't do for the heaviest batch as the
+    recipe has it, it was taken in `parts`, or activations were computed again (`recomputes`), as a training does by
+    itself.
 
     Raises NoRoom where not even that did, StudioError where the steps fail, Stopped when CANCEL says so.
     """
-    with tempfile.TemporaryDirectory(prefix="ftstudio-measure-") as folder:
+    kept = measure_saving.folder_in(place)
+    with tempfile.TemporaryDirectory(prefix="ftstudio-measure-") as folder, kept or contextlib.nullcontext():
         path = Path(folder) / "request.json"
-        path.write_text(json.dumps(_request(recipe, batches)))
+        path.write_text(json.dumps(_request(recipe, batches) | {"disk": kept.name if kept is not None else None}))
         words = [sys.executable, "-m", "ftstudio.engine.measure", str(path)]
         with (
             open(Path(folder) / "out", "w+") as out,
@@ -275,11 +281,14 @@ class _Probe:
             _reset_peak(self.machine.device)
             answering = self._answer()
             moments["answering"] = _peak(self.machine.device)
+            disk = self.request.get("disk")
+            saving = measure_saving.seconds(trainer, Path(disk)) if disk else None
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
         return {
             "bytes": max(moments.values()), "moments": moments, "step_seconds": seconds, "tokens": tokens,
             "usual": pairs, "evaluation_seconds": evaluation, "answering_seconds": answering,
+            "saving_seconds": saving,
             "parts": parts, "recomputes": self.said.recomputes and not self.recomputed,
         }  # fmt: skip
 
@@ -358,6 +367,7 @@ class _Nobody:
     """Directs nothing, and remembers whether memory didn't do as it was, and whether activations are computed again."""
 
     first_loss: float | None = None
+    evaluated_at: tuple[int, float] | None = None
     short = recomputes = False
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:

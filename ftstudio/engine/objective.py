@@ -24,7 +24,7 @@ class TaskCollator:
 
     def __call__(self, rows: Any, /) -> dict[str, Any]:
         found: list[Row] = list(rows)
-        return self.task.collate(found, self.pad_id, self.multiple)
+        return {**self.task.collate(found, self.pad_id, self.multiple), "multiple": self.multiple}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ftstudio.core.text import duration
 from ftstudio.engine.meter import Meter
 
@@ -12,6 +14,14 @@ EVALUATE = (
 )
 SAVE = "Next time a larger training.save_steps leaves more to training."
 HINTS = (EVALUATE, SAVE)
+
+
+def beside_training(seconds: Mapping[str, float]) -> str:
+    """What of the SECONDS of a run (see `plan`) isn't training, for people: what is added to its time."""
+    names = (("evaluations", "evaluating"), ("checkpoints", "saving"))
+    found = [f"{name} {duration(seconds[key])}" for name, key in names if seconds.get(key)]
+    told = f"; {' and '.join(found)} of it" if found else ""
+    return told if "saving" in seconds else f"{told}; checkpoints not counted"
 
 
 class Pace:

@@ -55,7 +55,7 @@ def plan(
 ) -> dict[str, Any]:
     """DESIGN's `plan`: {compatible, problems:[{severity,text,key,hint}], parameters:{total,trainable},
     memory:{estimated_bytes,measured_bytes,parts,…}, tokens:{total,trained,lost}, rows, steps, seconds_estimated,
-    seconds:{loading,training,evaluating}, gpus, labels:{text,…}, model:[{about,text,sign}],
+    seconds:{loading,training,evaluating,saving}, gpus, labels:{text,…}, model:[{about,text,sign}],
     worth:[{about,text,sign}]}: see `suits` and `worth`; scores known in WORKSPACE count.
 
     MEASURE: a few real steps in a process of its own; None: where that is cheap. HELD: bytes of models that this
@@ -89,11 +89,13 @@ def plan(
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": parts}
     seconds = None
     if parts and encoded is not None and materials is not None and len(encoded):
+        from ftstudio.engine.measure_saving import place_of
         from ftstudio.engine.plan_memory import look
 
         memory, seconds = look(
-            final, materials, encoded, parts, parameters["total"], steps or 0, problems, measure, cancel, held
-        )
+            final, materials, encoded, parts, parameters["total"], steps or 0, problems, measure, cancel, held,
+            place_of(workspace.path) if workspace is not None else None,
+        )  # fmt: skip
     return {
         "compatible": not any(problem.severity == "error" for problem in problems),
         "problems": [problem.to_dict() for problem in problems],

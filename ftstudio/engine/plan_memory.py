@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ftstudio import methods
@@ -14,10 +16,12 @@ from ftstudio.core.text import duration, one_line, size
 from ftstudio.data.dataset import Cancel
 from ftstudio.data.encoded_set import EncodedSet
 from ftstudio.engine import fit, hardware, pace, reshaping, room
+from ftstudio.engine.ahead import Ahead
 from ftstudio.engine.budget import tokens_in
 from ftstudio.engine.compatibility import Problem
 from ftstudio.engine.loads import Batches, batches
 from ftstudio.engine.materials import Materials
+from ftstudio.engine.meter import Meter
 
 if TYPE_CHECKING:
     from ftstudio.engine.collate import Row
@@ -40,13 +44,15 @@ def look(
     measured: bool | None,
     cancel: Cancel | None,
     held: int | None = 0,
+    place: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, float] | None]:
     """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, divisible, smaller}`, `seconds_of`
     the run).
 
     COUNTED are the bytes of weights, adapter, gradients and optimizer, TOTAL the model's weights. MEASURED, HELD: see
-    `plan`. What can't be told is None, and why is a problem in the list. `checkpointing` tells whether activations are
-    computed again, and why; where the recipe leaves it open, the figures are those of what was decided.
+    `plan`; PLACE: see `measure`. What can't be told is None, and why is a problem in the list. `checkpointing` tells
+    whether activations are computed again, and why; where the recipe leaves it open, the figures are those of what was
+    decided.
     """
     memory: dict[str, Any] = {"estimated_bytes": None, "measured_bytes": None, "parts": dict(counted)}
     memory["divisible"] = materials.task.divisible
@@ -86,7 +92,7 @@ def look(
         from ftstudio.engine.measure import NoRoom, measure
 
         try:
-            found = measure(recipe, some, cancel)
+            found = measure(recipe, some, cancel, place)
         except Stopped:
             raise
         except NoRoom as error:
@@ -99,7 +105,7 @@ def look(
         else:
             memory |= {"measured_bytes": found["bytes"], "measured": found}
             seconds = seconds_of(recipe, some, found, steps)
-            problems += filter(None, [_much(seconds)])
+            problems += _much(seconds)
     if recipe.training.shard:
         text = "these figures are of one process; of several each holds its share of gradients and optimiser states."
         problems.append(Problem("note", text, "training.shard"))
@@ -188,7 +194,8 @@ def _estimated(
 def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int) -> dict[str, float]:
     """Seconds from the start to the end, from what was measured: `loading`, `training` (a micro-batch costs a constant
     and so much a token; the last step of an epoch takes what is left) and `evaluating` (held-out loss, samples and the
-    gauge of forgetting). Checkpoints are not in it: how fast the disk is shows only once there is one."""
+    gauge of forgetting), and `saving` where a checkpoint was measured: those that are due, about as many of the best as
+    the run itself expects (see `ahead`), and the tuned model."""
     import numpy as np
 
     accumulation = recipe.training.gradient_accumulation
@@ -206,24 +213,41 @@ def seconds_of(recipe: Recipe, some: Batches, found: dict[str, Any], steps: int)
     evaluations = 0
     if some.held_out:
         evaluations = 1 + math.ceil(steps / recipe.evaluation.every)  # before the first step, and at the last
-    return {
-        "loading": float(found["load_seconds"]),
-        "training": float(training),
-        "evaluating": float(
-            evaluations * (found["evaluation_seconds"] + found["answering_seconds"] + found["gauge_seconds"])
-        ),
-    }
+    each = float(found["evaluation_seconds"] + found["answering_seconds"] + found["gauge_seconds"])
+    told = {"loading": float(found["load_seconds"]), "training": float(training), "evaluating": evaluations * each}
+    took = found.get("saving_seconds")
+    if took is not None:
+        every = recipe.evaluation.every if some.held_out else None
+        early = recipe.training.watch.eval_rising == "stop"
+        ahead = Ahead(every, recipe.training.save_steps, recipe.training.save_best or early, early)
+        expected = _Expected(took={"evaluating": [each], "saving": [took]})
+        expected.seconds_a_step = training / max(1, steps)
+        told["saving"] = float(took * ahead.counts(1, steps, 0.0, expected)["saving"])
+    return told
 
 
-def _much(seconds: dict[str, float]) -> Problem | None:
-    """A word where evaluations take much of the SECONDS of a run."""
-    share, took = seconds["evaluating"] / max(1e-9, sum(seconds.values())), seconds["evaluating"]
-    if share <= pace.MUCH or took < pace.SHORT:
-        return None
-    text = f"evaluations and their samples take {share:.0%} of the time, {duration(took)} in all."
-    return Problem(
-        "note", text, "evaluation.every", "A larger one, or fewer evaluation.samples, leave more to training."
-    )
+class _Expected(Meter):
+    """The clock of a run that isn't begun: its steps take what measured ones say."""
+
+    seconds_a_step = 0.0
+
+    def eta(self, steps: int, tokens: float, ahead: Mapping[str, float]) -> float:
+        """See Meter."""
+        return steps * self.seconds_a_step
+
+
+def _much(seconds: dict[str, float]) -> Iterator[Problem]:
+    """A word where evaluations, or checkpoints, take much of the SECONDS of a run."""
+    each = {
+        "evaluating": ("evaluations and their samples", "evaluation.every", "A larger one, or fewer evaluation.samples,"
+                       " leave more to training."),
+        "saving": ("checkpoints", "training.save_steps", "A larger one leaves more to training."),
+    }  # fmt: skip
+    for kind, (what, key, hint) in each.items():
+        took = seconds.get(kind, 0.0)
+        share = took / max(1e-9, sum(seconds.values()))
+        if share > pace.MUCH and took >= pace.SHORT:
+            yield Problem("note", f"{what} take {share:.0%} of the time, {duration(took)} in all.", key, hint)
 
 
 def text_of(memory: dict[str, Any]) -> list[str]:

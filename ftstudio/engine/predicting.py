@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftstudio.engine import generation
+from ftstudio.engine import generation, loading
 from ftstudio.engine.generation import Answer, Decoding
+from ftstudio.engine.trouble import out_of_memory
 
 if TYPE_CHECKING:
     from ftstudio.data.tokenizer import Tokenizer
@@ -50,7 +51,7 @@ def predict(
     limits: tuple[int, int] | None = None,
 ) -> Iterator[list[Answer]]:
     """TASK's predictions for PROMPTS (which carry their rows) in batches of like length; ends early where SHOULD_STOP
-    says so between two of them."""
+    says so between two of them. A batch that memory won't hold is halved."""
     import torch
 
     rows = [prompt.row for prompt in prompts]
@@ -60,11 +61,22 @@ def predict(
     tokens, most = limits or generation.budget(model)
     lengths = [max(1, len(prompt.ids)) for prompt in prompts]
     with generation.ready(model), torch.inference_mode():
-        for chosen in generation.batches(lengths, 0, tokens, most):
+        waiting = generation.batches(lengths, 0, tokens, most)[::-1]
+        while waiting:
             if should_stop is not None and should_stop():
                 return
+            chosen, found = waiting.pop(), None
             batch = moved(task.collate([rows[index] for index in chosen], pad_token), device)  # type: ignore[misc]
-            found = task.predictions(task.outputs(model, batch["inputs"]), batch)
+            try:
+                found = task.predictions(task.outputs(model, batch["inputs"]), batch)
+            except (RuntimeError, MemoryError) as error:  # let go of before going on: it holds the activations
+                if len(chosen) == 1 or not out_of_memory(error):
+                    raise
+            if found is None:
+                loading.free()
+                half = len(chosen) // 2
+                waiting += [chosen[half:], chosen[:half]]
+                continue
             if tick is not None:
                 tick(len(chosen))
             yield [Answer(index, (), True, item.text, item.extra) for index, item in zip(chosen, found, strict=True)]

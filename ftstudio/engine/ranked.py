@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,8 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 
-from ftstudio.engine import attention, capacity, gradients
+from ftstudio.core.errors import StudioError
+from ftstudio.engine import attention, capacity, gradients, quiet
 from ftstudio.engine.by_source import by_source
 from ftstudio.engine.collate import Collate, Row, trained
 from ftstudio.engine.held import NotHeld, load_of
@@ -155,23 +157,32 @@ class RankedTrainer(StudioTrainer):
         """The held-out loss of ROWS, each process a share of them; what it is, every process is told."""
         batch, budget = self.args.per_device_eval_batch_size, self.budget
         own = share(rows, self.levers, batch, self.ranks.rank, self.ranks.count)
-        kept: dict[str, Any] = {}
-        found = held_out_loss(self.model, own, self.levers, batch, self.director.should_stop, kept, budget, self.still)
-        said = None if found is None else [found["loss"], found["tokens"], [_plain(one) for one in kept["predicted"]]]
+        kept: dict[str, Any] = {"missed": ""}
+        found = held_out_loss(
+            self.model, own, self.levers, batch, self.director.should_stop, kept, budget, self.still,
+            lambda error: kept.update(missed=_missed(error)),
+        )  # fmt: skip
+        said = None
+        if found is not None:
+            said = [found["loss"], found["tokens"], [_plain(one) for one in kept["predicted"]], kept["missed"]]
         parts = self.ranks.all_of(said)
         merged = self._merged(rows, batch, parts, kept) if parts and None not in parts else None
         told: dict[str, Any] | None = self.ranks.tell(merged)
         return told
 
     def _merged(self, rows: Rows, batch: int, parts: Sequence[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-        tokens = sum(int(count) for _, count, _ in parts)
-        total = sum(loss * count for loss, count, _ in parts if count)
+        tokens = sum(int(count) for _, count, *_ in parts)
+        total = sum(loss * count for loss, count, *_ in parts if count)
         mean = total / tokens if tokens else math.nan
         told: dict[str, Any] = {"loss": mean, "rows": len(rows), "tokens": tokens}
         objective = self.levers.objective
         if isinstance(objective, TaskObjective) and not objective.task.generates:
+            missed = next((why for *_, why in parts if why), "")
+            if missed:
+                self.director.unscored(StudioError(missed))
+                return told
             predicted, answered = [], []
-            for rank, (_, _, said) in enumerate(parts):
+            for rank, (_, _, said, _) in enumerate(parts):
                 predicted += [Predicted(text, extra) for text, extra in said]
                 answered += share(rows, self.levers, batch, rank, self.ranks.count)[: len(said)]
             return told | scored(kept["task"], predicted, answered, self.director.unscored)
@@ -272,6 +283,12 @@ def filled(collate: Collate) -> Collate:
         return {**collate(rows[:1]), "rows": (), "void": True, "tokens": 0}
 
     return together
+
+
+def _missed(error: Exception) -> str:
+    """Why there are no scores, for the first process to tell; the traceback goes to the log of this one."""
+    quiet.note("".join(traceback.format_exception(error)))
+    return explain(error).message
 
 
 def _plain(one: Predicted) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
 from ftstudio.core.errors import StudioError
 from ftstudio.engine import (
@@ -39,6 +39,7 @@ from ftstudio.engine.levers import Levers, recompute
 from ftstudio.engine.meter import Meter
 from ftstudio.engine.objective import TaskObjective
 from ftstudio.engine.order import Shuffled
+from ftstudio.engine.passing import PassingTrainer
 from ftstudio.engine.restoring import restore
 from ftstudio.engine.row_losses import Numbered, RowLosses, numbered
 from ftstudio.engine.saving import save_weights
@@ -126,14 +127,13 @@ class _Plan(TrainerCallback):
         return control
 
 
-class StudioTrainer(Trainer):
+class StudioTrainer(PassingTrainer):
     """Trains on rows of token ids and labels, laid out and judged as LEVERS say.
 
-    `meter` holds time and tokens, `last_loss` the loss of the last step in nats a token. A micro-batch that memory
-    won't hold is taken in parts, by what `held` knows (`still`: of passes without gradients); gradients add up to the
-    same. BUDGET: batches hold so many tokens instead of a number of rows. SOURCES tells of each held-out row which
-    source of a mix it is from. Evaluation sums over all trained tokens of the held-out rows; transformers' own mean of
-    batch means depends on the batch size.
+    `meter` holds time and tokens. A micro-batch that memory won't hold is taken in parts, by what `held` knows
+    (`still`: of passes without gradients); gradients add up to the same. BUDGET: batches hold so many tokens instead of
+    a number of rows. SOURCES tells of each held-out row which source of a mix it is from. Evaluation sums over all
+    trained tokens of the held-out rows; transformers' own mean of batch means depends on the batch size.
     """
 
     def __init__(
@@ -173,7 +173,6 @@ class StudioTrainer(Trainer):
         self.rates = rates or {}
         self.model_accepts_loss_kwargs = True  # our loss is already divided by all tokens of the accumulated step
         self.loss_is_scaled_for_ga = True
-        self.last_loss = float("nan")
         self.recomputes = self.may_recompute = False  # activations on the way back: does it, could it
         self._step: list[dict[str, Any]] = []  # the micro-batches of this optimiser step, and
         self._taken = 0  # how many of them have been through
@@ -297,6 +296,8 @@ class StudioTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Forward and backward of one micro-batch; where memory won't do, of its parts, from the step's beginning."""
+        if self.passes:
+            return self.nothing()
         inputs = self._prepare_inputs(inputs)  # type: ignore[assignment]
         self._taken += 1
         again = [inputs]
@@ -394,7 +395,6 @@ class StudioTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Hand the step to the director instead of keeping a history that grows with every step."""
         if "loss" in logs:
-            self.last_loss = float(logs["loss"])
             self.director.stepped(self, logs)
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:

@@ -17,11 +17,13 @@ from ftstudio.core.run import RunFolder
 from ftstudio.engine import (
     accepting,
     alerting,
+    best_weights,
     capacity,
     flops,
     going_on,
     hardware,
     loading,
+    passed_over,
     quiet,
     ranks,
     reloading,
@@ -34,7 +36,7 @@ from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
-from ftstudio.engine.deeds import GETS_WORSE, NotBegun, RolledBack, remedy
+from ftstudio.engine.deeds import NotBegun, RolledBack, remedy
 from ftstudio.engine.drift import gauge
 from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.held import Held
@@ -158,7 +160,10 @@ class Training:
                 model = None
                 loading.free()
                 model = self._model_again(rows)
-            best = self._best(trainer, director)
+            best = None
+            if isinstance(director, RunDirector):
+                best = best_weights.chosen(self.folder, self.recipe, trainer, director)
+            best = self._named(best)
             if best is not None:
                 trainer._load_from_checkpoint(str(best))
             peak = max(self.ranks.all_of(hardware.peak_memory(machine.device)), default=0)
@@ -182,7 +187,11 @@ class Training:
             self.folder.keep()
             director.tell("saving", "the tuned model")
             saving.save(self.folder, self.recipe, trainer.model, task, stopped=director.stopped)
-            facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak} | self._of_best(best)
+            facts = (
+                self._facts(trainer, director, began)
+                | {"peak_memory_bytes": peak}
+                | best_weights.told(self.folder, best)
+            )
             kept = math.inf if best is None else resume.facts(best)["eval_loss"]
             if director.watchdog.collapsed and (best is None or director.watchdog.far(kept)):
                 facts["collapsed"] = True
@@ -224,6 +233,9 @@ class Training:
             raise StudioError("There is no checkpoint to go back to.", remedy(self.folder))
         if self.ranks.first:
             resume.set_aside(folder, resume.step_of(checkpoint))
+        if self.ranks.first and why.bad is not None:
+            passed_over.note(self.folder, why.bad, trainer)
+            self._alert("info", f"{why.bad} are passed over from now on.")
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
         self.folder.emit("steer", step=resume.step_of(checkpoint), what="learning_rate", value=peak, why=BACK)
         if self.ranks.first:
@@ -239,39 +251,6 @@ class Training:
             by = director.deeds.ended_by
             text = "Stopped before a step was taken: it can be resumed from where it was."
             self.folder.emit("stopped", step=trainer.state.global_step, text=text, **({"by": by} if by else {}))
-
-    def _best(self, trainer: StudioTrainer, director: RunDirector | Follower) -> Path | None:
-        """The checkpoint whose weights become the model: with early stopping, and where a run ends since it got worse
-        or collapsed, the kept one with the lowest held-out loss, as transformers' `load_best_model_at_end` has it.
-        None: the last weights, as where a person stopped."""
-        found = None
-        if isinstance(director, RunDirector) and self._wants_best(director):
-            step, last = director.evaluated_at or (0, math.inf)
-            judged = step == trainer.state.global_step  # else these weights are worse than any that were
-            found = resume.best(self.folder.checkpoints)
-            if found is not None and (not judged or resume.facts(found)["eval_loss"] < last):
-                director.tell("saving", "reading the best checkpoint")
-                found = resume.best(self.folder.checkpoints, hashes=True)
-            if found is not None and (not judged or resume.facts(found)["eval_loss"] < last):
-                loss = resume.facts(found)["eval_loss"]
-                text = f"The model is that of step {resume.step_of(found)}, the best checkpoint kept: its held-out "
-                text += f"loss is {loss:.4g}" + (f", at step {step} it was {last:.4g}." if judged else ".")
-                self._alert("info", text)
-            else:
-                found = None
-        return self._named(found)
-
-    def _wants_best(self, director: RunDirector) -> bool:
-        """Whether the run, as it ended, is to have the best checkpoint's weights: it got worse, or stops early then."""
-        early = self.recipe.training.watch.eval_rising == "stop"
-        return director.deeds.ended_by in GETS_WORSE or (early and not director.stopped)
-
-    def _of_best(self, best: Path | None) -> dict[str, Any]:
-        """What the end of the run tells where its model is that of the checkpoint BEST."""
-        if best is None:
-            return {}
-        step = resume.step_of(best)
-        return {"model_step": step, "eval": going_on.told(self.folder.rare_events(step), step)[0]}
 
     # -- setting up ----------------------------------------------------------------------------------------------
     def _settle(self, rows: TrainingRows, machine: Hardware, checkpoint: Path | None) -> None:
@@ -375,6 +354,7 @@ class Training:
             levers.recompute(model)
             trainer.recomputes = True
         trainer.flops, trainer.made_by = needed, self._made_by
+        trainer.passed_over = self._passed_over(trainer, checkpoint)
         trainer.unjudged = bool(rows.held_out and checkpoint and known.get("eval_loss") is None)
         if machine.device == "cuda":
             import torch
@@ -382,6 +362,19 @@ class Training:
             torch.cuda.reset_peak_memory_stats()
             trainer.peak = flops.peak(torch.cuda.get_device_name(), machine.precision)
         return trainer, director
+
+    def _passed_over(self, trainer: StudioTrainer, checkpoint: Path | None) -> frozenset[int]:
+        """The steps after CHECKPOINT that are passed over. The first process says."""
+        kept: list[int] = []
+        if self.ranks.first:
+            first = resume.step_of(checkpoint) if checkpoint else 0
+            kept, lost = passed_over.steps(self.folder.rare_events(), passed_over.layout(trainer), first)
+            if lost:
+                text = (
+                    f"What was passed over at step {', '.join(map(str, lost))} comes at other steps now, and is learnt."
+                )
+                self._alert("warning", text)
+        return frozenset(self.ranks.tell(kept))
 
     def _kind(self) -> Callable[..., StudioTrainer]:
         """What makes the trainer."""

@@ -54,7 +54,8 @@ class Watchdog:
         self._far = False
         self._best = math.inf
         self._least, self._least_step = math.inf, 0  # the best of those that patience counts, and
-        self._worse = 0  # how many of them came since
+        self._worse = 0  # how many of them came since, and
+        self._excused = 0  # how many of these a person knew of, and went on
         self._judged: int | None = None  # the last step of which one counted
         self._cards: dict[str, str] = {}
 
@@ -139,13 +140,22 @@ class Watchdog:
         self._far = far
         return found
 
+    def excuse(self) -> None:
+        """The run stopped early here, and was gone on with: patience counts anew, against the same best."""
+        self._excused = self._worse
+
+    @property
+    def least(self) -> tuple[int, float]:
+        """Step and held-out loss of the best evaluation that patience counts; infinite before the first."""
+        return self._least_step, self._least
+
     def _patient(self, step: int, loss: float) -> list[Fault]:
         self._judged = step
         if loss < self._least:
-            self._least, self._least_step, self._worse = loss, step, 0
+            self._least, self._least_step, self._worse, self._excused = loss, step, 0, 0
             return []
         self._worse += 1
-        if self._worse % self.watch.patience:
+        if (self._worse - self._excused) % self.watch.patience:
             return []
         text = (
             f"The held-out loss got no better since step {self._least_step} ({self._least:.4g}, now {loss:.4g}): "

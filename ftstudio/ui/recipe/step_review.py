@@ -19,6 +19,7 @@ from ftstudio.core.text import duration, one_line, size
 from ftstudio.core.workspace import slug
 from ftstudio.data.checks import CHECKS
 from ftstudio.engine import fit
+from ftstudio.engine.pace import beside_training
 from ftstudio.engine.prepare import run_stem
 from ftstudio.ui.common.background import Background, Ended, Ticked
 from ftstudio.ui.recipe.actions import SAVE, START
@@ -315,8 +316,7 @@ def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> lis
         more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes less at once."
         lines += _hung(sign, f"{found['text']}.{more}", width)
     if plan.get("seconds_estimated"):
-        evaluating = (plan.get("seconds") or {}).get("evaluating")
-        part = f"; evaluations {duration(evaluating)} of it" if evaluating else ""
+        part = beside_training(plan.get("seconds") or {})
         say("time", f"about {duration(plan['seconds_estimated'])}", f"from measured steps{part}")
     told = [said for said in plan.get("model") or () if said["sign"] in ("warn", "bad")]
     told += plan.get("worth") or ()

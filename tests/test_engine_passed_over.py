@@ -1,0 +1,226 @@
+"""A batch that makes the loss spike, or no finite number, comes again after each rollback: its rows are passed over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tiny_models import WORDS, make_model, make_rows, make_sentence_encoder, recipe_values
+
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine import callback, control, passed_over, report, watchdog
+from ftstudio.engine.prepare import prepare_run
+from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.trainer import StudioTrainer
+from ftstudio.engine.worker import Worker
+
+BAD = 19  # a row of the data that spoils every batch it is in: in the steps 6 and 12
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    make_model(folder / "model", layers=1)
+    make_rows(folder / "rows.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def worker() -> Worker:
+    return Worker()
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "INTERVAL", 0.0)
+    monkeypatch.setattr(control, "EVERY", 0.0)
+    monkeypatch.setattr(watchdog, "ENOUGH", 3)
+
+
+def spoilt(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """Batches with the row BAD have FACTOR times their loss, each time that they come."""
+    loss = StudioTrainer.compute_loss
+
+    def spoils(self: Any, model: Any, inputs: Any, *args: Any, **named: Any) -> Any:
+        found = loss(self, model, inputs, *args, **named)
+        bad = self.director.recorder.numbers(inputs["rows"])
+        return found * factor if BAD in bad else found
+
+    monkeypatch.setattr(StudioTrainer, "compute_loss", spoils)
+
+
+def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, session: int) -> None:
+    """A person stops the run after STEP, once it has gone back SESSION times."""
+    stepped = callback.RunDirector.stepped
+
+    def stops(self: Any, trainer: Any, logs: Any) -> None:
+        stepped(self, trainer, logs)
+        starts = sum(event["kind"] == "start" for event in self.folder.rare_events())
+        if trainer.state.global_step == step - 1 and starts == session + 1:  # it is heard at the next one
+            self.folder.request("stop")
+
+    monkeypatch.setattr(callback.RunDirector, "stepped", stops)
+
+
+def prepared(base: Path, space: Path, fault: str, **training: Any) -> RunFolder:
+    watch = {fault: "rollback", "collapsed": "alert"}
+    values = recipe_values(base / "model", base / "rows.jsonl", "lora", watch=watch, **{
+        "save_steps": 1, "keep_checkpoints": 30, "steps": 14, **training,
+    })  # fmt: skip
+    values["data"]["eval"] = 0.25
+    values["evaluation"] |= {"samples": 0, "every": 100}
+    return prepare_run(check_recipe(values), Workspace(space))
+
+
+def told(run: RunFolder, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events() if event["kind"] == kind]
+
+
+def curve(run: RunFolder) -> dict[int, tuple[float, float, float]]:
+    return {event["step"]: (event["loss"], event["grad_norm"], event["lr"]) for event in told(run, "step")}
+
+
+def weights(run: RunFolder, step: int) -> bytes:
+    return (run.checkpoints / f"checkpoint-{step}" / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("fault", "factor"), [("not_finite", float("nan")), ("spike", 50.0)])
+def test_the_rows_of_a_step_that_was_gone_back_for_are_passed_over(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, factor: float
+):
+    """The row comes once in each epoch, and spoils its batch each time."""
+    spoilt(monkeypatch, factor)
+    run = prepared(base, tmp_path, fault)
+    worker.execute(Train(run.path))
+    assert run.state() == "done", told(run, "failed")
+    skips = told(run, "skip")
+    assert len(skips) == 2
+    assert all(BAD in skip["rows"] and len(skip["rows"]) == 4 for skip in skips)
+    first, second = (skip["step"] for skip in skips)
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, first - 1, second - 1]
+    texts = [alert["text"] for alert in told(run, "alert")]
+    for step, skip in ((first, skips[0]), (second, skips[1])):
+        named = ", ".join(str(row + 1) for row in skip["rows"])
+        assert f"The rows of step {step} ({named} of the data) are passed over from now on." in texts
+        assert f"Step {step} was passed over: nothing was learnt from its rows." in texts
+        assert weights(run, step) == weights(run, step - 1)
+        assert weights(run, step) != weights(run, step + 1)
+    taken = [event["step"] for event in told(run, "step")]
+    assert taken.count(first) == taken.count(second) == 1  # but for the time that they were spoilt
+    assert run.events()[-1]["step"] == 14
+    learnt = {line["step"] for line in _dynamics(run)}
+    assert learnt == set(range(1, 15)) - {first, second}
+
+
+def _dynamics(run: RunFolder) -> list[Any]:
+    import numpy as np
+
+    from ftstudio.core import dynamics
+
+    files = sorted((run.path / dynamics.FOLDER).glob("epoch-*.bin"))
+    return [line for path in files for line in np.fromfile(path, dtype=dynamics.RECORD)]
+
+
+@pytest.mark.parametrize("after", [-1, 0, 1])
+def test_a_run_that_is_gone_on_with_passes_over_the_same(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+):
+    """Bit by bit what an unbroken one learns; it was stopped a step before, at and after the one passed over."""
+    spoilt(monkeypatch, float("nan"))
+    whole = prepared(base, tmp_path / "whole", "not_finite", save_steps=3)
+    worker.execute(Train(whole.path))
+    step = told(whole, "skip")[0]["step"]
+    with monkeypatch.context() as patch:
+        broken = prepared(base, tmp_path / "broken", "not_finite", save_steps=3)
+        stopped_at(patch, step + after, 1)
+        worker.execute(Train(broken.path))
+        assert broken.state() == "stopped"
+        assert told(broken, "checkpoint")[-1]["step"] == step + after
+    worker.execute(Train(broken.path, resume=True))
+    assert broken.state() == whole.state() == "done"
+    assert [skip["step"] for skip in told(broken, "skip")] == [skip["step"] for skip in told(whole, "skip")]
+    assert curve(broken) == curve(whole)
+    name = "adapter_model.safetensors"
+    assert (broken.model / name).read_bytes() == (whole.model / name).read_bytes()
+
+
+def test_rows_that_come_at_other_steps_now_are_learnt(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spoilt(monkeypatch, 50.0)
+    run = prepared(base, tmp_path, "spike")
+    with monkeypatch.context() as patch:
+        stopped_at(patch, 8, 1)
+        worker.execute(Train(run.path))
+    [skip] = told(run, "skip")
+    events = [json.loads(line) for line in run.events_path.read_text().splitlines()]
+    layout = skip["layout"]
+    assert passed_over.steps(events, layout, 0) == ([skip["step"]], [])
+    assert passed_over.steps(events, layout, skip["step"]) == ([], [])
+    assert passed_over.steps(events, ["other", layout[1]], 0) == ([], [skip["step"]])
+    assert passed_over.steps(events, [layout[0], 2 * layout[1]], 0) == ([], [skip["step"]])
+
+
+def test_rows_that_are_held_against_each_other_are_passed_over_too(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Pairs of texts have no losses of their own; which rows they are is known all the same."""
+    make_sentence_encoder(tmp_path / "model")
+    pairs = [{"anchor": f"{WORDS[n % 13]} {n}", "positive": f"{WORDS[n % 7]} {n} run"} for n in range(32)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    values = recipe_values(tmp_path / "model", tmp_path / "pairs.jsonl", "full", steps=6, save_steps=1, batch_size=8)
+    values["training"]["watch"] = {"not_finite": "rollback"}
+    values["task"], values["data"]["max_length"] = "embedding", 32
+    values["evaluation"] |= {"samples": 0, "every": 100}
+    run = prepare_run(check_recipe(values), Workspace(tmp_path / "space"))
+    loss = StudioTrainer.compute_loss
+
+    def spoils(self: Any, model: Any, inputs: Any, *args: Any, **named: Any) -> Any:
+        found = loss(self, model, inputs, *args, **named)
+        return found * float("nan") if self.state.global_step == 2 else found
+
+    monkeypatch.setattr(StudioTrainer, "compute_loss", spoils)
+    worker.execute(Train(run.path))
+    assert run.state() == "done", told(run, "failed")
+    [skip] = told(run, "skip")
+    assert skip["step"] == 3
+    assert len(set(skip["rows"])) == 8
+
+
+def test_the_scaler_of_half_precision_is_left_alone():
+    """It refuses a step without gradients, and remembers a step that it wasn't asked for."""
+    import torch
+    from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
+
+    from ftstudio.engine.passing import Idle
+
+    Accelerator(cpu=True)
+    weight = torch.nn.Parameter(torch.ones(2))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    optimizer = AcceleratedOptimizer(torch.optim.AdamW([weight], lr=0.1), device_placement=False, scaler=scaler)
+    trainer: Any = SimpleNamespace(optimizer=optimizer, passes=False)
+    idle = Idle(trainer)
+
+    def taken(factor: float | None) -> tuple[list[float], bool]:
+        trainer.passes = factor is None
+        if factor is not None:
+            scaler.scale((weight * factor).sum()).backward()
+        idle.on_pre_optimizer_step(None, None, None)
+        optimizer.step()
+        idle.on_optimizer_step(None, None, None)
+        weight.grad = None
+        return weight.tolist(), optimizer.step_was_skipped
+
+    first, skipped = taken(1.0)
+    assert first != [1.0, 1.0]
+    assert not skipped
+    assert taken(float("inf")) == (first, True)
+    assert taken(None) == (first, False)
+    assert scaler.get_scale() == 4.0  # as the infinite gradient left it
+    assert taken(1.0)[0] != first
