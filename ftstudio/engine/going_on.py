@@ -147,8 +147,8 @@ def otherwise(known: Mapping[str, Any], trainer: StudioTrainer, *, steered: bool
     if begun and then is not None and not math.isclose(rate, then, rel_tol=1e-6, abs_tol=1e-15):
         yield f"The learning rate is {rate:.4g} where the checkpoint was written with {then:.4g}.", ""
     if known.get("order") is not None and known["order"] != trainer.order_digest():
-        text = "The rows come in another order than before: the data or the size of the batches have changed."
-        yield text, "Start a new run, or put them back."
+        text = "The rows come in another order than before: the data, the size of the batches or ftstudio's version "
+        yield f"{text}have changed.", "Start a new run, or put them back."
     before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
     if known and before != now:
         text = f"So far {before} process{'es' if before > 1 else ''} trained this run, now {now}: "
