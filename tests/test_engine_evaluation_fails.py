@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import make_encoder, make_labelled, make_model, make_rows, recipe_values
+from tiny_models import (
+    WORDS,
+    make_encoder,
+    make_labelled,
+    make_model,
+    make_rows,
+    make_sentence_encoder,
+    recipe_values,
+)  # fmt: skip
 
 from ftstudio.core.errors import StudioError
 from ftstudio.core.jobs import Train
@@ -18,6 +27,8 @@ from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.samples import Samples
 from ftstudio.engine.worker import Worker
+from ftstudio.tasks.embedding import Embedding
+from ftstudio.tasks.few_shot_classification import FewShotClassification
 from ftstudio.tasks.text_classification import TextClassification
 
 
@@ -168,3 +179,43 @@ def test_general_text_is_read_in_smaller_passes_where_memory_will_not_do(base: P
     assert (found.tokens, found.bytes) == (wanted.tokens, wanted.bytes)
     assert found.nats == pytest.approx(wanted.nats, rel=1e-5)
     assert max(sizes) > 1
+
+
+@pytest.mark.parametrize(("task", "ends"), [("embedding", False), ("few-shot-classification", True)])
+def test_a_task_that_is_not_ready_to_be_read_has_no_scores(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, ends: bool
+):
+    """What is searched has no vectors; a head that isn't fitted has no loss either, and says why."""
+    make_sentence_encoder(tmp_path / "model")
+    if ends:
+        make_labelled(tmp_path / "rows.jsonl", count=60)
+    else:
+        pairs = [{"anchor": f"{WORDS[n % 13]} {n}", "positive": f"{WORDS[n % 7]} {n} run"} for n in range(40)]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    values = recipe_values(tmp_path / "model", tmp_path / "rows.jsonl", "full", steps=2, batch_size=8)
+    values |= {"task": task, "options": {"shots": 4} if ends else {}}
+    values["data"]["max_length"] = 32
+    values["evaluation"] |= {"every": 2, "samples": 0}
+    run = prepare_run(check_recipe(values), Workspace(tmp_path / "space"))
+    kind = FewShotClassification if ends else Embedding
+    fitted, calls = kind.fitted, []
+
+    def fails(self: Any, *args: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("no solution")
+        return fitted(self, *args, **named)
+
+    monkeypatch.setattr(kind, "fitted", fails)
+    worker.execute(Train(run.path))
+    if ends:
+        assert run.state() == "failed"
+        assert "no solution" in told(run, "failed")[0]["text"]
+        assert not [alert for alert in told(run, "alert") if "has no" in alert["text"]]
+        return
+    assert run.state() == "done", told(run, "failed")
+    first, second = told(run, "eval")
+    assert first["loss"] > 0
+    assert second.keys() > first.keys()
+    [alert] = [alert for alert in told(run, "alert") if "has no" in alert["text"]]
+    assert "ValueError: no solution" in alert["text"]

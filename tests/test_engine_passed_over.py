@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_models import WORDS, make_model, make_rows, make_sentence_encoder, recipe_values
+from tiny_models import WORDS, make_labelled, make_model, make_rows, make_sentence_encoder, recipe_values
 
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
@@ -166,16 +166,22 @@ def test_rows_that_come_at_other_steps_now_are_learnt(
     assert passed_over.steps(events, [layout[0], 2 * layout[1]], 0) == ([], [skip["step"]])
 
 
+@pytest.mark.parametrize(("task", "known"), [("embedding", 8), ("few-shot-classification", 0)])
 def test_rows_that_are_held_against_each_other_are_passed_over_too(
-    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, known: int
 ):
-    """Pairs of texts have no losses of their own; which rows they are is known all the same."""
+    """Pairs of texts have no losses of their own; which rows they are is known all the same, unless they were made of
+    two rows each."""
     make_sentence_encoder(tmp_path / "model")
-    pairs = [{"anchor": f"{WORDS[n % 13]} {n}", "positive": f"{WORDS[n % 7]} {n} run"} for n in range(32)]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    values = recipe_values(tmp_path / "model", tmp_path / "pairs.jsonl", "full", steps=6, save_steps=1, batch_size=8)
+    if known:
+        pairs = [{"anchor": f"{WORDS[n % 13]} {n}", "positive": f"{WORDS[n % 7]} {n} run"} for n in range(32)]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    else:
+        make_labelled(tmp_path / "rows.jsonl", count=60)
+    values = recipe_values(tmp_path / "model", tmp_path / "rows.jsonl", "full", steps=5, save_steps=1, batch_size=8)
     values["training"]["watch"] = {"not_finite": "rollback"}
-    values["task"], values["data"]["max_length"] = "embedding", 32
+    values["task"], values["data"]["max_length"] = task, 32
+    values["options"] = {} if known else {"shots": 4}
     values["evaluation"] |= {"samples": 0, "every": 100}
     run = prepare_run(check_recipe(values), Workspace(tmp_path / "space"))
     loss = StudioTrainer.compute_loss
@@ -189,7 +195,10 @@ def test_rows_that_are_held_against_each_other_are_passed_over_too(
     assert run.state() == "done", told(run, "failed")
     [skip] = told(run, "skip")
     assert skip["step"] == 3
-    assert len(set(skip["rows"])) == 8
+    assert len(set(skip["rows"])) == known
+    rows = "The rows of step 3" if not known else "The rows of step 3 ("
+    [alert] = [alert["text"] for alert in told(run, "alert") if "from now on" in alert["text"]]
+    assert alert.startswith(rows)
 
 
 def test_the_scaler_of_half_precision_is_left_alone():

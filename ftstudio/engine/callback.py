@@ -193,7 +193,8 @@ class RunDirector:
             self.report.step(lambda: told(eta()))
         recorder = self.recorder
         self._found(self.watchdog.step(step, loss, None if norm is None else float(norm), scaled=scaled))
-        self.deeds.blame(step, recorder.numbers(self._places) if recorder is not None else ())
+        if self.deeds.wish == "rollback" and not skipped:  # a scale that isn't found is no fault of these rows
+            self.deeds.blame(step, recorder.numbers(self._places) if recorder is not None else ())
 
     def _eta(self, trainer: StudioTrainer, step: int, last: int) -> float | None:
         """Seconds to the end, with the evaluations and checkpoints that are to come and the saved model."""

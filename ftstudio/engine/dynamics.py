@@ -25,16 +25,23 @@ EVERY = 2.0  # seconds between two writes at least; a checkpoint, an evaluation,
 class Recorder:
     """Appends what each step's rows lost. RUN is the run's folder, ROWS their numbers, RANK of several processes which.
 
-    WITHOUT says why no row is recorded (see `Task.unmapped`): only the losses of SOURCES are told then. A disk that
-    takes no more ends the recording, not the training: `trouble` then says why.
+    WITHOUT says why no row is recorded (see `Task.unmapped`): only the losses of SOURCES are told then. What is trained
+    are SINGLE rows, or pairs that are made of them. A disk that takes no more ends the recording, not the training:
+    `trouble` then says why.
     """
 
     def __init__(
-        self, run: Path, rows: Sequence[int], sources: Sequence[Source] = (), rank: int = 0, without: str = ""
+        self,
+        run: Path,
+        rows: Sequence[int],
+        sources: Sequence[Source] = (),
+        rank: int = 0,
+        without: str = "",
+        single: bool = True,
     ) -> None:
         import numpy as np
 
-        self.without = without
+        self.without, self.single = without, single
 
         self.folder, self.rank = Path(run) / dynamics.FOLDER, rank
         self.rows = np.asarray(rows, dtype="<i4")
@@ -94,8 +101,8 @@ class Recorder:
         return found
 
     def numbers(self, places: Sequence[int]) -> list[int]:
-        """The numbers in the data of the training rows at PLACES, in their order."""
-        return [int(row) for row in self.rows[sorted(places)]]
+        """The numbers in the data of the training rows at PLACES, in order; none where these are pairs of rows."""
+        return sorted({int(row) for row in self.rows[list(places)]}) if self.single else []
 
     def flush(self) -> None:
         """Write what waits."""
@@ -146,4 +153,5 @@ def recorder(run: Path, materials: Materials, rows: Sequence[int], rank: int = 0
     sources = [
         Source(part.name, start, stop) for part, start, stop in zip(materials.sources, ends, ends[1:], strict=False)
     ]
-    return Recorder(run, rows, sources, rank, materials.task.unmapped())
+    single = "pairs" not in materials.task.phases()
+    return Recorder(run, rows, sources, rank, materials.task.unmapped(), single)

@@ -88,15 +88,22 @@ class _Reader:
         self.missed(error)
 
     def fit(self, objective: TaskObjective, model: Any, pad_id: int) -> TaskObjective:
-        """OBJECTIVE, its task ready to read what MODEL says; as it is where that fails, and then nothing is read."""
+        """OBJECTIVE, its task ready to read what MODEL says; as it is where that fails, and then nothing is read. It is
+        told by `end`: the loss of some tasks needs that, too."""
         try:
             found = objective.fitted(model, pad_id)
         except Exception as error:
-            self.give_up(error)
-            self.unfit = error
+            if self.missed is None or of_gpu(error):
+                raise
+            self.failed, self.unfit = True, error
             return objective
         self.task = found.task
         return found
+
+    def end(self) -> None:
+        """All rows are through, and have a loss."""
+        if self.unfit is not None:
+            self.give_up(self.unfit)
 
 
 @torch.no_grad()
@@ -174,6 +181,7 @@ def held_out_loss(
         raise
     finally:
         model.train(training)
+    reader.end()
     mean = total / tokens if tokens else float("nan")
     told = {"loss": mean, "rows": len(rows), "tokens": tokens}
     if keep is not None:
