@@ -34,7 +34,7 @@ EDITED = "recipe.yaml was edited"  # why a rate is steered
 RATE = "training.learning_rate"
 # what changes nothing that is learnt, or is looked at elsewhere: the rows have hashes, the base a mark
 _IDLE = frozenset(
-    ("model", "data.train", "data.eval", "data.test", "data.replay", "training.save_steps", "training.save_best",
+    ("model", "data.train", "data.test", "data.replay", "training.save_steps", "training.save_best",
      "training.keep_checkpoints", "training.gradient_checkpointing", "training.compile", "training.shard",
      "training.device", "training.steps", "training.epochs")
 )  # fmt: skip
@@ -52,6 +52,8 @@ def made_by(recipe: Recipe) -> dict[str, Any]:
         if key not in _IDLE and not key.startswith("training.watch.")
     }
     settings["evaluation.rows"] = recipe.evaluation.rows  # losses of other rows can't be set against those before
+    if isinstance(recipe.data.eval, str):
+        settings["data.eval"] = "a file"  # which may lie elsewhere by now; its rows have a digest
     adapter = methods.get(recipe.method.name).adapter
     return {"recipe": settings, "base": weights.mark(locate(recipe.model).folder, recipe.model) if adapter else None}
 
