@@ -25,8 +25,8 @@ from ftstudio.core.run import RunFolder
 BROKEN = PROGRAM.replace(
     "from ftstudio.cli import main",
     """
-from ftstudio.engine import callback, ranked
-callback.SAVING = 1e9  # however long it takes
+from ftstudio.engine import ahead, ranked
+ahead.SAVING = 1e9  # however long it takes
 loss, broken = ranked.RankedTrainer.compute_loss, []
 def once(self, *args, **named):
     found = loss(self, *args, **named)

@@ -187,7 +187,8 @@ def next_lines(run: RunFolder, story: Story) -> list[str]:
         return [*lines, f"  next: ftstudio train --resume {run.name}"]
     told = trained_text(story.trained)
     lines.append(f"  model in {run.model}{f': {told}' if told else ''}")
-    resume = [] if ended else [f"ftstudio train --resume {run.name}   (goes on)"]
+    begins = "" if story.resumes_from is None else f" from step {story.resumes_from}: no checkpoint of what came after"
+    resume = [] if ended else [f"ftstudio train --resume {run.name}   (goes on{begins})"]
     return [*lines, *(f"  {'next: ' if not at else '  or: '}{line}" for at, line in enumerate([*compare, *resume]))]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core import dynamics, files
+from ftstudio.core.run import JUDGED_ON
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.rows import TrainingRows
     from ftstudio.tasks.base import Row, Task
 
-KEY = "judged_on"  # in `eval` events and in a checkpoint's seal, beside the loss
+KEY = JUDGED_ON  # in `eval` events and in a checkpoint's seal, beside the loss
 NAMED = 8  # rows that a sentence names
 OTHERS = (
     "The held-out rows, or what is asked of them, aren't those of the evaluations so far: patience, and which "
