@@ -50,6 +50,14 @@ def test_another_method_typed_over_the_file_s_leaves_what_only_that_one_knew() -
             read(GOOD, *typed)
 
 
+def test_a_method_s_name_alone_is_short_for_its_name_in_the_file_and_as_typed() -> None:
+    assert read(GOOD, "method=qlora") == read(GOOD, "method.name=qlora")
+    for typed in (["method=qlora", "method.r=8"], ["method.r=8", "method=qlora"]):
+        assert read(GOOD, *typed).method.settings == {"r": 8}
+    short = read(GOOD.replace("method: {name: lora, r: 4}", "method: qlora"), "method.r=8").method
+    assert (short.name, short.settings) == ("qlora", {"r": 8})
+
+
 def test_steps_typed_over_the_file_s_epochs_replace_them() -> None:
     recipe = read(GOOD.replace("2e-4", "2e-4, epochs: 3"), "training.steps=12")
     assert (recipe.training.steps, recipe.training.epochs) == (12, None)

@@ -54,6 +54,10 @@ def parse(text: str, source: str, overrides: Sequence[str], methods: MethodModel
             raise UsageError(f"{override!r} is no override.", "Write key=value, such as training.epochs=2.")
         key = key.strip()
         wanted = _value(key, value)
+        if isinstance(values.get("method"), str):  # short for its name
+            values["method"] = {"name": values["method"]}
+        if key == "method" and isinstance(wanted, str):
+            key = "method.name"
         if key == "method.name":
             _leave(values, wanted, methods, typed)
         other = _INSTEAD.get(key)
