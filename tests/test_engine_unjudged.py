@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from tiny_models import make_model, make_rows, recipe_values
 
+from ftstudio.cli.output import Out
+from ftstudio.cli.train import finish
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
@@ -16,6 +18,7 @@ from ftstudio.engine import callback, control, report, resume, sweep
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
+from ftstudio.ui.train.notice import notice
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +127,12 @@ def test_what_comes_of_it_is_done_before_the_next_step(
 
 @pytest.mark.parametrize("early", [False, True])
 def test_a_run_stopped_in_its_last_evaluation_is_not_done(
-    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool
+    base: Path,
+    worker: Worker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    early: bool,
 ):
     watch = {"watch": {"eval_rising": "stop"}} if early else {}
     whole = prepared(base, tmp_path / "whole", steps=5, **watch)
@@ -141,6 +149,10 @@ def test_a_run_stopped_in_its_last_evaluation_is_not_done(
     story.feed(run.events())
     assert story.judged_loss is None
     assert sweep.lowest(run, story) is None
+    shown = notice(story, run.state(), waits_for=None, asked="", resumable="resumes", comparable=True)[2]
+    assert "stopped at step 5 in the evaluation after the last step" in shown
+    finish(run, last, Out(json=False))
+    assert "resumed, the run makes it anew, and is done." in capfd.readouterr().out
     worker.execute(Train(run.path, resume=True))
     assert (run.events()[-1]["kind"], set(judged(run))) == ("stopped", {0, 3})
     worker.execute(Train(run.path, resume=True))
@@ -230,6 +242,10 @@ def test_a_run_whose_last_checkpoint_was_not_written_says_where_it_goes_on(
     last = run.events()[-1]
     assert (last["kind"], last["by"], last["step"]) == ("stopped", "disk", 4)
     assert wanted in last["text"]
+    story = Story()
+    story.feed(run.events())
+    shown = notice(story, run.state(), waits_for=None, asked="", resumable="resumes", comparable=True)[2]
+    assert f"stopped at step 4, from step {2 if saves == 2 else 0} on in no checkpoint" in shown
     assert "saved" not in last["text"]
     assert last["resumes_from"] == (2 if saves == 2 else 0)
     worker.execute(Train(run.path, resume=True))

@@ -298,6 +298,17 @@ def test_a_resumed_run_that_goes_on_otherwise(tmp_path: Path, deed: str, known: 
     assert rested == ([True, False] if deed == "pause" else [])
 
 
+def test_before_the_first_step_no_checkpoint_is_owed(tmp_path: Path):
+    """A disk that took no event then: what the run goes on from is whole."""
+    director, trainer = directed(tmp_path, disk="pause"), Stepping(6)
+    director.goes_on({"step": 6})
+    director.paused = True
+    director.disk.owes()
+    director.control.wait = lambda seconds: setattr(director, "paused", False)  # type: ignore[method-assign]
+    director.begun(trainer)  # type: ignore[arg-type]
+    assert (trainer.written, director.disk.owed) == ([], False)
+
+
 @pytest.mark.parametrize(
     ("kind", "feed"),
     [

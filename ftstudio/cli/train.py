@@ -159,7 +159,8 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
         + (f", held-out {number(story.judged_loss)}" if story.judged_loss is not None else ""),
         f"  {number(value['tokens_per_second'], 0)} tokens/s, peak memory {size(value['peak_memory_bytes'])}",
     ]
-    if last["kind"] == "stopped" and last.get("text") and not run.model.is_dir():
+    through = story.step == story.total_steps  # but for its last evaluation
+    if last["kind"] == "stopped" and last.get("text") and (through or not run.model.is_dir()):
         lines.append(f"  {clean(last['text'])}")
     lines += next_lines(run, story)
     out.result(value, "\n".join(lines))

@@ -128,7 +128,8 @@ class RunDirector(Pausing):
                 raise NotBegun
         self._goes_back()
         if self._known and self.judged(step):
-            resume.add_judgement(self.folder.path / "checkpoints" / f"checkpoint-{step}", trainer.judgement())
+            with contextlib.suppress(StudioError):  # a full disk: it is made anew the next time
+                resume.add_judgement(self.folder.path / "checkpoints" / f"checkpoint-{step}", trainer.judgement())
         self._saved_as = self._as_it_is(trainer) if self._known else ()
         if self.paused and not self.deeds.wish:
             self._rest(trainer)

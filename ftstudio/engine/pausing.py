@@ -84,7 +84,7 @@ class Pausing(ABC):
                     self.paused = False
                 if "checkpoint" in due or (self.disk.owed and not self.paused):
                     self.disk.owed = False
-                    if self._room():
+                    if self._begun and self._room():  # before, what is gone on from is whole already
                         self._checkpoint(trainer)
                 if "stop" in due:
                     trainer.control.should_training_stop = True
