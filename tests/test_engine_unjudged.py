@@ -15,8 +15,9 @@ from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import callback, control, report, resume, sweep
+from ftstudio.engine.export import card
 from ftstudio.engine.prepare import prepare_run
-from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.recipes import check_recipe, load_recipe
 from ftstudio.engine.worker import Worker
 from ftstudio.ui.train.notice import notice
 
@@ -106,6 +107,7 @@ def test_patience_and_model_are_those_of_the_run_that_was_not_stopped(
         ("stopped", "eval_rising", 9, 3)
     ] * 2
     assert resume.facts(run.checkpoints / "checkpoint-3")["eval_loss"] == 2.0
+    assert "| held-out loss | 2.000 |" in card(run, load_recipe(run.recipe_path), "card")  # that of its model
     assert steps(run) == steps(whole)
     assert weights_of(run.model) == weights_of(whole.model)
 
