@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
 
 from ftstudio import tasks
 from ftstudio.core.errors import UsageError
@@ -116,3 +117,14 @@ def test_a_recipe_can_not_be_changed_only_replaced() -> None:
         recipe.model = "other"  # type: ignore[misc]
     other = recipe.with_changes({"model": "other", "training.epochs": 1})
     assert (recipe.model, other.model, other.training.epochs) == ("demo", "other", 1)
+
+
+def test_a_run_s_recipe_says_what_each_thing_to_watch_for_means() -> None:
+    values = {"task": "sft", "model": "demo", "data": {"train": "demo"}}
+    line = 'echo "$FTSTUDIO_TEXT" >&2; exit 3'
+    recipe = Recipe.model_validate({**values, "method": "lora", "training": {"watch": {"command": line}}})
+    text = to_yaml(recipe, defaults=True, comments=True)
+    said = next(one for one in text.splitlines() if one.strip().startswith("command:"))
+    assert "a line for sh" in said
+    assert '"$FTSTUDIO_TEXT", in quotes' in said
+    assert YAML(typ="safe").load(text)["training"]["watch"]["command"] == line

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from ftstudio.core import ending
@@ -147,3 +151,58 @@ def test_what_ends_at_once_still_lets_its_last_alert_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(ending.os, "_exit", done.append)
     ending.end(1)
     assert done == ["told", 1]
+
+
+def told_by(run: RunFolder, command: str, text: str = "The loss is not finite.") -> list[str]:
+    """What RUN's alerts say once COMMAND was told of TEXT."""
+    thread = alerting.tell(Watch(command=command), run, {"level": "error", "text": text, "step": 3})
+    assert thread is not None
+    thread.join(30)
+    return [event["text"] for event in run.events() if event["kind"] == "alert"]
+
+
+def test_the_command_is_a_line_for_the_shell_and_what_it_is_told_stands_in_its_environment_alone(
+    tmp_path: Path,
+) -> None:
+    run, out, hostile = run_of(tmp_path / "run"), tmp_path / "out", '$(touch bad); "`touch bad`\n\0 [/b] ☃'
+    line = f'cd {tmp_path}; printf "%s" "$FTSTUDIO_TEXT" > out; env | grep ^FTSTUDIO_ST >> out && touch x-$FTSTUDIO_RUN'
+    assert told_by(run, line, hostile) == []
+    assert out.read_text() == '$(touch bad); "`touch bad`\n␀ [/b] ☃FTSTUDIO_STEP=3\n'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run", "x-run"]
+
+
+def test_a_command_that_fails_is_told_once_a_session_and_does_not_ring_itself(tmp_path: Path) -> None:
+    run, rung = run_of(tmp_path / "run"), tmp_path / "rung"
+    line = f'echo once >> {rung}; echo "no such channel [/]" >&2; exit 7'
+    said = ["Nobody was told of an alert by training.watch.command: it ended with exit status 7 (no such channel [/])."]
+    assert told_by(run, line) == said
+    assert told_by(run, line) == said
+    alerting.begins(run)
+    assert told_by(run, line) == said * 2
+    assert rung.read_text() == "once\n" * 3
+    assert [event["level"] for event in run.events()] == ["warning"] * 2
+
+
+def lives(process: int) -> bool:
+    """Whether PROCESS runs; one that nobody waits for may stand in the table for long."""
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_command_may_leave_something_running_and_one_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path / "run")
+    pid = tmp_path / "pid"
+    monkeypatch.setattr(alerting, "TIMEOUT", 5.0)
+    assert told_by(run, f"sleep 60 & echo $! > {pid}") == []  # though it holds on to what was inherited
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    monkeypatch.setattr(alerting, "TIMEOUT", 0.3)
+    assert "it took longer than" in told_by(run, f"sleep 60 & echo $! > {pid}; wait")[0]
+    for _ in range(500):
+        if not lives(int(pid.read_text())):
+            break
+        time.sleep(0.02)
+    assert not lives(int(pid.read_text()))  # nor does what it began

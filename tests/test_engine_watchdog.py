@@ -862,7 +862,8 @@ def test_a_command_and_an_address_are_told(tmp_path: Path):
     out = tmp_path / "out"
     code = f"import os; open({str(out)!r}, 'w').write(os.environ['FTSTUDIO_WATCH'] + os.environ['FTSTUDIO_TEXT'])"
     watch = Watch(command=f'{sys.executable} -c "{code}"', webhook=f"http://127.0.0.1:{server.server_port}/x")
-    thread = alerting.tell(watch, "run-1", {"level": "error", "watch": "spike", "text": "; rm -rf [x]", "step": 3})
+    run = JobFolder(tmp_path / "run-1")
+    thread = alerting.tell(watch, run, {"level": "error", "watch": "spike", "text": "; rm -rf [x]", "step": 3})
     assert thread is not None
     thread.join(30)
     server.server_close()
@@ -870,10 +871,11 @@ def test_a_command_and_an_address_are_told(tmp_path: Path):
     assert posted == [
         {"run": "run-1", "level": "error", "watch": "spike", "step": 3, "text": "; rm -rf [x]", "action": None}
     ]
-    assert alerting.tell(Watch(), "run-1", {}) is None
+    assert alerting.tell(Watch(), run, {}) is None
+    assert run.events() == []  # all went well
 
 
-def test_the_last_alert_of_a_process_gets_out_and_what_is_no_server_hurts_nobody() -> None:
+def test_the_last_alert_of_a_process_gets_out_and_what_is_no_server_hurts_nobody(tmp_path: Path) -> None:
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as door:
 
@@ -886,14 +888,17 @@ def test_the_last_alert_of_a_process_gets_out_and_what_is_no_server_hurts_nobody
         thread = threading.Thread(target=hear, daemon=True)
         thread.start()
         code = (
-            "from ftstudio.core.watch import Watch; from ftstudio.engine import alerting; "
-            f"alerting.tell(Watch(webhook='http://127.0.0.1:{door.getsockname()[1]}/'), 'run-1', {{'text': 'failed'}})"
+            "from ftstudio.core.folder import JobFolder; from ftstudio.core.watch import Watch; "
+            "from ftstudio.engine import alerting; "
+            f"alerting.tell(Watch(webhook='http://127.0.0.1:{door.getsockname()[1]}/'), "
+            f"JobFolder({str(tmp_path)!r}), {{'text': 'failed'}})"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
         thread.join(10)
     assert heard
     assert heard[0].startswith(b"POST / ")
     assert (done.returncode, done.stderr) == (0, "")
+    assert "training.watch.webhook: " in JobFolder(tmp_path).events()[0]["text"]
 
 
 def test_the_best_checkpoint_stays_beside_the_last(tmp_path: Path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.cli.output import Out
+from ftstudio.core import steered
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import STATE_KINDS, JobFolder
 from ftstudio.core.launch import place
@@ -203,13 +204,10 @@ class Teller:
             self.out.say(f"  {line}")
 
     def _steer(self, event: dict[str, Any]) -> None:
-        value, why = event.get("value"), one_line(event.get("why") or "", 60)
-        if not isinstance(value, (int, float)):
-            return
-        if event.get("what") == "steps":
-            self._total = int(value)
-        what = f"ends at step {value:,.0f}" if event.get("what") == "steps" else f"learning rate {value:g}"
-        self.out.say(f"  step {event.get('step')}  {what}" + (f" ({why})" if why else ""))
+        if event.get("what") == "steps" and isinstance(event.get("value"), (int, float)):
+            self._total = int(event["value"])
+        if what := steered.what(event):
+            self.out.say(f"  step {event.get('step')}  {what}")
 
     def _step(self, event: dict[str, Any]) -> None:
         if not self._due(event.get("step") == self._total):

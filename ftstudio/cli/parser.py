@@ -135,7 +135,10 @@ def build() -> argparse.ArgumentParser:
         "--sweep", action="append", default=[], metavar="KEY=A,B", help="train once for each of the listed values"
     )
     sub.add_argument("--watch", action="store_true", help="open the studio on it")
-    sub.add_argument("--resume", metavar="RUN", help="go on with RUN from its last checkpoint")
+    sub.add_argument(
+        "--resume", metavar="RUN", help="go on with RUN from its last checkpoint, with training.steps=N behind it to "
+        "so many steps, also where it is done; RUN@STEP: a new run that begins at that checkpoint",
+    )  # fmt: skip
 
     sub = add(
         "launch", "train:launch_line", "the command that trains on all GPUs of this machine",

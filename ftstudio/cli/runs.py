@@ -67,6 +67,8 @@ def _running(arguments: argparse.Namespace, *, waiting: bool = False) -> tuple[R
             hint = f"`ftstudio stop {run.name}` takes it out of the queue."
             raise StudioError(f"{run.name} isn't running; it waits for its turn in {waits.named}.", hint)
         hint = f"`ftstudio train --resume {run.name}` goes on." if state in ("interrupted", "stopped", "failed") else ""
+        if state == "done":
+            hint = f"`ftstudio train --resume {run.name} training.steps=N` trains it on to N steps."
         raise StudioError(f"{run.name} isn't running; it is {state}.", hint or "`ftstudio runs` lists what is.")
     return run, state
 

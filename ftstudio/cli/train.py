@@ -63,9 +63,14 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
             return follow()
     if arguments.resume:
         # `--resume RUN` leaves no recipe to name; a word in its place is an override that can't apply any more
-        if arguments.recipe:
-            raise UsageError("A resumed run keeps its own recipe.", "Leave out the recipe and the overrides.")
-        run = place.run(arguments.resume)
+        total = _steps_of(arguments)
+        named, _, step = arguments.resume.rpartition("@")
+        if named and step.isdecimal():
+            from ftstudio.engine.branch import branch
+
+            run = branch(place, place.run(named), int(step))
+        else:
+            run = place.run(arguments.resume)
         owner = run.owner()
         if owner is not None:
             raise StudioError(
@@ -82,8 +87,13 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
                 f"accelerate was told to use FSDP, but {run.name} keeps its own recipe, of whole weights.",
                 "Launch it by torchrun, or set accelerate's distributed_type to MULTI_GPU.",
             )
-        if run.state() == "done" and whole(run.model):
-            hint = f"`ftstudio compare {run.name}` shows what it learnt."
+        from ftstudio.engine.more_steps import lengthen, longer
+
+        if total is not None:
+            lengthen(run, total)
+        elif run.state() == "done" and whole(run.model) and not longer(run):
+            hint = f"`ftstudio compare {run.name}` shows what it learnt; `ftstudio train --resume {run.name} "
+            hint += "training.steps=N` trains it on to N steps."
             raise StudioError(f"{run.name} is done: there is nothing to go on with.", hint)
     else:
         if not arguments.recipe:
@@ -119,6 +129,20 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
     if last["kind"] == "failed":
         _leave_nothing(run, job, str(last.get("hint") or ""))
     return finish(run, last, out)
+
+
+def _steps_of(arguments: argparse.Namespace) -> int | None:
+    """How many steps a resumed run is to have; None: as many as it was to. Raises UsageError for other words."""
+    words = [arguments.recipe, *arguments.overrides] if arguments.recipe else []
+    if not words:
+        return None
+    key, _, value = words[0].partition("=")
+    if len(words) > 1 or key != "training.steps":
+        hint = "Leave out the recipe and the overrides, but for training.steps=N, which makes it longer."
+        raise UsageError("A resumed run keeps its own recipe.", hint)
+    if not value.isdecimal() or not 0 < int(value) < 10**9:
+        raise UsageError(f"training.steps must be a number of steps, not {value!r}.", "Such as training.steps=400.")
+    return int(value)
 
 
 def _under_launcher(arguments: argparse.Namespace) -> None:

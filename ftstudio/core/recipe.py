@@ -169,6 +169,11 @@ class Data(Part):
         return self.train if isinstance(self.train, str) else " + ".join(source.path for source in self.train)
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """The paths of all sources, in their order; those of the replay aren't among them."""
+        return (self.train,) if isinstance(self.train, str) else tuple(source.path for source in self.train)
+
+    @property
     def first(self) -> str:
         """The path of the only or first source."""
         return self.train if isinstance(self.train, str) else self.train[0].path

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -143,7 +144,8 @@ def to_yaml(recipe: Recipe, *, defaults: bool = False, comments: bool = False) -
             result = CommentedMap()
             for key, item in value.items():
                 field = model.model_fields.get(key) if model else None
-                result[key] = mapped(item, SECTIONS.get(key) if model is Recipe or key == "format" else None)
+                inner = SECTIONS.get(key) if model is Recipe or key == "format" else _model_of(field)
+                result[key] = mapped(item, inner)
                 if comments and field is not None and field.description and not isinstance(item, dict):
                     result.yaml_add_eol_comment(field.description, key, column=40)
             return result
@@ -159,6 +161,12 @@ def to_yaml(recipe: Recipe, *, defaults: bool = False, comments: bool = False) -
     out = io.StringIO()
     yaml.dump(mapped(recipe.plain(defaults=defaults), Recipe), out)
     return out.getvalue()
+
+
+def _model_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The model that FIELD always holds, such as `training.watch`; None where it may hold something else."""
+    kind = field.annotation if field is not None else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio.core.folder import STATE_KINDS, JobFolder
+from ftstudio.core.steered import LONGER
 from ftstudio.core.turn import holder
 
 TIMED = frozenset(("start", "step", "telemetry", *STATE_KINDS))  # events that tell how long the run has run by then
@@ -392,7 +393,9 @@ class Story:
         if isinstance(step, int):
             return {"step": step, "of": total, "why": "best"}
         step = end.get("step")
-        if end.get("kind") != "stopped" or not isinstance(step, int):
+        longer = any(event.get("why") == LONGER for event in self.steers)
+        before = end.get("kind") == "done" and longer and isinstance(step, int) and step < (total or 0)
+        if (end.get("kind") != "stopped" and not before) or not isinstance(step, int):
             return None
         return {"step": step, "of": total, "why": "stopped"}
 

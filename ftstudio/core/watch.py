@@ -67,8 +67,8 @@ class Watch(BaseModel):
     rollback_rate: float = Field(0.5, gt=0, le=1, description="the learning rate after going back, as a factor")
     command: str | None = Field(
         None,
-        description="a program to run at every warning and error and when the run fails, never waited for; "
-        "FTSTUDIO_TEXT says why",
+        description="a line for sh, run at every warning and error and when the run fails, never waited for; its "
+        'environment has FTSTUDIO_TEXT, _RUN, _STEP and _LEVEL: write "$FTSTUDIO_TEXT", in quotes',
     )
     webhook: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Tells the world of an alert, and of a run that failed: a program of the person's, an address of theirs. Never waited
+"""Tells the world of an alert, and of a run that failed: a command of the person's, an address of theirs. Never waited
 for, never fatal."""
 
 from __future__ import annotations
@@ -8,20 +8,22 @@ import contextlib
 import http.client
 import json
 import os
-import shlex
+import signal
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.request
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ftstudio.core import ending
 from ftstudio.core.errors import StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import RunFolder
+from ftstudio.core.text import clean, one_line
 from ftstudio.core.watch import Watch
 from ftstudio.engine import quiet
 from ftstudio.engine.watchdog import Fault
@@ -30,9 +32,12 @@ UNWRITTEN: deque[str] = deque(maxlen=20)
 """Alerts that no event could be written of, for the command line to say."""
 
 TIMEOUT = 30.0  # seconds a program may take, and an address to answer
+SAID = 300  # bytes of what a command that failed wrote to its standard error that are told
 LAST = 5.0  # seconds that the process waits at its end for what is being told: often that the run has failed
 _telling: deque[threading.Thread] = deque(maxlen=20)
 _told: dict[Path, str] = {}  # what was told of each run last, where that may be why it fails
+_failing: set[tuple[Path, str]] = set()  # by which settings nobody hears of which run, which was said
+_lock = threading.Lock()
 
 DEEDS = {
     "pause": "The run is paused",
@@ -54,7 +59,7 @@ def emit(folder: JobFolder, watch: Watch, fault: Fault, deed: str, step: int | N
         "action": deed,
         "step": step,
     }
-    tell(watch, folder.name, event)
+    tell(watch, folder, event)
     _told[folder.path] = text if deed == "stop" else ""
     try:
         folder.emit("alert", **event)
@@ -65,6 +70,8 @@ def emit(folder: JobFolder, watch: Watch, fault: Fault, deed: str, step: int | N
 def begins(folder: JobFolder) -> None:
     """FOLDER's run begins, or goes on: what it fails by now is news, though it may have failed by the same before."""
     _told.pop(folder.path, None)
+    with _lock:
+        _failing.difference_update([known for known in _failing if known[0] == folder.path])
 
 
 def say(folder: JobFolder, watch: Watch, level: str, text: str, hint: str = "", *, step: int | None = None) -> None:
@@ -72,7 +79,7 @@ def say(folder: JobFolder, watch: Watch, level: str, text: str, hint: str = "", 
     an error that isn't what was told last. Raises StudioError where it can't be written."""
     event = {"level": level, "text": text, **({"hint": hint} if hint else {})}
     if level == "warning" or (level == "error" and _told.get(folder.path) != text):
-        tell(watch, folder.name, {**event, "step": step})
+        tell(watch, folder, {**event, "step": step})
     if level == "error":
         _told[folder.path] = text
     folder.emit("alert", **event)
@@ -89,19 +96,20 @@ def failed(run: RunFolder, error: StudioError, step: int | None) -> None:
         watch = load_recipe(run.recipe_path).training.watch
         _told[run.path] = error.message
         event = {"level": "error", "text": f"The run has failed: {error.message}", "action": "failed", "step": step}
-        tell(watch, run.name, event)
+        tell(watch, run, event)
 
 
-def tell(watch: Watch, run: str, event: Mapping[str, Any]) -> threading.Thread | None:
-    """Start WATCH's command and post to its webhook, both about EVENT of RUN; None where there is neither.
+def tell(watch: Watch, folder: JobFolder, event: Mapping[str, Any]) -> threading.Thread | None:
+    """Start WATCH's command and post to its webhook, both about EVENT of FOLDER's run; None where there is neither.
 
-    The command gets no shell: its words are split as a shell would, and FTSTUDIO_RUN, _LEVEL, _WATCH, _STEP and _TEXT
-    stand in its environment.
+    The command is a line for `sh`, the person's own. What it is told stands in its environment alone, FTSTUDIO_RUN,
+    _LEVEL, _WATCH, _STEP, _TEXT and _ACTION: texts may come from data and models. Where it fails, or nobody answers at
+    the address, that is an alert itself, once a session, which is told nowhere but in FOLDER's events.
     """
     if watch.command is None and watch.webhook is None:
         return None
-    told = {"run": run, **{key: event.get(key) for key in ("level", "watch", "step", "text", "action")}}
-    thread = threading.Thread(target=_tell, args=(watch, told), name="ftstudio-alert", daemon=True)
+    told = {"run": folder.name, **{key: event.get(key) for key in ("level", "watch", "step", "text", "action")}}
+    thread = threading.Thread(target=_tell, args=(watch, folder, told), name="ftstudio-alert", daemon=True)
     thread.start()
     if not _telling:
         atexit.register(let_out)
@@ -117,32 +125,64 @@ def let_out() -> None:
         thread.join(max(0.0, end - time.monotonic()))
 
 
-def _tell(watch: Watch, told: Mapping[str, Any]) -> None:
-    if watch.command is not None:
+def _tell(watch: Watch, folder: JobFolder, told: Mapping[str, Any]) -> None:
+    for way, where, send in (("command", watch.command, _command), ("webhook", watch.webhook, _post)):
+        if where is None:
+            continue
+        key, trouble = f"training.watch.{way}", send(where, told)
         with contextlib.suppress(OSError):
-            quiet.note(_command(watch.command, told))
-    if watch.webhook is not None:
-        with contextlib.suppress(OSError):
-            quiet.note(_post(watch.webhook, told))
+            quiet.note(f"{key}: {trouble or 'told'}")
+        if trouble:
+            _unheard(folder, key, trouble)
+
+
+def _unheard(folder: JobFolder, key: str, trouble: str) -> None:
+    """Say once a session of FOLDER's run that nobody hears of its alerts by the setting KEY, for TROUBLE."""
+    with _lock:
+        if (folder.path, key) in _failing:
+            return
+        _failing.add((folder.path, key))
+    text = f"Nobody was told of an alert by {key}: {trouble}."
+    hint = "Alerts still stand here. Mend the line in the run's recipe.yaml: it counts once the run goes on anew."
+    with contextlib.suppress(StudioError, OSError):
+        folder.emit("alert", level="warning", text=text, hint=hint)
 
 
 def _command(command: str, told: Mapping[str, Any]) -> str:
-    named = {f"FTSTUDIO_{key.upper()}": "" if value is None else str(value) for key, value in told.items()}
+    """Run COMMAND about what is TOLD; gives back in words what went wrong."""
+    named = {f"FTSTUDIO_{key.upper()}": clean(value) for key, value in told.items()}  # no zero bytes, above all
     try:
-        done = subprocess.run(
-            shlex.split(command), env={**os.environ, **named}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=False, start_new_session=True,
-        )  # fmt: skip
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        return f"training.watch.command: {error}"
-    return f"training.watch.command ended with {done.returncode}"
+        with tempfile.TemporaryFile() as errors:  # no pipe: what the line leaves running may hold on to it
+            process = subprocess.Popen(
+                ["sh", "-c", command], env={**os.environ, **named}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+            )  # fmt: skip
+            try:
+                status = process.wait(TIMEOUT)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(OSError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return f"it took longer than {TIMEOUT:.0f} s and was ended"
+            return "" if not status else _ended(status, errors)
+    except (OSError, ValueError) as error:
+        return one_line(error, 300)
+
+
+def _ended(status: int, errors: IO[bytes]) -> str:
+    """How a command ended that failed: its exit STATUS, and the end of what it wrote to ERRORS."""
+    errors.seek(max(0, errors.seek(0, os.SEEK_END) - SAID))
+    said = one_line(errors.read().decode("utf-8", "replace"), SAID)
+    by = f"it was ended by signal {-status}" if status < 0 else f"it ended with exit status {status}"
+    return by + (f" ({said})" if said else ", without a word")
 
 
 def _post(address: str, told: Mapping[str, Any]) -> str:
+    """Post what is TOLD to ADDRESS; gives back in words what went wrong."""
     body = json.dumps(told).encode()
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # http or https: checked in the recipe
-            return f"training.watch.webhook answered {answer.status}"
+        with urllib.request.urlopen(request, timeout=TIMEOUT):  # http or https: checked in the recipe
+            return ""
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return f"training.watch.webhook: {error}"
+        return one_line(error, SAID)

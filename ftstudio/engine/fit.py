@@ -180,27 +180,47 @@ def _recomputed(recipe: Recipe) -> Recipe | None:
     return recipe.with_changes({"training.gradient_checkpointing": True})
 
 
+def ways(recipe: Recipe, divisible: bool | None = None) -> list[Recipe]:
+    """What may take less than RECIPE does and learns the same, the first to be tried first: `shrink`, and computing
+    activations again. Whether it does is for an estimate to say: where the weights take it all, it doesn't."""
+    found = [shrink(recipe, divisible), _recomputed(recipe)]
+    return [way for place, way in enumerate(found) if way is not None and way not in found[:place]]
+
+
 def smaller(recipe: Recipe, divisible: bool | None = None) -> str:
     """What `shrink` would do, in words; empty where it can't."""
     less = shrink(recipe, divisible)
-    if less is None:
-        return ""
+    return "" if less is None else said(recipe, less)
+
+
+def said(recipe: Recipe, less: Recipe) -> str:
+    """What LESS, one of the `ways` of RECIPE, does, in words."""
     if less.options != recipe.options:
         return (
             f"options.chunk {less.options['chunk']}: so many rows are looked at at once, each is still held against "
-            f"all {recipe.training.batch_size} of its batch; less memory, about a third slower"
+            f"all {recipe.training.batch_size} of its batch; about a third slower"
         )
     if less.training.batch_tokens != recipe.training.batch_tokens:
         return (
             f"training.batch_tokens {less.training.batch_tokens} and gradient_accumulation "
-            f"{less.training.gradient_accumulation}: as many tokens a step, less memory"
+            f"{less.training.gradient_accumulation}: as many tokens a step"
         )
     if less.training.batch_size != recipe.training.batch_size:
         return (
             f"training.batch_size {less.training.batch_size} and gradient_accumulation "
-            f"{less.training.gradient_accumulation}: as many rows a step, less memory"
+            f"{less.training.gradient_accumulation}: as many rows a step"
         )
-    return "training.gradient_checkpointing: much less memory, about 30 % slower"
+    return "training.gradient_checkpointing: activations are computed again, about 30 % slower"
+
+
+def changed(recipe: Recipe, less: Recipe) -> dict[str, Any]:
+    """The dotted keys, with their values, in which LESS, one of the `ways` of RECIPE, differs from it."""
+    found = {"options.chunk": less.options["chunk"]} if less.options != recipe.options else {}
+    for key in ("batch_size", "batch_tokens", "gradient_accumulation", "gradient_checkpointing"):
+        value = getattr(less.training, key)
+        if value != getattr(recipe.training, key):
+            found[f"training.{key}"] = value
+    return found
 
 
 def lighter(recipe: Recipe, rows: bool = False) -> str:

@@ -19,6 +19,7 @@ from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.text import one_line
 from ftstudio.engine import resume, weights
 from ftstudio.engine.locate import locate
+from ftstudio.engine.steering import steer
 
 if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
@@ -171,7 +172,7 @@ def _steer(folder: JobFolder, step: int, rate: float | None, edited: bool) -> No
             last = event
     before = last.get("why") == EDITED
     if rate is not None and (edited or before) and not (before and last.get("value") == rate):
-        folder.emit("steer", step=step, what="learning_rate", value=rate, why=EDITED)
+        steer(folder, step, "learning_rate", rate, EDITED)
 
 
 def told(events: Iterable[Mapping[str, Any]], step: int) -> tuple[dict[str, Any], float | None]:

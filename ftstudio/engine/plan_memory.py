@@ -46,8 +46,9 @@ def look(
     held: int | None = 0,
     place: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, float] | None]:
-    """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, divisible, smaller}`, `seconds_of`
-    the run).
+    """(memory: `{estimated_bytes, measured_bytes, parts, moments, cache_bytes, fits, divisible, beyond, smaller}`,
+    `seconds_of` the run). `beyond`: what doesn't depend on the batch is more than the device has; `smaller`: what takes
+    less by the estimate, in words, where it doesn't fit as it is.
 
     COUNTED are the bytes of weights, adapter, gradients and optimizer, TOTAL the model's weights. MEASURED, HELD: see
     `plan`; PLACE: see `measure`. What can't be told is None, and why is a problem in the list. `checkpointing` tells
@@ -109,23 +110,38 @@ def look(
     if recipe.training.shard:
         text = "these figures are of one process; of several each holds its share of gradients and optimiser states."
         problems.append(Problem("note", text, "training.shard"))
+    memory |= {"beyond": False, "smaller": ""}
     needed = memory["measured_bytes"] or memory["estimated_bytes"]
     if needed is None:
         return memory, seconds
     memory["fits"] = fit.verdicts(needed, there, machine.device)
-    memory["smaller"] = fit.smaller(recipe, materials.task.divisible)
     best = memory["fits"][0]["fits"]  # the first device is the one that is trained on
     if found is not None or (no_room and best in ("yes", "tight")):
         memory["fits"][0] = fit.refused(memory["fits"][0], found)
         best = memory["fits"][0]["fits"]
     if best in ("no", "busy"):
-        beyond = sum(counted.values()) > there[0]["total"]  # whatever goes through at once
+        beyond = memory["beyond"] = sum(counted.values()) > there[0]["total"]  # whatever goes through at once
+        if not beyond:
+            memory["smaller"] = _smaller(recipe, materials, encoded, counted, memory["estimated_bytes"])
         hint = fit.lighter(recipe, rows=not beyond)
-        if memory["smaller"] and not beyond:
+        if memory["smaller"]:
             hint = f"Try {memory['smaller']}."
         about = "method" if beyond else "training.batch_size" if materials.task.divisible else "options.chunk"
         problems.append(Problem("warning", memory["fits"][0]["text"] + ".", about, hint))
     return memory, seconds
+
+
+def _smaller(
+    recipe: Recipe, materials: Materials, encoded: EncodedSet, counted: dict[str, int], now: int | None
+) -> str:
+    """The first of `fit.ways` that takes less than RECIPE does NOW (bytes, by its estimate), in words; empty: none."""
+    if now is None:
+        return fit.smaller(recipe, materials.task.divisible)
+    for less in fit.ways(recipe, materials.task.divisible):
+        bytes_ = estimated(less, materials, encoded, counted)["estimated_bytes"]
+        if bytes_ < now:
+            return f"{fit.said(recipe, less)}, {size(bytes_)} instead of {size(now)}"
+    return ""
 
 
 def _untold(memory: dict[str, Any], error: Exception, problems: list[Problem]) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftstudio.core import steered
 from ftstudio.core.folder import JobFolder
+from ftstudio.engine import quiet
 
 if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
@@ -58,7 +60,7 @@ class Steering:
         change = Change(step, what, float(value) if what == "learning_rate" else max(step, int(value)))
         self._again = [later for later in self._again if later.what != what]  # what is asked for now counts
         self._make(trainer, change)
-        self.folder.emit("steer", step=step, what=what, value=change.value, why=why)
+        steer(self.folder, step, what, change.value, why)
         return ""
 
     @property
@@ -88,16 +90,12 @@ class Steering:
 
 def changes(events: Iterable[dict[str, Any]]) -> list[Change]:
     """The changes that EVENTS tell of and that still count, by step."""
-    found: list[Change] = []
-    for event in events:
-        step, value = event.get("step"), event.get("value")
-        if event.get("kind") != "steer" or not isinstance(step, int) or not isinstance(value, (int, float)):
-            continue
-        what = str(event.get("what"))
-        # of steps that were lost, by a crash or a rollback, the same was asked for anew; a length isn't lost by that
-        found = [change for change in found if change.step <= step or change.what != what]
-        found.append(Change(step, what, float(value)))
-    return sorted(found, key=lambda change: change.step)  # stable: of one step the later
+    return [Change(event["step"], str(event.get("what")), float(event["value"])) for event in steered.standing(events)]
+
+
+def steer(folder: JobFolder, step: int, what: str, value: float, why: str) -> None:
+    """Write into FOLDER's events, and into its log, that from STEP on WHAT is VALUE. Raises StudioError."""
+    quiet.note(steered.told(folder.emit("steer", step=step, what=what, value=value, why=why)))
 
 
 def _scheduler(trainer: StudioTrainer) -> Any:

@@ -48,7 +48,7 @@ from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.ranks import ALONE, Ranks
 from ftstudio.engine.rows import TrainingRows, open_rows, samples
-from ftstudio.engine.steering import BACK, Steering
+from ftstudio.engine.steering import BACK, Steering, steer
 from ftstudio.engine.together import Follower, Leader
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Training:
             passed_over.note(self.folder, why.bad, trainer)
             self._alert("info", f"{why.bad} are passed over from now on.")
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
-        self.folder.emit("steer", step=resume.step_of(checkpoint), what="learning_rate", value=peak, why=BACK)
+        steer(self.folder, resume.step_of(checkpoint), "learning_rate", peak, BACK)
         if self.ranks.first:
             kept = Steering(self.folder, resume.step_of(checkpoint))
             if kept.length != kept.total:  # it was asked for after that step

@@ -23,6 +23,7 @@ from ftstudio.engine import fit, hardware, quiet
 from ftstudio.engine.capture import Capture
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
+from ftstudio.engine.more_steps import longer
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.weights import whole
 
@@ -341,7 +342,7 @@ def _refuse_again(job: Job) -> None:
     run = RunFolder(job.folder)
     if not run.recipe_path.is_file():
         raise StudioError(f"{run.name} isn't there any more.", "It was deleted: the workspace's trash has it.")
-    if run.state() == "done" and (not job.resume or whole(run.model)):
+    if run.state() == "done" and (not job.resume or (whole(run.model) and not longer(run))):
         raise StudioError(f"{run.name} is done: another process trained it.", f"ftstudio compare {run.name}")
 
 

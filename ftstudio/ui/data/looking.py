@@ -51,7 +51,9 @@ class Looking(StudioScreen):
         if self.session.recipe is not None or self.session.feed is None:
             return self.session.recipe
         recipe = self.recipes.of_run(self.session.feed.run)
-        return recipe if recipe is not None and recipe.data.train == source else None
+        if recipe is None or source not in recipe.data.addresses:
+            return None
+        return recipe
 
     @property
     def view(self) -> str:

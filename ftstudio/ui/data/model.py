@@ -286,9 +286,14 @@ def _detail(key: str, value: object) -> str:
 
 def settings(source: str, recipe: Recipe | None) -> dict[str, Any]:
     """How SOURCE is read: as RECIPE says where it is its training data."""
-    if recipe is None or recipe.data.train != source:
+    if recipe is None:
         return {}
-    return {"split": recipe.data.split, "reading": recipe.data.reading}
+    if recipe.data.train == source:
+        return {"split": recipe.data.split, "reading": recipe.data.reading}
+    for part in () if isinstance(recipe.data.train, str) else recipe.data.train:
+        if part.path == source:
+            return {"split": part.split, "reading": part.reading}
+    return {}
 
 
 def open_source(

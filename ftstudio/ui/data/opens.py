@@ -45,9 +45,14 @@ class Opens(Versioning):
         except StudioError as error:
             self.studio.show_error(error)
             return
-        there = opened.state.base_places(wanted.rows) if opened.state is not None else wanted.rows
+        at = [] if wanted.at is None else [wanted.at]
+        there, here = wanted.rows, at
+        if opened.state is not None:
+            there, here = opened.state.base_places(there), opened.state.base_places(here)
         opened.sheet.layers.clear()
         self.finder.only(opened, wanted.label, there)
+        if here:
+            self.grid.go(opened.sheet.place_of(here[0]))
         self.back_to_table()
 
     def action_open_source(self) -> None:

@@ -15,6 +15,7 @@ from textual.widget import Widget
 from ftstudio.core.text import number
 from ftstudio.ui.plot import figure, scale
 from ftstudio.ui.plot.curve import SMALLEST, Curve
+from ftstudio.ui.plot.window import stride
 from ftstudio.ui.text.inks import Inks
 
 MOST_POINTS = 400  # of a curve, after thinning: what plotext draws in a few milliseconds
@@ -25,6 +26,8 @@ INKS = {
 }  # fmt: skip
 BORDER = 6  # cells of a border line that its text leaves
 CURSOR = -2  # the number of the curve that the cursor's line stands under
+MARKED = -3  # and that a mark stands under
+MARK = "▴"  # on the axis, where something was changed
 
 Run = tuple[str, str]  # a piece of a row and its ink
 
@@ -72,6 +75,8 @@ class LinePlot(Widget, can_focus=False):
         self._cursor: float | None = None
         self._said = self._legend = ""
         self._below = True
+        self._marks: tuple[tuple[float, str], ...] = ()
+        self._marked = ""
         self.readout = ""  # what the curves are at the cursor
         self._log = False
         self._message = ""
@@ -91,16 +96,18 @@ class LinePlot(Widget, can_focus=False):
         log: bool = False,
         message: str = "",
         below: bool = True,
+        marks: Sequence[tuple[float, str]] = (),
+        marked: str = "",
     ) -> None:
         """Show SERIES over steps 0 to RIGHT (None: nobody knows yet), or over a WINDOW of them. Without any point
-        MESSAGE stands in the middle.
+        MESSAGE stands in the middle. MARKS (step, text) stand on the axis, MARKED says in the legend what they are.
 
         LOG makes the vertical axis logarithmic; values that aren't above zero are left out there. At the step CURSOR
         stands a line; `readout`, and BELOW the chart a line, tells what the curves are there.
         """
         self._series, self._right, self._log, self._message = tuple(series), right, log, message
         self._window, self._left, self._cursor = window, window[0] if window else 0.0, cursor
-        self._below = below
+        self._below, self._marks, self._marked = below, tuple(marks), marked
         if title != self._title:
             self._curves.clear()
         self._set_title(title)
@@ -109,8 +116,10 @@ class LinePlot(Widget, can_focus=False):
     def _set_title(self, title: str) -> None:
         told = sorted((one for one in self._series if one.shown and one.points), key=lambda one: one.last)
         text, below = f"{title}{' · log' if self._log else ''}", ""
-        for one in told:  # what has no room above stands below
-            piece = f"{one.legend} {one.shown}"
+        pieces = [f"{one.legend} {one.shown}" for one in told]
+        if self._marks and any(one.points for one in self._series):
+            pieces.append(f"{MARK} {self._marked}")
+        for piece in pieces:  # what has no room above stands below
             if not below and cell_len(text) + cell_len(piece) + 4 <= self.size.width - BORDER:
                 text = f"{text} ── {piece}"
             else:
@@ -142,7 +151,7 @@ class LinePlot(Widget, can_focus=False):
             for series, curve in zip(self._series, curves, strict=True)
         ]
         texts = (self._title, self._legend, self._message)
-        key = (width, height, self._left, right, self._cursor, self._log, drawn, texts)
+        key = (width, height, self._left, right, self._cursor, self._log, drawn, texts, self._marks)
         if key == self._key:
             return
         self._key = key
@@ -158,6 +167,10 @@ class LinePlot(Widget, can_focus=False):
                 if value is not None and (series.shown or len(self._series) == 1):
                     away = "" if value[0] == self._cursor else f" at {value[0]:.0f}"
                     parts.append(f"{series.shown.removesuffix(f' {series.beta:g}')} {number(value[1])}{away}".strip())
+            reach = stride(self._left, self._end()) / 2  # the cursor can't stand on every step
+            for step, told in self._marks:
+                if abs(step - self._cursor) <= reach:
+                    parts.append(f"{MARK} {told}{'' if step == self._cursor else f' at {step:.0f}'}")
             text = " · ".join(parts)
         self.readout = text
         below = text if text and self._below else self._legend
@@ -190,8 +203,12 @@ class LinePlot(Widget, can_focus=False):
                 for series, curve in zip(self._series, curves, strict=True)
             ],
         )
+        span = max(1e-9, right - self._left)
+        for step, _ in self._marks:
+            if self._left <= step <= right:
+                cells[-2][_column(cells, (step - self._left) / span)] = (MARK, MARKED)
         if self._cursor is not None:
-            _draw_cursor(cells, (self._cursor - self._left) / max(1e-9, right - self._left))
+            _draw_cursor(cells, (self._cursor - self._left) / span)
         return [self._runs(row) for row in cells]
 
     def _drawable(self, curve: Curve) -> list[tuple[float, float]]:
@@ -203,7 +220,7 @@ class LinePlot(Widget, can_focus=False):
         runs: list[list[str]] = []
         for mark, curve in row:
             ink = self._series[curve].ink if 0 <= curve < len(self._series) else "axis"
-            ink = "cursor" if curve == CURSOR else ink
+            ink = "cursor" if curve == CURSOR else "text" if curve == MARKED else ink
             if runs and (mark == " " or runs[-1][1] == ink):
                 runs[-1][0] += mark
             else:
@@ -256,11 +273,16 @@ def _until(old: tuple[Run, ...], new: tuple[Run, ...]) -> int:
 
 def _draw_cursor(cells: list[list[figure.Cell]], share: float) -> None:
     """A line down the empty cells of the column at SHARE (0 to 1) of the width that the axes leave."""
-    axis = next((x for x, (mark, curve) in enumerate(cells[0]) if curve < 0 and mark in "│┤"), 0)
-    column = axis + 1 + round(min(1.0, max(0.0, share)) * (len(cells[0]) - axis - 2))
+    column = _column(cells, share)
     for row in cells[:-2]:  # not through axis and labels
         if column < len(row) and row[column][0] == " ":
             row[column] = ("│", CURSOR)
+
+
+def _column(cells: list[list[figure.Cell]], share: float) -> int:
+    """The column at SHARE (0 to 1) of the width that the axes leave."""
+    axis = next((x for x, (mark, curve) in enumerate(cells[0]) if curve < 0 and mark in "│┤"), 0)
+    return axis + 1 + round(min(1.0, max(0.0, share)) * (len(cells[0]) - axis - 2))
 
 
 def _in_the_middle(message: str, width: int, height: int) -> list[tuple[Run, ...]]:

@@ -6,6 +6,11 @@ CELLS = 60  # moves of the cursor from one end of the window to the other
 LEAST = 4.0  # steps that a window holds at least
 
 
+def stride(low: float, high: float) -> float:
+    """How many steps the cursor moves at a time where the chart shows LOW to HIGH."""
+    return max(1.0, float(round((high - low) / CELLS)))
+
+
 class Window:
     """LEFT to RIGHT of steps 0 to END; RIGHT None shows all. CURSOR is a step, or None."""
 
@@ -51,8 +56,7 @@ class Window:
         if self.cursor is None:
             self.cursor = float(round(min(max(last, low), high)))
             return
-        stride = max(1.0, float(round((high - low) / CELLS)))
-        self.cursor = min(max(0.0, self.cursor + cells * stride), end)
+        self.cursor = min(max(0.0, self.cursor + cells * stride(low, high)), end)
         if self.right is not None and not self.left <= self.cursor <= self.right:
             size = self.right - self.left
             self._place(self.cursor - size / 2, size, end)

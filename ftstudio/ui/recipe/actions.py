@@ -16,13 +16,19 @@ MEASURE = Action(
     "measure",
     "take a few real steps: what memory and time the run takes here; a model in memory is let go of first",
 )
-SMALLER = Action("f", "smaller", "fit", "make it fit: less goes through the model at once; each step learns the same")
+SMALLER = Action(
+    "f",
+    "smaller",
+    "fit",
+    "less goes through the model at once, where that takes less memory; each step learns the same",
+)
+UNDO = Action("u", "undo", "undo", "take back what fit has changed")
 SWEEP = Action("S", "sweep", "sweep", "several runs, one after another: one for each of the values you list")
 YAML = Action("v,ctrl+y", "yaml", "yaml", "show the recipe as YAML, or hide it")
 OPEN = Action("o,ctrl+o", "open_preset", "presets", "open a preset")
 SAVE = Action("w,ctrl+s", "save_preset", "save", "save the recipe as a preset of your own")
 FRESH = Action("ctrl+n", "fresh", "new", "begin a new recipe; asks first")
-ALL = (NEXT, BACK, FIELD, START, ACCEPT, MEASURE, SMALLER, SWEEP, COLUMNS, OPEN, SAVE, YAML, FRESH)
+ALL = (NEXT, BACK, FIELD, START, ACCEPT, MEASURE, SMALLER, UNDO, SWEEP, COLUMNS, OPEN, SAVE, YAML, FRESH)
 
 HELP = """
 A recipe says what is trained, on which rows, how and how it is judged. The wizard asks for it in six steps; nearly \

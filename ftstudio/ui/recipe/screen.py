@@ -22,7 +22,20 @@ from ftstudio.engine.sweep import Waiting, grid, join, named, on_same_rows, word
 from ftstudio.ui.common.background import Ended, Ticked
 from ftstudio.ui.common.paths import shown
 from ftstudio.ui.recipe import actions
-from ftstudio.ui.recipe.actions import ACCEPT, COLUMNS, FIELD, FRESH, MEASURE, OPEN, SAVE, SMALLER, START, SWEEP, YAML
+from ftstudio.ui.recipe.actions import (
+    ACCEPT,
+    COLUMNS,
+    FIELD,
+    FRESH,
+    MEASURE,
+    OPEN,
+    SAVE,
+    SMALLER,
+    START,
+    SWEEP,
+    UNDO,
+    YAML,
+)
 from ftstudio.ui.recipe.panel import explain
 from ftstudio.ui.recipe.presets import PresetsDialog, as_preset, description
 from ftstudio.ui.recipe.step_data import DataPanel
@@ -56,6 +69,8 @@ class RecipeScreen(Wizard):
         typing = isinstance(self.focused, Input)
         next_ = Action("enter", "next", "next step", "the next step; n does the same where nothing is typed")
         first: tuple[Action, ...] = (START, MEASURE, SMALLER, SWEEP) if review else (next_, FIELD)
+        if isinstance(self.panel, ReviewPanel) and self.panel.changes.there:
+            first = (START, MEASURE, SMALLER, UNDO, SWEEP)
         if isinstance(self.panel, ReviewPanel) and self.panel.acceptable:
             first = (ACCEPT,)
         back = (Action("escape", "back", "back", "the step before; nothing is lost"),) if self.at else ()
@@ -252,8 +267,12 @@ class RecipeScreen(Wizard):
     def action_smaller(self) -> None:
         """Less at once through the model, on the review step."""
         if isinstance(self.panel, ReviewPanel):
-            said = self.panel.smaller()
-            self.studio.tell(f"Now {said}." if said else "There is nothing left to make smaller: see 'qlora'.")
+            self.panel.lessen(self.studio.tell)
+
+    def action_undo(self) -> None:
+        """Take back what that did."""
+        if isinstance(self.panel, ReviewPanel):
+            self.panel.take_back(self.studio.tell)
 
     def _say_start(self, text: str) -> None:
         self.query_one(StartLine).say(f"▶ {text} …" if text else "Start training   enter or s", not text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from ftstudio.engine import fit
 from ftstudio.engine.pace import beside_training
 from ftstudio.engine.prepare import run_stem
 from ftstudio.ui.common.background import Background, Ended, Ticked
+from ftstudio.ui.recipe import lessen
 from ftstudio.ui.recipe.actions import SAVE, START
 from ftstudio.ui.recipe.draft import Draft
 from ftstudio.ui.recipe.panel import About, Drafted, Panel, explain, hung
@@ -94,6 +95,8 @@ class ReviewPanel(Panel):
         self.divisible: dict[str, bool] = {}  # whether a batch may be halved, as was found out for these rows
         self.plan: dict[str, Any] | None = None
         self.trouble = ""
+        self.changes = lessen.Changes(draft)
+        self._insisted: Recipe | None = None  # which fits, and is made less of all the same
 
     def compose_fields(self) -> Iterable[Widget]:
         yield self.start_line
@@ -155,23 +158,53 @@ class ReviewPanel(Panel):
             return
         self._plan(recipe, "taking a few real steps", True)
 
-    def smaller(self) -> str:
-        """Let less go through the model at once; gives back in words what it is now, empty where nothing is left."""
-        recipe = self.draft.recipe
-        if recipe is None:
-            return ""
-        divisible = self.divisible.get(_rows_of(recipe))  # the rows may tell which loss it is
-        said, less = fit.smaller(recipe, divisible), fit.shrink(recipe, divisible)
-        if less is None:
-            return ""
-        if less.options != recipe.options:
-            self.draft.set("options.chunk", less.options["chunk"])
-        for key in ("batch_size", "batch_tokens", "gradient_accumulation", "gradient_checkpointing"):
-            value = getattr(less.training, key)
-            if value != getattr(recipe.training, key):
-                self.draft.set(f"training.{key}", value)
-        self.post_message(Drafted())
-        return said
+    def lessen(self, tell: Callable[[str], None]) -> None:
+        """Let less go through the model at once where that takes less memory; TELL what was done, or why nothing is."""
+        recipe, known = self.draft.recipe, self.plan
+        if recipe is None or known is None or self.background.is_running("plan"):
+            tell("What the recipe takes isn't known yet." if recipe is not None else "It isn't a recipe yet.")
+            return
+        if why := lessen.refused(known, recipe):
+            tell(why)
+            return
+        fits = lessen.fits(known)
+        if fits and self._insisted != recipe:
+            self._insisted = recipe
+            tell(f"{fits}: nothing needs to be less. f again lets less go through at once all the same.")
+            return
+        divisible, session, workspace = self.divisible.get(_rows_of(recipe)), self.session, self.workspace
+        held = session.holds(recipe) if session is not None else 0
+
+        def run(work: Any) -> lessen.Less | None:
+            from ftstudio.engine.plan import plan
+
+            def planned(asked: Recipe) -> dict[str, Any]:
+                return plan(asked, progress=work.progress, cancel=work.cancel, workspace=workspace, held=held)
+
+            return lessen.find(recipe, known, divisible, planned)
+
+        def done(found: lessen.Less | None) -> None:
+            if self.draft.recipe != recipe:
+                return
+            if found is None:
+                tell(f"Nothing that goes through at once makes it less. {fit.lighter(recipe, rows=True)}")
+                self._tell()
+                return
+            self.changes.make(fit.changed(recipe, found.recipe))
+            self.planned = self._insisted = self.draft.recipe  # who presses it again means it
+            self._found(found.plan)
+            self.post_message(Drafted())
+            tell(f"Now {found.told} u takes it back.")
+
+        self.background.start("plan", "looking for what takes less", run, done, self._failed)
+        self._tell()
+
+    def take_back(self, tell: Callable[[str], None]) -> None:
+        """Undo what `lessen` did last; TELL it."""
+        keys = self.changes.take_back()
+        if keys:
+            self.post_message(Drafted())
+            tell(f"Taken back: {', '.join(keys)}.")
 
     def _found(self, found: dict[str, Any]) -> None:
         self.plan = found
@@ -272,6 +305,11 @@ def _hung(sign: Part, text: str, width: int) -> list[Line]:
     ]
 
 
+def _percent(share: float) -> str:
+    """SHARE in percent, by two digits below ten: `0.13 %`, `9.5 %`, `100 %`."""
+    return f"{share:.2g} %" if share < 9.95 else f"{share:.0f} %"
+
+
 def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> list[Line]:
     """PLAN for a person. PAIRS: of the rows pairs are made, which are what is trained."""
     rows, tokens = plan.get("rows") or {}, plan.get("tokens") or {}
@@ -299,7 +337,7 @@ def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> lis
         say("steps", f"{plan['steps']:,}", "updates of the weights")
     if weights.get("total"):
         share = 100 * (weights.get("trainable") or 0) / weights["total"]
-        say("parameters", f"{weights['total']:,}", f"{weights.get('trainable') or 0:,} learn ({share:.2g} %)")
+        say("parameters", f"{weights['total']:,}", f"{weights.get('trainable') or 0:,} learn ({_percent(share)})")
     memory = plan.get("memory") or {}
     if parts:
         named = ", ".join(f"{name.replace('_', ' ')} {size(count)}" for name, count in parts.items() if count)
@@ -313,7 +351,7 @@ def _plan_lines(plan: dict[str, Any], width: int, *, pairs: bool = False) -> lis
         lines += [line for text in fit.moments_of(memory) for line in hung(f"{'':<12}", text, width, 3)]
     for found in memory.get("fits") or ():
         sign = {"yes": ("✓ ", "good"), "tight": ("! ", "warn")}.get(found["fits"], ("✗ ", "bad"))
-        more = "" if found["fits"] == "yes" or not memory.get("smaller") else " f takes less at once."
+        more = "" if found["fits"] == "yes" or memory.get("beyond") else " f looks for what takes less."
         lines += _hung(sign, f"{found['text']}.{more}", width)
     if plan.get("seconds_estimated"):
         part = beside_training(plan.get("seconds") or {})

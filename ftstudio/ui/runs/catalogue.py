@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from ftstudio.core import steered
 from ftstudio.core.run import RunFolder, state_word
 from ftstudio.core.skimmed import Skimmed
 from ftstudio.core.text import one_line
@@ -35,6 +36,8 @@ class Summary:
     eta: float | None = None
     failure: str = ""
     collapsed: bool = False
+    steered: tuple[str, ...] = ()
+    """What was changed while it ran: from which step on, and why."""
 
     @property
     def word(self) -> str:
@@ -81,6 +84,7 @@ class Follower:
             story.eta,
             one_line((story.failure or {}).get("text"), 300),
             story.collapsed,
+            tuple(steered.told(event) for event in steered.standing(story.steers)),
         )
 
 

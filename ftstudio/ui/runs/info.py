@@ -61,7 +61,8 @@ class InfoPanel(Lines, can_focus=True):
             for name, value in _facts(summary):
                 for at, part in enumerate(wrap(value, max(8, width - 10))):
                     rows.append(((f"{name if not at else '':<10}", "dim"), (part, "")))
-            rows += [(), (("recipe.yaml", "title"),)]
+            as_begun = ((", as it began: what was changed since stands above", "dim"),) if summary.steered else ()
+            rows += [(), (("recipe.yaml", "title"), *as_begun)]
             rows += [_yaml(line, width) for line in self._recipe]
         self._rows, self.total = rows, len(rows)
 
@@ -95,6 +96,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         ("state", summary.word),
         ("task", f"{summary.task or '–'}, {summary.method or '–'}, {summary.model or '–'}"),
         ("steps", f"{steps}, took {duration(summary.seconds)}"),
+        *(("changed", text) for text in summary.steered),
         ("loss", f"{number(summary.loss)} train, {number(summary.eval_loss)} held-out"),
         ("folder", clean(str(summary.run.path))),
     ]

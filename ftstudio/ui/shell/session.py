@@ -61,13 +61,14 @@ class RunFeed:
 @dataclass(frozen=True)
 class RowsAsked:
     """The ROWS of a dataset that the Data screen is asked to show, under LABEL: by their numbers in the source as RUN
-    read it, with COUNT rows and the hash SHA256 (None: that isn't known)."""
+    read it, with COUNT rows and the hash SHA256 (None: that isn't known). The cursor goes to row AT."""
 
     label: str
     rows: list[int]
     run: str
     sha256: str | None = None
     count: int | None = None
+    at: int | None = None
 
     def check(self, dataset: Dataset, *, whole: bool) -> None:
         """Raises StudioError where DATASET isn't what the numbers are of, or where it isn't read WHOLE."""

@@ -36,8 +36,9 @@ def rate_of(text: str, now: float | None) -> float:
     return value
 
 
-def steps_of(text: str, step: int, total: int | None) -> int:
-    """The steps that TEXT means: all in all, or more (`+100`) or fewer (`-50`) than TOTAL; not before STEP."""
+def steps_of(text: str, step: int, total: int | None, *, ended: bool = False) -> int:
+    """The steps that TEXT means: all in all, or more (`+100`) or fewer (`-50`) than TOTAL; not before STEP, and beyond
+    it where the run has ENDED."""
     word = text.strip().replace(" ", "")
     try:
         value = int(word)
@@ -47,6 +48,8 @@ def steps_of(text: str, step: int, total: int | None) -> int:
         if total is None:
             raise UsageError("Nobody knows how many steps there would be.", "Type how many there are to be.")
         value += total
+    if ended and value <= step:
+        raise UsageError(f"{step} steps are taken already.", "Type more than that, such as +100.")
     if value < max(1, step):
         raise UsageError(f"{step} steps are taken already.", "s stops the run now, with a checkpoint.")
     return value

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from ftstudio.core.text import one_line
 from ftstudio.ui.text.lines import Line, Lines, Part
 from ftstudio.ui.text.said import Said, wrapped
 from ftstudio.ui.text.table import Column, Table
+from ftstudio.ui.train.rowtext import RowText
 
 if TYPE_CHECKING:
     from ftstudio.core.dynamics import Dynamics
@@ -34,7 +36,8 @@ KEEPS_NONE = "No losses of single rows were kept by this run so far."
 LIST = 38  # cells of the list
 COLUMNS = (Column("row", 7, "right"), Column("sure", 5, "right"), Column("var", 4, "right"), Column("loss"))
 WINDOW = Column("window", 10)
-WINDOWED = (COLUMNS[0], WINDOW, *COLUMNS[1:])
+NAMED = Column("source", 14, "ends")
+SURE = 0.85  # confidence of the least sure row from which on none of them is hard
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
@@ -108,12 +111,14 @@ class RowMapPage(Vertical):
         self.places: list[int] = []
         self._count = 0  # rows of the kind listed, all of them
         self._looked = False
+        self.text = RowText(self._arrange, id="rowmap-text")  # what the row under the cursor says
 
     def compose(self) -> ComposeResult:
         yield Said(id="rowmap-head", grow=True)
         with Horizontal():
             yield RowMap(id="rowmap")
             yield Table(COLUMNS, self._cells, empty=UNSEEN, id="rowmap-list")
+        yield self.text
 
     @property
     def table(self) -> Table:
@@ -136,14 +141,23 @@ class RowMapPage(Vertical):
         if known is not None:
             self._count = len(known.listed[self.order])
             self.places = known.listed[self.order][:MOST].tolist()
-        windows = known is not None and known.windows is not None
-        self.table.layout_columns = WINDOWED if windows else COLUMNS
-        self.table.styles.width = LIST + (WINDOW.width + 2 if windows else 0)
+        more = [NAMED] * self.mixed + [WINDOW] * (known is not None and known.windows is not None)
+        self.table.layout_columns = (*more[: self.mixed], COLUMNS[0], *more[self.mixed :], *COLUMNS[1:])
+        self.table.styles.width = LIST + sum(column.width + 2 for column in more)
         self.query_one(RowMap).show(known)
         seen = known is not None and known.seen.any()
         self.table.empty = f"no {self.order} rows" if seen else "no rows" if known and known.without else UNSEEN
         self.table.show(len(self.places), cursor)
         self.query_one("#rowmap-head", Said).say(*self._head(max(30, self.app.size.width - 3)))
+        self._show_text()
+
+    def _show_text(self) -> None:
+        self.text.show(self.row)
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        """Another row is under the cursor."""
+        event.stop()
+        self._show_text()
 
     def _head(self, width: int) -> list[Line]:
         known = self.dynamics
@@ -159,6 +173,10 @@ class RowMapPage(Vertical):
             count = f"{self._count:,}" if self._count <= MOST else f"{MOST} of {self._count:,}"
             rows = "rows" if known.windows is None else "windows of rows"
             listed = f"Listed: {count} {self.order} {rows}, {FIRST[self.order]} first; {MEANS[self.order]}."
+            least = float(known.confidence[self.places[0]])
+            if self.order == "hard" and least >= SURE:
+                sure = f"the model is at least {least:.2f} sure of each"
+                listed = f"All rows are easy: {sure}. Listed: {count} of the lower half, the least sure first."
         return [tuple(parts), *wrapped(listed, width, "dim")]
 
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
@@ -170,13 +188,33 @@ class RowMapPage(Vertical):
         which: tuple[tuple[str, str], ...] = ()
         if known.windows is not None:  # the row alone would stand there as often as it has windows
             which = ((f"{known.windows[0][place]} of {known.windows[1][place]}", ""),)
+        name, number = self._named(place)
         return (
-            (f"{int(known.rows[place]):,}", ""),
+            *(((name, "dim"),) if self.mixed else ()),
+            (number, ""),
             *which,
             (f"{known.confidence[place]:.2f}", ink),
             (f"{known.variability[place]:.2f}"[1:], "dim"),
             (_history(known.losses[:, place]), ""),
         )
+
+    def _named(self, place: int) -> tuple[str, str]:
+        """(source, number in it) of the row at PLACE: as counted among what is used of the source, until it is read."""
+        known = self.dynamics
+        assert known is not None
+        row = int(known.rows[place])
+        source = next((one for one in known.sources if one.start <= row < one.stop), None)
+        number = row - (source.start if source is not None else 0)
+        if self.text.rows is not None:
+            number = self.text.rows.place(row).number
+        return one_line(source.name, 80) if source is not None else "", f"{number:,}"
+
+    @property
+    def row(self) -> int | None:
+        """The number of the row under the cursor, in all of the run's data."""
+        if self.dynamics is None or not self.places:
+            return None
+        return int(self.dynamics.rows[self.places[self.table.cursor]])
 
     @property
     def nothing(self) -> str:

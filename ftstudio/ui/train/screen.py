@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 from textual import events
@@ -24,6 +25,7 @@ from ftstudio.ui.train import actions, course, side, steer, together
 from ftstudio.ui.train.asked import Asked
 from ftstudio.ui.train.logview import LogView
 from ftstudio.ui.train.notice import KEYS, MOST, MOST_FAILED, PHASES, lines_of, notice
+from ftstudio.ui.train.receipt import Receipt
 from ftstudio.ui.train.replay import Replay
 from ftstudio.ui.train.rowmap import RowMapPage
 from ftstudio.ui.train.samples import SamplePanel
@@ -60,9 +62,13 @@ token; 0 is not at all); of an encoder-decoder the second halves of the texts, w
 masked model the hidden words. ▲ marks more than 0.05 bpb: a lower learning rate, fewer steps or general rows mixed in
 help. The base is the model as it was, also where the recipe leaves layers out or adds tokens.
 
-← → put a cursor on the chart, + and - show a part, o lays other runs over and pins a baseline (▲ in the legend): its
-held-out loss, and how far this run's lies below (▼) or above (▲) it, at the same step while it trains and best beside
-best at the end. h maps the training rows: those the model never becomes sure of are where wrong labels sit.
+T gives a run that is done more steps, from its last checkpoint on; without the studio that is `ftstudio train --resume
+RUN training.steps=N`, and `--resume RUN@STEP` begins a new run at an earlier checkpoint that was kept.
+
+← → put a cursor on the chart, + and - show a part. ▴ on the axis is where learning rate or length were changed; the
+cursor tells to what. o lays other runs over and pins a baseline (▲ in the legend): its held-out loss, and how far this
+run's lies below (▼) or above (▲) it, at the same step while it trains and best beside best at the end. h maps the
+training rows: those the model never becomes sure of are where wrong labels sit.
 """
     ACTIONS = actions.ALL_ACTIONS
     BINDINGS = bindings(*ACTIONS)
@@ -93,6 +99,8 @@ best at the end. h maps the training rows: those the model never becomes sure of
     TrainScreen #log, TrainScreen RowMapPage { display: none; }
     TrainScreen.-rows #charts { display: none; }
     TrainScreen.-rows RowMapPage { display: block; }
+    TrainScreen.-tall RowText { height: 9; }
+    TrainScreen.-taller RowText { height: 13; }
     TrainScreen.-log RowMapPage { display: none; }
     TrainScreen.-log #charts { display: none; }
     TrainScreen.-log #log { display: block; }
@@ -104,6 +112,7 @@ best at the end. h maps the training rows: those the model never becomes sure of
         super().__init__()
         self._seen: RunFeed | None = None
         self._asked: Asked | None = None
+        self._receipt: Receipt | None = None  # what is said once that is answered
         self._owner = ("", 0.0)  # who trains, where it isn't this process; and when to look again
         self._sweep: tuple[object, str, float] = (None, "", 0.0)  # of which run, what is told, and when to look again
         self._side: tuple[object, float] = (None, 0.0)  # what the numbers were last shown for, and when next
@@ -221,6 +230,8 @@ best at the end. h maps the training rows: those the model never becomes sure of
         """What was asked and not answered yet."""
         if self._asked is not None and self._asked.answered(feed):
             self._asked = None
+            if self._receipt is not None and (text := self._receipt.text(feed)):
+                self.studio.tell(text)
         return self._asked.told if self._asked is not None else ""
 
     def _elsewhere(self, feed: RunFeed) -> str:
@@ -290,7 +301,7 @@ best at the end. h maps the training rows: those the model never becomes sure of
             self.studio.show_error(error)
             return
         if sent:
-            self._asked = Asked.now(what, feed)
+            self._asked, self._receipt = Asked.now(what, feed), Receipt.now(what, feed)
             self._show_notice(feed)
 
     def action_pause(self) -> None:
@@ -332,21 +343,30 @@ best at the end. h maps the training rows: those the model never becomes sure of
     def action_length(self) -> None:
         """Ask for more or fewer steps."""
         feed = self.session.feed
-        if feed is None or feed.state not in steer.LIVE:
+        if feed is None or feed.state not in (*steer.LIVE, "done"):
             return
+        done = feed.state == "done"
 
         def meant(text: str) -> int:
-            return course.steps_of(text, feed.story.step, feed.story.total_steps)
+            return course.steps_of(text, feed.story.step, feed.story.total_steps, ended=done)
 
         def check(text: str) -> object:
             return text.strip() and meant(text)
 
         def typed(text: str | None) -> None:
             if text and text.strip():
-                self.attempt(lambda: self._ask("steps", value=meant(text)))
+                run = feed.run
+                on = (
+                    partial(steer.train_on, self.studio, run) if done else lambda total: self._ask("steps", value=total)
+                )
+                self.attempt(lambda: on(meant(text)))
 
         hint = f"{feed.story.total_steps or '?'} now; all in all, or +100 for more, -50 for fewer"
-        self.studio.push_screen(Prompt("How many steps?", "", hint, check=check), typed)
+        title = "How many steps?"
+        if done:
+            hint = f"{feed.story.step} are taken; all in all, or +100. The rate follows the schedule of so long a run"
+            title = "Train on to how many steps?"
+        self.studio.push_screen(Prompt(title, "", hint, check=check), typed)
 
     def action_resume(self) -> None:
         """Go on with a run nobody works on."""

@@ -56,7 +56,8 @@ def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
         studio.tell(f"{run.name} waits already for {waits_for}.")
         return False
     if state not in RESUMABLE:
-        studio.tell(f"{run.name} is {state}: there is nothing to resume. 3 makes a new recipe.")
+        more = "T on Train trains it on to more steps." if state == "done" else "3 makes a new recipe."
+        studio.tell(f"{run.name} is {state}: there is nothing to resume. {more}")
         return False
     from ftstudio.engine.resume import has_any
 
@@ -66,6 +67,21 @@ def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
     what = f"goes on from step {step}" if step else "begins"
     studio.tell(f"{run.name} {what}{f' after {before}' if before else ''}.")
     return True
+
+
+def train_on(studio: StudioApp, run: RunFolder, total: int) -> None:
+    """Hand RUN, which is done, to the worker of this process once more: it goes on to TOTAL steps. Raises
+    StudioError."""
+    session = studio.session
+    if run.owner() is not None or waits(session, run) is not None:
+        studio.tell(f"{run.name} is being trained already, or waits for its turn.")
+        return
+    from ftstudio.engine.more_steps import lengthen
+
+    step = lengthen(run, total)
+    before = described(session.worker.current) if session.busy else ""
+    session.submit(Train(run.path, resume=True))
+    studio.tell(f"{run.name} goes on from step {step} to step {total}{f' after {before}' if before else ''}.")
 
 
 def request(studio: StudioApp, run: RunFolder, what: str, **fields: Any) -> bool:

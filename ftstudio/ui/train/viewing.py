@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
+from ftstudio.core import steered
 from ftstudio.core.errors import StudioError
 from ftstudio.ui.plot.chart import LinePlot, Series
 from ftstudio.ui.plot.window import Window
@@ -65,6 +66,7 @@ class Viewing(StudioScreen):
         self.replay, self._memory = None, charts.Memory()
         self.window.reset()
         self._rows_next, self._rows_stamp, self.alerts_read = 0.0, None, 0
+        self.row_map.text.forget()
         self.row_map.take(None, looked=False)
 
     # -- drawing -----------------------------------------------------------------------------------------------------
@@ -125,6 +127,8 @@ class Viewing(StudioScreen):
             log=self.log_axis,
             below=self.has_class("-all"),
             message=self._instead(chart, feed, message, series),
+            marks=[(event["step"], steered.what(event)) for event in steered.standing(feed.story.steers)],
+            marked="changed",
         )
 
     def _instead(self, chart: str, feed: RunFeed | Replay, message: str, series: list[Series]) -> str:
@@ -295,6 +299,8 @@ class Viewing(StudioScreen):
             return
         self.toggle_class("-rows")
         self._rows_next = 0.0
+        if self.has_class("-rows"):
+            self.row_map.text.of(self.session.feed.run)
         self.set_focus(self.row_map.table if self.has_class("-rows") else None)
         self.look_again()
 
@@ -331,23 +337,31 @@ class Viewing(StudioScreen):
         feed, page = self.session.feed, self.row_map
         if feed is None:
             return
-        if not page.rows:
+        if not page.rows or page.row is None:
             self.studio.tell(page.nothing)
             return
+        row = page.row
 
         def go() -> None:
             from ftstudio.engine.materials import recorded
             from ftstudio.engine.recipes import load_recipe
 
+            label, name = f"{page.order} rows of {feed.run.name}", feed.run.name
             recipe = load_recipe(feed.run.recipe_path)
-            train, known = recipe.data.train, recorded(recipe, "train")
-            if not isinstance(train, str) or page.mixed:
+            if isinstance(recipe.data.train, str) and not page.mixed:
+                known = recorded(recipe, "train")
+                asked = RowsAsked(label, page.rows, name, known.get("sha256"), known.get("rows"), row)
+                self.session.data_source, self.session.data_rows = recipe.data.train, asked
+            elif page.text.rows is None:
                 raise StudioError(
-                    "This run's rows come from several sources.", "Open one of them on the Data screen: 1."
+                    page.text.fault or "The rows are still being read.", "Wait a moment, or open the file: 1."
                 )
-            self.session.data_source = train
-            label = f"{page.order} rows of {feed.run.name}"
-            self.session.data_rows = RowsAsked(label, page.rows, feed.run.name, known.get("sha256"), known.get("rows"))
+            else:  # of those listed the ones that the source holds which this row is from
+                place = page.text.rows.place(row)
+                places = [page.text.rows.place(one) for one in page.rows]
+                rows = [one.number for one in places if one.name == place.name]
+                asked = RowsAsked(label, rows, name, place.sha256, place.rows, place.number)
+                self.session.data_source, self.session.data_rows = place.address, asked
             self.studio.action_go("data")
 
         self.attempt(go)
