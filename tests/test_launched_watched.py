@@ -325,16 +325,16 @@ from ftstudio.cli import main""",
 def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(
     nursery: Nursery, tmp_path: Path, count: int, shard: str, method: str
 ):
-    """The best one, at step 4; then one of no consequence, while another would count on its patience: bit by bit."""
+    """The first one, the best one at step 4, and those that its patience counts: bit by bit."""
     place = Place.make(tmp_path, nursery, steps=20, method=method)
     (place.path / "program.py").write_text(CUT_SHORT)
     words = ["for2.yaml", f"training.shard={shard}", "evaluation.every=2", "training.save_steps=100"]
     words += ["training.watch.eval_rising=stop", "training.watch.patience=2"]
     assert place.ended(place.launched(count, "whole", "train", *words)) == [0, 0], place.said("whole")
     whole = place.last("whole")
-    assert place.ended(place.launched(count, "run", "train", *words, CUT="4")) == [130, 0], place.said("run")
+    assert place.ended(place.launched(count, "run", "train", *words, CUT="0")) == [130, 0], place.said("run")
     run = place.last("run")
-    for cut in ("6", "8"):
+    for cut in ("4", "6", "8", "8"):  # the last time before a step was taken
         resumed = place.launched(count, "run", "train", "--resume", "last", CUT=cut)
         assert place.ended(resumed) == [130, 0], place.said("run")
         assert (run.state(), told(run, "stopped")[-1]["step"]) == ("stopped", int(cut))
