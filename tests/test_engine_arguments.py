@@ -19,7 +19,7 @@ def test_one_process_trains_on_one_gpu_however_many_it_sees(tmp_path: Path, monk
     """Over several, transformers wraps the model in torch's DataParallel, which splits a batch along its first axis."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     machine = Hardware("cuda", "fp32", 1, "")
-    found = arguments(load_recipe(PRESETS / "demo.yaml", []), get("lora"), machine, tmp_path, evaluate=False)
+    found = arguments(load_recipe(PRESETS / "demo.yaml", []), get("lora"), machine, tmp_path)
     assert found.n_gpu == 1
     assert found.train_batch_size == found.per_device_train_batch_size == 8
 
@@ -39,4 +39,4 @@ def test_a_launcher_does_not_change_the_arithmetic(tmp_path: Path, monkeypatch: 
     recipe = load_recipe(PRESETS / "demo.yaml", ["training.device=cpu", "training.precision=fp32"])
     machine = resolve(recipe)
     assert "mixed_precision (bf16) doesn't count" in machine.why
-    assert arguments(recipe, get("lora"), machine, tmp_path, evaluate=False).mixed_precision == "no"
+    assert arguments(recipe, get("lora"), machine, tmp_path).mixed_precision == "no"

@@ -146,13 +146,13 @@ def test_half_a_checkpoint_is_not_adopted(tmp_path: Path):
 
 def test_the_best_checkpoint_is_the_best_of_those_judged_on_the_same_rows(tmp_path: Path) -> None:
     """The recipe was edited between the sessions: a loss of other rows says nothing of the later ones."""
-    for step, rows, loss in ((2, 1, 5.1), (4, 24, 5.5), (6, 24, 5.4), (8, 24, float("nan"))):
+    for step, rows, loss in ((2, "a", 5.1), (4, "b", 5.5), (6, "b", 5.4), (8, "b", float("nan"))):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
-        resume.seal(
-            folder, step=step, eval_loss=loss, made_by={"recipe": {"evaluation.rows": rows, "training.seed": 0}}
-        )
+        resume.seal(folder, step=step, eval_loss=loss, judged_on=rows)
     assert resume.best(tmp_path) == tmp_path / "checkpoint-6"
     assert resume.best(tmp_path, below=4) == tmp_path / "checkpoint-2"
+    assert resume.best(tmp_path, on="a") == tmp_path / "checkpoint-2"  # put back as it was
+    assert resume.best(tmp_path, on="c") is None
     resume.prune(tmp_path, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-6", "checkpoint-8"]

@@ -280,7 +280,7 @@ def trained_step(
     model = get("full").apply(load(folder), None)
     trainer = StudioTrainer(
         model,
-        arguments(recipe, get("full"), Hardware("cpu", "fp32", 1, ""), tmp_path, evaluate=False),
+        arguments(recipe, get("full"), Hardware("cpu", "fp32", 1, ""), tmp_path),
         ROWS,
         [],
         [len(row["input_ids"]) for row in ROWS],

@@ -61,7 +61,7 @@ made = method.apply(AutoModelForCausalLM.from_pretrained(model, attn_implementat
 levers = choose(made, rows, lengths, machine, recipe, 0, tasks.get("sft"))
 ranks = Ranks(place()).join() if short else ALONE
 kind = StudioTrainer if ranks.alone else partial(RankedTrainer, ranks=ranks)
-trainer = kind(made, arguments(recipe, method, machine, out.parent / "checkpoints", evaluate=False), rows, [],
+trainer = kind(made, arguments(recipe, method, machine, out.parent / "checkpoints"), rows, [],
     lengths, levers, Listener(), Meter(), keep=1)
 if short:  # the last process doesn't hold the second micro-batch of the third step, once gradients were added
     backward, passes = trainer.accelerator.backward, []

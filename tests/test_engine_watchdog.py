@@ -19,7 +19,7 @@ from ftstudio.core import files
 from ftstudio.core.errors import Stopped, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, disk, resume, steering
+from ftstudio.engine import alerting, disk, recent_losses, resume, steering
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.control import Request
 from ftstudio.engine.deeds import NotBegun, RolledBack
@@ -269,7 +269,10 @@ def alerts(director: RunDirector) -> list[tuple[str, str, str]]:
         ({"rate": 1e-3, "order": "a"}, ""),
         ({}, ""),  # a checkpoint of an older studio doesn't say
         ({"rate": 5e-4, "order": "a"}, "The learning rate is 0.001 where the checkpoint was written with 0.0005."),
-        ({"rate": 1e-3, "order": "b"}, "The rows come in another order than before"),
+        (
+            {"rate": 1e-3, "order": "b"},
+            "The rows come in another order than before: the data, the size of the batches or ftstudio's version",
+        ),
         ({"rate": 1e-3, "order": "a", "ranks": 2}, "So far 2 processes trained this run, now 1: "),
     ],
 )
@@ -293,6 +296,17 @@ def test_a_resumed_run_that_goes_on_otherwise(tmp_path: Path, deed: str, known: 
     assert (kind, action) == ("resume_fault", deed)
     assert text.startswith(told)
     assert rested == ([True, False] if deed == "pause" else [])
+
+
+def test_before_the_first_step_no_checkpoint_is_owed(tmp_path: Path):
+    """A disk that took no event then: what the run goes on from is whole."""
+    director, trainer = directed(tmp_path, disk="pause"), Stepping(6)
+    director.goes_on({"step": 6})
+    director.paused = True
+    director.disk.owes()
+    director.control.wait = lambda seconds: setattr(director, "paused", False)  # type: ignore[method-assign]
+    director.begun(trainer)  # type: ignore[arg-type]
+    assert (trainer.written, director.disk.owed) == ([], False)
 
 
 @pytest.mark.parametrize(
@@ -395,6 +409,97 @@ def test_what_ends_the_run_goes_before_what_goes_back(tmp_path: Path):
     assert [(kind, action) for kind, action, _ in alerts(director)] == [("eval_rising", "stop"), ("collapsed", "stop")]
     director.between(trainer)  # type: ignore[arg-type]
     assert (trainer.written, director.stopped) == ([8], True)
+
+
+def test_what_lets_a_person_decide_goes_before_what_goes_back(tmp_path: Path):
+    """Else it would be told that the run is paused, and it isn't."""
+    director, trainer = directed(tmp_path, eval_rising="pause", collapsed="rollback", patience=1), Stepping(6)
+    good(tmp_path, 3, 6)
+    director.trainer = trainer  # type: ignore[assignment]
+    judged(director, trainer, 1.9, 9.0)
+    assert [(kind, action) for kind, action, _ in alerts(director)] == [
+        ("eval_rising", "pause"),
+        ("collapsed", "pause"),
+    ]
+    rested = []
+    director.rest = rested.append
+    director.control.wait = lambda seconds: setattr(director, "paused", False)  # type: ignore[method-assign]
+    director.between(trainer)  # type: ignore[arg-type]
+    assert rested == [True, False]
+
+
+def test_a_pause_by_the_step_goes_before_the_way_back_by_its_evaluation(tmp_path: Path):
+    director, trainer = directed(tmp_path, spike="pause", collapsed="rollback"), Stepping(6)
+    good(tmp_path, 3, 6)
+    director.trainer = trainer  # type: ignore[assignment]
+    director.evaluated(trainer, {"loss": 1.9})  # type: ignore[arg-type]
+    for loss in [*NOISE, 9.0]:
+        step(director, trainer, loss)
+    director.evaluated(trainer, {"loss": 9.0})  # type: ignore[arg-type]
+    assert [(kind, action) for kind, action, _ in alerts(director)] == [("spike", "pause"), ("collapsed", "pause")]
+    assert (director.paused, director.deeds.wish) == (True, "")
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_what_ends_the_run_goes_before_what_pauses_it(tmp_path: Path, last: bool):
+    director, trainer = directed(tmp_path, eval_rising="stop", collapsed="pause", patience=1), Stepping(6)
+    director.trainer = trainer  # type: ignore[assignment]
+    trainer.state.max_steps = 8 if last else 20
+    judged(director, trainer, 1.9, 9.0)
+    assert [(kind, action) for kind, action, _ in alerts(director)] == [
+        ("eval_rising", "alert" if last else "stop"),
+        ("collapsed", "alert"),
+    ]
+    assert not director.paused
+
+
+def told_losses(director: RunDirector, *losses: tuple[int, float]) -> None:
+    for at, loss in losses:
+        director.folder.emit("step", step=at, loss=loss)
+
+
+@pytest.mark.parametrize("how", ["resumed", "went back"])
+def test_a_spike_is_seen_right_after_a_resume_or_a_rollback(tmp_path: Path, how: str):
+    """The losses of steps that were lost count no more: they were ten times as high."""
+    director = directed(tmp_path, spike="alert")
+    director.folder.emit("start", resumed_from=None)
+    told_losses(director, *enumerate(NOISE, 1))
+    if how == "went back":
+        told_losses(director, *((at, 90.0) for at in range(41, 90)))
+        director.folder.emit("start", resumed_from=40)
+    told_losses(director, (41, 2.0), (42, float("nan")), (43, 2.0), (44, 70.0))
+    again = directed(tmp_path, spike="alert")
+    again.first = 43
+    again.goes_on({"step": 43, "first_loss": 2.0})
+    assert list(again.watchdog._losses) == [*NOISE, 2.0, 2.0]
+    trainer = Stepping(43)
+    again.trainer = trainer  # type: ignore[assignment]
+    step(again, trainer, 2.1)
+    assert alerts(again) == []
+    step(again, trainer, 9.0)
+    assert [(kind, action) for kind, action, _ in alerts(again)] == [("spike", "alert")]
+
+
+def test_of_a_long_run_only_the_end_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recent_losses, "BLOCK", 300)
+    director = directed(tmp_path)
+    told_losses(director, *((at, at / 10) for at in range(1, 200)))
+    director.folder.emit("alert", text="ä" * 500)
+    with open(director.folder.events_path, "ab") as file:
+        file.write(b'{"kind":"step","time":1.0,"step":200,"lo')  # torn by a kill
+    read, path = [], director.folder.events_path
+    lines = recent_losses._backwards
+
+    def counted(path: Path) -> Any:
+        for line in lines(path):
+            read.append(line)
+            yield line
+
+    assert b"\n".join(reversed(list(lines(path)))) == path.read_bytes()
+    monkeypatch.setattr(recent_losses, "_backwards", counted)
+    assert recent_losses.losses(path, 190, 64) == [at / 10 for at in range(127, 191)]
+    assert len(read) < 80
+    assert recent_losses.losses(tmp_path / "none", 9, 64) == []
 
 
 @pytest.mark.parametrize("deed", ["pause", "stop"])

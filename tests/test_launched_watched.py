@@ -25,8 +25,8 @@ from ftstudio.core.run import RunFolder
 BROKEN = PROGRAM.replace(
     "from ftstudio.cli import main",
     """
-from ftstudio.engine import callback, ranked
-callback.SAVING = 1e9  # however long it takes
+from ftstudio.engine import ahead, ranked
+ahead.SAVING = 1e9  # however long it takes
 loss, broken = ranked.RankedTrainer.compute_loss, []
 def once(self, *args, **named):
     found = loss(self, *args, **named)
@@ -300,6 +300,53 @@ def test_all_processes_stop_early_and_the_model_is_the_best_checkpoint(
     assert max(steps_of(run)) == 8
     assert "held-out 3.000 at step 4" in place.said("run")
     assert_close(run.model, run.checkpoints / "checkpoint-4")
+
+
+CUT_SHORT = RISING.replace(
+    "from ftstudio.cli import main",
+    """
+import signal
+from ftstudio.engine import callback
+evaluating = callback.RunDirector.evaluating
+def cut(self, trainer):
+    evaluating(self, trainer)
+    if os.environ.get("CUT") == str(trainer.state.global_step):
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not self.control.should_stop():
+            time.sleep(0.01)
+callback.RunDirector.evaluating = cut
+from ftstudio.cli import main""",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("count", "shard", "method"), [(2, "false", "lora"), (2, "true", "full")])
+def test_an_evaluation_that_a_signal_cut_short_is_made_up_for(
+    nursery: Nursery, tmp_path: Path, count: int, shard: str, method: str
+):
+    """The first one, the best one at step 4, and those that its patience counts: bit by bit."""
+    place = Place.make(tmp_path, nursery, steps=20, method=method)
+    (place.path / "program.py").write_text(CUT_SHORT)
+    words = ["for2.yaml", f"training.shard={shard}", "evaluation.every=2", "training.save_steps=100"]
+    words += ["training.watch.eval_rising=stop", "training.watch.patience=2"]
+    assert place.ended(place.launched(count, "whole", "train", *words)) == [0, 0], place.said("whole")
+    whole = place.last("whole")
+    assert place.ended(place.launched(count, "run", "train", *words, CUT="0")) == [130, 0], place.said("run")
+    run = place.last("run")
+    for cut in ("4", "6", "8", "8"):  # the last time before a step was taken
+        resumed = place.launched(count, "run", "train", "--resume", "last", CUT=cut)
+        assert place.ended(resumed) == [130, 0], place.said("run")
+        assert (run.state(), told(run, "stopped")[-1]["step"]) == ("stopped", int(cut))
+    assert place.ended(place.launched(count, "run", "train", "--resume", "last")) == [0, 0], place.said("run")
+    assert steps_of(run) == steps_of(whole)
+    assert [(one["step"], one["loss"]) for one in told(run, "eval")] == [
+        (one["step"], one["loss"]) for one in told(whole, "eval")
+    ]
+    ends = [told(one, "stopped")[-1] for one in (run, whole)]
+    assert [(end["by"], end["step"], end["model_step"]) for end in ends] == [("eval_rising", 8, 4)] * 2
+    for name in sorted(path.name for path in whole.model.glob("*.safetensors")):
+        assert (run.model / name).read_bytes() == (whole.model / name).read_bytes()
 
 
 # the process called SHORT doesn't hold two rows at once from step WHEN on: it finds out with its gradients under way

@@ -183,7 +183,8 @@ def finish(run: RunFolder, last: dict[str, Any], out: Out) -> int:
         + (f", held-out {number(story.judged_loss)}" if story.judged_loss is not None else ""),
         f"  {number(value['tokens_per_second'], 0)} tokens/s, peak memory {size(value['peak_memory_bytes'])}",
     ]
-    if last["kind"] == "stopped" and last.get("text") and not run.model.is_dir():
+    through = story.step == story.total_steps  # but for its last evaluation
+    if last["kind"] == "stopped" and last.get("text") and (through or not run.model.is_dir()):
         lines.append(f"  {clean(last['text'])}")
     lines += next_lines(run, story)
     out.result(value, "\n".join(lines))
@@ -211,7 +212,8 @@ def next_lines(run: RunFolder, story: Story) -> list[str]:
         return [*lines, f"  next: ftstudio train --resume {run.name}"]
     told = trained_text(story.trained)
     lines.append(f"  model in {run.model}{f': {told}' if told else ''}")
-    resume = [] if ended else [f"ftstudio train --resume {run.name}   (goes on)"]
+    begins = "" if story.resumes_from is None else f" from step {story.resumes_from}: no checkpoint of what came after"
+    resume = [] if ended else [f"ftstudio train --resume {run.name}   (goes on{begins})"]
     return [*lines, *(f"  {'next: ' if not at else '  or: '}{line}" for at, line in enumerate([*compare, *resume]))]
 
 

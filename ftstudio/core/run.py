@@ -128,6 +128,7 @@ class RunFolder(JobFolder):
         }
 
 
+JUDGED_ON = "judged_on"  # in `eval` events: stands for the rows that the held-out loss is of, see `engine.same_rows`
 FIRST_PHASES = ("loading libraries", "preparing data")  # with which a process that trains begins
 
 
@@ -210,10 +211,10 @@ class Story:
         for name, points in self.curves.items():
             self.curves[name] = [point for point in points if point[0] <= kept]
         self.samples = [sample for sample in self.samples if sample.get("step", 0) <= kept]
-        self.best = min(self.curves.get("eval_loss", []), key=lambda point: point[1], default=None)
         self._evaluations = [one for one in self._evaluations if (one.get("step") or 0) <= kept]
         self._measured = [one for one in self._measured if (one.get("step") or 0) <= kept]
         self.evaluation = self._evaluations[-1] if self._evaluations else {}
+        self.best = self._best()
         self.forgetting = self._measured[-1] if self._measured else {}
         if self.step > kept:
             self.last_step = self._as_after(kept)
@@ -256,7 +257,15 @@ class Story:
         for name, value in sources.items() if isinstance(sources, dict) else ():
             self._point(f"source {name}", event.get("step"), value)
 
+    def _best(self) -> tuple[int, float] | None:
+        """Step and loss of the best of the evaluations on the rows of the last one."""
+        rows = self.evaluation.get(JUDGED_ON)
+        same = {one.get("step") for one in self._evaluations if rows is None or one.get(JUDGED_ON) in (None, rows)}
+        points = [point for point in self.curves.get("eval_loss", ()) if point[0] in same]
+        return min(points, key=lambda point: point[1], default=None)
+
     def _eval(self, event: dict[str, Any]) -> None:
+        others = event.get(JUDGED_ON) != self.evaluation.get(JUDGED_ON)
         self.evaluation = event
         self.evaluated += 1
         if self._evaluations and self._evaluations[-1].get("step") == event.get("step"):
@@ -273,10 +282,10 @@ class Story:
             for name, value in values.items() if isinstance(values, dict) else ():
                 self._measure(f"{metric} of source {name}", event.get("step"), value)
         losses = self.curves.get("eval_loss")
-        if losses and self.best is not None and self.best[0] != losses[-1][0]:
+        if losses and self.best is not None and self.best[0] != losses[-1][0] and not others:
             self.best = min(self.best, losses[-1], key=lambda point: point[1])
-        elif losses:  # the first one, or the best one measured again
-            self.best = min(losses, key=lambda point: point[1])
+        else:  # the first one, or the best one measured again
+            self.best = self._best()
 
     def _forgetting(self, event: dict[str, Any]) -> None:
         self.forgetting = event
@@ -397,11 +406,22 @@ class Story:
 
     @property
     def judged(self) -> dict[str, Any]:
-        """The evaluation of the weights that the saved model has; of a run without one the last evaluation."""
+        """The evaluation of the weights that the saved model has, empty where they weren't evaluated; of a run that
+        hasn't ended with one the last evaluation."""
+        end = self.last_state or {}
         at = self.model_step
-        if at is None:
+        if at is None and end.get("kind") in ("done", "stopped") and end.get("path"):
+            at = end.get("step")
+        if not isinstance(at, int):
             return self.evaluation
-        return next((one for one in reversed(self._evaluations) if one.get("step") == at), self.evaluation)
+        return next((one for one in reversed(self._evaluations) if one.get("step") == at), {})
+
+    @property
+    def resumes_from(self) -> int | None:
+        """The step that a stopped run goes on from, where its last checkpoint is of an earlier step than its model: 0
+        where there is none."""
+        value = (self.last_state or {}).get("resumes_from")
+        return value if isinstance(value, int) else None
 
     @property
     def judged_loss(self) -> float | None:

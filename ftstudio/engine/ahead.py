@@ -37,6 +37,13 @@ class Ahead:
         self.chances += 1
         self.kept += kept
 
+    def affords(self, meter: Meter, evaluating: float, saved: float) -> bool:
+        """Whether a checkpoint costs little beside EVALUATING, the seconds that this evaluation took, and the training
+        since the last one, which was SAVED at so many seconds of it, by METER. With early stopping it is the model that
+        the run is to end with, whatever it costs."""
+        little = max(evaluating, meter.last("evaluating"), SAVING * (meter.seconds - saved))
+        return self.early or meter.last("saving") <= little
+
     def counts(self, step: int, last: int, tokens: float, meter: Meter) -> dict[str, float]:
         """How often from STEP of LAST on each kind of work that METER knows is to come, the saved model included; steps
         have TOKENS on average."""

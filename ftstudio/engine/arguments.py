@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}
 
 
-def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *, evaluate: bool) -> TrainingArguments:
-    """RECIPE for a training of METHOD on MACHINE, checkpoints into FOLDER. EVALUATE: once before the first step too.
+def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path) -> TrainingArguments:
+    """RECIPE for a training of METHOD on MACHINE, checkpoints into FOLDER.
 
     When to log, evaluate and save is decided by the director, so transformers' own rhythms are off.
     """
@@ -38,7 +38,6 @@ def arguments(recipe: Recipe, method: Method, machine: Hardware, folder: Path, *
         "bf16": False,  # autocast lies around the wrapped model (loss.Objective)
         "fp16": machine.precision == "fp16",
         "use_cpu": machine.device == "cpu",
-        "eval_on_start": evaluate,
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

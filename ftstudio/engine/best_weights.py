@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.run import RunFolder
-from ftstudio.engine import alerting, going_on, resume
+from ftstudio.engine import alerting, going_on, resume, same_rows
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.deeds import GETS_WORSE
 
@@ -24,10 +24,11 @@ def chosen(folder: RunFolder, recipe: Recipe, trainer: StudioTrainer, director: 
         return None
     step, last = director.evaluated_at or (0, math.inf)
     judged = step == trainer.state.global_step  # else these weights are worse than any that were
-    found = resume.best(folder.checkpoints)
+    on = director.judged_on
+    found = resume.best(folder.checkpoints, on=on)
     if found is not None and (not judged or resume.facts(found)["eval_loss"] < last):
         director.tell("saving", "reading the best checkpoint")
-        found = resume.best(folder.checkpoints, hashes=True)
+        found = resume.best(folder.checkpoints, hashes=True, on=on)
     if found is None or (judged and resume.facts(found)["eval_loss"] >= last):
         return None
     loss = resume.facts(found)["eval_loss"]
@@ -43,9 +44,11 @@ def _wanted(recipe: Recipe, director: RunDirector) -> bool:
     return director.deeds.ended_by in GETS_WORSE or (early and not director.stopped)
 
 
-def told(folder: RunFolder, best: Path | None) -> dict[str, Any]:
-    """What the end of FOLDER's run tells where its model is that of the checkpoint BEST."""
+def told(folder: RunFolder, best: Path | None, director: RunDirector, step: int) -> dict[str, Any]:
+    """What the end of FOLDER's run at STEP tells of its model: the evaluation of its weights, where there is one, and
+    of which step they are, where they are those of the checkpoint BEST."""
     if best is None:
-        return {}
+        return {"eval": director.evaluation} if director.judged(step) else {}
     step = resume.step_of(best)
-    return {"model_step": step, "eval": going_on.told(folder.rare_events(step), step)[0]}
+    events = same_rows.alike_alone(folder.rare_events(step), director.judged_on)
+    return {"model_step": step, "eval": going_on.told(events, step)[0]}

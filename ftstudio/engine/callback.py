@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING, Any
 from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.folder import JobFolder
 from ftstudio.core.watch import Watch
-from ftstudio.engine import alerting, disk, gauges, going_on, held, pace, report
-from ftstudio.engine.ahead import BEST, SAVING, Ahead
+from ftstudio.engine import (
+    alerting,
+    disk,
+    gauges,
+    going_on,
+    held,
+    pace,
+    recent_losses,
+    report,
+    resume,
+    same_rows,
+)
+from ftstudio.engine.ahead import BEST, Ahead
 from ftstudio.engine.control import Control, Request
 from ftstudio.engine.deeds import Deeds, NotBegun, RolledBack, remedy
+from ftstudio.engine.pausing import Pausing
 from ftstudio.engine.steering import Steering
-from ftstudio.engine.watchdog import Fault, Watchdog
+from ftstudio.engine.watchdog import RECENT, Fault, Watchdog
 
 if TYPE_CHECKING:
     from ftstudio.engine.drift import Drift
@@ -26,7 +38,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
 
 
-class RunDirector:
+class RunDirector(Pausing):
     """Follows the recipe's rhythm and the person's requests, and writes the run's events.
 
     EVERY and SAVE are steps between evaluations (None: no held-out rows) and checkpoints; FIRST is the step this
@@ -60,6 +72,7 @@ class RunDirector:
         self.last_loss: float | None = None
         self.evaluation: dict[str, Any] = {}
         self.evaluated_at: tuple[int, float] | None = None  # the last evaluation's step and loss
+        self.judged_on = ""  # which rows it is a loss of: see `same_rows`
         self._reason = ""
         self._places: list[int] = []  # the rows of the last step, by their places in training
         self.watch = watch or Watch()
@@ -67,7 +80,8 @@ class RunDirector:
         self.steering = steering or Steering(folder, first)
         self.best = best
         self.ahead = Ahead(every, save, best, self.watch.eval_rising == "stop")
-        self._saved, self._saved_step = 0.0, first  # training seconds and step at the last checkpoint
+        self._saved, self._saved_step = 0.0, first  # training seconds and step at the last checkpoint, and
+        self._saved_as: tuple[Any, ...] = ()  # what it says of them: see `_as_it_is`
         self.trainer: StudioTrainer | None = None
         # what isn't as it was when the checkpoint gone on from was written; None: that was looked at already
         self.changed: list[str] | None = []
@@ -98,27 +112,54 @@ class RunDirector:
         if self.stopped or self.deeds.wish == "stop":
             raise NotBegun
         self._goes_back()
+        self._catch_up(trainer)
         self._begun = True
 
-    def goes_on(self, facts: dict[str, Any], *, alike: bool = True) -> None:
-        """FACTS: what the checkpoint that is gone on from says. The events tell how patient one was by then, where the
-        losses in them are ALIKE those to come: of the same rows."""
-        self._known = facts
+    def _catch_up(self, trainer: StudioTrainer) -> None:
+        """Make the evaluation that is due before the first step, of what the run begins with or of a step at which a
+        stop cut it short, and do what comes of it, as after that step. Raises as `begun` does."""
+        step, last = trainer.state.global_step, trainer.state.max_steps
+        if self.every is not None and (step % self.every == 0 or step >= last) and not self.judged(step):
+            trainer.meter.start()
+            trainer.control.should_save = True  # these weights are saved already
+            self._evaluate(trainer)
+            trainer.control.should_save = False
+            if not self.judged(step):
+                raise NotBegun
+        self._goes_back()
+        if self._known and self.judged(step):
+            with contextlib.suppress(StudioError):  # a full disk: it is made anew the next time
+                resume.add_judgement(self.folder.path / "checkpoints" / f"checkpoint-{step}", trainer.judgement())
+        self._saved_as = self._as_it_is(trainer) if self._known else ()
+        if self.paused and not self.deeds.wish:
+            self._rest(trainer)
+        if self.stopped:
+            raise NotBegun
+        self._as_watched(trainer, trainer.state.global_step >= trainer.state.max_steps)
+
+    def goes_on(self, facts: dict[str, Any], judged_on: str = "") -> None:
+        """FACTS: what the checkpoint that is gone on from says; none where none is. The events tell how patient one was
+        by then, of the evaluations of the held-out rows that JUDGED_ON stands for, and what losses were usual."""
+        self._known, self.judged_on = facts, judged_on
         if not facts:
             return
         self.first_loss = self.watchdog.first_loss = facts.get("first_loss")
-        if alike and isinstance(facts.get("eval_loss"), float):
+        if same_rows.alike(facts, judged_on) and isinstance(facts.get("eval_loss"), float):
             self.evaluated_at = (self.first, facts["eval_loss"])
-        events = list(self.folder.rare_events(self.first))
+        events = same_rows.alike_alone(self.folder.rare_events(self.first), judged_on)
         self.evaluation, self.last_loss = going_on.told(events, self.first)
         self.ahead.goes_on(events, self.first)
-        if alike:
-            going_on.replay(events, self.first, self.watchdog, self._in_rhythm)
+        self.watchdog.recall(recent_losses.losses(self.folder.events_path, self.first, RECENT))
+        going_on.replay(events, self.first, self.watchdog, self._in_rhythm)
         self.early = going_on.stopped_early(events, self.first, self.watchdog)
 
     def _in_rhythm(self, step: int) -> bool:
         """Whether an evaluation is due at STEP, asked for or not."""
         return self.every is None or step % self.every == 0
+
+    def judged(self, step: int) -> bool:
+        """Whether the weights of STEP were evaluated, and nothing was since."""
+        return self.evaluated_at is not None and self.evaluated_at[0] == step
 
     # -- what is due ---------------------------------------------------------------------------------------------
     def planned(self, step: int, last: int) -> set[str]:
@@ -313,13 +354,16 @@ class RunDirector:
 
     def evaluated(self, trainer: StudioTrainer, metrics: dict[str, Any] | None) -> None:
         """See trainer.Director."""
+        step = trainer.state.global_step
         if metrics is None:
+            self.stopped = self.stopped or step >= trainer.state.max_steps  # without it the run isn't through
             self._tell("stopping", "")
             return
-        step = trainer.state.global_step
         self.evaluation = metrics
         with self._on_disk():
-            self.folder.emit("eval", step=step, **metrics)
+            self.folder.emit(
+                "eval", step=step, **metrics, **({same_rows.KEY: self.judged_on} if self.judged_on else {})
+            )
         began, best = time.perf_counter(), self.watchdog.best
         if isinstance(metrics.get("loss"), float):
             self.evaluated_at = (step, metrics["loss"])
@@ -342,11 +386,7 @@ class RunDirector:
     def _keep_best(self, trainer: StudioTrainer, evaluating: float) -> None:
         """Have the weights saved with the lowest held-out loss so far, where that costs little beside EVALUATING and
         training (seconds): while a large model learns well, nearly every evaluation is the best."""
-        meter = trainer.meter
-        allowed = max(evaluating, meter.last("evaluating"), SAVING * (meter.seconds - self._saved))
-        if self.watch.eval_rising == "stop":  # early stopping: it is the model that the run is to end with
-            allowed = math.inf
-        if meter.last("saving") <= allowed and self.disk.fits():
+        if self.ahead.affords(trainer.meter, evaluating, self._saved) and self.disk.fits():
             trainer.control.should_save, self._reason = True, BEST
 
     def unsound(self) -> None:
@@ -365,7 +405,7 @@ class RunDirector:
     def saved(self, trainer: StudioTrainer, path: Path) -> None:
         """See trainer.Director."""
         step = trainer.state.global_step
-        self._saved, self._saved_step = trainer.meter.seconds, step
+        self._saved, self._saved_step, self._saved_as = trainer.meter.seconds, step, self._as_it_is(trainer)
         with self._on_disk():
             self.folder.emit("checkpoint", step=step, path=str(path), reason=self._reason)
         self._trains_again()
@@ -385,7 +425,7 @@ class RunDirector:
             for request in self.control.poll():
                 self._take(request, due)
             if "stop" in due:
-                self._checkpoint(trainer)
+                self._keep(trainer)
                 trainer.control.should_training_stop = True
         if self.paused and (not last or self.disk.owed):
             self._rest(trainer)
@@ -400,7 +440,7 @@ class RunDirector:
         self.stopped, self.paused = True, False
         self._reason = "stopped"
         if self.deeds.ended_by != "disk":  # which has no room for one
-            self._checkpoint(trainer)
+            self._keep(trainer)
         trainer.control.should_training_stop = True
         return True
 
@@ -410,71 +450,21 @@ class RunDirector:
             self.flush()
             raise RolledBack(self.deeds.fault, self.deeds.bad)
 
-    def _rest(self, trainer: StudioTrainer) -> None:
-        where = f"at step {trainer.state.global_step}"
-        told = self._said_paused(where)
-        self.rest(True)
-        with trainer.meter.away():
-            while self.paused:
-                self.control.wait(0.1)
-                self.folder.keep(look=False)
-                told = told or self._said_paused(where)  # a full disk may have room by now
-                due: set[str] = set()
-                for request in self.control.poll(now=True):
-                    self._take(request, due)
-                if not self._begun:
-                    self._keeps_the_old(trainer, due)
-                if "evaluate" in due:
-                    self._evaluate(trainer)
-                    due |= {"checkpoint"} if trainer.control.should_save and self._begun else set()
-                    trainer.control.should_save = False
-                if self.disk.owed and self.paused and self.disk.more():
-                    self.paused = False
-                if "checkpoint" in due or (self.disk.owed and not self.paused):
-                    self.disk.owed = False
-                    if self._room():
-                        self._checkpoint(trainer)
-                if "stop" in due:
-                    trainer.control.should_training_stop = True
-                if self.deeds.wish:  # of what was seen meanwhile: it is told, and done
-                    self.paused = False
-                elif due and self.paused:
-                    told = self._said_paused(where)
-            if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:
-                self._finish(trainer)
-        self.rest(False)
-        self._tell(*(("stopping", "") if self.stopped else ("training", self.doing)))
-
-    def _keeps_the_old(self, trainer: StudioTrainer, due: set[str]) -> None:
-        """Before the first step: what is gone on from isn't written again, by a recipe that it wasn't trained by."""
-        if "checkpoint" in due and not self.stopped:
-            text = f"Nothing was learnt since the checkpoint of step {trainer.state.global_step}: it stays as it is."
-            self._alert("info", text)
-        due.discard("checkpoint")
-
-    def _finish(self, trainer: StudioTrainer) -> None:
-        """This was the last step, since the run was shortened while it paused: what is due then."""
-        step = trainer.state.global_step
-        if self.every is not None and (self.evaluated_at is None or self.evaluated_at[0] != step):
-            self._evaluate(trainer)
-        if self._saved_step != step and self._room():
-            self._reason = "last step"
+    def _keep(self, trainer: StudioTrainer) -> None:
+        """A checkpoint of the weights as they are, where there is none that says the same."""
+        if self._saved_as != self._as_it_is(trainer):
             self._checkpoint(trainer)
-        trainer.control.should_save = False
-        trainer.control.should_training_stop = True
+
+    def _as_it_is(self, trainer: StudioTrainer) -> tuple[Any, ...]:
+        """What a checkpoint says beside the weights of its step: what was steered, and the held-out loss."""
+        step = trainer.state.global_step
+        return step, self.steering.rate, self.steering.total, self.evaluated_at if self.judged(step) else None
 
     def _checkpoint(self, trainer: StudioTrainer) -> None:
         trainer.checkpoint()
 
     def _evaluate(self, trainer: StudioTrainer) -> None:
         trainer.evaluate()
-
-    def _said_paused(self, where: str) -> bool:
-        try:
-            self.tell("paused", where)
-        except StudioError:
-            return False
-        return True
 
     def tell(self, phase: str, text: str) -> None:
         """A phase, after the step that was held back. Raises StudioError where it can't be written."""

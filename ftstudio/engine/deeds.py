@@ -36,30 +36,37 @@ class Deeds:
     """Of the run in FOLDER, as WATCH says.
 
     `wish` is stop or rollback, done once the step is through; `fault` what is gone back for, and `bad` the step, where
-    its rows may be at fault; `ended_by` the fault that ends the run, where no person does, or that it ends with.
+    its rows may be at fault; `ended_by` the fault that ends the run, where no person does, or that it ends with;
+    `pauses` that a fault pauses it once the step is through.
     """
 
     def __init__(self, folder: JobFolder, watch: Watch) -> None:
         self.folder, self.watch = folder, watch
         self.wish = self.fault = self.ended_by = ""
         self.bad: Bad | None = None
+        self.pauses = False
 
     def decide(self, faults: Sequence[Fault], step: int | None, last: bool, collapsed: bool) -> list[tuple[Fault, str]]:
         """FAULTS of one moment after STEP, each with what is done about it, which from now on is the `wish`.
 
         LAST: no step is to come, so that nothing is left to pause or to stop. COLLAPSED: the model is worth less than
-        before training. What ends the run goes before what goes back.
+        before training. What ends the run, and what lets a person decide, goes before what goes back.
         """
         deeds = [self._wanted(fault, step) for fault in faults]
+        real = [deed for fault, deed in zip(faults, deeds, strict=True) if deed not in _void(fault, last)]
+        self.pauses = self.pauses or "pause" in real
+        instead = {"rollback": "pause"} if self.pauses else {}
         if "stop" in (self.wish, *deeds):
-            deeds = ["stop" if deed == "rollback" else deed for deed in deeds]
+            instead = {"rollback": "stop"}
+        if "stop" in (self.wish, *real):
+            instead["pause"] = "alert"
         found = []
-        for fault, deed in zip(faults, deeds, strict=True):
+        for fault, deed in zip(faults, (instead.get(deed, deed) for deed in deeds), strict=True):
             if deed == "rollback":
                 self.wish, self.fault = deed, "collapsed" if collapsed else fault.kind
             elif deed == "stop":
                 self.ended_by = fault.kind
-            if last and deed in stays(fault):
+            if deed in _void(fault, last):
                 found.append((replace(fault, text=f"{fault.text} {LAST}"), "alert"))
                 continue
             if deed == "stop":
@@ -77,7 +84,7 @@ class Deeds:
         found = []
         for fault in faults:
             deed: str = getattr(self.watch, fault.kind)
-            void = last and deed in stays(fault)
+            void = deed in _void(fault, last)
             found.append((replace(fault, text=f"{fault.text} {UNDER_WAY}"), "alert") if void else (fault, deed))
         return found
 
@@ -97,9 +104,11 @@ class Deeds:
         return wish
 
 
-def stays(fault: Fault) -> tuple[str, ...]:
-    """What can't be done about FAULT after the last step. A run whose numbers aren't finite fails then, too; for want
+def _void(fault: Fault, last: bool) -> tuple[str, ...]:
+    """What can't be done about FAULT after the LAST step. A run whose numbers aren't finite fails then, too; for want
     of room it waits with its last checkpoint; and one that would end otherwise than it began doesn't end."""
+    if not last:
+        return ()
     return {"not_finite": ("pause",), "disk": ("stop",), "resume_fault": ()}.get(fault.kind, ("pause", "stop"))
 
 

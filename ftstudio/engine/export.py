@@ -252,7 +252,7 @@ def card(run: RunFolder, recipe: Recipe, kind: str) -> str:
         "steps": number(story.step),
         "learning rate": number(recipe.training.learning_rate),
         "training loss": f"{number(story.first_loss)} → {number(story.loss)}",
-        "held-out loss": number(story.eval_loss),
+        "held-out loss": number(story.judged_loss),
         "precision": str(story.start.get("precision") or ""),
         "tokens a second": number(done.get("tokens_per_second"), 0),
     }

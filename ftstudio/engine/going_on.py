@@ -35,7 +35,7 @@ EDITED = "recipe.yaml was edited"  # why a rate is steered
 RATE = "training.learning_rate"
 # what changes nothing that is learnt, or is looked at elsewhere: the rows have hashes, the base a mark
 _IDLE = frozenset(
-    ("model", "data.train", "data.eval", "data.test", "data.replay", "training.save_steps", "training.save_best",
+    ("model", "data.train", "data.test", "data.replay", "training.save_steps", "training.save_best",
      "training.keep_checkpoints", "training.gradient_checkpointing", "training.compile", "training.shard",
      "training.device", "training.steps", "training.epochs")
 )  # fmt: skip
@@ -53,6 +53,8 @@ def made_by(recipe: Recipe) -> dict[str, Any]:
         if key not in _IDLE and not key.startswith("training.watch.")
     }
     settings["evaluation.rows"] = recipe.evaluation.rows  # losses of other rows can't be set against those before
+    if isinstance(recipe.data.eval, str):
+        settings["data.eval"] = "a file"  # which may lie elsewhere by now; its rows have a digest
     adapter = methods.get(recipe.method.name).adapter
     return {"recipe": settings, "base": weights.mark(locate(recipe.model).folder, recipe.model) if adapter else None}
 
@@ -148,8 +150,8 @@ def otherwise(known: Mapping[str, Any], trainer: StudioTrainer, *, steered: bool
     if begun and then is not None and not math.isclose(rate, then, rel_tol=1e-6, abs_tol=1e-15):
         yield f"The learning rate is {rate:.4g} where the checkpoint was written with {then:.4g}.", ""
     if known.get("order") is not None and known["order"] != trainer.order_digest():
-        text = "The rows come in another order than before: the data or the size of the batches have changed."
-        yield text, "Start a new run, or put them back."
+        text = "The rows come in another order than before: the data, the size of the batches or ftstudio's version "
+        yield f"{text}have changed.", "Start a new run, or put them back."
     before, now = known.get("ranks", 1), max(1, trainer.args.world_size)
     if known and before != now:
         text = f"So far {before} process{'es' if before > 1 else ''} trained this run, now {now}: "

@@ -245,7 +245,7 @@ class _Probe:
         self.machine, self.request, self.levers = machine, request, chosen
         self.task, self.asked = task, asked
         self.folder = tempfile.mkdtemp(prefix="ftstudio-steps-")
-        values = arguments(recipe, method, machine, Path(self.folder), evaluate=False)
+        values = arguments(recipe, method, machine, Path(self.folder))
         rows = request["heaviest"]
         lengths = [len(row["input_ids"]) for row in rows]
         self.batch, self.budget = recipe.training.batch_size, recipe.training.batch_tokens

@@ -168,9 +168,9 @@ class Ranks:
 
     # -- when one of them fails ----------------------------------------------------------------------------------
     def lost(self) -> list[int]:
-        """The ranks whose process is gone, of those on this machine."""
-        mine = socket.gethostname()
-        return [rank for rank, peer in enumerate(self.peers) if peer.host == mine and not peer.alive()]
+        """The ranks whose process is gone, of those that can be asked: on this machine, and in this container. The
+        others give no sign of life beside the group's own errors."""
+        return [rank for rank, peer in enumerate(self.peers) if peer.near and not peer.alive()]
 
     def heir(self, folder: JobFolder) -> bool:
         """Whether the first process was killed before FOLDER's run had ended, and this is the next one on its machine.
@@ -178,8 +178,7 @@ class Ranks:
         until = time.monotonic() + GRACE
         while 0 not in (lost := self.lost()) and time.monotonic() < until:
             time.sleep(0.1)
-        mine = self.peers[self.rank].host
-        left = (rank for rank, peer in enumerate(self.peers) if peer.host == mine and rank not in lost)
+        left = (rank for rank, peer in enumerate(self.peers) if peer.near and rank not in lost)
         return 0 in lost and next(left) == self.rank and folder.state() == "interrupted"
 
     def explain(self, error: Exception, folder: JobFolder, since: int) -> StudioError | None:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ftstudio.core import files
+from ftstudio.engine import same_rows
 
 SEAL = "complete.json"
 SAVING = ".saving"
 ASIDE = "aside-"  # with its step: a checkpoint that isn't gone on from any more
 _NAME = re.compile(r"checkpoint-(\d+)$")
-# settings that say which rows, and which tokens of them, a held-out loss is of
-JUDGED_ON = ("evaluation.rows", "data.max_length", "data.template", "data.columns", "data.seed", "data.reading")
 
 
 def seal(folder: Path, **facts: Any) -> None:
@@ -29,6 +28,14 @@ def seal(folder: Path, **facts: Any) -> None:
         if path.is_file() and path.name != SEAL:
             found[str(path.relative_to(folder))] = {"size": path.stat().st_size, "blake2b": _digest(path, sync=True)}
     files.write_json(folder / SEAL, {**facts, "files": found})
+
+
+def add_judgement(folder: Path, told: Mapping[str, Any]) -> None:
+    """Let the seal of FOLDER tell its held-out loss, as `seal` would have been TOLD it: its files stay as they are.
+    Raises StudioError where it can't be written."""
+    value = files.read_json(folder / SEAL)
+    if isinstance(value, dict) and _finite(told.get("eval_loss")) and {**value, **told} != value:
+        files.write_json(folder / SEAL, {**value, **told})
 
 
 def _digest(path: Path, sync: bool = False) -> str:
@@ -146,13 +153,14 @@ def size(folder: Path) -> int:
     return 0
 
 
-def best(folder: Path, below: int | None = None, *, hashes: bool = False) -> Path | None:
+def best(folder: Path, below: int | None = None, *, hashes: bool = False, on: str = "") -> Path | None:
     """The whole checkpoint in FOLDER with the lowest held-out loss, of those that were evaluated (with BELOW: before
-    that step), on the same rows and tokens as the newest of them; None where none was. With HASHES contents are read,
-    too."""
+    that step) on the rows that ON stands for (see `same_rows`; empty: as the newest of them); None where none was. With
+    HASHES contents are read, too."""
     told = [(facts(path), path) for path in checkpoints(folder) if _before(path, below)]
     judged = [(told, path) for told, path in told if _finite(told.get("eval_loss"))]
-    known = [(told["eval_loss"], path) for told, path in judged if _judged_on(told) == _judged_on(judged[0][0])]
+    on = on or next((str(told[same_rows.KEY]) for told, _ in judged if told.get(same_rows.KEY)), "")
+    known = [(told["eval_loss"], path) for told, path in judged if same_rows.alike(told, on)]
     known.sort(key=lambda pair: pair[0])
     return next((path for _, path in known if is_complete(path, hashes=hashes)), None)
 
@@ -161,27 +169,13 @@ def _finite(loss: Any) -> bool:
     return isinstance(loss, (int, float)) and math.isfinite(loss)
 
 
-def _judged_on(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What the held-out loss of a checkpoint is a loss of, as far as its facts, TOLD, say: the recipe may have been
-    edited before the run was gone on with."""
-    made_by = told.get("made_by")
-    recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
-    return {key: value for key, value in (recipe or {}).items() if key.startswith(JUDGED_ON)}
-
-
-def judged_alike(told: Mapping[str, Any], made_by: Mapping[str, Any]) -> bool:
-    """Whether held-out losses up to the checkpoint whose facts are TOLD are of the same rows and tokens as those of a
-    training that is MADE_BY what it is now. A checkpoint of an earlier version doesn't say: then they are."""
-    before = _judged_on(told)
-    return not before or before == _judged_on({"made_by": dict(made_by)})
-
-
-def good(folder: Path, step: int, *, rising: bool) -> Path | None:
+def good(folder: Path, step: int, *, rising: bool, on: str = "") -> Path | None:
     """The checkpoint in FOLDER to go back to from STEP, where something went wrong; None where there is none.
 
-    One that was written at STEP holds what is wrong. Where the held-out loss was RISING, so do those since it was best.
+    One that was written at STEP holds what is wrong. Where the held-out loss (ON: see `best`) was RISING, so do those
+    since it was best.
     """
-    lowest = best(folder, below=step, hashes=True) if rising else None
+    lowest = best(folder, below=step, hashes=True, on=on) if rising else None
     return lowest or newest(folder, below=step)
 
 

@@ -27,6 +27,7 @@ from ftstudio.engine import (
     loading,
     paging,
     resume,
+    same_rows,
     soft_prompts,
 )
 from ftstudio.engine.budget import Order, TokenBudget, order_of, tokens_in
@@ -181,7 +182,7 @@ class StudioTrainer(PassingTrainer):
         self._epoch: tuple[int, float] | None = None  # tokens and batches of an epoch
         self.peak: float | None = None  # FLOP/s of the GPU, where known
         self.flops: float | None = None  # a token takes, where known
-        self.unjudged = False  # what is gone on from wasn't evaluated
+        self.judged_on = ""  # which rows are held out: see `same_rows`
         self.made_by: dict[str, Any] = {}  # what training depends on beside the checkpoint: see `going_on`
 
     # -- data --------------------------------------------------------------------------------------------------
@@ -230,10 +231,7 @@ class StudioTrainer(PassingTrainer):
         """transformers' own; where the checkpoint's step is the last one, no epoch is begun: it looks whether to stop
         after a step only."""
         found = super()._init_training_state(max_steps, *args, **kwargs)
-        if self.state.global_step < max_steps:
-            return found
-        self.args.eval_on_start = self.unjudged
-        return sys.maxsize, 0
+        return found if self.state.global_step < max_steps else (sys.maxsize, 0)
 
     def order_digest(self) -> str:
         """Stands for the order of the rows: a resumed run has to have the same."""
@@ -448,7 +446,7 @@ class StudioTrainer(PassingTrainer):
                     held=self._what_fits(),
                     rate=self.rate(),
                     order=self.order_digest(),
-                    eval_loss=self._judged(),
+                    **self.judgement(),
                     ranks=max(1, self.args.world_size),
                     made_by=self.made_by,
                 )
@@ -471,10 +469,12 @@ class StudioTrainer(PassingTrainer):
         fits = {"held": self.held.values(), "still": self.still.values(), "recomputes": self.recomputes}
         return [fits | {"memory": capacity.memory(self.args.device.type)}]
 
-    def _judged(self) -> float | None:
-        """The held-out loss of the weights as they are; None where they weren't evaluated."""
+    def judgement(self) -> dict[str, Any]:
+        """What a checkpoint says of the held-out loss of the weights as they are; None where they weren't evaluated."""
         last = self.director.evaluated_at
-        return last[1] if last is not None and last[0] == self.state.global_step else None
+        if last is None or last[0] != self.state.global_step:
+            return {"eval_loss": None}
+        return {"eval_loss": last[1], same_rows.KEY: self.judged_on}
 
     def checkpoint(self) -> None:
         """Write a checkpoint now, between two steps."""

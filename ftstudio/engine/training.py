@@ -29,14 +29,16 @@ from ftstudio.engine import (
     reloading,
     resume,
     room,
+    same_rows,
     saving,
+    stopped,
     unchanged,
 )
 from ftstudio.engine.budget import batches_in
 from ftstudio.engine.callback import RunDirector
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
-from ftstudio.engine.deeds import NotBegun, RolledBack, remedy
+from ftstudio.engine.deeds import GETS_WORSE, NotBegun, RolledBack, remedy
 from ftstudio.engine.drift import gauge
 from ftstudio.engine.dynamics import recorder
 from ftstudio.engine.held import Held
@@ -54,11 +56,6 @@ if TYPE_CHECKING:
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
     from ftstudio.engine.unasked import Unasked
-
-WHY = {
-    "eval_rising": "Stopped early: the held-out loss got no better.",
-    "collapsed": "Stopped: the model had collapsed.",
-}
 
 
 def run(job: Train, context: JobContext, control: Control, pulse: Pulse) -> None:
@@ -106,6 +103,7 @@ class Training:
         self._head = ""  # what became of the head that the model brought
         self._made_by: dict[str, Any] = {}
         self._changed: list[str] | None = []  # since the checkpoint that is gone on from; None: looked at already
+        self._judged_on = ""  # which rows are held out: see `same_rows`
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
         self._unasked: Unasked | None = None
@@ -135,6 +133,10 @@ class Training:
             if self.ranks.first:
                 self._made_by = going_on.made_by(self.recipe)
                 self._changed = going_on.look(self.folder, self.recipe, checkpoint, self._made_by)
+                step = resume.step_of(checkpoint) if checkpoint else None
+                self._judged_on, others = same_rows.look(self.folder, self.recipe, rows, step)
+                for text in others:
+                    self._alert("warning", text)
             while True:
                 trainer, director = self._trainer(model, rows, machine, checkpoint)
                 self._start(trainer, rows, machine, checkpoint, resuming)
@@ -190,14 +192,14 @@ class Training:
             facts = (
                 self._facts(trainer, director, began)
                 | {"peak_memory_bytes": peak}
-                | best_weights.told(self.folder, best)
+                | best_weights.told(self.folder, best, director, trainer.state.global_step)
             )
             kept = math.inf if best is None else resume.facts(best)["eval_loss"]
             if director.watchdog.collapsed and (best is None or director.watchdog.far(kept)):
                 facts["collapsed"] = True
         finally:
             self._let_go(model)
-        task, pad = rows.materials.task, rows.pad
+        task, pad, last = rows.materials.task, rows.pad, trainer.state.global_step >= trainer.state.max_steps
         del trainer, model, plain, director.samples, director.drift
         loading.free()
         self.context.phase("saving", "reading the saved model back")
@@ -205,9 +207,7 @@ class Training:
             self.context.models, self.folder, self.recipe, lambda model: numbers_of(task, model, probe, pad), expected
         )
         if facts.pop("stopped"):
-            text = WHY.get(facts.get("by", ""), "Stopped and saved; it can be resumed.")
-            text += f" The model is that of step {best_step}." if (best_step := facts.get("model_step")) else ""
-            self.folder.emit("stopped", text=text, **facts)
+            self.folder.emit("stopped", **stopped.told(self.folder, facts, last=last), **facts)
         else:
             self.folder.emit("done", **facts)
 
@@ -227,7 +227,9 @@ class Training:
         """The checkpoint to go back to; from there on the learning rate is lower. Later ones are set aside."""
         folder, step = self.folder.checkpoints, trainer.state.global_step
         checkpoint = self._named(
-            resume.good(folder, step, rising=why.fault in ("eval_rising", "collapsed")) if self.ranks.first else None
+            resume.good(folder, step, rising=why.fault in GETS_WORSE, on=trainer.judged_on)
+            if self.ranks.first
+            else None
         )
         if checkpoint is None:
             raise StudioError("There is no checkpoint to go back to.", remedy(self.folder))
@@ -318,9 +320,7 @@ class Training:
         if told and self.ranks.first and self._unasked is None:  # once, as below
             self._alert("info", told)
         director = self._director(rows, checkpoint, known) if self.ranks.first else Follower(self.ranks)
-        values = arguments(
-            recipe, self.method, machine, self.folder.checkpoints, evaluate=bool(rows.held_out and not checkpoint)
-        )
+        values = arguments(recipe, self.method, machine, self.folder.checkpoints)
         total = director.steering.total if isinstance(director, RunDirector) else None
         values.max_steps = self.ranks.tell(total) or values.max_steps
         stats = rows.tokens
@@ -355,7 +355,7 @@ class Training:
             trainer.recomputes = True
         trainer.flops, trainer.made_by = needed, self._made_by
         trainer.passed_over = self._passed_over(trainer, checkpoint)
-        trainer.unjudged = bool(rows.held_out and checkpoint and known.get("eval_loss") is None)
+        trainer.judged_on = self._judged_on
         if machine.device == "cuda":
             import torch
 
@@ -409,7 +409,7 @@ class Training:
             watch=recipe.training.watch,
             best=recipe.training.save_best or recipe.training.watch.eval_rising == "stop",
         )
-        director.goes_on(known, alike=resume.judged_alike(known, self._made_by))
+        director.goes_on(known, self._judged_on)
         director.changed, self._changed = self._changed, None
         director.doing = rows.materials.task.phases().get("training", "")
         return director
@@ -479,7 +479,6 @@ class Training:
             "stopped": director.stopped,
             "step": trainer.state.global_step,
             "loss": {"first": director.first_loss, "last": director.last_loss},
-            "eval": director.evaluation,
             "tokens": meter.tokens,
             "tokens_per_second": meter.tokens / meter.seconds if meter.seconds > 0 else None,
             "training_seconds": meter.seconds,

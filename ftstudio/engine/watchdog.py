@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,10 @@ class Watchdog:
             self._quiet_until = step + ENOUGH
         self._losses.append(loss)
         return found
+
+    def recall(self, losses: Iterable[float]) -> None:
+        """LOSSES of the last steps of a run that goes on: what its losses were lately."""
+        self._losses.extend(losses)
 
     def _score(self, loss: float) -> tuple[float, float]:
         """(robust z-score of LOSS among the recent ones, their median), 0 for what is no spike by itself.

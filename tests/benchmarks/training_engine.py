@@ -207,7 +207,7 @@ def studio(model: Any, recipe: Any, machine: Any, rows: list[Row], folder: Path,
     lengths = [len(row["input_ids"]) for row in rows]
     trainer = StudioTrainer(
         model,
-        arguments(recipe, method, machine, folder, evaluate=False),
+        arguments(recipe, method, machine, folder),
         rows,  # type: ignore[arg-type]
         [],
         lengths,
@@ -239,7 +239,7 @@ def plain_arguments(recipe: Any, machine: Any, folder: Path) -> Any:
     from ftstudio import methods
     from ftstudio.engine.arguments import arguments
 
-    values = arguments(recipe, methods.get(recipe.method.name), machine, folder, evaluate=False)
+    values = arguments(recipe, methods.get(recipe.method.name), machine, folder)
     # the studio's own mixed precision lies in its loss, not in these
     return dataclasses.replace(values, logging_steps=10, bf16=machine.precision == "bf16")
 

@@ -108,7 +108,10 @@ def stopped_text(story: Story) -> str:
         return f"stopped at step {story.step} before a step was taken: it would have gone on otherwise than before"
     if by != "eval_rising":
         why = ": the model had collapsed" if story.collapsed or by == "collapsed" else ""
-        return f"stopped at step {story.step}{why}{model_text(story)}"
+        if story.step == story.total_steps and story.eval_loss is not None and story.judged_loss is None:
+            why = f" in the evaluation after the last step{why}"
+        lost = f", from step {story.resumes_from} on in no checkpoint" if story.resumes_from is not None else ""
+        return f"stopped at step {story.step}{lost}{why}{model_text(story)}"
     more = "; the model had collapsed" if story.collapsed else model_text(story)
     return f"stopped early at step {story.step}: the held-out loss got no better{more}"
 
