@@ -11,9 +11,13 @@ import pytest
 from ftstudio import tasks
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine import loads, memory
+from ftstudio.engine.hardware import Hardware
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+
+
+CPU = Hardware("cpu", "fp32", 1, "")
 
 
 class Encoded:
@@ -31,7 +35,7 @@ def loads_of(config: Any, lengths: list[int], **changes: Any) -> memory.Loads:
     data = {"model": "m", "method": "lora", "data": {"train": "x"}, "training": {"batch_size": 8, "epochs": 1}}
     recipe = Recipe.model_validate(data | {"task": "sft"}).with_changes(changes)
     materials = SimpleNamespace(task=tasks.of(recipe), held_out=None)
-    return loads.batches(recipe, materials, Encoded(lengths), config, "cpu").loads(8)  # type: ignore[arg-type]
+    return loads.batches(recipe, materials, Encoded(lengths), config, CPU).loads(8)  # type: ignore[arg-type]
 
 
 def test_a_padded_causal_batch_counts_as_the_pieces_that_it_is_taken_in(monkeypatch: pytest.MonkeyPatch):
@@ -65,7 +69,7 @@ def test_a_decoders_targets_are_cut_as_training_cuts_them():
     recipe = Recipe.model_validate(data | {"task": "seq2seq"})
     config = transformers.T5Config(d_model=64, num_layers=2, vocab_size=200)
     materials = SimpleNamespace(task=tasks.of(recipe), held_out=None)
-    found = loads.batches(recipe, materials, encoded, config, "cpu")  # type: ignore[arg-type]
+    found = loads.batches(recipe, materials, encoded, config, CPU)  # type: ignore[arg-type]
 
     def weight(rows: list[Any]) -> int:
         return len(rows) * (max(len(row["input_ids"]) for row in rows) + max(len(row["labels"]) for row in rows))

@@ -58,7 +58,7 @@ def held(recipe: Recipe) -> tuple[int, int]:
         materials.train, materials.shape, materials.template, materials.tokenizer, recipe.data.max_length
     )
     parts = estimated(recipe, materials, encoded, weights_of(recipe, [])[1])["parts"]
-    rows = batches(recipe, materials, encoded, _config(recipe)).heaviest
+    rows = batches(recipe, materials, encoded, _config(recipe), hardware.resolve(recipe)).heaviest
     machine, method = hardware.resolve(recipe), methods.get(recipe.method.name)
     model = method.apply(ModelStore().to_train(recipe), method.settings(recipe.method.settings))
     lengths = [len(row["input_ids"]) for row in rows]
@@ -508,7 +508,7 @@ def _followed_twice(config: Any, method: str, **training: Any) -> tuple[Any, Any
     machine = hardware.Hardware(device, training.get("precision", "fp32"), 1, "")
     load, still = memory_fake.Load((40, 31, 7), 25), [memory_fake.Load((30, 30), 9), memory_fake.Load((12,) * 4, 4)]
     return tuple(  # type: ignore[return-value]
-        memory_fake._follow(config, 2, recipe, changes, machine, load, still, hollow) for hollow in (True, False)
+        memory_fake._follow(config, (0, 1), recipe, changes, machine, load, still, hollow) for hollow in (True, False)
     )
 
 

@@ -53,7 +53,7 @@ def look(
     try:
         machine = hardware.resolve(recipe)
         config = _config(recipe)
-        some = batches(recipe, materials, encoded, config, machine.device, total)
+        some = batches(recipe, materials, encoded, config, machine, total)
     except Stopped:
         raise
     except Exception as error:  # an architecture that transformers can't configure
@@ -139,7 +139,7 @@ def estimated(recipe: Recipe, materials: Materials, encoded: EncodedSet, counted
     """What `memory.estimate` says of RECIPE on its rows; COUNTED as in `look`."""
     machine, config = hardware.resolve(recipe), _config(recipe)
     weights = counted["weights"] // (4 if machine.precision == "fp32" else 2)
-    some = batches(recipe, materials, encoded, config, machine.device, weights)
+    some = batches(recipe, materials, encoded, config, machine, weights)
     return _estimated(recipe, config, machine, counted, some, materials.task)
 
 
