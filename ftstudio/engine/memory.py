@@ -17,6 +17,7 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.engine.hardware import Hardware
 from ftstudio.engine.order import flat
 from ftstudio.engine.samples import LONGEST
+from ftstudio.methods import anatomy
 
 if TYPE_CHECKING:
     from ftstudio.engine.memory_fake import Method
@@ -121,11 +122,16 @@ def estimate(
 
 
 def cache_bytes(config: Any, machine: Hardware, rows: int, tokens: int) -> int:
-    """Bytes of keys and values of ROWS answers of TOKENS tokens each, prompt and padding included."""
+    """Bytes of keys and values of ROWS answers of TOKENS tokens each, prompt and padding included. With latent
+    attention (DeepSeek) transformers keeps what keys and values of all heads are made of."""
     text = config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return int(2 * text.num_hidden_layers * heads * width * tokens * rows * (4 if machine.precision == "fp32" else 2))
+    latent = getattr(text, "kv_lora_rank", None)
+    if latent:
+        width = latent + text.qk_rope_head_dim
+    else:
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        width = heads * sum(anatomy.head_widths(text))
+    return int(text.num_hidden_layers * width * tokens * rows * (4 if machine.precision == "fp32" else 2))
 
 
 def longest_new(recipe: Recipe) -> int:

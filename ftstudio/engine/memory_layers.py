@@ -99,13 +99,13 @@ def only(config: Any, places: tuple[int, ...], kinds: Sequence[int], make: Calla
     parent, name = next(
         (module, name) for module in model.modules() for name, child in module.named_children() if child is layers
     )
-    setattr(parent, name, nn.ModuleList([copy.deepcopy(layers[place]) for place in places]))
     cut = _cut(model.config, places)
+    # one configuration for all of the model: by it attention is chosen later on
+    known: dict[int, Any] = {id(model.config): cut, id(_text(model)): cut.get_text_config()}
+    setattr(parent, name, nn.ModuleList([copy.deepcopy(layers[place], dict(known)) for place in places]))
     for module in model.modules():
-        if getattr(module, "config", None) is model.config:
-            module.config = cut
-        elif getattr(module, "config", None) is _text(model):
-            module.config = cut.get_text_config()
+        if id(getattr(module, "config", None)) in known:
+            module.config = known[id(module.config)]
     return model
 
 
