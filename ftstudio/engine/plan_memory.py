@@ -127,7 +127,7 @@ def _untold(memory: dict[str, Any], error: Exception, problems: list[Problem]) -
     log.info("memory can't be estimated", exc_info=error)
     if isinstance(error, StudioError) and any(problem.text == error.message for problem in problems):
         return memory  # it is told already
-    why = one_line(error, 120)
+    why = one_line(error, 120).rstrip(".")
     if type(error).__name__ in ("DynamicOutputShapeException", "DataDependentOutputException"):  # of torch's fake pass
         why = "the model looks at what stands in the rows (where a picture goes, which expert reads a token)"
     text = f"Memory for activations can't be estimated: {why}. A measured step tells it."
