@@ -199,7 +199,8 @@ def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half:
             replaced(model, name, four_bit(module))
     for parameter in model.parameters() if names else ():
         parameter.requires_grad_(False)
-    model = method.put(model)
+    with torch.device(next(model.parameters()).device):  # no numbers are drawn for what it puts on
+        model = method.put(model)
     model.train()
     levers.checkpoint(model, recipe)
     masters.widen(model)
