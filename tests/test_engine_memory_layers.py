@@ -35,7 +35,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "DeepseekV3",
         {"first_k_dense_replace": 3, **EXPERTS, **LATENT, "num_experts_per_tok": 8, "intermediate_size": 432},
     ),
-    "experts in every other layer": ("Qwen3Moe", {"decoder_sparse_step": 2, "num_experts": 8, "head_dim": 16, **EXPERTS}),
+    "experts in every other layer": (
+        "Qwen3Moe",
+        {"decoder_sparse_step": 2, "num_experts": 8, "head_dim": 16, **EXPERTS},
+    ),
     "attention in every sixth layer": (
         "GraniteMoeHybrid",
         {"layer_types": [*["mamba"] * 5, "attention"] * 2, "num_local_experts": 0, "num_experts_per_tok": 0,
@@ -97,7 +100,9 @@ def test_as_few_layers_are_followed_as_there_are_kinds(monkeypatch: pytest.Monke
     from ftstudio.engine import memory_fake
     from ftstudio.engine.memory_layers import few
 
-    config = transformers.DeepseekV3Config(**WIDE | MODELS["a few dense layers before experts"][1] | {"num_hidden_layers": 60})
+    config = transformers.DeepseekV3Config(
+        **WIDE | MODELS["a few dense layers before experts"][1] | {"num_hidden_layers": 60}
+    )
     kinds = memory_fake.kinds(config)
     assert kinds == (0, 0, 0, *[1] * 57)
     found = few(kinds)
@@ -119,7 +124,9 @@ def rows_of(path: Path, count: int, longest: int) -> Path:
     return path
 
 
-def real(folder: Path, name: str, changes: dict[str, Any], longest: int = 8, method: str = "lora", **training: Any) -> tuple[int, int]:
+def real(
+    folder: Path, name: str, changes: dict[str, Any], longest: int = 8, method: str = "lora", **training: Any
+) -> tuple[int, int]:
     """`held` of a training of a tiny model of kind NAME."""
     torch.manual_seed(0)
     config = getattr(transformers, f"{name}Config")(**WIDE | {"num_hidden_layers": 6} | changes)
@@ -149,7 +156,11 @@ def test_experts_in_32_bits_hold_what_is_told(name: str, method: str, training: 
 
 @pytest.mark.parametrize(
     ("name", "longest"),
-    [("Gemma2", 8), pytest.param("Gemma2", 100, marks=pytest.mark.slow), pytest.param("GptOss", 8, marks=pytest.mark.slow)],
+    [
+        ("Gemma2", 8),
+        pytest.param("Gemma2", 100, marks=pytest.mark.slow),
+        pytest.param("GptOss", 8, marks=pytest.mark.slow),
+    ],
 )
 def test_a_batch_that_is_padded_for_its_attention_holds_what_is_told(name: str, longest: int, tmp_path: Path):
     """Capped scores and sinks: no batch without padding but with flash kernels, and pieces of it at once."""

@@ -1,8 +1,9 @@
 """What a training takes of a device's memory, part by part, from the configuration alone.
 
 Weights, adapter and optimiser are counted; what a step holds beside them is followed through a few layers
-(`memory_fake`, `memory_layers` which) and drawn on to all (`memory_drawn`). Not so where a method tells layers apart by their numbers: all are followed then (what lies below the lowest that learns
-is frozen and keeps nothing, so that this is quick).
+(`memory_fake`, `memory_layers` which) and drawn on to all (`memory_drawn`). Not so where a method tells layers apart by
+their numbers: all are followed then (what lies below the lowest that learns is frozen and keeps nothing, so that this
+is quick).
 """
 
 from __future__ import annotations

@@ -30,8 +30,7 @@ class Drawn:
     def learning(self) -> int:
         """Weights that learn in the layers that weren't followed."""
         return sum(
-            more.times * (one.learning - self.base.learning)
-            for one, more in zip(self.more, self.few.more, strict=True)
+            more.times * (one.learning - self.base.learning) for one, more in zip(self.more, self.few.more, strict=True)
         )
 
     def greatest(self, kept: int | None) -> tuple[int, int]:
@@ -71,8 +70,11 @@ class Drawn:
 
 
 def drawn(count: Few, step: Callable[[tuple[int, ...], bool], Followed]) -> Drawn:
-    """What STEP tells of the layers at the places that COUNT names (and whether they are its base); of all layers where these few can't be run by themselves, or the
-    first of them learns nothing, so that it depends on its place whether a layer keeps anything."""
+    """What STEP tells of the layers at the places that COUNT names (and whether they are its base).
+
+    Of all layers where these few can't be run by themselves, or the first of them learns nothing, so that it depends on
+    its place whether a layer keeps anything.
+    """
     try:
         base = step(count.base, True)
         if not count.more or "layer 0" in base.peaks:
