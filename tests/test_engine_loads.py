@@ -67,6 +67,7 @@ def test_capped_scores_and_sinks_are_padded_but_for_a_kernel_that_knows_them(mon
         return len(loads_of(config, uneven, machine, **changes).lengths)
 
     assert (rows(gemma, CPU), rows(gpt, CPU), rows(llama, CPU)) == (1, 1, 8)
+    assert rows(transformers.GraniteMoeHybridConfig(), CPU) == 1  # its state goes from row to row
     for installed, names in kernels.items():
         monkeypatch.setattr(
             attention, "kernels",

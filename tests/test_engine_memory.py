@@ -34,6 +34,7 @@ LAYERS, BATCH = 5, 4
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("memory")
     make_model(folder / "model", layers=LAYERS, hidden_size=64)
+    make_model(folder / "deep", layers=7, hidden_size=64)
     make_rows(folder / "rows.jsonl", 60)
     return folder
 
@@ -55,8 +56,9 @@ def changed(base: Path, method: str, **training: Any) -> Recipe:
         pytest.param("qlora", {"precision": "bf16", "gradient_checkpointing": True}, marks=pytest.mark.slow),
     ],
 )
-def test_one_and_two_layers_tell_what_five_hold(base: Path, method: str, training: dict[str, Any]):
-    real, estimated = held(changed(base, method, **training))
+def test_a_few_layers_tell_what_seven_hold(base: Path, method: str, training: dict[str, Any]):
+    values = recipe_values(base / "deep", base / "rows.jsonl", method, **training)
+    real, estimated = held(check_recipe(values))
     assert estimated == pytest.approx(real, rel=0.04)
 
 

@@ -117,7 +117,7 @@ def rows_of(path: Path, count: int, longest: int) -> Path:
     draw = random.Random(0)
 
     def words() -> str:
-        return " ".join(draw.choices(WORDS, k=draw.randint(longest // 2, longest)))
+        return " ".join(draw.choices(WORDS, k=draw.randint(1, longest)))
 
     lines = [json.dumps({"prompt": f"{row}: {words()}", "completion": words()}) for row in range(count)]
     path.write_text("\n".join(lines) + "\n")

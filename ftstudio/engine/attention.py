@@ -64,6 +64,8 @@ def padding_free(architecture: Any, device: str, dtype: torch.dtype, wanted: str
     by itself: before training it is tried (`levers.choose`). WANTED as in `kernels`."""
     if not getattr(architecture, "_supports_attention_backend", False):
         return False
+    if getattr(architecture, "_is_stateful", False):  # what a row leaves in it, the next one finds
+        return False
     names = kernels(device, dtype, wanted)
     if getattr(architecture, "_supports_sdpa", True):
         return bool(names)
