@@ -174,7 +174,7 @@ def test_a_batch_that_is_padded_for_its_attention_holds_what_is_told(name: str, 
 @pytest.mark.parametrize("model", ["a few dense layers before experts", "attention in every sixth layer"])
 def test_layers_that_differ_hold_what_is_told(model: str, longest: int, tmp_path: Path):
     name, changes = MODELS[model]
-    found, estimated = real(tmp_path, name, {"num_hidden_layers": 12, **changes}, longest, precision="bf16")
+    found, estimated = real(tmp_path, name, {"num_hidden_layers": 12, **changes}, longest)
     assert estimated == pytest.approx(found, rel=0.02)
 
 
