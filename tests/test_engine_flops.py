@@ -112,3 +112,39 @@ def test_an_encoder_looks_both_ways(length: int, name: str, settings: dict[str, 
     ids, labels = torch.randint(3, 500, (ROWS, length)), torch.zeros(ROWS, dtype=torch.long)
     real = counted(model, lambda: model(input_ids=ids, labels=labels), ROWS * length)
     assert per_token(model, length, 1 / length) == pytest.approx(real, rel=0.1)
+
+
+@pytest.mark.parametrize("lengths", [[600, *[40] * 12], [64] * 4])
+def test_attention_goes_by_the_rows_that_tokens_stand_in(lengths: list[int]):
+    """Most tokens of uneven rows are in the long ones. torch counts both halves of what a causal model asks."""
+    from ftstudio.engine.flops import context, per_token
+
+    model = put(llama(), "full")
+
+    def real(length: int) -> float:
+        ids = torch.randint(0, 500, (1, length))
+        return length * counted(model, lambda: model(input_ids=ids, labels=ids), length)
+
+    tokens, mean, least = sum(lengths), sum(lengths) / len(lengths), 8
+    attends = sum(real(length) for length in set(lengths) for _ in range(lengths.count(length))) / tokens
+    attends -= real(least) / least
+    told = per_token(model, mean, 1.0, context(lengths)) - per_token(model, least, 1.0)
+    assert 2 * told == pytest.approx(attends, rel=0.02)
+
+
+def test_latent_attention_asks_by_wider_heads_than_it_answers():
+    """DeepSeek's head_dim is neither."""
+    from ftstudio.engine.flops import per_token
+
+    model = put(transformers.DeepseekV3ForCausalLM(transformers.DeepseekV3Config(
+        vocab_size=500, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4, first_k_dense_replace=2, kv_lora_rank=32, q_lora_rank=48, qk_rope_head_dim=16,
+        qk_nope_head_dim=32, v_head_dim=24, n_group=1, topk_group=1, n_routed_experts=4, num_experts_per_tok=2,
+        attn_implementation="eager",
+    )), "full")  # fmt: skip
+    costs = []
+    for length in (32, 256):
+        ids = torch.randint(0, 500, (1, length))
+        costs.append(counted(model, lambda ids=ids: model(input_ids=ids, labels=ids), length))
+    told = per_token(model, 256, 1.0) - per_token(model, 32, 1.0)
+    assert 2 * told == pytest.approx(costs[1] - costs[0], rel=0.02)

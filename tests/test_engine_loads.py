@@ -11,9 +11,13 @@ import pytest
 from ftstudio import tasks
 from ftstudio.core.recipe import Recipe
 from ftstudio.engine import loads, memory
+from ftstudio.engine.hardware import Hardware
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+
+
+CPU = Hardware("cpu", "fp32", 1, "")
 
 
 class Encoded:
@@ -27,11 +31,11 @@ class Encoded:
         return {"input_ids": [0] * self.batch_lengths[row], "labels": [-100, 1]}
 
 
-def loads_of(config: Any, lengths: list[int], **changes: Any) -> memory.Loads:
+def loads_of(config: Any, lengths: list[int], machine: Hardware = CPU, **changes: Any) -> memory.Loads:
     data = {"model": "m", "method": "lora", "data": {"train": "x"}, "training": {"batch_size": 8, "epochs": 1}}
     recipe = Recipe.model_validate(data | {"task": "sft"}).with_changes(changes)
     materials = SimpleNamespace(task=tasks.of(recipe), held_out=None)
-    return loads.batches(recipe, materials, Encoded(lengths), config, "cpu").loads(8)  # type: ignore[arg-type]
+    return loads.batches(recipe, materials, Encoded(lengths), config, machine).loads(8)  # type: ignore[arg-type]
 
 
 def test_a_padded_causal_batch_counts_as_the_pieces_that_it_is_taken_in(monkeypatch: pytest.MonkeyPatch):
@@ -45,6 +49,37 @@ def test_a_padded_causal_batch_counts_as_the_pieces_that_it_is_taken_in(monkeypa
         assert loads_of(llama, uneven, **change).lengths == (2048,)
     monkeypatch.setenv("WORLD_SIZE", "2")  # each would wait for the other's pieces: batches are taken whole
     assert len(loads_of(bloom, uneven).lengths) == 8
+
+
+def test_capped_scores_and_sinks_are_padded_but_for_a_kernel_that_knows_them(monkeypatch: pytest.MonkeyPatch):
+    """Gemma2 and GptOss say that they attend by any function; SDPA isn't one."""
+    from ftstudio.engine import attention
+
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 16}
+    gemma, gpt = transformers.Gemma2Config(**sizes), transformers.GptOssConfig(**sizes)
+    llama = transformers.LlamaConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4)
+    uneven = [2048] + [64] * 7
+    gpu, exact = Hardware("cuda", "bf16", 1, ""), Hardware("cuda", "fp32", 1, "")
+    kernels = {"without": [attention.VARLEN, attention.SEGMENTS], "with": [attention.FLASH, attention.SEGMENTS]}
+
+    def rows(config: Any, machine: Hardware, **changes: Any) -> int:
+        monkeypatch.setattr(loads.pieces, "dear", lambda device, weights: 32.0)
+        return len(loads_of(config, uneven, machine, **changes).lengths)
+
+    assert (rows(gemma, CPU), rows(gpt, CPU), rows(llama, CPU)) == (1, 1, 8)
+    assert rows(transformers.GraniteMoeHybridConfig(), CPU) == 1  # its state goes from row to row
+    for installed, names in kernels.items():
+        monkeypatch.setattr(
+            attention, "kernels",
+            lambda device, dtype, wanted="auto", names=names: (
+                [wanted] if wanted != "auto" else names if dtype == torch.bfloat16 else names[-1:]
+            ),
+        )  # fmt: skip
+        assert rows(gemma, gpu) == (8 if installed == "with" else 1)
+        assert rows(gemma, exact) == 1  # flash kernels are for half precision
+        assert rows(gpt, gpu) == 1  # it takes only a kernel of its own, from the hub
+        assert rows(llama, gpu) == 8
+    assert rows(gemma, gpu, **{"training.attention": "sdpa"}) == 1
 
 
 def test_a_decoders_targets_are_cut_as_training_cuts_them():
@@ -65,7 +100,7 @@ def test_a_decoders_targets_are_cut_as_training_cuts_them():
     recipe = Recipe.model_validate(data | {"task": "seq2seq"})
     config = transformers.T5Config(d_model=64, num_layers=2, vocab_size=200)
     materials = SimpleNamespace(task=tasks.of(recipe), held_out=None)
-    found = loads.batches(recipe, materials, encoded, config, "cpu")  # type: ignore[arg-type]
+    found = loads.batches(recipe, materials, encoded, config, CPU)  # type: ignore[arg-type]
 
     def weight(rows: list[Any]) -> int:
         return len(rows) * (max(len(row["input_ids"]) for row in rows) + max(len(row["labels"]) for row in rows))

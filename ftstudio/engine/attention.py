@@ -59,6 +59,21 @@ def kernels(device: str, dtype: torch.dtype, wanted: str = "auto") -> list[str]:
     return found
 
 
+def padding_free(architecture: Any, device: str, dtype: torch.dtype, wanted: str = "auto") -> bool:
+    """Whether rows of ARCHITECTURE, a model or its class, lie one after another on DEVICE in DTYPE, as far as it tells
+    by itself: before training it is tried (`levers.choose`). WANTED as in `kernels`."""
+    if not getattr(architecture, "_supports_attention_backend", False):
+        return False
+    if getattr(architecture, "_is_stateful", False):  # what a row leaves in it, the next one finds
+        return False
+    names = kernels(device, dtype, wanted)
+    if getattr(architecture, "_supports_sdpa", True):
+        return bool(names)
+    # its scores are capped, or have sinks: of all these flash kernels alone know them
+    own = getattr(architecture, "_compatible_flash_implementations", None)
+    return any(name in (FLASH, FLASH3) and (own is None or name in own) for name in names)
+
+
 def _varlen() -> Any:
     """torch's own function, there from 2.11 on; None where it is missing."""
     try:

@@ -40,9 +40,15 @@ def peak(card: str, precision: str) -> float | None:
     return next((value * 1e12 for name, value in PEAKS if f" {name} " in words), None)
 
 
-def per_token(model: Any, length: float, labels: float) -> float | None:
+def context(lengths: Sequence[int]) -> float:
+    """Tokens of the row that a token stands in, the mean over all tokens of rows of LENGTHS: long rows have most."""
+    return sum(length * length for length in lengths) / max(1, sum(lengths))
+
+
+def per_token(model: Any, length: float, labels: float, context: float | None = None) -> float | None:
     """FLOPs of a training step a token, for rows of mean LENGTH tokens of which a share of LABELS is trained; of an
-    encoder-decoder that writes these are the target's tokens, the others the source's.
+    encoder-decoder that writes these are the target's tokens, the others the source's. Attention goes by CONTEXT (see
+    the function), LENGTH where all rows are alike.
 
     None where MODEL's configuration doesn't tell its layers.
     """
@@ -56,10 +62,14 @@ def per_token(model: Any, length: float, labels: float) -> float | None:
     apart = {id(part.weight) for part in (embedding, head) if part is not None}
     apart |= {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     virtual, soft = _soft_tokens(model)
-    if bool(getattr(config, "is_encoder_decoder", False)) and head is not None:
-        reads, writes = (1 - labels) + soft / length, labels  # shares of the tokens
-    else:
-        reads = writes = 1 + soft / length
+    two = bool(getattr(config, "is_encoder_decoder", False)) and head is not None
+    context = context or length
+
+    def shares(length: float) -> tuple[float, float]:
+        """What is read and what is written, as shares of a row of LENGTH tokens."""
+        return ((1 - labels) + soft / length, labels) if two else (1 + soft / length, 1 + soft / length)
+
+    reads, writes = shares(length)
     stacks = anatomy.stacks(inner)
     backward = _Backward(model, stacks)
     met, total = _met(config), 0.0
@@ -72,6 +82,7 @@ def per_token(model: Any, length: float, labels: float) -> float | None:
         if "prompt_encoder" in name.split("."):
             tokens = virtual / length
         total += tokens * count * (2.0 + 2.0 * back + 2.0 * weight.requires_grad)
+    reads, writes = shares(context)
     both = bool(getattr(config, "is_encoder_decoder", False)) or _looks_both_ways(config)
     for stack in stacks:
         if stack.side != "language":
@@ -83,9 +94,9 @@ def per_token(model: Any, length: float, labels: float) -> float | None:
                 pairs = writes * writes + (2 * reads * writes if both else 0)
             else:
                 pairs = reads * reads * (2 if both else 1)
-            total += 2.0 * width * length * pairs * (3 if (stack.name, layer) in backward.layers else 1)
+            total += 2.0 * width * context * pairs * (3 if (stack.name, layer) in backward.layers else 1)
     if not any(stack.side == "language" for stack in stacks):
-        total += (6.0 if backward.learnt else 2.0) * layers * width * length
+        total += (6.0 if backward.learnt else 2.0) * layers * width * context
     if head is not None:
         total += labels * _count(head.weight) * (2.0 + 2.0 * backward.learnt + 2.0 * head.weight.requires_grad)
     return total
@@ -144,11 +155,10 @@ def _soft_tokens(model: Any) -> tuple[int, int]:
     return count, count if where == "inside" else 0
 
 
-def _attention_width(config: Any) -> int:
-    """Numbers that a token's queries have in all heads of a layer: not always the width of the model."""
-    heads = getattr(config, "num_attention_heads", None)
-    apart = getattr(config, "head_dim", None)
-    return int(heads * apart) if heads and apart else int(config.hidden_size)
+def _attention_width(config: Any) -> float:
+    """Numbers of a token in all heads of a layer, queries' and values' in the mean: not always the model's width."""
+    key, value = anatomy.head_widths(config)
+    return int(config.num_attention_heads) * (key + value) / 2
 
 
 def _met(config: Any) -> float:

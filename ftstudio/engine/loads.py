@@ -16,6 +16,7 @@ from ftstudio.data.example import BadRow
 from ftstudio.engine import pieces
 from ftstudio.engine.budget import order_of
 from ftstudio.engine.collate import Row
+from ftstudio.engine.hardware import Hardware
 from ftstudio.engine.materials import Materials
 from ftstudio.engine.memory import Loads, heaviest, longest_new
 from ftstudio.engine.order import flat
@@ -84,23 +85,25 @@ def _trained(rows: Sequence[Row]) -> int:
     return sum(label >= 0 for row in rows for label in row["labels"][1:])
 
 
-def padding_free(config: Any, recipe: Recipe) -> bool:
-    """Whether batches of RECIPE's causal model of CONFIG lie without padding, as far as its architecture tells: before
-    training it is tried (see `levers.choose`)."""
+def padding_free(config: Any, recipe: Recipe, machine: Hardware) -> bool:
+    """Whether batches of RECIPE's causal model of CONFIG lie without padding on MACHINE (see
+    `attention.padding_free`)."""
     from transformers import AutoModelForCausalLM
 
-    if recipe.training.attention == "eager" or recipe.method.name == "prompt":
+    from ftstudio.engine import attention
+
+    if recipe.method.name == "prompt":
         return False
     mapping: Any = AutoModelForCausalLM._model_mapping
     kind = mapping.get(type(config), None)
-    return bool(getattr(kind, "_supports_attention_backend", False))
+    return attention.padding_free(kind, machine.device, machine.dtype, recipe.training.attention)
 
 
 def batches(
-    recipe: Recipe, materials: Materials, encoded: EncodedSet, config: Any, device: str = "cpu", weights: int = 0
+    recipe: Recipe, materials: Materials, encoded: EncodedSet, config: Any, machine: Hardware, weights: int = 0
 ) -> Batches:
     """The batches of RECIPE on its ENCODED training rows. CONFIG, the model's, tells what logits and layers take;
-    DEVICE and the number of its WEIGHTS, what of a batch goes through it at once."""
+    MACHINE and the number of its WEIGHTS, what of a batch goes through it at once."""
     text = config.get_text_config()
     lengths = [int(length) for length in encoded.batch_lengths]
     task = materials.task
@@ -115,7 +118,7 @@ def batches(
     everything = order.batches(0)
     passes = min(EPOCHS, math.ceil(_passes(recipe, len(everything))))
     causal = task.kind == "causal-lm"
-    padded = not causal or not padding_free(config, recipe)
+    padded = not causal or not padding_free(config, recipe, machine)
     # a batch in pieces goes through in one process alone
     parted = padded and (causal or (not task.rows_alike and task.divisible)) and launch.place().alone
     logits = 2 * text.vocab_size
@@ -129,7 +132,7 @@ def batches(
         if not parted:
             found = heaviest(sizes, asked, drawn, logits, width, padded)
             return found, at_once(found, lengths, task.chunk)
-        cost = pieces.dear(device, weights)
+        cost = pieces.dear(machine.device, weights)
         return pieces.heaviest(drawn, ids, cost, labels if causal else None, logits / width, beside)
 
     several = []  # the heaviest of each epoch
@@ -161,5 +164,5 @@ def batches(
     if len(piece) < len(most) and task.chunk:
         every = [[encoded[row] for row in set(most) - set(piece)], once]
     if parted:
-        every = pieces.parted(first, pieces.length_of, pieces.dear(device, weights))
+        every = pieces.parted(first, pieces.length_of, pieces.dear(machine.device, weights))
     return Batches(first, once, usual, tokens, held_out, prompts, longest_new(recipe), rows_asked, every)

@@ -154,4 +154,5 @@ class SummedCrossEntropy(torch.autograd.Function):
         for into, piece, at, normaliser, scale in zip(*rows, strict=True):
             share = (piece.float() - normaliser).exp_().mul_(scale)
             into.copy_(share.scatter_add_(-1, at, -scale))
+            del share  # or it lay there while that of the next piece is made
         return result, None, None

@@ -1,9 +1,9 @@
 """What a training takes of a device's memory, part by part, from the configuration alone.
 
-Weights, adapter and optimiser are counted; what a step holds beside them is followed through a model of one layer and
-one of two (`memory_fake`) and drawn on to all layers: each phase of the step grows with the layers in a straight line.
-Not so where a method tells layers apart by their numbers: all are followed then (what lies below the lowest that learns
-is frozen and keeps nothing, so that this is quick).
+Weights, adapter and optimiser are counted; what a step holds beside them is followed through a few layers
+(`memory_fake`, `memory_layers` which) and drawn on to all (`memory_drawn`). Not so where a method tells layers apart by
+their numbers: all are followed then (what lies below the lowest that learns is frozen and keeps nothing, so that this
+is quick).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from ftstudio.core.recipe import Recipe
 from ftstudio.engine.hardware import Hardware
 from ftstudio.engine.order import flat
 from ftstudio.engine.samples import LONGEST
+from ftstudio.methods import anatomy
 
 if TYPE_CHECKING:
-    from ftstudio.engine.memory_fake import Followed, Method
+    from ftstudio.engine.memory_fake import Method
 
 # What the process holds before the model: on a GPU CUDA's own context with the libraries' kernels, on the CPU Python
 # with torch, transformers and peft (resident, measured: torch 2.13, transformers 5.23).
@@ -78,9 +79,10 @@ def estimate(
     `cache_bytes` is what answering keeps of earlier tokens. Raises what transformers raises where a model can't be
     built with fewer layers.
     """
-    from ftstudio.engine.memory_fake import Load, follow
+    from ftstudio.engine.memory_drawn import drawn
+    from ftstudio.engine.memory_fake import Load, follow, kinds
+    from ftstudio.engine.memory_layers import few, whole
 
-    layers = config.get_text_config().num_hidden_layers
     step = Load(loads.lengths, max(1, loads.trained))
     still = []
     if loads.held_lengths:
@@ -89,18 +91,17 @@ def estimate(
         # padded on the left to the longest: as if all prompts had its length
         still.append(Load((max(loads.prompts),) * len(loads.prompts), len(loads.prompts)))
     every = counted["gradients"] if recipe.training.gradient_accumulation > 1 else None
-    if method.apart:
-        two = follow(config, layers, recipe, method, machine, step, still)
-        peak, gradients = _most(two, every)
-        more = 0
-    else:
-        one = follow(config, 1, recipe, method, machine, step, () if layers > 1 else still)
-        two = follow(config, 2, recipe, method, machine, step, still) if layers > 1 else one
-        peak, gradients = _greatest(one, two, layers, every)
-        # without gradients a pass holds one layer at a time, and what autocast keeps of the weights that learn
-        more = (two.learning - one.learning) * (layers - 2) * 2 if machine.precision != "fp32" and layers > 2 else 0
+    alike = kinds(config)
+    found = drawn(
+        whole(alike) if method.apart else few(alike),
+        lambda places, base: follow(config, places, recipe, method, machine, step, still if base else ()),
+    )
+    base = found.base
+    peak, gradients = found.greatest(every)
+    # without gradients a pass holds one layer at a time, and what autocast keeps of the weights that learn
+    more = 2 * found.learning if machine.precision != "fp32" else 0
     held = {name: counted[name] for name in ("weights", "adapter", "optimizer")}
-    logits = min(two.logits, peak - gradients)
+    logits = min(base.logits, peak - gradients)
     parts = {
         "weights": counted["weights"],
         "adapter": counted["adapter"],
@@ -111,7 +112,7 @@ def estimate(
         {"cuda": "cuda_context", "cpu": "libraries"}[machine.device]: CONTEXT[machine.device],
     }
     resting = sum(held.values()) + CONTEXT[machine.device]
-    passes = [size + more for size in two.still]
+    passes = [size + more for size in base.still]
     cache = cache_bytes(config, machine, len(loads.prompts), max(loads.prompts, default=0) + loads.new)
     moments = {"training": sum(parts.values())}
     if loads.held_lengths:
@@ -121,42 +122,17 @@ def estimate(
     return {"estimated_bytes": max(moments.values()), "parts": parts, "moments": moments, "cache_bytes": cache}
 
 
-def _most(whole: Followed, kept: int | None) -> tuple[int, int]:
-    """(most bytes that a step of the WHOLE model holds at once, gradients among them); KEPT as in `_greatest`."""
-    if kept is not None:
-        return max(whole.others.values()) + kept, kept
-    return max((peak, max(0, peak - whole.others[phase])) for phase, peak in whole.peaks.items())
-
-
-def _greatest(one: Followed, two: Followed, layers: int, kept: int | None) -> tuple[int, int]:
-    """(most bytes that a step holds at once with LAYERS layers, gradients among them).
-
-    KEPT: bytes of all gradients where they lie there all the time, from the micro-batches before.
-    """
-    best = (0, 0)
-    first, last = "layer 0", "layer 1" if "layer 1" in two.peaks else "layer 0"
-    for before, after in (("forward", "forward"), ("head", "head"), (first, last), (first, first)):
-        if before not in one.peaks or after not in two.peaks:
-            continue
-
-        def drawn(values: str, before: str = before, after: str = after) -> int:
-            start, end = getattr(one, values)[before], getattr(two, values)[after]
-            return int(start + (end - start) * (layers - 1))
-
-        if kept is not None:
-            found = (drawn("others") + kept, kept)
-        else:
-            found = (drawn("peaks"), max(0, drawn("peaks") - drawn("others")))
-        best = max(best, found)
-    return best
-
-
 def cache_bytes(config: Any, machine: Hardware, rows: int, tokens: int) -> int:
-    """Bytes of keys and values of ROWS answers of TOKENS tokens each, prompt and padding included."""
+    """Bytes of keys and values of ROWS answers of TOKENS tokens each, prompt and padding included. With latent
+    attention (DeepSeek) transformers keeps what keys and values of all heads are made of."""
     text = config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return int(2 * text.num_hidden_layers * heads * width * tokens * rows * (4 if machine.precision == "fp32" else 2))
+    latent = getattr(text, "kv_lora_rank", None)
+    if latent:
+        width = latent + text.qk_rope_head_dim
+    else:
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        width = heads * sum(anatomy.head_widths(text))
+    return int(text.num_hidden_layers * width * tokens * rows * (4 if machine.precision == "fp32" else 2))
 
 
 def longest_new(recipe: Recipe) -> int:

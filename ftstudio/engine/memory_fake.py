@@ -1,4 +1,4 @@
-"""One training step of a model that has one or two layers, or all, and no weights, followed byte by byte.
+"""One training step of a model that has a few of its layers, or all, and no weights, followed byte by byte.
 
 What the engine's real step does, it does here too: layout of the batch, head only at labels, adapters, checkpointing,
 half precision. What can't run without numbers (4-bit weights, drawn dropout, the loss in pieces) has a stand-in that
@@ -31,6 +31,7 @@ from ftstudio.engine.loss import head_of, soft_prompt
 from ftstudio.engine.memory_gpu import attends, on_gpu
 from ftstudio.engine.memory_head import InChunks, Whole, chunk_rows, head_fused
 from ftstudio.engine.memory_hollow import Hollowed, run
+from ftstudio.engine.memory_layers import kinds_of, layers_of, only
 from ftstudio.engine.memory_track import Tracker
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 REMEMBERED = 32
 _followed: dict[tuple[Any, ...], Followed] = {}
 _passed: dict[tuple[Any, ...], int] = {}
+_kinds: dict[str, tuple[int, ...]] = {}
 
 ONE_ROW = "ftstudio_one_row"  # all tokens as one row: what a fused kernel keeps, whatever the lengths are
 
@@ -131,24 +133,39 @@ class Method:
     """Whether it tells layers apart by their numbers (see `methods.Method`)."""
 
 
+def kinds(config: Any) -> tuple[int, ...]:
+    """See `memory_layers.kinds_of`: of the model of CONFIG."""
+    key = config.to_json_string(use_diff=False)
+    if key not in _kinds:
+        with BUILDING, torch.device("meta"):
+            remember(_kinds, key, kinds_of(built(config)))
+    return _kinds[key]
+
+
 def follow(
-    config: Any, layers: int, recipe: Recipe, method: Method, machine: Hardware, load: Load, still: Sequence[Load]
+    config: Any,
+    places: tuple[int, ...],
+    recipe: Recipe,
+    method: Method,
+    machine: Hardware,
+    load: Load,
+    still: Sequence[Load],
 ) -> Followed:
-    """A step on LOAD, and passes without gradients on STILL, of CONFIG's model with LAYERS layers.
+    """A step on LOAD, and passes without gradients on STILL, of CONFIG's model with its layers at PLACES.
 
     The last few are remembered: most changes to a recipe change nothing here.
     """
     checkpointing = bool(recipe.training.gradient_checkpointing)
     model = (
-        config.to_json_string(use_diff=False), layers, method.key, method.narrow, machine.device, machine.precision,
-        recipe.training.attention == "eager", recipe.training.shard,
+        config.to_json_string(use_diff=False), places, method.key, method.narrow, machine.device, machine.precision,
+        recipe.training.attention, recipe.training.shard,
     )  # fmt: skip
     key = (*model, checkpointing, load, tuple(still))
     if key not in _followed:
         # nothing is computed again in a pass without gradients: the same with checkpointing and without
         passes = {one: _passed.get((*model, one)) for one in still}
         asked = [one for one, found in passes.items() if found is None]
-        new = lightly(partial(_follow, config, layers, recipe, method, machine, load, asked))
+        new = lightly(partial(_follow, config, places, recipe, method, machine, load, asked))
         for one, found in zip(asked, new.still, strict=True):
             passes[one] = found
             remember(_passed, (*model, one), found)
@@ -182,7 +199,8 @@ def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half:
             replaced(model, name, four_bit(module))
     for parameter in model.parameters() if names else ():
         parameter.requires_grad_(False)
-    model = method.put(model)
+    with torch.device(next(model.parameters()).device):  # no numbers are drawn for what it puts on
+        model = method.put(model)
     model.train()
     levers.checkpoint(model, recipe)
     masters.widen(model)
@@ -197,7 +215,7 @@ def dressed(model: Any, recipe: Recipe, machine: Hardware, method: Method, half:
 
 def _follow(
     config: Any,
-    layers: int,
+    places: tuple[int, ...],
     recipe: Recipe,
     method: Method,
     machine: Hardware,
@@ -206,14 +224,15 @@ def _follow(
     hollow: bool,
 ) -> Followed:
     half = None if machine.precision == "fp32" else machine.dtype
-    config = with_layers(config, layers)
+    attends = "eager" if recipe.training.attention == "eager" else "sdpa"
+    alike = kinds(config)
     with BUILDING, torch.device("meta"):
-        model: Any = built(config, "eager" if recipe.training.attention == "eager" else "sdpa")
+        model: Any = only(config, places, alike, lambda config: built(config, attends))
     model = dressed(model, recipe, machine, method, half)
     with faked(model, hollow) as tracks:
         parted = recipe.training.shard and not place().alone
-        asks = _Asks(model, machine, half, recipe.training.attention == "eager", parted)
-        tracker, logits = _step(model, asks, load, layers, tracks())
+        asks = _Asks(model, machine, half, recipe.training.attention, parted)
+        tracker, logits = _step(model, asks, load, len(places), tracks())
         learning = sum(item.numel() for item in model.parameters() if item.requires_grad)
         passes = [_still(model, asks, item, tracks()) for item in still]
         return Followed(tracker.peaks, tracker.others, passes, logits, learning)
@@ -232,25 +251,11 @@ def built(config: Any, attends: str = "sdpa") -> Any:
         return AutoModelForCausalLM.from_config(config)
 
 
-def with_layers(config: Any, layers: int) -> Any:
-    """CONFIG with LAYERS layers. Raises AttributeError where its layers can't be counted."""
-    config = copy.deepcopy(config)
-    text = config.get_text_config()
-    if text.num_hidden_layers < layers:
-        raise AttributeError("fewer layers than that")
-    for name in ("layer_types", "mlp_layer_types"):
-        kinds = getattr(text, name, None)
-        if kinds:
-            setattr(text, name, list(kinds)[:layers])
-    text.num_hidden_layers = layers
-    return config
-
-
 class _Asks:
     """Calls a model on a load, as `loss.Objective` does with real rows."""
 
     def __init__(
-        self, model: Any, machine: Hardware, half: torch.dtype | None, whole: bool = False, parted: bool = False
+        self, model: Any, machine: Hardware, half: torch.dtype | None, attends: str = "auto", parted: bool = False
     ) -> None:
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.half, self.narrow = half, head_of(model) != "all"
@@ -259,12 +264,7 @@ class _Asks:
         self.fused_from = 0
         if self.head is not None:
             self.fused_from = fused.worth_from(self.head.out_features, (half or self.head.weight.dtype).itemsize)
-        self.free = bool(getattr(inner, "_supports_attention_backend", False)) and not soft_prompt(model) and not whole
-        if not getattr(
-            inner, "_supports_sdpa", True
-        ):  # scores that are capped, or sinks: flash kernels alone know them
-            kernel = attention.kernels(machine.device, machine.dtype)[0]
-            self.free = self.free and kernel in (attention.FLASH, attention.FLASH3)
+        self.free = not soft_prompt(model) and attention.padding_free(inner, machine.device, machine.dtype, attends)
         if self.free and machine.device == "cpu":
             attention.use(model, attention.SEGMENTS)
         elif self.free:
@@ -319,7 +319,7 @@ def _step(model: Any, asks: _Asks, load: Load, layers: int, tracker: Tracker) ->
             parameter.register_post_accumulate_grad_hook(lambda item: tracker.keep(item.grad))
     handles = [
         layer.register_forward_hook(_marks(tracker, f"layer {place}"))
-        for place, layer in enumerate(_layers(model, layers))
+        for place, layer in enumerate(layers_of(model, layers))
     ]
     with tracker:
         tracker.enter("forward")
@@ -350,17 +350,6 @@ def _still(model: Any, asks: _Asks, load: Load, tracker: Tracker) -> int:
         asks.loss(model, load)
     model.train()
     return tracker.peaks["pass"]
-
-
-def _layers(model: Any, count: int) -> list[nn.Module]:
-    """The decoder layers of MODEL: its first list of COUNT modules of one kind."""
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count and "Layer" in type(module[0]).__name__:
-            return list(module)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return list(module)
-    raise AttributeError("its layers can't be told")
 
 
 def four_bit(module: Any) -> FourBit:

@@ -78,11 +78,33 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             for one in several
         ]
         return made[0] if alone else tuple(made)
-    result = func(*args, **kwargs)
+    result = multiplied(*args, **kwargs) if grouped(func, args) else func(*args, **kwargs)
     if func is torch.ops.aten.native_layer_norm.default:  # the CPU keeps mean and scale in its input's type
         result = (result[0], *(part.to(args[0].dtype) for part in result[1:]))
     _remember(key, result, outer)
     return _wrapped(result, outer)
+
+
+def grouped(func: Any, args: Any) -> bool:
+    """Whether FUNC multiplies groups of rows, as experts do, in a precision that torch computes on every device, but
+    follows without numbers in bf16 alone."""
+    return func is torch.ops.aten._grouped_mm.default and args[0].dtype != torch.bfloat16
+
+
+def multiplied(
+    left: torch.Tensor,
+    right: torch.Tensor,
+    offs: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Stands in for `_grouped_mm`: rows of LEFT by the matrices of RIGHT that OFFS gives them to; or, as a weight's
+    gradient, a matrix for each group of columns of LEFT and rows of RIGHT."""
+    shape = [left.shape[-2], right.shape[-1]]
+    if left.dim() == right.dim():
+        groups = left.shape[0] if offs is None or left.dim() > 2 else offs.shape[0]
+        shape = [groups, *shape]
+    return left.new_empty(shape, dtype=out_dtype or left.dtype)
 
 
 def _facts_of(func: Any) -> tuple[bool, bool]:

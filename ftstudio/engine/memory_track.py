@@ -11,15 +11,23 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from ftstudio.engine.memory_hollow import Hollow
+from ftstudio.engine.memory_hollow import Hollow, grouped, multiplied
 
 
 def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
     """That of TENSOR; of a hollow one, what it is around."""
     return tensor.meta.untyped_storage() if isinstance(tensor, Hollow) else tensor.untyped_storage()
+
+
+def _done(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What torch makes of FUNC, of tensors with numbers or of its fake ones."""
+    if grouped(func, args) and isinstance(args[0], FakeTensor):
+        return multiplied(*args, **kwargs)
+    return func(*args, **kwargs)
 
 
 class Tracker(TorchDispatchMode):
@@ -72,7 +80,7 @@ class Tracker(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """See TorchDispatchMode."""
-        result = func(*args, **(kwargs or {})) if self.does is None else self.does(func, args, kwargs or {})
+        result = (self.does or _done)(func, args, kwargs or {})
         new = False
         for item in (result,) if isinstance(result, torch.Tensor) else tree_flatten(result)[0]:
             if isinstance(item, torch.Tensor):

@@ -60,7 +60,7 @@ def look(
     try:
         machine = hardware.resolve(recipe)
         config = _config(recipe)
-        some = batches(recipe, materials, encoded, config, machine.device, total)
+        some = batches(recipe, materials, encoded, config, machine, total)
     except Stopped:
         raise
     except Exception as error:  # an architecture that transformers can't configure
@@ -149,7 +149,7 @@ def _untold(memory: dict[str, Any], error: Exception, problems: list[Problem]) -
     log.info("memory can't be estimated", exc_info=error)
     if isinstance(error, StudioError) and any(problem.text == error.message for problem in problems):
         return memory  # it is told already
-    why = one_line(error, 120)
+    why = one_line(error, 120).rstrip(".")
     if type(error).__name__ in ("DynamicOutputShapeException", "DataDependentOutputException"):  # of torch's fake pass
         why = "the model looks at what stands in the rows (where a picture goes, which expert reads a token)"
     text = f"Memory for activations can't be estimated: {why}. A measured step tells it."
@@ -161,7 +161,7 @@ def estimated(recipe: Recipe, materials: Materials, encoded: EncodedSet, counted
     """What `memory.estimate` says of RECIPE on its rows; COUNTED as in `look`."""
     machine, config = hardware.resolve(recipe), _config(recipe)
     weights = counted["weights"] // (4 if machine.precision == "fp32" else 2)
-    some = batches(recipe, materials, encoded, config, machine.device, weights)
+    some = batches(recipe, materials, encoded, config, machine, weights)
     return _estimated(recipe, config, machine, counted, some, materials.task)
 
 

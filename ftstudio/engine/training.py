@@ -325,7 +325,8 @@ class Training:
         values.max_steps = self.ranks.tell(total) or values.max_steps
         stats = rows.tokens
         labels = stats["trained"] / max(1, stats["total"])
-        needed = flops.per_token(model, stats["total"] / max(1, len(rows.train)), labels)  # of weights that are whole
+        length = stats["total"] / max(1, len(rows.train))
+        needed = flops.per_token(model, length, labels, flops.context(rows.lengths))  # of weights that are whole
         trainer = self._kind()(
             model,
             values,

@@ -79,6 +79,13 @@ def widths(module: Any) -> tuple[int, int]:
     return int(module.in_features), int(module.out_features)
 
 
+def head_widths(config: Any) -> tuple[int, int]:
+    """Numbers of a token's (query or key, value) in one head of attention, by the text CONFIG of a model. With latent
+    attention (DeepSeek) the two differ, and `head_dim` is but the part that turns with the place."""
+    plain = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(getattr(config, "qk_head_dim", None) or plain), int(getattr(config, "v_head_dim", None) or plain)
+
+
 def stacks(model: nn.Module) -> list[Stack]:
     """The layer stacks of MODEL, outermost ones only, in order: one for a decoder, two for an encoder-decoder, …"""
     from torch import nn
