@@ -52,6 +52,7 @@ class RunDirector:
         best: bool = False,
     ) -> None:
         self.folder, self.control = folder, control
+        folder.patient = True  # a full disk is met by what the recipe says, not by an end in the middle of something
         self.every, self.save, self.first = every, save, first
         self.rest, self.samples, self.drift, self.recorder = rest, samples, drift, recorder
         self.report = report.StepReport(folder)
@@ -78,6 +79,7 @@ class RunDirector:
         self.pace = pace.Pace(every, save, told)
         self.disk = disk.Disk(folder.path)
         self._unwritten = False  # it took no event lately, which is told
+        self._unkept = False  # nor the losses of rows, which is told
         self._unscored = False  # scores failed, which is told
 
     def begun(self, trainer: StudioTrainer) -> None:
@@ -264,14 +266,15 @@ class RunDirector:
         """What is done about a disk that takes no events is the recipe's deed, told once until it takes some again."""
         try:
             yield
-            self._unwritten = False
+            full = self.folder.unwritten
         except DiskFull as error:
-            told, self._unwritten = self._unwritten, True
-            if not told:
-                self.unsaved(error)
-            elif self.watch.disk == "pause":
-                self.paused = True
-                self.disk.owes()
+            full = error
+        told, self._unwritten = self._unwritten, full is not None
+        if full is not None and not told:
+            self.unsaved(full)
+        elif full is not None and self.watch.disk == "pause":
+            self.paused = True
+            self.disk.owes()
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
@@ -407,13 +410,13 @@ class RunDirector:
 
     def _rest(self, trainer: StudioTrainer) -> None:
         where = f"at step {trainer.state.global_step}"
-        told = self._said_paused(where)
+        self._say_paused(where)
         self.rest(True)
         with trainer.meter.away():
             while self.paused:
                 self.control.wait(0.1)
                 self.folder.keep(look=False)
-                told = told or self._said_paused(where)  # a full disk may have room by now
+                self.folder.catch_up()  # a full disk may have room by now
                 due: set[str] = set()
                 for request in self.control.poll(now=True):
                     self._take(request, due)
@@ -434,7 +437,7 @@ class RunDirector:
                 if self.deeds.wish:  # of what was seen meanwhile: it is told, and done
                     self.paused = False
                 elif due and self.paused:
-                    told = self._said_paused(where)
+                    self._say_paused(where)
             if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:
                 self._finish(trainer)
         self.rest(False)
@@ -464,12 +467,9 @@ class RunDirector:
     def _evaluate(self, trainer: StudioTrainer) -> None:
         trainer.evaluate()
 
-    def _said_paused(self, where: str) -> bool:
-        try:
+    def _say_paused(self, where: str) -> None:
+        with contextlib.suppress(StudioError):
             self.tell("paused", where)
-        except StudioError:
-            return False
-        return True
 
     def tell(self, phase: str, text: str) -> None:
         """A phase, after the step that was held back. Raises StudioError where it can't be written."""
@@ -489,7 +489,7 @@ class RunDirector:
         self.report.flush()
         if self.recorder is not None:
             self.recorder.flush()
-            if self.recorder.trouble is not None:
-                text = f"The losses of single rows are no longer kept: {self.recorder.trouble.message}"
-                self.recorder = None
-                self._alert("warning", text)
+            trouble, told = self.recorder.trouble, self._unkept
+            self._unkept = trouble is not None
+            if trouble is not None and not told:
+                self._alert("warning", f"The losses of single rows wait to be written: {trouble.message}")

@@ -22,12 +22,12 @@ from ftstudio.engine import (
     going_on,
     hardware,
     loading,
+    no_room,
     quiet,
     ranks,
     reloading,
     resume,
     room,
-    saving,
     unchanged,
 )
 from ftstudio.engine.budget import batches_in
@@ -180,8 +180,7 @@ class Training:
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
             task = rows.materials.task.fitted(plain, rows.pad)
             self.folder.keep()
-            director.tell("saving", "the tuned model")
-            saving.save(self.folder, self.recipe, trainer.model, task, stopped=director.stopped)
+            no_room.save(self.folder, self.recipe, trainer.model, task, director, waits=self.ranks.alone)
             facts = self._facts(trainer, director, began) | {"peak_memory_bytes": peak} | self._of_best(best)
             kept = math.inf if best is None else resume.facts(best)["eval_loss"]
             if director.watchdog.collapsed and (best is None or director.watchdog.far(kept)):
@@ -201,6 +200,7 @@ class Training:
             self.folder.emit("stopped", text=text, **facts)
         else:
             self.folder.emit("done", **facts)
+        no_room.settle(director)
 
     def _newest(self) -> Path | None:
         """The newest whole checkpoint, as the first process sees it."""

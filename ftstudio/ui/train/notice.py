@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.cells import cell_len
@@ -43,17 +44,20 @@ def notice(
     elsewhere: str = "",
     keys: bool = False,
     read: int = 0,
+    held: Mapping[str, Any] | None = None,
 ) -> tuple[str, str, str]:
     """(ink, mark, text) for the run's STATE.
 
     WAITS_FOR names the job before it in the queue, ASKED what was just requested and not answered yet, RESUMABLE what
     resuming would mean, COMPARABLE whether an ended run has a model to compare, ELSEWHERE the process that trains it
     where it isn't this one. KEYS: the key line has no room for those that change the view.
-    READ: how many of the alerts have been looked at.
+    READ: how many of the alerts have been looked at. HELD: what its process can't write (`RunFeed.held`).
     """
     if waits_for is not None:
         return "dim", "…", f"queued: waits for {waits_for}"
     compares = f"{as_it_is(story)} · enter compares" if comparable else ""
+    if held is not None and not asked:
+        return "bad", "!", held_text(story, state, held)
     if state == "failed":
         failure = story.failure or {}
         hint = one_line(failure.get("hint"), 300)
@@ -93,9 +97,26 @@ def notice(
 def _fresh(alert: dict[str, Any], story: Story) -> bool:
     """Whether ALERT is to be told in full: errors always, what is known of the data only as the training begins."""
     moment, last = alert.get("time"), story.last_time
+    if alert.get("action") == "pause" and alert is not story.pausing:  # it was, and has gone on
+        return False
     if alert.get("level") == "error" or not isinstance(moment, (int, float)) or last is None:
         return True
     return last - moment < FRESH
+
+
+def held_text(story: Story, state: str, held: Mapping[str, Any]) -> str:
+    """What is known of a run whose disk takes no events: why, since when, and what it does all the same."""
+    since, heard, step = held.get("since"), held.get("heard"), held.get("step")
+    known = isinstance(since, (int, float)) and isinstance(heard, (int, float)) and heard - since >= 1
+    told = f" for {duration(heard - since)}" if known else ""
+    parts = [one_line(held.get("why") or "The disk takes no more.", 200), f"Nothing was written{told}"]
+    at = step if isinstance(step, int) else story.step
+    does = {"paused": f"the run is paused at step {at}", "running": f"it goes on, and is at step {at} by now"}
+    parts[1] += f"; {does.get(state, f'the run is {state}')}."
+    parts.append(
+        "Free some space: what is missing here waits in memory" + (" · p goes on" if state == "paused" else ".")
+    )
+    return " ".join(parts)
 
 
 def stopped_text(story: Story) -> str:

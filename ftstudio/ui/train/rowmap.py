@@ -27,6 +27,7 @@ MEANS = {
 FIRST = {"hard": "hardest", "ambiguous": "most variable"}
 ORDERS = tuple(FIRST)
 MOST = 500  # rows that are listed and handed to the Data screen
+LAG = 50  # steps of a run in training that may not have been written yet
 LEFT = 6  # cells of the map's axis
 UNSEEN = "no row was seen yet"
 READING = "Reading what each row lost …"
@@ -108,6 +109,7 @@ class RowMapPage(Vertical):
         self.places: list[int] = []
         self._count = 0  # rows of the kind listed, all of them
         self._looked = False
+        self._step, self._live = 0, False
 
     def compose(self) -> ComposeResult:
         yield Said(id="rowmap-head", grow=True)
@@ -120,9 +122,10 @@ class RowMapPage(Vertical):
         """The list."""
         return self.query_one(Table)
 
-    def take(self, dynamics: Dynamics | None, *, looked: bool = True) -> None:
-        """Show DYNAMICS; the cursor stays where it is. LOOKED: whether the run's files were read."""
-        self.dynamics, self._looked = dynamics, looked
+    def take(self, dynamics: Dynamics | None, *, looked: bool = True, step: int = 0, live: bool = False) -> None:
+        """Show DYNAMICS; the cursor stays where it is. LOOKED: whether the run's files were read. STEP: how far the run
+        has come; LIVE: whether it is trained now."""
+        self.dynamics, self._looked, self._step, self._live = dynamics, looked, step, live
         self._arrange()
 
     def turn(self) -> None:
@@ -159,7 +162,8 @@ class RowMapPage(Vertical):
             count = f"{self._count:,}" if self._count <= MOST else f"{MOST} of {self._count:,}"
             rows = "rows" if known.windows is None else "windows of rows"
             listed = f"Listed: {count} {self.order} {rows}, {FIRST[self.order]} first; {MEANS[self.order]}."
-        return [tuple(parts), *wrapped(listed, width, "dim")]
+        missing = holes(known, self._step, self._live)
+        return [tuple(parts), *wrapped(listed, width, "dim"), *(wrapped(missing, width, "warn") if missing else [])]
 
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
         known = self.dynamics
@@ -199,6 +203,18 @@ class RowMapPage(Vertical):
     def rows(self) -> list[int]:
         """The numbers of the listed rows, in the data they come from, each once."""
         return list(dict.fromkeys(self.dynamics.rows[self.places].tolist())) if self.dynamics is not None else []
+
+
+def holes(known: Dynamics, step: int, live: bool) -> str:
+    """What KNOWN holds nothing of, of a run that has come to STEP; empty where that is nothing. While it is LIVE the
+    last steps are on their way to the disk."""
+    parts = [f"{first:,}" if first == last else f"{first:,} to {last:,}" for first, last in known.missing]
+    if known.until < step and not (live and known.until and step - known.until <= max(LAG, step // 20)):
+        parts.append(f"{known.until + 1:,} to {step:,}")
+    if not parts:
+        return ""
+    steps = "step" if len(parts) == 1 and " to " not in parts[0] else "steps"
+    return f"Nothing is known of {steps} {', '.join(parts)}: the losses of their rows weren't written."
 
 
 def _history(losses: Any) -> str:

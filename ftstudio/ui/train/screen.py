@@ -201,6 +201,7 @@ best at the end. h maps the training rows: those the model never becomes sure of
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
             keys=self.app.size.width < 100 and not (self.classes & {"-log", "-samples", "-rows"}),
             read=self.alerts_read,
+            held=feed.held,
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
             text = f"{text} · {of_all}"
