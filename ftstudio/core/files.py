@@ -112,7 +112,7 @@ class LineWriter:
 
 
 def _cut_torn(handle: int, end: int, written: bytes) -> None:
-    """Take the torn line off that WRITTEN, appended to HANDLE's file at END, ends in; not where others appended, too."""
+    """Take the torn line off that WRITTEN, appended to HANDLE's file at END, ends in; not where others wrote, too."""
     whole = written.rfind(b"\n") + 1
     with contextlib.suppress(OSError):
         if whole < len(written) and os.fstat(handle).st_size == end + len(written):

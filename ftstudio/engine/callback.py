@@ -156,9 +156,9 @@ class RunDirector:
             if told:
                 self._alert("warning", told)
         elif request == "pause":
-            self.paused = True
+            self.paused, self.disk.alone = True, False  # by a person: room on the disk doesn't end it
         elif request == "resume":
-            self.paused = False
+            self.paused, self.disk.alone = False, True
         elif request == "checkpoint":
             due.add("checkpoint")
             self._reason = "as asked"
@@ -169,7 +169,7 @@ class RunDirector:
             self._alert("warning", text)
         elif request == "stop":
             due |= {"stop"} if self.stopped and self.disk.owed else {"checkpoint", "stop"}  # asked again: without
-            self.stopped, self.paused, self.disk.owed = True, False, False
+            self.stopped, self.paused, self.disk.owed, self.disk.alone = True, False, False, True
             self._reason = "stopped"
 
     # -- what happened -------------------------------------------------------------------------------------------
@@ -429,6 +429,7 @@ class RunDirector:
                 if self.disk.owed and self.paused and self.disk.more():
                     self.paused = False
                 if "checkpoint" in due or (self.disk.owed and not self.paused):
+                    due.add("checkpoint")
                     self.disk.owed = False
                     if self._room():
                         self._checkpoint(trainer)

@@ -87,6 +87,8 @@ def notice(
     rest = f"trained by {elsewhere}, steered from here too" if elsewhere else KEYS if keys else ""
     if alerts := story.alerts_now:
         ink, mark = MARKS.get(str(alerts[-1].get("level")), ("dim", "i"))
+        if _over(alerts[-1], story):
+            ink, mark = MARKS["warning"]
         if _fresh(alerts[-1], story) and len(story.alerts) > read:
             return ink, mark, alert_text(alerts[-1])
         told = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} (!)"
@@ -97,26 +99,31 @@ def notice(
 def _fresh(alert: dict[str, Any], story: Story) -> bool:
     """Whether ALERT is to be told in full: errors always, what is known of the data only as the training begins."""
     moment, last = alert.get("time"), story.last_time
-    if alert.get("action") == "pause" and alert is not story.pausing:  # it was, and has gone on
+    if _over(alert, story):
         return False
     if alert.get("level") == "error" or not isinstance(moment, (int, float)) or last is None:
         return True
     return last - moment < FRESH
 
 
+def _over(alert: dict[str, Any], story: Story) -> bool:
+    """Whether ALERT says that the run is paused, and it has gone on since."""
+    return alert.get("action") == "pause" and alert is not story.pausing
+
+
 def held_text(story: Story, state: str, held: Mapping[str, Any]) -> str:
     """What is known of a run whose disk takes no events: why, since when, and what it does all the same."""
     since, heard, step = held.get("since"), held.get("heard"), held.get("step")
-    known = isinstance(since, (int, float)) and isinstance(heard, (int, float)) and heard - since >= 1
-    told = f" for {duration(heard - since)}" if known else ""
-    parts = [one_line(held.get("why") or "The disk takes no more.", 200), f"Nothing was written{told}"]
+    told = ""
+    if isinstance(since, (int, float)) and isinstance(heard, (int, float)) and heard - since >= 1:
+        told = f" for {duration(heard - since)}"
     at = step if isinstance(step, int) else story.step
     does = {"paused": f"the run is paused at step {at}", "running": f"it goes on, and is at step {at} by now"}
-    parts[1] += f"; {does.get(state, f'the run is {state}')}."
-    parts.append(
-        "Free some space: what is missing here waits in memory" + (" · p goes on" if state == "paused" else ".")
+    why = one_line(held.get("why") or "The disk takes no more", 200).partition(": ")[0].rstrip(".")  # without the path
+    return (
+        f"{why}. Nothing was written{told}; {does.get(state, f'the run is {state}')}. "
+        "Free some space: what is missing here waits in memory."
     )
-    return " ".join(parts)
 
 
 def stopped_text(story: Story) -> str:
