@@ -211,6 +211,12 @@ def test_a_request_is_told_until_it_is_answered_or_nobody_is_there() -> None:
             assert asked.told.endswith("… asked 1m40s ago")
             story.feed([told])
             assert asked.answered(feed)
+    feed.state = "paused"
+    asked = Asked.now("resume", feed)
+    assert not asked.answered(feed)
+    story.feed([{"kind": "alert", "text": "The next checkpoint takes 300 KiB, and the disk has 4 KiB left."}])
+    assert asked.answered(feed)  # it tried, and says why it can't
+    feed.state = "running"
     asked = Asked.now("stop", feed)
     assert not asked.answered(feed)
     assert asked.told.endswith("after this step …")

@@ -208,11 +208,12 @@ class RowMapPage(Vertical):
 def holes(known: Dynamics, step: int, live: bool) -> str:
     """What KNOWN holds nothing of, of a run that has come to STEP; empty where that is nothing. While it is LIVE the
     last steps are on their way to the disk."""
-    parts = [f"{first:,}" if first == last else f"{first:,} to {last:,}" for first, last in known.missing]
+    gaps = list(known.missing)
     if known.until < step and not (live and known.until and step - known.until <= max(LAG, step // 20)):
-        parts.append(f"{known.until + 1:,} to {step:,}")
-    if not parts:
+        gaps.append((known.until + 1, step))
+    if not gaps:
         return ""
+    parts = [f"{first:,}" if first == last else f"{first:,} to {last:,}" for first, last in gaps]
     steps = "step" if len(parts) == 1 and " to " not in parts[0] else "steps"
     return f"Nothing is known of {steps} {', '.join(parts)}: the losses of their rows weren't written."
 
