@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ STATES = ("queued", "running", "paused", "stopped", "failed", "interrupted", "do
 REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate", "steps")
 BEAT_SECONDS = 12.0  # a heartbeat comes every 5 s: so long is waited for one before a run is taken from another host
 
+_held_here: dict[str, dict[str, Any]] = {}  # by folder: what this process can't write, for a disk that takes nothing
 SIGNED = 2048  # bytes that owner.json takes up, so that all there is to say has room in it on a full disk
 
 
@@ -57,7 +59,10 @@ class JobFolder:
     def owner(self) -> Owner | None:
         """Who works on it now; None where nobody does (no owner, or its process is gone)."""
         found = self._recorded_owner()
-        return found if found is not None and found.alive() else None
+        if found is None or not found.alive():
+            return None
+        held = _held_here.get(os.path.abspath(self.path)) if found.here else None
+        return found if held is None else replace(found, held=held)
 
     def _recorded_owner(self) -> Owner | None:
         return recorded(self.owner_path)
@@ -84,6 +89,7 @@ class JobFolder:
         except OSError as error:
             raise files.explain(error, self.owner_path) from error
         self._token, self._taken = token, None
+        _held_here.pop(os.path.abspath(self.path), None)
 
     def _wait_for_a_beat(self) -> None:
         """Where an owner on another host seems gone, wait for its next heartbeat: clocks of two hosts may differ.
@@ -179,10 +185,12 @@ class JobFolder:
                 self._backlog.written()
         except StudioError as error:
             self.unwritten = error
+            _held_here[os.path.abspath(self.path)] = self._backlog.told(error.message)
             self._sign_in_place()
             raise
         if self.unwritten is not None:
             self.unwritten = None
+            _held_here.pop(os.path.abspath(self.path), None)
             with contextlib.suppress(StudioError):  # another one took over: nothing is to be signed
                 self.beat()
 

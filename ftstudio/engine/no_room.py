@@ -38,7 +38,8 @@ def settle(director: RunDirector) -> None:
         return
     error = folder.unwritten
     if director.watch.disk != "pause":
-        raise error
+        text = f"The model is saved, but not that the run is through: {error.message}"
+        raise DiskFull(text, "Free some space, then resume: it takes a moment.") from error
     director.disk.owes()
     _wait(director, "", error, folder.catch_up)
 
