@@ -40,7 +40,7 @@ def of(run: RunFolder, kind: str) -> list[dict[str, Any]]:
 
 
 def test_nothing_of_a_run_on_a_full_disk_is_lost(
-    disk: Disk,
+    disk: Disk,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
