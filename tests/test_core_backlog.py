@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_disk import Disk, disk  # noqa: F401
@@ -87,6 +89,28 @@ def test_who_is_not_patient_hears_of_it_and_nothing_is_lost(disk: Disk):  # noqa
     disk.free()
     assert run.catch_up()
     assert [event.get("step") for event in run.events()][-2:] == [last + 1, None]
+
+
+def test_on_a_disk_that_takes_nothing_at_all_this_process_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run, real = begun(tmp_path / "r"), files.LineWriter.append
+
+    def no(*_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def readonly(self: files.LineWriter, *rows: dict[str, Any]) -> None:
+        raise files.explain(OSError(errno.EROFS, "Read-only file system"), self.path)
+
+    monkeypatch.setattr(files.LineWriter, "append", readonly)
+    monkeypatch.setattr(files, "overwrite_json", no)
+    with pytest.raises(StudioError, match="read-only"):
+        run.emit("failed", text="it failed")
+    feed = RunFeed(RunFolder(run.path))
+    feed.poll()
+    assert feed.state == "failed"
+    assert "The file system is read-only" in said(feed)
+    monkeypatch.setattr(files.LineWriter, "append", real)
+    assert run.catch_up()
+    assert run.events()[-1]["kind"] == "failed"
 
 
 def test_a_line_that_is_torn_by_a_full_disk_is_cut_off(disk: Disk):  # noqa: F811

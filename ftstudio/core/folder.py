@@ -2,7 +2,7 @@
 
 events.jsonl   append-only, written by the owner alone
 control.jsonl  append-only, written by anyone
-owner.json     who works on this now: process, host, heartbeat
+owner.json     who works on this now: process, host, heartbeat; on a full disk also the state that has no room elsewhere
 log.txt        all that libraries print
 """
 
