@@ -13,10 +13,12 @@ from small_disk import Disk, disk  # noqa: F401
 from ftstudio.core import backlog, files
 from ftstudio.core.backlog import Backlog
 from ftstudio.core.errors import DiskFull, StudioError
+from ftstudio.core.folder import JobFolder
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine.lingering import Lingering
 from ftstudio.ui.shell.session import RunFeed
+from ftstudio.ui.text.following import Following
 from ftstudio.ui.train.notice import notice
 
 
@@ -107,7 +109,11 @@ def test_on_a_disk_that_takes_nothing_at_all_this_process_knows(tmp_path: Path, 
     feed = RunFeed(RunFolder(run.path))
     feed.poll()
     assert feed.state == "failed"
-    assert "The file system is read-only" in said(feed)
+    assert said(feed) == "it failed (That it failed isn't written: the file system is read-only.)"
+    following = Following(JobFolder(run.path))
+    following.poll()
+    assert not following.running
+    assert following.failed_lines(80) == [(("✗ it failed", "bad"),)]
     monkeypatch.setattr(files.LineWriter, "append", real)
     assert run.catch_up()
     assert run.events()[-1]["kind"] == "failed"

@@ -62,5 +62,9 @@ class Backlog:
         among what waits."""
         state = self.state
         step = next((event.get("step") for event in reversed(self._events) if event["kind"] == "step"), None)
-        short = {key: state[key] for key in ("kind", "phase", "time") if key in state} if state is not None else None
-        return {"why": why[:300], "since": self.first["time"], "state": short, "step": step}
+        short: dict[str, Any] | None = None
+        if state is not None:
+            short = {key: state[key] for key in ("kind", "phase", "time") if key in state}
+            why_failed = ("text", "hint") if state["kind"] == "failed" else ()
+            short |= {key: str(state.get(key) or "")[:200] for key in why_failed}
+        return {"why": why[:200], "since": self.first["time"], "state": short, "step": step}

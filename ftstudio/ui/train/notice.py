@@ -117,9 +117,12 @@ def held_text(story: Story, state: str, held: Mapping[str, Any]) -> str:
     told = ""
     if isinstance(since, (int, float)) and isinstance(heard, (int, float)) and heard - since >= 1:
         told = f" for {duration(heard - since)}"
+    why = one_line(held.get("why") or "The disk takes no more", 200).partition(": ")[0].rstrip(".")  # without the path
+    if state == "failed":
+        failed = held.get("state") or {}
+        return f"{alert_text(failed)} (That it failed isn't written: {why[0].lower()}{why[1:]}.)"
     at = step if isinstance(step, int) else story.step
     does = {"paused": f"the run is paused at step {at}", "running": f"it goes on, and is at step {at} by now"}
-    why = one_line(held.get("why") or "The disk takes no more", 200).partition(": ")[0].rstrip(".")  # without the path
     return (
         f"{why}. Nothing was written{told}; {does.get(state, f'the run is {state}')}. "
         "Free some space: what is missing here waits in memory."
