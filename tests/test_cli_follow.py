@@ -56,6 +56,16 @@ def test_what_is_trained_and_lost_is_told_before_the_first_step():
     )
 
 
+def test_an_alert_that_was_said_before_it_could_be_written_is_said_once():
+    out = Told()
+    teller, alert = Teller(out), {"kind": "alert", "level": "error", "text": "The disk is full."}
+    teller.said_before.append("The disk is full.")
+    teller.tell(alert)
+    assert out.lines == []
+    teller.tell(alert)  # another time
+    assert out.lines == ["  error: The disk is full."]
+
+
 def test_progress_that_is_none_is_told_once():
     events = [{"kind": "progress", "arm": "base", "done": n, "total": 9, "eta": 3.0} for n in (0, 0, 0, 4, 4, 9, 9)]
     assert [line.split("  ETA")[0] for line in told(events, pace=10.0)] == ["  base 0/9", "  base 4/9", "  base 9/9"]

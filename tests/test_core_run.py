@@ -127,6 +127,25 @@ def test_a_run_that_paused_by_itself_says_why() -> None:
     assert said == "paused at step 5; the model stays loaded · p goes on"
 
 
+def test_an_alert_of_a_pause_is_over_once_the_run_has_gone_on() -> None:
+    """As the events of a run whose disk took no `paused` and no `training` have it."""
+    story = Story()
+    alert = {"kind": "alert", "level": "error", "action": "pause", "step": 40, "text": "The disk is full."}
+    alert |= {"hint": "The run is paused. Free some space, then resume."}
+    story.feed([{"kind": "step", "step": 40, "loss": 2.0}, alert])
+
+    def said() -> tuple[str, str, str]:
+        return notice(story, "running", waits_for=None, asked="", resumable="")
+
+    assert "The run is paused" in said()[2]
+    story.feed([{"kind": "step", "step": 41, "loss": 2.0}])  # it may have been under way
+    assert "The run is paused" in said()[2]
+    story.feed([{"kind": "step", "step": 42, "loss": 2.0}])
+    assert said() == ("warn", "!", "1 alert (!)")
+    story.feed([{"kind": "phase", "phase": "paused"}])
+    assert "paused at step 42" in notice(story, "paused", waits_for=None, asked="", resumable="")[2]
+
+
 def test_a_run_that_paused_at_the_step_after_the_alert_says_why_until_it_goes_on() -> None:
     """What another thread sees while a step is taken, such as a hot GPU, is done after that step."""
     hot = {"kind": "alert", "level": "error", "action": "pause", "step": 4, "text": "GPU 0 is slowed down by heat."}

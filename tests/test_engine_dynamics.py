@@ -14,11 +14,13 @@ from ftstudio.core import dynamics
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
+from ftstudio.engine import dynamics as dynamics_of_engine
 from ftstudio.engine import report
 from ftstudio.engine.dynamics import Recorder
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
+from ftstudio.ui.train import rowmap
 
 
 @pytest.fixture(scope="module")
@@ -81,24 +83,81 @@ def test_steps_tell_the_loss_of_each_source(run: RunFolder):
     assert len(story.curves["source a"]) > 4
 
 
-def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_a_full_disk_does_not_take_is_written_once_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real, full = dynamics_of_engine._append, {"now": True}
+
+    def append(path: Path, data: bytes) -> None:
+        if full["now"]:
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(dynamics_of_engine, "_append", append)
     kept = Recorder(tmp_path, [4, 5])
     kept.begin()
     kept.took(0, 1, [0, 1], [2, 0], [3.0, 0.0])
     kept.flush()
-
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ftstudio.engine.dynamics._append", full)
-    kept.took(0, 2, [1], [2], [1.0])
-    kept.flush()
     assert kept.trouble is not None
     assert "disk is full" in kept.trouble.message
+    kept.took(1, 2, [0, 1], [2, 2], [2.0, 1.0])
+    full["now"] = False
+    kept.flush()
+    assert kept.trouble is None
     found = dynamics.read(tmp_path)
     assert found is not None
-    assert found.losses[0, 0] == 1.5  # and a row without a label was not recorded
-    assert found.seen.tolist() == [1, 0]
+    assert found.losses[:, 0].tolist() == [1.5, 1.0]
+    assert found.seen.tolist() == [2, 1]  # and a row without a label was not recorded
+    assert (found.until, found.missing) == (2, ())
+
+
+def test_what_the_records_stand_on_is_written_later_too(tmp_path: Path):
+    (tmp_path / "dynamics").write_text("in the way")
+    kept = Recorder(tmp_path, [4, 5])
+    kept.begin()
+    kept.took(0, 1, [0, 1], [2, 2], [3.0, 1.0])
+    kept.flush()
+    assert kept.trouble is not None
+    (tmp_path / "dynamics").unlink()
+    kept.flush()
+    found = dynamics.read(tmp_path)
+    assert found is not None
+    assert found.losses.tolist() == [[1.5, 0.5]]
+
+
+def test_of_too_much_that_waits_the_oldest_goes_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dynamics_of_engine, "MOST", 6)
+    kept = Recorder(tmp_path, [4, 5])
+    kept.begin()
+    kept.took(0, 1, [0, 1], [2, 2], [3.0, 1.0])
+    kept.flush()
+    (tmp_path / "dynamics").rename(tmp_path / "away")
+    (tmp_path / "dynamics").write_text("in the way")
+    for step in range(2, 8):
+        kept.took(step, step, [0, 1], [2, 2], [3.0, 1.0])
+        kept.flush()
+    (tmp_path / "dynamics").unlink()
+    (tmp_path / "away").rename(tmp_path / "dynamics")
+    kept.flush()
+    found = dynamics.read(tmp_path)
+    assert found is not None
+    assert (found.until, found.missing) == (7, ((2, 4),))
+    assert rowmap.holes(found, 7, live=False) == (
+        "Nothing is known of steps 2 to 4: the losses of their rows weren't written."
+    )
+
+
+def test_the_map_says_up_to_which_step_it_holds(tmp_path: Path):
+    kept = Recorder(tmp_path, [4, 5])
+    kept.begin()
+    for step in range(1, 41):
+        kept.took(0, step, [0, 1], [2, 2], [3.0, 1.0])
+    kept.flush()
+    found = dynamics.read(tmp_path)
+    assert found is not None
+    told = "Nothing is known of steps 41 to 400: the losses of their rows weren't written."
+    assert rowmap.holes(found, 400, live=True) == rowmap.holes(found, 400, live=False) == told
+    assert rowmap.holes(found, 41, live=True) == ""  # it is on its way
+    assert "of step 41:" in rowmap.holes(found, 41, live=False)
+    assert rowmap.holes(found, 40, live=False) == ""
 
 
 def test_after_a_torn_record_the_next_are_whole(tmp_path: Path):

@@ -281,14 +281,14 @@ def test_a_disk_without_room_pauses_until_there_is(
         write(*args, **named)
 
     monkeypatch.setattr(trainer, "save_weights", writes)
-    rest = callback.RunDirector._said_paused
+    rest = callback.RunDirector._say_paused
 
-    def room(self: Any, where: str) -> bool:
+    def room(self: Any, where: str) -> None:
         full.clear()  # a person makes room and resumes
         self.folder.request("resume")
-        return rest(self, where)
+        rest(self, where)
 
-    monkeypatch.setattr(callback.RunDirector, "_said_paused", room)
+    monkeypatch.setattr(callback.RunDirector, "_say_paused", room)
     run = prepared(base, tmp_path, steps=4, save_steps=2)
     worker.execute(Train(run.path))
     assert run.state() == "done", events(run, "failed")

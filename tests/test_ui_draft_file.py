@@ -115,3 +115,7 @@ def test_one_that_cant_be_read_is_not_written_over(tmp_path: Path):
     assert draft.newest() is not None
     draft.forget()
     assert draft.path().name == "draft-2.yaml"
+
+
+def test_a_new_workspace_is_made_for_its_first_draft(tmp_path: Path) -> None:
+    assert DraftFile(tmp_path / "new" / "studio").path() == tmp_path / "new" / "studio" / "draft.yaml"

@@ -14,6 +14,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from ftstudio.core import files
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import PRESETS, Workspace
@@ -302,6 +303,37 @@ async def test_what_was_typed_is_there_after_a_crash_and_in_the_next_studio(tmp_
     async with studio(tmp_path).run_test(size=(80, 24), notifications=True) as pilot:
         await until(pilot, "taken up again")
         assert recipe(pilot)["data"] == {"train": "demo"}
+
+
+async def test_what_found_no_room_is_saved_once_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, and needs no other change."""
+    monkeypatch.setattr("ftstudio.ui.recipe.wizard.AGAIN", -0.5)
+    real, full, tries = files.write, {"now": True}, []
+
+    def write(path: Path, content: str | bytes) -> None:
+        tries.append(path)
+        if full["now"]:
+            raise files.explain(OSError(28, "No space left on device"), path)
+        real(path, content)
+
+    monkeypatch.setattr(files, "write", write)
+    async with studio(tmp_path).run_test(size=(80, 24), notifications=True) as pilot:
+        told: list[str] = []
+        monkeypatch.setattr(wizard(pilot).studio, "show_error", lambda error: told.append(str(error)))
+        await step(pilot, 1)
+        await press(pilot, "text:demo")
+        end = time.monotonic() + 10
+        while len(tries) < 4 and time.monotonic() < end:
+            await pilot.pause(0.1)
+        assert len(tries) >= 4
+        assert len(told) == 1
+        assert "The disk is full" in told[0]
+        full["now"] = False
+        while not (tmp_path / "studio" / "draft.yaml").exists() and time.monotonic() < end:
+            await pilot.pause(0.1)
+        kept = load_draft(tmp_path / "studio" / "draft.yaml")
+        assert kept is not None
+        assert kept.get("data.train") == "demo"
 
 
 async def test_another_recipe_sets_the_draft_aside(tmp_path: Path) -> None:

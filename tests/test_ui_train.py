@@ -20,6 +20,8 @@ from screens import whole
 from textual.pilot import Pilot
 
 from ftstudio.core import files
+from ftstudio.core.errors import DiskFull
+from ftstudio.core.files import LineWriter
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
@@ -166,6 +168,32 @@ async def test_a_run_of_another_machine_is_watched_and_steered(workspace: Worksp
     assert requests(run) == ["checkpoint"]
 
 
+async def test_a_run_whose_disk_is_full_is_shown_as_it_is(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of its events can be written: its owner file, or this process's memory, tells."""
+    run, real = training(workspace), LineWriter.append
+    run.patient = True
+
+    def full(self: LineWriter, *rows: dict[str, Any]) -> None:
+        raise DiskFull(f"The disk is full: {self.path}.", "Free some space.")
+
+    async with studio(workspace, RunFolder(run.path)).run_test(size=(80, 24)) as pilot:
+        await made.until(pilot, "step 60/200")
+        monkeypatch.setattr(LineWriter, "append", full)
+        run.emit("step", step=61, loss=1.0)
+        text = await made.until(pilot, "nothing written since")
+        assert "ETA" not in text.splitlines()[1]
+        assert "The disk is full. Nothing was written; it goes on, and is at step 61" in text
+        run.emit("phase", phase="paused", text="")
+        text = await made.until(pilot, "the run is paused at step 61")
+        assert "p go on" in text
+        monkeypatch.setattr(LineWriter, "append", real)
+        run.emit("phase", phase="training", text="")
+        text = await made.until(pilot, "g next chart")
+        assert "step 61/200" in text
+
+
 # -- steering -----------------------------------------------------------------------------------------------------
 async def test_every_request_reaches_the_run_and_is_told_until_it_is_answered(workspace: Workspace) -> None:
     run = training(workspace)
@@ -211,6 +239,12 @@ def test_a_request_is_told_until_it_is_answered_or_nobody_is_there() -> None:
             assert asked.told.endswith("… asked 1m40s ago")
             story.feed([told])
             assert asked.answered(feed)
+    feed.state = "paused"
+    asked = Asked.now("resume", feed)
+    assert not asked.answered(feed)
+    story.feed([{"kind": "alert", "text": "The next checkpoint takes 300 KiB, and the disk has 4 KiB left."}])
+    assert asked.answered(feed)  # it tried, and says why it can't
+    feed.state = "running"
     asked = Asked.now("stop", feed)
     assert not asked.answered(feed)
     assert asked.told.endswith("after this step …")

@@ -86,12 +86,14 @@ class Headless:
         with contextlib.suppress(OSError):
             self._capture.release_terminal()
 
-    def _say_unwritten(self) -> None:
-        """What a full disk kept from being an event."""
+    def _say_unwritten(self, teller: Teller) -> None:
+        """What a full disk kept from being an event so far; TELLER needn't say it again once it is one."""
         alerting = sys.modules.get("ftstudio.engine.alerting")
         unwritten = getattr(alerting, "UNWRITTEN", None)  # none yet while the worker is still importing it
         while unwritten:
-            self.out.say(f"  {one_line(unwritten.popleft(), 400)}")
+            text = unwritten.popleft()
+            teller.said_before.append(text)
+            self.out.say(f"  {one_line(text, 400)}")
 
     def expect(self, run: RunFolder) -> None:
         """RUN comes later: till then everybody sees that it waits for its turn here. Raises StudioError where it waits
@@ -126,7 +128,7 @@ class Headless:
                 teller.tell(event)
                 if event.get("kind") in STATE_KINDS:
                     last = event
-            self._say_unwritten()
+            self._say_unwritten(teller)
             if not busy:
                 break
             time.sleep(POLL_SECONDS)
@@ -151,6 +153,7 @@ class Teller:
         self._next = self._began
         self._said = self._progressed = ""
         self._paused = False
+        self.said_before: list[str] = []  # alerts that were said before they could be written
         self._total: int | None = None
 
     def tell(self, event: dict[str, Any]) -> None:
@@ -238,4 +241,7 @@ class Teller:
             self.out.say(f"  {line}" + (f"  ETA {duration(event['eta'])}" if event.get("eta") else ""))
 
     def _alert(self, event: dict[str, Any]) -> None:
+        if event.get("text") in self.said_before:
+            self.said_before.remove(event["text"])
+            return
         self.out.say(f"  {one_line(event.get('level') or 'info', 20)}: {one_line(event.get('text'), 600)}")

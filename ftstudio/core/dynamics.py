@@ -9,6 +9,8 @@
 A target of a task with labels of its own (a class, a tag, one of several labels) counts as a token. A task whose rows
 have no probability of what is right keeps none: about.json then says `without`, the sentence why, and no rows.
 
+Every step has records, but where they found no room on the disk for long.
+
 Appended while the run trains. A torn last record is left out, and the last record of a row in an epoch counts. A run
 that goes on from a checkpoint first puts the records of later steps into `aside-epoch-000.bin`, which isn't read. Ranks
 beside the first write `epoch-000.rank1.bin` and so on. `sources` is empty unless several sources are mixed: a row
@@ -69,6 +71,10 @@ class Dynamics:
     sources: tuple[Source, ...] = ()
     without: str = ""
     """Why there are no rows, where the task has none to show."""
+    until: int = 0
+    """The last step that any record is of; 0 where there is none."""
+    missing: tuple[tuple[int, int], ...] = ()
+    """First and last steps, before that one, of which there are no records."""
 
     @property
     def epochs(self) -> int:
@@ -199,15 +205,26 @@ def read(run: Path) -> Dynamics | None:
         return None
     losses = np.full((1 + max((part[0] for part in parts), default=-1), len(rows)), np.nan, dtype=np.float32)
     tokens = np.zeros(len(rows), dtype=np.uint32)
+    steps = []
     for epoch, _, path in parts:
         try:
             records = np.fromfile(path, dtype=RECORD)  # whole records only
         except OSError:
             continue
         records = records[records["place"] < len(rows)]
+        steps.append(records["step"][np.flatnonzero(np.diff(records["step"], prepend=0))])
         losses[epoch, records["place"]] = records["loss"]  # of several the last: numpy assigns in order
         tokens[records["place"]] = records["tokens"]
-    return Dynamics(rows, losses, tokens, sources, str(about.get("without") or ""))
+    return Dynamics(rows, losses, tokens, sources, str(about.get("without") or ""), *_kept(steps))
+
+
+def _kept(steps: list[Array]) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """(the last of STEPS, the first and last steps of each gap before it)."""
+    import numpy as np
+
+    known = np.unique(np.concatenate([np.zeros(1, dtype="<u4"), *steps])).astype(np.int64)
+    gaps = np.flatnonzero(np.diff(known) > 1)
+    return int(known[-1]), tuple((int(known[gap]) + 1, int(known[gap + 1]) - 1) for gap in gaps)
 
 
 def _parts(folder: Path) -> list[tuple[re.Match[str], Path]]:

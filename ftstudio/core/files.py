@@ -52,12 +52,24 @@ def write(path: Path, content: str | bytes) -> None:
         raise explain(error, path) from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace PATH by VALUE as indented JSON."""
+def write_json(path: Path, value: Any, room: int = 0) -> None:
+    """Replace PATH by VALUE as indented JSON, with blanks behind it up to ROOM bytes: see `overwrite_json`."""
     text = json.dumps(value, ensure_ascii=False, indent=1)
     if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):  # a path that is no UTF-8: \udce9
         text = json.dumps(value, indent=1)
-    write(path, text + "\n")
+    write(path, text.ljust(room - 1) + "\n")
+
+
+def overwrite_json(path: Path, value: Any) -> None:
+    """Write VALUE over what PATH holds, as one line of JSON, and blanks up to the old end: for a small file on a full
+    disk, which has no room for another one beside it. Raises OSError where that isn't possible."""
+    data = json.dumps(value).encode("ascii")
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        length = os.fstat(handle).st_size
+        os.pwrite(handle, data.ljust(length - 1) + b"\n", 0)
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> Any | None:
@@ -69,7 +81,8 @@ def read_json(path: Path) -> Any | None:
 
 
 class LineWriter:
-    """Appends JSON lines to a file. A line torn by an earlier kill is closed first, so it can't swallow ours."""
+    """Appends JSON lines to a file. A line torn by an earlier kill is closed first, so it can't swallow ours; of what
+    the disk took a part of, whole lines stay and the torn one is cut off."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -85,12 +98,25 @@ class LineWriter:
                 end = os.lseek(handle, 0, os.SEEK_END)
                 if end and os.pread(handle, 1, end - 1) != b"\n":
                     data = b"\n" + data
-                while data:
-                    data = data[os.write(handle, data) :]
+                written = 0
+                try:
+                    while written < len(data):
+                        written += os.write(handle, data[written:])
+                except OSError:
+                    _cut_torn(handle, end, data[:written])
+                    raise
             finally:
                 os.close(handle)
         except OSError as error:
             raise explain(error, self.path) from error
+
+
+def _cut_torn(handle: int, end: int, written: bytes) -> None:
+    """Take the torn line off that WRITTEN, appended to HANDLE's file at END, ends in; not where others wrote, too."""
+    whole = written.rfind(b"\n") + 1
+    with contextlib.suppress(OSError):
+        if whole < len(written) and os.fstat(handle).st_size == end + len(written):
+            os.ftruncate(handle, end + whole)
 
 
 class LineReader:

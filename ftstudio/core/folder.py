@@ -2,27 +2,35 @@
 
 events.jsonl   append-only, written by the owner alone
 control.jsonl  append-only, written by anyone
-owner.json     who works on this now: process, host, heartbeat
+owner.json     who works on this now: process, host, heartbeat; on a full disk also the state that has no room elsewhere
 log.txt        all that libraries print
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ftstudio.core import files
-from ftstudio.core.errors import StudioError
+from ftstudio.core.backlog import STATE_KINDS as STATE_KINDS
+from ftstudio.core.backlog import Backlog
+from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.owner import Owner, alone, here, recorded
 
 STATES = ("queued", "running", "paused", "stopped", "failed", "interrupted", "done")
 REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate", "steps")
 BEAT_SECONDS = 12.0  # a heartbeat comes every 5 s: so long is waited for one before a run is taken from another host
+
+_held_here: dict[str, dict[str, Any]] = {}  # by folder: what this process can't write, for a disk that takes nothing
+SIGNED = 2048  # bytes that owner.json takes up, so that all there is to say has room in it on a full disk
 
 
 class JobFolder:
@@ -37,6 +45,10 @@ class JobFolder:
         self._token: str | None = None
         self._taken: StudioError | None = None  # by another process, while this one gave no sign of life
         self._writer = files.LineWriter(self.events_path)
+        self._backlog = Backlog()
+        self._emitting = threading.RLock()  # the job's thread and its pulse's
+        self.patient = False  # an event that finds no room waits in memory, and `emit` doesn't raise for that
+        self.unwritten: StudioError | None = None  # why events wait in memory, as long as some do
 
     @property
     def name(self) -> str:
@@ -47,7 +59,10 @@ class JobFolder:
     def owner(self) -> Owner | None:
         """Who works on it now; None where nobody does (no owner, or its process is gone)."""
         found = self._recorded_owner()
-        return found if found is not None and found.alive() else None
+        if found is None or not found.alive():
+            return None
+        held = _held_here.get(os.path.abspath(self.path)) if found.here else None
+        return found if held is None else replace(found, held=held)
 
     def _recorded_owner(self) -> Owner | None:
         return recorded(self.owner_path)
@@ -70,10 +85,11 @@ class JobFolder:
             with alone(self.path / ".claiming", self.name):
                 if self.owner() is not None:
                     raise StudioError(f"{self.name} was just taken by another process.", "Watch it there.")
-                files.write_json(self.owner_path, asdict(here(token)))
+                files.write_json(self.owner_path, asdict(here(token)), SIGNED)
         except OSError as error:
             raise files.explain(error, self.owner_path) from error
         self._token, self._taken = token, None
+        _held_here.pop(os.path.abspath(self.path), None)
 
     def _wait_for_a_beat(self) -> None:
         """Where an owner on another host seems gone, wait for its next heartbeat: clocks of two hosts may differ.
@@ -93,9 +109,26 @@ class JobFolder:
     def beat(self) -> None:
         """Write a new heartbeat. Called by the owner every few seconds. Raises StudioError where it is the owner no
         more: after a long silence (a machine that slept, a file system that hung) another one may have taken over."""
-        if self._token is not None:
-            self.keep()
-            files.write_json(self.owner_path, asdict(here(self._token)))
+        if self._token is None:
+            return
+        self.keep()
+        try:
+            files.write_json(self.owner_path, self._sign(self._token), SIGNED)
+        except DiskFull:
+            self._sign_in_place()
+
+    def _sign(self, token: str) -> dict[str, Any]:
+        """What owner.json holds: who works on it, and what it can't write of that."""
+        with self._emitting:
+            held = self._backlog.told(self.unwritten.message) if self.unwritten is not None and self._backlog else None
+        return asdict(here(token, held))
+
+    def _sign_in_place(self) -> None:
+        """A sign of life on a full disk: within the room that owner.json has already."""
+        recorded = self._recorded_owner()
+        if self._token is not None and recorded is not None and recorded.token == self._token:
+            with contextlib.suppress(OSError):  # a file system that writes nothing in place
+                files.overwrite_json(self.owner_path, self._sign(self._token))
 
     def keep(self, *, look: bool = True) -> None:
         """Raise StudioError where another process took over what this one had claimed: from then on it must write
@@ -130,12 +163,49 @@ class JobFolder:
     def emit(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Append an event and return it. Non-finite numbers become null, so that every line is strict JSON.
 
-        Raises StudioError where it can't be written, or another process took over.
+        Raises StudioError where it can't be written, or another process took over. What can't be written is kept, and
+        written before the next event that can be; where this object is `patient`, a full disk raises nothing.
         """
         self.keep(look=False)
         event = {"kind": kind, "time": time.time(), **{key: _finite(value) for key, value in fields.items()}}
-        self._writer.append(event)
+        with self._emitting:
+            self._backlog.add(event)
+            try:
+                self._write()
+            except DiskFull:
+                if not self.patient:
+                    raise
         return event
+
+    def _write(self) -> None:
+        """Write what waits; raises StudioError where that isn't possible, and tells so beside the events."""
+        try:
+            while self._backlog:
+                self._writer.append(self._backlog.first)
+                self._backlog.written()
+        except StudioError as error:
+            self.unwritten = error
+            _held_here[os.path.abspath(self.path)] = self._backlog.told(error.message)
+            self._sign_in_place()
+            raise
+        if self.unwritten is not None:
+            self.unwritten = None
+            _held_here.pop(os.path.abspath(self.path), None)
+            with contextlib.suppress(StudioError):  # another one took over: nothing is to be signed
+                self.beat()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has come to an end that only waits to be written."""
+        return (self._backlog.state or {}).get("kind") in ("done", "failed", "stopped")
+
+    def catch_up(self) -> bool:
+        """Write the events that wait in memory, if any, and there is room by now. Whether none is left."""
+        with self._emitting:
+            if self.unwritten is not None and self._taken is None:
+                with contextlib.suppress(StudioError):
+                    self._write()
+            return self.unwritten is None
 
     def events(self) -> list[dict[str, Any]]:
         """All events so far."""
@@ -167,14 +237,18 @@ class JobFolder:
         return files.LineReader(self.control_path, offset)
 
     # -- state -------------------------------------------------------------------------------------------------
-    def state(self, last: dict[str, Any] | None = None) -> str:
-        """One of STATES. LAST is the last event of a kind in STATE_KINDS, where the caller knows it already."""
+    def state(self, last: dict[str, Any] | None = None, owner: Owner | None = None) -> str:
+        """One of STATES. LAST is the last event of a kind in STATE_KINDS, OWNER who works on it, where the caller knows
+        that already."""
         if last is None:
             last = next((event for event in reversed(self._tail()) if event.get("kind") in STATE_KINDS), None)
+        owner = owner or self.owner()
+        if owner is not None and owner.held is not None and isinstance(owner.held.get("state"), dict):
+            last = owner.held["state"]  # which has no room among the events
         kind = last.get("kind") if last else None
         if kind in ("done", "failed", "stopped"):
-            return str(kind) if self.owner() is None or kind != "stopped" else "stopped"
-        if self.owner() is None:
+            return str(kind)
+        if owner is None:
             return "interrupted" if self.events_path.exists() and kind is not None else "queued"
         return "paused" if kind == "phase" and last is not None and last.get("phase") == "paused" else "running"
 
@@ -193,8 +267,6 @@ class JobFolder:
 
 
 OFTEN = (b'{"kind":"step","time":', b'{"kind":"telemetry","time":')  # as `emit` writes them
-# the kinds of events a state is read from
-STATE_KINDS = ("phase", "failed", "done", "stopped")
 
 
 def _finite(value: Any) -> Any:

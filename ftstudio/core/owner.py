@@ -30,8 +30,9 @@ TRIES, PAUSE = 250, 0.02  # at a door; seconds between them
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that works on a job: id, host, when that process began (against reused ids), last sign of life, and
-    among which processes the id counts (see `_processes`; empty: not written down)."""
+    """The process that works on a job: id, host, when that process began (against reused ids), last sign of life,
+    among which processes the id counts (see `_processes`; empty: not written down), and what it would have written of
+    the job if there were room on the disk (see `Backlog.told`; None: all is written)."""
 
     process: int
     host: str
@@ -39,18 +40,27 @@ class Owner:
     heartbeat: float
     token: str
     processes: str = ""
+    held: dict[str, Any] | None = None
 
     @property
     def near(self) -> bool:
         """Whether it is a process of this host, which can be asked: containers may share a host's name, but no ids."""
         return self.host == socket.gethostname() and self.processes in ("", _processes())
 
+    @property
+    def through(self) -> bool:
+        """Whether the job is, and only how it ended has no room on the disk."""
+        state = (self.held or {}).get("state")
+        return isinstance(state, dict) and state.get("kind") in ("done", "failed", "stopped")
+
     @classmethod
     def of(cls, value: Any) -> Owner | None:
         """What VALUE, read from a file, tells; None where it tells of none."""
         try:
             told = {key: value[key] for key in ("process", "host", "began", "heartbeat", "token")}
-            return cls(**told, processes=str(value.get("processes") or ""))
+            held = value.get("held")
+            held = held if isinstance(held, dict) else None
+            return cls(**told, processes=str(value.get("processes") or ""), held=held)
         except (KeyError, TypeError, AttributeError):
             return None
 
@@ -122,11 +132,11 @@ def _processes() -> str:
         return ""
 
 
-def here(token: str = "") -> Owner:
-    """This process, with a sign of life of now."""
+def here(token: str = "", held: dict[str, Any] | None = None) -> Owner:
+    """This process, with a sign of life of now, and what it holds back."""
     process = os.getpid()
     began = _process_began(process) or 0.0
-    return Owner(process, socket.gethostname(), began, time.time(), token, _processes())
+    return Owner(process, socket.gethostname(), began, time.time(), token, _processes(), held)
 
 
 def exclusive(mine: Path, door: Path) -> None:

@@ -246,6 +246,9 @@ class Story:
 
     def _step(self, event: dict[str, Any]) -> None:
         self._trains()
+        paused, step = (self.pausing or {}).get("step"), event.get("step")
+        if isinstance(paused, int) and isinstance(step, int) and step > paused + 1:
+            self.pausing = None  # the step after it may have been under way; that it rested was never written
         self.last_step = event
         speed = event.get("tokens_per_second")
         if isinstance(speed, (int, float)):

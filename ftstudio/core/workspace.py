@@ -108,7 +108,7 @@ class Workspace:
     def delete_run(self, run: RunFolder) -> Path:
         """Move RUN to the workspace's trash and return where it lies: nothing the person made is ever lost. Raises
         StudioError while something is done with it, and where another run stands on what it made."""
-        if run.owner() is not None:
+        if (owner := run.owner()) is not None and not owner.through:
             raise StudioError(f"{run.name} is still being trained.", "Stop it first.")
         if (waits := holder(run.path)) is not None:
             raise StudioError(
@@ -116,7 +116,7 @@ class Workspace:
             )
         chats = sorted(run.chats.iterdir()) if run.chats.is_dir() else []
         for job in (run.compare, run.test, run.errors, *map(JobFolder, chats)):
-            if job.owner() is not None:
+            if (owner := job.owner()) is not None and not owner.through:
                 raise StudioError(f"{run.name} is still being worked on ({job.name}).", "Stop that first.")
         if above := self.built_on(run):
             names = ", ".join(above[:3]) + (f" and {len(above) - 3} more" if len(above) > 3 else "")

@@ -61,9 +61,9 @@ def emit(folder: JobFolder, watch: Watch, fault: Fault, deed: str, step: int | N
     }
     tell(watch, folder, event)
     _told[folder.path] = text if deed == "stop" else ""
-    try:
+    with contextlib.suppress(StudioError):
         folder.emit("alert", **event)
-    except StudioError:  # a full disk takes no event: whoever runs this process says it
+    if folder.unwritten is not None:  # a full disk takes no event: whoever runs this process says it
         UNWRITTEN.append(text)
 
 

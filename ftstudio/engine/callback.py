@@ -63,6 +63,7 @@ class RunDirector(Pausing):
         best: bool = False,
     ) -> None:
         self.folder, self.control = folder, control
+        folder.patient = True  # a full disk is met by what the recipe says, not by an end in the middle of something
         self.every, self.save, self.first = every, save, first
         self.rest, self.samples, self.drift, self.recorder = rest, samples, drift, recorder
         self.report = report.StepReport(folder)
@@ -94,6 +95,7 @@ class RunDirector(Pausing):
         self.disk = disk.Disk(folder.path)
         self._unwritten = False  # it took no event lately, which is told
         self.gauges = gauges.Gauges(folder.log_path, partial(self._alert, "warning"))
+        self._unkept = False  # it took no losses of rows, which is told
 
     def begun(self, trainer: StudioTrainer) -> None:
         """See trainer.Director. Where a resumed run wouldn't go on as before, what the recipe says is done before a
@@ -197,9 +199,9 @@ class RunDirector(Pausing):
             if told:
                 self._alert("warning", told)
         elif request == "pause":
-            self.paused = True
+            self.paused, self.disk.alone = True, False  # by a person: room on the disk doesn't end it
         elif request == "resume":
-            self.paused = False
+            self.paused, self.disk.alone = False, True
         elif request == "checkpoint":
             due.add("checkpoint")
             self._reason = "as asked"
@@ -210,7 +212,7 @@ class RunDirector(Pausing):
             self._alert("warning", text)
         elif request == "stop":
             due |= {"stop"} if self.stopped and self.disk.owed else {"checkpoint", "stop"}  # asked again: without
-            self.stopped, self.paused, self.disk.owed = True, False, False
+            self.stopped, self.paused, self.disk.owed, self.disk.alone = True, False, False, True
             self._reason = "stopped"
 
     # -- what happened -------------------------------------------------------------------------------------------
@@ -324,14 +326,15 @@ class RunDirector(Pausing):
         """What is done about a disk that takes no events is the recipe's deed, told once until it takes some again."""
         try:
             yield
-            self._unwritten = False
+            full = self.folder.unwritten
         except DiskFull as error:
-            told, self._unwritten = self._unwritten, True
-            if not told:
-                self.unsaved(error)
-            elif self.watch.disk == "pause":
-                self.paused = True
-                self.disk.owes()
+            full = error
+        told, self._unwritten = self._unwritten, full is not None
+        if full is not None and not told:
+            self.unsaved(full)
+        elif full is not None and self.watch.disk == "pause":
+            self.paused = True
+            self.disk.owes()
 
     def shrunk(self, rows: int, tokens: int, recomputes: bool) -> None:
         """See trainer.Director."""
@@ -484,7 +487,7 @@ class RunDirector(Pausing):
         self.report.flush()
         if self.recorder is not None:
             self.recorder.flush()
-            if self.recorder.trouble is not None:
-                text = f"The losses of single rows are no longer kept: {self.recorder.trouble.message}"
-                self.recorder = None
-                self._alert("warning", text)
+            trouble, told = self.recorder.trouble, self._unkept
+            self._unkept = trouble is not None
+            if trouble is not None and not told:
+                self._alert("warning", f"The losses of single rows wait to be written: {trouble.message}")

@@ -18,11 +18,13 @@ SPARE = 1.05  # a checkpoint may be a little larger than the last one
 
 
 class Disk:
-    """Of the run in FOLDER. `owed`: a checkpoint that it didn't take."""
+    """Of the run in FOLDER. `owed`: a checkpoint that it didn't take; `alone`: no person paused it, so that it
+    goes on by itself with `more` room."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.owed = False
+        self.alone = True
         self._free, self._look_again = 0, 0.0
 
     def free(self) -> int:
@@ -56,7 +58,7 @@ class Disk:
     def more(self) -> bool:
         """Whether it has got room since it didn't take a checkpoint."""
         now = time.monotonic()
-        if now < self._look_again:
+        if now < self._look_again or not self.alone:
             return False
         self._look_again = now + LOOK
         return self.free() > max(self.needed() * SPARE or 1, self._free + (64 << 10))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ftstudio.engine.materials import Materials
 
 ASIDE = "aside-"  # before the name of an epoch's file: its records that the run didn't go on from
+MOST = 1 << 22  # records of 16 bytes that wait in memory for room on the disk
 EVERY = 2.0  # seconds between two writes at least; a checkpoint, an evaluation, a pause and the end write at once
 
 
@@ -26,8 +27,8 @@ class Recorder:
     """Appends what each step's rows lost. RUN is the run's folder, ROWS their numbers, RANK of several processes which.
 
     WITHOUT says why no row is recorded (see `Task.unmapped`): only the losses of SOURCES are told then. What is trained
-    are SINGLE rows, or pairs that are made of them. A disk that takes no more ends the recording, not the training:
-    `trouble` then says why.
+    are SINGLE rows, or pairs that are made of them. What a full disk doesn't take waits in memory, but no more than
+    `MOST`: what is older is left out. `trouble` says why something waits, for whatever reason that is.
     """
 
     def __init__(
@@ -51,26 +52,33 @@ class Recorder:
         self.trouble: StudioError | None = None
         self._waiting: dict[int, list[np.ndarray[Any, Any]]] = {}
         self._written = time.monotonic()
+        self._after: int | None = None  # the step that is gone on from, as long as what records stand on isn't written
 
     def begin(self, *, after: int = 0) -> None:
         """Write what the records stand on. AFTER is the step that is gone on from: those of later steps, which a
         rollback gave up or a kill took, are set aside; of an earlier try (0) they go."""
+        self._after = after
         with self._guarded():
-            if not self.rank:
-                for path in sorted(self.folder.glob("epoch-*.bin")) if self.folder.is_dir() else ():
-                    if after:
-                        _cut(path, after)
-                    else:
-                        path.unlink()
-                rows = self.rows[:0] if self.without else self.rows
-                about = {
-                    "version": dynamics.VERSION,
-                    "rows": len(rows),
-                    "sources": [{"name": s.name, "start": s.start, "stop": s.stop} for s in self.sources],
-                    **({"without": self.without} if self.without else {}),
-                }
-                files.write(self.folder / dynamics.ROWS, rows.tobytes())
-                files.write_json(self.folder / dynamics.ABOUT, about)
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._after is None:
+            return
+        if not self.rank:
+            for path in sorted(self.folder.glob("epoch-*.bin")) if self.folder.is_dir() else ():
+                if self._after:
+                    _cut(path, self._after)
+                else:
+                    path.unlink()
+            files.write(self.folder / dynamics.ROWS, (self.rows[:0] if self.without else self.rows).tobytes())
+            about = {
+                "version": dynamics.VERSION,
+                "rows": 0 if self.without else len(self.rows),
+                "sources": [{"name": s.name, "start": s.start, "stop": s.stop} for s in self.sources],
+                **({"without": self.without} if self.without else {}),
+            }
+            files.write_json(self.folder / dynamics.ABOUT, about)
+        self._after = None
 
     def took(
         self, epoch: int, step: int, places: Sequence[int], tokens: Sequence[float], sums: Sequence[float]
@@ -87,7 +95,7 @@ class Recorder:
         records["step"], records["place"], records["tokens"] = step, at, count
         records["loss"] = total / np.maximum(count, 1)
         records = records[count > 0]
-        if self.trouble is None and len(records) and not self.without:
+        if len(records) and not self.without:
             self._waiting.setdefault(epoch, []).append(records)
             if time.monotonic() - self._written >= EVERY:
                 self.flush()
@@ -105,12 +113,26 @@ class Recorder:
         return sorted({int(row) for row in self.rows[list(places)]}) if self.single else []
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits. What can't be written goes on waiting."""
         self._written = time.monotonic()
-        waiting, self._waiting = self._waiting, {}
-        for epoch, parts in waiting.items():
-            with self._guarded():
-                _append(self.folder / dynamics.epoch_name(epoch, self.rank), b"".join(part.tobytes() for part in parts))
+        with self._guarded():
+            self._begin()
+            for epoch in sorted(self._waiting):
+                data = b"".join(part.tobytes() for part in self._waiting[epoch])
+                _append(self.folder / dynamics.epoch_name(epoch, self.rank), data)
+                del self._waiting[epoch]
+            self.trouble = None
+        self._thin()
+
+    def _thin(self) -> None:
+        """Leave out the oldest of what waits, where it is too much to be held in memory."""
+        waits = sum(len(part) for parts in self._waiting.values() for part in parts)
+        while waits > MOST:
+            epoch = min(self._waiting)
+            part = self._waiting[epoch].pop(0)
+            waits -= len(part)
+            if not self._waiting[epoch]:
+                del self._waiting[epoch]
 
     @contextlib.contextmanager
     def _guarded(self) -> Any:

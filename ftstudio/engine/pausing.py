@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -62,13 +63,14 @@ class Pausing(ABC):
 
     def _rest(self, trainer: StudioTrainer) -> None:
         where = f"at step {trainer.state.global_step}"
-        told, self.deeds.pauses = self._said_paused(where), False
+        self._say_paused(where)
+        self.deeds.pauses = False
         self.rest(True)
         with trainer.meter.away():
             while self.paused:
                 self.control.wait(0.1)
                 self.folder.keep(look=False)
-                told = told or self._said_paused(where)  # a full disk may have room by now
+                self.folder.catch_up()  # a full disk may have room by now
                 due: set[str] = set()
                 for request in self.control.poll(now=True):
                     self._take(request, due)
@@ -83,6 +85,7 @@ class Pausing(ABC):
                 if self.disk.owed and self.paused and self.disk.more():
                     self.paused = False
                 if "checkpoint" in due or (self.disk.owed and not self.paused):
+                    due.add("checkpoint")
                     self.disk.owed = False
                     if self._begun and self._room():  # before, what is gone on from is whole already
                         self._checkpoint(trainer)
@@ -91,7 +94,7 @@ class Pausing(ABC):
                 if self.deeds.wish:  # of what was seen meanwhile: it is told, and done
                     self.paused = False
                 elif due and self.paused:
-                    told = self._said_paused(where)
+                    self._say_paused(where)
             if trainer.state.global_step >= trainer.state.max_steps and not self.stopped:
                 self._finish(trainer)
         self.rest(False)
@@ -115,9 +118,6 @@ class Pausing(ABC):
         trainer.control.should_save = False
         trainer.control.should_training_stop = True
 
-    def _said_paused(self, where: str) -> bool:
-        try:
+    def _say_paused(self, where: str) -> None:
+        with contextlib.suppress(StudioError):
             self.tell("paused", where)
-        except StudioError:
-            return False
-        return True

@@ -78,7 +78,8 @@ def withdraw(run: RunFolder, hint: str = "") -> bool:
     events = run.events()
     if any(event.get("kind") in ("start", "step", "checkpoint", "done") for event in events):
         return False
-    if "log" in hint or run.owner() is not None or run.checkpoints.exists() or run.model.exists():
+    owner = run.owner()
+    if "log" in hint or (owner is not None and not owner.through) or run.checkpoints.exists() or run.model.exists():
         return False
     shutil.rmtree(run.path, ignore_errors=True)
     for folder in (run.path.parent, run.path.parent.parent):  # the workspace too, if the run was all that it held

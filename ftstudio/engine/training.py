@@ -23,6 +23,7 @@ from ftstudio.engine import (
     going_on,
     hardware,
     loading,
+    no_room,
     passed_over,
     quiet,
     ranks,
@@ -30,7 +31,6 @@ from ftstudio.engine import (
     resume,
     room,
     same_rows,
-    saving,
     stopped,
     unchanged,
 )
@@ -187,8 +187,7 @@ class Training:
             expected = numbers_of(rows.materials.task, plain, probe, rows.pad)
             task = rows.materials.task.fitted(plain, rows.pad)
             self.folder.keep()
-            director.tell("saving", "the tuned model")
-            saving.save(self.folder, self.recipe, trainer.model, task, stopped=director.stopped)
+            no_room.save(self.folder, self.recipe, trainer.model, task, director, waits=self.ranks.alone)
             facts = (
                 self._facts(trainer, director, began)
                 | {"peak_memory_bytes": peak}
@@ -210,6 +209,7 @@ class Training:
             self.folder.emit("stopped", **stopped.told(self.folder, facts, last=last), **facts)
         else:
             self.folder.emit("done", **facts)
+        no_room.settle(director)
 
     def _newest(self) -> Path | None:
         """The newest whole checkpoint, as the first process sees it."""

@@ -23,6 +23,7 @@ from ftstudio.engine import fit, hardware, quiet
 from ftstudio.engine.capture import Capture
 from ftstudio.engine.context import JobContext
 from ftstudio.engine.control import Control
+from ftstudio.engine.lingering import Lingering
 from ftstudio.engine.more_steps import longer
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.weights import whole
@@ -61,6 +62,7 @@ class Worker:
         self._current: Job | None = None
         self._asked = threading.Event()  # a stop for the current job
         self._closed = False
+        self._lingering = Lingering()
         self._models: ModelStore | None = None
         self.refused: StudioError | None = None  # why a job wasn't begun: its folder can't tell
         self.last_error: StudioError | None = None  # why the last job failed, also where no event could be written
@@ -195,6 +197,7 @@ class Worker:
             self._forget()
             return
         folder = _folder(job)
+        self._lingering.leave(folder.path)
         try:
             if queued.turn is not None:
                 queued.turn.check()
@@ -225,8 +228,7 @@ class Worker:
                     if isinstance(error, (KeyboardInterrupt, SystemExit)) and raising:
                         raise
         finally:
-            with contextlib.suppress(StudioError, OSError):
-                folder.release()
+            self._lingering.release(folder, stays=not raising)
 
     def _queued(self, job: Job) -> _Queued:
         """JOB with its turn, a new one where it is a training that wasn't expected."""
@@ -314,7 +316,9 @@ class Worker:
         if not isinstance(error, Stopped):
             quiet.failure(folder.log_path, error, told, step)
         with contextlib.suppress(StudioError, OSError):  # a full disk takes no event either; last_error tells it
-            if isinstance(error, Stopped):
+            if folder.ended:  # what is missing is room to write so
+                pass
+            elif isinstance(error, Stopped):
                 folder.emit("stopped", text=told.message, step=step)
             else:
                 if isinstance(folder, RunFolder) and not isinstance(error, (KeyboardInterrupt, SystemExit)):

@@ -65,6 +65,7 @@ class DraftFile:
         if self._open_elsewhere(draft):
             return False
         try:
+            draft.parent.mkdir(parents=True, exist_ok=True)  # a new workspace
             with alone(draft.with_name(".draft.claiming"), draft.name):
                 owner = self._owner(draft)
                 if owner is not None:

@@ -33,6 +33,7 @@ from ftstudio.ui.recipe.step_task import TaskPanel
 from ftstudio.ui.shell.screen import StudioScreen
 
 SAVE_AFTER = 0.7  # seconds after the last change
+AGAIN = 3.0  # seconds until a draft that couldn't be written is tried again
 # settings of these very rows
 OF_THE_DATA = ("train", "eval", "parted_as", "columns", "split", "template", "limit", "reading")
 MODELS = [("demo", "the bundled model: tiny, trains in minutes on a CPU")]
@@ -77,6 +78,7 @@ class Wizard(StudioScreen):
         self.at = 0
         self.visited: set[int] = set()
         self._changed_at: float | None = None
+        self._unsaved = ""  # why it couldn't be written, as that was told
 
     def compose_body(self) -> ComposeResult:
         self._begin()
@@ -202,9 +204,12 @@ class Wizard(StudioScreen):
             return
         try:
             self.draft.save(self.draft_path)
+            self._unsaved = ""
         except StudioError as error:
-            self.draft.changed = False  # once is enough: the next change tries again
-            self.studio.show_error(error)
+            self._changed_at = time.monotonic() + AGAIN  # there may be room by then; it is told once
+            told, self._unsaved = self._unsaved, str(error)
+            if told != self._unsaved:
+                self.studio.show_error(error)
 
     # -- steps -------------------------------------------------------------------------------------------------------
     @property

@@ -33,6 +33,7 @@ class RunFeed:
         self.story = Story()
         self._reader = LineReader(run.events_path)
         self.behind = False  # whether more was there than the last `poll` had time for
+        self.held: dict[str, Any] | None = None  # why events are missing just now: see `core.backlog.Backlog.told`
         self._state = ""
         self._checked = 0
 
@@ -48,10 +49,12 @@ class RunFeed:
                 self.behind = True
                 break
         self._checked += 1
-        before = self._state
+        before = self._state, self.held
         if events or not self._state or self._checked % 8 == 0:  # an owner can vanish without a word
-            self._state = self.run.state(self.story.last_state)
-        return events or before != self._state
+            owner = self.run.owner()
+            self._state = self.run.state(self.story.last_state, owner)
+            self.held = {**owner.held, "heard": owner.heartbeat} if owner is not None and owner.held else None
+        return events or before != (self._state, self.held)
 
     @property
     def state(self) -> str:

@@ -113,9 +113,11 @@ class TopStrip(Widget, can_focus=False):
         if story.eval_loss is not None:
             parts.append((2, f"eval {number(story.eval_loss)}"))
         speed = story.last_step.get("tokens_per_second")
-        if speed and state == "running":
+        if speed and state == "running" and feed.held is None:
             parts.append((3, f"{speed / 1000:.1f}k tok/s" if speed >= 1000 else f"{speed:.0f} tok/s"))
-        if state == "running":
+        if feed.held is not None:  # what is told is old
+            parts.append((0, "nothing written since"))
+        elif state == "running":
             phase = story.phase
             parts.append((0, f"ETA {duration(story.eta)}" if phase in ("", "training") else phase))
         gpus = story.telemetry.get("gpus") or []

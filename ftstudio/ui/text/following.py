@@ -43,9 +43,12 @@ class Following:
         before = self.state
         self._polls += 1
         if events or not before or self._polls % 8 == 0:  # an owner can vanish without a word
-            self.state = self.folder.state(self._last) if self._last is not None else "queued"
-            if self._last is None and self.folder.owner() is not None:
+            owner = self.folder.owner()
+            self.state = self.folder.state(self._last, owner) if self._last is not None else "queued"
+            if self._last is None and owner is not None:
                 self.state = "running"
+            if self.state == "failed" and owner is not None and owner.through and owner.held:
+                self.failure = owner.held["state"]  # which found no room among the events
         return bool(events) or before != self.state
 
     def _take(self, event: dict[str, Any]) -> None:

@@ -31,16 +31,17 @@ def _count(feed: RunFeed, what: str) -> int:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request for WHAT (one of WORDS), when there were BEFORE of what it leads to."""
+    """A request for WHAT (one of WORDS), when there were BEFORE of what it leads to, and so many ALERTS."""
 
     what: str
     before: int
+    alerts: int = 0
     when: float = field(default_factory=time.monotonic)
 
     @classmethod
     def now(cls, what: str, feed: RunFeed) -> Asked:
         """WHAT is asked of the run of FEED now."""
-        return cls(what, _count(feed, what))
+        return cls(what, _count(feed, what), len(feed.story.alerts))
 
     def answered(self, feed: RunFeed) -> bool:
         """Whether it was done, or nobody is there any more who would do it."""
@@ -48,8 +49,8 @@ class Asked:
             return True
         if self.what == "pause":
             return feed.state != "running"
-        if self.what == "resume":
-            return feed.state != "paused"
+        if self.what == "resume":  # an alert says why it can't, or has paused it again meanwhile
+            return feed.state != "paused" or len(feed.story.alerts) > self.alerts
         found = _count(feed, self.what) > self.before
         return found and (self.what != "stop" or feed.state == "paused")  # which waits for room on the disk
 

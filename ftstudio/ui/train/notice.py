@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.cells import cell_len
@@ -44,17 +45,20 @@ def notice(
     elsewhere: str = "",
     keys: bool = False,
     read: int = 0,
+    held: Mapping[str, Any] | None = None,
 ) -> tuple[str, str, str]:
     """(ink, mark, text) for the run's STATE.
 
     WAITS_FOR names the job before it in the queue, ASKED what was just requested and not answered yet, RESUMABLE what
     resuming would mean, COMPARABLE whether an ended run has a model to compare, ELSEWHERE the process that trains it
     where it isn't this one. KEYS: the key line has no room for those that change the view.
-    READ: how many of the alerts have been looked at.
+    READ: how many of the alerts have been looked at. HELD: what its process can't write (`RunFeed.held`).
     """
     if waits_for is not None:
         return "dim", "…", f"queued: waits for {waits_for}"
     compares = f"{as_it_is(story)} · enter compares" if comparable else ""
+    if held is not None and not asked:
+        return "bad", "!", held_text(story, state, held)
     if state == "failed":
         failure = story.failure or {}
         hint = one_line(failure.get("hint"), 300)
@@ -84,6 +88,8 @@ def notice(
     rest = f"trained by {elsewhere}, steered from here too" if elsewhere else KEYS if keys else ""
     if alerts := story.alerts_now:
         ink, mark = MARKS.get(str(alerts[-1].get("level")), ("dim", "i"))
+        if _over(alerts[-1], story):
+            ink, mark = MARKS["warning"]
         if _fresh(alerts[-1], story) and len(story.alerts) > read:
             return ink, mark, alert_text(alerts[-1])
         told = f"{counted(story)} (!)"
@@ -94,9 +100,34 @@ def notice(
 def _fresh(alert: dict[str, Any], story: Story) -> bool:
     """Whether ALERT is to be told in full: errors always, what is known of the data only as the training begins."""
     moment, last = alert.get("time"), story.last_time
+    if _over(alert, story):
+        return False
     if alert.get("level") == "error" or not isinstance(moment, (int, float)) or last is None:
         return True
     return last - moment < FRESH
+
+
+def _over(alert: dict[str, Any], story: Story) -> bool:
+    """Whether ALERT says that the run is paused, and it has gone on since."""
+    return alert.get("action") == "pause" and alert is not story.pausing
+
+
+def held_text(story: Story, state: str, held: Mapping[str, Any]) -> str:
+    """What is known of a run whose disk takes no events: why, since when, and what it does all the same."""
+    since, heard, step = held.get("since"), held.get("heard"), held.get("step")
+    told = ""
+    if isinstance(since, (int, float)) and isinstance(heard, (int, float)) and heard - since >= 1:
+        told = f" for {duration(heard - since)}"
+    why = one_line(held.get("why") or "The disk takes no more", 200).partition(": ")[0].rstrip(".")  # without the path
+    if state == "failed":
+        failed = held.get("state") or {}
+        return f"{alert_text(failed)} (That it failed isn't written: {why[0].lower()}{why[1:]}.)"
+    at = step if isinstance(step, int) else story.step
+    does = {"paused": f"the run is paused at step {at}", "running": f"it goes on, and is at step {at} by now"}
+    return (
+        f"{why}. Nothing was written{told}; {does.get(state, f'the run is {state}')}. "
+        "Free some space: what is missing here waits in memory."
+    )
 
 
 def stopped_text(story: Story) -> str:

@@ -29,6 +29,7 @@ MEANS = {
 FIRST = {"hard": "hardest", "ambiguous": "most variable"}
 ORDERS = tuple(FIRST)
 MOST = 500  # rows that are listed and handed to the Data screen
+LAG = 50  # steps of a run in training that may not have been written yet
 LEFT = 6  # cells of the map's axis
 UNSEEN = "no row was seen yet"
 READING = "Reading what each row lost …"
@@ -112,6 +113,7 @@ class RowMapPage(Vertical):
         self._count = 0  # rows of the kind listed, all of them
         self._looked = False
         self.text = RowText(self._arrange, id="rowmap-text")  # what the row under the cursor says
+        self._step, self._live = 0, False
 
     def compose(self) -> ComposeResult:
         yield Said(id="rowmap-head", grow=True)
@@ -125,9 +127,10 @@ class RowMapPage(Vertical):
         """The list."""
         return self.query_one(Table)
 
-    def take(self, dynamics: Dynamics | None, *, looked: bool = True) -> None:
-        """Show DYNAMICS; the cursor stays where it is. LOOKED: whether the run's files were read."""
-        self.dynamics, self._looked = dynamics, looked
+    def take(self, dynamics: Dynamics | None, *, looked: bool = True, step: int = 0, live: bool = False) -> None:
+        """Show DYNAMICS; the cursor stays where it is. LOOKED: whether the run's files were read. STEP: how far the run
+        has come; LIVE: whether it is trained now."""
+        self.dynamics, self._looked, self._step, self._live = dynamics, looked, step, live
         self._arrange()
 
     def turn(self) -> None:
@@ -177,7 +180,8 @@ class RowMapPage(Vertical):
             if self.order == "hard" and least >= SURE:
                 sure = f"the model is at least {least:.2f} sure of each"
                 listed = f"All rows are easy: {sure}. Listed: {count} of the lower half, the least sure first."
-        return [tuple(parts), *wrapped(listed, width, "dim")]
+        missing = holes(known, self._step, self._live)
+        return [tuple(parts), *wrapped(listed, width, "dim"), *(wrapped(missing, width, "warn") if missing else [])]
 
     def _cells(self, index: int) -> tuple[tuple[str, str], ...]:
         known = self.dynamics
@@ -237,6 +241,19 @@ class RowMapPage(Vertical):
     def rows(self) -> list[int]:
         """The numbers of the listed rows, in the data they come from, each once."""
         return list(dict.fromkeys(self.dynamics.rows[self.places].tolist())) if self.dynamics is not None else []
+
+
+def holes(known: Dynamics, step: int, live: bool) -> str:
+    """What KNOWN holds nothing of, of a run that has come to STEP; empty where that is nothing. While it is LIVE the
+    last steps are on their way to the disk."""
+    gaps = list(known.missing)
+    if known.until < step and not (live and known.until and step - known.until <= max(LAG, step // 20)):
+        gaps.append((known.until + 1, step))
+    if not gaps:
+        return ""
+    parts = [f"{first:,}" if first == last else f"{first:,} to {last:,}" for first, last in gaps]
+    steps = "step" if len(parts) == 1 and " to " not in parts[0] else "steps"
+    return f"Nothing is known of {steps} {', '.join(parts)}: the losses of their rows weren't written."
 
 
 def _history(losses: Any) -> str:

@@ -221,6 +221,7 @@ training rows: those the model never becomes sure of are where wrong labels sit.
             elsewhere=self._elsewhere(feed) if feed.state in steer.LIVE else "",
             keys=self.app.size.width < 100 and not (self.classes & OPENED),
             read=self.alerts_read,
+            held=feed.held,
         )
         if feed.state in together.ENDED and waits_for is None and (of_all := self._of_sweep(feed)):
             text = f"{text} · {of_all}"

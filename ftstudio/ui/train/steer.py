@@ -49,8 +49,10 @@ def resume_text(step: int | None) -> str:
 def resume(studio: StudioApp, run: RunFolder, state: str) -> bool:
     """Hand RUN to the worker of this process where nobody works on it. True where that was done; says so."""
     session = studio.session
-    if run.owner() is not None:
-        studio.tell(f"{run.name} is being trained already.")
+    owner = run.owner()
+    if owner is not None and not (owner.through and owner.here):  # this process's worker takes it over from itself
+        why = "waits for room on its disk to write how it ended" if owner.through else "is being trained already"
+        studio.tell(f"{run.name} {why}.")
         return False
     if (waits_for := waits(session, run)) is not None:
         studio.tell(f"{run.name} waits already for {waits_for}.")

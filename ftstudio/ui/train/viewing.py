@@ -324,7 +324,7 @@ class Viewing(StudioScreen):
             now = self.session.feed  # another run may have come into view while this one's was read
             if now is not None and now.run.path == path:
                 self._rows_stamp = stamp
-                page.take(found)
+                page.take(found, step=now.story.step, live=now.state in LIVE)
 
         self.run_worker(work, thread=True, exclusive=True, group="rows", exit_on_error=False)
 

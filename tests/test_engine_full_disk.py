@@ -1,0 +1,162 @@
+"""A training on a real disk that is filled to its last byte, and the end of one without room for its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_disk import Disk, disk  # noqa: F401
+from tiny_models import make_model, make_rows, recipe_values
+
+from ftstudio.core import dynamics
+from ftstudio.core.errors import Stopped
+from ftstudio.core.jobs import Train
+from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.workspace import Workspace
+from ftstudio.engine import callback, no_room, report, resume, saving
+from ftstudio.engine import disk as disks
+from ftstudio.engine.prepare import prepare_run
+from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.worker import Worker
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step is told, and room on the disk noticed."""
+    monkeypatch.setattr(report, "INTERVAL", 0.0)
+    monkeypatch.setattr(disks, "LOOK", 0.0)
+
+
+def prepared(base: Path, space: Path, **training: Any) -> RunFolder:
+    values = recipe_values(make_model(base / "model", layers=1), make_rows(base / "rows.jsonl", 16))
+    values["training"] |= {"batch_size": 2, "steps": 6, "save_steps": 100, **training}
+    values["evaluation"] |= {"every": 2, "samples": 0}
+    return prepare_run(check_recipe(values), Workspace(space))
+
+
+def of(run: RunFolder, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events() if event["kind"] == kind]
+
+
+def test_nothing_of_a_run_on_a_full_disk_is_lost(
+    disk: Disk,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """It fills up within the third step, and has room again after the run has come to rest."""
+    run = prepared(tmp_path, disk.path)
+    record, rest = callback.RunDirector._record, callback.RunDirector._say_paused
+    seen: list[tuple[str, int]] = []
+
+    def fills(self: Any, trainer: Any, step: int) -> dict[str, float]:
+        if step == 3:
+            disk.fill()
+            while self.folder.unwritten is None:  # the last page of the file has some room
+                self.folder.emit("telemetry", gpus=[])
+        return record(self, trainer, step)
+
+    def rests(self: Any, where: str) -> None:
+        rest(self, where)
+        if self.folder.unwritten is not None:
+            other = RunFolder(run.path)
+            owner = other.owner()
+            assert owner is not None
+            assert owner.held is not None
+            seen.append((other.state(), owner.held["step"]))
+            disk.free()
+
+    monkeypatch.setattr(callback.RunDirector, "_record", fills)
+    monkeypatch.setattr(callback.RunDirector, "_say_paused", rests)
+    worker = Worker()
+    worker.execute(Train(run.path))
+    assert run.state() == "done", of(run, "failed")
+    assert seen == [("paused", 3)]
+    assert [event["step"] for event in of(run, "step")] == [1, 2, 3, 4, 5, 6]
+    assert [event["step"] for event in of(run, "eval")] == [0, 2, 4, 6]
+    story = Story()
+    story.feed(run.events())
+    assert story.pausing is None
+    phases = [event["phase"] for event in of(run, "phase")]
+    assert phases.count("paused") == 1
+    assert "training" in phases[phases.index("paused") :]
+    rows = dynamics.read(run.path)
+    assert rows is not None
+    assert (rows.until, rows.missing) == (6, ())
+
+
+@pytest.mark.parametrize("asked", ["resume", "stop"])
+def test_a_run_without_room_for_its_model_waits(asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = prepared(tmp_path, tmp_path / "space", steps=2)
+    write, full = saving.save_weights, [True]
+
+    def writes(*args: Any, **named: Any) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        write(*args, **named)
+
+    wait = no_room._wait
+
+    def waits(director: Any, why: str, *rest: Any) -> None:
+        if asked == "resume":
+            full.clear()
+        director.folder.request(asked)
+        wait(director, why, *rest)
+
+    monkeypatch.setattr(saving, "save_weights", writes)
+    monkeypatch.setattr(no_room, "_wait", waits)
+    worker = Worker()
+    worker.execute(Train(run.path))
+    [alert] = [event for event in of(run, "alert") if event.get("watch") == "disk"]
+    assert alert["action"] == "pause"
+    assert "disk is full" in alert["text"]
+    paused = [event for event in of(run, "phase") if event["phase"] == "paused"]
+    assert [event["text"] for event in paused] == ["before the tuned model is saved"]
+    if asked == "resume":
+        assert run.state() == "done", of(run, "failed")
+        assert run.model.is_dir()
+        return
+    assert run.state() == "stopped"
+    assert isinstance(worker.last_error, Stopped)
+    assert resume.newest(run.checkpoints) is not None  # it is gone on from, and saved then
+    full.clear()
+    worker.execute(Train(run.path, resume=True))
+    assert run.state() == "done", of(run, "failed")
+    assert run.model.is_dir()
+
+
+def test_a_checkpoint_that_still_has_no_room_leaves_the_run_paused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`p` on a full disk: the state is the pause, not the try; and room doesn't end a person's pause."""
+    from ftstudio.engine import trainer as trainers
+
+    run = prepared(tmp_path, tmp_path / "space", steps=4, save_steps=2)
+    write, full = trainers.save_weights, [True]
+
+    def writes(*args: Any, **named: Any) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        write(*args, **named)
+
+    rest, told = callback.RunDirector._say_paused, []
+
+    def rests(self: Any, where: str) -> None:
+        rest(self, where)
+        told.append(run.state())
+        if len(told) == 1:
+            self.folder.request("resume")  # refused
+        elif len(told) == 2:
+            self.folder.request("pause")
+            self.folder.request("evaluate")
+        else:
+            assert not self.disk.more()
+            full.clear()
+            self.folder.request("resume")
+
+    monkeypatch.setattr(trainers, "save_weights", writes)
+    monkeypatch.setattr(callback.RunDirector, "_say_paused", rests)
+    worker = Worker()
+    worker.execute(Train(run.path))
+    assert run.state() == "done", of(run, "failed")
+    assert told == ["paused"] * 3
+    assert {event["step"] for event in of(run, "checkpoint")} == {2, 4}
+    assert len([event for event in of(run, "alert") if event.get("watch") == "disk"]) == 2
