@@ -39,6 +39,19 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], bool]] = {
         {"vocab_size": 101, "hidden_size": 64, "num_hidden_layers": 2, "state_size": 8, "pad_token_id": 2},
         False,
     ),
+    "GraniteMoeHybrid": (
+        {
+            **GROUPED,
+            "layer_types": ["mamba", "attention"],
+            "mamba_n_heads": 8,
+            "mamba_d_head": 16,
+            "mamba_d_state": 8,
+            "mamba_n_groups": 1,
+            "num_local_experts": 0,
+            "shared_intermediate_size": 96,
+        },
+        False,
+    ),
 }
 
 
@@ -136,7 +149,12 @@ def test_loss_and_gradients_are_those_of_each_row_alone(name: str, method: str):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("Gemma2", "soft-capped scores"), ("Falcon", "attention of its own"), ("Mamba", "attention of its own")],
+    [
+        ("Gemma2", "soft-capped scores"),
+        ("Falcon", "attention of its own"),
+        ("Mamba", "keeps a state"),
+        ("GraniteMoeHybrid", "keeps a state"),
+    ],
 )
 def test_what_speaks_against_it_is_told(name: str, reason: str):
     levers = chosen(made(name))
