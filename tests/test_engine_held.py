@@ -123,6 +123,7 @@ def test_a_checkpoint_from_before_is_gone_on_from_as_it_was():
 
 def test_the_trainer_takes_a_long_batch_in_parts_and_the_next_short_one_whole(monkeypatch: pytest.MonkeyPatch):
     import torch
+    from transformers import Trainer
 
     from ftstudio.engine import trainer
     from ftstudio.engine.loss import Objective
@@ -135,14 +136,14 @@ def test_the_trainer_takes_a_long_batch_in_parts_and_the_next_short_one_whole(mo
         passes.append(part["tokens"])
         return torch.zeros(())
 
-    monkeypatch.setattr(trainer.Trainer, "training_step", step)
+    monkeypatch.setattr(Trainer, "training_step", step)
     told: list[Any] = []
     one = trainer.StudioTrainer.__new__(trainer.StudioTrainer)
     parts: dict[str, Any] = {
         "levers": SimpleNamespace(objective=Objective("mask"), texts=None), "meter": SimpleNamespace(tokens=0),
         "director": SimpleNamespace(shrunk=lambda *said: told.append(said)), "args": SimpleNamespace(world_size=1),
         "held": Held(), "losses": trainer.RowLosses(), "recomputes": False, "may_recompute": False, "_taken": 0,
-        "_prepare_inputs": lambda batch: batch,
+        "state": SimpleNamespace(global_step=0), "passed_over": {}, "_prepare_inputs": lambda batch: batch,
     }  # fmt: skip
     one.__dict__ |= parts
     model = torch.nn.Linear(1, 1)

@@ -353,8 +353,9 @@ class Viewing(StudioScreen):
                 asked = RowsAsked(label, page.rows, name, known.get("sha256"), known.get("rows"), row)
                 self.session.data_source, self.session.data_rows = recipe.data.train, asked
             elif page.text.rows is None:
+                fault = page.text.fault
                 raise StudioError(
-                    page.text.fault or "The rows are still being read.", "Wait a moment, or open the file: 1."
+                    fault or "The rows are still being read.", "" if fault else "Wait a moment, or open the file: 1."
                 )
             else:  # of those listed the ones that the source holds which this row is from
                 place = page.text.rows.place(row)
