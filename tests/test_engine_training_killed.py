@@ -79,7 +79,8 @@ class Trainings:
     def start(self, run: RunFolder, *, resume: bool = False, pace: float = 0.0) -> int:
         """A process that trains RUN, PACE seconds slower a step."""
         program = self.place / "trainer.py"
-        program.write_text(TRAINER)
+        if not program.exists():  # another process may be reading it just now
+            program.write_text(TRAINER)
         words = [str(run.path), "resume" if resume else "begin", str(pace)]
         return self.nursery.start(program, words, cwd=self.place, out=self.place / "trainer.txt")
 
