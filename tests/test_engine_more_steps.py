@@ -15,12 +15,15 @@ from ftstudio.cli import main
 from ftstudio.core.errors import StudioError, UsageError
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
+from ftstudio.core.watch import Watch
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import report, resume
 from ftstudio.engine.branch import branch
+from ftstudio.engine.going_on import replay
 from ftstudio.engine.more_steps import lengthen, longer
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
+from ftstudio.engine.watchdog import Watchdog
 from ftstudio.engine.worker import Worker
 from ftstudio.ui.shell.app import StudioApp
 from ftstudio.ui.shell.session import Session
@@ -108,6 +111,17 @@ def test_by_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], monke
     assert seen == [(Train(run.path, resume=True), [400])]
     assert main([*space, "train", "--resume", f"{run.name}@100"]) != 0
     assert "keeps no whole checkpoint of step 100. It keeps those of the steps 200." in capfd.readouterr().err
+    assert main([*space, "train", "--resume", f"{run.name}@200", "training.steps=200"]) == 2
+    assert "has taken 200 steps already" in capfd.readouterr().err
+    assert [one.name for one in Workspace(tmp_path / "studio").runs()] == [run.name]
+
+
+def test_patience_counts_anew_after_the_end_that_was_meant() -> None:
+    watchdog = Watchdog(Watch(eval_rising="stop", patience=2))
+    events = [{"kind": "eval", "step": step, "loss": 1 + step / 100} for step in (5, 10, 12)]
+    replay([*events, {"kind": "done", "step": 12}], 12, watchdog, lambda step: step % 5 == 0)
+    assert watchdog.evaluated(15, 1.3) == []
+    assert [fault.kind for fault in watchdog.evaluated(20, 1.4)] == ["eval_rising"]
 
 
 async def test_by_a_key_on_train(tmp_path: Path) -> None:

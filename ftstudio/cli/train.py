@@ -67,7 +67,10 @@ def train(arguments: argparse.Namespace, out: Out) -> int:
         named, _, step = arguments.resume.rpartition("@")
         if named and step.isdecimal():
             from ftstudio.engine.branch import branch
+            from ftstudio.engine.more_steps import more_than
 
+            if total is not None:  # before there is a run that nothing comes of
+                more_than(total, int(step), f"The checkpoint of step {int(step):,}")
             run = branch(place, place.run(named), int(step))
         else:
             run = place.run(arguments.resume)

@@ -189,14 +189,15 @@ def told(events: Iterable[Mapping[str, Any]], step: int) -> tuple[dict[str, Any]
 
 def replay(events: Iterable[dict[str, Any]], step: int, watchdog: Watchdog, due: Callable[[int], bool]) -> None:
     """Let WATCHDOG be as patient as it was at STEP, by EVENTS; DUE says which evaluations count. Where the run stopped
-    early and was gone on with, patience counts anew: it would stop at once again, or after fewer than it says."""
+    early or was through and was gone on with, patience counts anew: it would stop at once again, or after fewer than it
+    says."""
     events, story = list(events), Story()
     story.feed(events)
-    stops = {event.get("step") for event in events if _early(event)}
+    ends = [int(event.get("step") or 0) for event in events if _early(event) or event.get("kind") == "done"]
     for at, loss in story.curves.get("eval_loss", ()):
         if at <= step:
             watchdog.evaluated(at, loss, counts=due(at))
-            if at in stops:
+            if at in ends:
                 watchdog.excuse()
 
 

@@ -18,10 +18,15 @@ def lengthen(run: RunFolder, total: int) -> int:
     step = resume.step_of(checkpoint) if checkpoint is not None else 0
     if not step and run.state() == "done":
         raise StudioError(f"{run.name} keeps no checkpoint to go on from.", "Train its recipe anew, with more steps.")
-    if total <= step:
-        raise UsageError(f"{run.name} has taken {step:,} steps already.", "Name more than that: all in all, or +100.")
+    more_than(total, step, run.name)
     steer(run, step, "steps", total, LONGER)
     return step
+
+
+def more_than(total: int, step: int, name: str) -> None:
+    """Raise UsageError where the TOTAL steps that the run called NAME is to have are no more than STEP."""
+    if total <= step:
+        raise UsageError(f"{name} has taken {step:,} steps already.", "Name more than that: all in all, or +100.")
 
 
 def longer(run: JobFolder) -> bool:
