@@ -367,7 +367,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measured steps are taken here, where what they run into can be made."""
     from ftstudio.engine import measure
 
-    def here(recipe: Recipe, batches: Any, cancel: Any = None) -> dict[str, Any]:
+    def here(recipe: Recipe, batches: Any, cancel: Any = None, place: Path | None = None) -> dict[str, Any]:
         return measure._measured(json.loads(json.dumps(measure._request(recipe, batches))))
 
     monkeypatch.setattr(measure, "measure", here)
