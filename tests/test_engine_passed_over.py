@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_disk import Disk, disk  # noqa: F401
 from tiny_models import WORDS, make_labelled, make_model, make_rows, make_sentence_encoder, recipe_values
 
 from ftstudio.core.jobs import Train
@@ -67,8 +68,8 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, session: int) -> None
     monkeypatch.setattr(callback.RunDirector, "stepped", stops)
 
 
-def prepared(base: Path, space: Path, fault: str, **training: Any) -> RunFolder:
-    watch = {fault: "rollback", "collapsed": "alert"}
+def prepared(base: Path, space: Path, fault: str, *, disk: str = "pause", **training: Any) -> RunFolder:
+    watch = {fault: "rollback", "collapsed": "alert", "disk": disk}
     values = recipe_values(base / "model", base / "rows.jsonl", "lora", watch=watch, **{
         "save_steps": 1, "keep_checkpoints": 30, "steps": 14, **training,
     })  # fmt: skip
@@ -164,6 +165,42 @@ def test_rows_that_come_at_other_steps_now_are_learnt(
     assert passed_over.steps(events, layout, skip["step"]) == ([], [])
     assert passed_over.steps(events, ["other", layout[1]], 0) == ([], [skip["step"]])
     assert passed_over.steps(events, [layout[0], 2 * layout[1]], 0) == ([], [skip["step"]])
+
+
+def test_what_was_gone_back_for_on_a_full_disk_is_passed_over_too(
+    base: Path,
+    worker: Worker,
+    disk: Disk,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """It is full from before the first of two spikes until after the second one: no event is written meanwhile."""
+    spoilt(monkeypatch, 50.0)
+    run = prepared(base, disk.path, "spike", disk="alert", save_steps=4)
+    record, begun, rates = callback.RunDirector._record, callback.RunDirector.begun, list[float]()
+
+    def fills(self: Any, trainer: Any, step: int) -> dict[str, float]:
+        if step == 5 and len(rates) == 1:
+            disk.fill()
+            while self.folder.unwritten is None:  # the last page of the file has some room
+                self.folder.emit("telemetry", gpus=[])
+        elif step == 13:
+            disk.free()
+        return record(self, trainer, step)
+
+    def begins(self: Any, trainer: Any) -> None:
+        assert len(rates) < 5, "it goes back without end"
+        begun(self, trainer)
+        rates.append(trainer.args.learning_rate)
+
+    monkeypatch.setattr(callback.RunDirector, "_record", fills)
+    monkeypatch.setattr(callback.RunDirector, "begun", begins)
+    worker.execute(Train(run.path))
+    assert run.state() == "done", told(run, "failed")
+    assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4])
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 4, 4]
+    assert [skip["step"] for skip in told(run, "skip")] == [6, 12]
+    taken = [event["step"] for event in told(run, "step")]
+    assert taken.count(6) == taken.count(12) == 1
 
 
 @pytest.mark.parametrize(("task", "known"), [("embedding", 8), ("few-shot-classification", 0)])
