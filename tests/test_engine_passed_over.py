@@ -127,6 +127,40 @@ def _dynamics(run: RunFolder) -> list[Any]:
     return [line for path in files for line in np.fromfile(path, dtype=dynamics.RECORD)]
 
 
+@pytest.mark.parametrize(("asked", "at"), [("stop", 6), ("stop", 12), ("pause", 6)])
+def test_what_is_asked_in_the_step_that_is_gone_back_for_is_done(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, at: int
+):
+    """At the checkpoint that the run goes back to; 12 is the last step, at which a stop alone would change nothing."""
+    spoilt(monkeypatch, 50.0)
+    run = prepared(base, tmp_path, "spike", steps=12)
+    loss, say, rests, due = StudioTrainer.compute_loss, callback.RunDirector._say_paused, list[str](), [asked]
+
+    def asks(self: Any, model: Any, inputs: Any, *args: Any, **named: Any) -> Any:
+        if due and "rows" in inputs and self.state.global_step + 1 == at:
+            run.request(due.pop())
+        return loss(self, model, inputs, *args, **named)
+
+    def says(self: Any, where: str) -> None:
+        say(self, where)
+        rests.append(where)
+        run.request("resume")
+
+    monkeypatch.setattr(StudioTrainer, "compute_loss", asks)
+    monkeypatch.setattr(callback.RunDirector, "_say_paused", says)
+    worker.execute(Train(run.path))
+    assert rests == (["at step 5"] if asked == "pause" else [])
+    if asked == "stop":
+        assert run.state() == "stopped", told(run, "failed")
+        assert run.events()[-1]["step"] == at - 1
+        assert [skip["step"] for skip in told(run, "skip")][-1] == at
+        worker.execute(Train(run.path, resume=True))
+    assert run.state() == "done", told(run, "failed")
+    assert run.events()[-1]["step"] == 12
+    assert [skip["step"] for skip in told(run, "skip")] == [6, 12]
+    assert [step["step"] for step in told(run, "step")].count(6) == 1
+
+
 @pytest.mark.parametrize("after", [-1, 0, 1])
 def test_a_run_that_is_gone_on_with_passes_over_the_same(
     base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int

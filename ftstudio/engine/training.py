@@ -53,6 +53,7 @@ from ftstudio.engine.together import Follower, Leader
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
+    from ftstudio.engine.disk import Disk
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
     from ftstudio.engine.unasked import Unasked
@@ -107,6 +108,7 @@ class Training:
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
         self._unasked: Unasked | None = None
+        self._asked: tuple[bool, bool, Disk, bool] | None = None  # of a run that goes back
 
     def run(self, *, resuming: bool) -> None:
         """Everything."""
@@ -233,7 +235,8 @@ class Training:
         )
         if checkpoint is None:
             raise StudioError("There is no checkpoint to go back to.", remedy(self.folder))
-        if self.ranks.first:
+        if isinstance(trainer.director, RunDirector):
+            self._asked = trainer.director.asked
             resume.set_aside(folder, resume.step_of(checkpoint))
         if self.ranks.first and why.bad is not None:
             passed_over.note(self.folder, why.bad, trainer)
@@ -411,6 +414,7 @@ class Training:
             best=recipe.training.save_best or recipe.training.watch.eval_rising == "stop",
         )
         director.goes_on(known, self._judged_on)
+        director.goes_back(self._asked)
         director.changed, self._changed = self._changed, None
         director.doing = rows.materials.task.phases().get("training", "")
         return director
