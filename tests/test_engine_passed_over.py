@@ -14,7 +14,7 @@ from tiny_models import WORDS, make_labelled, make_model, make_rows, make_senten
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import callback, control, passed_over, report, watchdog
+from ftstudio.engine import callback, control, passed_over, report, training, watchdog
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.trainer import StudioTrainer
@@ -179,6 +179,32 @@ def test_a_run_that_is_gone_on_with_passes_over_the_same(
     worker.execute(Train(broken.path, resume=True))
     assert broken.state() == whole.state() == "done"
     assert [skip["step"] for skip in told(broken, "skip")] == [skip["step"] for skip in told(whole, "skip")]
+    assert curve(broken) == curve(whole)
+    name = "adapter_model.safetensors"
+    assert (broken.model / name).read_bytes() == (whole.model / name).read_bytes()
+
+
+def test_a_run_that_is_killed_while_it_goes_back_goes_on_exactly(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Between the two events that tell of it: what is passed over, and the lower learning rate."""
+    spoilt(monkeypatch, float("nan"))
+    whole = prepared(base, tmp_path / "whole", "not_finite", save_steps=3)
+    worker.execute(Train(whole.path))
+    broken = prepared(base, tmp_path / "broken", "not_finite", save_steps=3)
+
+    def killed(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "steer", killed)
+        worker.execute(Train(broken.path))
+    assert (len(told(broken, "skip")), len(told(broken, "steer"))) == (1, 0)
+    worker.execute(Train(broken.path, resume=True))
+    assert broken.state() == whole.state() == "done"
+    rates = [[(steer["step"], steer["value"]) for steer in told(run, "steer")] for run in (whole, broken)]
+    assert len(rates[0]) == 2
+    assert rates[1] == rates[0]
     assert curve(broken) == curve(whole)
     name = "adapter_model.safetensors"
     assert (broken.model / name).read_bytes() == (whole.model / name).read_bytes()

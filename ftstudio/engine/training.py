@@ -48,7 +48,7 @@ from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.ranks import ALONE, Ranks
 from ftstudio.engine.rows import TrainingRows, open_rows, samples
-from ftstudio.engine.steering import BACK, Steering, steer
+from ftstudio.engine.steering import BACK, Steering, go_back_wholly, steer
 from ftstudio.engine.together import Follower, Leader
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class Training:
 
         began = time.perf_counter()
         checkpoint = self._newest() if resuming else None
+        if resuming and self.ranks.first:
+            go_back_wholly(self.folder)
         machine = hardware.resolve(self.recipe)
         self.ranks.sit(machine.device)
         self.context.phase("preparing data", "reading and tokenising the rows")
@@ -238,11 +240,12 @@ class Training:
         if isinstance(trainer.director, RunDirector):
             self._asked = trainer.director.asked
             resume.set_aside(folder, resume.step_of(checkpoint))
-        if self.ranks.first and why.bad is not None:
-            passed_over.note(self.folder, why.bad, trainer)
-            self._alert("info", f"{why.bad} are passed over from now on.")
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
+        if self.ranks.first and why.bad is not None:
+            passed_over.note(self.folder, why.bad, trainer, resume.step_of(checkpoint), peak)
         steer(self.folder, resume.step_of(checkpoint), "learning_rate", peak, BACK)
+        if self.ranks.first and why.bad is not None:
+            self._alert("info", f"{why.bad} are passed over from now on.")
         if self.ranks.first:
             kept = Steering(self.folder, resume.step_of(checkpoint))
             if kept.length != kept.total:  # it was asked for after that step
