@@ -12,13 +12,14 @@ from small_disk import Disk, disk  # noqa: F401
 from tiny_models import WORDS, make_labelled, make_model, make_rows, make_sentence_encoder, recipe_values
 
 from ftstudio.core.jobs import Train
-from ftstudio.core.run import RunFolder
+from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
 from ftstudio.engine import callback, control, passed_over, report, training, watchdog
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.trainer import StudioTrainer
 from ftstudio.engine.worker import Worker
+from ftstudio.ui.runs.catalogue import Follower
 
 BAD = 19  # a row of the data that spoils every batch it is in: in the steps 6 and 12
 
@@ -68,8 +69,8 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, session: int) -> None
     monkeypatch.setattr(callback.RunDirector, "stepped", stops)
 
 
-def prepared(base: Path, space: Path, fault: str, *, disk: str = "pause", **training: Any) -> RunFolder:
-    watch = {fault: "rollback", "collapsed": "alert", "disk": disk}
+def prepared(base: Path, space: Path, fault: str, *, full: str = "pause", **training: Any) -> RunFolder:
+    watch = {fault: "rollback", "collapsed": "alert", "disk": full}
     values = recipe_values(base / "model", base / "rows.jsonl", "lora", watch=watch, **{
         "save_steps": 1, "keep_checkpoints": 30, "steps": 14, **training,
     })  # fmt: skip
@@ -227,6 +228,21 @@ def test_rows_that_come_at_other_steps_now_are_learnt(
     assert passed_over.steps(events, [layout[0], 2 * layout[1]], 0) == ([], [skip["step"]])
 
 
+def test_a_last_step_that_is_passed_over_counts(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spoilt(monkeypatch, 50.0)
+    run = prepared(base, tmp_path, "spike", steps=12)
+    worker.execute(Train(run.path))
+    assert [skip["step"] for skip in told(run, "skip")] == [6, 12]
+    before, spoils = told(run, "step")[-2:]
+    assert (before["step"], spoils["step"]) == (11, 12)  # the latter was gone back for
+    story = Story()
+    story.feed(run.events())
+    assert (story.step, run.summary()["steps"], Follower(run).summary().step) == (12, 12, 12)
+    assert (story.loss, story.last_step["epoch"]) == (before["loss"], spoils["epoch"])
+
+
 def test_what_was_gone_back_for_on_a_full_disk_is_passed_over_too(
     base: Path,
     worker: Worker,
@@ -235,7 +251,7 @@ def test_what_was_gone_back_for_on_a_full_disk_is_passed_over_too(
 ):
     """It is full from before the first of two spikes until after the second one: no event is written meanwhile."""
     spoilt(monkeypatch, 50.0)
-    run = prepared(base, disk.path, "spike", disk="alert", save_steps=4)
+    run = prepared(base, disk.path, "spike", full="alert", save_steps=4)
     record, begun, rates = callback.RunDirector._record, callback.RunDirector.begun, list[float]()
 
     def fills(self: Any, trainer: Any, step: int) -> dict[str, float]:
