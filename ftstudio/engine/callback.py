@@ -262,7 +262,7 @@ class RunDirector(Pausing):
         with self._on_disk():
             self.flush()
             text = f"Step {step} was passed over: nothing was learnt from its rows."
-            self.folder.emit("alert", level="info", text=text, passed_over=step)
+            alerting.say(self.folder, self.watch, "info", text, passed_over=step)
 
     # -- what is wrong -------------------------------------------------------------------------------------------
     def _found(self, faults: list[Fault]) -> None:
