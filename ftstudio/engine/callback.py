@@ -428,10 +428,9 @@ class RunDirector(Pausing):
             due: set[str] = set()
             for request in self.control.poll():
                 self._take(request, due)
-            if not self.stopped:  # it was heard already
-                self._take(Request("stop"), due)
-            self._keep(trainer)
-            trainer.control.should_training_stop = True
+            if "stop" in due:
+                self._keep(trainer)
+                trainer.control.should_training_stop = True
         if self.paused and (not last or self.disk.owed):
             self._rest(trainer)
             self._as_watched(trainer, trainer.state.global_step >= trainer.state.max_steps)
