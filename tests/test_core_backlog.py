@@ -80,6 +80,24 @@ def test_what_finds_no_room_is_told_meanwhile_and_written_in_order_once_there_is
     assert files.LineReader(run.events_path).skipped == 0
 
 
+def test_the_owner_reads_what_waits_too(disk: Disk):  # noqa: F811
+    """What it has told and can't write is so all the same; others see it once it is written."""
+    run = begun(disk.path / "runs" / "r")
+    disk.fill()
+    last = until_full(run)
+    run.emit("steer", step=1, what="learning_rate", value=1e-4, why="went back")
+    run.emit("telemetry", gpus=[])
+    told = [("step", last + 1), ("steer", 1), ("telemetry", None)]
+    assert [(event["kind"], event.get("step")) for event in run.events()][-3:] == told
+    assert [event["kind"] for event in run.rare_events()] == ["phase", "steer"]
+    assert [event["kind"] for event in run.rare_events(last + 1)] == ["phase", "step", "steer"]
+    assert [event["kind"] for event in RunFolder(run.path).rare_events()] == ["phase"]
+    disk.free()
+    assert run.catch_up()
+    assert [event["kind"] for event in run.rare_events()] == ["phase", "steer"]
+    assert run.events() == RunFolder(run.path).events()
+
+
 def test_who_is_not_patient_hears_of_it_and_nothing_is_lost(disk: Disk):  # noqa: F811
     run = begun(disk.path / "runs" / "r")
     disk.fill()

@@ -50,7 +50,7 @@ def histories(draw: st.DrawFn) -> list[str]:
         lines.append(line("start", time + 1, total_steps=total, steps_per_epoch=10, task="sft", resumed_from=resumed))
         lines += [line("phase", time + 1, phase="training", text="")] * draw(st.integers(0, 1))
         step, time = resumed or 0, time + 1
-        for what in draw(st.lists(st.sampled_from("sssssstttepcnz"), max_size=25)):
+        for what in draw(st.lists(st.sampled_from("sssssstttepcnzo"), max_size=25)):
             time += draw(st.sampled_from([0.25, 1.0, 1.0, -0.5, -3600.0])) if what in "st" else 0.0
             if what == "s":
                 step += 1
@@ -61,6 +61,9 @@ def histories(draw: st.DrawFn) -> list[str]:
             elif what == "e":
                 lines.append(line("eval", time, step=step, loss=2.0 / (step + 1)))
                 lines.append(line("sample", time, step=step, index=0, prompt='"kind":"step"', output="}"))
+            elif what == "o":
+                step += 1
+                lines.append(line("alert", time, level="info", text="", passed_over=step))
             elif what == "p":
                 lines.append(line("phase", time, phase=draw(st.sampled_from(["paused", "training"])), text=""))
             elif what == "c":

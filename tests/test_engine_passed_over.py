@@ -8,16 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_disk import Disk, disk  # noqa: F401
 from tiny_models import WORDS, make_labelled, make_model, make_rows, make_sentence_encoder, recipe_values
 
 from ftstudio.core.jobs import Train
-from ftstudio.core.run import RunFolder
+from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import callback, control, passed_over, report, watchdog
+from ftstudio.engine import callback, control, passed_over, report, training, watchdog
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.trainer import StudioTrainer
 from ftstudio.engine.worker import Worker
+from ftstudio.ui.runs.catalogue import Follower
 
 BAD = 19  # a row of the data that spoils every batch it is in: in the steps 6 and 12
 
@@ -67,8 +69,8 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch, step: int, session: int) -> None
     monkeypatch.setattr(callback.RunDirector, "stepped", stops)
 
 
-def prepared(base: Path, space: Path, fault: str, **training: Any) -> RunFolder:
-    watch = {fault: "rollback", "collapsed": "alert"}
+def prepared(base: Path, space: Path, fault: str, *, full: str = "pause", **training: Any) -> RunFolder:
+    watch = {fault: "rollback", "collapsed": "alert", "disk": full}
     values = recipe_values(base / "model", base / "rows.jsonl", "lora", watch=watch, **{
         "save_steps": 1, "keep_checkpoints": 30, "steps": 14, **training,
     })  # fmt: skip
@@ -126,6 +128,40 @@ def _dynamics(run: RunFolder) -> list[Any]:
     return [line for path in files for line in np.fromfile(path, dtype=dynamics.RECORD)]
 
 
+@pytest.mark.parametrize(("asked", "at"), [("stop", 6), ("stop", 12), ("pause", 6)])
+def test_what_is_asked_in_the_step_that_is_gone_back_for_is_done(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, at: int
+):
+    """At the checkpoint that the run goes back to; 12 is the last step, at which a stop alone would change nothing."""
+    spoilt(monkeypatch, 50.0)
+    run = prepared(base, tmp_path, "spike", steps=12)
+    loss, say, rests, due = StudioTrainer.compute_loss, callback.RunDirector._say_paused, list[str](), [asked]
+
+    def asks(self: Any, model: Any, inputs: Any, *args: Any, **named: Any) -> Any:
+        if due and "rows" in inputs and self.state.global_step + 1 == at:
+            run.request(due.pop())
+        return loss(self, model, inputs, *args, **named)
+
+    def says(self: Any, where: str) -> None:
+        say(self, where)
+        rests.append(where)
+        run.request("resume")
+
+    monkeypatch.setattr(StudioTrainer, "compute_loss", asks)
+    monkeypatch.setattr(callback.RunDirector, "_say_paused", says)
+    worker.execute(Train(run.path))
+    assert rests == (["at step 5"] if asked == "pause" else [])
+    if asked == "stop":
+        assert run.state() == "stopped", told(run, "failed")
+        assert run.events()[-1]["step"] == at - 1
+        assert [skip["step"] for skip in told(run, "skip")][-1] == at
+        worker.execute(Train(run.path, resume=True))
+    assert run.state() == "done", told(run, "failed")
+    assert run.events()[-1]["step"] == 12
+    assert [skip["step"] for skip in told(run, "skip")] == [6, 12]
+    assert [step["step"] for step in told(run, "step")].count(6) == 1
+
+
 @pytest.mark.parametrize("after", [-1, 0, 1])
 def test_a_run_that_is_gone_on_with_passes_over_the_same(
     base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
@@ -149,6 +185,32 @@ def test_a_run_that_is_gone_on_with_passes_over_the_same(
     assert (broken.model / name).read_bytes() == (whole.model / name).read_bytes()
 
 
+def test_a_run_that_is_killed_while_it_goes_back_goes_on_exactly(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Between the two events that tell of it: what is passed over, and the lower learning rate."""
+    spoilt(monkeypatch, float("nan"))
+    whole = prepared(base, tmp_path / "whole", "not_finite", save_steps=3)
+    worker.execute(Train(whole.path))
+    broken = prepared(base, tmp_path / "broken", "not_finite", save_steps=3)
+
+    def killed(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "steer", killed)
+        worker.execute(Train(broken.path))
+    assert (len(told(broken, "skip")), len(told(broken, "steer"))) == (1, 0)
+    worker.execute(Train(broken.path, resume=True))
+    assert broken.state() == whole.state() == "done"
+    rates = [[(steer["step"], steer["value"]) for steer in told(run, "steer")] for run in (whole, broken)]
+    assert len(rates[0]) == 2
+    assert rates[1] == rates[0]
+    assert curve(broken) == curve(whole)
+    name = "adapter_model.safetensors"
+    assert (broken.model / name).read_bytes() == (whole.model / name).read_bytes()
+
+
 def test_rows_that_come_at_other_steps_now_are_learnt(
     base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -164,6 +226,57 @@ def test_rows_that_come_at_other_steps_now_are_learnt(
     assert passed_over.steps(events, layout, skip["step"]) == ([], [])
     assert passed_over.steps(events, ["other", layout[1]], 0) == ([], [skip["step"]])
     assert passed_over.steps(events, [layout[0], 2 * layout[1]], 0) == ([], [skip["step"]])
+
+
+def test_a_last_step_that_is_passed_over_counts(
+    base: Path, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spoilt(monkeypatch, 50.0)
+    run = prepared(base, tmp_path, "spike", steps=12)
+    worker.execute(Train(run.path))
+    assert [skip["step"] for skip in told(run, "skip")] == [6, 12]
+    before, spoils = told(run, "step")[-2:]
+    assert (before["step"], spoils["step"]) == (11, 12)  # the latter was gone back for
+    story = Story()
+    story.feed(run.events())
+    assert (story.step, run.summary()["steps"], Follower(run).summary().step) == (12, 12, 12)
+    assert (story.loss, story.last_step["epoch"]) == (before["loss"], spoils["epoch"])
+
+
+def test_what_was_gone_back_for_on_a_full_disk_is_passed_over_too(
+    base: Path,
+    worker: Worker,
+    disk: Disk,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """It is full from before the first of two spikes until after the second one: no event is written meanwhile."""
+    spoilt(monkeypatch, 50.0)
+    run = prepared(base, disk.path, "spike", full="alert", save_steps=4)
+    record, begun, rates = callback.RunDirector._record, callback.RunDirector.begun, list[float]()
+
+    def fills(self: Any, trainer: Any, step: int) -> dict[str, float]:
+        if step == 5 and len(rates) == 1:
+            disk.fill()
+            while self.folder.unwritten is None:  # the last page of the file has some room
+                self.folder.emit("telemetry", gpus=[])
+        elif step == 13:
+            disk.free()
+        return record(self, trainer, step)
+
+    def begins(self: Any, trainer: Any) -> None:
+        assert len(rates) < 5, "it goes back without end"
+        begun(self, trainer)
+        rates.append(trainer.args.learning_rate)
+
+    monkeypatch.setattr(callback.RunDirector, "_record", fills)
+    monkeypatch.setattr(callback.RunDirector, "begun", begins)
+    worker.execute(Train(run.path))
+    assert run.state() == "done", told(run, "failed")
+    assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4])
+    assert [start["resumed_from"] for start in told(run, "start")] == [None, 4, 4]
+    assert [skip["step"] for skip in told(run, "skip")] == [6, 12]
+    taken = [event["step"] for event in told(run, "step")]
+    assert taken.count(6) == taken.count(12) == 1
 
 
 @pytest.mark.parametrize(("task", "known"), [("embedding", 8), ("few-shot-classification", 0)])

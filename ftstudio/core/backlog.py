@@ -42,6 +42,10 @@ class Backlog:
         self._events = kept
         self._thinned = sum(event["kind"] in THINNED for event in kept)
 
+    def waiting(self) -> list[dict[str, Any]]:
+        """All of them, the oldest first."""
+        return [dict(event) for event in self._events]
+
     @property
     def first(self) -> dict[str, Any]:
         """The one to be written next."""

@@ -208,19 +208,24 @@ class JobFolder:
             return self.unwritten is None
 
     def events(self) -> list[dict[str, Any]]:
-        """All events so far."""
-        return files.read_lines(self.events_path)
+        """All events so far; the owner's with those that wait for room on the disk."""
+        with self._emitting:  # the pulse's thread may write what waits
+            return files.read_lines(self.events_path) + self._backlog.waiting()
 
     def rare_events(self, step: int | None = None) -> Iterator[dict[str, Any]]:
         """The events so far, one after another, but for those of every step and of the machine, which are nearly all:
-        of the former only that of STEP. A run of many steps is read in a moment, and takes no memory."""
+        of the former only that of STEP. A run of many steps is read in a moment, and takes no memory. The owner's with
+        those that wait for room on the disk: else what was done there would be told, and not remembered."""
         own = b'"step":%d,' % step if step is not None else None
 
         def wanted(line: bytes) -> bool:
             often = line.startswith(OFTEN)
             return not often or (own is not None and own in line and line.startswith(OFTEN[0]))
 
-        return files.each_line(self.events_path, wanted)
+        with self._emitting:  # the pulse's thread may write what waits
+            waiting = [event for event in self._backlog.waiting() if _rare(event, step)]
+            kept = list(files.each_line(self.events_path, wanted)) if waiting else []
+        yield from (*kept, *waiting) if waiting else files.each_line(self.events_path, wanted)
 
     def request(self, what: str, **fields: Any) -> None:
         """Ask the owner for WHAT (one of REQUESTS)."""
@@ -267,6 +272,13 @@ class JobFolder:
 
 
 OFTEN = (b'{"kind":"step","time":', b'{"kind":"telemetry","time":')  # as `emit` writes them
+
+
+def _rare(event: dict[str, Any], step: int | None) -> bool:
+    """Whether EVENT is none of every step, but for that of STEP, and none of the machine."""
+    if event["kind"] == "step":
+        return step is not None and event.get("step") == step
+    return bool(event["kind"] != "telemetry")
 
 
 def _finite(value: Any) -> Any:

@@ -223,10 +223,12 @@ class Story:
         """What the event of STEP told, as far as the curves hold it; how long the rest takes isn't among that."""
         if step <= 0:
             return {}
-        per_epoch = self.start.get("steps_per_epoch")
-        epoch = {"epoch": round(step / per_epoch, 4)} if isinstance(per_epoch, int) and per_epoch else {}
         last = {name: self.curves[name][-1][1] for name in self.STEP_CURVES if self.curves.get(name)}
-        return {"step": step, **epoch, **last}
+        return {"step": step, **self._epoch(step), **last}
+
+    def _epoch(self, step: int) -> dict[str, Any]:
+        per_epoch = self.start.get("steps_per_epoch")
+        return {"epoch": round(step / per_epoch, 4)} if isinstance(per_epoch, int) and per_epoch else {}
 
     def _phase(self, event: dict[str, Any]) -> None:
         phase = event.get("phase", "")
@@ -337,6 +339,8 @@ class Story:
         self.alerts.append(event)
         if event.get("action") == "pause":
             self.pausing = event
+        if isinstance(step := event.get("passed_over"), int):  # it counts, though it has no `step` event
+            self.last_step = {**self.last_step, "step": step, **self._epoch(step)}
 
     def _checkpoint(self, event: dict[str, Any]) -> None:
         self.checkpoints.append(event)

@@ -74,10 +74,12 @@ def begins(folder: JobFolder) -> None:
         _failing.difference_update([known for known in _failing if known[0] == folder.path])
 
 
-def say(folder: JobFolder, watch: Watch, level: str, text: str, hint: str = "", *, step: int | None = None) -> None:
-    """Write an alert that is none of WATCH's faults into FOLDER's events; and `tell` of it, where it is a warning, or
-    an error that isn't what was told last. Raises StudioError where it can't be written."""
-    event = {"level": level, "text": text, **({"hint": hint} if hint else {})}
+def say(
+    folder: JobFolder, watch: Watch, level: str, text: str, hint: str = "", *, step: int | None = None, **more: int
+) -> None:
+    """Write an alert that is none of WATCH's faults into FOLDER's events, with MORE; and `tell` of it, where it is a
+    warning, or an error that isn't what was told last. Raises StudioError where it can't be written."""
+    event = {"level": level, "text": text, **({"hint": hint} if hint else {}), **more}
     if level == "warning" or (level == "error" and _told.get(folder.path) != text):
         tell(watch, folder, {**event, "step": step})
     if level == "error":

@@ -261,7 +261,8 @@ class RunDirector(Pausing):
         self.watchdog.back()
         with self._on_disk():
             self.flush()
-            self._alert("info", f"Step {step} was passed over: nothing was learnt from its rows.")
+            text = f"Step {step} was passed over: nothing was learnt from its rows."
+            alerting.say(self.folder, self.watch, "info", text, passed_over=step)
 
     # -- what is wrong -------------------------------------------------------------------------------------------
     def _found(self, faults: list[Fault]) -> None:

@@ -45,9 +45,10 @@ def layout(trainer: StudioTrainer) -> list[Any]:
     return [trainer.order_digest(), trainer.args.gradient_accumulation_steps * max(1, trainer.args.world_size)]
 
 
-def note(folder: JobFolder, bad: Bad, trainer: StudioTrainer) -> None:
-    """Let BAD be passed over from now on in FOLDER's run, and tell it."""
-    folder.emit(KIND, step=bad.step, rows=list(bad.rows), layout=layout(trainer))
+def note(folder: JobFolder, bad: Bad, trainer: StudioTrainer, back: int, rate: float) -> None:
+    """Let BAD be passed over from now on in FOLDER's run, and tell it; with the step that it goes BACK to and the
+    learning rate from there on, should it be killed before that is told: see `steering.go_back_wholly`."""
+    folder.emit(KIND, step=bad.step, rows=list(bad.rows), layout=layout(trainer), back={"step": back, "rate": rate})
 
 
 def steps(events: Iterable[Mapping[str, Any]], now: Sequence[Any], after: int) -> tuple[list[int], list[int]]:

@@ -30,6 +30,7 @@ class Pausing(ABC):
     paused: bool
     stopped: bool
     _begun: bool
+    _unwritten: bool
     _reason: str
     _saved_step: int
     _saved_as: tuple[Any, ...]
@@ -60,6 +61,18 @@ class Pausing(ABC):
 
     @abstractmethod
     def _checkpoint(self, trainer: StudioTrainer) -> None: ...
+
+    @property
+    def asked(self) -> tuple[bool, bool, Disk, bool]:
+        """What a run that goes back takes along: see `goes_back`."""
+        return self.stopped, self.paused, self.disk, self._unwritten
+
+    def goes_back(self, asked: tuple[bool, bool, Disk, bool] | None) -> None:
+        """What was ASKED of the director before this one, in the step that it went back for, isn't done yet."""
+        if asked is not None:
+            self.stopped, self.paused, self.disk, self._unwritten = asked
+            self.stopped = self.stopped or self.control.stopping  # at the last step it counted for nothing
+            self.paused = self.paused and not self.stopped  # the checkpoint that it went back to is what it stops with
 
     def _rest(self, trainer: StudioTrainer) -> None:
         where = f"at step {trainer.state.global_step}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.core import steered
 from ftstudio.core.folder import JobFolder
-from ftstudio.engine import quiet
+from ftstudio.engine import passed_over, quiet
 
 if TYPE_CHECKING:
     from ftstudio.engine.trainer import StudioTrainer
@@ -96,6 +96,19 @@ def changes(events: Iterable[dict[str, Any]]) -> list[Change]:
 def steer(folder: JobFolder, step: int, what: str, value: float, why: str) -> None:
     """Write into FOLDER's events, and into its log, that from STEP on WHAT is VALUE. Raises StudioError."""
     quiet.note(steered.told(folder.emit("steer", step=step, what=what, value=value, why=why)))
+
+
+def go_back_wholly(folder: JobFolder) -> None:
+    """Where FOLDER's run was killed while it went back, after it told what is passed over and before the learning rate:
+    tell that, too. Raises StudioError."""
+    owed: Any = None
+    for event in folder.rare_events():
+        if event.get("kind") == passed_over.KIND:
+            owed = event.get("back")
+        elif event.get("kind") == "steer" and event.get("why") == BACK:
+            owed = None
+    if isinstance(owed, dict):
+        steer(folder, owed["step"], "learning_rate", owed["rate"], BACK)
 
 
 def _scheduler(trainer: StudioTrainer) -> Any:

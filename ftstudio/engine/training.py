@@ -48,11 +48,12 @@ from ftstudio.engine.probing import numbers_of
 from ftstudio.engine.pulse import Pulse
 from ftstudio.engine.ranks import ALONE, Ranks
 from ftstudio.engine.rows import TrainingRows, open_rows, samples
-from ftstudio.engine.steering import BACK, Steering, steer
+from ftstudio.engine.steering import BACK, Steering, go_back_wholly, steer
 from ftstudio.engine.together import Follower, Leader
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
+    from ftstudio.engine.disk import Disk
     from ftstudio.engine.hardware import Hardware
     from ftstudio.engine.trainer import StudioTrainer
     from ftstudio.engine.unasked import Unasked
@@ -107,6 +108,7 @@ class Training:
         self._why = ""  # activations are computed again or not
         self._shards = self.recipe.training.shard and not together.alone
         self._unasked: Unasked | None = None
+        self._asked: tuple[bool, bool, Disk, bool] | None = None  # of a run that goes back
 
     def run(self, *, resuming: bool) -> None:
         """Everything."""
@@ -115,6 +117,8 @@ class Training:
 
         began = time.perf_counter()
         checkpoint = self._newest() if resuming else None
+        if resuming and self.ranks.first:
+            go_back_wholly(self.folder)
         machine = hardware.resolve(self.recipe)
         self.ranks.sit(machine.device)
         self.context.phase("preparing data", "reading and tokenising the rows")
@@ -233,13 +237,15 @@ class Training:
         )
         if checkpoint is None:
             raise StudioError("There is no checkpoint to go back to.", remedy(self.folder))
-        if self.ranks.first:
+        if isinstance(trainer.director, RunDirector):
+            self._asked = trainer.director.asked
             resume.set_aside(folder, resume.step_of(checkpoint))
-        if self.ranks.first and why.bad is not None:
-            passed_over.note(self.folder, why.bad, trainer)
-            self._alert("info", f"{why.bad} are passed over from now on.")
         peak = trainer.args.learning_rate * self.recipe.training.watch.rollback_rate
+        if self.ranks.first and why.bad is not None:
+            passed_over.note(self.folder, why.bad, trainer, resume.step_of(checkpoint), peak)
         steer(self.folder, resume.step_of(checkpoint), "learning_rate", peak, BACK)
+        if self.ranks.first and why.bad is not None:
+            self._alert("info", f"{why.bad} are passed over from now on.")
         if self.ranks.first:
             kept = Steering(self.folder, resume.step_of(checkpoint))
             if kept.length != kept.total:  # it was asked for after that step
@@ -411,6 +417,7 @@ class Training:
             best=recipe.training.save_best or recipe.training.watch.eval_rising == "stop",
         )
         director.goes_on(known, self._judged_on)
+        director.goes_back(self._asked)
         director.changed, self._changed = self._changed, None
         director.doing = rows.materials.task.phases().get("training", "")
         return director
