@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,8 @@ import pytest
 from small_disk import Disk, disk  # noqa: F401
 from tiny_models import make_model, make_rows, recipe_values
 
+from ftstudio.cli.follow import Headless
+from ftstudio.cli.output import Out
 from ftstudio.core import dynamics
 from ftstudio.core.errors import Stopped
 from ftstudio.core.jobs import Train
@@ -19,6 +25,8 @@ from ftstudio.engine import disk as disks
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
 from ftstudio.engine.worker import Worker
+from ftstudio.ui import run as ui
+from ftstudio.ui.shell.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +168,71 @@ def test_a_checkpoint_that_still_has_no_room_leaves_the_run_paused(tmp_path: Pat
     assert told == ["paused"] * 3
     assert {event["step"] for event in of(run, "checkpoint")} == {2, 4}
     assert len([event for event in of(run, "alert") if event.get("watch") == "disk"]) == 2
+
+
+def filled(disk: Disk, monkeypatch: pytest.MonkeyPatch, paused: Callable[[], None]) -> None:  # noqa: F811
+    """DISK takes nothing more from the third step on; PAUSED is called whenever a run has come to rest."""
+    record, rest = callback.RunDirector._record, callback.RunDirector._say_paused
+
+    def fills(self: Any, trainer: Any, step: int) -> dict[str, float]:
+        if step == 3:
+            disk.fill()
+            while self.folder.unwritten is None:  # the last page of the file has some room
+                self.folder.emit("telemetry", gpus=[])
+        return record(self, trainer, step)
+
+    def rests(self: Any, where: str) -> None:
+        rest(self, where)
+        paused()
+
+    monkeypatch.setattr(callback.RunDirector, "_record", fills)
+    monkeypatch.setattr(callback.RunDirector, "_say_paused", rests)
+
+
+def test_the_second_signal_stops_a_run_whose_disk_has_no_room(
+    disk: Disk,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    """Not even for the request of the first one."""
+    run = prepared(tmp_path, disk.path)
+    pauses: list[str] = []
+
+    def paused() -> None:
+        pauses.append(run.state())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    filled(disk, monkeypatch, paused)
+    with pytest.raises(Stopped, match="isn't saved"), Headless(Out(json=False)) as headless:  # no event of it has room
+        headless.run(Train(run.path), run.path)
+    assert pauses == ["paused"] * 2
+    assert not run.control_path.exists() or not run.control_path.read_bytes()
+    said = capfd.readouterr().out
+    assert said.index("Stopping: saving what was done") < said.index("Asked once more")
+
+
+def test_ctrl_c_after_the_screen_stops_it_without_a_checkpoint(
+    disk: Disk,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """`q`, then `s`, then ctrl+c once it is said that it waits for room."""
+    run = prepared(tmp_path, disk.path)
+    rests, said = threading.Event(), list[str]()
+
+    class Pressed:
+        hung_up = False
+
+        @property
+        def stop(self) -> int:
+            return sum("no room" in line for line in said)
+
+    filled(disk, monkeypatch, rests.set)
+    monkeypatch.setattr(ui, "print", lambda text, **_: said.append(text), raising=False)
+    session = Session(Workspace(disk.path))
+    session.submit(Train(run.path))
+    assert rests.wait(30)
+    assert ui._finish(session, Pressed(), "stop", 0) == 130  # type: ignore[arg-type]
+    assert [line.split()[0] for line in said] == ["Saving", "The", "Asked"]
+    assert isinstance(session.worker.last_error, Stopped)

@@ -332,7 +332,7 @@ class RunDirector(Pausing):
         told, self._unwritten = self._unwritten, full is not None
         if full is not None and not told:
             self.unsaved(full)
-        elif full is not None and self.watch.disk == "pause":
+        elif full is not None and self.watch.disk == "pause" and not self.stopped:  # what stops waits at its end
             self.paused = True
             self.disk.owes()
 
