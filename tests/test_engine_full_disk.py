@@ -20,7 +20,7 @@ from ftstudio.core.errors import Stopped
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import callback, no_room, report, resume, saving
+from ftstudio.engine import callback, control, no_room, report, resume, saving
 from ftstudio.engine import disk as disks
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
@@ -168,6 +168,42 @@ def test_a_checkpoint_that_still_has_no_room_leaves_the_run_paused(tmp_path: Pat
     assert told == ["paused"] * 3
     assert {event["step"] for event in of(run, "checkpoint")} == {2, 4}
     assert len([event for event in of(run, "alert") if event.get("watch") == "disk"]) == 2
+
+
+def test_one_stop_in_the_last_evaluation_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It asks once, so that it isn't asked once more, which would end the run without its last steps."""
+    from ftstudio.engine import trainer as trainers
+
+    run = prepared(tmp_path, tmp_path / "space", save_steps=2)
+    write, full = trainers.save_weights, list[str]()
+    evaluating = callback.RunDirector.evaluating
+
+    def writes(*args: Any, **named: Any) -> None:
+        if full == ["disk"]:
+            raise OSError(28, "No space left on device")
+        write(*args, **named)
+
+    def asks(self: Any, trainer: Any) -> None:
+        evaluating(self, trainer)
+        if trainer.state.global_step == 6:
+            run.request("stop")
+            full.append("disk")
+
+    def looks(self: disks.Disk) -> bool:  # asked after the requests were
+        full.append("has room")
+        return True
+
+    monkeypatch.setattr(trainers, "save_weights", writes)
+    monkeypatch.setattr(callback.RunDirector, "evaluating", asks)
+    monkeypatch.setattr(disks.Disk, "more", looks)
+    monkeypatch.setattr(control, "EVERY", 0.0)
+    Worker().execute(Train(run.path))
+    [alert] = [event for event in of(run, "alert") if event.get("watch") == "disk"]
+    assert alert["hint"] == disks.WAITS
+    assert full == ["disk", "has room"]
+    assert (run.state(), run.events()[-1]["step"]) == ("stopped", 6)
+    assert "resumes_from" not in run.events()[-1]
+    assert resume.newest(run.checkpoints) == run.checkpoints / "checkpoint-6"
 
 
 def filled(disk: Disk, monkeypatch: pytest.MonkeyPatch, paused: Callable[[], None]) -> None:  # noqa: F811

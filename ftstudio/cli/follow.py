@@ -32,8 +32,8 @@ EXIT = {"done": 0, "stopped": 130}
 
 
 class Headless:
-    """Runs jobs one after the other in this process. Signals: the first asks for a stop, the second once more, which waits
-    for no room on a full disk, the third ends this process.
+    """Runs jobs one after the other in this process. Signals: the first asks for a stop, the second once more, so that
+    it waits for no room on a full disk, the third ends this process.
 
     A hang-up of the terminal lets go of it and goes on.
     """

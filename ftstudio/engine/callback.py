@@ -359,7 +359,9 @@ class RunDirector(Pausing):
         """See trainer.Director."""
         step = trainer.state.global_step
         if metrics is None:
-            self.stopped = self.stopped or step >= trainer.state.max_steps  # without it the run isn't through
+            if step >= trainer.state.max_steps and not self.paused:  # without it the run isn't through; a pause asks
+                self.stopped = True
+                self.control.heed()
             self._tell("stopping", "")
             return
         self.evaluation = metrics

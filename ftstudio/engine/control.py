@@ -76,6 +76,10 @@ class Control:
         self._look(False)
         return self.stopping
 
+    def heed(self) -> None:
+        """A stop that cut something short is answered by that: asked for once, it doesn't count twice."""
+        self._waiting = [request for request in self._waiting if request != "stop"]
+
     def wait(self, seconds: float) -> None:
         """Sleep till what is asked for is worth another look."""
         time.sleep(seconds)
