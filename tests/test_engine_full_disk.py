@@ -20,7 +20,7 @@ from ftstudio.core.errors import Stopped
 from ftstudio.core.jobs import Train
 from ftstudio.core.run import RunFolder, Story
 from ftstudio.core.workspace import Workspace
-from ftstudio.engine import callback, control, no_room, report, resume, saving
+from ftstudio.engine import alerting, callback, control, no_room, reloading, report, resume, saving
 from ftstudio.engine import disk as disks
 from ftstudio.engine.prepare import prepare_run
 from ftstudio.engine.recipes import check_recipe
@@ -131,6 +131,68 @@ def test_a_run_without_room_for_its_model_waits(asked: str, tmp_path: Path, monk
     worker.execute(Train(run.path, resume=True))
     assert run.state() == "done", of(run, "failed")
     assert run.model.is_dir()
+
+
+def test_what_comes_too_late_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """While the tuned model waits for room, no step is to come."""
+    run = prepared(tmp_path, tmp_path / "space", steps=2)
+    write, full, wait = saving.save_weights, [True], no_room._wait
+
+    def writes(*args: Any, **named: Any) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        write(*args, **named)
+
+    def waits(director: Any, *rest: Any) -> None:
+        full.clear()
+        director.folder.request("steps", value=4)
+        director.folder.request("evaluate")
+        director.folder.request("resume")
+        wait(director, *rest)
+
+    monkeypatch.setattr(saving, "save_weights", writes)
+    monkeypatch.setattr(no_room, "_wait", waits)
+    Worker().execute(Train(run.path))
+    assert run.state() == "done", of(run, "failed")
+    [alert] = [event["text"] for event in of(run, "alert") if "Too late" in event["text"]]
+    assert alert.startswith("Too late for evaluate, steps:")
+    assert f"train --resume {run.name} training.steps=N" in alert
+
+
+def test_a_run_that_waits_for_room_to_say_it_is_done_says_so(
+    disk: Disk,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    run = prepared(tmp_path, disk.path, steps=2, watch={"command": f"echo $FTSTUDIO_TEXT > {tmp_path}/told"})
+    check, rest = reloading.check, no_room._wait
+
+    def fills(*args: Any, **named: Any) -> float:
+        found = check(*args, **named)
+        disk.fill()
+        while args[1].unwritten is None:  # the last page of the file has some room
+            args[1].emit("telemetry", gpus=[])
+        return found
+
+    def waits(director: Any, *rest_of: Any) -> None:
+        while alerting.UNWRITTEN:  # till it is said
+            director.control.wait(0.01)
+        alerting.let_out()
+        owner = RunFolder(run.path).owner()
+        assert owner is not None
+        assert (owner.held or {})["state"]["kind"] == "done"
+        disk.free()
+        rest(director, *rest_of)
+
+    monkeypatch.setattr(reloading, "check", fills)
+    monkeypatch.setattr(no_room, "_wait", waits)
+    alerting.UNWRITTEN.clear()
+    with Headless(Out(json=False)) as headless:
+        assert headless.run(Train(run.path), run.path)["kind"] == "done"
+    told = "The run is at its end and its model saved; it waits for room to write so: The disk is full"
+    assert told in capfd.readouterr().out
+    assert told in (tmp_path / "told").read_text()
 
 
 def test_a_checkpoint_that_still_has_no_room_leaves_the_run_paused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
