@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftstudio.cli.output import Out
 from ftstudio.core import steered
+from ftstudio.core.errors import StudioError
 from ftstudio.core.files import LineReader
 from ftstudio.core.folder import STATE_KINDS, JobFolder
 from ftstudio.core.launch import place
@@ -30,7 +32,8 @@ EXIT = {"done": 0, "stopped": 130}
 
 
 class Headless:
-    """Runs jobs one after the other in this process. Signals: the first asks for a stop, the second insists.
+    """Runs jobs one after the other in this process. Signals: the first asks for a stop, the second once more, so that
+    it waits for no room on a full disk, the third ends this process.
 
     A hang-up of the terminal lets go of it and goes on.
     """
@@ -66,17 +69,26 @@ class Headless:
             signal.signal(which, signal.SIG_IGN if self._launched else handler)
         self._capture.restore()
 
-    def _stop(self, *_: object) -> None:
+    def _stop(self, which: int = signal.SIGTERM, *_: object) -> None:
         self._signals += 1
         if self._folder is None:
             raise KeyboardInterrupt
-        if self._signals > 1:
-            if self._launched:
-                return  # a launcher hands on what this process got already, and insists by SIGKILL after a while
-            raise KeyboardInterrupt
-        insist = "" if self._launched else " (again to insist)"
-        self.out.say(f"Stopping: saving what was done{insist} …")
-        self._folder.request("stop")
+        assert self._worker is not None
+        if self._signals > 1 and self._launched:
+            return  # a launcher hands on what this process got already, and insists by SIGKILL after a while
+        if self._signals > 2:
+            signal.signal(which, signal.SIG_DFL)
+            os.kill(os.getpid(), which)  # as if it were killed: the last whole checkpoint is gone on from
+        elif self._signals > 1:
+            self.out.say("Asked once more: it ends without waiting for room on a disk (a third time ends it at once) …")
+            self._worker.ask_stop()
+        else:
+            insist = "" if self._launched else " (again to insist)"
+            self.out.say(f"Stopping: saving what was done{insist} …")
+            try:
+                self._folder.request("stop")
+            except StudioError:  # a full disk takes no request
+                self._worker.ask_stop()
 
     def _hangup(self, *_: object) -> None:
         if self._launched:
@@ -134,8 +146,6 @@ class Headless:
             time.sleep(POLL_SECONDS)
         self._folder = None
         if last.get("kind") not in ("done", "stopped", "failed"):
-            from ftstudio.core.errors import StudioError
-
             notice = getattr(self._worker, "last_error", None)
             if isinstance(notice, StudioError):
                 raise notice

@@ -67,6 +67,13 @@ def emit(folder: JobFolder, watch: Watch, fault: Fault, deed: str, step: int | N
         UNWRITTEN.append(text)
 
 
+def waits(folder: JobFolder, watch: Watch, text: str) -> None:
+    """Say that FOLDER's run, which has no room to write how it ended, waits for some: TEXT. That is no event, which
+    would have none either."""
+    tell(watch, folder, {"level": "error", "watch": "disk", "step": None, "text": text, "action": "pause"})
+    UNWRITTEN.append(text)
+
+
 def begins(folder: JobFolder) -> None:
     """FOLDER's run begins, or goes on: what it fails by now is news, though it may have failed by the same before."""
     _told.pop(folder.path, None)

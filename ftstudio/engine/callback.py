@@ -333,7 +333,7 @@ class RunDirector(Pausing):
         told, self._unwritten = self._unwritten, full is not None
         if full is not None and not told:
             self.unsaved(full)
-        elif full is not None and self.watch.disk == "pause":
+        elif full is not None and self.watch.disk == "pause" and not self.stopped:  # what stops waits at its end
             self.paused = True
             self.disk.owes()
 
@@ -360,7 +360,9 @@ class RunDirector(Pausing):
         """See trainer.Director."""
         step = trainer.state.global_step
         if metrics is None:
-            self.stopped = self.stopped or step >= trainer.state.max_steps  # without it the run isn't through
+            if step >= trainer.state.max_steps and not self.paused:  # without it the run isn't through; a pause asks
+                self.stopped = True
+                self.control.heed()
             self._tell("stopping", "")
             return
         self.evaluation = metrics

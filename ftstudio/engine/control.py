@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
@@ -25,15 +24,28 @@ class Request(str):
         return found
 
 
+class Stops:
+    """The worker's own way to ask for a stop (quit, SIGTERM), without the file, which a full disk has no room for.
+
+    `count`: how often; asked once more means more. A plain number, so that a handler of signals may ask.
+    """
+
+    count = 0
+
+    def ask(self) -> None:
+        """Once, or once more."""
+        self.count += 1
+
+
 class Control:
     """Reads requests as they come. `poll()` is cheap and answers each request once; `stopping` stays true once asked.
 
-    ASKED is the worker's own way to ask for a stop (quit, SIGTERM), without the file.
+    ASKED are the stops that need no file.
     """
 
-    def __init__(self, reader: LineReader, asked: threading.Event | None = None) -> None:
+    def __init__(self, reader: LineReader, asked: Stops | None = None) -> None:
         self._reader = reader
-        self._asked = asked if asked is not None else threading.Event()
+        self._asked, self._heard = asked if asked is not None else Stops(), 0
         self._next = 0.0
         self._waiting: list[Request] = []
         self.stopping = False
@@ -45,8 +57,8 @@ class Control:
         return found
 
     def _look(self, now: bool) -> None:
-        if self._asked.is_set() and not self.stopping:
-            self.stopping = True
+        while self._heard < self._asked.count:
+            self._heard, self.stopping = self._heard + 1, True
             self._waiting.append(Request("stop"))
         time_now = time.monotonic()
         if not now and time_now < self._next:
@@ -64,6 +76,10 @@ class Control:
         self._look(False)
         return self.stopping
 
+    def heed(self) -> None:
+        """A stop that cut something short is answered by that: asked for once, it doesn't count twice."""
+        self._waiting = [request for request in self._waiting if request != "stop"]
+
     def wait(self, seconds: float) -> None:
-        """Sleep, but wake at once when the worker asks for a stop."""
-        self._asked.wait(seconds)
+        """Sleep till what is asked for is worth another look."""
+        time.sleep(seconds)

@@ -6,13 +6,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ftstudio.core.errors import DiskFull, Stopped, StudioError
-from ftstudio.engine import saving
+from ftstudio.engine import alerting, saving
 
 if TYPE_CHECKING:
     from ftstudio.core.recipe import Recipe
     from ftstudio.core.run import RunFolder
     from ftstudio.engine.callback import RunDirector
     from ftstudio.tasks.base import Task
+
+LATE = {"checkpoint", "evaluate", "learning_rate", "steps"}  # what may be asked of a run before its last step
+THROUGH = (
+    "the run's training is at its end. Once it is done, T on Train or `ftstudio train --resume {run} training.steps=N` "
+    "trains it on to N steps."
+)
 
 
 def save(run: RunFolder, recipe: Recipe, model: Any, task: Task, director: RunDirector, *, waits: bool) -> None:
@@ -41,6 +47,8 @@ def settle(director: RunDirector) -> None:
         text = f"The model is saved, but not that the run is through: {error.message}"
         raise DiskFull(text, "Free some space, then resume: it takes a moment.") from error
     director.disk.owes()
+    text = f"The run is at its end and its model saved; it waits for room to write so: {error.message}"
+    alerting.waits(folder, director.watch, text)
     _wait(director, "", error, folder.catch_up)
 
 
@@ -56,6 +64,8 @@ def _wait(director: RunDirector, why: str, error: StudioError, enough: Callable[
         asked = {str(request) for request in director.control.poll(now=True)}
         if "stop" in asked:
             raise Stopped(f"Stopped at its end: {error.message}", "Free some space, then resume.") from error
+        if late := sorted(request.replace("_", " ") for request in asked & LATE):
+            director._alert("warning", f"Too late for {', '.join(late)}: {THROUGH.format(run=director.folder.name)}")
         if why and ("resume" in asked or director.disk.more()):
             break
     director.paused = director.disk.owed = False

@@ -22,7 +22,7 @@ from ftstudio.core.turn import QUEUE, Turn
 from ftstudio.engine import fit, hardware, quiet
 from ftstudio.engine.capture import Capture
 from ftstudio.engine.context import JobContext
-from ftstudio.engine.control import Control
+from ftstudio.engine.control import Control, Stops
 from ftstudio.engine.lingering import Lingering
 from ftstudio.engine.more_steps import longer
 from ftstudio.engine.pulse import Pulse
@@ -60,7 +60,7 @@ class Worker:
         self._expected: dict[Path, Turn] = {}  # of runs that will be handed over later
         self._thread: threading.Thread | None = None
         self._current: Job | None = None
-        self._asked = threading.Event()  # a stop for the current job
+        self._asked = Stops()  # of the current job
         self._closed = False
         self._lingering = Lingering()
         self._models: ModelStore | None = None
@@ -133,16 +133,17 @@ class Worker:
     def stop(self, timeout: float | None = None) -> bool:
         """Ask the current job to save and stop, drop those that wait, take no new ones, and wait until it has ended.
 
-        True once it has; False where TIMEOUT seconds did not do. Safe to call again.
+        True once it has; False where TIMEOUT seconds did not do. Called again it only waits: `ask_stop` insists.
         """
         with self._lock:
-            self._closed = True
+            closed, self._closed = self._closed, True
             turns = [queued.turn for queued in self._queue if queued.turn is not None] + [*self._expected.values()]
             self._queue.clear()
             self._expected.clear()
         for turn in turns:
             turn.leave()
-        self._asked.set()
+        if not closed:
+            self._asked.ask()
         return self.join(timeout)
 
     def join(self, timeout: float | None = None) -> bool:
@@ -157,8 +158,9 @@ class Worker:
         return True
 
     def ask_stop(self) -> None:
-        """Ask the current job to save and stop; the worker stays for the next. Returns at once; signal-safe."""
-        self._asked.set()
+        """Ask the current job to save and stop, or once more to; the worker stays for the next. Returns at once;
+        signal-safe."""
+        self._asked.ask()
 
     def execute(self, job: Job) -> None:
         """Do JOB in the calling thread (headless). Raises StudioError only where the job's folder can't be claimed."""
@@ -184,7 +186,7 @@ class Worker:
                     return
                 queued = self._queue.popleft()
                 self._current = queued.job
-                self._asked.clear()
+                self._asked = Stops()
             try:
                 self._do(queued, raising=False)
             except Exception as error:  # whatever it is, the jobs behind it and whoever waits are not to hang

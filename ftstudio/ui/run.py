@@ -125,10 +125,14 @@ def _finish(session: Session, signals: Signals, outcome: str | None, code: int) 
                 asked = True
                 break
     if asked:
-        came = signals.stop
+        came, waits = signals.stop, False
         print("Saving a checkpoint and stopping …", flush=True)
         while not session.worker.stop(0.5):
             if signals.stop > came:
                 came = signals.stop
-                print("Still saving; it ends as soon as that is done.", flush=True)
+                session.worker.ask_stop()
+                print("Asked once more; it ends as soon as what it saves is saved.", flush=True)
+            elif not waits and (folder := session.current_folder()) is not None and folder.state() == "paused":
+                waits = True
+                print("The disk has no room for its checkpoint: it waits for some. ctrl+c: without one.", flush=True)
     return 130 if signals.stop else code
