@@ -277,5 +277,5 @@ async def test_the_keys_that_move_long_lines_of_the_log_stand_where_keys_stand(
         await press(pilot, " ".join(["left"] * 10))
         await until(pilot, "the end", gone=True)
         await press(pilot, "question_mark end")
-        text = await until(pilot, "to the right in lines longer than the screen")
-        assert "back to the left in long lines" in text
+        await until(pilot, "to the right in lines longer than the screen")
+        await until(pilot, "back to the left in long lines")
