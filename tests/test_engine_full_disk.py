@@ -135,6 +135,8 @@ def test_a_run_without_room_for_its_model_waits(asked: str, tmp_path: Path, monk
 
 def test_what_comes_too_late_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """While the tuned model waits for room, no step is to come."""
+    import ftstudio.engine.trainer  # noqa: F401 - before: its checkpoints keep the function that writes
+
     run = prepared(tmp_path, tmp_path / "space", steps=2)
     write, full, wait = saving.save_weights, [True], no_room._wait
 
