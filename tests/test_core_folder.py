@@ -274,3 +274,14 @@ def test_a_slow_claimant_leaves_the_next_ones_door_alone(tmp_path: Path, monkeyp
     files.write_json(door, dead)
     JobFolder(tmp_path).claim()
     assert [path.name for path in tmp_path.iterdir()] == ["owner.json"]
+
+
+def test_the_end_is_the_last_event_also_where_a_reading_was_under_way(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "job")
+    folder.emit("telemetry", gpus=[])
+    folder.emit("done", step=3)
+    folder.emit("telemetry", gpus=[])
+    assert [event["kind"] for event in folder.events()] == ["telemetry", "done"]
+    folder.emit("start", resumed_from=3)
+    folder.emit("telemetry", gpus=[])
+    assert folder.events()[-1]["kind"] == "telemetry"

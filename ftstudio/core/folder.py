@@ -26,6 +26,8 @@ from ftstudio.core.errors import DiskFull, StudioError
 from ftstudio.core.owner import Owner, alone, here, recorded
 
 STATES = ("queued", "running", "paused", "stopped", "failed", "interrupted", "done")
+ENDS = ("done", "failed", "stopped")
+"""The kinds of events that a job ends with; a run that is gone on with begins with another `start`."""
 REQUESTS = ("pause", "resume", "checkpoint", "stop", "evaluate", "learning_rate", "steps")
 BEAT_SECONDS = 12.0  # a heartbeat comes every 5 s: so long is waited for one before a run is taken from another host
 
@@ -47,6 +49,7 @@ class JobFolder:
         self._writer = files.LineWriter(self.events_path)
         self._backlog = Backlog()
         self._emitting = threading.RLock()  # the job's thread and its pulse's
+        self._over = False  # the last event is an end
         self.patient = False  # an event that finds no room waits in memory, and `emit` doesn't raise for that
         self.unwritten: StudioError | None = None  # why events wait in memory, as long as some do
 
@@ -169,6 +172,9 @@ class JobFolder:
         self.keep(look=False)
         event = {"kind": kind, "time": time.time(), **{key: _finite(value) for key, value in fields.items()}}
         with self._emitting:
+            if kind == "telemetry" and self._over:  # read while it ended: the end is what comes last
+                return event
+            self._over = kind in ENDS or (self._over and kind != "start")
             self._backlog.add(event)
             try:
                 self._write()
@@ -197,7 +203,7 @@ class JobFolder:
     @property
     def ended(self) -> bool:
         """Whether the job has come to an end that only waits to be written."""
-        return (self._backlog.state or {}).get("kind") in ("done", "failed", "stopped")
+        return (self._backlog.state or {}).get("kind") in ENDS
 
     def catch_up(self) -> bool:
         """Write the events that wait in memory, if any, and there is room by now. Whether none is left."""
@@ -251,7 +257,7 @@ class JobFolder:
         if owner is not None and owner.held is not None and isinstance(owner.held.get("state"), dict):
             last = owner.held["state"]  # which has no room among the events
         kind = last.get("kind") if last else None
-        if kind in ("done", "failed", "stopped"):
+        if kind in ENDS:
             return str(kind)
         if owner is None:
             return "interrupted" if self.events_path.exists() and kind is not None else "queued"
